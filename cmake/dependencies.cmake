@@ -1,0 +1,37 @@
+# Every library comes from the system's packages; nothing is downloaded. scripts/setup.sh installs what is missing.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(libzip REQUIRED)
+pkg_check_modules(turbojpeg REQUIRED IMPORTED_TARGET libturbojpeg)
+pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
+pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+
+# oneDNN: Debian's 2.6 has a CMake package; TUNDRA_ONEDNN_ROOT names a newer one (scripts/setup.sh --onednn).
+if(TUNDRA_ONEDNN_ROOT)
+    find_path(DNNL_INCLUDE dnnl.hpp PATHS ${TUNDRA_ONEDNN_ROOT}/include NO_DEFAULT_PATH REQUIRED)
+    find_library(DNNL_LIBRARY dnnl PATHS ${TUNDRA_ONEDNN_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
+else()
+    find_path(DNNL_INCLUDE dnnl.hpp REQUIRED)
+    find_library(DNNL_LIBRARY dnnl REQUIRED)
+endif()
+add_library(tundra_onednn INTERFACE)
+target_include_directories(tundra_onednn SYSTEM INTERFACE ${DNNL_INCLUDE})
+target_link_libraries(tundra_onednn INTERFACE ${DNNL_LIBRARY})
+
+find_path(STB_INCLUDE stb_image.h PATH_SUFFIXES stb REQUIRED)
+add_library(tundra_stb INTERFACE)
+target_include_directories(tundra_stb SYSTEM INTERFACE ${STB_INCLUDE})
+
+# HDF5 reads Keras weights; without it `.h5` files are refused with a message.
+find_package(HDF5 COMPONENTS C QUIET)
+if(HDF5_FOUND)
+    add_library(tundra_hdf5 INTERFACE)
+    target_include_directories(tundra_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIRS})
+    target_link_libraries(tundra_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+    target_compile_definitions(tundra_hdf5 INTERFACE TUNDRA_HDF5)
+endif()

@@ -1,0 +1,21 @@
+# The arithmetic. One .cu file gives two objects: by g++ for the device `simt`, by nvcc for the device `cuda`.
+file(GLOB kernel_sources CONFIGURE_DEPENDS kernels/*.cpp)
+file(GLOB simt_sources CONFIGURE_DEPENDS kernels/simt/*.cpp)
+file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/*.cu)
+list(FILTER kernel_sources EXCLUDE REGEX "_(cudnn|cublas)\\.cpp$")
+list(FILTER simt_sources EXCLUDE REGEX "/race\\.cpp$")
+
+# The execution model never runs under the checker that it feeds.
+add_library(tundra_simt STATIC ${simt_sources})
+target_compile_options(tundra_simt PRIVATE -fno-strict-aliasing)
+
+add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources})
+set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX
+    COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unused-function" COMPILE_DEFINITIONS TUNDRA_SIMT_FLAVOUR)
+target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)
+if(TUNDRA_RACE)
+    target_sources(tundra_simt PRIVATE kernels/simt/race.cpp)
+    target_compile_definitions(tundra_simt PUBLIC SIMT_RACE)
+    target_link_libraries(tundra_simt PUBLIC ${CMAKE_DL_LIBS})
+    set_property(SOURCE ${cuda_sources} APPEND PROPERTY COMPILE_OPTIONS "-fsanitize=thread")
+endif()

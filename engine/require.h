@@ -1,0 +1,35 @@
+// How a mistake of the caller or a fault of the world is reported: one line that says what, which value, what to do.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+// The exit code of the program when the error reaches main().
+enum class Fault {
+    runtime = 1,      // anything else
+    usage = 2,        // options, configuration, a device that is not there
+    inputs = 3,       // finished, but more than the allowed number of inputs failed
+    damaged = 4,      // a model, checkpoint or result file that cannot be trusted
+    memory = 5,       // host or device memory
+    not_finite = 6,   // the numbers of a training run are lost
+    environment = 75  // disk full, device lost: retrying may help
+};
+
+struct Error : std::runtime_error {
+    Fault fault;
+    Error(Fault fault, const std::string& message) : runtime_error(message), fault(fault) {}
+};
+
+template <class... Parts>
+[[noreturn]] void fail(Fault fault, fmt::format_string<Parts...> text, Parts&&... parts) {
+    throw Error(fault, fmt::format(text, std::forward<Parts>(parts)...));
+}
+
+// For mistakes of the code that calls an operation: require(n == 3, "conv: stride has {} elements", n).
+template <class... Parts>
+void require(bool condition, fmt::format_string<Parts...> text, Parts&&... parts) {
+    if (!condition) throw Error(Fault::runtime, fmt::format(text, std::forward<Parts>(parts)...));
+}

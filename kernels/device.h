@@ -1,0 +1,42 @@
+// What a kernel needs of the device that it runs on. No CUDA header: the types behind the pointers are those of
+// cudaStream_t, cudnnHandle_t and cublasLtHandle_t.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+struct CUstream_st;
+struct cudnnContext;
+struct cublasLtContext;
+
+// Memory for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
+struct Scratch {
+    void* memory = nullptr;
+    size_t bytes = 0;
+
+    template <class T>
+    T* take(size_t count) const {
+        if (count * sizeof(T) > bytes)
+            throw std::length_error("an operation needs " + std::to_string(count * sizeof(T)) +
+                                    " bytes of scratch memory, the device has " + std::to_string(bytes));
+        return static_cast<T*>(memory);
+    }
+};
+
+struct Cpu {  // oneDNN and plain loops on the threads of OpenMP
+    int threads = 1;
+    Scratch scratch;
+};
+
+struct Simt {  // the .cu files on the CPU, by kernels/simt
+    Scratch scratch;
+};
+
+struct Cuda {  // an NVIDIA GPU; everything runs on one stream, in order
+    CUstream_st* stream = nullptr;
+    cudnnContext* cudnn = nullptr;
+    cublasLtContext* cublas = nullptr;
+    Scratch scratch;
+    bool deterministic = false;
+};

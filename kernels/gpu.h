@@ -1,0 +1,17 @@
+// The one header through which a .cu file meets its device: nvcc builds the file for Cuda, g++ for Simt, where the same
+// kernels run on the CPU (kernels/simt). CMake says which. Only .cu and .cuh files include it.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/simt/simt.h"
+#include "kernels/types.h"
+
+#if defined(TUNDRA_SIMT_FLAVOUR)
+using Gpu = Simt;
+inline simt::stream_t stream_of(const Simt&) { return nullptr; }
+#elif defined(TUNDRA_CUDA_FLAVOUR)
+using Gpu = Cuda;
+inline simt::stream_t stream_of(const Cuda& gpu) { return gpu.stream; }
+#else
+#error "a .cu file is built with TUNDRA_SIMT_FLAVOUR or TUNDRA_CUDA_FLAVOUR"
+#endif

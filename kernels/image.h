@@ -1,0 +1,63 @@
+// Pictures: from 8-bit pixels to the normalised input of a network, in one pass.
+//
+// ImageBatch   pictures: (n, h, w, 3) uint8, RGB   transform: (n, 6)   color: (n, 2)   y: (n, out_h, out_w, out_c)
+//   The pixel (i, j) of y looks at picture coordinates u = a*(j+0.5) + b*(i+0.5) + c (to the right) and
+//   v = d*(j+0.5) + e*(i+0.5) + f (down), with transform = a b c d e f; pixel centres lie at +0.5, edges repeat.
+//   value = bilinear(picture, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color = gain offset
+//   y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
+//   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
+//
+// Resize       x: (h, w, 3) uint8, y: (out_h, out_w, 3) uint8; on the CPU, while pictures are read
+//   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR (within 1 of it)
+//   linear:    two taps, no antialiasing, as OpenCV's INTER_LINEAR (within 1 of it)
+//   nearest:   y[i] = x[floor(i * h / out_h)], as Keras and Pillow have it
+//
+// CameraBatch  one picture as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of y:
+//   chroma upsampling, BT.601 full-range colour, resize (antialias or linear), padding grey, normalise.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/types.h"
+
+struct Normalize {  // per channel: y = x * scale + shift, x in 0..255
+    float scale[3], shift[3];
+};
+
+template <class T>
+struct ImageBatch {
+    size_t n, h, w, out_h, out_w, out_c;
+    Normalize normalize;
+    const uint8_t *pictures;
+    const float *transform, *color;
+    T *y;
+};
+
+enum class Filter { antialias, linear, nearest };
+
+struct Resize {
+    size_t h, w, out_h, out_w;
+    Filter filter;
+    const uint8_t *x;
+    uint8_t *y;
+};
+
+template <class T>
+struct CameraBatch {
+    size_t h, w;                                 // of the picture
+    size_t inner_h, inner_w, top, left;          // where it goes in y
+    size_t index, out_h, out_w, out_c;
+    Filter filter;
+    Normalize normalize;
+    float grey = 114;
+    const uint8_t *rgb;                          // (h, w, 3), or null and:
+    const uint8_t *luma, *cb, *cr;               // (h, w) and twice (ceil(h/2), ceil(w/2))
+    T *y;
+};
+
+void compute(const Cpu&, const ImageBatch<float>&);
+void compute(const Cpu&, const Resize&);
+void compute(const Cpu&, const CameraBatch<float>&);
+template <class T> void compute(const Simt&, const ImageBatch<T>&);
+template <class T> void compute(const Simt&, const CameraBatch<T>&);
+template <class T> void compute(const Cuda&, const ImageBatch<T>&);
+template <class T> void compute(const Cuda&, const CameraBatch<T>&);
