@@ -1,0 +1,114 @@
+// The knots of each preset and the interpolation between them.
+#include "train/schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "engine/require.h"
+
+namespace {
+
+constexpr std::string_view kCurveNames[] = {"triangle", "torch", "smith", "fastai"};
+
+void validate(const ScheduleOptions& options, size_t total) {
+    auto need = [](bool condition, const char* what, double value) {
+        if (!condition) fail(Fault::usage, "schedule: {}, not {}", what, value);
+    };
+    need(total > 0, "there must be at least one step", double(total));
+    need(options.peak > 0 && std::isfinite(options.peak), "the peak learning rate must be above 0", options.peak);
+    need(options.start_div >= 1 && std::isfinite(options.start_div), "start_div must be at least 1", options.start_div);
+    need(options.end_div >= 1 && std::isfinite(options.end_div), "end_div must be at least 1", options.end_div);
+    need(options.rise > 0 && options.rise < 1, "rise must lie between 0 and 1", options.rise);
+    bool two_way = options.curve == Curve::smith || (options.curve == Curve::torch && options.three_phase);
+    need(!two_way || options.rise <= 0.5, "rise must be at most 0.5 where the way down is as long", options.rise);
+    for (double momentum : {options.momentum_high, options.momentum_low, options.momentum})
+        need(momentum >= 0 && momentum < 1, "momentum must lie in 0..1, below 1", momentum);
+}
+
+std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
+    double start = options.peak / options.start_div, end = options.peak / options.end_div, n = double(total);
+    double high = options.cycle_momentum ? options.momentum_high : options.momentum;
+    double low = options.cycle_momentum ? options.momentum_low : options.momentum;
+    auto rising = [&](double first, double top) {
+        return std::vector<Knot>{{first, start, high}, {top, options.peak, low}};
+    };
+    std::vector<Knot> knots;
+    switch (options.curve) {
+        case Curve::triangle:
+            knots = rising(-1, n / 2 - 1);
+            knots.push_back({n - 1, end, high});
+            break;
+        case Curve::torch:
+            knots = rising(0, options.rise * n - 1);
+            if (options.three_phase) knots.push_back({2 * options.rise * n - 2, start, high});
+            knots.push_back({n - 1, end, high});
+            break;
+        case Curve::fastai:
+            knots = rising(0, options.rise * n);
+            knots.push_back({n, end, high});
+            break;
+        case Curve::smith: {
+            double leg = std::floor(options.rise * n);
+            knots = rising(0, leg);
+            knots.push_back({2 * leg, start, high});
+            knots.push_back({n - 1, end, high});
+            break;
+        }
+    }
+    return knots;
+}
+
+}  // namespace
+
+std::string_view name(Curve curve) { return kCurveNames[size_t(curve)]; }
+
+Curve curve_named(std::string_view name) {
+    for (size_t i = 0; i < std::size(kCurveNames); i++)
+        if (kCurveNames[i] == name) return Curve(i);
+    fail(Fault::usage, "schedule: '{}' is not one of triangle, torch, smith, fastai", name);
+}
+
+ScheduleOptions schedule_preset(std::string_view name, double peak) {
+    switch (curve_named(name)) {
+        case Curve::triangle:
+            return {.curve = Curve::triangle, .peak = peak, .start_div = 1000, .end_div = 1000, .rise = 0.5,
+                    .cosine = false, .cycle_momentum = false};
+        case Curve::torch:
+            return {.curve = Curve::torch, .peak = peak};
+        case Curve::smith:
+            return {.curve = Curve::smith, .peak = peak, .start_div = 10, .end_div = 1000, .rise = 0.45, .cosine = false};
+        case Curve::fastai:
+            return {.curve = Curve::fastai, .peak = peak, .end_div = 1e5, .rise = 0.25};
+    }
+    return {};
+}
+
+Schedule::Schedule(const ScheduleOptions& options, size_t total) : options_(options), total_(total) {
+    validate(options, total);
+    knots_ = make_knots(options, total);
+}
+
+ScheduleValue Schedule::at(size_t step) const {
+    require(step < total_, "schedule: step {} of a run of {} steps", step, total_);
+    double position = double(step);
+    size_t right = 1;
+    while (right + 1 < knots_.size() && position > knots_[right].position) right++;
+    const Knot &from = knots_[right - 1], &to = knots_[right];
+    double length = to.position - from.position;
+    // A leg can have no length in a run of a few steps; its end is what counts then.
+    double t = length > 0 ? (position - from.position) / length : 1;
+    if (options_.curve == Curve::fastai || (options_.curve == Curve::torch && options_.cosine))
+        t = (1 - std::cos(std::numbers::pi * t)) / 2;
+    return {.rate = from.rate + (to.rate - from.rate) * t, .momentum = from.momentum + (to.momentum - from.momentum) * t};
+}
+
+std::string Schedule::describe() const {
+    std::string text = fmt::format("{}, {} steps: learning rate", name(options_.curve), total_);
+    for (size_t i = 0; i < knots_.size(); i++)
+        text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].rate,
+                            i ? fmt::format(" at {:.6g}", knots_[i].position) : "");
+    text += options_.cycle_momentum
+                ? fmt::format("; momentum {} -> {} -> {}", options_.momentum_high, options_.momentum_low, options_.momentum_high)
+                : fmt::format("; momentum {}", options_.momentum);
+    return text;
+}
