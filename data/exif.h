@@ -1,0 +1,25 @@
+// What a picture's EXIF says about when and by which camera it was taken, and which way is up; through libexif.
+// Source: CIPA DC-008 (Exif 2.32).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/jpeg_segments.h"
+
+struct Exif {
+    std::string date;            // DateTimeOriginal, "2024:07:31 13:05:59"; empty if there is none
+    std::string make, model;     // of the camera
+    std::string serial;          // BodySerialNumber
+    int orientation = 1;         // 1..8; anything else in a file counts as 1
+};
+
+// From the bytes of a JPEG, or as many of its first bytes as hold the EXIF segment (64 KiB and a bit do). Never fails:
+// what is missing or damaged stays at its default. Texts are cut to 64 bytes, control characters become '?'.
+Exif read_exif(Bytes jpeg);
+
+// Seconds since 1970 of an EXIF date, taken as UTC because cameras do not say; -1 if it is no date.
+int64_t exif_seconds(const std::string& date);
+
+// The content of an APP1 segment ("Exif\0\0" and a TIFF block) with the fields that are not empty.
+std::vector<uint8_t> exif_segment(const Exif& exif);
