@@ -8,12 +8,17 @@
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
 //
 // Resize       x: (h, w, 3) uint8, y: (out_h, out_w, 3) uint8; on the CPU, while pictures are read
-//   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR (within 1 of it)
-//   linear:    two taps, no antialiasing, as OpenCV's INTER_LINEAR (within 1 of it)
-//   nearest:   y[i] = x[floor(i * h / out_h)], as Keras and Pillow have it
+//   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR
+//   linear:    two taps, no antialiasing, as OpenCV's INTER_LINEAR
+//   nearest:   y[i] = x[floor((i + 1/2) * h / out_h)], as Pillow's NEAREST and so Keras (OpenCV has no 1/2)
 //
 // CameraBatch  one picture as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of y:
-//   chroma upsampling, BT.601 full-range colour, resize (antialias or linear), padding grey, normalise.
+//   chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's integers
+//   and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the antialiased
+//   filter on a GPU sums floats instead and rounds once: within 1 of 255.
+//
+// letterbox()  where a picture of (h, w) lies in a frame of (out_h, out_w): as large as fits, centred, and with a stride
+//   the frame shrinks to the next multiples of it. Rounding is YOLOv5's (utils/augmentations.py, half to even).
 #pragma once
 
 #include "kernels/device.h"
@@ -53,6 +58,19 @@ struct CameraBatch {
     const uint8_t *luma, *cb, *cr;               // (h, w) and twice (ceil(h/2), ceil(w/2))
     T *y;
 };
+
+struct LetterboxRequest {
+    size_t h, w, out_h, out_w;
+    size_t stride = 0;  // 0: the frame keeps its size
+    bool enlarge = true;
+};
+
+struct Letterbox {
+    double ratio = 1;  // of the resized picture to the picture
+    size_t inner_h = 0, inner_w = 0, top = 0, left = 0, out_h = 0, out_w = 0;
+};
+
+Letterbox letterbox(const LetterboxRequest&);
 
 void compute(const Cpu&, const ImageBatch<float>&);
 void compute(const Cpu&, const Resize&);
