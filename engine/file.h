@@ -1,0 +1,54 @@
+// Whole files in, and files out that are either complete or not there: after a crash, a full disk or a kill, the name
+// holds the old content or the new one.
+//
+// Protocol: a temporary file in the same folder, written, fsync, rename over the name, fsync of the folder.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+struct FileBytes {
+    std::unique_ptr<std::byte[]> memory;
+    size_t size = 0;
+
+    std::span<const std::byte> span() const { return {memory.get(), size}; }
+    static FileBytes copy(std::span<const std::byte> bytes);
+};
+
+// Buffered rather than mapped: a disk that fails gives an error and not a signal. A name that cannot be opened is
+// Fault::usage, a failing disk Fault::environment, a file above the limit Fault::damaged.
+FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size_t(64) << 30);
+
+// The system calls of one write; tests put faults (short writes, ENOSPC, EIO) in their place. errno as usual.
+struct FileCalls {
+    std::function<ssize_t(int, const void*, size_t)> write;
+    std::function<int(int)> fsync;
+    std::function<int(const char*, const char*)> rename;
+    FileCalls();
+};
+
+class FileWriter {
+public:
+    FileWriter(int descriptor, const std::filesystem::path& name, const FileCalls& calls)
+        : descriptor_(descriptor), name_(name), calls_(calls) {}
+    void write(std::span<const std::byte> bytes);
+    void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+    size_t written_bytes() const { return written_bytes_; }
+
+private:
+    int descriptor_;
+    const std::filesystem::path& name_;
+    const FileCalls& calls_;
+    size_t written_bytes_ = 0;
+};
+
+// `fill` writes the content. On any error (Fault::environment, or what `fill` throws) the temporary file is removed and the
+// old content stays. Without `durable` both fsync are left out: safe against a kill, not against a power cut.
+void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill,
+                        bool durable = true, const FileCalls& calls = {});
