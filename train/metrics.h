@@ -1,0 +1,46 @@
+// What an evaluation says about a classifier: accuracy, per class, per confidence, per camera, and the confusion matrix.
+//
+//   precision = correct / predicted   recall = correct / pictures   F1 = 2 * correct / (pictures + predicted)
+// where the denominator is 0 the value is NaN (null in JSON): there was nothing to be right or wrong about.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+struct Judgement {  // one picture
+    size_t label, predicted;
+    float confidence;    // of the prediction, 0..1
+    std::string camera;  // empty where it is not known
+};
+
+struct Tally {
+    size_t pictures = 0, correct = 0;
+    double accuracy() const;
+};
+
+struct ClassScore {
+    size_t pictures = 0, predicted = 0, correct = 0;
+    double precision() const;
+    double recall() const;
+    double f1() const;
+};
+
+struct Metrics {
+    Tally all;
+    std::vector<ClassScore> classes;
+    std::vector<size_t> confusion;    // (classes, classes): row = label, column = prediction
+    std::array<Tally, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one 1.0 too
+    std::map<std::string, Tally> cameras;
+
+    double macro_f1() const;  // mean over the classes that have pictures
+};
+
+// Errors: a label or a prediction that is not below `classes`, a confidence outside 0..1.
+Metrics measure(std::span<const Judgement>, size_t classes);
+
+nlohmann::json to_json(const Metrics&, std::span<const std::string> class_names);
