@@ -2,6 +2,10 @@
 // kernels run on the CPU (kernels/simt). CMake says which. Only .cu and .cuh files include it.
 #pragma once
 
+#if defined(TUNDRA_CUDA_FLAVOUR)
+#define SIMT_CUDA
+#endif
+
 #include "kernels/device.h"
 #include "kernels/simt/simt.h"
 #include "kernels/types.h"

@@ -1,0 +1,8 @@
+// What a .cu file includes so that one source compiles twice: by nvcc for a GPU (define SIMT_CUDA), by g++ for the CPU.
+#pragma once
+
+#if defined(SIMT_CUDA)
+#include "cuda_flavour.h"
+#else
+#include "cpu_flavour.h"
+#endif

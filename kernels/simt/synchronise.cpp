@@ -1,0 +1,137 @@
+// Barriers, warp operations, and what is said when threads do not meet.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "engine.h"
+#include "race.h"
+
+namespace simt {
+namespace {
+
+std::string text(uint3 i) { return "(" + std::to_string(i.x) + "," + std::to_string(i.y) + "," + std::to_string(i.z) + ")"; }
+std::string text(Site s) { return std::string(s.file) + ":" + std::to_string(s.line); }
+bool same(Site a, Site b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
+std::string hex(uint32_t mask) {
+    std::string digits = "0x";
+    for (int shift = 28; shift >= 0; shift -= 4) digits += "0123456789abcdef"[mask >> shift & 15];
+    return digits;
+}
+
+}  // namespace
+
+std::string Engine::name_of_block(uint64_t block) const {
+    const dim3 g = launch_.grid;
+    return text(uint3{unsigned(block % g.x), unsigned(block / g.x % g.y), unsigned(block / (uint64_t(g.x) * g.y))});
+}
+std::string Engine::name_of_thread(unsigned thread) const { return "thread " + text(ids_[thread]); }
+
+void Engine::fail(const std::string& what) { throw Error("simt: " + what + "; block " + name_of_block(block_)); }
+void Engine::fail_here(const std::string& what, Site site) { fail(text(site) + ": " + what); }
+
+std::string Engine::deadlock() const {
+    std::string message = "simt: deadlock in block " + name_of_block(block_) + ":";
+    int named = 0;
+    for (unsigned t = 0; t < count_ && named < 6; ++t) {
+        const Thread& thread = threads_[t];
+        if (thread.state != State::at_barrier && thread.state != State::at_warp_op) continue;
+        message += " " + name_of_thread(t) + " waits at " + text(thread.site);
+        message += thread.state == State::at_barrier ? " (__syncthreads);" : " (warp operation, mask " + hex(thread.mask) + ");";
+        ++named;
+    }
+    return message;
+}
+
+int Engine::syncthreads(bool predicate, Site site) {
+    if (at_barrier_ == 0) {
+        barrier_site_ = site;
+        barrier_first_ = current_;
+        barrier_sum_ = 0;
+    } else if (!same(site, barrier_site_)) {
+        fail_here("divergent __syncthreads: " + name_of_thread(current_) + " is here, " + name_of_thread(barrier_first_) +
+                      " at " + text(barrier_site_), site);
+    }
+    if (live_ != count_ && !config().allow_exit_before_barrier)
+        fail_here(name_of_thread(current_) + " reaches __syncthreads after another thread of the block has returned", site);
+    threads_[current_].state = State::at_barrier;
+    threads_[current_].site = site;
+    barrier_sum_ += predicate;
+    if (++at_barrier_ == live_)
+        release_barrier();
+    else
+        wait_here();
+    return barrier_result_;
+}
+
+void Engine::release_barrier() {
+    at_barrier_ = 0;
+    barrier_result_ = barrier_sum_;
+    for (unsigned thread : order_)
+        if (threads_[thread].state == State::at_barrier) wake(thread);
+    race_barrier();
+}
+
+// A meeting of the live lanes that the mask names; the last to come computes for all.
+uint64_t Engine::warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site) {
+    Thread& me = threads_[current_];
+    const unsigned warp = current_ / 32, lane = current_ % 32;
+    if (!(mask >> lane & 1)) fail_here(name_of_thread(current_) + " is not in its own mask " + hex(mask), site);
+    me.state = State::at_warp_op;
+    me.site = site;
+    me.op = op;
+    me.source_lane = uint8_t(source_lane);
+    me.mask = mask;
+    me.in = in;
+    me.collective = collective;
+    waiting_[warp] |= 1u << lane;
+    const uint32_t group = mask & alive_[warp];
+    if ((waiting_[warp] & group) == group)
+        finish_warp_op(warp, group);
+    else
+        wait_here();
+    return me.out;
+}
+
+void Engine::release_complete_groups(unsigned warp) {  // after a lane has returned
+    for (uint32_t left = waiting_[warp]; left;) {
+        const uint32_t group = threads_[warp * 32 + unsigned(std::countr_zero(left))].mask & alive_[warp];
+        left &= ~group;
+        if ((group & waiting_[warp]) == group) finish_warp_op(warp, group);
+    }
+}
+
+void Engine::finish_warp_op(unsigned warp, uint32_t group) {
+    Thread* lanes = &threads_[warp * 32];
+    const Thread& first = lanes[std::countr_zero(group)];
+    uint32_t ballot = 0;
+    void* arguments[32] = {};
+    for (uint32_t left = group; left; left &= left - 1) {
+        const int lane = std::countr_zero(left);
+        const Thread& thread = lanes[lane];
+        if (thread.mask != first.mask || thread.op != first.op || thread.collective != first.collective)
+            fail_here("lanes of a warp meet with another mask or operation: mask " + hex(thread.mask) + " here, " +
+                          hex(first.mask) + " at " + text(first.site), thread.site);
+        ballot |= uint32_t(thread.in != 0) << lane;
+        arguments[lane] = reinterpret_cast<void*>(thread.in);
+    }
+    for (uint32_t left = group; left; left &= left - 1) {
+        const unsigned lane = unsigned(std::countr_zero(left));
+        Thread& thread = lanes[lane];
+        if (thread.op == WarpOp::ballot) thread.out = ballot;
+        if (thread.op != WarpOp::shuffle) continue;
+        if (!(group >> thread.source_lane & 1))
+            fail_here(name_of_thread(warp * 32 + lane) + " shuffles from lane " + std::to_string(thread.source_lane) +
+                          ", which has returned, does not exist or is not in the mask " + hex(thread.mask), thread.site);
+        thread.out = lanes[thread.source_lane].in;
+    }
+    if (first.op == WarpOp::collective) {
+        in_collective_ = true;
+        first.collective(arguments, group);
+        in_collective_ = false;
+    }
+    waiting_[warp] &= ~group;
+    for (uint32_t left = group; left; left &= left - 1) wake(warp * 32 + unsigned(std::countr_zero(left)));
+    race_warp(warp, group);
+}
+
+}  // namespace simt
