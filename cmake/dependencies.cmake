@@ -10,6 +10,7 @@ pkg_check_modules(turbojpeg REQUIRED IMPORTED_TARGET libturbojpeg)
 pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+find_package(ZLIB REQUIRED)
 
 # oneDNN: Debian's 2.6 has a CMake package; TUNDRA_ONEDNN_ROOT names a newer one (scripts/setup.sh --onednn).
 if(TUNDRA_ONEDNN_ROOT)

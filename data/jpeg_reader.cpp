@@ -1,0 +1,125 @@
+// JPEG through TurboJPEG. Its 2.1 has no pixel limit of its own, so ours stands between header and allocation.
+#include "data/jpeg_reader.h"
+
+#include <fmt/format.h>
+#include <turbojpeg.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "data/exif.h"
+
+namespace {
+
+using Handle = std::unique_ptr<void, decltype(&tjDestroy)>;
+
+// LIMITSCANS: thousands of empty progressive scans in a small file are a time bomb; 500 are let through.
+constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS;
+
+struct Header {
+    int w = 0, h = 0, subsampling = 0, colours = 0;
+    Trouble trouble = Trouble::none;
+    std::string text;
+};
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
+    Header header;
+    if (tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling,
+                            &header.colours) != 0 &&
+        tjGetErrorCode(handle) == TJERR_FATAL) {
+        header.text = tjGetErrorStr2(handle);
+        const bool unknown = contains(header.text, "nsupported") || contains(header.text, "not supported");
+        header.trouble = unknown ? Trouble::unsupported : Trouble::corrupt;
+        return header;
+    }
+    const size_t pixels = size_t(header.w) * size_t(header.h);
+    if (header.w < 1 || header.h < 1) {
+        header.trouble = Trouble::corrupt;
+        header.text = fmt::format("claims {} x {} pixels", header.w, header.h);
+    } else if (pixels > options.max_pixels) {
+        header.trouble = Trouble::too_large;
+        header.text = fmt::format("{} x {} pixels; at most {} are decoded", header.w, header.h, options.max_pixels);
+    }
+    return header;
+}
+
+// The strongest reduction that still leaves `enough` on both sides.
+tjscalingfactor scale_for(size_t h, size_t w, size_t enough_h, size_t enough_w) {
+    if (enough_h == 0 || enough_w == 0) return {1, 1};
+    for (const int d : {8, 4, 2})
+        if ((h + d - 1) / d >= enough_h && (w + d - 1) / d >= enough_w) return {1, d};
+    return {1, 1};
+}
+
+// CMYK is kept inverted by Adobe's programs, who mark that with a segment of their own: then 255 is no ink.
+std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk, bool inverted) {
+    std::vector<uint8_t> rgb(cmyk.size() / 4 * 3);
+    const uint8_t flip = inverted ? 0 : 255;
+    for (size_t i = 0; i < rgb.size() / 3; ++i) {
+        const unsigned light = cmyk[i * 4 + 3] ^ flip;
+        for (size_t c = 0; c < 3; ++c) rgb[i * 3 + c] = uint8_t(((cmyk[i * 4 + c] ^ flip) * light + 127) / 255);
+    }
+    return rgb;
+}
+
+}  // namespace
+
+bool is_jpeg(Bytes file) { return file.size() >= 3 && file[0] == 0xff && file[1] == 0xd8 && file[2] == 0xff; }
+
+Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
+    const Handle handle(tjInitDecompress(), &tjDestroy);
+    if (!handle) throw std::bad_alloc();
+    const Header header = read_header(handle.get(), file, options);
+    Decoded result{.picture = {}, .trouble = header.trouble, .text = header.text};
+    const int orientation = options.orient ? read_exif(file).orientation : 1;
+    const bool sideways = orientation >= 5;
+    result.full_h = size_t(sideways ? header.w : header.h);
+    result.full_w = size_t(sideways ? header.h : header.w);
+    if (header.trouble != Trouble::none) return result;
+
+    const tjscalingfactor scale = scale_for(result.full_h, result.full_w, options.enough_h, options.enough_w);
+    const int w = TJSCALED(header.w, scale), h = TJSCALED(header.h, scale);
+    const bool cmyk = header.colours == TJCS_CMYK || header.colours == TJCS_YCCK;
+    std::vector<uint8_t> pixels(size_t(w) * size_t(h) * (cmyk ? 4 : 3), 128);
+    if (tjDecompress2(handle.get(), file.data(), file.size(), pixels.data(), w, 0, h, cmyk ? TJPF_CMYK : TJPF_RGB,
+                      kFlags) != 0) {
+        result.text = tjGetErrorStr2(handle.get());
+        result.trouble = contains(result.text, "Premature end") ? Trouble::truncated : Trouble::corrupt;
+        if (contains(result.text, "nsupported") || contains(result.text, "not supported"))
+            result.trouble = Trouble::unsupported;
+        if (tjGetErrorCode(handle.get()) == TJERR_FATAL) return result;
+    }
+    if (cmyk) pixels = rgb_of_cmyk(pixels, !find_segment(file, 0xee, "Adobe").empty());
+    result.picture = turned({.h = size_t(h), .w = size_t(w), .rgb = std::move(pixels)}, orientation);
+    return result;
+}
+
+Planes decode_planes(Bytes file, const DecodeOptions& options) {
+    const Handle handle(tjInitDecompress(), &tjDestroy);
+    if (!handle || !is_jpeg(file)) return {};
+    const Header header = read_header(handle.get(), file, options);
+    if (header.trouble != Trouble::none || header.subsampling != TJSAMP_420 || header.colours != TJCS_YCbCr) return {};
+    if (options.orient && read_exif(file).orientation != 1) return {};
+
+    Planes planes{.h = size_t(header.h), .w = size_t(header.w), .luma = {}, .cb = {}, .cr = {}};
+    // TurboJPEG wants the luma plane even in both directions; the extra row and column are dropped after.
+    const size_t even_w = planes.w + planes.w % 2, even_h = planes.h + planes.h % 2;
+    try {
+        planes.luma.resize(even_w * even_h);
+        planes.cb.resize(even_w / 2 * (even_h / 2));
+        planes.cr.resize(planes.cb.size());
+    } catch (const std::bad_alloc&) {
+        return {};
+    }
+    unsigned char* where[3] = {planes.luma.data(), planes.cb.data(), planes.cr.data()};
+    if (tjDecompressToYUVPlanes(handle.get(), file.data(), file.size(), where, header.w, nullptr, header.h, kFlags) != 0)
+        return {};
+    if (even_w != planes.w)
+        for (size_t i = 1; i < planes.h; ++i)
+            std::memmove(planes.luma.data() + i * planes.w, planes.luma.data() + i * even_w, planes.w);
+    planes.luma.resize(planes.h * planes.w);
+    return planes;
+}

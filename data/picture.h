@@ -1,0 +1,73 @@
+// One picture from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never crashes.
+//
+// JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; grey, CMYK and YCCK too (Adobe writes those inverted).
+// PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
+// Anything else (GIF, TIFF, WebP, HEIC, ...) is refused by name: their decoders have a worse record than their use here.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "data/jpeg_segments.h"
+
+struct Picture {
+    size_t h = 0, w = 0;
+    std::vector<uint8_t> rgb = {};  // (h, w, 3)
+};
+
+enum class Trouble {
+    none,
+    missing,        // no such file
+    unreadable,     // a directory, no permission, an error of the disk
+    empty_file,     // zero bytes
+    not_a_picture,  // no known signature
+    unsupported,    // a picture of a kind that is not read here
+    too_large,      // more bytes or pixels than the limits
+    truncated,      // the file ends too early; what is there may be decoded
+    corrupt,        // damaged inside; what is sound may be decoded
+    out_of_memory
+};
+
+// The stable name for reports: "empty_file", ...; "" for none.
+const char* trouble_code(Trouble trouble);
+
+struct DecodeOptions {
+    size_t max_file_bytes = 256u << 20;
+    size_t max_pixels = 100'000'000;  // checked between header and allocation; the peak is 3 bytes a pixel, 6 when turned
+    bool orient = true;               // apply the EXIF orientation, all eight
+    bool accept_damaged = true;       // truncated and corrupt pictures come as far as they decode, with their trouble
+    // A picture of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
+    size_t enough_h = 0, enough_w = 0;
+};
+
+struct Decoded {
+    Picture picture = {};            // empty unless usable
+    Trouble trouble = Trouble::none;
+    std::string text = {};           // what exactly, for people; empty without trouble
+    size_t full_h = 0, full_w = 0;   // of the file, after turning, before any scaling
+
+    bool usable() const { return !picture.rgb.empty(); }
+};
+
+Decoded decode_picture(Bytes file, const DecodeOptions& options = {});
+Decoded read_picture(const std::string& path, const DecodeOptions& options = {});
+
+// Reads a whole file of at most `max_bytes`, or says what is wrong.
+struct FileBytes {
+    std::vector<uint8_t> bytes;
+    Trouble trouble = Trouble::none;
+    std::string text;
+};
+FileBytes read_file(const std::string& path, size_t max_bytes);
+
+// The JPEG before colour conversion, for detectors that convert on the device: full range BT.601, 4:2:0.
+// Empty (h = 0) when the file is no sound, upright YCbCr 4:2:0 JPEG within the limits: decode_picture() then tells.
+struct Planes {
+    size_t h = 0, w = 0;
+    std::vector<uint8_t> luma = {}, cb = {}, cr = {};  // (h, w) and twice (ceil(h/2), ceil(w/2))
+};
+Planes decode_planes(Bytes file, const DecodeOptions& options = {});
+
+// Turns pixels upright: EXIF orientation 1..8. Source: CIPA DC-008, tag 0x0112.
+Picture turned(Picture picture, int orientation);
