@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "race.h"
+#include "text.h"
 
 namespace simt {
 namespace {
@@ -15,12 +16,10 @@ size_t shared_limit_of(int arch) {
         case 80: case 87: return 163 << 10;
         case 86: case 89: case 120: case 121: return 99 << 10;
         case 90: case 100: case 101: case 103: return 227 << 10;
-        default: throw Error("simt: no limit of shared memory is known for sm_" + std::to_string(arch));
+        default: throw Error(join("simt: no limit of shared memory is known for sm_", arch));
     }
 }
 constexpr size_t kStaticSharedLimit = 48 << 10;  // ptxas refuses more
-
-std::string text(dim3 d) { return std::to_string(d.x) + "x" + std::to_string(d.y) + "x" + std::to_string(d.z); }
 
 }  // namespace
 
@@ -30,15 +29,15 @@ Engine& Engine::get() {
 }
 
 void Engine::check_launch() const {
-    const auto& [grid, block] = std::pair(launch_.grid, launch_.block);
+    const dim3 grid = launch_.grid, block = launch_.block;
     const uint64_t threads = uint64_t(block.x) * block.y * block.z;
     if (threads < 1 || threads > 1024 || block.z > 64)
-        throw Error("simt: a block of " + text(block) + " threads; 1 to 1024 are possible, 64 along z");
+        throw Error(join("simt: a block of ", block, " threads; 1 to 1024 are possible, 64 along z"));
     if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
-        throw Error("simt: a grid of " + text(grid) + " blocks; 1 to 2147483647x65535x65535 are possible");
+        throw Error(join("simt: a grid of ", grid, " blocks; 1 to 2147483647x65535x65535 are possible"));
     if (launch_.shared_bytes > shared_limit_)
-        throw Error("simt: " + std::to_string(launch_.shared_bytes) + " bytes of dynamic shared memory, sm_" +
-                    std::to_string(launch_.arch) + " has " + std::to_string(shared_limit_));
+        throw Error(join("simt: ", launch_.shared_bytes, " bytes of dynamic shared memory, sm_", launch_.arch, " has ",
+                         shared_limit_));
 }
 
 void Engine::run(const Launch& launch) {
@@ -118,7 +117,7 @@ void Engine::run_block() {
         std::rethrow_exception(error);
     }
     if (const std::string array = shared_.find_overrun(); !array.empty())
-        throw Error("simt: block " + name_of_block(block_) + ": a write next to the shared array " + array);
+        throw Error(join("simt: a write next to the shared array ", array, "; block ", name_of_block(block_)));
 }
 
 // The life of a fiber.
@@ -148,8 +147,8 @@ void Engine::finish_thread(unsigned thread) {
     --live_;
     alive_[thread / 32] &= ~(1u << thread % 32);
     if (at_barrier_ && !config().allow_exit_before_barrier)
-        fail_here(name_of_thread(thread) + " returned while " + name_of_thread(barrier_first_) + " waits at __syncthreads",
-                  barrier_site_);
+        fail_here(barrier_site_, join(name_of_thread(thread), " returned while ", name_of_thread(barrier_first_),
+                                      " waits at __syncthreads"));
     if (at_barrier_ && at_barrier_ == live_) release_barrier();
     if (waiting_[thread / 32]) release_complete_groups(thread / 32);
 }
@@ -209,18 +208,18 @@ void* Engine::shared_at(SharedSlot& slot, size_t bytes, size_t align, const char
     if (slot.block == block_serial_) return slot.address;
     const size_t static_bytes = shared_.used() - launch_.shared_bytes + bytes;
     if (static_bytes > kStaticSharedLimit)
-        fail_here(std::to_string(static_bytes) + " bytes in SIMT_SHARED arrays; more than " +
-                      std::to_string(kStaticSharedLimit) + " need SIMT_DYNAMIC_SHARED", {file, line});
+        fail_here({file, line}, join(static_bytes, " bytes in SIMT_SHARED arrays; more than ", kStaticSharedLimit,
+                                     " need SIMT_DYNAMIC_SHARED"));
     if (shared_.used() + bytes > shared_limit_)
-        fail_here(std::to_string(shared_.used() + bytes) + " bytes of shared memory, sm_" +
-                      std::to_string(launch_.arch) + " has " + std::to_string(shared_limit_), {file, line});
+        fail_here({file, line}, join(shared_.used() + bytes, " bytes of shared memory, sm_", launch_.arch, " has ",
+                                     shared_limit_));
     slot.block = block_serial_;
     slot.address = shared_.carve(bytes, align, file, line);
     return slot.address;
 }
 
 void* Engine::dynamic_shared(const char* file, unsigned line) {
-    if (!dynamic_shared_) fail_here("the launch gave no dynamic shared memory", {file, line});
+    if (!dynamic_shared_) fail_here({file, line}, "the launch gave no dynamic shared memory");
     return dynamic_shared_;
 }
 
@@ -234,7 +233,7 @@ Config& config() {
         else if (order.starts_with("shuffle:"))
             start.order = Order::shuffle, start.seed = std::strtoull(order.c_str() + 8, nullptr, 0);
         else if (order != "in_order")
-            throw Error("simt: SIMT_ORDER is '" + order + "'; it may be in_order, reverse or shuffle:SEED");
+            throw Error(join("simt: SIMT_ORDER is '", order, "'; it may be in_order, reverse or shuffle:SEED"));
         return start;
     }();
     return config;
@@ -253,7 +252,7 @@ uint64_t warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Co
     return Engine::get().warp_op(op, mask, in, source_lane, collective, site);
 }
 unsigned lane() { return Engine::get().current() % 32; }
-void trap(Site site) { Engine::get().fail_here("__trap", site); }
+void trap(Site site) { Engine::get().fail_here(site, "__trap"); }
 void run(const Launch& launch) { Engine::get().run(launch); }
 
 }  // namespace cpu

@@ -39,7 +39,7 @@ public:
     uint64_t warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site);
     void* shared_at(SharedSlot& slot, size_t bytes, size_t align, const char* file, unsigned line);
     void* dynamic_shared(const char* file, unsigned line);
-    [[noreturn]] void fail_here(const std::string& what, Site site);
+    [[noreturn]] void fail_here(Site site, const std::string& what);
 
     // What the race checker asks.
     bool in_kernel() const { return in_kernel_; }
@@ -55,7 +55,6 @@ public:
     Stats stats() const { return {switches_, fibers_.size()}; }
 
 private:
-    [[noreturn]] void fail(const std::string& what);
     std::string deadlock() const;
 
     void check_launch() const;

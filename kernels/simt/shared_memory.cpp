@@ -8,7 +8,7 @@
 #include <new>
 
 #include "asan.h"
-#include "runtime.h"
+#include "text.h"
 
 namespace simt {
 namespace {
@@ -65,7 +65,7 @@ std::string SharedMemory::find_overrun() const {
         const auto untouched = [](char c) { return static_cast<unsigned char>(c) == kFill; };
         if (!arrays_.empty() && !std::all_of(memory_ + end, memory_ + next, untouched)) {
             const Array& array = arrays_[i ? i - 1 : 0];
-            return std::string(array.file) + ":" + std::to_string(array.line);
+            return join(Site{array.file, array.line});
         }
         if (i < arrays_.size()) end = arrays_[i].offset + arrays_[i].bytes;
     }

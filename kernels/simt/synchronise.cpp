@@ -5,38 +5,34 @@
 
 #include "engine.h"
 #include "race.h"
+#include "text.h"
 
 namespace simt {
 namespace {
 
-std::string text(uint3 i) { return "(" + std::to_string(i.x) + "," + std::to_string(i.y) + "," + std::to_string(i.z) + ")"; }
-std::string text(Site s) { return std::string(s.file) + ":" + std::to_string(s.line); }
 bool same(Site a, Site b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
-std::string hex(uint32_t mask) {
-    std::string digits = "0x";
-    for (int shift = 28; shift >= 0; shift -= 4) digits += "0123456789abcdef"[mask >> shift & 15];
-    return digits;
-}
 
 }  // namespace
 
 std::string Engine::name_of_block(uint64_t block) const {
     const dim3 g = launch_.grid;
-    return text(uint3{unsigned(block % g.x), unsigned(block / g.x % g.y), unsigned(block / (uint64_t(g.x) * g.y))});
+    return join(uint3{unsigned(block % g.x), unsigned(block / g.x % g.y), unsigned(block / (uint64_t(g.x) * g.y))});
 }
-std::string Engine::name_of_thread(unsigned thread) const { return "thread " + text(ids_[thread]); }
+std::string Engine::name_of_thread(unsigned thread) const { return join("thread ", ids_[thread]); }
 
-void Engine::fail(const std::string& what) { throw Error("simt: " + what + "; block " + name_of_block(block_)); }
-void Engine::fail_here(const std::string& what, Site site) { fail(text(site) + ": " + what); }
+void Engine::fail_here(Site site, const std::string& what) {
+    throw Error(join("simt: ", site, ": ", what, "; block ", name_of_block(block_)));
+}
 
 std::string Engine::deadlock() const {
-    std::string message = "simt: deadlock in block " + name_of_block(block_) + ":";
+    std::string message = join("simt: deadlock in block ", name_of_block(block_), ":");
     int named = 0;
     for (unsigned t = 0; t < count_ && named < 6; ++t) {
         const Thread& thread = threads_[t];
         if (thread.state != State::at_barrier && thread.state != State::at_warp_op) continue;
-        message += " " + name_of_thread(t) + " waits at " + text(thread.site);
-        message += thread.state == State::at_barrier ? " (__syncthreads);" : " (warp operation, mask " + hex(thread.mask) + ");";
+        message += join(" ", name_of_thread(t), " waits at ", thread.site);
+        message += thread.state == State::at_barrier ? " (__syncthreads);"
+                                                     : join(" (warp operation, mask ", Mask{thread.mask}, ");");
         ++named;
     }
     return message;
@@ -48,11 +44,11 @@ int Engine::syncthreads(bool predicate, Site site) {
         barrier_first_ = current_;
         barrier_sum_ = 0;
     } else if (!same(site, barrier_site_)) {
-        fail_here("divergent __syncthreads: " + name_of_thread(current_) + " is here, " + name_of_thread(barrier_first_) +
-                      " at " + text(barrier_site_), site);
+        fail_here(site, join("divergent __syncthreads: ", name_of_thread(current_), " is here, ",
+                             name_of_thread(barrier_first_), " at ", barrier_site_));
     }
     if (live_ != count_ && !config().allow_exit_before_barrier)
-        fail_here(name_of_thread(current_) + " reaches __syncthreads after another thread of the block has returned", site);
+        fail_here(site, join(name_of_thread(current_), " reaches __syncthreads after another thread of the block has returned"));
     threads_[current_].state = State::at_barrier;
     threads_[current_].site = site;
     barrier_sum_ += predicate;
@@ -75,7 +71,7 @@ void Engine::release_barrier() {
 uint64_t Engine::warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site) {
     Thread& me = threads_[current_];
     const unsigned warp = current_ / 32, lane = current_ % 32;
-    if (!(mask >> lane & 1)) fail_here(name_of_thread(current_) + " is not in its own mask " + hex(mask), site);
+    if (!(mask >> lane & 1)) fail_here(site, join(name_of_thread(current_), " is not in its own mask ", Mask{mask}));
     me.state = State::at_warp_op;
     me.site = site;
     me.op = op;
@@ -109,8 +105,8 @@ void Engine::finish_warp_op(unsigned warp, uint32_t group) {
         const int lane = std::countr_zero(left);
         const Thread& thread = lanes[lane];
         if (thread.mask != first.mask || thread.op != first.op || thread.collective != first.collective)
-            fail_here("lanes of a warp meet with another mask or operation: mask " + hex(thread.mask) + " here, " +
-                          hex(first.mask) + " at " + text(first.site), thread.site);
+            fail_here(thread.site, join("lanes of a warp meet with another mask or operation: mask ", Mask{thread.mask},
+                                        " here, ", Mask{first.mask}, " at ", first.site));
         ballot |= uint32_t(thread.in != 0) << lane;
         arguments[lane] = reinterpret_cast<void*>(thread.in);
     }
@@ -120,8 +116,8 @@ void Engine::finish_warp_op(unsigned warp, uint32_t group) {
         if (thread.op == WarpOp::ballot) thread.out = ballot;
         if (thread.op != WarpOp::shuffle) continue;
         if (!(group >> thread.source_lane & 1))
-            fail_here(name_of_thread(warp * 32 + lane) + " shuffles from lane " + std::to_string(thread.source_lane) +
-                          ", which has returned, does not exist or is not in the mask " + hex(thread.mask), thread.site);
+            fail_here(thread.site, join(name_of_thread(warp * 32 + lane), " shuffles from lane ", int(thread.source_lane),
+                                        ", which has returned, does not exist or is not in the mask ", Mask{thread.mask}));
         thread.out = lanes[thread.source_lane].in;
     }
     if (first.op == WarpOp::collective) {
