@@ -1,0 +1,87 @@
+// A device owns its memory, its handles and its stream, and runs the steps of a plan.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/plan.h"
+
+class Device;
+
+// Memory of a device. Filled with zeros when it is allocated.
+class Memory {
+public:
+    Memory() = default;
+    Memory(Device& device, size_t bytes);
+    Memory(Memory&& other) noexcept { swap(other); }
+    Memory& operator=(Memory&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Memory();
+
+    void* data() const { return data_; }
+    template <class T>
+    T* as() const {
+        return static_cast<T*>(data_);
+    }
+    size_t bytes() const { return bytes_; }
+
+private:
+    void swap(Memory& other) {
+        std::swap(device_, other.device_), std::swap(data_, other.data_), std::swap(bytes_, other.bytes_);
+    }
+    Device* device_ = nullptr;
+    void* data_ = nullptr;
+    size_t bytes_ = 0;
+};
+
+// Steps recorded once, launched as one.
+struct Recording {
+    virtual ~Recording() = default;
+    virtual void launch() = 0;
+};
+
+class Device {
+public:
+    virtual ~Device() = default;
+    virtual std::string_view kind() const = 0;    // "cpu", "simt" or "cuda", as --device names it
+    virtual std::string description() const = 0;  // model, threads or memory, library versions: for people and run.json
+
+    // Copies are ordered with the steps. download() returns when the bytes are there.
+    virtual void upload(void* to, const void* from, size_t bytes) = 0;
+    virtual void download(void* to, const void* from, size_t bytes) = 0;
+    virtual void synchronize() = 0;
+
+    virtual void run(std::span<const Step> steps) = 0;
+    // Null where recording brings nothing: the steps are then run one by one.
+    virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
+
+    // Bytes between the values of an arena, which must not share memory then; only where a checker watches them.
+    virtual size_t guard_bytes() const { return 0; }
+    virtual void guard(void*, size_t) {}
+
+    size_t allocated() const { return allocated_; }      // bytes, now
+    size_t allocations() const { return allocations_; }  // calls since the start
+
+private:
+    friend class Memory;
+    virtual void* allocate(size_t bytes) = 0;
+    virtual void release(void* memory, size_t bytes) noexcept = 0;
+    size_t allocated_ = 0, allocations_ = 0;
+};
+
+struct DeviceOptions {
+    int threads = 0;  // cpu: 0 takes what the machine has
+    bool deterministic = false;
+};
+
+// "auto" takes cuda where a usable GPU is there, else cpu; `reason` then says why. A device that is asked for by name and
+// is not there is an Error with Fault::usage.
+std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {}, std::string* reason = nullptr);
+
+std::unique_ptr<Device> open_cpu(const DeviceOptions&);
+std::unique_ptr<Device> open_simt();
+#ifdef TUNDRA_HAS_CUDA
+std::unique_ptr<Device> open_cuda(const DeviceOptions&);
+#endif

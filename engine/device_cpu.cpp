@@ -1,0 +1,55 @@
+// The device cpu: threads of OpenMP, memory in large pages.
+#include <sys/mman.h>
+
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "engine/device.h"
+#include "engine/op.h"
+
+namespace {
+
+constexpr size_t kScratchBytes = size_t(256) << 20;  // address space; the machine gives pages only where they are touched
+
+class CpuDevice final : public Device {
+public:
+    explicit CpuDevice(const DeviceOptions& options) {
+        cpu_.threads = options.threads > 0 ? options.threads : int(std::thread::hardware_concurrency());
+        cpu_.scratch = {CpuDevice::allocate(kScratchBytes), kScratchBytes};
+    }
+    ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, kScratchBytes); }
+
+    std::string_view kind() const override { return "cpu"; }
+    std::string description() const override {
+        std::ifstream file("/proc/cpuinfo");
+        std::string model = "unknown CPU";
+        for (std::string line; std::getline(file, line);)
+            if (line.starts_with("model name")) {
+                model = line.substr(line.find(':') + 2);
+                break;
+            }
+        return fmt::format("{}, {} threads", model, cpu_.threads);
+    }
+    void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+    void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+    void synchronize() override {}
+    void run(std::span<const Step> steps) override {
+        for (const Step& step : steps) step.op->run(cpu_, step.in, step.out);
+    }
+
+private:
+    void* allocate(size_t bytes) override {
+        void* memory = mmap(nullptr, bytes + !bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} MB more are needed; use a smaller --batch", bytes >> 20);
+        madvise(memory, bytes, MADV_HUGEPAGE);
+        return memory;
+    }
+    void release(void* memory, size_t bytes) noexcept override { munmap(memory, bytes + !bytes); }
+
+    Cpu cpu_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> open_cpu(const DeviceOptions& options) { return std::make_unique<CpuDevice>(options); }

@@ -1,0 +1,41 @@
+// The device simt: the CUDA kernels executed on the CPU, for tests, debuggers and learning.
+#include <cstring>
+#include <vector>
+
+#include "engine/device.h"
+#include "engine/op.h"
+#include "kernels/simt/simt.h"
+
+namespace {
+
+constexpr size_t kScratchBytes = size_t(64) << 20;
+
+class SimtDevice final : public Device {
+public:
+    SimtDevice() { simt_.scratch = {simt::device_malloc(kScratchBytes), kScratchBytes}; }
+    ~SimtDevice() override { simt::device_free(simt_.scratch.memory); }
+
+    std::string_view kind() const override { return "simt"; }
+    std::string description() const override { return "CUDA kernels executed on the CPU"; }
+    void upload(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
+    void download(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
+    void synchronize() override {}
+    void run(std::span<const Step> steps) override {
+        for (const Step& step : steps) step.op->run(simt_, step.in, step.out);
+    }
+
+private:
+    void* allocate(size_t bytes) override {
+        void* memory = simt::device_malloc(bytes);
+        const std::vector<std::byte> zeros(bytes);
+        simt::copy(memory, zeros.data(), bytes);
+        return memory;
+    }
+    void release(void* memory, size_t) noexcept override { simt::device_free(memory); }
+
+    Simt simt_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> open_simt() { return std::make_unique<SimtDevice>(); }

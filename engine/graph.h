@@ -1,0 +1,114 @@
+// A static graph: what one step computes, on what shapes, in which order. Nothing here touches an element of a tensor.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/require.h"
+#include "engine/tensor.h"
+
+class Graph;
+struct Op;
+
+struct Value {  // a tensor that some node of the graph produces, or that comes from outside
+    Graph* graph = nullptr;
+    int id = -1;
+    explicit operator bool() const { return id >= 0; }
+    const Shape& shape() const;
+    DType dtype() const;
+};
+
+using Values = std::span<const Value>;
+
+enum class Kind {
+    input,      // written by the host before a step
+    parameter,  // lives in Parameters, found there by name
+    external,   // at an address that is known when the graph is made
+    temporary   // lives in the arena, as long as it is needed
+};
+
+// What a parameter is to the optimizer and to the numeric format.
+enum class Role {
+    weight,    // convolution and matrix weights: in the network's type, with a float master copy
+    vector,    // scales, shifts, biases: always float
+    statistic  // running mean and variance: float, no gradient
+};
+
+// How a new parameter is filled when no file gives it.
+enum class Init {
+    zeros,
+    ones,
+    kaiming_normal_fan_out,  // He et al. 2015, as torchvision's ResNet: normal, std = sqrt(2 / (c_out * kh * kw))
+    kaiming_uniform_fan_in,  // torch's default for convolutions: uniform, bound = 1 / sqrt(fan_in)
+    glorot_uniform,          // Keras: uniform, bound = sqrt(6 / (fan_in + fan_out))
+    uniform_fan_in           // torch's Linear, weight and bias: uniform, bound = 1 / sqrt(fan_in)
+};
+
+struct Declaration {
+    Role role = Role::weight;
+    Init init = Init::zeros;
+    size_t fan_in = 0;  // of uniform_fan_in biases, whose shape does not tell
+};
+
+struct Node {
+    std::shared_ptr<const Op> op;
+    std::vector<int> in, out;  // -1: absent optional input
+};
+
+class Graph {
+public:
+    // `compute`: type of activations and weights. `training`: weights change between steps, gradients will be asked for.
+    explicit Graph(DType compute = DType::f32, bool training = false) : compute(compute), training(training) {}
+    Graph(const Graph&) = delete;  // values point to their graph
+
+    struct Info {
+        std::string name;
+        Shape shape;
+        DType dtype;
+        Kind kind;
+        Declaration declaration;  // parameters only
+        void* address = nullptr;  // external, and temporaries that place() fixed
+    };
+    const DType compute;
+    const bool training;
+    std::vector<Info> values;
+    std::vector<Node> nodes;  // in the order in which they run
+
+    Value input(std::string name, Shape shape, DType dtype) { return value({std::move(name), std::move(shape), dtype, Kind::input, {}}); }
+    Value parameter(std::string name, Shape shape, Declaration declaration);  // the same name again is the same value
+    Value external(std::string name, Shape shape, DType dtype, void* address) {
+        return value({std::move(name), std::move(shape), dtype, Kind::external, {}, address});
+    }
+
+    // The node writes this value to a fixed address outside the arena, such as a slice of the flat gradient array.
+    void place(Value v, void* address) { values[size_t(v.id)].address = address; }
+
+    // Adds a node; returns its outputs. An absent optional input is an empty Value.
+    struct Output {
+        Shape shape;
+        DType dtype;
+    };
+    template <class Concrete>
+    std::vector<Value> add(Concrete op, std::initializer_list<Value> in, const std::vector<Output>& out) {
+        return add_node(std::make_shared<const Concrete>(std::move(op)), std::span(in.begin(), in.size()), out);
+    }
+    std::vector<Value> add_node(std::shared_ptr<const Op> op, Values in, const std::vector<Output>& out);
+
+private:
+    Value value(Info info) {
+        values.push_back(std::move(info));
+        return {this, int(values.size()) - 1};
+    }
+};
+
+inline const Shape& Value::shape() const { return graph->values[size_t(id)].shape; }
+inline DType Value::dtype() const { return graph->values[size_t(id)].dtype; }
+
+// Adds to the graph of y the gradient of sum(y * dy) with respect to each of `wanted`; an empty Value where y does not
+// depend on it. dy has y's shape.
+std::vector<Value> gradients(Value y, Value dy, Values wanted);

@@ -1,0 +1,68 @@
+// The menu: every operation that a model can call. Shapes are checked here, when the graph is traced; the formulas stand in
+// kernels/<name>.h. Pictures and activations are (n, h, w, channels).
+#pragma once
+
+#include "engine/graph.h"
+#include "kernels/image.h"
+#include "kernels/optimizer.h"
+
+// ---- pictures in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
+struct ImageBatchOptions {
+    size_t out_h, out_w, out_channels = 3;
+    Normalize normalize;
+};
+Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions&);
+
+// ---- layers
+struct ConvOptions {
+    size_t stride = 1, padding = 0;
+    Value bias = {};                           // (c_out)
+    Activation activation = Activation::none;  // with an activation or a residual there is no gradient: inference only
+    Value residual = {};                       // added before the activation, or after it with residual_last
+    bool residual_last = false;
+};
+Value conv(Value x, Value weight, const ConvOptions& = {});  // weight: (c_out, kernel_h, kernel_w, c_in)
+
+struct BatchNormOptions {
+    float eps = 1e-5f, momentum = 0.1f;        // momentum: weight of the new batch in the running statistics
+    Value running_mean = {}, running_var = {};
+    Activation activation = Activation::none;  // none, relu or silu
+    Value residual = {};
+};
+Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
+
+Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
+Value global_average_pool(Value x);              // -> (n, channels)
+Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
+Value activation(Value x, Activation);
+Value add(Value a, Value b);
+Value concat(Values parts);  // of channels
+Value upsample2(Value x);    // nearest, twice as high and wide
+
+// ---- loss: logits (rows, classes) float, labels (rows) i32, class_weight (classes) float or empty
+struct CrossEntropyOptions {
+    float smoothing = 0;
+    Value class_weight = {};
+};
+struct CrossEntropyResult {
+    Value loss;           // (1): mean over the rows that count
+    Value sample_loss;    // (rows)
+    Value probabilities;  // (rows, classes)
+    Value correct;        // (2): rows right in the best one, in the best five
+};
+CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyOptions& = {});
+
+// ---- optimizer: flat arrays of one Role; `state` is a StepState (kernels/optimizer.h) as 8 floats
+struct SgdOptions {
+    float weight_decay = 0;
+    bool nesterov = false;
+};
+struct AdamOptions {
+    float weight_decay = 0, beta2 = 0.999f, epsilon = 1e-8f;
+    bool decoupled = false;
+    AdamForm form = AdamForm::torch;
+};
+void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions&);
+void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions&);
+void check_finite(Value state, Value gradient);
+void finish_step(Value state, float growth_interval = 0, float largest_scale = 65536);

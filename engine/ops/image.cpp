@@ -1,0 +1,42 @@
+// image_batch: pictures in, augmented and normalised.
+#include "kernels/image.h"
+
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace {
+
+struct Forward final : KernelOp<Forward> {
+    static constexpr bool typed_by_output = true;
+    size_t n, h, w;
+    ImageBatchOptions o;
+    Forward(const Shape& s, const ImageBatchOptions& o) : n(s[0]), h(s[1]), w(s[2]), o(o) {}
+    std::string_view name() const override { return "image_batch"; }
+    template <class T>
+    ImageBatch<T> call(Tensors in, Tensors out) const {
+        return {.n = n,
+                .h = h,
+                .w = w,
+                .out_h = o.out_h,
+                .out_w = o.out_w,
+                .out_c = o.out_channels,
+                .normalize = o.normalize,
+                .pictures = in[0].as<uint8_t>(),
+                .transform = in[1].as<float>(),
+                .color = in[2].as<float>(),
+                .y = out[0].as<T>()};
+    }
+};
+
+}  // namespace
+
+Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions& o) {
+    const Shape& s = pictures.shape();
+    require(s.size() == 4 && s[3] == 3 && pictures.dtype() == DType::u8, "image_batch: pictures have shape {} and type {}",
+            text(s), name(pictures.dtype()));
+    require(transform.shape() == Shape{s[0], 6} && color.shape() == Shape{s[0], 2},
+            "image_batch: {} pictures, transform has shape {}, color {}", s[0], text(transform.shape()), text(color.shape()));
+    require(o.out_channels >= 3, "image_batch: {} output channels for three colours", o.out_channels);
+    return pictures.graph->add(Forward(s, o), {pictures, transform, color},
+                               {{{s[0], o.out_h, o.out_w, o.out_channels}, pictures.graph->compute}})[0];
+}

@@ -1,0 +1,84 @@
+// The optimizer's steps over flat arrays. They change their inputs in place: parameters live outside the plan.
+#include "kernels/optimizer.h"
+
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace {
+
+struct Sgd final : KernelOp<Sgd> {
+    SgdOptions o;
+    explicit Sgd(const SgdOptions& o) : o(o) {}
+    std::string_view name() const override { return "sgd_step"; }
+    template <class T>
+    SgdStep<T> call(Tensors in, Tensors) const {
+        return {.count = count(in[0].shape),
+                .weight_decay = o.weight_decay,
+                .nesterov = o.nesterov,
+                .state = in[1].as<StepState>(),
+                .gradient = in[0].as<T>(),
+                .parameter = in[2].as<float>(),
+                .momentum = in[3].as<float>(),
+                .copy = in[4].as<T>()};
+    }
+};
+
+struct Adam final : KernelOp<Adam> {
+    AdamOptions o;
+    explicit Adam(const AdamOptions& o) : o(o) {}
+    std::string_view name() const override { return "adam_step"; }
+    template <class T>
+    AdamStep<T> call(Tensors in, Tensors) const {
+        return {.count = count(in[0].shape),
+                .weight_decay = o.weight_decay,
+                .beta2 = o.beta2,
+                .epsilon = o.epsilon,
+                .decoupled = o.decoupled,
+                .form = o.form,
+                .state = in[1].as<StepState>(),
+                .gradient = in[0].as<T>(),
+                .parameter = in[2].as<float>(),
+                .first = in[3].as<float>(),
+                .second = in[4].as<float>(),
+                .copy = in[5].as<T>()};
+    }
+};
+
+struct Check final : KernelOp<Check> {
+    std::string_view name() const override { return "check_finite"; }
+    template <class T>
+    CheckFinite<T> call(Tensors in, Tensors) const {
+        return {.count = count(in[0].shape), .gradient = in[0].as<T>(), .state = in[1].as<StepState>()};
+    }
+};
+
+struct Finish final : FloatOp<Finish> {
+    float growth_interval, largest_scale;
+    Finish(float growth_interval, float largest_scale) : growth_interval(growth_interval), largest_scale(largest_scale) {}
+    std::string_view name() const override { return "finish_step"; }
+    FinishStep call(Tensors in, Tensors) const { return {growth_interval, largest_scale, in[0].as<StepState>()}; }
+};
+
+void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
+    for (Value v : arrays)
+        require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op, text(gradient.shape()),
+                text(v.shape()));
+}
+
+}  // namespace
+
+void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions& o) {
+    require_flat("sgd_step", gradient, {parameter, momentum});
+    state.graph->add(Sgd(o), {gradient, state, parameter, momentum, copy}, {});
+}
+
+void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions& o) {
+    require_flat("adam_step", gradient, {parameter, first, second});
+    state.graph->add(Adam(o), {gradient, state, parameter, first, second, copy}, {});
+}
+
+void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
+
+void finish_step(Value state, float growth_interval, float largest_scale) {
+    state.graph->add(Finish(growth_interval, largest_scale), {state}, {});
+}

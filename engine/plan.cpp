@@ -1,0 +1,76 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace {
+
+constexpr size_t kAlign = 256;  // bytes: what cudaMalloc gives, and four cache lines
+
+struct Block {
+    size_t value, first, last, bytes, offset = 0;  // alive from node `first` to node `last`
+};
+
+bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
+
+}  // namespace
+
+Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
+    const size_t forever = graph.nodes.size();
+    std::vector<size_t> first(graph.values.size(), forever), last(graph.values.size(), 0);
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+        for (int i : graph.nodes[n].in)
+            if (i >= 0) last[size_t(i)] = n;
+        for (int o : graph.nodes[n].out) first[size_t(o)] = last[size_t(o)] = n;
+    }
+    for (Value v : keep) last[size_t(v.id)] = forever;
+
+    std::vector<Block> blocks;
+    std::vector<size_t> alive(forever + 2);
+    for (size_t v = 0; v < graph.values.size(); ++v) {
+        const Graph::Info& info = graph.values[v];
+        if (!in_arena(info) || first[v] == forever) continue;
+        const size_t bytes = (count(info.shape) * size_of(info.dtype) + options.gap + kAlign - 1) / kAlign * kAlign;
+        blocks.push_back({v, options.share ? first[v] : 0, options.share ? last[v] : forever, bytes});
+        for (size_t n = blocks.back().first; n <= blocks.back().last; ++n) alive[n] += bytes;
+    }
+
+    // The largest first, each at the lowest offset where no block that lives at the same time is in the way:
+    // Pisarchyk & Lee 2020, https://arxiv.org/abs/2001.03288
+    std::ranges::stable_sort(blocks, std::greater{}, &Block::bytes);
+    Plan plan{std::vector<size_t>(graph.values.size()), 0, *std::ranges::max_element(alive)};
+    std::vector<Block> placed;  // by offset
+    for (Block block : blocks) {
+        size_t best = SIZE_MAX, room = SIZE_MAX, end = 0;  // the tightest hole
+        for (const Block& other : placed) {
+            if (other.last < block.first || block.last < other.first) continue;
+            if (other.offset >= end + block.bytes && other.offset - end < room) best = end, room = other.offset - end;
+            end = std::max(end, other.offset + other.bytes);
+        }
+        block.offset = best == SIZE_MAX ? end : best;
+        placed.insert(std::ranges::upper_bound(placed, block.offset, {}, &Block::offset), block);
+        plan.offset[block.value] = block.offset;
+        plan.bytes = std::max(plan.bytes, block.offset + block.bytes);
+    }
+    return plan;
+}
+
+std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage) {
+    auto tensor = [&](int id) -> Tensor {
+        if (id < 0) return {};
+        const size_t v = size_t(id);
+        const Graph::Info& info = graph.values[v];
+        void* data = info.address ? info.address
+                     : info.kind == Kind::temporary ? static_cast<std::byte*>(arena) + plan.offset[v]
+                                                    : storage[v];
+        return {data, info.shape, info.dtype};
+    };
+    std::vector<Step> steps;
+    for (const Node& node : graph.nodes) {
+        Step step{node.op, {}, {}};
+        for (int i : node.in) step.in.push_back(tensor(i));
+        for (int o : node.out) step.out.push_back(tensor(o));
+        steps.push_back(std::move(step));
+    }
+    return steps;
+}

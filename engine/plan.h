@@ -1,0 +1,28 @@
+// Where every value of a graph lives, and the steps to run: decided once, replayed every step.
+#pragma once
+
+#include <memory>
+
+#include "engine/graph.h"
+
+struct Step {
+    std::shared_ptr<const Op> op;
+    std::vector<Tensor> in, out;
+};
+
+struct Plan {
+    std::vector<size_t> offset;  // of each temporary in the arena, in bytes
+    size_t bytes = 0;            // of the arena
+    size_t lower_bound = 0;      // what lives at once at the worst moment: no plan can be smaller
+};
+
+struct PlanOptions {
+    bool share = true;  // two temporaries share memory when the last use of one comes before the first of the other
+    size_t gap = 0;     // bytes between values, for builds that poison them
+};
+
+// `keep`: values that are read after the step. No operation ever writes over its own input.
+Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options = {});
+
+// `storage[i]`: the memory of value i if it is an input or a parameter, else null.
+std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage);

@@ -1,0 +1,85 @@
+#include "engine/program.h"
+
+#include <cstring>
+
+void Arena::reserve(size_t bytes) {
+    if (bytes <= memory_.bytes()) return;
+    memory_ = Memory();  // first give back, then take: both at once may not fit
+    memory_ = Memory(device_, bytes);
+}
+
+Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
+                 const ProgramOptions& options)
+    : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
+    const size_t gap = device_.guard_bytes();
+    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .gap = gap});
+    inputs_.resize(graph_->values.size());
+    storage_.resize(graph_->values.size());
+    for (size_t v = 0; v < graph_->values.size(); ++v) {
+        const Graph::Info& info = graph_->values[v];
+        if (info.kind == Kind::parameter) {
+            const Parameters::Entry& entry = parameters.entry(info.name);
+            require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name, text(entry.shape),
+                    text(info.shape));
+            storage_[v] = parameters.address(info.name);
+        }
+        if (info.kind == Kind::input) {
+            inputs_[v] = Memory(device_, count(info.shape) * size_of(info.dtype));
+            storage_[v] = inputs_[v].data();
+        }
+    }
+    arena_.reserve(plan_.bytes);
+}
+
+std::span<const Step> Program::steps() {
+    arena_.reserve(plan_.bytes);
+    if (placed_at_ != arena_.data() || steps_.empty()) {
+        steps_ = place(*graph_, plan_, arena_.data(), storage_);
+        placed_at_ = arena_.data();
+        recording_.reset();
+        runs_ = 0;
+        if (const size_t gap = device_.guard_bytes())
+            for (const Step& step : steps_)
+                for (const Tensor& t : step.out) device_.guard(static_cast<std::byte*>(t.data) + t.bytes(), gap);
+    }
+    return steps_;
+}
+
+void Program::run() {
+    const std::span<const Step> steps = this->steps();
+    // The first run is eager: libraries choose their plans then, and errors name the operation.
+    if (runs_ == 1 && !options_.eager) recording_ = device_.record(steps);
+    if (recording_)
+        recording_->launch();
+    else
+        device_.run(steps);
+    ++runs_;
+}
+
+void Program::run_step(size_t i) {
+    device_.run(steps().subspan(i, 1));
+    device_.synchronize();
+}
+
+size_t Program::input_bytes() const {
+    size_t bytes = 0;
+    for (const Memory& m : inputs_) bytes += m.bytes();
+    return bytes;
+}
+
+void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
+    const Memory& memory = inputs_[size_t(input.id)];
+    require(memory.bytes() == bytes.size() && memory.data(), "input {} has {} bytes, {} were given",
+            graph_->values[size_t(input.id)].name, memory.bytes(), bytes.size());
+    device_.upload(memory.data(), bytes.data(), bytes.size());
+}
+
+void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
+    const Graph::Info& info = graph_->values[size_t(v.id)];
+    const void* data = info.address ? info.address
+                       : info.kind == Kind::temporary ? static_cast<const std::byte*>(placed_at_) + plan_.offset[size_t(v.id)]
+                                                      : storage_[size_t(v.id)];
+    require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size", info.name,
+            name(info.dtype));
+    device_.download(bytes.data(), data, bytes.size());
+}

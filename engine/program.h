@@ -1,0 +1,63 @@
+// A planned graph on a device: write the inputs, run, read what was kept.
+#pragma once
+
+#include "engine/parameters.h"
+
+// The memory of temporaries, shared by the programs of a session: only one of them runs at a time.
+class Arena {
+public:
+    explicit Arena(Device& device) : device_(device) {}
+    void reserve(size_t bytes);  // grows, never shrinks; programs notice
+    void* data() const { return memory_.data(); }
+    size_t bytes() const { return memory_.bytes(); }
+
+private:
+    Device& device_;
+    Memory memory_;
+};
+
+struct ProgramOptions {
+    bool eager = false;  // never record: for sanitizers and profilers
+};
+
+class Program {
+public:
+    // `keep`: temporaries that read() is called for after a run. Every parameter of the graph must be in `parameters`.
+    Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
+            const ProgramOptions& options = {});
+
+    void run();
+
+    template <class T>
+    void write(Value input, std::span<const T> values) {
+        write_bytes(input, std::as_bytes(values));
+    }
+    template <class T>
+    std::vector<T> read(Value v) const {
+        std::vector<T> values(count(v.shape()));
+        read_bytes(v, std::as_writable_bytes(std::span(values)));
+        return values;
+    }
+
+    const Graph& graph() const { return *graph_; }
+    const Plan& plan() const { return plan_; }
+    std::span<const Step> steps();                // placed at the arena's present address
+    void run_step(size_t i);                      // one step, alone and finished: for benches that time each
+    size_t input_bytes() const;
+
+private:
+    void write_bytes(Value input, std::span<const std::byte>);
+    void read_bytes(Value v, std::span<std::byte>) const;
+
+    Arena& arena_;
+    Device& device_;
+    std::unique_ptr<Graph> graph_;
+    ProgramOptions options_;
+    Plan plan_;
+    std::vector<Memory> inputs_;   // by value id; empty where the value is no input
+    std::vector<void*> storage_;   // by value id
+    std::vector<Step> steps_;
+    std::unique_ptr<Recording> recording_;
+    const void* placed_at_ = nullptr;
+    size_t runs_ = 0;              // since the steps were placed
+};
