@@ -10,6 +10,7 @@ add_library(tundra_simt STATIC ${simt_sources} ${empty_source})
 target_compile_options(tundra_simt PRIVATE -fno-strict-aliasing)
 
 add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources} ${empty_source})
+target_compile_options(tundra_kernels PRIVATE $<$<CONFIG:Release>:-O3>)
 set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX
     COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unused-function" COMPILE_DEFINITIONS TUNDRA_SIMT_FLAVOUR)
 target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)

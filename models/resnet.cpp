@@ -1,0 +1,137 @@
+#include "models/resnet.h"
+
+#include <array>
+
+#include "engine/ops.h"
+
+namespace {
+
+constexpr size_t kExpansion = 4;  // of the channels by the last convolution of a bottleneck
+
+std::array<size_t, 4> blocks_per_stage(size_t depth) {
+    switch (depth) {
+        case 50: return {3, 4, 6, 3};
+        case 101: return {3, 4, 23, 3};
+        case 152: return {3, 8, 36, 3};
+    }
+    fail(Fault::usage, "a ResNet of depth {} is not known; the depths are 50, 101 and 152", depth);
+}
+
+struct Layer {
+    std::string conv, bn;
+    size_t channels, kernel, stride = 1;
+    Activation activation = Activation::none;
+    Value residual = {};
+};
+
+class Layers {
+public:
+    Layers(Graph& graph, const ResNetConfig& config, Taps* taps) : graph_(graph), config_(config), taps_(taps) {}
+
+    // Convolution, normalization, addition, activation: two nodes in training, one otherwise.
+    Value operator()(Value x, const Layer& l) {
+        const bool folded = !graph_.training;
+        const Init init = config_.keras ? Init::glorot_uniform : Init::kaiming_normal_fan_out;
+        const Value weight = graph_.parameter(l.conv + ".weight", {l.channels, l.kernel, l.kernel, x.shape().back()},
+                                              {.role = Role::weight, .init = init});
+        ConvOptions options{.stride = l.stride, .padding = l.kernel / 2};
+        if (folded || config_.keras) options.bias = vector(l.conv + ".bias", l.channels, Init::zeros);
+        if (folded) {
+            options.activation = l.activation;
+            options.residual = l.residual;
+            return conv(x, weight, options);
+        }
+        const Value y = tap(l.conv, conv(x, weight, options));
+        return batch_norm(y, vector(l.bn + ".weight", l.channels, Init::ones), vector(l.bn + ".bias", l.channels, Init::zeros),
+                          {.eps = config_.epsilon(),
+                           .momentum = config_.keras ? 0.01f : 0.1f,
+                           .running_mean = statistic(l.bn + ".running_mean", l.channels, Init::zeros),
+                           .running_var = statistic(l.bn + ".running_var", l.channels, Init::ones),
+                           .activation = l.activation,
+                           .residual = l.residual});
+    }
+
+    Value bottleneck(Value x, const std::string& name, size_t channels, size_t stride) {
+        const size_t out = kExpansion * channels;
+        const bool project = stride != 1 || x.shape().back() != out;
+        const Value shortcut =
+            project ? (*this)(x, {name + ".downsample.0", name + ".downsample.1", out, 1, stride}) : x;
+        const size_t first = config_.keras ? stride : 1, second = config_.keras ? 1 : stride;
+        Value y = (*this)(x, {name + ".conv1", name + ".bn1", channels, 1, first, Activation::relu});
+        y = (*this)(y, {name + ".conv2", name + ".bn2", channels, 3, second, Activation::relu});
+        return (*this)(y, {name + ".conv3", name + ".bn3", out, 1, 1, Activation::relu, shortcut});
+    }
+
+    Value classifier(Value x) {
+        const size_t features = x.shape().back();
+        const Value weight =
+            graph_.parameter("fc.weight", {config_.classes, features},
+                             {.role = Role::weight, .init = config_.keras ? Init::glorot_uniform : Init::uniform_fan_in});
+        const Value bias = graph_.parameter("fc.bias", {config_.classes},
+                                            {.role = Role::vector,
+                                             .init = config_.keras ? Init::zeros : Init::uniform_fan_in,
+                                             .fan_in = features});
+        return linear(x, weight, bias);
+    }
+
+    Value tap(const std::string& name, Value v) {
+        if (taps_) taps_->emplace_back(name, v);
+        return v;
+    }
+
+private:
+    Value vector(const std::string& name, size_t n, Init init) {
+        return graph_.parameter(name, {n}, {.role = Role::vector, .init = init});
+    }
+    Value statistic(const std::string& name, size_t n, Init init) {
+        return graph_.parameter(name, {n}, {.role = Role::statistic, .init = init});
+    }
+
+    Graph& graph_;
+    const ResNetConfig& config_;
+    Taps* taps_;
+};
+
+}  // namespace
+
+ResNetConfig resnet_config(std::string_view name, size_t classes) {
+    for (const size_t depth : {50, 101, 152})
+        for (const bool keras : {false, true}) {
+            const ResNetConfig config{.depth = depth, .keras = keras, .classes = classes};
+            if (name == model_name(config)) return config;
+        }
+    fail(Fault::usage,
+         "--model {}: the models are resnet50, resnet101, resnet152, and each with -keras (the paper's form) behind its name",
+         name);
+}
+
+std::string model_name(const ResNetConfig& config) {
+    return fmt::format("resnet{}{}", config.depth, config.keras ? "-keras" : "");
+}
+
+Value resnet(Value x, const ResNetConfig& config, Taps* taps) {
+    Layers layers(*x.graph, config, taps);
+    x = layers.tap("relu", layers(x, {"conv1", "bn1", config.width, 7, 2, Activation::relu}));
+    x = layers.tap("maxpool", max_pool(x, 3, 2, 1));
+    const std::array<size_t, 4> blocks = blocks_per_stage(config.depth);
+    for (size_t stage = 0; stage < 4; ++stage) {
+        for (size_t block = 0; block < blocks[stage]; ++block)
+            x = layers.bottleneck(x, fmt::format("layer{}.{}", stage + 1, block), config.width << stage,
+                                  stage > 0 && block == 0 ? 2 : 1);
+        layers.tap(fmt::format("layer{}", stage + 1), x);
+    }
+    x = layers.tap("avgpool", global_average_pool(x));
+    return layers.tap("fc", layers.classifier(x));
+}
+
+std::vector<std::pair<std::string, std::string>> resnet_conv_bn_pairs(const ResNetConfig& config) {
+    std::vector<std::pair<std::string, std::string>> pairs = {{"conv1", "bn1"}};
+    const std::array<size_t, 4> blocks = blocks_per_stage(config.depth);
+    for (size_t stage = 0; stage < 4; ++stage)
+        for (size_t block = 0; block < blocks[stage]; ++block) {
+            const std::string name = fmt::format("layer{}.{}", stage + 1, block);
+            for (const char* k : {"1", "2", "3"}) pairs.emplace_back(name + ".conv" + k, name + ".bn" + k);
+            if (block == 0) pairs.emplace_back(name + ".downsample.0", name + ".downsample.1");
+        }
+    return pairs;
+}
