@@ -1,0 +1,326 @@
+// Convolution on the CPU by oneDNN: see conv.h. Primitives are created once per shape and kept; activations stay NHWC,
+// weights are reordered to and from the layout that oneDNN prefers.
+#include "kernels/conv_onednn.h"
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <vector>
+
+#include "kernels/conv.h"
+#include "kernels/onednn.h"
+#include "kernels/scratch_cpu.h"
+
+namespace {
+using Memory = dnnl::memory;
+using Desc = dnnl::memory::desc;
+
+constexpr size_t alignment = 64;
+size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+// Everything that a primitive depends on.
+using Key = std::array<size_t, 17>;
+enum class Kind { forward, backward_data, backward_weight };
+
+Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<float>* forward = nullptr) {
+    Key key = {size_t(kind), size_t(cpu.threads), s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding};
+    if (forward) {
+        key[11] = size_t(forward->activation);
+        key[12] = forward->bias != nullptr;
+        key[13] = forward->residual != nullptr;
+        key[14] = forward->residual_last;
+        key[15] = forward->x_pitch ? forward->x_pitch : s.c_in;
+        key[16] = forward->y_pitch ? forward->y_pitch : s.c_out;
+    }
+    return key;
+}
+
+Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
+    const auto dim = [](size_t size) { return Memory::dim(size); };
+    return {{dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
+}
+Desc x_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.h, s.w, s.c_in, pitch); }
+Desc y_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch); }
+Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
+    return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
+            Memory::data_type::f32,
+            tag};
+}
+Desc bias_desc(const ConvShape& s) { return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a}; }
+
+
+dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                                           dnnl::prop_kind kind, const ConvShape& s, const Desc& x,
+                                                           const Desc& bias, const Desc& y) {
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    return describe<dnnl::convolution_forward>(engine, attributes, kind, dnnl::algorithm::convolution_direct, x,
+                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding, padding);
+}
+
+int residual_argument(const ConvForward<float>& op) {  // which post-op it is
+    const bool second = op.residual_last && op.activation != Activation::none;
+    return DNNL_ARG_ATTR_MULTIPLE_POST_OP(second) | DNNL_ARG_SRC_1;
+}
+
+dnnl::primitive_attr with_own_scratchpad() {
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return attributes;
+}
+
+// A primitive with its memory objects; from run to run only their addresses change.
+class Call {
+public:
+    template <class PrimitiveDesc>
+    Call(const PrimitiveDesc& desc, dnnl::primitive primitive) : primitive_(std::move(primitive)) {
+        scratchpad_bytes_ = desc.scratchpad_desc().get_size();
+        add(DNNL_ARG_SCRATCHPAD, desc.scratchpad_desc(), desc.get_engine());
+    }
+    size_t scratchpad_bytes() const { return scratchpad_bytes_; }
+    void add(int argument, const Desc& desc, const dnnl::engine& engine) {
+        memories_.emplace_back(desc, engine, nullptr);
+        arguments_.push_back({argument, memories_.back().get()});
+    }
+    void set(int argument, const void* address) {
+        for (size_t i = 0; i < arguments_.size(); ++i)
+            if (arguments_[i].arg == argument) memories_[i].set_data_handle(const_cast<void*>(address));
+    }
+    void run(const dnnl::stream& stream) const {
+        check_onednn(dnnl_primitive_execute(primitive_.get(), stream.get(), int(arguments_.size()), arguments_.data()),
+                     "convolution");
+    }
+
+private:
+    dnnl::primitive primitive_;
+    std::vector<Memory> memories_;
+    std::vector<dnnl_exec_arg_t> arguments_;  // one per memory, in the same order
+    size_t scratchpad_bytes_ = 0;
+};
+
+// A convolution and, where oneDNN wants other weights than the plain ones, the reorder before or after it.
+struct Prepared {
+    Call convolution;
+    std::optional<Call> reorder;
+    Desc packed;
+    size_t packed_bytes = 0;  // 0 without reorder
+
+    size_t scratch_bytes() const {
+        const size_t pad = std::max(convolution.scratchpad_bytes(), reorder ? reorder->scratchpad_bytes() : 0);
+        return alignment + aligned(packed_bytes) + pad;
+    }
+};
+
+struct FreeAligned {
+    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(alignment)); }
+};
+struct PackedWeight {
+    Desc desc;
+    std::unique_ptr<void, FreeAligned> memory;
+};
+
+// The two parts of Cpu::scratch during one convolution.
+struct Parts {
+    char *packed, *pad;
+
+    Parts(const Cpu& cpu, const Prepared& p) {
+        const auto start = reinterpret_cast<uintptr_t>(cpu.scratch.take<char>(p.scratch_bytes()));
+        packed = reinterpret_cast<char*>(aligned(start));
+        pad = packed + aligned(p.packed_bytes);
+    }
+};
+
+class Convolutions {
+public:
+    std::mutex mutex;  // held by whoever uses anything below: calls share their memory objects
+    size_t created = 0;
+    std::multimap<const float*, PackedWeight> constant_weights;
+    dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+    dnnl::stream stream{engine};
+
+    Prepared& find(const Cpu& cpu, const ConvForward<float>& op) {
+        return find(cpu, key_of(cpu, Kind::forward, op.shape, &op), [&] { return make(op); });
+    }
+    Prepared& find(const Cpu& cpu, const ConvBackwardData<float>& op) {
+        return find(cpu, key_of(cpu, Kind::backward_data, op.shape), [&] { return make(op); });
+    }
+    Prepared& find(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+        return find(cpu, key_of(cpu, Kind::backward_weight, op.shape), [&] { return make(op); });
+    }
+
+private:
+    template <class Make>
+    Prepared& find(const Cpu& cpu, const Key& key, const Make& make) {
+        use_threads(cpu);
+        const auto found = prepared_.find(key);
+        return found != prepared_.end() ? found->second : prepared_.emplace(key, make()).first->second;
+    }
+    Prepared make(const ConvForward<float>&);
+    Prepared make(const ConvBackwardData<float>&);
+    Prepared make(const ConvBackwardWeight<float>&);
+    Prepared prepare(Call convolution, const ConvShape&, const Desc& packed, bool packed_is_result);
+
+    std::map<Key, Prepared> prepared_;
+};
+
+Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const Desc& packed, bool packed_is_result) {
+    ++created;
+    const Desc plain = weight_desc(shape, Memory::format_tag::ohwi);
+    Prepared p{std::move(convolution), {}, packed};
+    if (packed == plain) return p;
+    const Desc &from = packed_is_result ? packed : plain, &to = packed_is_result ? plain : packed;
+    const dnnl::reorder::primitive_desc desc(engine, from, engine, to, with_own_scratchpad());
+    ++created;
+    p.reorder.emplace(desc, dnnl::reorder(desc));
+    p.reorder->add(DNNL_ARG_FROM, from, engine);
+    p.reorder->add(DNNL_ARG_TO, to, engine);
+    p.packed_bytes = packed.get_size();
+    return p;
+}
+
+Prepared Convolutions::make(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    const Desc x = x_desc(s, op.x_pitch ? op.x_pitch : s.c_in), y = y_desc(s, op.y_pitch ? op.y_pitch : s.c_out);
+    const Desc residual = y_desc(s, s.c_out), bias = op.bias ? bias_desc(s) : Desc();
+    dnnl::post_ops post_ops;
+    if (op.residual && !op.residual_last) post_ops.append_binary(dnnl::algorithm::binary_add, residual);
+    append_activation(post_ops, op.activation);
+    if (op.residual && op.residual_last) post_ops.append_binary(dnnl::algorithm::binary_add, residual);
+    dnnl::primitive_attr attributes = with_own_scratchpad();
+    attributes.set_post_ops(post_ops);
+
+    const auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    Call call(desc, dnnl::convolution_forward(desc));
+    call.add(DNNL_ARG_SRC, x, engine);
+    call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
+    if (op.bias) call.add(DNNL_ARG_BIAS, bias, engine);
+    call.add(DNNL_ARG_DST, y, engine);
+    if (op.residual) call.add(residual_argument(op), residual, engine);
+    return prepare(std::move(call), s, desc.weights_desc(), false);
+}
+
+Prepared Convolutions::make(const ConvBackwardData<float>& op) {
+    const ConvShape& s = op.shape;
+    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const auto desc = describe_backward<dnnl::convolution_backward_data>(
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        strides, padding, padding);
+    Call call(desc, dnnl::convolution_backward_data(desc));
+    call.add(DNNL_ARG_DIFF_SRC, x, engine);
+    call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
+    call.add(DNNL_ARG_DIFF_DST, y, engine);
+    return prepare(std::move(call), s, desc.weights_desc(), false);
+}
+
+Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
+    const ConvShape& s = op.shape;
+    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const auto desc = describe_backward<dnnl::convolution_backward_weights>(
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        strides, padding, padding);
+    Call call(desc, dnnl::convolution_backward_weights(desc));
+    call.add(DNNL_ARG_SRC, x, engine);
+    call.add(DNNL_ARG_DIFF_WEIGHTS, desc.diff_weights_desc(), engine);
+    call.add(DNNL_ARG_DIFF_DST, y, engine);
+    return prepare(std::move(call), s, desc.diff_weights_desc(), true);
+}
+
+Convolutions& convolutions() {
+    static Convolutions all;
+    return all;
+}
+
+void run_reorder(Convolutions& all, Prepared& p, const void* from, void* to, void* pad) {
+    p.reorder->set(DNNL_ARG_SCRATCHPAD, pad);
+    p.reorder->set(DNNL_ARG_FROM, from);
+    p.reorder->set(DNNL_ARG_TO, to);
+    p.reorder->run(all.stream);
+}
+
+// The weights as the convolution wants them: as they are, packed into scratch, or packed once and kept.
+const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, bool constant, const Parts& parts) {
+    if (!p.reorder) return weight;
+    if (!constant) {
+        run_reorder(all, p, weight, parts.packed, parts.pad);
+        return parts.packed;
+    }
+    const auto [first, last] = all.constant_weights.equal_range(weight);
+    for (auto kept = first; kept != last; ++kept)
+        if (kept->second.desc == p.packed) return kept->second.memory.get();
+    PackedWeight packed{p.packed, {}};
+    packed.memory.reset(::operator new(p.packed_bytes, std::align_val_t(alignment)));
+    run_reorder(all, p, weight, packed.memory.get(), parts.pad);
+    return all.constant_weights.emplace(weight, std::move(packed))->second.memory.get();
+}
+
+template <class Op>
+size_t bytes_of(const Cpu& cpu, const Op& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    return all.find(cpu, op).scratch_bytes();
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const ConvForward<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_WEIGHTS, packed_weight(all, p, op.weight, op.weight_is_constant, parts));
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_SRC, op.x);
+    call.set(DNNL_ARG_BIAS, op.bias);
+    call.set(DNNL_ARG_DST, op.y);
+    if (op.residual) call.set(residual_argument(op), op.residual);
+    call.run(all.stream);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_WEIGHTS, packed_weight(all, p, op.weight, false, parts));
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_DIFF_DST, op.dy);
+    call.set(DNNL_ARG_DIFF_SRC, op.dx);
+    call.run(all.stream);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_SRC, op.x);
+    call.set(DNNL_ARG_DIFF_DST, op.dy);
+    call.set(DNNL_ARG_DIFF_WEIGHTS, p.reorder ? static_cast<void*>(parts.packed) : op.dweight);
+    call.run(all.stream);
+    if (p.reorder) run_reorder(all, p, parts.packed, op.dweight, parts.pad);
+}
+
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
+
+size_t conv_primitives_created() {
+    const std::lock_guard lock(convolutions().mutex);
+    return convolutions().created;
+}
+
+void forget_constant_weights() {
+    const std::lock_guard lock(convolutions().mutex);
+    convolutions().constant_weights.clear();
+}

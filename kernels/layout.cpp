@@ -1,0 +1,42 @@
+// Copies of channels and upsampling on the CPU: see layout.h.
+#include "kernels/layout.h"
+
+#include <algorithm>
+
+#include "kernels/parallel.h"
+
+void compute(const Cpu& cpu, const CopyChannels<float>& op) {
+    const size_t grain = std::max<size_t>(1, 4096 / std::max<size_t>(1, op.channels));
+    parallel_for(cpu, op.rows, grain, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row)
+            std::copy_n(op.x + row * op.x_pitch + op.x_offset, op.channels, op.y + row * op.y_pitch + op.y_offset);
+    });
+}
+
+void compute(const Cpu& cpu, const Upsample2<float>& op) {
+    const size_t w = op.w, c = op.c;
+    parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row) {
+            float* const upper = op.y + row * 4 * w * c;
+            for (size_t j = 0; j < w; ++j) {
+                const float* const pixel = op.x + (row * w + j) * c;
+                std::copy_n(pixel, c, upper + 2 * j * c);
+                std::copy_n(pixel, c, upper + (2 * j + 1) * c);
+            }
+            std::copy_n(upper, 2 * w * c, upper + 2 * w * c);
+        }
+    });
+}
+
+void compute(const Cpu& cpu, const Upsample2Backward<float>& op) {
+    const size_t w = op.w, c = op.c;
+    parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row)
+            for (size_t j = 0; j < w; ++j) {
+                const float* const upper = op.dy + (row * 4 * w + 2 * j) * c;
+                const float* const lower = upper + 2 * w * c;
+                float* __restrict dx = op.dx + (row * w + j) * c;
+                for (size_t k = 0; k < c; ++k) dx[k] = (upper[k] + upper[c + k]) + (lower[k] + lower[c + k]);
+            }
+    });
+}

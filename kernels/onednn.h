@@ -1,0 +1,60 @@
+// What the oneDNN files share, and the only place that knows versions 2 and 3 apart (3 has no operation descriptors).
+// oneDNN: https://uxlfoundation.github.io/oneDNN/
+#pragma once
+
+#include <omp.h>
+
+#include <dnnl.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/device.h"
+#include "kernels/types.h"
+
+inline void check_onednn(dnnl_status_t status, const char* what) {
+    if (status != dnnl_success)
+        throw std::runtime_error(std::string("oneDNN: ") + what + " failed with status " + std::to_string(status));
+}
+
+// oneDNN asks OpenMP how many threads there are, when a primitive is created and when it runs.
+inline void use_threads(const Cpu& cpu) {
+    if (omp_get_max_threads() != cpu.threads) omp_set_num_threads(cpu.threads);
+}
+
+// The descriptor of a forward primitive; args are those of the operation, in oneDNN's order.
+template <class Primitive, class... Args>
+typename Primitive::primitive_desc describe(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                            const Args&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine, args..., attributes};
+#else
+    return {typename Primitive::desc(args...), attributes, engine};
+#endif
+}
+
+// Likewise of a backward primitive.
+template <class Primitive, class Hint, class... Args>
+typename Primitive::primitive_desc describe_backward(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                                     const Hint& forward, const Args&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine, args..., forward, attributes};
+#else
+    return {typename Primitive::desc(args...), attributes, engine, forward};
+#endif
+}
+
+inline void append_activation(dnnl::post_ops& post_ops, Activation activation) {
+    const auto append = [&](dnnl::algorithm algorithm, float alpha) {
+#if DNNL_VERSION_MAJOR >= 3
+        post_ops.append_eltwise(algorithm, alpha, 0.0f);
+#else
+        post_ops.append_eltwise(1.0f, algorithm, alpha, 0.0f);
+#endif
+    };
+    switch (activation) {
+        case Activation::none: return;
+        case Activation::relu: return append(dnnl::algorithm::eltwise_relu, 0.0f);
+        case Activation::silu: return append(dnnl::algorithm::eltwise_swish, 1.0f);
+        case Activation::sigmoid: return append(dnnl::algorithm::eltwise_logistic, 0.0f);
+    }
+}

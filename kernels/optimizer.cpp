@@ -1,0 +1,93 @@
+// Optimizer steps on the CPU: see optimizer.h.
+#include "kernels/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/parallel.h"
+
+namespace {
+constexpr size_t grain = 4096;
+
+// Calls step(i) for every element, unless the gradients are lost.
+template <class Step>
+void for_each_parameter(const Cpu& cpu, const StepState& state, size_t count, const Step& step) {
+    if (state.nonfinite != 0) return;
+    parallel_for(cpu, count, grain, [&](size_t begin, size_t end) {
+        const Step own = step;  // the thread's copy: its values stay in registers
+#pragma GCC ivdep
+        for (size_t i = begin; i < end; ++i) own(i);
+    });
+}
+
+template <class Op>
+void copy_parameters(const Cpu& cpu, const Op& op) {
+    if (!op.copy || op.state->nonfinite != 0) return;
+    parallel_for(cpu, op.count, grain,
+                 [&](size_t begin, size_t end) { std::copy(op.parameter + begin, op.parameter + end, op.copy + begin); });
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const SgdStep<float>& op) {
+    const StepState state = *op.state;
+    const auto run = [&](auto nesterov) {
+        for_each_parameter(cpu, state, op.count, [=](size_t i) {
+            const float g = op.gradient[i] / state.loss_scale + op.weight_decay * op.parameter[i];
+            const float buffer = state.momentum * op.momentum[i] + g;
+            op.momentum[i] = buffer;
+            op.parameter[i] -= state.learning_rate * (nesterov ? g + state.momentum * buffer : buffer);
+        });
+    };
+    op.nesterov ? run(std::true_type{}) : run(std::false_type{});
+    copy_parameters(cpu, op);
+}
+
+void compute(const Cpu& cpu, const AdamStep<float>& op) {
+    const StepState state = *op.state;
+    const float beta1 = state.momentum, beta2 = op.beta2;
+    const float keep = op.decoupled ? 1 - state.learning_rate * op.weight_decay : 1;
+    const float decay = op.decoupled ? 0 : op.weight_decay;
+    // Both forms are rate * first / (sqrt(second) * factor + epsilon).
+    const bool torch = op.form == AdamForm::torch;
+    const float factor = torch ? 1 / std::sqrt(state.c2) : 1;
+    const float rate = state.learning_rate * (torch ? 1 : std::sqrt(state.c2)) / state.c1;
+    for_each_parameter(cpu, state, op.count, [=](size_t i) {
+        const float g = op.gradient[i] / state.loss_scale + decay * op.parameter[i];
+        const float first = beta1 * op.first[i] + (1 - beta1) * g;
+        const float second = beta2 * op.second[i] + (1 - beta2) * g * g;
+        op.first[i] = first;
+        op.second[i] = second;
+        op.parameter[i] = op.parameter[i] * keep - rate * first / (std::sqrt(second) * factor + op.epsilon);
+    });
+    copy_parameters(cpu, op);
+}
+
+void compute(const Cpu& cpu, const CheckFinite<float>& op) {
+    size_t total = 0;
+    parallel_for(cpu, op.count, grain, [&](size_t begin, size_t end) {
+        size_t lost = 0;
+        for (size_t i = begin; i < end; i += grain) {  // 32-bit counts are vectorised
+            uint32_t block = 0;
+            for (size_t j = i; j < std::min(end, i + grain); ++j)
+                block += (detail::bits_of(op.gradient[j]) & 0x7f800000u) == 0x7f800000u;
+            lost += block;
+        }
+#pragma omp atomic
+        total += lost;
+    });
+    op.state->nonfinite += float(total);
+}
+
+void compute(const Cpu&, const FinishStep& op) {
+    StepState& state = *op.state;
+    const bool skipped = state.nonfinite != 0;
+    state.skipped_steps += skipped;
+    state.clean_steps = skipped ? 0 : state.clean_steps + 1;
+    state.nonfinite = 0;
+    if (op.growth_interval == 0) return;
+    if (skipped) state.loss_scale *= 0.5f;
+    if (state.clean_steps >= op.growth_interval) {
+        state.loss_scale = std::min(state.loss_scale * 2, op.largest_scale);
+        state.clean_steps = 0;
+    }
+}

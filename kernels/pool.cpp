@@ -1,0 +1,111 @@
+// Max pooling and global average pooling on the CPU: see pool.h.
+#include "kernels/pool.h"
+
+#include "kernels/parallel.h"
+
+namespace {
+constexpr size_t block = 64;  // channels held in registers and L1 at a time
+
+// The taps of one window that lie inside [0, size): from first to last - 1.
+struct Taps {
+    size_t first, last;
+    Taps(size_t out, size_t size, const MaxPoolShape& s)
+        : first(out * s.stride < s.padding ? s.padding - out * s.stride : 0),
+          last(std::min(s.kernel, size + s.padding - out * s.stride)) {}
+};
+
+void forward_pixel(const MaxPoolForward<float>& op, size_t image, size_t p, size_t q) {
+    const MaxPoolShape& s = op.shape;
+    const Taps rows(p, s.h, s), columns(q, s.w, s);
+    const size_t out = ((image * s.out_h() + p) * s.out_w() + q) * s.c;
+    for (size_t c0 = 0; c0 < s.c; c0 += block) {
+        const size_t count = std::min(block, s.c - c0);
+        float best[block];
+        int32_t where[block];
+        for (size_t r = rows.first; r < rows.last; ++r)
+            for (size_t t = columns.first; t < columns.last; ++t) {
+                const size_t i = p * s.stride + r - s.padding, j = q * s.stride + t - s.padding;
+                const float* const x = op.x + ((image * s.h + i) * s.w + j) * s.c + c0;
+                const int32_t tap = int32_t(r * s.kernel + t);
+                if (r == rows.first && t == columns.first) {
+                    std::copy_n(x, count, best);
+                    std::fill_n(where, count, tap);
+                    continue;
+                }
+                for (size_t c = 0; c < count; ++c) {
+                    const bool better = (x[c] > best[c]) | ((x[c] != x[c]) & (best[c] == best[c]));
+                    best[c] = better ? x[c] : best[c];
+                    where[c] = better ? tap : where[c];
+                }
+            }
+        std::copy_n(best, count, op.y + out + c0);
+        if (op.argmax)
+            for (size_t c = 0; c < count; ++c) op.argmax[out + c0 + c] = uint8_t(where[c]);
+    }
+}
+
+// Windows p with p*stride - padding <= i < p*stride - padding + kernel: from first to last - 1.
+struct Windows {
+    size_t first, last;
+    Windows(size_t i, size_t out, const MaxPoolShape& s)
+        : first(i + s.padding < s.kernel ? 0 : (i + s.padding - s.kernel) / s.stride + 1),
+          last(std::min(out, (i + s.padding) / s.stride + 1)) {}
+};
+
+void backward_pixel(const MaxPoolBackward<float>& op, size_t image, size_t i, size_t j) {
+    const MaxPoolShape& s = op.shape;
+    const Windows rows(i, s.out_h(), s), columns(j, s.out_w(), s);
+    float* __restrict dx = op.dx + ((image * s.h + i) * s.w + j) * s.c;
+    std::fill_n(dx, s.c, 0.0f);
+    for (size_t p = rows.first; p < rows.last; ++p)
+        for (size_t q = columns.first; q < columns.last; ++q) {
+            const size_t window = ((image * s.out_h() + p) * s.out_w() + q) * s.c;
+            const float* __restrict dy = op.dy + window;
+            const uint8_t* __restrict argmax = op.argmax + window;
+            const size_t tap = (i + s.padding - p * s.stride) * s.kernel + (j + s.padding - q * s.stride);
+            for (size_t c = 0; c < s.c; ++c) dx[c] += argmax[c] == tap ? dy[c] : 0.0f;
+        }
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const MaxPoolForward<float>& op) {
+    const size_t out_h = op.shape.out_h(), out_w = op.shape.out_w();
+    parallel_for(cpu, op.shape.n * out_h, 1, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row)
+            for (size_t q = 0; q < out_w; ++q) forward_pixel(op, row / out_h, row % out_h, q);
+    });
+}
+
+void compute(const Cpu& cpu, const MaxPoolBackward<float>& op) {
+    const size_t h = op.shape.h, w = op.shape.w;
+    parallel_for(cpu, op.shape.n * h, 1, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row)
+            for (size_t j = 0; j < w; ++j) backward_pixel(op, row / h, row % h, j);
+    });
+}
+
+void compute(const Cpu& cpu, const GlobalAveragePoolForward<float>& op) {
+    const size_t blocks = (op.c + block - 1) / block;
+    parallel_for(cpu, op.n * blocks, 1, [&](size_t begin, size_t end) {
+        for (size_t piece = begin; piece < end; ++piece) {
+            const size_t image = piece / blocks, c0 = piece % blocks * block, count = std::min(block, op.c - c0);
+            double sum[block] = {};
+            for (size_t pixel = 0; pixel < op.pixels; ++pixel) {
+                const float* const x = op.x + (image * op.pixels + pixel) * op.c + c0;
+                for (size_t c = 0; c < count; ++c) sum[c] += double(x[c]);
+            }
+            for (size_t c = 0; c < count; ++c) op.y[image * op.c + c0 + c] = float(sum[c] / double(op.pixels));
+        }
+    });
+}
+
+void compute(const Cpu& cpu, const GlobalAveragePoolBackward<float>& op) {
+    const float pixels = float(op.pixels);
+    parallel_for(cpu, op.n * op.pixels, 16, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row) {
+            const float* __restrict dy = op.dy + row / op.pixels * op.c;
+            float* __restrict dx = op.dx + row * op.c;
+            for (size_t c = 0; c < op.c; ++c) dx[c] = dy[c] / pixels;
+        }
+    });
+}

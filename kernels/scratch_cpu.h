@@ -1,0 +1,16 @@
+// How many bytes of Cpu::scratch an operation needs. Pointers in the struct are not read (null and not null differs for
+// the optional ones). An operation that is not listed needs none. For convolutions this creates the oneDNN primitive.
+#pragma once
+
+#include "kernels/batch_norm.h"
+#include "kernels/bias.h"
+#include "kernels/conv.h"
+#include "kernels/linear.h"
+
+size_t scratch_bytes(const Cpu&, const BatchNormForward<float>&);
+size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>&);
+size_t scratch_bytes(const Cpu&, const BiasBackward<float>&);
+size_t scratch_bytes(const Cpu&, const ConvForward<float>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
+size_t scratch_bytes(const Cpu&, const LinearBackward<float>&);
