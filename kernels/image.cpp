@@ -126,21 +126,19 @@ struct Taps {
 };
 
 Taps antialias_taps(size_t size, size_t out) {
-    const double scale = double(size) / double(out), support = std::max(scale, 1.0);
+    const double scale = double(size) / double(out);
     Taps taps;
-    taps.most = size_t(std::ceil(support)) * 2 + 1;
+    taps.most = size_t(std::ceil(std::max(scale, 1.0))) * 2 + 1;
     taps.first.resize(out), taps.count.resize(out), taps.weight.resize(out * taps.most);
     std::vector<double> weight(taps.most);
     for (size_t i = 0; i < out; ++i) {
-        const double centre = (double(i) + 0.5) * scale;
-        const int first = std::max(0, int(centre - support + 0.5));
-        const int end = std::min(int(size), int(centre + support + 0.5));
+        const TriangleTap tap = triangle_tap(int(i), int(size), scale);
         double total = 0;
-        for (int k = first; k < end; ++k)
-            total += weight[size_t(k - first)] = std::max(0.0, 1 - std::abs((k - centre + 0.5) / support));
-        for (int k = first; k < end; ++k)
-            taps.weight[i * taps.most + size_t(k - first)] = int(0.5 + weight[size_t(k - first)] / total * (1 << 22));
-        taps.first[i] = first, taps.count[i] = end - first;
+        for (int k = tap.first; k < tap.end; ++k)
+            total += weight[size_t(k - tap.first)] = std::max(0.0, 1 - std::abs((k - tap.centre + 0.5) / tap.support));
+        for (int k = 0; k < tap.end - tap.first; ++k)
+            taps.weight[i * taps.most + size_t(k)] = int(0.5 + weight[size_t(k)] / total * (1 << 22));
+        taps.first[i] = tap.first, taps.count[i] = tap.end - tap.first;
     }
     return taps;
 }

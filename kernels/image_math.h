@@ -26,6 +26,18 @@ KERNEL_HD inline int linear_blend(int above, int below, const LinearTap& tap) {
     return (sum + 2) >> 2;
 }
 
+// The triangle filter: pixel k of [first, end) weighs max(0, 1 - |k + 1/2 - centre| / support); weights are to be
+// divided by their sum.
+struct TriangleTap {
+    int first, end;
+    double centre, support;
+};
+KERNEL_HD inline TriangleTap triangle_tap(int i, int size, double scale) {
+    const double support = scale > 1 ? scale : 1, centre = (i + 0.5) * scale;
+    const int first = int(centre - support + 0.5), end = int(centre + support + 0.5);
+    return {first < 0 ? 0 : first, end > size ? size : end, centre, support};
+}
+
 KERNEL_HD inline size_t nearest(size_t i, size_t size, size_t out) { return (2 * i + 1) * size / (2 * out); }
 
 struct Rgb {
