@@ -9,14 +9,22 @@ list(FILTER simt_sources EXCLUDE REGEX "/race\\.cpp$")
 add_library(tundra_simt STATIC ${simt_sources} ${empty_source})
 target_compile_options(tundra_simt PRIVATE -fno-strict-aliasing)
 
-add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources} ${empty_source})
-target_compile_options(tundra_kernels PRIVATE $<$<CONFIG:Release>:-O3>)
-set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX
-    COMPILE_OPTIONS "-fno-strict-aliasing;-Wno-unused-function" COMPILE_DEFINITIONS TUNDRA_SIMT_FLAVOUR)
-target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)
 if(TUNDRA_RACE)
     target_sources(tundra_simt PRIVATE kernels/simt/race.cpp)
     target_compile_definitions(tundra_simt PUBLIC SIMT_RACE)
     target_link_libraries(tundra_simt PUBLIC ${CMAKE_DL_LIBS})
-    set_property(SOURCE ${cuda_sources} APPEND PROPERTY COMPILE_OPTIONS "-fsanitize=thread")
 endif()
+
+# .cu files for g++. -fsanitize=thread is for the compiler only: race.cpp stands in for the library.
+function(tundra_simt_flavour)
+    set(options -fno-strict-aliasing -Wno-unused-function)
+    if(TUNDRA_RACE)
+        list(APPEND options -fsanitize=thread)
+    endif()
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX
+        COMPILE_OPTIONS "${options}" COMPILE_DEFINITIONS TUNDRA_SIMT_FLAVOUR)
+endfunction()
+
+add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources} ${empty_source})
+tundra_simt_flavour(${cuda_sources})
+target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)

@@ -54,9 +54,15 @@ inline int __syncthreads_and(int predicate, SIMT_SITE) { return simt::syncthread
 inline void __syncwarp(unsigned mask = ~0u, SIMT_SITE) {
     simt::warp_op(simt::WarpOp::sync, mask, 0, 0, nullptr, SIMT_HERE);
 }
-inline unsigned __ballot_sync(unsigned mask, int predicate, SIMT_SITE) { return simt::ballot(mask, predicate, SIMT_HERE); }
-inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) { return simt::ballot(mask, predicate, SIMT_HERE) != 0; }
-inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) { return simt::ballot(mask, !predicate, SIMT_HERE) == 0; }
+inline unsigned __ballot_sync(unsigned mask, int predicate, SIMT_SITE) {
+    return simt::ballot(mask, predicate, SIMT_HERE);
+}
+inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) {
+    return simt::ballot(mask, predicate, SIMT_HERE) != 0;
+}
+inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
+    return simt::ballot(mask, !predicate, SIMT_HERE) == 0;
+}
 
 // Lanes exchange within groups of `width`, a power of two. A source outside of the group gives a lane its own value.
 template <simt::Shuffled T>
@@ -66,7 +72,8 @@ T __shfl_sync(unsigned mask, T value, int source, int width = 32, SIMT_SITE) {
 }
 template <simt::Shuffled T>
 T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32, SIMT_SITE) {
-    const unsigned lane = simt::lane(), source = lane ^ unsigned(with), end = (lane & ~unsigned(width - 1)) + unsigned(width);
+    const unsigned lane = simt::lane(), source = lane ^ unsigned(with);
+    const unsigned end = (lane & ~unsigned(width - 1)) + unsigned(width);
     return simt::shuffle(mask, value, source < end ? source : lane, SIMT_HERE);
 }
 template <simt::Shuffled T>

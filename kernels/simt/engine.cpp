@@ -76,17 +76,21 @@ void Engine::run(const Launch& launch) {
             for (unsigned t = count_; shuffle && t > 1; --t) std::swap(order_[t - 1], order_[random() % t]);
             run_block();
         }
+    } catch (const Error& error) {
+        const std::string findings = race_launch_end();
+        throw Error(findings.empty() ? error.what() : join(error.what(), "\n", findings));
     } catch (...) {
-        race_launch_end(true);
+        race_launch_end();
         throw;
     }
-    race_launch_end(false);
+    if (const std::string findings = race_launch_end(); !findings.empty()) throw Error(findings);
 }
 
 void Engine::start_block() {
     ++block_serial_;
     shared_.begin_block();
-    dynamic_shared_ = launch_.shared_bytes ? shared_.carve(launch_.shared_bytes, 128, "dynamic shared memory", 0) : nullptr;
+    dynamic_shared_ = nullptr;
+    if (launch_.shared_bytes) dynamic_shared_ = shared_.carve(launch_.shared_bytes, 128, {"of the launch", 0});
     for (unsigned w = 0; w < 32; ++w) {
         const unsigned lanes = count_ > w * 32 ? count_ - w * 32 : 0;
         alive_[w] = lanes >= 32 ? ~0u : (1u << lanes) - 1;
@@ -106,7 +110,7 @@ void Engine::run_block() {
     switch_to(host_, *idle_fiber());
     in_kernel_ = false;
     if (error_ || live_) {
-        const std::exception_ptr error = error_ ? std::exchange(error_, nullptr) : std::make_exception_ptr(Error(deadlock()));
+        const std::exception_ptr error = error_ ? error_ : std::make_exception_ptr(Error(deadlock()));
         idle_.clear();
         ready_.clear();
         ready_begin_ = 0;
@@ -148,7 +152,7 @@ void Engine::finish_thread(unsigned thread) {
     alive_[thread / 32] &= ~(1u << thread % 32);
     if (at_barrier_ && !config().allow_exit_before_barrier)
         fail_here(barrier_site_, join(name_of_thread(thread), " returned while ", name_of_thread(barrier_first_),
-                                      " waits at __syncthreads"));
+                                      " waits at this __syncthreads"));
     if (at_barrier_ && at_barrier_ == live_) release_barrier();
     if (waiting_[thread / 32]) release_complete_groups(thread / 32);
 }
@@ -164,7 +168,8 @@ Fiber* Engine::idle_fiber() {
 }
 
 Fiber& Engine::next_fiber() {
-    const bool fresh = started_ < count_, ready = ready_begin_ < ready_.size(), shuffle = config().order == Order::shuffle;
+    const bool fresh = started_ < count_, ready = ready_begin_ < ready_.size();
+    const bool shuffle = config().order == Order::shuffle;
     if (fresh && (!ready || (shuffle && random() % 2))) return *idle_fiber();
     if (!ready) return host_;  // finished, or a deadlock
     if (shuffle) std::swap(ready_[ready_begin_], ready_[ready_begin_ + random() % (ready_.size() - ready_begin_)]);
@@ -214,7 +219,7 @@ void* Engine::shared_at(SharedSlot& slot, size_t bytes, size_t align, const char
         fail_here({file, line}, join(shared_.used() + bytes, " bytes of shared memory, sm_", launch_.arch, " has ",
                                      shared_limit_));
     slot.block = block_serial_;
-    slot.address = shared_.carve(bytes, align, file, line);
+    slot.address = shared_.carve(bytes, align, {file, line});
     return slot.address;
 }
 

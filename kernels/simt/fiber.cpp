@@ -65,7 +65,8 @@ constexpr size_t kPage = 4096;
 }
 
 Fiber::Fiber(size_t stack_bytes, Entry entry) : bytes_((stack_bytes + kPage - 1) / kPage * kPage), entry_(entry) {
-    void* memory = mmap(nullptr, bytes_ + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* memory = mmap(nullptr, bytes_ + kPage, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     mprotect(memory, kPage, PROT_NONE);
     stack_ = static_cast<char*>(memory) + kPage;

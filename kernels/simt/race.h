@@ -3,16 +3,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace simt {
 
 class Engine;
 
 #ifdef SIMT_RACE
-void race_launch(Engine& engine);        // one host thread at a time: waits for the others
-void race_launch_end(bool failed);       // throws Error when something was found, unless the launch failed anyway
-void race_block();                       // a block starts
-void race_barrier();                     // __syncthreads: all threads of the block are ordered
+void race_launch(Engine& engine);  // one host thread at a time: waits for the others
+std::string race_launch_end();     // what was found, or nothing
+void race_block();                 // a block starts
+void race_barrier();               // __syncthreads: all threads of the block are ordered
 void race_warp(unsigned warp, uint32_t group);
 void race_allocated(void* device, size_t bytes);
 void race_freed(void* device);
@@ -20,7 +21,7 @@ void race_host_wrote(void* device, size_t bytes);
 void race_poisoned(void* device, size_t bytes, bool poisoned);
 #else
 inline void race_launch(Engine&) {}
-inline void race_launch_end(bool) {}
+inline std::string race_launch_end() { return {}; }
 inline void race_block() {}
 inline void race_barrier() {}
 inline void race_warp(unsigned, uint32_t) {}

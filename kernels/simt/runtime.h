@@ -1,4 +1,4 @@
-// The host's side of the execution model: settings, device memory, errors. It defines no CUDA name: any .cpp may include it.
+// The host's side of the execution model: settings, device memory, errors. No CUDA name: any .cpp may use it.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +49,8 @@ void fill(void* device, int byte, size_t bytes);  // memset
 void poison(void* device, size_t bytes);
 void unpoison(void* device, size_t bytes);
 
-// Whether this build checks for races, uninitialised reads and wrong addresses (SIMT_RACE), and what it found so far.
-// A launch with findings throws Error at its end.
+// Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
+// throws Error at its end.
 bool race_checked();
 
 struct Stats {

@@ -36,7 +36,7 @@ void SharedMemory::begin_block() {
     arrays_.clear();
 }
 
-void* SharedMemory::carve(size_t bytes, size_t align, const char* file, unsigned line) {
+void* SharedMemory::carve(size_t bytes, size_t align, Site site) {
     align = std::max<size_t>(align, 16);
     const size_t offset = (end_ + kGap + align - 1) / align * align;
     if (offset + bytes + 2 * kGap > kBytes) throw Error("simt: the arena for shared memory is full");
@@ -47,7 +47,7 @@ void* SharedMemory::carve(size_t bytes, size_t align, const char* file, unsigned
     ASAN_POISON_MEMORY_REGION(memory_ + offset + bytes, kGap);
     end_ = offset + bytes;
     used_ += bytes;
-    arrays_.push_back({offset, bytes, file, line});
+    arrays_.push_back({offset, bytes, site});
     return memory_ + offset;
 }
 
@@ -63,10 +63,8 @@ std::string SharedMemory::find_overrun() const {
     for (size_t i = 0; i <= arrays_.size(); ++i) {
         const size_t next = i < arrays_.size() ? arrays_[i].offset : end + kGap;
         const auto untouched = [](char c) { return static_cast<unsigned char>(c) == kFill; };
-        if (!arrays_.empty() && !std::all_of(memory_ + end, memory_ + next, untouched)) {
-            const Array& array = arrays_[i ? i - 1 : 0];
-            return join(Site{array.file, array.line});
-        }
+        if (!arrays_.empty() && !std::all_of(memory_ + end, memory_ + next, untouched))
+            return join(arrays_[i ? i - 1 : 0].site);
         if (i < arrays_.size()) end = arrays_[i].offset + arrays_[i].bytes;
     }
 #endif

@@ -1,10 +1,12 @@
-// Shared memory of the block that runs: an arena of arrays with poisoned gaps between them, NaN at the start of each block.
+// Shared memory of the block that runs: an arena of arrays with poisoned gaps between, NaN at the start of each block.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "cpu_flavour.h"
 
 namespace simt {
 
@@ -15,8 +17,8 @@ public:
     SharedMemory(const SharedMemory&) = delete;
 
     void begin_block();
-    void* carve(size_t bytes, size_t align, const char* file, unsigned line);  // throws Error when the arena is full
-    size_t used() const { return used_; }                                      // bytes carved for this block
+    void* carve(size_t bytes, size_t align, Site site);  // throws Error when the arena is full
+    size_t used() const { return used_; }                // bytes carved for this block
 
     bool contains(uintptr_t address) const { return address - uintptr_t(memory_) < kBytes; }
     bool allocated(uintptr_t address, size_t bytes) const;  // all within one array
@@ -25,8 +27,7 @@ public:
 private:
     struct Array {
         size_t offset, bytes;
-        const char* file;
-        unsigned line;
+        Site site;
     };
     static constexpr size_t kBytes = 1 << 20;
 

@@ -48,7 +48,7 @@ int Engine::syncthreads(bool predicate, Site site) {
                              name_of_thread(barrier_first_), " at ", barrier_site_));
     }
     if (live_ != count_ && !config().allow_exit_before_barrier)
-        fail_here(site, join(name_of_thread(current_), " reaches __syncthreads after another thread of the block has returned"));
+        fail_here(site, join(name_of_thread(current_), " reaches __syncthreads after another thread has returned"));
     threads_[current_].state = State::at_barrier;
     threads_[current_].site = site;
     barrier_sum_ += predicate;
@@ -68,7 +68,8 @@ void Engine::release_barrier() {
 }
 
 // A meeting of the live lanes that the mask names; the last to come computes for all.
-uint64_t Engine::warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site) {
+uint64_t Engine::warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective,
+                         Site site) {
     Thread& me = threads_[current_];
     const unsigned warp = current_ / 32, lane = current_ % 32;
     if (!(mask >> lane & 1)) fail_here(site, join(name_of_thread(current_), " is not in its own mask ", Mask{mask}));
@@ -116,8 +117,9 @@ void Engine::finish_warp_op(unsigned warp, uint32_t group) {
         if (thread.op == WarpOp::ballot) thread.out = ballot;
         if (thread.op != WarpOp::shuffle) continue;
         if (!(group >> thread.source_lane & 1))
-            fail_here(thread.site, join(name_of_thread(warp * 32 + lane), " shuffles from lane ", int(thread.source_lane),
-                                        ", which has returned, does not exist or is not in the mask ", Mask{thread.mask}));
+            fail_here(thread.site,
+                      join(name_of_thread(warp * 32 + lane), " shuffles from lane ", int(thread.source_lane),
+                           ", which has returned, does not exist or is not in the mask ", Mask{thread.mask}));
         thread.out = lanes[thread.source_lane].in;
     }
     if (first.op == WarpOp::collective) {

@@ -8,9 +8,14 @@
 
 namespace simt {
 
-inline std::ostream& operator<<(std::ostream& out, uint3 i) { return out << '(' << i.x << ',' << i.y << ',' << i.z << ')'; }
+inline std::ostream& operator<<(std::ostream& out, uint3 i) {
+    return out << '(' << i.x << ',' << i.y << ',' << i.z << ')';
+}
 inline std::ostream& operator<<(std::ostream& out, dim3 d) { return out << d.x << 'x' << d.y << 'x' << d.z; }
-inline std::ostream& operator<<(std::ostream& out, Site site) { return out << site.file << ':' << site.line; }
+inline std::ostream& operator<<(std::ostream& out, Site site) {
+    out << site.file;
+    return site.line ? out << ':' << site.line : out;
+}
 
 struct Mask {
     uint32_t bits;
