@@ -1,0 +1,62 @@
+// Training state on disk that a kill, a full disk or a flipped bit cannot take away.
+//
+// One safetensors file per checkpoint, FOLDER/step-N.safetensors: the arrays, and as metadata the state below and a hash
+// over all of it, so that a file proves itself wherever it is copied. Saving is: temporary file, fsync, rename, fsync of the
+// folder (engine/file.h), then the file is read back and verified, and only then older ones are deleted. A crash at any
+// point leaves the last verified checkpoint or the new one. Loading takes the newest that verifies.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/safetensors.h"
+
+struct TrainingState {
+    uint64_t step = 0;         // optimizer steps done; the schedule goes on from here
+    uint64_t total_steps = 0;  // of the schedule
+    uint64_t epoch = 0;        // the one to go on with
+    uint64_t position = 0;     // pictures of that epoch already used
+    uint64_t seed = 0;         // with epoch and position all randomness: orders and augmentation are functions of them
+    double loss_scale = 1;
+    uint64_t best_step = 0;    // 0: nothing was validated yet
+    double best_metric = 0;
+    std::string data_fingerprint, config_hash;
+
+    bool operator==(const TrainingState&) const = default;
+};
+
+struct Checkpoint {
+    TrainingState state;
+    SafetensorsFile file;
+    std::filesystem::path path;
+};
+
+// Errors: Fault::damaged with the file and what is wrong with it, Fault::usage where it cannot be opened.
+Checkpoint load_checkpoint(const std::filesystem::path& path);
+
+// The newest of the folder that verifies, or nothing where there is no checkpoint. Every damaged one adds a line to
+// `notes`, and the one used instead another. Fault::damaged where there are some and none verifies.
+std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder, std::vector<std::string>& notes);
+
+std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint64_t step);
+
+// The one writer of a folder.
+class CheckpointWriter {
+public:
+    // Creates the folder and removes what interrupted saves left in it.
+    explicit CheckpointWriter(std::filesystem::path folder, size_t keep = 2, FileCalls calls = {});
+
+    // Afterwards the folder holds the `keep` newest that verified and the best one that each of them names. Damaged ones
+    // and those of later steps, from a run that was not continued, are deleted. Errors: Fault::environment; nothing is
+    // deleted then.
+    void save(const TrainingState& state, std::span<const FileTensor> tensors);
+
+private:
+    std::filesystem::path folder_;
+    size_t keep_;
+    FileCalls calls_;
+    std::map<uint64_t, uint64_t> best_step_of_;  // per verified checkpoint in the folder
+};
