@@ -1,0 +1,297 @@
+// Reads folders and CSV files into one table, then cameras, parts and the fingerprint.
+#include "data/dataset.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "data/csv.h"
+#include "data/exif.h"
+#include "data/listing.h"
+#include "data/split.h"
+#include "engine/require.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kExifBytes = 68 << 10;  // an EXIF segment ends within 64 KiB, a JFIF segment may come first
+
+struct Row {
+    Sample sample;
+    std::string label;
+};
+
+struct Table {
+    std::vector<Row> rows;
+    std::set<std::string> classes;  // also those without pictures
+    std::vector<std::string> notes;
+    bool has_parts = false;         // the data set says which part a picture belongs to
+};
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    return text;
+}
+
+std::optional<Part> part_of(const std::string& name) {
+    static const std::map<std::string, Part> kNames{
+        {"train", Part::train},           {"training", Part::train},       {"val", Part::validation},
+        {"valid", Part::validation},      {"validate", Part::validation},  {"validation", Part::validation},
+        {"test", Part::test},             {"testing", Part::test}};
+    const auto found = kNames.find(lower(name));
+    return found == kNames.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::vector<std::string> folders_in(const fs::path& folder) {
+    std::vector<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        std::error_code ignored;
+        if (!name.starts_with('.') && entry.is_directory(ignored)) names.push_back(name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+// The folder below the class folder, if there is one: class/camera/picture.jpg
+std::string folder_camera(const std::string& below_class) {
+    const size_t slash = below_class.find('/');
+    return slash == std::string::npos ? "" : below_class.substr(0, slash);
+}
+
+void read_class_folders(const std::string& root, const std::string& prefix, Part part, Table& table) {
+    const fs::path folder = fs::path(root) / prefix;
+    const Listing listing = list_pictures(folder.string());
+    for (const std::string& name : folders_in(folder)) table.classes.insert(name);
+    for (const std::string& problem : listing.problems) table.notes.push_back("cannot be read: " + problem);
+    for (const std::string& file : listing.files) {
+        const size_t slash = file.find('/');
+        if (slash == std::string::npos)
+            fail(Fault::usage, "{}: {} lies in no class folder; put every picture into a folder named after its class",
+                 folder.string(), file);
+        table.rows.push_back({.sample = {.name = prefix.empty() ? file : prefix + "/" + file, .part = part,
+                                         .camera = folder_camera(file.substr(slash + 1))},
+                              .label = file.substr(0, slash)});
+    }
+}
+
+// A training folder has class folders in it and no pictures: else it is a class that happens to have this name.
+bool has_part_folders(const fs::path& root, const std::vector<std::string>& folders) {
+    for (const std::string& name : folders) {
+        if (part_of(name) != Part::train) continue;
+        bool pictures = false;
+        for (const fs::directory_entry& entry : fs::directory_iterator(root / name))
+            pictures = pictures || (!entry.is_directory() && is_picture_name(entry.path().filename().string()));
+        if (!pictures && !folders_in(root / name).empty()) return true;
+    }
+    return false;
+}
+
+Table read_folder(const std::string& root) {
+    Table table;
+    const std::vector<std::string> folders = folders_in(root);
+    table.has_parts = has_part_folders(root, folders);
+    if (!table.has_parts) {
+        read_class_folders(root, "", Part::train, table);
+        return table;
+    }
+    std::map<Part, std::string> seen;
+    for (const std::string& name : folders) {
+        const std::optional<Part> part = part_of(name);
+        if (!part) {
+            if (!list_pictures((fs::path(root) / name).string()).files.empty())
+                fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders", root,
+                     name, seen.empty() ? "train" : seen.begin()->second);
+            continue;
+        }
+        if (!seen.emplace(*part, name).second)
+            fail(Fault::usage, "{}: folders {} and {} both mean {}; keep one", root, seen[*part], name, part_name(*part));
+        read_class_folders(root, name, *part, table);
+    }
+    return table;
+}
+
+struct Columns {
+    int path = 0, label = 1, part = 2, camera = 3;
+};
+
+std::optional<Columns> header_of(const CsvRow& row) {
+    static const std::map<std::string, int Columns::*> kNames{
+        {"path", &Columns::path},   {"file", &Columns::path},      {"filename", &Columns::path}, {"image", &Columns::path},
+        {"label", &Columns::label}, {"class", &Columns::label},    {"split", &Columns::part},    {"part", &Columns::part},
+        {"camera", &Columns::camera}, {"site", &Columns::camera}};
+    Columns columns{.path = -1, .label = -1, .part = -1, .camera = -1};
+    for (size_t i = 0; i < row.fields.size(); ++i) {
+        const auto found = kNames.find(lower(row.fields[i]));
+        if (found != kNames.end()) columns.*(found->second) = int(i);
+    }
+    if (columns.path < 0 || columns.label < 0) return std::nullopt;
+    return columns;
+}
+
+Table read_csv(const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) fail(Fault::usage, "{}: cannot be opened", file);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::vector<CsvRow> rows = parse_csv(text, file);
+    if (rows.empty()) fail(Fault::usage, "{}: no lines; each is path,label[,split[,camera]]", file);
+    Columns columns;
+    if (const std::optional<Columns> header = header_of(rows[0])) {
+        columns = *header;
+        rows.erase(rows.begin());
+    }
+    Table table;
+    std::map<std::string, size_t> lines;
+    for (const CsvRow& row : rows) {
+        auto field = [&](int column) {
+            return column >= 0 && size_t(column) < row.fields.size() ? row.fields[size_t(column)] : std::string();
+        };
+        const std::string path = fs::path(field(columns.path)).lexically_normal().generic_string();
+        const std::string label = field(columns.label), part = field(columns.part);
+        if (field(columns.path).empty() || label.empty())
+            fail(Fault::usage, "{}: line {}: path or label is empty; each line is path,label[,split[,camera]]", file, row.line);
+        if (const auto [first, is_new] = lines.emplace(path, row.line); !is_new)
+            fail(Fault::usage, "{}: line {}: {} is on line {} already", file, row.line, path, first->second);
+        const std::optional<Part> known = part_of(part);
+        if (!part.empty() && !known)
+            fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
+        if (part.empty() && table.has_parts)
+            fail(Fault::usage, "{}: line {}: no split, but the lines before have one", file, row.line);
+        if (!part.empty() && !table.has_parts && !table.rows.empty())
+            fail(Fault::usage, "{}: line {}: split '{}', but the lines before have none", file, row.line, part);
+        table.has_parts = known.has_value();
+        table.classes.insert(label);
+        table.rows.push_back({.sample = {.name = path, .part = known.value_or(Part::train), .camera = field(columns.camera)},
+                              .label = label});
+    }
+    return table;
+}
+
+void read_file_facts(const std::string& path, bool exif_wanted, bool is_folder, Sample& sample) {
+    std::error_code error;
+    const uintmax_t bytes = fs::file_size(path, error);
+    sample.bytes = error ? 0 : uint64_t(bytes);
+    if (!exif_wanted || error) return;
+    std::vector<uint8_t> head(std::min<size_t>(kExifBytes, sample.bytes));
+    std::ifstream in(path, std::ios::binary);
+    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
+    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    const Exif exif = read_exif(head);
+    sample.time = exif_seconds(exif.date);
+    const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
+    if (is_folder && !exif.serial.empty()) sample.camera = exif.serial;
+    if (sample.camera.empty()) sample.camera = !exif.serial.empty() ? exif.serial : kind == " " ? "" : kind;
+}
+
+void read_all_facts(Dataset& data, const DatasetOptions& options, bool is_folder) {
+    std::vector<std::thread> threads;
+    const size_t count = size_t(std::max(1, options.threads));
+    for (size_t t = 0; t < count; ++t)
+        threads.emplace_back([&, t] {
+            for (size_t i = t; i < data.samples.size(); i += count)
+                read_file_facts(data.path(data.samples[i]), options.read_exif, is_folder, data.samples[i]);
+        });
+    for (std::thread& thread : threads) thread.join();
+}
+
+void number_classes(const std::string& path, Table& table, Dataset& data) {
+    data.classes.assign(table.classes.begin(), table.classes.end());
+    if (data.classes.size() == 1)
+        fail(Fault::usage, "{}: only one class, '{}'; a classifier needs two or more", path, data.classes[0]);
+    std::sort(table.rows.begin(), table.rows.end(), [](const Row& a, const Row& b) { return a.sample.name < b.sample.name; });
+    for (Row& row : table.rows) {
+        row.sample.label = uint32_t(std::lower_bound(data.classes.begin(), data.classes.end(), row.label) - data.classes.begin());
+        data.samples.push_back(std::move(row.sample));
+    }
+}
+
+void make_parts(const Table& table, const DatasetOptions& options, Dataset& data) {
+    const auto has = [&](Part part) {
+        return std::any_of(data.samples.begin(), data.samples.end(), [&](const Sample& s) { return s.part == part; });
+    };
+    if (table.has_parts && has(Part::validation)) return;
+    const double test = table.has_parts ? 0 : options.test;
+    split_samples(data.samples, {.seed = options.seed, .by = options.split_by, .validation = options.validation, .test = test,
+                                 .classes = data.classes.size()});
+    const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
+    data.notes.push_back(table.has_parts ? fmt::format("no validation pictures given: {} taken from train, {}",
+                                                       data.part(Part::validation).size(), together)
+                                         : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test", options.seed,
+                                                       together, data.part(Part::train).size(),
+                                                       data.part(Part::validation).size(), data.part(Part::test).size()));
+}
+
+Fingerprint fingerprint_of(const Dataset& data) {
+    Fingerprint result{.pictures = data.samples.size()};
+    XXH3_state_t* state = XXH3_createState();
+    XXH3_128bits_reset(state);
+    for (const Sample& sample : data.samples) {
+        const std::string line = fmt::format("{}{}{}{}{}\n", sample.name, '\0', sample.bytes, '\0', data.classes[sample.label]);
+        XXH3_128bits_update(state, line.data(), line.size());
+        result.bytes += sample.bytes;
+    }
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    result.hash = fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+    return result;
+}
+
+}  // namespace
+
+const char* part_name(Part part) {
+    return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
+}
+
+std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }
+
+std::vector<uint32_t> Dataset::part(Part part) const {
+    std::vector<uint32_t> numbers;
+    for (uint32_t i = 0; i < samples.size(); ++i)
+        if (samples[i].part == part) numbers.push_back(i);
+    return numbers;
+}
+
+std::vector<size_t> Dataset::class_counts(Part part) const {
+    std::vector<size_t> counts(classes.size());
+    for (const Sample& sample : samples) counts[sample.label] += sample.part == part;
+    return counts;
+}
+
+Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
+    std::error_code error;
+    if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such folder or CSV file", path);
+    const bool is_folder = fs::is_directory(path);
+    Table table;
+    try {
+        table = is_folder ? read_folder(path) : read_csv(path);
+    } catch (const fs::filesystem_error& problem) {
+        fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
+    }
+    if (table.rows.empty())
+        fail(Fault::usage, "{}: no pictures found; expected folders named after the classes, with pictures in them", path);
+
+    Dataset data{.root = is_folder ? path : fs::path(path).parent_path().string(), .classes = {}, .samples = {},
+                 .notes = table.notes, .fingerprint = {}};
+    number_classes(path, table, data);
+    std::vector<size_t> pictures(data.classes.size());
+    for (const Sample& sample : data.samples) ++pictures[sample.label];
+    for (size_t c = 0; c < pictures.size(); ++c)
+        if (pictures[c] == 0)
+            fail(Fault::usage, "{}: class '{}' has no pictures; fill its folder or remove it", path, data.classes[c]);
+    read_all_facts(data, options, is_folder);
+    make_parts(table, options, data);
+    const std::vector<size_t> training = data.class_counts(Part::train);
+    for (size_t c = 0; c < training.size(); ++c)
+        if (training[c] == 0) fail(Fault::usage, "{}: class '{}' has no training pictures", path, data.classes[c]);
+    data.fingerprint = fingerprint_of(data);
+    return data;
+}

@@ -1,0 +1,23 @@
+// Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of them.
+//
+// SplitBy::sequence  pictures of one camera, each at most 60 s after the one before, stay together (a burst). A picture
+//                    without a time is alone.
+// SplitBy::camera    all pictures of a camera stay together. A picture without a camera is alone.
+//
+// Groups are walked in an order that the seed and the name of their first picture decide. Each goes to test, else to
+// validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one), else to train.
+// A class that ended without validation, or test, pictures gives up its smallest group if that is at most half, or a
+// tenth, of it.
+#pragma once
+
+#include "data/dataset.h"
+
+struct SplitRequest {
+    uint64_t seed;
+    SplitBy by;
+    double validation, test;  // shares, 0 to leave a part out
+    size_t classes;
+};
+
+// Assigns `part` of the samples whose part is train; others are left alone. samples: by name, with camera and time.
+void split_samples(std::vector<Sample>& samples, const SplitRequest& request);

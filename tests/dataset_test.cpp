@@ -1,0 +1,203 @@
+// Folders and CSV files become the right table, the split leaks nothing, and mistakes are named.
+#include "data/dataset.h"
+
+#include <map>
+#include <set>
+
+#include "data/csv.h"
+#include "data/listing.h"
+#include "data/random.h"
+#include "data/split.h"
+#include "engine/require.h"
+#include "tests/pictures.h"
+
+namespace {
+
+const FileContent& small_jpeg() {
+    static const FileContent file = jpeg_of(sample_picture(4, 4));
+    return file;
+}
+
+std::string error_of(const std::string& path) {
+    try {
+        (void)open_dataset(path);
+    } catch (const Error& error) {
+        EXPECT_EQ(error.fault, Fault::usage);
+        return error.what();
+    }
+    return "no error";
+}
+
+void expect_error(const std::string& path, const std::string& part) {
+    const std::string text = error_of(path);
+    EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' does not say '" << part << "'";
+}
+
+}  // namespace
+
+TEST(Dataset, folder_of_classes) {
+    const TemporaryFolder folder;
+    for (int i = 0; i < 50; ++i) {
+        folder.write("good/day/picture " + std::to_string(i) + ".jpg", small_jpeg());
+        folder.write("Bad/b" + std::to_string(i) + ".PNG", small_jpeg());
+    }
+    folder.write("good/notes.txt", {1});
+    folder.write("good/._macos.jpg", {1});
+    folder.write("readme.md", {1});
+    const Dataset data = open_dataset(folder.path.string());
+    EXPECT_EQ(data.classes, (std::vector<std::string>{"Bad", "good"})) << "byte order: capitals first";
+    EXPECT_EQ(data.samples.size(), 100u);
+    EXPECT_EQ(data.samples[0].name, "Bad/b0.PNG");
+    EXPECT_EQ(data.samples.back().camera, "day");
+    EXPECT_TRUE(std::filesystem::exists(data.path(data.samples[99])));
+    EXPECT_EQ(data.class_counts(Part::validation), (std::vector<size_t>{4, 4}));
+    EXPECT_EQ(data.class_counts(Part::test), (std::vector<size_t>{1, 1}));
+    EXPECT_EQ(data.fingerprint.pictures, 100u);
+    EXPECT_EQ(data.fingerprint.bytes, 100 * small_jpeg().size());
+    EXPECT_EQ(data.fingerprint.hash, open_dataset(folder.path.string(), {.seed = 9, .threads = 3}).fingerprint.hash);
+    folder.write("Bad/b0.PNG", {1, 2});
+    EXPECT_NE(data.fingerprint.hash, open_dataset(folder.path.string()).fingerprint.hash);
+}
+
+TEST(Dataset, part_folders_in_any_case) {
+    const TemporaryFolder folder;
+    for (const char* part : {"Train", "VALIDATE", "test"})
+        for (const char* name : {"a", "b"}) folder.write(std::string(part) + "/" + name + "/x.jpg", small_jpeg());
+    const Dataset data = open_dataset(folder.path.string());
+    EXPECT_EQ(data.classes.size(), 2u);
+    for (const Part part : {Part::train, Part::validation, Part::test})
+        EXPECT_EQ(data.class_counts(part), (std::vector<size_t>{1, 1})) << part_name(part);
+    EXPECT_TRUE(data.notes.empty());
+
+    std::filesystem::remove_all(folder.path / "VALIDATE");
+    for (int i = 0; i < 20; ++i)
+        for (const char* name : {"a", "b"}) folder.write(std::string("Train/") + name + "/" + std::to_string(i) + ".jpg", small_jpeg());
+    const Dataset carved = open_dataset(folder.path.string());
+    EXPECT_EQ(carved.class_counts(Part::validation), (std::vector<size_t>{2, 2}));
+    EXPECT_EQ(carved.class_counts(Part::test), (std::vector<size_t>{1, 1})) << "the given test part stays as it is";
+    EXPECT_EQ(carved.notes.size(), 1u);
+}
+
+TEST(Dataset, a_class_may_be_called_train) {
+    const TemporaryFolder folder;
+    for (const char* name : {"train", "plane"})
+        for (int i = 0; i < 4; ++i) folder.write(std::string(name) + "/" + std::to_string(i) + ".jpg", small_jpeg());
+    EXPECT_EQ(open_dataset(folder.path.string()).classes, (std::vector<std::string>{"plane", "train"}));
+}
+
+TEST(Dataset, csv_with_and_without_header) {
+    const TemporaryFolder folder;
+    for (int i = 0; i < 4; ++i) folder.write("pictures/p, " + std::to_string(i) + ".jpg", small_jpeg());
+    const std::string plain = folder.write("plain.csv", text_content("\"pictures/p, 0.jpg\",fox,train,c1\r\n\"./pictures/p, 1.jpg\",hare,train,c1\r\n"
+                                                                     "\n\"pictures/p, 2.jpg\",fox,val,c2\n\"pictures/p, 3.jpg\",\"ha\"\"re\",Train,\n"));
+    const Dataset data = open_dataset(plain);
+    EXPECT_EQ(data.classes, (std::vector<std::string>{"fox", "ha\"re", "hare"}));
+    EXPECT_EQ(data.samples[2].part, Part::validation);
+    EXPECT_EQ(data.samples[1].name, "pictures/p, 1.jpg");
+    EXPECT_EQ(data.samples[2].camera, "c2");
+    EXPECT_GT(data.samples[0].bytes, 0u);
+
+    const std::string named = folder.write("named.csv", text_content("\xef\xbb\xbf" "Label,Camera,File\nfox,north,\"pictures/p, 0.jpg\"\nhare,south,\"pictures/p, 1.jpg\"\n"));
+    const Dataset other = open_dataset(named);
+    EXPECT_EQ(other.samples[0].camera, "north");
+    EXPECT_EQ(other.class_counts(Part::train), (std::vector<size_t>{1, 1})) << "one picture of a class is for training";
+}
+
+TEST(Dataset, mistakes_are_named) {
+    const TemporaryFolder folder;
+    auto at = [&](const char* name) { return (folder.path / name).string(); };
+    expect_error(at("nothing"), "no such folder");
+    std::filesystem::create_directories(at("empty"));
+    expect_error(at("empty"), "no pictures");
+    folder.write("one/fox/a.jpg", small_jpeg());
+    expect_error(at("one"), "only one class, 'fox'");
+    std::filesystem::create_directories(at("one/hare"));
+    expect_error(at("one"), "class 'hare' has no pictures");
+    folder.write("loose/fox/a.jpg", small_jpeg());
+    folder.write("loose/b.jpg", small_jpeg());
+    expect_error(at("loose"), "b.jpg lies in no class folder");
+    for (const char* name : {"train/a", "train/b", "val/a", "Validation/a", "val/c"})
+        folder.write(std::string("twice/") + name + "/x.jpg", small_jpeg());
+    expect_error(at("twice"), "both mean validation");
+    std::filesystem::remove_all(at("twice/Validation"));
+    expect_error(at("twice"), "class 'c' has no training pictures");
+    folder.write("twice/fox/x.jpg", small_jpeg());
+    expect_error(at("twice"), "folder fox stands beside");
+
+    auto csv = [&](const char* text) { return folder.write("x.csv", text_content(text)); };
+    expect_error(csv(""), "no lines");
+    expect_error(csv("a.jpg,fox\nb.jpg\n"), "line 2: path or label is empty");
+    expect_error(csv("a.jpg,fox,train\nb.jpg,hare,holdout\n"), "line 2: unknown split 'holdout'");
+    expect_error(csv("a.jpg,fox,train\nb.jpg,hare\n"), "line 2: no split");
+    expect_error(csv("a.jpg,fox\nb.jpg,hare,val\n"), "line 2: split 'val'");
+    expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is on line 1 already");
+    expect_error(csv("a.jpg,fox\n\"b.jpg,hare\n"), "line 2: a quote");
+    EXPECT_EQ(open_dataset(csv("gone.jpg,fox\ngone2.jpg,hare\n")).samples[0].bytes, 0u) << "missing files are the loader's to report";
+}
+
+TEST(Dataset, bursts_by_exif_stay_together) {
+    const TemporaryFolder folder;
+    const Picture picture = sample_picture(4, 4);
+    for (int burst = 0; burst < 60; ++burst)
+        for (int shot = 0; shot < 3; ++shot) {
+            char date[32];
+            snprintf(date, sizeof date, "2024:07:%02d %02d:%02d:%02d", 1 + burst / 20, burst % 20, 59, 20 * shot);
+            const Exif exif{.date = date, .make = "TUNDRA", .model = "Cam", .serial = burst % 2 ? "s1" : "s2"};
+            const std::string name = (burst / 2 % 2 ? "fox/" : "hare/") + std::to_string(burst * 3 + shot) + ".jpg";
+            folder.write(name, jpeg_of(picture, {}, &exif));
+        }
+    const Dataset data = open_dataset(folder.path.string(), {.seed = 3, .threads = 2});
+    std::map<int, std::set<Part>> parts;
+    for (const Sample& sample : data.samples) {
+        EXPECT_TRUE(sample.camera == "s1" || sample.camera == "s2");
+        parts[std::stoi(sample.name.substr(sample.name.find('/') + 1)) / 3].insert(sample.part);
+    }
+    EXPECT_EQ(parts.size(), 60u);
+    for (const auto& [burst, in] : parts) EXPECT_EQ(in.size(), 1u) << "burst " << burst << " is in two parts";
+    for (const size_t count : data.class_counts(Part::validation)) EXPECT_NEAR(double(count), 7.2, 2.2);
+    for (const size_t count : data.class_counts(Part::test)) EXPECT_NEAR(double(count), 1.8, 1.8);
+
+    const Dataset by_camera = open_dataset(folder.path.string(), {.split_by = SplitBy::camera});
+    std::map<std::string, std::set<Part>> cameras;
+    for (const Sample& sample : by_camera.samples) cameras[sample.camera].insert(sample.part);
+    for (const auto& [camera, in] : cameras) EXPECT_EQ(in.size(), 1u) << camera;
+}
+
+TEST(Split, depends_on_the_seed_alone) {
+    std::vector<Sample> samples;
+    for (uint32_t i = 0; i < 1000; ++i)
+        samples.push_back({.name = fmt::format("{:04}.jpg", i), .label = i % 10 == 0, .camera = i % 3 ? "a" : "", .time = -1});
+    auto parted = [&](uint64_t seed) {
+        std::vector<Sample> copy = samples;
+        split_samples(copy, {.seed = seed, .by = SplitBy::sequence, .validation = 0.08, .test = 0.02, .classes = 2});
+        std::string parts;
+        for (const Sample& sample : copy) parts += part_name(sample.part)[0] == 't' ? part_name(sample.part)[1] : 'v';
+        return parts;
+    };
+    EXPECT_EQ(parted(1), parted(1));
+    EXPECT_NE(parted(1), parted(2));
+    const std::string parts = parted(5);
+    EXPECT_EQ(std::count(parts.begin(), parts.end(), 'v'), 72 + 8);
+    EXPECT_EQ(std::count(parts.begin(), parts.end(), 'e'), 18 + 2);
+}
+
+TEST(Listing, links_and_names) {
+    const TemporaryFolder folder;
+    folder.write("a/b/z.jpeg", {1});
+    folder.write("a/.hidden/y.jpg", {1});
+    folder.write("folder.jpg/x.TIFF", {1});
+    std::filesystem::create_directory_symlink(folder.path / "a", folder.path / "a" / "b" / "loop");
+    EXPECT_EQ(list_pictures(folder.path.string()).files, (std::vector<std::string>{"a/b/z.jpeg", "folder.jpg/x.TIFF"}));
+    EXPECT_FALSE(is_picture_name("noextension"));
+    EXPECT_FALSE(is_picture_name("a.jpg/readme"));
+    EXPECT_TRUE(is_picture_name("IMG.0001.JPG"));
+}
+
+TEST(Csv, round_trip) {
+    const std::vector<std::string> fields{"plain", "with, comma", "with \"quotes\"", "two\nlines", ""};
+    std::string text;
+    for (const std::string& field : fields) text += (text.empty() ? "" : ",") + csv_field(field);
+    const std::vector<CsvRow> rows = parse_csv(text + "\n", "x");
+    ASSERT_EQ(rows.size(), 1u);
+    EXPECT_EQ(rows[0].fields, fields);
+}
