@@ -57,7 +57,7 @@ const char* trouble_code(Trouble trouble) {
     return "";
 }
 
-FileBytes read_file(const std::string& path, size_t max_bytes) {
+PictureFile read_picture_file(const std::string& path, size_t max_bytes) {
     // O_NONBLOCK: a named pipe must not hang the run.
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
@@ -74,7 +74,7 @@ FileBytes read_file(const std::string& path, size_t max_bytes) {
     const auto size = size_t(status.st_size);
     if (size > max_bytes)
         return {{}, Trouble::too_large, fmt::format("{} bytes; at most {} are read", size, max_bytes)};
-    FileBytes result;
+    PictureFile result;
     try {
         result.bytes.resize(size);
     } catch (const std::bad_alloc&) {
@@ -113,7 +113,7 @@ Decoded decode_picture(Bytes file, const DecodeOptions& options) {
 }
 
 Decoded read_picture(const std::string& path, const DecodeOptions& options) {
-    const FileBytes file = read_file(path, options.max_file_bytes);
+    const PictureFile file = read_picture_file(path, options.max_file_bytes);
     if (file.trouble != Trouble::none) return refuse(file.trouble, file.text);
     return decode_picture(file.bytes, options);
 }

@@ -54,12 +54,12 @@ Decoded decode_picture(Bytes file, const DecodeOptions& options = {});
 Decoded read_picture(const std::string& path, const DecodeOptions& options = {});
 
 // Reads a whole file of at most `max_bytes`, or says what is wrong.
-struct FileBytes {
+struct PictureFile {
     std::vector<uint8_t> bytes;
     Trouble trouble = Trouble::none;
     std::string text;
 };
-FileBytes read_file(const std::string& path, size_t max_bytes);
+PictureFile read_picture_file(const std::string& path, size_t max_bytes);
 
 // The JPEG before colour conversion, for detectors that convert on the device: full range BT.601, 4:2:0.
 // Empty (h = 0) when the file is no sound, upright YCbCr 4:2:0 JPEG within the limits: decode_picture() then tells.

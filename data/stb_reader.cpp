@@ -82,7 +82,7 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     };
     allocation_limit = file.size() + 65536;
     int w = 0, h = 0, channels = 0;
-    const int size = int(file.size());  // below 2^31: max_file_bytes is checked by read_file and here
+    const int size = int(file.size());  // below 2^31: max_file_bytes is checked by read_picture_file and here
     if (file.size() > options.max_file_bytes || file.size() > 0x7fffffff)
         return refuse(Trouble::too_large, fmt::format("{} bytes", file.size()));
     // stbi_info does not say why it fails; a PNG's size is read here first, so that a bomb is named as one.
