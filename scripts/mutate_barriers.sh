@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Removes each __syncthreads() and __syncwarp() of kernels/*.cu in turn, in a copy of the sources under the race checker,
+# and demands that a test of simt notices.  usage: mutate_barriers.sh [kernels/FILE.cu ...]   exit: 0 all noticed, 1 not
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$scratch" 2>/dev/null || true
+files=("$@")
+[ ${#files[@]} -gt 0 ] || files=(kernels/*.cu $(compgen -G 'kernels/*.cuh' || true))
+cd "$scratch"
+
+export CCACHE_BASEDIR=$scratch CCACHE_NOHASHDIR=1
+cmake -S . -B build -G Ninja -DTUNDRA_CUDA=OFF -DTUNDRA_RACE=ON -DCMAKE_CXX_FLAGS_RELEASE=-O1 >configure.log 2>&1 ||
+    { cat configure.log; exit 2; }
+build() { ninja -C build "$1" >build.log 2>&1 || { cat build.log; echo "$1 does not build"; exit 2; }; }
+run() { timeout 300 "build/tests/$1" --gtest_brief=1 >test.log 2>&1; }
+
+mapfile -t tests < <(cd tests && ls simt_*_test.cpp | sed 's/\.cpp$//')
+for test in "${tests[@]}"; do
+    build "$test"
+    run "$test" || { cat test.log; echo "$test fails before anything was removed"; exit 2; }
+done
+
+removed=0 missed=0
+for file in "${files[@]}"; do
+    stem=$(basename "$file" | sed 's/\..*//')
+    # The tests that share a word with the file go first: most removals end there.
+    words=${stem//_/|}
+    mapfile -t order < <(printf '%s\n' "${tests[@]}" | grep -E "$words" || true; printf '%s\n' "${tests[@]}" | grep -vE "$words" || true)
+    cp "$file" original
+    while IFS=: read -r line _; do
+        sed -E "${line}s/__sync(threads|warp)\([^)]*\)/(void)0/" original >"$file"
+        removed=$((removed + 1)) noticed=
+        for test in "${order[@]}"; do
+            build "$test"
+            run "$test" || { noticed=$test; break; }
+        done
+        if [ -n "$noticed" ]; then
+            echo "$file:$line noticed by $noticed"
+        else
+            echo "$file:$line NOT NOTICED: $(sed -n "${line}p" original)"
+            missed=$((missed + 1))
+        fi
+    done < <(grep -nE '__sync(threads|warp)\(' original)
+    cp original "$file"
+done
+echo "$removed barriers removed, $missed not noticed"
+[ "$missed" -eq 0 ]
