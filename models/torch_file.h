@@ -38,6 +38,7 @@ class TorchFile {
 public:
     static TorchFile open(const std::filesystem::path& path);
     static TorchFile parse(FileBytes bytes, std::string label);
+    bool is_legacy() const { return !zip_; }
     static bool recognises(std::span<const std::byte> bytes);  // by the first bytes: zip, or the legacy magic number
 
     PickleValue root() const { return tree_->value(); }
