@@ -1,0 +1,60 @@
+// The arithmetic of one box, shared by detect.cpp and detect.cu.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/detect.h"
+
+struct Corners {
+    float x1, y1, x2, y2;
+};
+KERNEL_HD inline Corners corners_of(const float* box) {  // x y w h
+    const float half_w = box[2] / 2, half_h = box[3] / 2;
+    return {box[0] - half_w, box[1] - half_h, box[0] + half_w, box[1] + half_h};
+}
+
+// Two boxes without area give 0 / 0, which is greater than nothing: they do not suppress each other.
+KERNEL_HD inline float intersection_over_union(const Corners& a, const Corners& b) {
+    const float w = fmaxf(0.0f, fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1)), h = fmaxf(0.0f, fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1));
+    const float both = w * h;
+    return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
+}
+
+// A candidate as a number: the smaller, the better. 32 bits of falling score, 24 of row, 8 of class.
+constexpr uint64_t kNoCandidate = ~uint64_t(0);
+constexpr size_t kMostRows = size_t(1) << 24, kMostClasses = 256;
+
+KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
+    const float objectness = box[4];
+    if (!(objectness > threshold)) return kNoCandidate;
+    size_t best = 0;
+    float score = objectness * box[5];
+    for (size_t k = 1; k < classes; ++k) {
+        const float other = objectness * box[5 + k];
+        if (other > score) score = other, best = k;
+    }
+    if (!(score > threshold)) return kNoCandidate;
+    return uint64_t(0x7f800000u - detail::bits_of(score)) << 32 | uint64_t(row) << 8 | best;
+}
+KERNEL_HD inline float score_of(uint64_t key) { return detail::float_of(0x7f800000u - uint32_t(key >> 32)); }
+KERNEL_HD inline size_t row_of(uint64_t key) { return size_t(key >> 8 & 0xffffffu); }
+KERNEL_HD inline int class_of(uint64_t key) { return int(key & 0xffu); }
+
+KERNEL_HD inline void write_detection(const Corners& at, uint64_t key, float* to) {
+    to[0] = at.x1, to[1] = at.y1, to[2] = at.x2, to[3] = at.y2, to[4] = score_of(key), to[5] = float(class_of(key));
+}
+
+// Value k of a box from s = sigmoid of the head's output.
+template <class T>
+KERNEL_HD float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i, size_t j, size_t k, float s) {
+    const auto side = [&](int axis) {  // no index into the struct: a GPU would copy it to the stack
+        return anchor == 0 ? op.anchors[0][axis] : anchor == 1 ? op.anchors[1][axis] : op.anchors[2][axis];
+    };
+    switch (k) {
+        case 0: return (2 * s - 0.5f + float(j)) * op.stride;
+        case 1: return (2 * s - 0.5f + float(i)) * op.stride;
+        case 2: return 4 * s * s * side(0);
+        case 3: return 4 * s * s * side(1);
+        default: return s;
+    }
+}

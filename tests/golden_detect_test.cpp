@@ -1,0 +1,87 @@
+// Box decoding and selection against YOLOv5's own, from the head outputs that the golden folder stores.
+#include <gtest/gtest.h>
+
+#include "kernels/detect.h"
+#include "tests/golden.h"
+
+namespace {
+
+const Cpu cpu{.threads = 2, .scratch = {}};
+
+std::vector<std::filesystem::path> models() {
+    std::vector<std::filesystem::path> folders;
+    if (std::filesystem::is_directory(golden_folder("yolo")))
+        for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo")))
+            if (std::filesystem::exists(entry.path() / "expected.json")) folders.push_back(entry.path());
+    std::sort(folders.begin(), folders.end());
+    return folders;
+}
+
+std::vector<float> decoded(const nlohmann::json& model, const GoldenTensors& tensors, size_t rows, size_t classes) {
+    std::vector<float> boxes(rows * (5 + classes), -1.0f);
+    size_t first_row = 0;
+    for (size_t level = 0; level < model.at("strides").size(); ++level) {
+        const GoldenArray& array = tensors.at("head" + std::to_string(level));  // (1, 3, h, w, 5 + classes)
+        const size_t h = array.shape.at(2), w = array.shape.at(3), values = array.shape.at(4);
+        const std::vector<float> planes = array.as<float>();
+        std::vector<float> head(planes.size());
+        for (size_t a = 0; a < 3; ++a)
+            for (size_t pixel = 0; pixel < h * w; ++pixel)
+                for (size_t k = 0; k < values; ++k)
+                    head[(pixel * 3 + a) * values + k] = planes[(a * h * w + pixel) * values + k];
+        const auto sides = model.at("anchors_in_pixels")[level].get<std::vector<float>>();
+        compute(cpu, DecodeBoxes<float>{.n = 1, .h = h, .w = w, .classes = classes, .stride = model.at("strides")[level],
+                                        .anchors = {{sides[0], sides[1]}, {sides[2], sides[3]}, {sides[4], sides[5]}},
+                                        .first_row = first_row, .rows = rows, .head = head.data(), .boxes = boxes.data()});
+        first_row += 3 * h * w;
+    }
+    EXPECT_EQ(first_row, rows);
+    return boxes;
+}
+
+// The heads are stored exactly, so only the arithmetic of decoding separates us from float64: far below the 0.5 pixel
+// and 2e-3 that the folder allows for a whole network in float32.
+TEST(golden_detect, decode_and_select) {
+    GoldenCount count;
+    for (const auto& folder : models()) {
+        const auto model = golden_json(folder / "expected.json");
+        const size_t classes = model.at("nc");
+        for (const auto& [name, picture] : model.at("images").items()) {
+            const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
+            const size_t rows = tensors.at("prediction").shape.at(1);
+            const std::vector<float> boxes = decoded(model, tensors, rows, classes);
+            const std::vector<float> want = tensors.at("prediction").as<float>();
+            ASSERT_EQ(boxes.size(), want.size());
+            for (size_t i = 0; i < want.size(); ++i)
+                ASSERT_NEAR(boxes[i], want[i], 2e-6f + 2e-6f * std::abs(want[i])) << folder << name << " at " << i;
+            count.check();
+
+            for (const auto& setting : model.at("nms_settings")) {
+                if (setting.at("multi_label").get<bool>()) {
+                    count.refuse("several labels per box are not supported");
+                    continue;
+                }
+                const auto& expected = picture.at("nms").at(setting.at("name").get<std::string>());
+                if (!expected.value("stable_under_rounding", true)) {
+                    count.refuse("a decision too close for another rounding");
+                    continue;
+                }
+                const size_t most = setting.at("max_det");
+                std::vector<float> detections(most * 6);
+                int32_t found = 0;
+                compute(cpu, SelectBoxes{.n = 1, .rows = rows, .classes = classes, .threshold = setting.at("conf_thres"),
+                                         .overlap = setting.at("iou_thres"), .across_classes = setting.at("agnostic"),
+                                         .most = most, .boxes = boxes.data(), .detections = detections.data(), .count = &found});
+                ASSERT_EQ(size_t(found), expected.at("count").get<size_t>()) << folder << name << setting;
+                for (size_t i = 0; i < size_t(found); ++i) {
+                    const auto box = expected.at("detections")[i].get<std::vector<float>>();
+                    for (size_t k = 0; k < 6; ++k)
+                        ASSERT_NEAR(detections[6 * i + k], box[k], k < 4 ? 1e-3f : 1e-5f) << folder << name << setting << i;
+                }
+                count.check();
+            }
+        }
+    }
+}
+
+}  // namespace

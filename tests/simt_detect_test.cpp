@@ -1,0 +1,78 @@
+// Box decoding and selection on simt against the CPU; selection gives the same bits.
+#include <gtest/gtest.h>
+
+#include "tests/detect_cases.h"
+#include "tests/simt_arrays.h"
+
+namespace {
+
+const Cpu cpu{.threads = 1, .scratch = {}};
+
+template <class T>
+struct simt_detect : testing::Test {};
+using Types = testing::Types<float, bf16, fp16>;
+TYPED_TEST_SUITE(simt_detect, Types);
+
+TYPED_TEST(simt_detect, decode) {
+    for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}}) {
+        const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
+        const auto head = random_values<TypeParam>(n * level * values, 1);
+        DecodeBoxes<float> reference{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
+                                     .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
+                                     .head = head.data(), .boxes = nullptr};
+        std::vector<float> want(n * rows * values, -3.0f);
+        reference.boxes = want.data();
+        compute(cpu, reference);
+        const DeviceArray<TypeParam> device_head(rounded_to<TypeParam>(head));
+        const auto got = under_all_schedules([&] {
+            const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
+            DecodeBoxes<TypeParam> op{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
+                                      .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
+                                      .head = device_head.data(), .boxes = boxes.data()};
+            compute(Simt{}, op);
+            return boxes.values();
+        });
+        expect_near_all<float>(got, want, 1e-6);  // two versions of exp, within 2 ulp
+    }
+}
+
+void check_selection(const SelectCase& c) {
+    std::vector<float> detections(c.n * c.most * 6);
+    std::vector<int32_t> count(c.n);
+    SelectBoxes op{.n = c.n, .rows = c.rows, .classes = c.classes, .threshold = c.threshold, .overlap = c.overlap,
+                   .across_classes = c.across_classes, .most = c.most, .boxes = c.boxes.data(),
+                   .detections = detections.data(), .count = count.data()};
+    compute(cpu, op);
+    const DeviceArray<float> boxes(c.boxes);
+    const size_t scratch_bytes = select_boxes_scratch(c.n, c.rows);
+    const auto got = under_all_schedules([&] {
+        const DeviceArray<uint8_t> scratch(scratch_bytes);
+        const DeviceArray<float> device_detections(detections.size());
+        const DeviceArray<int32_t> device_count(c.n);
+        op.boxes = boxes.data(), op.detections = device_detections.data(), op.count = device_count.data();
+        compute(Simt{.scratch = {scratch.data(), scratch_bytes}}, op);
+        EXPECT_EQ(device_count.values(), count);
+        return device_detections.values();
+    });
+    EXPECT_TRUE(same_bits(got, detections)) << c.rows << " rows";
+}
+
+TEST(simt_detect, selection) {
+    for (unsigned seed = 0; seed < 6; ++seed) check_selection(random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
+    SelectCase many = random_select_case(1, 1100, 3, 8);  // more candidates than threads
+    many.threshold = 0;
+    check_selection(many);
+    SelectCase none = random_select_case(2, 50, 2, 9);
+    none.threshold = 1;
+    check_selection(none);
+}
+
+TEST(simt_detect, too_little_scratch_memory_is_an_error) {
+    float number = 0;
+    int32_t count = 0;
+    EXPECT_THROW(compute(Simt{}, SelectBoxes{.n = 1, .rows = 9, .classes = 1, .threshold = 0, .overlap = 0, .most = 1,
+                                             .boxes = &number, .detections = &number, .count = &count}),
+                 std::length_error);
+}
+
+}  // namespace
