@@ -1,0 +1,109 @@
+// Every choice of a training run in one plain struct, and its text form, which is re-runnable and comparable.
+//
+// The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts in double quotes (they may be left
+// out), lists as ["a", "b"]; # starts a comment. A text names only what it changes; missing keys keep their value.
+// Three keys bring the numbers that belong to them, before the other keys of the same text count, in whatever order:
+//   recipe     everything
+//   optimizer  lr, weight_decay, epsilon, adam_form, nesterov
+//   schedule   start_div, end_div, rise, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "train/schedule.h"
+
+struct TrainConfig {
+    std::string recipe = "default";
+    std::string data;                                  // folder or CSV
+    std::vector<std::string> classes;                  // filled in from the data
+    std::string split_by = "sequence";
+    double validation = 0.08, test = 0.02;             // shares, where the data has no parts of its own
+
+    std::string model = "resnet50";
+    uint64_t image_size = 224;
+    std::string init;                                  // weight file; empty: random
+    bool freeze = false;
+
+    uint64_t epochs = 20, batch = 32, seed = 0;
+    std::string last_batch = "drop";
+
+    std::string optimizer = "sgd";
+    double lr = 0.05;                                  // at the peak
+    double momentum = 0.9;                             // beta1 of Adam; in force where the schedule does not cycle it
+    bool nesterov = false;
+    double weight_decay = 1e-4;
+    bool decay_norm_and_bias = true;                   // as torch.optim does; false spares norm and bias parameters
+    double beta2 = 0.999, epsilon = 1e-8;
+    std::string adam_form = "torch";
+
+    std::string schedule = "torch";
+    double start_div = 25, end_div = 25e4, rise = 0.3;
+    std::string anneal = "cosine";
+    bool three_phase = false, cycle_momentum = true;
+    double momentum_high = 0.95, momentum_low = 0.85;
+
+    double label_smoothing = 0;
+    std::string class_weights = "none";                // "none", "balanced", or one number per class: "1,2.5"
+
+    std::string fit = "stretch", filter = "antialias", normalize = "imagenet";
+    double flip = 0.5;                                 // probability
+    double rotate = 0, shear = 0;                      // degrees, drawn from -x..x
+    double shift = 0, zoom = 0;                        // share of the side, factor 1-x..1+x; each axis by itself
+    double crop = 0.5;                                 // smallest share of the area that a random crop keeps; 1: no crop
+    double brightness = 0, contrast = 0;               // factor 1-x..1+x
+
+    std::string precision = "auto", device = "auto";
+    uint64_t threads = 0;                              // 0: all
+    std::string cache = "memory";
+    double save_minutes = 5;
+    uint64_t keep = 2;                                 // checkpoints
+
+    bool operator==(const TrainConfig&) const = default;
+};
+
+struct ConfigField {
+    std::string_view key, group, help;
+    // Whether another value makes another run; the others only say where and how it runs.
+    bool makes_the_result;
+    std::variant<std::string TrainConfig::*, std::vector<std::string> TrainConfig::*, double TrainConfig::*,
+                 uint64_t TrainConfig::*, bool TrainConfig::*>
+        member;
+    std::vector<std::string_view> choices = {};  // of a text; empty: any
+    double low = 0, high = 0;                    // of a number
+};
+
+// In the order in which they are written and shown.
+std::span<const ConfigField> config_fields();
+std::string value_text(const TrainConfig& config, const ConfigField& field);
+
+// "default": SGD and the torch one-cycle. "celis2024": the paper, https://doi.org/10.1016/j.ecoinf.2024.102578.
+TrainConfig recipe_named(std::string_view name);
+
+struct Assignment {
+    std::string key, text;
+    std::string source;  // what errors call it: "--lr" or "FILE:12"
+};
+
+// Errors here and below (usage) name the source, the value, and for an unknown key the nearest known one.
+std::vector<Assignment> parse_config(std::string_view text, const std::string& file_name);
+std::vector<Assignment> read_config(const std::string& path);
+void assign(TrainConfig& config, const std::vector<Assignment>& assignments);
+
+std::string write_config(const TrainConfig& config);
+
+// One line per field that makes the result and differs: "lr: 0.05 -> 0.1".
+std::vector<std::string> config_differences(const TrainConfig& before, const TrainConfig& after);
+std::string config_hash(const TrainConfig& config);  // of the fields that make the result
+
+ScheduleOptions schedule_options(const TrainConfig& config);
+
+// The weight of each class in the loss, or nothing for "none". Balanced: pictures / (classes * pictures of the class).
+std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> pictures_per_class);
+
+// The candidate with the fewest edits (a letter more, less, changed, or two swapped); empty if all are far off.
+std::string nearest(std::string_view word, std::span<const std::string_view> candidates);
