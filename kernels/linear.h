@@ -37,3 +37,7 @@ template <class T> void compute(const Simt&, const LinearForward<T>&);
 template <class T> void compute(const Simt&, const LinearBackward<T>&);
 template <class T> void compute(const Cuda&, const LinearForward<T>&);
 template <class T> void compute(const Cuda&, const LinearBackward<T>&);
+
+// The tiled kernels of linear.cu, the readable reference beside cuBLAS. On Simt compute() is the same kernels.
+template <class T> void compute_direct(const Cuda&, const LinearForward<T>&);
+template <class T> void compute_direct(const Cuda&, const LinearBackward<T>&);

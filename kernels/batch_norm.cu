@@ -1,0 +1,289 @@
+// Batch normalization with what follows it: three kernels per direction.
+//
+// Floor in bytes, e = rows * channels, s = bytes per element: forward 3es (+ es with a residual), backward 5es (+ 2es for
+// relu's y, + 2es with dy2, + es with dresidual). About ten operations per element, a tenth of what there is time for.
+//   1. sums      every block sums its rows per channel: 16-byte loads, four rows in flight per thread
+//   2. merge     adds the at most 528 partial sums of a channel in order: the bits do not depend on timing
+//   3. elements  from the last row to the first: the rows read last in 1 are still in the L2 cache
+#include "kernels/batch_norm.h"
+
+#include <stdexcept>
+
+#include "kernels/activation.cuh"
+#include "kernels/columns.cuh"
+
+namespace {
+
+constexpr int kRows = 4;  // of one thread, loaded before the first is used
+
+// partial (row_blocks, 2, channels): mean of the block's rows, and the sum of squared distances from it. Squares are of
+// distances from the block's first row, so |mean| >> std costs nothing; a first row that lies D from the rest adds a
+// relative error of D^2 / var * 6e-8, at most rows of a block * 6e-8.
+template <int kWidth, class T>
+__global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForward<T> p, float* partial) {
+    const size_t C = p.shape.channels, first_row = size_t(blockIdx.y) * blockDim.y;
+    const Columns<kWidth> at(p.shape.rows, C);
+    float pivot[kWidth] = {}, sum[2 * kWidth] = {};
+    if (at.inside) load_floats(p.x + first_row * C + at.channel, pivot);
+    Vector<T, kWidth> x[kRows];
+    for_rows<kRows>(
+        at, [&](int u, size_t row) { x[u] = load<kWidth>(p.x + row * C + at.channel); },
+        [&](int u, size_t) {
+            SIMT_UNROLL
+            for (int k = 0; k < kWidth; ++k) {
+                const float d = x[u][k] - pivot[k];
+                sum[k] += d;
+                sum[kWidth + k] = fmaf(d, d, sum[kWidth + k]);
+            }
+        });
+    sum_over_rows<kColumnThreads>(sum);
+    if (threadIdx.y == 0 && at.inside) {
+        float mean[kWidth], squares[kWidth];
+        const float rows = float(rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y));
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) {
+            const float d = sum[k] / rows;
+            mean[k] = pivot[k] + d;
+            squares[k] = sum[kWidth + k] - sum[k] * d;
+        }
+        store_floats(partial + (blockIdx.y * 2 + 0) * C + at.channel, mean);
+        store_floats(partial + (blockIdx.y * 2 + 1) * C + at.channel, squares);
+    }
+}
+
+// All blocks' (mean, squares) to those of the channel, with the mean of the first block as pivot.
+template <class T>
+__global__ void __launch_bounds__(kMergeThreads) forward_merge(BatchNormForward<T> p, const float* partial,
+                                                               unsigned row_blocks, unsigned block_rows) {
+    const size_t C = p.shape.channels;
+    const Columns<1> at(row_blocks, C);
+    const float pivot = at.inside ? partial[at.channel] : 0;
+    float sum[2] = {};
+#pragma unroll 4
+    for (size_t row = at.row; row < at.rows; row += at.step) {
+        const float n = float(rows_of_block(p.shape.rows, unsigned(row), block_rows, row_blocks));
+        const float d = partial[row * 2 * C + at.channel] - pivot, squares = partial[(row * 2 + 1) * C + at.channel];
+        sum[0] = fmaf(n, d, sum[0]);
+        sum[1] += fmaf(n * d, d, squares);
+    }
+    sum_over_rows<kMergeThreads>(sum);
+    if (threadIdx.y == 0 && at.inside) {
+        const float rows = float(p.shape.rows), d = sum[0] / rows;
+        const float mean = pivot + d, var = fmaxf(sum[1] / rows - d * d, 0.0f);
+        const size_t c = at.channel;
+        p.mean[c] = mean;
+        p.rstd[c] = 1.0f / sqrtf(var + p.shape.eps);
+        if (p.running_mean) p.running_mean[c] += p.momentum * (mean - p.running_mean[c]);
+        if (p.running_var) p.running_var[c] += p.momentum * (var * (rows / (rows - 1)) - p.running_var[c]);
+    }
+}
+
+template <int kWidth, class T>
+__global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormForward<T> p) {
+    constexpr int kPair = 2;
+    const size_t C = p.shape.channels;
+    const Columns<kWidth> at(p.shape.rows, C);
+    if (!at.inside) return;
+    float mean[kWidth], slope[kWidth], shift[kWidth];
+    load_floats(p.mean + at.channel, mean);
+    load_floats(p.shift + at.channel, shift);
+    load_floats(p.scale + at.channel, slope);
+    {
+        float rstd[kWidth];
+        load_floats(p.rstd + at.channel, rstd);
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) slope[k] *= rstd[k];
+    }
+    const auto index = [&](size_t row) { return (at.rows - 1 - row) * C + at.channel; };
+    Vector<T, kWidth> x[kPair], residual[kPair];
+    for_rows<kPair>(
+        at,
+        [&](int u, size_t row) {
+            x[u] = load<kWidth>(p.x + index(row));
+            if (p.residual) residual[u] = load<kWidth>(p.residual + index(row));
+        },
+        [&](int u, size_t row) {
+            float y[kWidth];
+            SIMT_UNROLL
+            for (int k = 0; k < kWidth; ++k) {
+                const float z = fmaf(x[u][k] - mean[k], slope[k], shift[k]);
+                y[k] = activated(p.shape.activation, p.residual ? z + residual[u][k] : z);
+            }
+            store(p.y + index(row), rounded<T>(y));
+        });
+}
+
+// What the gradient of one vector needs from memory. silu is a type of its own because it needs z, and with it twice as
+// many constants in registers.
+template <class T, int kWidth, bool kSilu>
+struct Incoming {
+    Vector<T, kWidth> x, y, dy, dy2;
+
+    __device__ __forceinline__ void load_at(const BatchNormBackward<T>& p, size_t i) {
+        x = load<kWidth>(p.x + i);
+        dy = load<kWidth>(p.dy + i);
+        if (p.dy2) dy2 = load<kWidth>(p.dy2 + i);
+        if (p.shape.activation == Activation::relu) y = load<kWidth>(p.y + i);
+    }
+    // g of the header; `slope` = scale * rstd.
+    __device__ __forceinline__ float g(const BatchNormBackward<T>& p, int k, float centred, float slope,
+                                       float shift) const {
+        const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
+        if constexpr (kSilu) return sum * activation_slope(Activation::silu, fmaf(centred, slope, shift));
+        else return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
+    }
+};
+
+// The constants of one thread's channels.
+template <int kWidth>
+struct Normalization {
+    float mean[kWidth], slope[kWidth], shift[kWidth] = {};
+
+    template <class T>
+    __device__ __forceinline__ Normalization(const BatchNormBackward<T>& p, size_t channel) {
+        float rstd[kWidth];
+        load_floats(p.mean + channel, mean);
+        load_floats(p.rstd + channel, rstd);
+        load_floats(p.scale + channel, slope);
+        if (p.shape.activation == Activation::silu) load_floats(p.shift + channel, shift);
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) slope[k] *= rstd[k];
+    }
+};
+
+// partial (row_blocks, 2, channels): sum of g, sum of g * (x - mean).
+template <int kWidth, bool kSilu, class T>
+__global__ void __launch_bounds__(kColumnThreads, 3) backward_sums(BatchNormBackward<T> p, float* partial) {
+    constexpr int kPair = kSilu ? 1 : 2;
+    const size_t C = p.shape.channels;
+    const Columns<kWidth> at(p.shape.rows, C);
+    float sum[2 * kWidth] = {};
+    if (at.inside) {
+        const Normalization<kWidth> norm(p, at.channel);
+        Incoming<T, kWidth, kSilu> in[kPair];
+        for_rows<kPair>(
+            at, [&](int u, size_t row) { in[u].load_at(p, row * C + at.channel); },
+            [&](int u, size_t) {
+                SIMT_UNROLL
+                for (int k = 0; k < kWidth; ++k) {
+                    const float centred = in[u].x[k] - norm.mean[k];
+                    const float g = in[u].g(p, k, centred, norm.slope[k], norm.shift[k]);
+                    sum[k] += g;
+                    sum[kWidth + k] = fmaf(g, centred, sum[kWidth + k]);
+                }
+            });
+    }
+    sum_over_rows<kColumnThreads>(sum);
+    if (threadIdx.y == 0 && at.inside) {
+        float part[kWidth];
+        SIMT_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            SIMT_UNROLL
+            for (int k = 0; k < kWidth; ++k) part[k] = sum[i * kWidth + k];
+            store_floats(partial + (blockIdx.y * 2 + i) * C + at.channel, part);
+        }
+    }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kMergeThreads) backward_merge(BatchNormBackward<T> p, const float* partial,
+                                                                unsigned row_blocks) {
+    float sum[2];
+    merge_partial(partial, row_blocks, p.shape.channels, sum);
+    const Columns<1> at(row_blocks, p.shape.channels);
+    if (threadIdx.y == 0 && at.inside) {
+        p.dshift[at.channel] = sum[0];
+        p.dscale[at.channel] = sum[1] * p.rstd[at.channel];
+    }
+}
+
+// dx = slope * g - offset - (x - mean) * tilt
+template <int kWidth, bool kSilu, class T>
+__global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNormBackward<T> p) {
+    const size_t C = p.shape.channels;
+    const Columns<kWidth> at(p.shape.rows, C);
+    if (!at.inside) return;
+    const Normalization<kWidth> norm(p, at.channel);
+    float offset[kWidth], tilt[kWidth];
+    {
+        const float per_row = 1.0f / float(p.shape.rows);
+        float rstd[kWidth];
+        load_floats(p.dshift + at.channel, offset);
+        load_floats(p.dscale + at.channel, tilt);
+        load_floats(p.rstd + at.channel, rstd);
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) {
+            offset[k] *= norm.slope[k] * per_row;
+            tilt[k] *= norm.slope[k] * rstd[k] * per_row;
+        }
+    }
+    for (size_t row = at.row; row < at.rows; row += at.step) {
+        const size_t i = (at.rows - 1 - row) * C + at.channel;
+        Incoming<T, kWidth, kSilu> in;
+        in.load_at(p, i);
+        float dx[kWidth], g[kWidth];
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) {
+            const float centred = in.x[k] - norm.mean[k];
+            g[k] = in.g(p, k, centred, norm.slope[k], norm.shift[k]);
+            dx[k] = fmaf(-centred, tilt[k], fmaf(norm.slope[k], g[k], -offset[k]));
+        }
+        store(p.dx + i, rounded<T>(dx));
+        if (p.dresidual) store(p.dresidual + i, rounded<T>(g));
+    }
+}
+
+void require_supported(const BatchNormShape& shape, bool residual) {
+    if (shape.activation == Activation::sigmoid || (shape.activation == Activation::silu && residual))
+        throw std::invalid_argument("batch_norm takes no sigmoid, and no residual with silu");
+}
+
+template <int kWidth, class T>
+void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
+    const auto [rows, C, eps, activation] = p.shape;
+    const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
+    const simt::stream_t stream = stream_of(gpu);
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(), sums.block.y);
+    simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
+}
+
+template <int kWidth, bool kSilu, class T>
+void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
+    const auto [rows, C, eps, activation] = p.shape;
+    const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
+    const simt::stream_t stream = stream_of(gpu);
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(backward_sums<kWidth, kSilu, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
+    simt::launch(backward_elements<kWidth, kSilu, T>, map.grid, map.block, 0, stream, p);
+}
+
+}  // namespace
+
+template <class T>
+void compute(const Gpu& gpu, const BatchNormForward<T>& p) {
+    require_supported(p.shape, p.residual);
+    if (p.running_var && p.shape.rows < 2)
+        throw std::invalid_argument("batch_norm: running statistics need two rows");
+    const bool vectors = p.shape.channels % kVector<T> == 0 && aligned(p.x, p.residual, p.y);
+    vectors ? forward<kVector<T>>(gpu, p) : forward<1>(gpu, p);
+}
+
+template <class T>
+void compute(const Gpu& gpu, const BatchNormBackward<T>& p) {
+    require_supported(p.shape, p.dresidual);
+    const bool vectors = p.shape.channels % kVector<T> == 0 && aligned(p.x, p.y, p.dy, p.dy2, p.dx, p.dresidual);
+    if (p.shape.activation == Activation::silu)
+        vectors ? backward<kVector<T>, true>(gpu, p) : backward<1, true>(gpu, p);
+    else
+        vectors ? backward<kVector<T>, false>(gpu, p) : backward<1, false>(gpu, p);
+}
+
+template void compute(const Gpu&, const BatchNormForward<float>&);
+template void compute(const Gpu&, const BatchNormForward<bf16>&);
+template void compute(const Gpu&, const BatchNormForward<fp16>&);
+template void compute(const Gpu&, const BatchNormBackward<float>&);
+template void compute(const Gpu&, const BatchNormBackward<bf16>&);
+template void compute(const Gpu&, const BatchNormBackward<fp16>&);

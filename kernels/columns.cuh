@@ -1,0 +1,104 @@
+// A (rows, channels) matrix, channels fastest: which thread has which part of it, and sums over its rows in a fixed order.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/vector.cuh"
+
+inline constexpr unsigned kColumnThreads = 256;
+
+// How many blocks share a matrix. Four for each of the 132 multiprocessors of an H200 keep enough bytes in flight where
+// every block leaves a row of partial sums behind; where it leaves nothing, more and smaller ones end more evenly.
+inline constexpr unsigned kSumBlocks = 132 * 4, kMapBlocks = 132 * 8;
+
+// Blocks: x of the grid runs over the channels, y over the rows. Threads: x over vectors of channels, y over rows.
+// A thread keeps its channels and goes down the rows, so what belongs to a channel is read once, into registers.
+struct ColumnGrid {
+    dim3 grid, block;
+
+    ColumnGrid(size_t rows, size_t channels, int width, unsigned blocks) {
+        constexpr size_t most_lanes = 32;
+        const size_t vectors = ceil_div(channels, size_t(width));
+        const unsigned tiles = ceil_div(vectors, most_lanes), lanes = ceil_div(vectors, tiles);
+        block = dim3(lanes, kColumnThreads / lanes);
+        grid = dim3(tiles, std::clamp(blocks / tiles, 1u, ceil_div(rows, block.y)));
+    }
+    unsigned row_blocks() const { return grid.y; }
+};
+
+// The part of the calling thread: channels [channel, channel + kWidth), rows row, row + step, ... below `rows`.
+template <int kWidth>
+struct Columns {
+    size_t channel, row, step, rows;
+    bool inside;
+
+    __device__ __forceinline__ Columns(size_t all_rows, size_t channels)
+        : channel((size_t(blockIdx.x) * blockDim.x + threadIdx.x) * kWidth),
+          row(size_t(blockIdx.y) * blockDim.y + threadIdx.y),
+          step(size_t(gridDim.y) * blockDim.y),
+          rows(channel < channels ? all_rows : 0),
+          inside(channel < channels) {}
+};
+
+// Goes down the rows of the thread, kBatch at a time: load(u, row) for all of them, then use(u, row), u < kBatch, so that
+// the loads are under way together. What load leaves for use lies in arrays of kBatch, which stay in registers.
+template <int kBatch, int kWidth, class Load, class Use>
+__device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& load, const Use& use) {
+    for (size_t row = at.row; row < at.rows; row += kBatch * at.step) {
+        SIMT_UNROLL
+        for (int u = 0; u < kBatch; ++u)
+            if (row + u * at.step < at.rows) load(u, row + u * at.step);
+        SIMT_UNROLL
+        for (int u = 0; u < kBatch; ++u)
+            if (row + u * at.step < at.rows) use(u, row + u * at.step);
+    }
+}
+
+// How many rows the blocks with this blockIdx.y have: `row_blocks` blocks take `block_rows` rows each in turn.
+__device__ __forceinline__ size_t rows_of_block(size_t rows, unsigned block, unsigned block_rows, unsigned row_blocks) {
+    const size_t sweep = size_t(block_rows) * row_blocks, left = rows % sweep, before = size_t(block) * block_rows;
+    return rows / sweep * block_rows + (left > before ? min(left - before, size_t(block_rows)) : 0);
+}
+
+// Adds up `values` over threadIdx.y; the threads with threadIdx.y == 0 get the sums. All threads of a block call it.
+template <unsigned kThreads, int kValues>
+__device__ void sum_over_rows(float (&values)[kValues]) {
+    constexpr unsigned kPitch = kThreads + 8;  // keeps eight lanes of four different values in different banks
+    SIMT_SHARED(float, partial, [kValues * kPitch]);
+    SIMT_SHARED(float, sums, [kValues * 32]);
+    const unsigned lanes = blockDim.x, thread = threadIdx.y * lanes + threadIdx.x, threads = lanes * blockDim.y;
+    SIMT_UNROLL
+    for (int i = 0; i < kValues; ++i) partial[i * kPitch + thread] = values[i];
+    __syncthreads();
+    for (unsigned j = thread; j < kValues * lanes; j += threads) {
+        const unsigned i = j / lanes, lane = j - i * lanes;
+        float sum = 0;
+        for (unsigned at = lane; at < threads; at += lanes) sum += partial[i * kPitch + at];
+        sums[j] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.y == 0) {
+        SIMT_UNROLL
+        for (int i = 0; i < kValues; ++i) values[i] = sums[i * lanes + threadIdx.x];
+    }
+}
+
+// Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels leave it. Launched with
+// merge_grid; the threads of row 0 get the sums of their channel.
+inline constexpr unsigned kMergeThreads = 1024;
+inline dim3 merge_grid(size_t channels) { return dim3(ceil_div(channels, 32)); }
+inline dim3 merge_block() { return dim3(32, kMergeThreads / 32); }
+
+template <int kSums>
+__device__ __forceinline__ void merge_partial(const float* partial, unsigned row_blocks, size_t channels,
+                                              float (&sums)[kSums]) {
+    const Columns<1> at(row_blocks, channels);
+    SIMT_UNROLL
+    for (int i = 0; i < kSums; ++i) sums[i] = 0;
+#pragma unroll 4
+    for (size_t row = at.row; row < at.rows; row += at.step) {
+        SIMT_UNROLL
+        for (int i = 0; i < kSums; ++i) sums[i] += partial[(row * kSums + i) * channels + at.channel];
+    }
+    sum_over_rows<kMergeThreads>(sums);
+}

@@ -1,0 +1,32 @@
+// Kernels over flat arrays: every thread takes kWidth neighbouring elements at a time.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/vector.cuh"
+
+inline constexpr unsigned kElementThreads = 256;
+
+// Calls body.operator()<n>(i) for parts of [0, count), n being kWidth, or 1 for what is left at the end.
+template <int kWidth, class Body>
+__device__ __forceinline__ void for_elements(size_t count, const Body& body) {
+    const size_t step = size_t(gridDim.x) * blockDim.x * kWidth;
+    for (size_t i = (size_t(blockIdx.x) * blockDim.x + threadIdx.x) * kWidth; i < count; i += step) {
+        if (i + kWidth <= count) {
+            body.template operator()<kWidth>(i);
+        } else {
+            for (size_t last = i; last < count; ++last) body.template operator()<1>(last);
+        }
+    }
+}
+
+// Sixteen blocks for each of the 132 multiprocessors of an H200: as many small ones as fit at once, twice over, so that
+// any other number of multiprocessors is busy to the end too.
+inline dim3 element_blocks(size_t count, int width) {
+    return dim3(std::clamp(ceil_div(count, size_t(kElementThreads) * unsigned(width)), 1u, 132u * 16));
+}
+
+template <int kWidth, class Op>
+void launch_elements(const Gpu& gpu, void (*kernel)(Op), const Op& op) {
+    simt::launch(kernel, element_blocks(op.count, kWidth), dim3(kElementThreads), 0, stream_of(gpu), op);
+}

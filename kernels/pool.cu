@@ -1,0 +1,220 @@
+// Max pooling and global average pooling.
+//
+// Floor in bytes, s per element: MaxPoolForward s * (inputs + outputs) + outputs for argmax, MaxPoolBackward the same,
+// GlobalAveragePool s * (inputs + outputs). A pixel lies in 2.25 windows of 3x3/2: a block takes a patch of 8 outputs by 4
+// or more, so that most of the repeated reads come from L1.
+// Operations: 4 per element and tap (take out, compare, two selections), 36 for 3x3, half of what there is time for.
+#include "kernels/pool.h"
+
+#include "kernels/columns.cuh"
+
+namespace {
+
+constexpr unsigned kPoolThreads = 256;
+
+// Threads: x over vectors of channels, y and z over a patch of pixels. Grid: x over patches of a line, for each tile of
+// channels; y over the lines of patches; z over images.
+struct PatchGrid {
+    dim3 grid, block;
+    unsigned tiles;
+
+    PatchGrid(size_t n, size_t h, size_t w, size_t channels, int width) {
+        const unsigned vectors = ceil_div(channels, size_t(width));
+        tiles = ceil_div(vectors, 32);
+        const unsigned lanes = ceil_div(vectors, tiles), across = std::min(8u, kPoolThreads / lanes);
+        block = dim3(lanes, across, std::min(kPoolThreads / (lanes * across), 64u));
+        grid = dim3(tiles * ceil_div(w, block.y), ceil_div(h, block.z), std::min(ceil_div(n, 1), 65535u));
+    }
+};
+
+// What a kernel would have to divide for.
+struct Divided {
+    unsigned tiles, out_h, out_w;
+};
+
+// Where the calling thread stands: pixel (line, column) of every image of its block, channels from `channel`.
+template <int kWidth>
+struct Patch {
+    unsigned line, column;
+    size_t channel;
+
+    __device__ __forceinline__ explicit Patch(unsigned tiles)
+        : line(blockIdx.y * blockDim.z + threadIdx.z),
+          column(blockIdx.x / tiles * blockDim.y + threadIdx.y),
+          channel(size_t(blockIdx.x % tiles * blockDim.x + threadIdx.x) * kWidth) {}
+};
+
+template <int kWidth>
+__device__ __forceinline__ Vector<uint8_t, kWidth> bytes(const int (&values)[kWidth]) {
+    Vector<uint8_t, kWidth> packed;
+    SIMT_UNROLL
+    for (int k = 0; k < kWidth; ++k) packed.words[k / 4] |= uint32_t(values[k]) << (k % 4 * 8);
+    return packed;
+}
+
+// kKernel and kStride are those of the shape, or 0 for any.
+template <int kWidth, int kKernel, int kStride, class T>
+__global__ void __launch_bounds__(kPoolThreads) max_pool_forward(MaxPoolForward<T> p, Divided divided) {
+    const MaxPoolShape& s = p.shape;
+    const unsigned out_h = divided.out_h, out_w = divided.out_w, h = unsigned(s.h), w = unsigned(s.w);
+    const unsigned kernel = kKernel ? kKernel : unsigned(s.kernel), stride = kStride ? kStride : unsigned(s.stride);
+    const Patch<kWidth> at(divided.tiles);
+    if (at.channel >= s.c || at.line >= out_h || at.column >= out_w) return;
+    // Wraps around where the window begins outside; what is at or beyond h or w is then outside as well.
+    const unsigned top = at.line * stride - unsigned(s.padding), left = at.column * stride - unsigned(s.padding);
+    const unsigned first_r = top > h ? 0u - top : 0, first_s = left > w ? 0u - left : 0;
+    for (size_t image = blockIdx.z; image < s.n; image += gridDim.z) {
+        const T* const x = p.x + image * h * w * s.c + at.channel;
+        float best[kWidth];
+        int where[kWidth];
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) {
+            best[k] = -INFINITY;
+            where[k] = int(first_r * kernel + first_s);
+        }
+        SIMT_UNROLL
+        for (unsigned r = 0; r < kernel; ++r) {
+            SIMT_UNROLL
+            for (unsigned c = 0; c < kernel; ++c) {
+                const unsigned i = top + r, j = left + c;
+                if (i >= h || j >= w) continue;
+                const auto tap = load<kWidth>(x + (size_t(i) * w + j) * s.c);
+                SIMT_UNROLL
+                for (int k = 0; k < kWidth; ++k) {
+                    const float value = tap[k];
+                    // Not below the best: above it, or one of the two is NaN, of which the first wins.
+                    const bool better = value > best[k] || (value != value && best[k] == best[k]);
+                    best[k] = better ? value : best[k];
+                    where[k] = better ? int(r * kernel + c) : where[k];
+                }
+            }
+        }
+        const size_t out = ((image * out_h + at.line) * out_w + at.column) * s.c + at.channel;
+        store(p.y + out, rounded<T>(best));
+        if (p.argmax) store(p.argmax + out, bytes(where));
+    }
+}
+
+// Every input pixel asks the windows that see it: each sum has one writer and a fixed order.
+template <int kWidth, int kKernel, int kStride, class T>
+__global__ void __launch_bounds__(kPoolThreads) max_pool_backward(MaxPoolBackward<T> p, Divided divided) {
+    const MaxPoolShape& s = p.shape;
+    const unsigned out_h = divided.out_h, out_w = divided.out_w, h = unsigned(s.h), w = unsigned(s.w);
+    const unsigned kernel = kKernel ? kKernel : unsigned(s.kernel), stride = kStride ? kStride : unsigned(s.stride);
+    const Patch<kWidth> at(divided.tiles);
+    if (at.channel >= s.c || at.line >= h || at.column >= w) return;
+    const unsigned i = at.line + unsigned(s.padding), j = at.column + unsigned(s.padding);  // seen from the padding
+    const unsigned first_p = i < kernel ? 0 : (i - kernel) / stride + 1, last_p = min(out_h, i / stride + 1);
+    const unsigned first_q = j < kernel ? 0 : (j - kernel) / stride + 1, last_q = min(out_w, j / stride + 1);
+    for (size_t image = blockIdx.z; image < s.n; image += gridDim.z) {
+        float dx[kWidth] = {};
+        for (unsigned line = first_p; line < last_p; ++line)
+            for (unsigned column = first_q; column < last_q; ++column) {
+                const size_t out = ((image * out_h + line) * out_w + column) * s.c + at.channel;
+                const auto dy = load<kWidth>(p.dy + out);
+                const auto argmax = load<kWidth>(p.argmax + out);
+                const unsigned tap = (i - line * stride) * kernel + (j - column * stride);
+                SIMT_UNROLL
+                for (int k = 0; k < kWidth; ++k) dx[k] += argmax.element(k) == tap ? dy[k] : 0.0f;
+            }
+        store(p.dx + ((image * h + at.line) * w + at.column) * s.c + at.channel, rounded<T>(dx));
+    }
+}
+
+// A thread has channels of an image and goes through its pixels: neighbouring lanes read neighbouring channels.
+template <int kWidth, class T>
+__global__ void __launch_bounds__(kColumnThreads) average_forward(GlobalAveragePoolForward<T> p) {
+    const Columns<kWidth> at(p.n, p.c);
+    for (size_t image = at.row; image < at.rows; image += at.step) {
+        const T* const x = p.x + image * p.pixels * p.c + at.channel;
+        float sum[kWidth] = {};
+#pragma unroll 7
+        for (size_t pixel = 0; pixel < p.pixels; ++pixel) {
+            const auto value = load<kWidth>(x + pixel * p.c);
+            SIMT_UNROLL
+            for (int k = 0; k < kWidth; ++k) sum[k] += value[k];
+        }
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) sum[k] /= float(p.pixels);
+        store(p.y + image * p.c + at.channel, rounded<T>(sum));
+    }
+}
+
+template <int kWidth, class T>
+__global__ void __launch_bounds__(kColumnThreads) average_backward(GlobalAveragePoolBackward<T> p) {
+    const Columns<kWidth> at(p.n, p.c);
+    for (size_t image = at.row; image < at.rows; image += at.step) {
+        float dx[kWidth];
+        load_floats(p.dy + image * p.c + at.channel, dx);
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) dx[k] /= float(p.pixels);
+        const auto part = rounded<T>(dx);
+        for (size_t pixel = 0; pixel < p.pixels; ++pixel)
+            store(p.dx + (image * p.pixels + pixel) * p.c + at.channel, part);
+    }
+}
+
+template <int kWidth, class T>
+void launch_pool(const Gpu& gpu, const MaxPoolForward<T>& p) {
+    const MaxPoolShape& s = p.shape;
+    const PatchGrid patches(s.n, s.out_h(), s.out_w(), s.c, kWidth);
+    const auto kernel =
+        s.kernel == 3 && s.stride == 2 ? max_pool_forward<kWidth, 3, 2, T> : max_pool_forward<kWidth, 0, 0, T>;
+    simt::launch(kernel, patches.grid, patches.block, 0, stream_of(gpu), p,
+                 Divided{patches.tiles, unsigned(s.out_h()), unsigned(s.out_w())});
+}
+
+template <int kWidth, class T>
+void launch_pool(const Gpu& gpu, const MaxPoolBackward<T>& p) {
+    const MaxPoolShape& s = p.shape;
+    const PatchGrid patches(s.n, s.h, s.w, s.c, kWidth);
+    const auto kernel =
+        s.kernel == 3 && s.stride == 2 ? max_pool_backward<kWidth, 3, 2, T> : max_pool_backward<kWidth, 0, 0, T>;
+    simt::launch(kernel, patches.grid, patches.block, 0, stream_of(gpu), p,
+                 Divided{patches.tiles, unsigned(s.out_h()), unsigned(s.out_w())});
+}
+
+}  // namespace
+
+template <class T>
+void compute(const Gpu& gpu, const MaxPoolForward<T>& p) {
+    const bool vectors = p.shape.c % kVector<T> == 0 && aligned(p.x, p.y, p.argmax);
+    vectors ? launch_pool<kVector<T>>(gpu, p) : launch_pool<1>(gpu, p);
+}
+
+template <class T>
+void compute(const Gpu& gpu, const MaxPoolBackward<T>& p) {
+    const bool vectors = p.shape.c % kVector<T> == 0 && aligned(p.dy, p.argmax, p.dx);
+    vectors ? launch_pool<kVector<T>>(gpu, p) : launch_pool<1>(gpu, p);
+}
+
+template <class T>
+void compute(const Gpu& gpu, const GlobalAveragePoolForward<T>& p) {
+    constexpr int kWidth = kVector<T>;
+    const bool vectors = p.c % kWidth == 0 && aligned(p.x, p.y);
+    const ColumnGrid columns(p.n, p.c, vectors ? kWidth : 1, kMapBlocks);
+    simt::launch(vectors ? average_forward<kWidth, T> : average_forward<1, T>, columns.grid, columns.block, 0,
+                 stream_of(gpu), p);
+}
+
+template <class T>
+void compute(const Gpu& gpu, const GlobalAveragePoolBackward<T>& p) {
+    constexpr int kWidth = kVector<T>;
+    const bool vectors = p.c % kWidth == 0 && aligned(p.dy, p.dx);
+    const ColumnGrid columns(p.n, p.c, vectors ? kWidth : 1, kMapBlocks);
+    simt::launch(vectors ? average_backward<kWidth, T> : average_backward<1, T>, columns.grid, columns.block, 0,
+                 stream_of(gpu), p);
+}
+
+template void compute(const Gpu&, const MaxPoolForward<float>&);
+template void compute(const Gpu&, const MaxPoolForward<bf16>&);
+template void compute(const Gpu&, const MaxPoolForward<fp16>&);
+template void compute(const Gpu&, const MaxPoolBackward<float>&);
+template void compute(const Gpu&, const MaxPoolBackward<bf16>&);
+template void compute(const Gpu&, const MaxPoolBackward<fp16>&);
+template void compute(const Gpu&, const GlobalAveragePoolForward<float>&);
+template void compute(const Gpu&, const GlobalAveragePoolForward<bf16>&);
+template void compute(const Gpu&, const GlobalAveragePoolForward<fp16>&);
+template void compute(const Gpu&, const GlobalAveragePoolBackward<float>&);
+template void compute(const Gpu&, const GlobalAveragePoolBackward<bf16>&);
+template void compute(const Gpu&, const GlobalAveragePoolBackward<fp16>&);
