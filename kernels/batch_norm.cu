@@ -16,15 +16,16 @@ namespace {
 
 constexpr int kRows = 4;  // of one thread, loaded before the first is used
 
-// partial (row_blocks, 2, channels): mean of the block's rows, and the sum of squared distances from it. Squares are of
-// distances from the block's first row, so |mean| >> std costs nothing; a first row that lies D from the rest adds a
-// relative error of D^2 / var * 6e-8, at most rows of a block * 6e-8.
+// partial (row_blocks, 2, channels): mean of the block's rows, and the sum of squared distances from it.
+// A thread measures from its own first row, so |mean| >> std costs nothing; should that row be an outlier, the squares
+// lose no more than a factor of (rows per thread) of float's precision. The block then measures from its exact mean.
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForward<T> p, float* partial) {
-    const size_t C = p.shape.channels, first_row = size_t(blockIdx.y) * blockDim.y;
+    SIMT_SHARED(float, first_row, [32 * kWidth]);
+    const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
-    float pivot[kWidth] = {}, sum[2 * kWidth] = {};
-    if (at.inside) load_floats(p.x + first_row * C + at.channel, pivot);
+    float pivot[kWidth] = {}, sum[kWidth] = {}, squares[kWidth] = {}, n = 0;
+    if (at.row < at.rows) load_floats(p.x + at.row * C + at.channel, pivot);
     Vector<T, kWidth> x[kRows];
     for_rows<kRows>(
         at, [&](int u, size_t row) { x[u] = load<kWidth>(p.x + row * C + at.channel); },
@@ -33,47 +34,65 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
             for (int k = 0; k < kWidth; ++k) {
                 const float d = x[u][k] - pivot[k];
                 sum[k] += d;
-                sum[kWidth + k] = fmaf(d, d, sum[kWidth + k]);
+                squares[k] = fmaf(d, d, squares[k]);
             }
+            n += 1;
         });
-    sum_over_rows<kColumnThreads>(sum);
+
+    float mean[kWidth];  // of the block, measured from its first row
+    SIMT_UNROLL
+    for (int k = 0; k < kWidth; ++k)
+        if (threadIdx.y == 0) first_row[threadIdx.x * kWidth + k] = pivot[k];
+    __syncthreads();
+    SIMT_UNROLL
+    for (int k = 0; k < kWidth; ++k) {
+        pivot[k] -= first_row[threadIdx.x * kWidth + k];
+        mean[k] = fmaf(n, pivot[k], sum[k]);
+    }
+    sum_over_rows<kColumnThreads>(mean);
+    const float per_row = 1.0f / float(rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y));
+    const float per_own_row = n > 0 ? 1.0f / n : 0.0f;
+    SIMT_UNROLL
+    for (int k = 0; k < kWidth; ++k) {
+        mean[k] *= per_row;
+        const float own = sum[k] * per_own_row, d = pivot[k] + own - mean[k];
+        squares[k] = fmaf(-sum[k], own, squares[k]) + n * d * d;
+        mean[k] += first_row[threadIdx.x * kWidth + k];
+    }
+    sum_over_rows<kColumnThreads>(squares);
     if (threadIdx.y == 0 && at.inside) {
-        float mean[kWidth], squares[kWidth];
-        const float rows = float(rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y));
-        SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) {
-            const float d = sum[k] / rows;
-            mean[k] = pivot[k] + d;
-            squares[k] = sum[kWidth + k] - sum[k] * d;
-        }
         store_floats(partial + (blockIdx.y * 2 + 0) * C + at.channel, mean);
         store_floats(partial + (blockIdx.y * 2 + 1) * C + at.channel, squares);
     }
 }
 
-// All blocks' (mean, squares) to those of the channel, with the mean of the first block as pivot.
+// All blocks' (mean, squares) to those of the channel: Chan, Golub & LeVeque 1979, the mean of all first.
 template <class T>
 __global__ void __launch_bounds__(kMergeThreads) forward_merge(BatchNormForward<T> p, const float* partial,
                                                                unsigned row_blocks, unsigned block_rows) {
-    const size_t C = p.shape.channels;
+    const size_t C = p.shape.channels, c = blockIdx.x * blockDim.x + threadIdx.x;
     const Columns<1> at(row_blocks, C);
-    const float pivot = at.inside ? partial[at.channel] : 0;
-    float sum[2] = {};
+    const float rows = float(p.shape.rows), first = at.inside ? partial[c] : 0;
+    const auto rows_of = [&](size_t block) {
+        return float(rows_of_block(p.shape.rows, unsigned(block), block_rows, row_blocks));
+    };
+    float mean[1] = {}, squares[1] = {};  // mean is measured from `first`
 #pragma unroll 4
-    for (size_t row = at.row; row < at.rows; row += at.step) {
-        const float n = float(rows_of_block(p.shape.rows, unsigned(row), block_rows, row_blocks));
-        const float d = partial[row * 2 * C + at.channel] - pivot, squares = partial[(row * 2 + 1) * C + at.channel];
-        sum[0] = fmaf(n, d, sum[0]);
-        sum[1] += fmaf(n * d, d, squares);
+    for (size_t block = at.row; block < at.rows; block += at.step)
+        mean[0] = fmaf(rows_of(block), partial[block * 2 * C + c] - first, mean[0]);
+    sum_over_rows<kMergeThreads>(mean);
+    mean[0] /= rows;
+#pragma unroll 4
+    for (size_t block = at.row; block < at.rows; block += at.step) {
+        const float d = partial[block * 2 * C + c] - first - mean[0];
+        squares[0] += fmaf(rows_of(block) * d, d, partial[(block * 2 + 1) * C + c]);
     }
-    sum_over_rows<kMergeThreads>(sum);
+    sum_over_rows<kMergeThreads>(squares);
     if (threadIdx.y == 0 && at.inside) {
-        const float rows = float(p.shape.rows), d = sum[0] / rows;
-        const float mean = pivot + d, var = fmaxf(sum[1] / rows - d * d, 0.0f);
-        const size_t c = at.channel;
-        p.mean[c] = mean;
+        const float var = squares[0] < 0 ? 0.0f : squares[0] / rows;  // NaN stays NaN
+        p.mean[c] = first + mean[0];
         p.rstd[c] = 1.0f / sqrtf(var + p.shape.eps);
-        if (p.running_mean) p.running_mean[c] += p.momentum * (mean - p.running_mean[c]);
+        if (p.running_mean) p.running_mean[c] += p.momentum * (p.mean[c] - p.running_mean[c]);
         if (p.running_var) p.running_var[c] += p.momentum * (var * (rows / (rows - 1)) - p.running_var[c]);
     }
 }

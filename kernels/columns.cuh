@@ -60,7 +60,7 @@ __device__ __forceinline__ size_t rows_of_block(size_t rows, unsigned block, uns
     return rows / sweep * block_rows + (left > before ? min(left - before, size_t(block_rows)) : 0);
 }
 
-// Adds up `values` over threadIdx.y; the threads with threadIdx.y == 0 get the sums. All threads of a block call it.
+// Adds up `values` over threadIdx.y; every thread gets the sums of its column. All threads of a block call it.
 template <unsigned kThreads, int kValues>
 __device__ void sum_over_rows(float (&values)[kValues]) {
     constexpr unsigned kPitch = kThreads + 8;  // keeps eight lanes of four different values in different banks
@@ -77,14 +77,12 @@ __device__ void sum_over_rows(float (&values)[kValues]) {
         sums[j] = sum;
     }
     __syncthreads();
-    if (threadIdx.y == 0) {
-        SIMT_UNROLL
-        for (int i = 0; i < kValues; ++i) values[i] = sums[i * lanes + threadIdx.x];
-    }
+    SIMT_UNROLL
+    for (int i = 0; i < kValues; ++i) values[i] = sums[i * lanes + threadIdx.x];
 }
 
 // Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels leave it. Launched with
-// merge_grid; the threads of row 0 get the sums of their channel.
+// merge_grid; every thread gets the sums of its channel.
 inline constexpr unsigned kMergeThreads = 1024;
 inline dim3 merge_grid(size_t channels) { return dim3(ceil_div(channels, 32)); }
 inline dim3 merge_block() { return dim3(32, kMergeThreads / 32); }

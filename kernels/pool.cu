@@ -72,9 +72,9 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_forward(MaxPoolForward<
             best[k] = -INFINITY;
             where[k] = int(first_r * kernel + first_s);
         }
-        SIMT_UNROLL
+#pragma unroll(kKernel ? kKernel : 1)
         for (unsigned r = 0; r < kernel; ++r) {
-            SIMT_UNROLL
+#pragma unroll(kKernel ? kKernel : 1)
             for (unsigned c = 0; c < kernel; ++c) {
                 const unsigned i = top + r, j = left + c;
                 if (i >= h || j >= w) continue;

@@ -1,0 +1,214 @@
+// Kernels without sums over rows, on simt: against the CPU loops, for every type, in every order of threads.
+#include <fmt/format.h>
+
+#include "kernels/cross_entropy.h"
+#include "kernels/elementwise.h"
+#include "kernels/layout.h"
+#include "kernels/linear.h"
+#include "kernels/optimizer.h"
+#include "tests/simt_fixture.h"
+
+namespace {
+
+const std::vector<size_t> counts = {1, 7, 8, 33, 1500, 2051};
+const std::vector<Activation> activations = {Activation::none, Activation::relu, Activation::silu, Activation::sigmoid};
+constexpr double exact_before_rounding = 1e-6;
+
+// Runs `op` into a new array of `count` elements, in every order.
+template <class T, class Op>
+std::vector<T> run(const Simt& simt, size_t count, const Op& op_with) {
+    const auto [y] = in_every_order([&] {
+        const DeviceArray<T> y(count);
+        compute(simt, op_with(y.get()));
+        return std::tuple(y.host());
+    });
+    return y;
+}
+
+}  // namespace
+
+TYPED_TEST(SimtKernels, Add) {
+    using T = TypeParam;
+    for (const size_t count : counts) {
+        const Floats a = representable<T>(random_floats(count, 1)), b = representable<T>(random_floats(count, 2));
+        Floats want = unwritten(count);
+        compute(this->cpu, Add<float>{count, a.data(), b.data(), want.data()});
+        const DeviceArray<T> device_a(stored<T>(a)), device_b(stored<T>(b));
+        const auto got = run<T>(this->simt, count, [&](T* y) { return Add<T>{count, device_a.get(), device_b.get(), y}; });
+        expect_stored(want, got, exact_before_rounding, fmt::format("{} elements", count));
+    }
+}
+
+// Addresses that no 16-byte access may use: a slice of a larger array.
+TYPED_TEST(SimtKernels, AddOfUnalignedSlices) {
+    using T = TypeParam;
+    const Floats a = representable<T>(random_floats(101, 1));
+    const DeviceArray<T> device_a(stored<T>(a)), y(101);
+    compute(this->simt, Add<T>{100, device_a.get() + 1, device_a.get(), y.get()});
+    Floats want(100);
+    for (size_t i = 0; i < 100; ++i) want[i] = a[i + 1] + a[i];
+    auto got = y.host();
+    got.pop_back();
+    expect_stored(want, got, exact_before_rounding, "slices");
+}
+
+TYPED_TEST(SimtKernels, Activations) {
+    using T = TypeParam;
+    for (const size_t count : counts)
+        for (const Activation activation : activations) {
+            const std::string name = fmt::format("activation {}, {} elements", int(activation), count);
+            Floats x = representable<T>(random_floats(count, 1, 0, 4)), dy = representable<T>(random_floats(count, 2));
+            x[0] = 0;  // relu'(0) is 0
+            Floats y = unwritten(count), dx = unwritten(count);
+            compute(this->cpu, ActivationForward<float>{count, activation, x.data(), y.data()});
+            compute(this->cpu, ActivationBackward<float>{count, activation, x.data(), dy.data(), dx.data()});
+            const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
+            const auto got_y = run<T>(this->simt, count, [&](T* y) {
+                return ActivationForward<T>{count, activation, device_x.get(), y};
+            });
+            const auto got_dx = run<T>(this->simt, count, [&](T* dx) {
+                return ActivationBackward<T>{count, activation, device_x.get(), device_dy.get(), dx};
+            });
+            expect_stored(y, got_y, exact_before_rounding, name);
+            expect_stored(dx, got_dx, exact_before_rounding, name + " backward");
+        }
+}
+
+TYPED_TEST(SimtKernels, CastKeepsEveryBit) {
+    using T = TypeParam;
+    for (const size_t count : counts) {
+        Floats x = random_floats(count, 1, 0, 100);
+        x[0] = INFINITY;
+        if (count > 2) x[1] = NAN, x[2] = 1e-6f;  // a subnormal of fp16
+        const DeviceArray<float> device_x(x);
+        const auto got = run<T>(this->simt, count, [&](T* y) { return Cast<T>{count, device_x.get(), y}; });
+        const auto want = stored<T>(x);
+        EXPECT_EQ(std::memcmp(want.data(), got.data(), count * sizeof(T)), 0) << count;
+    }
+}
+
+TYPED_TEST(SimtKernels, CopyChannels) {
+    using T = TypeParam;
+    struct Case {
+        size_t rows, channels, x_pitch, x_offset, y_pitch, y_offset;
+    };
+    for (const Case c : {Case{33, 8, 16, 8, 24, 16}, Case{1, 1, 1, 0, 3, 2}, Case{513, 3, 5, 1, 7, 0}, Case{7, 264, 264, 0, 272, 8},
+                         Case{33, 8, 9, 0, 8, 0}, Case{7, 70, 70, 0, 140, 70}}) {
+        const Floats x = representable<T>(random_floats(c.rows * c.x_pitch, 1));
+        const DeviceArray<T> device_x(stored<T>(x));
+        const Floats before = representable<T>(random_floats(c.rows * c.y_pitch, 2));
+        Floats want = before;
+        compute(this->cpu, CopyChannels<float>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset, x.data(),
+                                               want.data()});
+        const auto [got] = in_every_order([&] {
+            const DeviceArray<T> y(stored<T>(before));  // what lies beside the slice stays
+            compute(this->simt, CopyChannels<T>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset,
+                                                device_x.get(), y.get()});
+            return std::tuple(y.host());
+        });
+        EXPECT_EQ(floats(got), want) << c.rows << " x " << c.channels;
+    }
+}
+
+TYPED_TEST(SimtKernels, Upsample2) {
+    using T = TypeParam;
+    struct Case {
+        size_t n, h, w, c;
+    };
+    for (const Case s : {Case{1, 1, 1, 1}, Case{2, 3, 5, 8}, Case{1, 7, 3, 33}, Case{3, 2, 1, 264}, Case{2, 17, 9, 3}}) {
+        const std::string name = fmt::format("{} x {} x {} x {}", s.n, s.h, s.w, s.c);
+        const size_t small = s.n * s.h * s.w * s.c;
+        const Floats x = representable<T>(random_floats(small, 1)), dy = representable<T>(random_floats(4 * small, 2));
+        Floats y = unwritten(4 * small), dx = unwritten(small);
+        compute(this->cpu, Upsample2<float>{s.n, s.h, s.w, s.c, x.data(), y.data()});
+        compute(this->cpu, Upsample2Backward<float>{s.n, s.h, s.w, s.c, dy.data(), dx.data()});
+        const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
+        const auto got_y =
+            run<T>(this->simt, 4 * small, [&](T* y) { return Upsample2<T>{s.n, s.h, s.w, s.c, device_x.get(), y}; });
+        const auto got_dx = run<T>(this->simt, small, [&](T* dx) {
+            return Upsample2Backward<T>{s.n, s.h, s.w, s.c, device_dy.get(), dx};
+        });
+        EXPECT_EQ(floats(got_y), y) << name;
+        expect_stored(dx, got_dx, exact_before_rounding, name + " backward");
+    }
+}
+
+TYPED_TEST(SimtKernels, Linear) {
+    using T = TypeParam;
+    for (const LinearShape s : {LinearShape{1, 1, 1}, LinearShape{2, 7, 3}, LinearShape{33, 70, 10}, LinearShape{7, 8, 65},
+                                LinearShape{64, 33, 32}}) {
+        const std::string name = fmt::format("{} x {} to {}", s.rows, s.in, s.out);
+        const Floats x = representable<T>(random_floats(s.rows * s.in, 1));
+        const Floats weight = representable<T>(random_floats(s.out * s.in, 2)), bias = random_floats(s.out, 3),
+                     dy = random_floats(s.rows * s.out, 4);
+        const DeviceArray<T> device_x(stored<T>(x)), device_weight(stored<T>(weight));
+        const DeviceArray<float> device_bias(bias), device_dy(dy);
+        for (const bool with_bias : {true, false}) {
+            Floats y = unwritten(s.rows * s.out);
+            compute(this->cpu, LinearForward<float>{s, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data()});
+            const auto got = run<float>(this->simt, y.size(), [&](float* y) {
+                return LinearForward<T>{s, device_x.get(), device_weight.get(), with_bias ? device_bias.get() : nullptr, y};
+            });
+            expect_stored(y, got, 1e-5, name);
+        }
+        Floats dx = unwritten(x.size()), dweight = unwritten(weight.size()), dbias = unwritten(s.out);
+        compute(this->cpu, LinearBackward<float>{s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data()});
+        const auto [got_dx, got_dweight, got_dbias] = in_every_order([&] {
+            const DeviceArray<T> dx(x.size()), dweight(weight.size());
+            const DeviceArray<float> dbias(s.out);
+            compute(this->simt, LinearBackward<T>{s, device_x.get(), device_weight.get(), device_dy.get(), dx.get(),
+                                                  dweight.get(), dbias.get()});
+            return std::tuple(dx.host(), dweight.host(), dbias.host());
+        });
+        expect_stored(dx, got_dx, 1e-5, "dx of " + name);
+        expect_stored(dweight, got_dweight, 1e-5, "dweight of " + name);
+        expect_stored(dbias, got_dbias, 1e-5, "dbias of " + name);
+    }
+}
+
+TEST(SimtCrossEntropy, MatchesTheCpu) {
+    const SimtDevice simt;
+    const CpuDevice cpu{1};
+    struct Case {
+        size_t rows, classes;
+        float smoothing;
+        bool weights;
+    };
+    for (const Case c : {Case{1, 2, 0, false}, Case{7, 3, 0.1f, false}, Case{33, 10, 0.2f, true}, Case{300, 6, 0, true},
+                         Case{5, 1000, 0.1f, true}, Case{2, 129, 0, false}}) {
+        const std::string name = fmt::format("{} rows, {} classes, smoothing {}", c.rows, c.classes, c.smoothing);
+        Floats logits = random_floats(c.rows * c.classes, 1, 0, 3);
+        logits[0] = 200;  // exp() of it has no float
+        logits[1] = logits[0];
+        Floats weight = random_floats(c.classes, 2, 1, 0.1f);
+        std::vector<int32_t> labels(c.rows);
+        for (size_t row = 0; row < c.rows; ++row) labels[row] = row % 5 == 4 ? -1 : int32_t(row * 7 % c.classes);
+        const float dloss = 8;
+
+        Floats probabilities = unwritten(logits.size()), sample_loss = unwritten(c.rows), loss = unwritten(1),
+               correct = unwritten(2), dlogits = unwritten(logits.size());
+        const CrossEntropyShape shape{c.rows, c.classes, c.smoothing};
+        compute(cpu, CrossEntropyForward{shape, logits.data(), labels.data(), c.weights ? weight.data() : nullptr, loss.data(),
+                                         sample_loss.data(), probabilities.data(), correct.data()});
+        compute(cpu, CrossEntropyBackward{shape, probabilities.data(), labels.data(), c.weights ? weight.data() : nullptr,
+                                          &dloss, dlogits.data()});
+
+        const DeviceArray<float> device_logits(logits), device_weight(weight), device_dloss(Floats{dloss}),
+            device_probabilities(probabilities);
+        const DeviceArray<int32_t> device_labels(labels);
+        const float* const weights = c.weights ? device_weight.get() : nullptr;
+        const auto [got_loss, got_samples, got_probabilities, got_correct, got_dlogits] = in_every_order([&] {
+            const DeviceArray<float> loss(1), samples(c.rows), p(logits.size()), correct(2), dlogits(logits.size());
+            compute(simt, CrossEntropyForward{shape, device_logits.get(), device_labels.get(), weights, loss.get(),
+                                              samples.get(), p.get(), correct.get()});
+            compute(simt, CrossEntropyBackward{shape, device_probabilities.get(), device_labels.get(), weights,
+                                               device_dloss.get(), dlogits.get()});
+            return std::tuple(loss.host(), samples.host(), p.host(), correct.host(), dlogits.host());
+        });
+        expect_stored(loss, got_loss, 1e-5, "loss of " + name);
+        expect_stored(sample_loss, got_samples, 1e-5, "samples of " + name);
+        expect_stored(probabilities, got_probabilities, 1e-6, "probabilities of " + name);
+        EXPECT_EQ(correct, got_correct) << name;
+        expect_stored(dlogits, got_dlogits, 1e-5, "dlogits of " + name);
+    }
+}
