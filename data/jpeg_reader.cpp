@@ -25,20 +25,25 @@ struct Header {
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
+Trouble trouble_of(const std::string& text) {  // of TurboJPEG
+    if (contains(text, "Premature end") || contains(text, "missing SOS")) return Trouble::truncated;
+    if (contains(text, "nsupported") || contains(text, "not supported")) return Trouble::unsupported;
+    return Trouble::corrupt;
+}
+
 Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
     Header header;
-    if (tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling,
-                            &header.colours) != 0 &&
-        tjGetErrorCode(handle) == TJERR_FATAL) {
+    const int status =
+        tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling, &header.colours);
+    if (status != 0 && (tjGetErrorCode(handle) == TJERR_FATAL || header.w < 1 || header.h < 1)) {
         header.text = tjGetErrorStr2(handle);
-        const bool unknown = contains(header.text, "nsupported") || contains(header.text, "not supported");
-        header.trouble = unknown ? Trouble::unsupported : Trouble::corrupt;
+        header.trouble = trouble_of(header.text);
         return header;
     }
     const size_t pixels = size_t(header.w) * size_t(header.h);
     if (header.w < 1 || header.h < 1) {
-        header.trouble = Trouble::corrupt;
-        header.text = fmt::format("claims {} x {} pixels", header.w, header.h);
+        header.trouble = file.size() >= 2 && file.back() == 0xd9 ? Trouble::corrupt : Trouble::truncated;
+        header.text = "no picture in it";
     } else if (pixels > options.max_pixels) {
         header.trouble = Trouble::too_large;
         header.text = fmt::format("{} x {} pixels; at most {} are decoded", header.w, header.h, options.max_pixels);
@@ -87,9 +92,7 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     if (tjDecompress2(handle.get(), file.data(), file.size(), pixels.data(), w, 0, h, cmyk ? TJPF_CMYK : TJPF_RGB,
                       kFlags) != 0) {
         result.text = tjGetErrorStr2(handle.get());
-        result.trouble = contains(result.text, "Premature end") ? Trouble::truncated : Trouble::corrupt;
-        if (contains(result.text, "nsupported") || contains(result.text, "not supported"))
-            result.trouble = Trouble::unsupported;
+        result.trouble = trouble_of(result.text);
         if (tjGetErrorCode(handle.get()) == TJERR_FATAL) return result;
     }
     if (cmyk) pixels = rgb_of_cmyk(pixels, !find_segment(file, 0xee, "Adobe").empty());

@@ -162,8 +162,10 @@ TEST(Picture, broken_files_have_reasons) {
     const FileContent whole = jpeg_of(sample_picture(120, 160));
     EXPECT_EQ(decoded({}).trouble, Trouble::empty_file);
     EXPECT_EQ(decoded({0xff, 0xd8}).trouble, Trouble::not_a_picture);
-    EXPECT_EQ(decoded({0xff, 0xd8, 0xff}).trouble, Trouble::corrupt);
-    EXPECT_EQ(decoded({0xff, 0xd8, 0xff, 0xd9}).trouble, Trouble::corrupt);
+    EXPECT_EQ(decoded({0xff, 0xd8, 0xff}).trouble, Trouble::truncated);
+    EXPECT_FALSE(decoded({0xff, 0xd8, 0xff, 0xd9}).usable());
+    for (size_t size = 3; size < 600; ++size)  // cut within the header
+        EXPECT_EQ(decoded(FileContent(whole.begin(), whole.begin() + long(size))).trouble, Trouble::truncated) << size;
     EXPECT_EQ(decoded(FileContent(100, 0)).trouble, Trouble::not_a_picture);
     EXPECT_EQ(decoded(text_content("just a note, named .jpg")).trouble, Trouble::not_a_picture);
     EXPECT_EQ(decoded(text_content("GIF89a and some more")).trouble, Trouble::unsupported);

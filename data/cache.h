@@ -1,0 +1,69 @@
+// Decoded pictures, kept: after the first epoch nothing is decoded again.
+//
+// One slot of size * size * 3 bytes per sample of a data set. In memory, or in one sparse file that later runs find again:
+//   header   "tundra pictures 1\n", then slots and bytes per slot as uint64, padded to 64 bytes
+//   slot i   key (16 bytes), XXH3-64 of the pixels (8 bytes), pixels
+// The key is XXH3-128 of name, size and modification time (ns) of the picture's file and of the fit: the file itself is
+// not read again, because reading is most of what the cache saves. An edit that keeps both size and time is not seen.
+// The file's name comes from the data set's fingerprint and the fit.
+//
+// Crashes and other processes: a slot that is half written, empty or another's has a wrong key or sum and counts as
+// missing; two processes write the same bytes to the same place. A full disk ends the writing, not the run.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/fit.h"
+
+enum class CacheMode { off, memory, disk, automatic };
+
+class Cache {
+public:
+    // automatic: memory if the slots take at most half of what is available, else disk if `folder` is given and has the
+    // room, else off. Throws Error (Fault::environment) if `disk` is asked for and the folder or the room is not there.
+    Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder);
+    ~Cache();
+    Cache(const Cache&) = delete;
+
+    // Thread-safe. rgb: (size, size, 3). get() says whether the slot held the sample's pixels.
+    bool get(uint32_t sample, uint8_t* rgb);
+    void put(uint32_t sample, const uint8_t* rgb);
+
+    CacheMode mode() const { return mode_; }            // never automatic
+    const std::string& choice() const { return choice_; }  // for people: what was chosen and why
+    std::string problem() const;                        // why writing ended; empty if it did not
+    const std::string& file() const { return path_; }   // of CacheMode::disk
+
+private:
+    struct Key {
+        uint64_t high, low;
+        bool operator==(const Key&) const = default;
+    };
+    bool key_of(uint32_t sample, Key& key) const;
+    void open_file(const std::string& folder);
+    size_t slot_at(uint32_t sample) const;
+
+    const Dataset& data_;
+    Fit fit_;
+    CacheMode mode_;
+    size_t pixels_bytes_;
+    std::string choice_, path_;
+    uint8_t* memory_ = nullptr;
+    size_t memory_bytes_ = 0;
+    std::vector<std::atomic<uint8_t>> filled_;  // in memory: 1 while written, 2 when readable
+    struct Descriptor {
+        int number = -1;
+        ~Descriptor();
+    } file_;
+    std::atomic<bool> writing_ = true;
+    mutable std::mutex mutex_;
+    std::string problem_;
+};
+
+// Memory that a process may still take: MemAvailable, or less where a control group limits it.
+uint64_t available_memory_bytes();

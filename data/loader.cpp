@@ -1,0 +1,203 @@
+// Rows are handed to workers one by one in a fixed order; a batch is ready when its last row is.
+#include "data/loader.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "engine/require.h"
+
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache)
+    : data_(data), samples_(std::move(samples)), options_(options), cache_(cache),
+      picture_bytes_(options.fit.size * options.fit.size * 3), slots_(options.ahead + 1) {
+    require(!samples_.empty(), "loader: no samples");
+    require(options_.batch > 0 && options_.ahead > 0, "loader: batch {} and ahead {} must be positive", options_.batch,
+            options_.ahead);
+    start(0, 0);
+}
+
+Loader::~Loader() { stop(); }
+
+size_t Loader::steps() const {
+    const size_t whole = samples_.size() / options_.batch, rest = samples_.size() % options_.batch;
+    return rest == 0 || (options_.drop_last && whole > 0) ? whole : whole + 1;
+}
+
+void Loader::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    room_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+    stopping_ = false;
+}
+
+void Loader::start(uint64_t epoch, size_t step) {
+    stop();
+    first_batch_ = epoch * steps() + step;
+    next_row_ = released_ = 0;
+    in_use_ = false;
+    failure_ = nullptr;
+    order_.clear();
+    for (int i = 0; i < std::max(1, options_.threads); ++i) workers_.emplace_back([this] { work(); });
+}
+
+// Under the lock, when the first row of a batch is handed out.
+void Loader::prepare(Slot& slot) {
+    const uint64_t number = first_batch_ + slot.serial, epoch = number / steps();
+    const size_t batch = options_.batch, step = size_t(number % steps());
+    if (order_.empty() || order_epoch_ != epoch) {
+        order_ = options_.shuffle ? order(options_.seed, epoch, samples_.size()) : std::vector<uint32_t>(samples_.size());
+        if (!options_.shuffle)
+            for (uint32_t i = 0; i < order_.size(); ++i) order_[i] = i;
+        order_epoch_ = epoch;
+    }
+    slot.batch.epoch = epoch;
+    slot.batch.step = step;
+    slot.batch.pictures.resize(batch * picture_bytes_);
+    slot.batch.transform.resize(batch * 6);
+    slot.batch.color.resize(batch * 2);
+    slot.batch.labels.assign(batch, -1);
+    slot.batch.samples.assign(batch, -1);
+    slot.good.assign(batch, 0);
+    slot.missing = batch;
+    for (size_t row = 0; row < batch; ++row)
+        if (const size_t at = step * batch + row; at < samples_.size()) slot.batch.samples[row] = samples_[order_[at]];
+}
+
+bool Loader::take(Ticket& ticket) {
+    std::unique_lock lock(mutex_);
+    room_.wait(lock, [&] { return stopping_ || failure_ || next_row_ / options_.batch < released_ + slots_.size(); });
+    if (stopping_ || failure_) return false;
+    const uint64_t serial = next_row_ / options_.batch;
+    Slot& slot = slots_[serial % slots_.size()];
+    const size_t row = size_t(next_row_++ % options_.batch);
+    if (row == 0) {
+        slot.serial = serial;
+        prepare(slot);
+    }
+    const int64_t sample = slot.batch.samples[row];
+    const auto bad = sample < 0 ? bad_.end() : bad_.find(uint32_t(sample));
+    ticket = {.slot = &slot, .row = row, .sample = uint32_t(std::max<int64_t>(0, sample)),
+              .known_bad = sample < 0 || (bad != bad_.end() && !bad->second.used)};
+    return true;
+}
+
+void Loader::report(uint32_t sample, const Decoded& decoded) {
+    const std::lock_guard lock(mutex_);
+    bad_.emplace(sample, BadFile{.path = data_.path(data_.samples[sample]), .code = trouble_code(decoded.trouble),
+                                 .text = decoded.text, .used = decoded.usable()});
+}
+
+// Fills the row's pixels; false if there are none.
+bool Loader::make_row(const Ticket& ticket) {
+    if (ticket.known_bad) return false;
+    uint8_t* rgb = ticket.slot->batch.pictures.data() + ticket.row * picture_bytes_;
+    if (cache_ && cache_->get(ticket.sample, rgb)) {
+        const std::lock_guard lock(mutex_);
+        ++counts_.from_cache;
+        return true;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    DecodeOptions options = options_for(options_.fit, options_.limits);
+    options.accept_damaged = options_.accept_damaged;
+    const Decoded decoded = read_picture(data_.path(data_.samples[ticket.sample]), options);
+    if (decoded.trouble != Trouble::none) report(ticket.sample, decoded);
+    if (decoded.usable()) fit_picture(decoded.picture, options_.fit, rgb);
+    // A damaged picture is decoded every time, so that a later run with the same cache reports it too.
+    if (decoded.usable() && decoded.trouble == Trouble::none && cache_) cache_->put(ticket.sample, rgb);
+    const std::lock_guard lock(mutex_);
+    ++counts_.decoded;
+    counts_.decoding_seconds += seconds_since(start);
+    return decoded.usable();
+}
+
+// Augmentation of all rows, and pixels for those that have none.
+void Loader::finish(Slot& slot) const {
+    Batch& batch = slot.batch;
+    std::vector<size_t> good;
+    for (size_t row = 0; row < options_.batch; ++row)
+        if (slot.good[row]) good.push_back(row);
+    const size_t out_size = options_.out_size ? options_.out_size : options_.fit.size;
+    for (size_t row = 0, bad = 0; row < options_.batch; ++row) {
+        const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = uint64_t(batch.samples[row])};
+        const Augmentation how = augmentation(options_.recipe, key, options_.fit.size, out_size);
+        std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
+        std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
+        uint8_t* rgb = &batch.pictures[row * picture_bytes_];
+        if (slot.good[row])
+            batch.labels[row] = int32_t(data_.samples[size_t(batch.samples[row])].label);
+        else if (good.empty())
+            std::memset(rgb, 128, picture_bytes_);
+        else
+            std::memcpy(rgb, &batch.pictures[good[bad++ % good.size()] * picture_bytes_], picture_bytes_);
+    }
+}
+
+void Loader::work() {
+    Ticket ticket;
+    while (take(ticket)) {
+        Slot& slot = *ticket.slot;
+        try {
+            const bool good = make_row(ticket);
+            bool last;
+            {
+                const std::lock_guard lock(mutex_);
+                slot.good[ticket.row] = good;
+                last = slot.missing == 1;  // every other row is made: the slot is this worker's alone until it is ready
+                if (!last) --slot.missing;
+            }
+            if (!last) continue;
+            finish(slot);
+            const std::lock_guard lock(mutex_);
+            slot.missing = 0;
+        } catch (...) {
+            const std::lock_guard lock(mutex_);
+            if (!failure_) failure_ = std::current_exception();
+            room_.notify_all();
+        }
+        ready_.notify_all();
+    }
+}
+
+const Batch& Loader::next() {
+    const auto start = std::chrono::steady_clock::now();
+    std::unique_lock lock(mutex_);
+    if (in_use_) {
+        ++released_;
+        room_.notify_all();
+    }
+    in_use_ = true;
+    Slot& slot = slots_[released_ % slots_.size()];
+    ready_.wait(lock, [&] {
+        return failure_ || (next_row_ > released_ * options_.batch && slot.serial == released_ && slot.missing == 0);
+    });
+    counts_.waited_seconds += seconds_since(start);
+    if (failure_) std::rethrow_exception(failure_);
+    return slot.batch;
+}
+
+LoaderCounts Loader::counts() const {
+    const std::lock_guard lock(mutex_);
+    return counts_;
+}
+
+std::vector<BadFile> Loader::bad_files() const {
+    std::vector<BadFile> files;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [sample, file] : bad_) files.push_back(file);
+    }
+    std::sort(files.begin(), files.end(), [](const BadFile& a, const BadFile& b) { return a.path < b.path; });
+    return files;
+}

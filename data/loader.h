@@ -1,0 +1,111 @@
+// Batches of decoded pictures, made by worker threads ahead of the step that wants them.
+//
+// What a batch holds depends on data, options, epoch and step alone: not on threads, the cache or where it was started.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "data/augment.h"
+#include "data/cache.h"
+
+struct LoaderOptions {
+    size_t batch = 32;
+    Fit fit = {};
+    size_t out_size = 0;          // side of what the network gets; 0: fit.size
+    Recipe recipe = Recipe::none;
+    uint64_t seed = 0;
+    bool shuffle = false;
+    bool drop_last = false;       // leave out an incomplete last batch, unless it is the only one
+    int threads = 1;
+    size_t ahead = 4;             // batches that are ready or in the making, beside the one in use
+    bool accept_damaged = false;  // truncated and corrupt pictures take part as far as they decode
+    DecodeOptions limits = {};
+};
+
+struct Batch {
+    uint64_t epoch = 0;
+    size_t step = 0;
+    std::vector<uint8_t> pictures;   // (batch, size, size, 3)
+    std::vector<float> transform;    // (batch, 6)  for kernels/image.h
+    std::vector<float> color;        // (batch, 2)
+    // (batch)  -1: the row does not count. Its picture is bad, or the data ran out; its pixels repeat those of other rows
+    // of the batch, so that they do not disturb its statistics.
+    std::vector<int32_t> labels;
+    std::vector<int64_t> samples;    // (batch)  number in the data set; -1 where the data ran out
+};
+
+struct BadFile {
+    std::string path, code, text;  // code: trouble_code()
+    bool used;                     // decoded as far as it went and taken
+};
+
+struct LoaderCounts {
+    double waited_seconds = 0;    // in next(), for pictures
+    double decoding_seconds = 0;  // of all workers together
+    size_t decoded = 0, from_cache = 0;
+};
+
+class Loader {
+public:
+    // `samples`: numbers in `data`. `data` and `cache` (null: none) must outlive the loader. Starts at epoch 0, step 0.
+    Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache = nullptr);
+    ~Loader();
+    Loader(const Loader&) = delete;
+
+    size_t steps() const;  // per epoch
+
+    // Goes on from this place instead, e.g. after a restart.
+    void start(uint64_t epoch, size_t step);
+
+    // The next batch, into the next epoch without end; valid until the next call. Throws what a worker threw.
+    const Batch& next();
+
+    LoaderCounts counts() const;
+    std::vector<BadFile> bad_files() const;  // that were met so far, each once, by path
+
+private:
+    struct Slot {
+        Batch batch;
+        std::vector<uint8_t> good;  // rows with pixels of their own
+        size_t missing = 0;         // rows that are still made
+        uint64_t serial = 0;        // number of the batch since start()
+    };
+    struct Ticket {
+        Slot* slot;
+        size_t row;
+        uint32_t sample;
+        bool known_bad;
+    };
+
+    void stop();
+    void work();
+    bool take(Ticket& ticket);
+    void prepare(Slot& slot);
+    bool make_row(const Ticket& ticket);
+    void finish(Slot& slot) const;
+    void report(uint32_t sample, const Decoded& decoded);
+
+    const Dataset& data_;
+    const std::vector<uint32_t> samples_;
+    const LoaderOptions options_;
+    Cache* const cache_;
+    const size_t picture_bytes_;
+
+    std::vector<Slot> slots_;
+    std::vector<std::thread> workers_;
+    mutable std::mutex mutex_;
+    std::condition_variable room_, ready_;
+    bool stopping_ = false, in_use_ = false;
+    std::exception_ptr failure_;
+    uint64_t first_batch_ = 0;    // since epoch 0, of serial 0
+    uint64_t next_row_ = 0;       // since start(); rows are handed out in this order
+    uint64_t released_ = 0;       // batches that were used up
+    uint64_t order_epoch_ = 0;
+    std::vector<uint32_t> order_;
+    std::map<uint32_t, BadFile> bad_;
+    LoaderCounts counts_;
+};
