@@ -55,7 +55,8 @@ ZipFile::ZipFile(std::span<const std::byte> bytes, std::string label) : label_(s
     zip_source_t* source = zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error);
     if (source) archive_ = zip_open_from_source(source, ZIP_RDONLY | ZIP_CHECKCONS, &error);
     if (!archive_) {
-        const std::string reason = zip_error_strerror(&error);
+        const bool twice = zip_error_code_zip(&error) == ZIP_ER_EXISTS;
+        const std::string reason = twice ? "two records have the same name" : zip_error_strerror(&error);
         if (source) zip_source_free(source);
         zip_error_fini(&error);
         damaged(label_, "{}", reason);
