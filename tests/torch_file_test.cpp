@@ -11,49 +11,9 @@
 #include "engine/require.h"
 #include "models/weights.h"
 #include "tests/golden.h"
+#include "tests/zip_writer.h"
 
 namespace {
-
-uint32_t crc32(const std::string& text) {
-    uint32_t crc = ~0u;
-    for (const unsigned char c : text) {
-        crc ^= c;
-        for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-template <class T>
-std::string raw(T value) {
-    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
-struct Record {
-    std::string name, content;
-    uint16_t method = 0, flags = 0;
-    std::string local_name{};        // where it differs
-    std::optional<uint32_t> crc{};   // where it is wrong
-    std::optional<uint32_t> size{};  // of the directory, where it lies
-    std::optional<size_t> same_place_as{};
-};
-
-std::string zip_of(const std::vector<Record>& records) {
-    std::string file, directory;
-    std::vector<uint32_t> places;
-    for (const Record& r : records) {
-        const uint32_t size = r.size.value_or(uint32_t(r.content.size())), stored = uint32_t(r.content.size());
-        const std::string common = raw(uint16_t(20)) + raw(r.flags) + raw(r.method) + raw(uint32_t(0)) +
-                                   raw(r.crc.value_or(crc32(r.content))) + raw(r.method ? stored : size) + raw(size);
-        const std::string local_name = r.local_name.empty() ? r.name : r.local_name;
-        places.push_back(r.same_place_as ? places[*r.same_place_as] : uint32_t(file.size()));
-        if (!r.same_place_as)
-            file += "PK\3\4" + common + raw(uint16_t(local_name.size())) + raw(uint16_t(0)) + local_name + r.content;
-        directory += "PK\1\2" + raw(uint16_t(20)) + common + raw(uint16_t(r.name.size())) + std::string(12, '\0') + raw(places.back()) + r.name;
-    }
-    const uint16_t count = uint16_t(records.size());
-    return file + directory + "PK\5\6" + raw(uint32_t(0)) + raw(count) + raw(count) + raw(uint32_t(directory.size())) +
-           raw(uint32_t(file.size())) + raw(uint16_t(0));
-}
 
 std::string text_op(const std::string& text) { return "X" + raw(uint32_t(text.size())) + text; }
 std::string int_op(int32_t value) { return "J" + raw(value); }
@@ -219,23 +179,23 @@ TEST(TorchFile, LyingTensorsAreRefused) {
 
 TEST(TorchFile, BrokenArchivesAreRefused) {
     const std::string pickle = dict_of(text_op("w") + tensor_op({}));
-    const Record head{"a/data.pkl", pickle}, storage{"a/data/0", kSixteen};
-    const auto with = [](Record record, auto&& change) {
+    const ZipRecord head{"a/data.pkl", pickle}, storage{"a/data/0", kSixteen};
+    const auto with = [](ZipRecord record, auto&& change) {
         change(record);
         return record;
     };
     EXPECT_EQ(read(zip_of({head, storage, {"../../evil", "x"}, {"/etc/passwd", "x"}})).tensors.size(), 1u);
     EXPECT_FALSE(std::filesystem::exists("../../evil"));
-    refused(zip_of({head, with(storage, [](Record& r) { r.crc = 1; })}), "zip archive");
-    refused(zip_of({with(head, [](Record& r) { r.crc = 1; }), storage}), "zip archive");
-    refused(zip_of({head, with(storage, [](Record& r) { r.local_name = "a/data/1"; })}), "zip archive");
-    refused(zip_of({head, with(storage, [](Record& r) { r.flags = 1; })}), "encrypted");
-    refused(zip_of({head, with(storage, [](Record& r) { r.method = 12; })}), "method 12");
-    refused(zip_of({head, with(storage, [](Record& r) { r.size = 4'000'000'000u; })}), "zip archive");
-    refused(zip_of({head, with(storage, [](Record& r) { r.size = 20; })}), "zip archive");
-    refused(zip_of({head, with(storage, [](Record& r) { r.method = 8; })}), "zip archive");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.crc = 1; })}), "zip archive");
+    refused(zip_of({with(head, [](ZipRecord& r) { r.crc = 1; }), storage}), "zip archive");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.local_name = "a/data/1"; })}), "zip archive");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.flags = 1; })}), "encrypted");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.method = 12; })}), "method 12");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.size = 4'000'000'000u; })}), "zip archive");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.size = 20; })}), "zip archive");
+    refused(zip_of({head, with(storage, [](ZipRecord& r) { r.method = 8; })}), "zip archive");
     refused(zip_of({head, storage, storage}), "two records have the same name");
-    refused(zip_of({head, storage, with(storage, [](Record& r) { r.same_place_as = 1; r.name = "a/data/1"; })}), "zip archive");
+    refused(zip_of({head, storage, with(storage, [](ZipRecord& r) { r.same_place_as = 1; r.name = "a/data/1"; })}), "zip archive");
     refused(zip_of({head, storage, {"b/data.pkl", pickle}}), "two checkpoints");
     refused(zip_of({head, storage, {"a/code/x.py", ""}}), "TorchScript");
     refused(zip_of({head, storage, {"a/constants.pkl", ""}}), "TorchScript");
