@@ -26,13 +26,18 @@ struct Header {
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 Trouble trouble_of(const std::string& text) {  // of TurboJPEG
-    if (contains(text, "Premature end") || contains(text, "missing SOS")) return Trouble::truncated;
+    if (contains(text, "Premature end")) return Trouble::truncated;
     if (contains(text, "nsupported") || contains(text, "not supported")) return Trouble::unsupported;
     return Trouble::corrupt;
 }
 
 Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
     Header header;
+    if (ends_before_scan(file)) {
+        header.trouble = Trouble::truncated;
+        header.text = "ends before the picture begins";
+        return header;
+    }
     const int status =
         tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling, &header.colours);
     if (status != 0 && (tjGetErrorCode(handle) == TJERR_FATAL || header.w < 1 || header.h < 1)) {
@@ -42,7 +47,7 @@ Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
     }
     const size_t pixels = size_t(header.w) * size_t(header.h);
     if (header.w < 1 || header.h < 1) {
-        header.trouble = file.size() >= 2 && file.back() == 0xd9 ? Trouble::corrupt : Trouble::truncated;
+        header.trouble = Trouble::corrupt;
         header.text = "no picture in it";
     } else if (pixels > options.max_pixels) {
         header.trouble = Trouble::too_large;
