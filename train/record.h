@@ -1,0 +1,80 @@
+// What a run leaves behind for people and programs: run.json, log.jsonl and metrics.csv.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "train/machine.h"
+
+// run.json: what trained this. One session per start of the program, because a run can go on elsewhere:
+//   {"format": 1, ...facts..., "sessions": [{"started", "machine", "build", "libraries", "devices", ...,
+//    "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules", "events": [...]}],
+//    "wall_seconds", "pictures", "energy_joules": of all sessions}
+// energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (engine/file.h).
+class RunRecord {
+public:
+    // Goes on with the file if it is there. `session` holds what the caller knows of this session (devices, precision,
+    // libraries that come with the device, ...) and is merged into it.
+    RunRecord(std::filesystem::path path, const nlohmann::json& session);
+
+    // Facts of the whole run: seed, data, config_hash, classes, ... Takes effect with the next event.
+    void fact(const std::string& key, nlohmann::json value) { record_[key] = std::move(value); }
+    // Pictures that went through a training step since the last call, and the time that took.
+    void count(uint64_t pictures, double seconds);
+    // "start", "resume", "epoch", "stop", "finish", ...; writes the file.
+    void event(const std::string& kind, nlohmann::json details = nlohmann::json::object());
+
+    const nlohmann::json& content() const { return record_; }
+
+private:
+    nlohmann::json& session() { return record_["sessions"].back(); }
+
+    std::filesystem::path path_;
+    nlohmann::json record_;
+    EnergyMeter energy_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+    uint64_t pictures_ = 0;
+    double step_seconds_ = 0;
+};
+
+// A file that only grows, line by line; a line is there as a whole or, after a kill, cut at the very end.
+class LineFile {
+public:
+    // Drops a cut last line and what `keep` refuses, then appends.
+    LineFile(const std::filesystem::path& path, const std::function<bool(std::string_view line)>& keep);
+    ~LineFile();
+    LineFile(const LineFile&) = delete;
+    LineFile& operator=(const LineFile&) = delete;
+
+    void append(std::string line);  // without its end
+    bool empty() const { return empty_; }
+
+private:
+    std::filesystem::path path_;
+    int descriptor_ = -1;
+    bool empty_ = true;
+};
+
+// log.jsonl: one JSON object per line; "step" is the number of optimizer steps done. Lines of later steps than the one
+// that the run goes on from are dropped, so no step is there twice; lines without "step" stay.
+class RunLog {
+public:
+    RunLog(const std::filesystem::path& path, uint64_t from_step);
+    void append(const nlohmann::json& line) { file_.append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)); }
+
+private:
+    LineFile file_;
+};
+
+// metrics.csv: a header, then one row per report, its first column "step"; dropped on resume like the log.
+class MetricsTable {
+public:
+    // columns: the ones after "step". Errors: Fault::usage if the file has others.
+    MetricsTable(const std::filesystem::path& path, std::vector<std::string> columns, uint64_t from_step);
+    void append(uint64_t step, const std::vector<std::optional<double>>& values);  // nothing: an empty cell
+
+private:
+    std::vector<std::string> columns_;
+    LineFile file_;
+};
