@@ -1,0 +1,80 @@
+#include "train/optimizer.h"
+
+#include <cmath>
+#include <cstddef>
+
+namespace {
+constexpr Role kTrained[] = {Role::weight, Role::vector};
+constexpr size_t kHostPart = offsetof(StepState, loss_scale);  // bytes that the host writes before each step
+}  // namespace
+
+Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
+    : parameters_(parameters), config_(config), state_(parameters.device(), sizeof(StepState)) {
+    last_.loss_scale = config.loss_scale;
+    parameters.device().upload(state_.data(), &last_, sizeof last_);
+    for (const Role role : kTrained) {
+        const size_t bytes = parameters.group(role).trained() * sizeof(float);
+        first_[size_t(role)] = Memory(parameters.device(), bytes);
+        if (config.kind == OptimizerConfig::Kind::adam) second_[size_t(role)] = Memory(parameters.device(), bytes);
+    }
+}
+
+Value Optimizer::loss_scale(Graph& graph) const {
+    return graph.external("loss scale", {1}, DType::f32, &state_.as<StepState>()->loss_scale);
+}
+
+// The trained range of a flat array.
+Value Optimizer::external(Graph& graph, const char* name, void* data, DType dtype, const ParameterGroup& group) const {
+    return graph.external(name, {group.trained()}, dtype, static_cast<std::byte*>(data) + group.frozen * size_of(dtype));
+}
+
+void Optimizer::append(Graph& graph) const {
+    const Value state = graph.external("step state", {sizeof(StepState) / sizeof(float)}, DType::f32, state_.data());
+    Value gradient[2];
+    for (const Role role : kTrained) {
+        const ParameterGroup& group = parameters_.group(role);
+        if (!group.trained()) continue;
+        gradient[size_t(role)] = external(graph, "gradient", group.gradient.data(), group.dtype, group);
+        check_finite(state, gradient[size_t(role)]);
+    }
+    for (const Role role : kTrained) {
+        const ParameterGroup& group = parameters_.group(role);
+        if (!group.trained()) continue;
+        const Value parameter = external(graph, "parameter", group.master.data(), DType::f32, group);
+        const Value copy = group.dtype == DType::f32 ? Value{} : external(graph, "copy", group.copy.data(), group.dtype, group);
+        const Shape shape{group.trained()};
+        const Value first = graph.external("first moment", shape, DType::f32, first_[size_t(role)].data());
+        const float decay = role == Role::weight || config_.decay_vectors ? config_.weight_decay : 0;
+        if (config_.kind == OptimizerConfig::Kind::sgd)
+            sgd_step(state, gradient[size_t(role)], parameter, first, copy, {decay, config_.nesterov});
+        else
+            adam_step(state, gradient[size_t(role)], parameter, first,
+                      graph.external("second moment", shape, DType::f32, second_[size_t(role)].data()), copy,
+                      {decay, config_.beta2, config_.epsilon, config_.decoupled, config_.form});
+    }
+    finish_step(state, config_.growth_interval);
+}
+
+void Optimizer::set(double learning_rate, double momentum, size_t step) {
+    last_.learning_rate = float(learning_rate);
+    last_.momentum = float(momentum);
+    last_.c1 = float(1 - std::pow(momentum, double(step)));
+    last_.c2 = float(1 - std::pow(double(config_.beta2), double(step)));
+    parameters_.device().upload(state_.data(), &last_, kHostPart);
+}
+
+StepState Optimizer::state() const {
+    StepState state;
+    parameters_.device().download(&state, state_.data(), sizeof state);
+    return state;
+}
+
+std::vector<Optimizer::Slot> Optimizer::slots() {
+    std::vector<Slot> slots = {{"step_state", &state_}};
+    for (const Role role : kTrained) {
+        const char* group = role == Role::weight ? "weight" : "vector";
+        if (first_[size_t(role)].bytes()) slots.push_back({fmt::format("{}.first_moment", group), &first_[size_t(role)]});
+        if (second_[size_t(role)].bytes()) slots.push_back({fmt::format("{}.second_moment", group), &second_[size_t(role)]});
+    }
+    return slots;
+}

@@ -1,0 +1,46 @@
+// The optimizer of a run: its arrays beside those of Parameters, its nodes at the end of the training graph, and the few
+// numbers that change from step to step, in device memory.
+#pragma once
+
+#include "engine/ops.h"
+#include "engine/parameters.h"
+
+struct OptimizerConfig {
+    enum class Kind { sgd, adam } kind = Kind::sgd;
+    float weight_decay = 1e-4f;
+    bool decay_vectors = false;  // also scales, shifts and biases
+    bool nesterov = false;       // sgd
+    AdamForm form = AdamForm::torch;
+    float beta2 = 0.999f, epsilon = 1e-8f;
+    bool decoupled = false;      // adam: AdamW
+    float loss_scale = 1;        // what it starts with; grows and shrinks when growth_interval is not 0 (fp16)
+    float growth_interval = 0;
+};
+
+class Optimizer {
+public:
+    Optimizer(Parameters& parameters, const OptimizerConfig& config);
+
+    Value loss_scale(Graph& graph) const;  // (1): the gradient of the loss, with which gradients() starts
+    void append(Graph& graph) const;       // the step itself, after the gradients
+
+    // Before each step; `step` counts from 1 (Adam's bias correction).
+    void set(double learning_rate, double momentum, size_t step);
+    StepState state() const;  // waits for the device
+
+    // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
+    struct Slot {
+        std::string name;
+        Memory* memory;
+    };
+    std::vector<Slot> slots();
+
+private:
+    Value external(Graph& graph, const char* name, void* data, DType dtype, const ParameterGroup& group) const;
+
+    Parameters& parameters_;
+    OptimizerConfig config_;
+    Memory state_;
+    Memory first_[2], second_[2];  // of Role::weight and Role::vector
+    StepState last_;               // as the host wrote it
+};
