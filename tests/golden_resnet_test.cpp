@@ -1,0 +1,216 @@
+// ResNet-50 against PyTorch's numbers in double precision (tests/golden/resnet50): evaluation, gradients, three SGD steps.
+#include "models/resnet.h"
+
+#include "engine/ops.h"
+#include "engine/program.h"
+#include "models/state.h"
+#include "tests/golden.h"
+#include "train/optimizer.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+using nlohmann::json;
+
+// The generator of tests/golden/README.md.
+uint64_t fnv(const std::string& text) {
+    uint64_t key = 0xcbf29ce484222325u;
+    for (unsigned char c : text) key = (key ^ c) * 0x100000001b3u;
+    return key;
+}
+uint64_t generated(uint64_t key, size_t i) {
+    uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+State generate(const json& expected) {
+    State state;
+    const std::string seed = std::to_string(expected.at("seed").get<int>());
+    for (const auto& [name, w] : expected.at("weights").items()) {
+        if (!w.contains("scale")) continue;  // num_batches_tracked
+        HostTensor& t = state[name];
+        t.shape = w.at("shape").get<Shape>();
+        t.values.resize(count(t.shape));
+        const uint64_t key = fnv(seed + "/" + name);
+        const double scale = w.at("scale"), offset = w.at("offset");
+        for (size_t i = 0; i < t.values.size(); ++i) {
+            const double s = double(2 * (generated(key, i) >> 40) + 1) / 0x1p24 - 1;
+            t.values[i] = float(offset + scale * s);
+        }
+    }
+    return state;
+}
+
+// Statistics of a tensor in the file's order, tests/golden/README.md "Statistics in JSON".
+struct Statistics {
+    double l2 = 0, signed_sum = 0;
+    Statistics(const std::string& name, const Floats& values) {
+        const uint64_t key = fnv("0/sign/" + name);
+        for (size_t i = 0; i < values.size(); ++i) {
+            l2 += double(values[i]) * values[i];
+            signed_sum += generated(key, i) >> 63 ? -double(values[i]) : double(values[i]);
+        }
+        l2 = std::sqrt(l2);
+    }
+};
+
+Floats nhwc_to_nchw(const Floats& x, const Shape& s) {  // s: (n, h, w, c)
+    if (s.size() != 4) return x;
+    Floats y(x.size());
+    for (size_t n = 0; n < s[0]; ++n)
+        for (size_t p = 0; p < s[1] * s[2]; ++p)
+            for (size_t c = 0; c < s[3]; ++c) y[(n * s[3] + c) * s[1] * s[2] + p] = x[(n * s[1] * s[2] + p) * s[3] + c];
+    return y;
+}
+
+Floats nchw_to_nhwc(const GoldenArray& a) {
+    const Floats x = a.as<float>();
+    const size_t n = a.shape[0], c = a.shape[1], pixels = a.shape[2] * a.shape[3];
+    Floats y(x.size());
+    for (size_t i = 0; i < n; ++i)
+        for (size_t k = 0; k < c; ++k)
+            for (size_t p = 0; p < pixels; ++p) y[(i * pixels + p) * c + k] = x[(i * c + k) * pixels + p];
+    return y;
+}
+
+void expect_logits(const Floats& got, const json& want, double tolerance) {
+    const auto rows = want.get<std::vector<std::vector<double>>>();
+    double top = 0;
+    for (const auto& row : rows)
+        for (double x : row) top = std::max(top, std::fabs(x));
+    for (size_t i = 0; i < rows.size(); ++i)
+        for (size_t k = 0; k < rows[i].size(); ++k)
+            EXPECT_NEAR(got[i * rows[i].size() + k], rows[i][k], tolerance * top) << "logit " << i << "," << k;
+}
+
+void expect_statistics(const std::string& prefix, const std::string& name, const Floats& got, const json& want, double l2_tolerance,
+                       double element_tolerance) {
+    ASSERT_EQ(got.size(), want.at("n").get<size_t>()) << name;
+    const Statistics s(prefix + name, got);
+    const double l2 = want.at("l2");
+    EXPECT_NEAR(s.l2, l2, l2_tolerance * l2) << name << " l2";
+    EXPECT_NEAR(s.signed_sum, want.at("signed_sum").get<double>(), element_tolerance * l2) << name << " signed_sum";
+    for (const auto& [index, value] : want.at("at").items())
+        EXPECT_NEAR(got[std::stoul(index)], value.get<double>(), element_tolerance * l2) << name << "[" << index << "]";
+}
+
+class GoldenResNet : public testing::Test {
+protected:
+    void SetUp() override {
+        expected = golden_json(golden_folder("resnet50") / "expected.json");
+        inputs = golden_tensors(golden_folder("resnet50") / "inputs.safetensors");
+        state = generate(expected);
+        device = open_device("cpu");
+    }
+
+    // Logits of eval_x with the normalization folded, and the taps.
+    Floats evaluate(const State& weights, const json* taps_expected) {
+        auto graph = std::make_unique<Graph>();
+        const Value x = graph->input("x", {4, 64, 64, 3}, DType::f32);
+        Taps taps;
+        const Value logits = resnet(x, config, &taps);
+        std::vector<Value> keep = {logits};
+        for (const auto& [name, v] : taps) keep.push_back(v);
+        Parameters parameters(*device, *graph);
+        upload(fold_batch_norm(weights, resnet_conv_bn_pairs(config), config.epsilon()), parameters, "golden");
+        Arena arena(*device);
+        Program program(arena, std::move(graph), parameters, keep);
+        program.write<float>(x, nchw_to_nhwc(inputs.at("eval_x")));
+        program.run();
+        size_t compared = 0;
+        for (const auto& [name, v] : taps) {
+            if (!taps_expected || !taps_expected->contains(name)) continue;  // the raw conv1 does not exist when folded
+            expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name), 1e-4, 1e-4);
+            ++compared;
+        }
+        if (taps_expected) {
+            EXPECT_EQ(compared + 1, taps_expected->size());
+        }
+        return program.read<float>(logits);
+    }
+
+    json expected;
+    GoldenTensors inputs;
+    State state;
+    std::unique_ptr<Device> device;
+    ResNetConfig config;
+};
+
+TEST_F(GoldenResNet, Evaluation) { expect_logits(evaluate(state, &expected["eval"]["taps"]), expected["eval"]["logits"], 1e-4); }
+
+TEST_F(GoldenResNet, ParameterCount) {
+    Graph graph;
+    Graph training(DType::f32, true);
+    resnet(training.input("x", {2, 64, 64, 3}, DType::f32), config);
+    EXPECT_EQ(Parameters(*device, training).scalar_count(), expected["parameter_count"].get<size_t>());
+    resnet(training.input("x", {2, 224, 224, 3}, DType::f32), config);  // another size, the same parameters
+    EXPECT_EQ(Parameters(*device, training).scalar_count(), expected["parameter_count"].get<size_t>());
+}
+
+TEST_F(GoldenResNet, ThreeSteps) {
+    auto owned = std::make_unique<Graph>(DType::f32, true);
+    Graph& graph = *owned;
+    const Value x = graph.input("x", {8, 64, 64, 3}, DType::f32), labels = graph.input("labels", {8}, DType::i32);
+    Taps taps;
+    const Value logits = resnet(x, config, &taps);
+    const CrossEntropyResult loss = cross_entropy(logits, labels), smooth = cross_entropy(logits, labels, {.smoothing = 0.1f});
+    Parameters parameters(*device, graph, {.gradients = true});
+    upload(state, parameters, "golden");
+    Optimizer optimizer(parameters, {.weight_decay = 1e-4f, .decay_vectors = true});
+    std::vector<Value> wanted, keep = {logits, loss.loss, smooth.loss, loss.correct};
+    for (size_t v = 0; v < graph.values.size(); ++v)
+        if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != Role::statistic)
+            wanted.push_back({&graph, int(v)});
+    const std::vector<Value> grads = gradients(loss.loss, optimizer.loss_scale(graph), wanted);
+    for (size_t i = 0; i < wanted.size(); ++i)
+        graph.place(grads[i], parameters.gradient(graph.values[size_t(wanted[i].id)].name));
+    optimizer.append(graph);
+    for (const auto& [name, v] : taps) keep.push_back(v);
+    Arena arena(*device);
+    Program program(arena, std::move(owned), parameters, keep);
+    const auto file_order = [&](const std::string& name, const Floats& values) {  // (o, h, w, i) -> (o, i, h, w)
+        return nhwc_to_nchw(values, parameters.entry(name).shape);
+    };
+
+    for (size_t step = 0; step < 3; ++step) {
+        SCOPED_TRACE("step " + std::to_string(step));
+        const json& want = expected["train"][step];
+        const double tolerance = step == 0 ? 1e-4 : 1e-3;
+        program.write<float>(x, nchw_to_nhwc(inputs.at("train_x" + std::to_string(step))));
+        program.write<int32_t>(labels, inputs.at("labels" + std::to_string(step)).as<int32_t>());
+        optimizer.set(want["lr_used"], want["momentum_used"], step + 1);
+        program.run();
+        expect_logits(program.read<float>(logits), want["logits"], step == 0 ? 1e-4 : 1e-2);
+        EXPECT_NEAR(program.read<float>(loss.loss)[0], want["loss"].get<double>(), tolerance);
+        EXPECT_NEAR(program.read<float>(smooth.loss)[0], want["loss_label_smoothing_0.1"].get<double>(), tolerance);
+        EXPECT_EQ(program.read<float>(loss.correct)[0], want["correct"].get<float>());
+        if (want.contains("grads")) {
+            EXPECT_EQ(want["grads"].size(), wanted.size());
+            for (const auto& [name, statistics] : want["grads"].items())
+                expect_statistics("grad/", name, file_order(name, parameters.get_gradient(name)), statistics, 0.01, 0.03);
+            for (const auto& [name, v] : taps)
+                if (want["taps"].contains(name))
+                    expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), want["taps"][name], 1e-4, 1e-4);
+        }
+        if (want.contains("buffers_after"))
+            for (const auto& [name, statistics] : want["buffers_after"].items())
+                if (!name.ends_with("num_batches_tracked"))
+                    expect_statistics(step == 0 ? "buf/" : "buf3/", name, parameters.get(name), statistics, 1e-4, 1e-3);
+        if (want.contains("params_after"))
+            for (const auto& [name, statistics] : want["params_after"].items()) {
+                const Floats now = file_order(name, parameters.get(name));
+                expect_statistics("param/", name, now, statistics, 1e-4, 1e-3);
+                double moved = 0;
+                for (size_t i = 0; i < now.size(); ++i) moved += std::pow(double(now[i]) - state.at(name).values[i], 2);
+                const double l2 = statistics.at("moved_l2");
+                EXPECT_NEAR(std::sqrt(moved), l2, 0.05 * l2) << name << " moved";
+            }
+    }
+    EXPECT_EQ(optimizer.state().skipped_steps, 0);
+    const State after = download(parameters);
+    expect_logits(evaluate(after, nullptr), expected["eval_after_3_steps"]["logits"], 1e-2);
+}
+
+}  // namespace
