@@ -69,7 +69,7 @@ StepState Optimizer::state() const {
     return state;
 }
 
-std::vector<Optimizer::Slot> Optimizer::slots() {
+std::vector<Optimizer::Slot> Optimizer::slots() const {
     std::vector<Slot> slots = {{"step_state", &state_}};
     for (const Role role : kTrained) {
         const char* group = role == Role::weight ? "weight" : "vector";

@@ -31,9 +31,9 @@ public:
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
     struct Slot {
         std::string name;
-        Memory* memory;
+        const Memory* memory;
     };
-    std::vector<Slot> slots();
+    std::vector<Slot> slots() const;
 
 private:
     Value external(Graph& graph, const char* name, void* data, DType dtype, const ParameterGroup& group) const;

@@ -1,0 +1,98 @@
+// Whole training steps and inference of ResNet: images/s, the share of each operation, memory.
+//
+//   step [--model resnet50] [--size 64] [--batch 32] [--device cpu] [--threads 0] [--steps 10] [--inference]
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "engine/op.h"
+#include "train/classifier.h"
+#include "train/trainer.h"
+
+namespace {
+
+double seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> v) {
+    std::ranges::sort(v);
+    return v[v.size() / 2];
+}
+
+void print_shares(Program& program) {
+    std::map<std::string, double> time;
+    double all = 0;
+    const auto steps = program.steps();
+    for (size_t i = 0; i < steps.size(); ++i) {
+        const double start = seconds();
+        program.run_step(i);
+        const double taken = seconds() - start;
+        time[std::string(steps[i].op->name())] += taken;
+        all += taken;
+    }
+    std::vector<std::pair<double, std::string>> rows;
+    for (const auto& [name, taken] : time) rows.emplace_back(taken, name);
+    std::ranges::sort(rows, std::greater{});
+    for (const auto& [taken, name] : rows) fmt::print("  {:<32} {:8.2f} ms  {:5.1f} %\n", name, 1e3 * taken, 100 * taken / all);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    std::string model = "resnet50", device_name = "cpu";
+    size_t size = 64, batch = 32, steps = 10;
+    int threads = 0;
+    bool inference = false;
+    CLI::App app("Times whole steps.");
+    app.add_option("--model", model);
+    app.add_option("--size", size);
+    app.add_option("--batch", batch);
+    app.add_option("--device", device_name);
+    app.add_option("--threads", threads);
+    app.add_option("--steps", steps);
+    app.add_flag("--inference", inference);
+    CLI11_PARSE(app, argc, argv);
+
+    const auto device = open_device(device_name, {.threads = threads});
+    Arena arena(*device);
+    const ResNetConfig config = resnet_config(model, 1000);
+    const State state = initialize_state(config, 1);
+    const Normalize normalize{{1 / 58.4f, 1 / 57.1f, 1 / 57.4f}, {-2.1f, -2.0f, -1.8f}};
+    std::vector<uint8_t> pictures(batch * size * size * 3);
+    for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
+    std::vector<double> taken;
+    const double start = seconds();
+    if (inference) {
+        Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize});
+        classifier.load(state, "bench");
+        for (size_t i = 0; i < steps + 2; ++i) {
+            const double begin = seconds();
+            classifier.run(pictures);
+            taken.push_back(seconds() - begin);
+        }
+    } else {
+        Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .optimizer = {}, .class_weights = {}}, state);
+        std::vector<float> transform, color;
+        std::vector<int32_t> labels;
+        for (size_t i = 0; i < batch; ++i) {
+            for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
+            for (float f : {1, 0}) color.push_back(f);
+            labels.push_back(int32_t(i % 1000));
+        }
+        fmt::print("planned memory {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB)\n", double(trainer.memory_bytes()) / 1e6,
+                   double(trainer.program().plan().bytes) / 1e6, double(trainer.program().plan().lower_bound) / 1e6);
+        for (size_t i = 0; i < steps + 2; ++i) {
+            const double begin = seconds();
+            trainer.step({pictures, transform, color, labels}, 0.01, 0.9, i + 1);
+            trainer.figures();
+            taken.push_back(seconds() - begin);
+        }
+        print_shares(trainer.program());
+    }
+    fmt::print("first step {:.2f} s after the start\n", taken[0] + (seconds() - start) * 0);
+    taken.erase(taken.begin(), taken.begin() + 2);
+    fmt::print("{} {} px batch {}: median {:.1f} ms, fastest {:.1f} ms, {:.2f} images/s\n", model, size, batch, 1e3 * median(taken),
+               1e3 * *std::ranges::min_element(taken), double(batch) / median(taken));
+}

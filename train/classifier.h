@@ -1,0 +1,39 @@
+// A trained network that says what is on pictures: forward only, normalization folded into the convolutions.
+#pragma once
+
+#include "engine/ops.h"
+#include "engine/program.h"
+#include "models/resnet.h"
+#include "models/state.h"
+
+struct ClassifierConfig {
+    ResNetConfig model;
+    size_t batch, size;  // pictures are (size, size)
+    Normalize normalize;
+    DType precision = DType::f32;
+    bool eager = false;
+};
+
+class Classifier {
+public:
+    Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
+
+    void load(const State& state, const std::string& where);  // as trained: with the normalization's statistics
+
+    // pictures: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
+    std::vector<float> run(std::span<const uint8_t> pictures);
+
+    const ClassifierConfig& config() const { return config_; }
+    const Program& program() const { return program_; }
+
+private:
+    struct Inputs {
+        Value pictures, transform, color, probabilities;
+    };
+
+    ClassifierConfig config_;
+    Inputs in_;
+    std::unique_ptr<Graph> graph_;  // until the program takes it
+    Parameters parameters_;
+    Program program_;
+};

@@ -1,0 +1,70 @@
+// One training step of a classifier: network, loss, gradients and optimizer as one program that is replayed.
+#pragma once
+
+#include "models/resnet.h"
+#include "models/state.h"
+#include "train/optimizer.h"
+
+#include "engine/program.h"
+
+struct TrainerConfig {
+    ResNetConfig model;
+    size_t batch, size;  // pictures arrive as (size, size)
+    Normalize normalize;
+    OptimizerConfig optimizer;
+    float label_smoothing = 0;
+    std::vector<float> class_weights;  // empty: all alike
+    DType precision = DType::f32;
+    bool freeze_backbone = false;  // trains fc only; the rest keeps its weights and its statistics
+    bool eager = false;
+};
+
+// One batch on the host. A label of -1 marks a picture that does not count.
+struct TrainerBatch {
+    std::span<const uint8_t> pictures;                 // (batch, size, size, 3)
+    std::span<const float> transform, color;           // (batch, 6), (batch, 2): kernels/image.h
+    std::span<const int32_t> labels;                   // (batch)
+};
+
+struct StepFigures {
+    float loss;
+    float correct, correct_in_five;  // rows
+    float loss_scale, skipped_steps;
+};
+
+class Trainer {
+public:
+    // `initial`: a state with torchvision's names, as initialize_state() or a file gives it.
+    Trainer(Device& device, Arena& arena, const TrainerConfig& config, const State& initial);
+
+    // `step` counts from 1 over the whole run.
+    void step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step);
+    StepFigures figures() const;  // of the last step; waits for it
+
+    State state() const;  // the network as it is now, in the layout of weight files
+    Optimizer& optimizer() { return optimizer_; }
+    const Parameters& parameters() const { return parameters_; }
+    void load(const State& state, const std::string& where);
+
+    Program& program() { return program_; }
+    size_t memory_bytes() const;  // planned: parameters, gradients, optimizer, inputs, arena
+
+private:
+    struct Values {
+        Value pictures, transform, color, labels, class_weight;
+        CrossEntropyResult loss;
+    };
+    std::unique_ptr<Graph> trace_network();
+    std::unique_ptr<Graph> with_gradients(std::unique_ptr<Graph> graph);
+
+    TrainerConfig config_;
+    Values values_;
+    State frozen_;  // what a frozen backbone looked like before its normalization was folded
+    std::unique_ptr<Graph> graph_;  // until the program takes it
+    Parameters parameters_;
+    Optimizer optimizer_;
+    Program program_;
+};
+
+// A new network, as its declarations say.
+State initialize_state(const ResNetConfig& model, uint64_t seed);
