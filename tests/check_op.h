@@ -18,7 +18,7 @@ struct OpCase {
     std::function<Value(const std::vector<Value>&)> build;       // the output whose gradient is checked
     double tolerance = 2e-4;                                     // of a gradient, relative to the sum of its parts
     float mean = 0;                                              // of the random inputs
-    std::vector<std::pair<Shape, std::vector<int32_t>>> labels;  // further inputs, integers, after the others
+    std::vector<std::pair<Shape, std::vector<int32_t>>> labels = {};  // further inputs, integers, after the others
 };
 
 class OpCheck {
@@ -83,8 +83,9 @@ private:
         ASSERT_EQ(want.size(), got.size());
         double top = 0.1;
         for (float x : want) top = std::max(top, std::fabs(double(x)));
+        // Batch norm's gradient over two rows is a difference of terms thirty times its size.
         for (size_t i = 0; i < want.size(); ++i)
-            ASSERT_NEAR(got[i], want[i], 1e-5 * top) << name << ", element " << i << " of " << want.size();
+            ASSERT_NEAR(got[i], want[i], 3e-5 * top) << name << ", element " << i << " of " << want.size();
     }
 
     double along(size_t k, const Floats& direction, double h) {  // sum(y * dy) at input k + h * direction
