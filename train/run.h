@@ -1,0 +1,70 @@
+// A training run: a data set and a configuration in, a run folder out; stopped at any moment, it goes on where it was.
+//
+// The run folder holds
+//   config              the resolved configuration: `tundra train --config FILE` makes the same run
+//   run.json            what trained this: machine, versions, data, times (train/record.h)
+//   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
+//   checkpoints/        step-N.safetensors (train/checkpoint.h)
+//   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
+//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h)
+//   bad_files.csv       pictures that could not be read: path, reason code, text
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "train/config.h"
+#include "train/predict.h"
+
+struct RunPlan {  // what `--plan` says before anything is computed
+    std::vector<std::string> classes;
+    size_t train_pictures = 0, validation_pictures = 0, test_pictures = 0;
+    size_t parameters = 0, steps_per_epoch = 0, total_steps = 0;
+    size_t memory_bytes = 0;      // of the device: parameters, gradients, optimizer, activations
+    size_t cache_bytes = 0;       // of decoded pictures
+    size_t disk_bytes = 0;        // of the run folder at its largest
+    std::string device, precision, schedule;
+    std::vector<std::string> notes;
+};
+
+struct StepReport {
+    size_t step, total_steps;     // done so far
+    size_t epoch, epochs;
+    double loss, rate, momentum;
+    double images_per_second;     // over the last steps
+    double seconds_left;
+};
+
+struct EpochReport {
+    size_t epoch, epochs;
+    double train_loss, train_accuracy, validation_loss, validation_accuracy;  // NaN where there is nothing
+    double seconds;
+    bool best;
+};
+
+struct RunEvents {  // each may be empty
+    std::function<void(const RunPlan&)> planned;
+    std::function<void(const StepReport&)> step;
+    std::function<void(const EpochReport&)> epoch;
+    std::function<void(const std::string&)> note;  // resumed from, damaged checkpoint, ...
+};
+
+struct RunOptions {
+    std::string folder;
+    bool plan_only = false, fresh = false, eager = false, deterministic = false;
+    size_t stop_after_steps = 0;  // leave as a signal would, for tests; 0: never
+};
+
+enum class RunEnd { planned, finished, already_finished, stopped };
+
+struct RunResult {
+    RunEnd end;
+    int exit_code = 0;  // 130 or 143 where a signal stopped the run
+    size_t step = 0;
+    double validation_accuracy = 0, test_accuracy = 0;  // NaN where there is nothing
+    size_t bad_files = 0;
+};
+
+// Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite when the loss is
+// lost, Fault::memory, Fault::environment; the last checkpoint stays.
+RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events);
