@@ -1,8 +1,7 @@
 // The direct convolution kernels on simt against the loops of the CPU, for every type, under five orders of threads.
-#include <gtest/gtest.h>
-
 #include "kernels/conv.h"
-#include "tests/simt_arrays.h"
+
+#include "tests/simt_fixture.h"
 
 namespace {
 
@@ -15,6 +14,8 @@ const ConvShape shapes[] = {{2, 7, 5, 3, 5, 3, 3, 1, 1},   {1, 9, 10, 8, 16, 1, 
                             {1, 6, 7, 8, 8, 3, 3, 2, 1},   {1, 5, 5, 33, 7, 5, 3, 1, 2},  {3, 1, 1, 7, 3, 1, 1, 1, 0},
                             {1, 12, 12, 4, 8, 6, 6, 2, 2}, {1, 17, 19, 3, 9, 7, 7, 2, 3}, {1, 18, 33, 4, 16, 7, 7, 2, 3}};
 
+const ConvShape backward_shapes[] = {shapes[0], shapes[1], shapes[2], shapes[3], shapes[4], shapes[5], {1, 9, 11, 3, 9, 7, 7, 2, 3}};
+
 struct Extras {
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
@@ -24,9 +25,9 @@ struct Extras {
 template <class T>
 void check_forward(const ConvShape& shape, const Extras& extras) {
     const size_t x_pitch = extras.x_pitch ? extras.x_pitch : shape.c_in, y_pitch = extras.y_pitch ? extras.y_pitch : shape.c_out;
-    const auto x = random_values<T>(shape.n * shape.h * shape.w * x_pitch, 1);
-    const auto weight = random_values<T>(shape.weight_count(), 2), residual = random_values<T>(shape.y_count(), 3);
-    const auto bias = random_values<float>(shape.c_out, 4);
+    const auto x = representable<T>(random_floats(shape.n * shape.h * shape.w * x_pitch, 1));
+    const auto weight = representable<T>(random_floats(shape.weight_count(), 2)), residual = representable<T>(random_floats(shape.y_count(), 3));
+    const auto bias = representable<float>(random_floats(shape.c_out, 4));
     const size_t y_count = shape.n * shape.out_h() * shape.out_w() * y_pitch;
     ConvForward<float> reference{.shape = shape, .activation = extras.activation, .residual_last = extras.residual_last,
                                  .x_pitch = extras.x_pitch, .y_pitch = extras.y_pitch, .x = x.data(), .weight = weight.data(),
@@ -36,59 +37,54 @@ void check_forward(const ConvShape& shape, const Extras& extras) {
     reference.y = want.data();
     compute_direct(cpu, reference);
 
-    const DeviceArray<T> device_x(rounded_to<T>(x)), device_weight(rounded_to<T>(weight)), device_residual(rounded_to<T>(residual));
+    const DeviceArray<T> device_x(stored<T>(x)), device_weight(stored<T>(weight)), device_residual(stored<T>(residual));
     const DeviceArray<float> device_bias(bias);
-    const auto got = under_all_schedules([&] {
-        const DeviceArray<T> y(rounded_to<T>(std::vector<float>(y_count, 7.0f)));
+    const auto [got] = in_every_order([&] {
+        const DeviceArray<T> y(stored<T>(std::vector<float>(y_count, 7.0f)));
         compute(Simt{}, ConvForward<T>{.shape = shape, .activation = extras.activation, .residual_last = extras.residual_last,
-                                       .x_pitch = extras.x_pitch, .y_pitch = extras.y_pitch, .x = device_x.data(),
-                                       .weight = device_weight.data(), .bias = extras.bias ? device_bias.data() : nullptr,
-                                       .residual = extras.residual ? device_residual.data() : nullptr, .y = y.data()});
-        return y.values();
+                                       .x_pitch = extras.x_pitch, .y_pitch = extras.y_pitch, .x = device_x.get(),
+                                       .weight = device_weight.get(), .bias = extras.bias ? device_bias.get() : nullptr,
+                                       .residual = extras.residual ? device_residual.get() : nullptr, .y = y.get()});
+        return std::tuple(y.host());
     });
-    expect_near_all<T>(widened(got), want, kSumError);
+    expect_stored(want, got, kSumError, "y");
 }
 
 template <class T>
 void check_backward_data(const ConvShape& shape) {
-    const auto dy = random_values<T>(shape.y_count(), 5), weight = random_values<T>(shape.weight_count(), 6);
+    const auto dy = representable<T>(random_floats(shape.y_count(), 5)), weight = representable<T>(random_floats(shape.weight_count(), 6));
     std::vector<float> want(shape.x_count());
     compute_direct(cpu, ConvBackwardData<float>{.shape = shape, .dy = dy.data(), .weight = weight.data(), .dx = want.data()});
-    const DeviceArray<T> device_dy(rounded_to<T>(dy)), device_weight(rounded_to<T>(weight));
-    const auto got = under_all_schedules([&] {
+    const DeviceArray<T> device_dy(stored<T>(dy)), device_weight(stored<T>(weight));
+    const auto [got] = in_every_order([&] {
         const DeviceArray<T> dx(shape.x_count());
-        compute(Simt{}, ConvBackwardData<T>{.shape = shape, .dy = device_dy.data(), .weight = device_weight.data(), .dx = dx.data()});
-        return dx.values();
+        compute(Simt{}, ConvBackwardData<T>{.shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
+        return std::tuple(dx.host());
     });
-    expect_near_all<T>(widened(got), want, kSumError);
+    expect_stored(want, got, kSumError, "dx");
 }
 
 template <class T>
 void check_backward_weight(const ConvShape& shape, size_t scratch_floats = 0) {
-    const auto x = random_values<T>(shape.x_count(), 7), dy = random_values<T>(shape.y_count(), 8);
+    const auto x = representable<T>(random_floats(shape.x_count(), 7)), dy = representable<T>(random_floats(shape.y_count(), 8));
     std::vector<float> want(shape.weight_count());
     compute_direct(cpu, ConvBackwardWeight<float>{.shape = shape, .x = x.data(), .dy = dy.data(), .dweight = want.data()});
-    const DeviceArray<T> device_x(rounded_to<T>(x)), device_dy(rounded_to<T>(dy));
+    const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
     const DeviceArray<float> scratch(scratch_floats);
-    const Simt device{.scratch = {scratch.data(), scratch_floats * sizeof(float)}};
-    const auto got = under_all_schedules([&] {
+    const Simt device{.scratch = {scratch.get(), scratch_floats * sizeof(float)}};
+    const auto [got] = in_every_order([&] {
         const DeviceArray<T> dweight(shape.weight_count());
-        compute(device, ConvBackwardWeight<T>{.shape = shape, .x = device_x.data(), .dy = device_dy.data(), .dweight = dweight.data()});
-        return dweight.values();
+        compute(device, ConvBackwardWeight<T>{.shape = shape, .x = device_x.get(), .dy = device_dy.get(), .dweight = dweight.get()});
+        return std::tuple(dweight.host());
     });
-    expect_near_all<T>(widened(got), want, kSumError);
+    expect_stored(want, got, kSumError, "dweight");
 }
 
-template <class T>
-struct simt_conv : testing::Test {};
-using Types = testing::Types<float, bf16, fp16>;
-TYPED_TEST_SUITE(simt_conv, Types);
-
-TYPED_TEST(simt_conv, forward) {
+TYPED_TEST(SimtKernels, conv_forward) {
     for (const ConvShape& shape : shapes) check_forward<TypeParam>(shape, {});
 }
 
-TYPED_TEST(simt_conv, forward_and_what_follows) {
+TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
     const ConvShape shape{1, 5, 6, 8, 16, 3, 3, 1, 1};
     for (const Activation activation : {Activation::relu, Activation::silu, Activation::sigmoid})
         check_forward<TypeParam>(shape, {.activation = activation, .bias = true});
@@ -97,21 +93,21 @@ TYPED_TEST(simt_conv, forward_and_what_follows) {
     check_forward<TypeParam>(shapes[8], {.activation = Activation::relu, .bias = true});
 }
 
-TYPED_TEST(simt_conv, forward_between_other_channels) {
+TYPED_TEST(SimtKernels, conv_forward_between_other_channels) {
     check_forward<TypeParam>({1, 5, 6, 8, 16, 1, 1, 1, 0}, {.x_pitch = 24, .y_pitch = 40});
     check_forward<TypeParam>({1, 5, 6, 8, 9, 3, 3, 1, 1}, {.x_pitch = 11, .y_pitch = 10});
     check_forward<TypeParam>(shapes[8], {.x_pitch = 8, .y_pitch = 17});
 }
 
-TYPED_TEST(simt_conv, backward_data) {
-    for (const ConvShape& shape : shapes) check_backward_data<TypeParam>(shape);
+TYPED_TEST(SimtKernels, conv_backward_data) {
+    for (const ConvShape& shape : backward_shapes) check_backward_data<TypeParam>(shape);
 }
 
-TYPED_TEST(simt_conv, backward_weight) {
-    for (const ConvShape& shape : shapes) check_backward_weight<TypeParam>(shape);
+TYPED_TEST(SimtKernels, conv_backward_weight) {
+    for (const ConvShape& shape : backward_shapes) check_backward_weight<TypeParam>(shape);
 }
 
-TYPED_TEST(simt_conv, backward_weight_in_parts) {
+TYPED_TEST(SimtKernels, conv_backward_weight_in_parts) {
     const ConvShape wide{2, 20, 21, 8, 8, 3, 3, 1, 1}, narrow{2, 20, 21, 3, 5, 3, 3, 1, 1};
     check_backward_weight<TypeParam>(wide, 3 * wide.weight_count());
     check_backward_weight<TypeParam>(narrow, 100 * narrow.weight_count());

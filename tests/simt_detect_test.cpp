@@ -1,38 +1,31 @@
 // Box decoding and selection on simt against the CPU; selection gives the same bits.
-#include <gtest/gtest.h>
-
 #include "tests/detect_cases.h"
-#include "tests/simt_arrays.h"
+#include "tests/simt_fixture.h"
 
 namespace {
 
 const Cpu cpu{.threads = 1, .scratch = {}};
 
-template <class T>
-struct simt_detect : testing::Test {};
-using Types = testing::Types<float, bf16, fp16>;
-TYPED_TEST_SUITE(simt_detect, Types);
-
-TYPED_TEST(simt_detect, decode) {
+TYPED_TEST(SimtKernels, detect_decode) {
     for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}}) {
         const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
-        const auto head = random_values<TypeParam>(n * level * values, 1);
+        const auto head = representable<TypeParam>(random_floats(n * level * values, 1));
         DecodeBoxes<float> reference{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
                                      .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
                                      .head = head.data(), .boxes = nullptr};
         std::vector<float> want(n * rows * values, -3.0f);
         reference.boxes = want.data();
         compute(cpu, reference);
-        const DeviceArray<TypeParam> device_head(rounded_to<TypeParam>(head));
-        const auto got = under_all_schedules([&] {
+        const DeviceArray<TypeParam> device_head(stored<TypeParam>(head));
+        const auto [got] = in_every_order([&] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
             DecodeBoxes<TypeParam> op{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
                                       .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
-                                      .head = device_head.data(), .boxes = boxes.data()};
+                                      .head = device_head.get(), .boxes = boxes.get()};
             compute(Simt{}, op);
-            return boxes.values();
+            return std::tuple(boxes.host());
         });
-        expect_near_all<float>(got, want, 1e-6);  // two versions of exp, within 2 ulp
+        expect_stored(want, got, 1e-6, "boxes");  // two versions of exp, within 2 ulp
     }
 }
 
@@ -45,16 +38,15 @@ void check_selection(const SelectCase& c) {
     compute(cpu, op);
     const DeviceArray<float> boxes(c.boxes);
     const size_t scratch_bytes = select_boxes_scratch(c.n, c.rows);
-    const auto got = under_all_schedules([&] {
+    const auto got = in_every_order([&] {
         const DeviceArray<uint8_t> scratch(scratch_bytes);
         const DeviceArray<float> device_detections(detections.size());
         const DeviceArray<int32_t> device_count(c.n);
-        op.boxes = boxes.data(), op.detections = device_detections.data(), op.count = device_count.data();
-        compute(Simt{.scratch = {scratch.data(), scratch_bytes}}, op);
-        EXPECT_EQ(device_count.values(), count);
-        return device_detections.values();
+        op.boxes = boxes.get(), op.detections = device_detections.get(), op.count = device_count.get();
+        compute(Simt{.scratch = {scratch.get(), scratch_bytes}}, op);
+        return std::tuple(device_detections.host(), device_count.host());
     });
-    EXPECT_TRUE(same_bits(got, detections)) << c.rows << " rows";
+    EXPECT_TRUE(same_bits(got, std::tuple(detections, count))) << c.rows << " rows";
 }
 
 TEST(simt_detect, selection) {

@@ -1,8 +1,7 @@
 // The picture kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter within 1.
-#include <gtest/gtest.h>
-
 #include "kernels/image.h"
-#include "tests/simt_arrays.h"
+
+#include "tests/simt_fixture.h"
 
 namespace {
 
@@ -26,14 +25,14 @@ void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, c
                                    .pictures = pictures.data(), .transform = transform.data(), .color = color.data(), .y = want.data()});
     const DeviceArray<uint8_t> device_pictures(pictures);
     const DeviceArray<float> device_transform(transform), device_color(color);
-    const auto got = under_all_schedules([&] {
+    const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(want.size());
         compute(Simt{}, ImageBatch<T>{.n = n, .h = h, .w = w, .out_h = out_h, .out_w = out_w, .out_c = out_c, .normalize = imagenet,
-                                      .pictures = device_pictures.data(), .transform = device_transform.data(),
-                                      .color = device_color.data(), .y = y.data()});
-        return y.values();
+                                      .pictures = device_pictures.get(), .transform = device_transform.get(),
+                                      .color = device_color.get(), .y = y.get()});
+        return std::tuple(y.host());
     });
-    EXPECT_TRUE(same_bits(got, rounded_to<T>(want))) << h << "x" << w << " to " << out_h << "x" << out_w << "x" << out_c;
+    EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want)))) << h << "x" << w << " to " << out_h << "x" << out_w << "x" << out_c;
 }
 
 struct Frame {
@@ -55,42 +54,37 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
                                     .normalize = normalize, .rgb = planar ? nullptr : rgb.data(), .luma = luma.data(),
                                     .cb = cb.data(), .cr = cr.data(), .y = want.data()});
     const DeviceArray<uint8_t> device_rgb(rgb), device_luma(luma), device_cb(cb), device_cr(cr);
-    const auto got = under_all_schedules([&] {
-        const DeviceArray<T> y(rounded_to<T>(std::vector<float>(count, 9.0f)));
+    const auto [got] = in_every_order([&] {
+        const DeviceArray<T> y(stored<T>(std::vector<float>(count, 9.0f)));
         compute(Simt{}, CameraBatch<T>{.h = f.h, .w = f.w, .inner_h = f.inner_h, .inner_w = f.inner_w, .top = f.top,
                                        .left = f.left, .index = index, .out_h = f.out_h, .out_w = f.out_w, .out_c = out_c,
-                                       .filter = filter, .normalize = normalize, .rgb = planar ? nullptr : device_rgb.data(),
-                                       .luma = device_luma.data(), .cb = device_cb.data(), .cr = device_cr.data(), .y = y.data()});
-        return y.values();
+                                       .filter = filter, .normalize = normalize, .rgb = planar ? nullptr : device_rgb.get(),
+                                       .luma = device_luma.get(), .cb = device_cb.get(), .cr = device_cr.get(), .y = y.get()});
+        return std::tuple(y.host());
     });
     if (filter != Filter::antialias) {
-        EXPECT_TRUE(same_bits(got, rounded_to<T>(want))) << f.h << "x" << f.w << " filter " << int(filter);
+        EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want)))) << f.h << "x" << f.w << " filter " << int(filter);
         return;
     }
     // The CPU rounds to 8 bits between the two passes, as Pillow does: half a level there, half a level at the end.
     for (size_t i = 0; i < count; ++i)
-        ASSERT_NEAR(float(got[i]), want[i], 1.0 + rounding<T> * 256) << f.h << "x" << f.w << " at " << i;
+        ASSERT_NEAR(float(got[i]), want[i], 1.0 + 256 * rounding<T>()) << f.h << "x" << f.w << " at " << i;
 }
 
-template <class T>
-struct simt_image : testing::Test {};
-using Types = testing::Types<float, bf16, fp16>;
-TYPED_TEST_SUITE(simt_image, Types);
-
-TYPED_TEST(simt_image, identity_copies_exactly) {
+TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
     const auto pictures = random_bytes(2 * 5 * 6 * 3, 1);
     const DeviceArray<uint8_t> device_pictures(pictures);
     const DeviceArray<float> transform({1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}), color({1, 0, 1, 0});
     const DeviceArray<TypeParam> y(2 * 5 * 6 * 4);
     compute(Simt{}, ImageBatch<TypeParam>{.n = 2, .h = 5, .w = 6, .out_h = 5, .out_w = 6, .out_c = 4, .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                          .pictures = device_pictures.data(), .transform = transform.data(),
-                                          .color = color.data(), .y = y.data()});
-    const auto got = y.values();
+                                          .pictures = device_pictures.get(), .transform = transform.get(),
+                                          .color = color.get(), .y = y.get()});
+    const auto got = y.host();
     for (size_t i = 0; i < got.size(); ++i)
         ASSERT_EQ(float(got[i]), i % 4 == 3 ? 0.0f : float(pictures[i / 4 * 3 + i % 4])) << i;
 }
 
-TYPED_TEST(simt_image, augmentation) {
+TYPED_TEST(SimtKernels, image_augmentation) {
     const std::vector<float> turned{0.8f, 0.3f, -1.5f, -0.2f, 1.1f, 2.5f}, mirrored{-1, 0, 13, 0, 1, 0}, far{900, 0, -1e9f, 0, 1e9f, 3};
     for (const size_t out_c : {3, 4, 8}) {
         check_batch<TypeParam>(11, 13, 9, 17, out_c, turned, {1.2f, -20});
@@ -102,7 +96,7 @@ TYPED_TEST(simt_image, augmentation) {
     check_batch<TypeParam>(11, 13, 8, 8, 4, both, {3, -100, 1, 0});
 }
 
-TYPED_TEST(simt_image, camera) {
+TYPED_TEST(SimtKernels, image_camera) {
     for (const Frame& frame : frames)
         for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
             for (const bool planar : {false, true}) check_camera<TypeParam>(frame, 4, filter, planar);
