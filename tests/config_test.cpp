@@ -106,14 +106,13 @@ TEST(Config, TheRecipeOfThePaper) {
     EXPECT_EQ(c.image_size, 224u);
     EXPECT_EQ(c.epochs, 55u);
     EXPECT_EQ(c.batch, 64u);
-    EXPECT_EQ(c.last_batch, "keep");
+    EXPECT_FALSE(c.drop_last) << "ceil(N / 64) steps an epoch";
     EXPECT_EQ(c.init, "");
     EXPECT_EQ(c.optimizer + "/" + c.adam_form, "adam/keras");
     EXPECT_EQ(c.epsilon, 1e-7);
     EXPECT_EQ(c.beta2, 0.999);
     EXPECT_EQ(c.weight_decay, 0);
-    EXPECT_EQ(c.fit + "/" + c.filter + "/" + c.normalize, "stretch/nearest/unit");
-    EXPECT_EQ(std::vector({c.rotate, c.shift, c.shear, c.zoom, c.flip, c.crop}), (std::vector{40.0, 0.2, 0.2, 0.2, 0.5, 1.0}));
+    EXPECT_EQ(c.fit + "/" + c.filter + "/" + c.normalize + "/" + c.augment, "stretch/nearest/unit/keras");
     EXPECT_EQ(std::vector({c.validation, c.test}), (std::vector{0.08, 0.02}));
     // 100 pictures: two batches an epoch, 110 steps; the 55th is the peak, the last back at 1e-6.
     Schedule schedule(schedule_options(c), 110);

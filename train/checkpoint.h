@@ -18,7 +18,7 @@ struct TrainingState {
     uint64_t step = 0;         // optimizer steps done; the schedule goes on from here
     uint64_t total_steps = 0;  // of the schedule
     uint64_t epoch = 0;        // the one to go on with
-    uint64_t position = 0;     // pictures of that epoch already used
+    uint64_t position = 0;     // batches of that epoch already used (data/loader.h, start())
     uint64_t seed = 0;         // with epoch and position all randomness: orders and augmentation are functions of them
     double loss_scale = 1;
     uint64_t best_step = 0;    // 0: nothing was validated yet

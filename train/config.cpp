@@ -31,7 +31,7 @@ const std::vector<ConfigField>& table() {
 
         {"epochs", "length", "passes over the training pictures", result, &C::epochs, {}, 1, 1e6},
         {"batch", "length", "pictures per step", result, &C::batch, {}, 1, 65536},
-        {"last_batch", "length", "what becomes of pictures that do not fill a batch", result, &C::last_batch, {"drop", "keep"}},
+        {"drop_last", "length", "leave out the pictures that do not fill a batch", result, &C::drop_last},
         {"seed", "length", "of weights, order and augmentation", result, &C::seed, {}, 0, 1.8e19},
 
         {"optimizer", "optimizer", "update rule", result, &C::optimizer, {"sgd", "adam", "adamw"}},
@@ -61,20 +61,14 @@ const std::vector<ConfigField>& table() {
         {"fit", "pictures", "stretch to the square, or crop its middle", result, &C::fit, {"stretch", "crop"}},
         {"filter", "pictures", "how pictures are made smaller", result, &C::filter, {"antialias", "linear", "nearest"}},
         {"normalize", "pictures", "ImageNet mean and deviation, or x / 255", result, &C::normalize, {"imagenet", "unit"}},
-        {"flip", "pictures", "probability of a mirrored picture", result, &C::flip, {}, 0, 1},
-        {"rotate", "pictures", "largest turn in degrees", result, &C::rotate, {}, 0, 180},
-        {"shear", "pictures", "largest shear in degrees", result, &C::shear, {}, 0, 80},
-        {"shift", "pictures", "largest shift as share of the side", result, &C::shift, {}, 0, 1},
-        {"zoom", "pictures", "largest zoom, 0.2 for 0.8 to 1.2", result, &C::zoom, {}, 0, 0.95},
-        {"crop", "pictures", "smallest share of the area that a random crop keeps; 1: none", result, &C::crop, {}, 0.01, 1},
-        {"brightness", "pictures", "largest change, 0.2 for 0.8 to 1.2", result, &C::brightness, {}, 0, 1},
-        {"contrast", "pictures", "largest change, 0.2 for 0.8 to 1.2", result, &C::contrast, {}, 0, 1},
+        {"augment", "pictures", "how pictures are moved and lit", result, &C::augment, {"none", "standard", "keras"}},
+        {"accept_damaged", "pictures", "use truncated and corrupt ones as far as they decode", result, &C::accept_damaged},
 
         {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
         {"device", "machine", "where it runs", execution, &C::device, {"auto", "cpu", "cuda", "simt"}},
         {"threads", "machine", "0: all", execution, &C::threads, {}, 0, 4096},
         {"cache", "machine", "where decoded pictures are kept after the first epoch", execution, &C::cache,
-         {"memory", "disk", "none"}},
+         {"auto", "memory", "disk", "off"}},
         {"save_minutes", "machine", "time between checkpoints", execution, &C::save_minutes, {}, 0.001, 1e5},
         {"keep", "machine", "checkpoints kept, and the best", execution, &C::keep, {}, 1, 1000},
     };
@@ -198,14 +192,13 @@ TrainConfig recipe_named(std::string_view name) {
         fail(Fault::usage, "recipe '{}' is not one of default, celis2024{}", name, did_you_mean(name, known));
     config.recipe = name;
     config.model = "resnet50-keras";
-    config.epochs = 55, config.batch = 64, config.last_batch = "keep";
+    config.epochs = 55, config.batch = 64, config.drop_last = false;
     config.optimizer = "adam";
     take_optimizer_defaults(config);
     config.epsilon = 1e-7, config.adam_form = "keras";
     config.schedule = "triangle";
     take_schedule_defaults(config);
-    config.filter = "nearest", config.normalize = "unit";
-    config.rotate = 40, config.shift = 0.2, config.shear = 0.2, config.zoom = 0.2, config.crop = 1;
+    config.filter = "nearest", config.normalize = "unit", config.augment = "keras";
     return config;
 }
 

@@ -30,7 +30,7 @@ struct TrainConfig {
     bool freeze = false;
 
     uint64_t epochs = 20, batch = 32, seed = 0;
-    std::string last_batch = "drop";
+    bool drop_last = true;                             // batch of an epoch, if it is incomplete
 
     std::string optimizer = "sgd";
     double lr = 0.05;                                  // at the peak
@@ -51,15 +51,12 @@ struct TrainConfig {
     std::string class_weights = "none";                // "none", "balanced", or one number per class: "1,2.5"
 
     std::string fit = "stretch", filter = "antialias", normalize = "imagenet";
-    double flip = 0.5;                                 // probability
-    double rotate = 0, shear = 0;                      // degrees, drawn from -x..x
-    double shift = 0, zoom = 0;                        // share of the side, factor 1-x..1+x; each axis by itself
-    double crop = 0.5;                                 // smallest share of the area that a random crop keeps; 1: no crop
-    double brightness = 0, contrast = 0;               // factor 1-x..1+x
+    std::string augment = "standard";                  // data/augment.h
+    bool accept_damaged = true;                        // use truncated and corrupt pictures as far as they decode
 
     std::string precision = "auto", device = "auto";
     uint64_t threads = 0;                              // 0: all
-    std::string cache = "memory";
+    std::string cache = "auto";                        // data/cache.h
     double save_minutes = 5;
     uint64_t keep = 2;                                 // checkpoints
 
