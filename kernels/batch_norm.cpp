@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "kernels/exp.h"
+#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch_cpu.h"
 
@@ -61,6 +61,62 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
 }
 
 size_t partial_doubles(const BatchNormShape& shape) { return RowTiles(shape.rows).count * 2 * shape.channels; }
+
+// dy2 gives the second gradient of an element, store_residual takes g: both are fixed before the loops, which then have
+// no branches.
+template <class FixedActivation, class SecondDy, class StoreResidual>
+void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, SecondDy dy2, StoreResidual store_residual) {
+    const size_t rows = op.shape.rows, channels = op.shape.channels;
+    double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
+    float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
+    float* const mean_g = slope + channels;
+    float* const mean_gx = mean_g + channels;
+
+    // xhat and g of element i, which belongs to channel c.
+    const auto xhat_at = [x = op.x, mean = op.mean, rstd = op.rstd](size_t i, size_t c) { return (x[i] - mean[c]) * rstd[c]; };
+    const auto g_at = [=, y = op.y, dy = op.dy, scale = op.scale, shift = op.shift](size_t i, size_t c, float xhat) {
+        const float sum = dy[i] + dy2(i);
+        if constexpr (FixedActivation::value == Activation::relu) return keep_if(y[i] > 0, sum);
+        if constexpr (FixedActivation::value == Activation::silu) return sum * silu_slope(scale[c] * xhat + shift[c]);
+        return sum;
+    };
+    // Four rows at a time are summed in float before they reach the sums in double.
+    const auto add_rows = [&](auto count, size_t row, double* __restrict sum_g, double* __restrict sum_gx) {
+        for (size_t c = 0; c < channels; ++c) {
+            float g_sum = 0, gx_sum = 0;
+            for (size_t r = 0; r < count(); ++r) {
+                const size_t i = (row + r) * channels + c;
+                const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
+                g_sum += g;
+                gx_sum += g * xhat;
+            }
+            sum_g[c] += double(g_sum);
+            sum_gx[c] += double(gx_sum);
+        }
+    };
+    sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
+        size_t row = begin;
+        for (; row + 4 <= end; row += 4) add_rows(std::integral_constant<size_t, 4>{}, row, sum_g, sum_gx);
+        for (; row < end; ++row) add_rows(std::integral_constant<size_t, 1>{}, row, sum_g, sum_gx);
+    });
+    for (size_t c = 0; c < channels; ++c) {
+        op.dshift[c] = float(sums[c]);
+        op.dscale[c] = float(sums[channels + c]);
+        slope[c] = op.scale[c] * op.rstd[c];
+        mean_g[c] = float(sums[c] / double(rows));
+        mean_gx[c] = float(sums[channels + c] / double(rows));
+    }
+    parallel_for(cpu, rows, 16, [=, dx = op.dx](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; ++row)
+#pragma GCC ivdep
+            for (size_t c = 0; c < channels; ++c) {
+                const size_t i = row * channels + c;
+                const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
+                dx[i] = slope[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
+                store_residual(i, g);
+            }
+    });
+}
 }  // namespace
 
 size_t scratch_bytes(const Cpu&, const BatchNormForward<float>& op) {
@@ -117,51 +173,15 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
 }
 
 void compute(const Cpu& cpu, const BatchNormBackward<float>& op) {
-    const auto [rows, channels, eps, activation] = op.shape;
-    double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
-    float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
-    float* const mean_g = slope + channels;
-    float* const mean_gx = mean_g + channels;
-
-    with_activation(activation, op.dresidual, [&](auto fixed) {
-        const auto run = [&](auto second_dy) {
-            // g and xhat of element i, which belongs to channel c.
-            const auto xhat_at = [op](size_t i, size_t c) { return (op.x[i] - op.mean[c]) * op.rstd[c]; };
-            const auto g_at = [op, fixed, second_dy](size_t i, size_t c, float xhat) {
-                const float dy = op.dy[i] + second_dy(i);
-                if constexpr (fixed() == Activation::relu) return op.y[i] > 0 ? dy : 0.0f;
-                if constexpr (fixed() == Activation::silu) return dy * silu_slope(op.scale[c] * xhat + op.shift[c]);
-                return dy;
-            };
-            sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* __restrict sum_g, double* __restrict sum_gx) {
-                for (size_t row = begin; row < end; ++row)
-                    for (size_t c = 0; c < channels; ++c) {
-                        const float xhat = xhat_at(row * channels + c, c), g = g_at(row * channels + c, c, xhat);
-                        sum_g[c] += double(g);
-                        sum_gx[c] += double(g * xhat);
-                    }
-            });
-            for (size_t c = 0; c < channels; ++c) {
-                op.dshift[c] = float(sums[c]);
-                op.dscale[c] = float(sums[channels + c]);
-                slope[c] = op.scale[c] * op.rstd[c];
-                mean_g[c] = float(sums[c] / double(rows));
-                mean_gx[c] = float(sums[channels + c] / double(rows));
-            }
-            parallel_for(cpu, rows, 16, [&](size_t begin, size_t end) {
-                for (size_t row = begin; row < end; ++row)
-#pragma GCC ivdep
-                    for (size_t c = 0; c < channels; ++c) {
-                        const size_t i = row * channels + c;
-                        const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
-                        op.dx[i] = slope[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
-                        if (op.dresidual) op.dresidual[i] = g;
-                    }
-            });
-        };
-        if (op.dy2)
-            run([dy2 = op.dy2](size_t i) { return dy2[i]; });
+    with_activation(op.shape.activation, op.dresidual, [&](auto activation) {
+        const auto run = [&](auto dy2, auto store_residual) { backward(cpu, op, activation, dy2, store_residual); };
+        const auto none = [](size_t) { return 0.0f; };
+        const auto second = [dy2 = op.dy2](size_t i) { return dy2[i]; };
+        const auto keep = [](size_t, float) {};
+        const auto store = [dresidual = op.dresidual](size_t i, float g) { dresidual[i] = g; };
+        if (op.dresidual)
+            op.dy2 ? run(second, store) : run(none, store);
         else
-            run([](size_t) { return 0.0f; });
+            op.dy2 ? run(second, keep) : run(none, keep);
     });
 }

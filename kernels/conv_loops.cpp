@@ -1,6 +1,6 @@
 // Convolution as plain loops: the readable reference on the CPU. See conv.h.
 #include "kernels/conv.h"
-#include "kernels/exp.h"
+#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
 
 namespace {

@@ -8,9 +8,11 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "kernels/conv.h"
+#include "kernels/layout.h"
 #include "kernels/onednn.h"
 #include "kernels/scratch_cpu.h"
 
@@ -105,11 +107,12 @@ struct Prepared {
     Call convolution;
     std::optional<Call> reorder;
     Desc packed;
-    size_t packed_bytes = 0;  // 0 without reorder
+    size_t packed_bytes = 0;               // 0 without reorder
+    size_t x_copy_bytes = 0, y_copy_bytes = 0;  // of dense copies, where oneDNN has no fast kernel for a pitch
 
     size_t scratch_bytes() const {
         const size_t pad = std::max(convolution.scratchpad_bytes(), reorder ? reorder->scratchpad_bytes() : 0);
-        return alignment + aligned(packed_bytes) + pad;
+        return alignment + aligned(packed_bytes) + aligned(x_copy_bytes) + aligned(y_copy_bytes) + pad;
     }
 };
 
@@ -121,14 +124,16 @@ struct PackedWeight {
     std::unique_ptr<void, FreeAligned> memory;
 };
 
-// The two parts of Cpu::scratch during one convolution.
+// The parts of Cpu::scratch during one convolution.
 struct Parts {
-    char *packed, *pad;
+    char *packed, *x_copy, *y_copy, *pad;
 
     Parts(const Cpu& cpu, const Prepared& p) {
         const auto start = reinterpret_cast<uintptr_t>(cpu.scratch.take<char>(p.scratch_bytes()));
         packed = reinterpret_cast<char*>(aligned(start));
-        pad = packed + aligned(p.packed_bytes);
+        x_copy = packed + aligned(p.packed_bytes);
+        y_copy = x_copy + aligned(p.x_copy_bytes);
+        pad = y_copy + aligned(p.y_copy_bytes);
     }
 };
 
@@ -182,7 +187,8 @@ Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const D
 
 Prepared Convolutions::make(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
-    const Desc x = x_desc(s, op.x_pitch ? op.x_pitch : s.c_in), y = y_desc(s, op.y_pitch ? op.y_pitch : s.c_out);
+    const bool x_pitched = op.x_pitch > s.c_in, y_pitched = op.y_pitch > s.c_out;
+    Desc x = x_desc(s, x_pitched ? op.x_pitch : s.c_in), y = y_desc(s, y_pitched ? op.y_pitch : s.c_out);
     const Desc residual = y_desc(s, s.c_out), bias = op.bias ? bias_desc(s) : Desc();
     dnnl::post_ops post_ops;
     if (op.residual && !op.residual_last) post_ops.append_binary(dnnl::algorithm::binary_add, residual);
@@ -191,14 +197,23 @@ Prepared Convolutions::make(const ConvForward<float>& op) {
     dnnl::primitive_attr attributes = with_own_scratchpad();
     attributes.set_post_ops(post_ops);
 
-    const auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    const bool copies = (x_pitched || y_pitched) && std::string_view(desc.impl_info_str()).starts_with("ref");
+    if (copies) {
+        x = x_desc(s, s.c_in);
+        y = y_desc(s, s.c_out);
+        desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    }
     Call call(desc, dnnl::convolution_forward(desc));
     call.add(DNNL_ARG_SRC, x, engine);
     call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
     if (op.bias) call.add(DNNL_ARG_BIAS, bias, engine);
     call.add(DNNL_ARG_DST, y, engine);
     if (op.residual) call.add(residual_argument(op), residual, engine);
-    return prepare(std::move(call), s, desc.weights_desc(), false);
+    Prepared p = prepare(std::move(call), s, desc.weights_desc(), false);
+    if (copies && x_pitched) p.x_copy_bytes = s.x_count() * sizeof(float);
+    if (copies && y_pitched) p.y_copy_bytes = s.y_count() * sizeof(float);
+    return p;
 }
 
 Prepared Convolutions::make(const ConvBackwardData<float>& op) {
@@ -261,6 +276,12 @@ const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, b
     return all.constant_weights.emplace(weight, std::move(packed))->second.memory.get();
 }
 
+// The weight gradient of a 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolution is slower
+// there on NHWC, the more so the more pixels there are, and its result would have to be reordered.
+bool is_matrix_product(const ConvShape& s) {
+    return s.kernel_h == 1 && s.kernel_w == 1 && s.stride == 1 && s.padding == 0;
+}
+
 template <class Op>
 size_t bytes_of(const Cpu& cpu, const Op& op) {
     Convolutions& all = convolutions();
@@ -281,7 +302,20 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
     call.set(DNNL_ARG_BIAS, op.bias);
     call.set(DNNL_ARG_DST, op.y);
     if (op.residual) call.set(residual_argument(op), op.residual);
+    const auto copy = [&](size_t channels, size_t count, const float* from, size_t from_pitch, float* to, size_t to_pitch) {
+        compute(cpu, CopyChannels<float>{.rows = count / channels, .channels = channels, .x_pitch = from_pitch, .x_offset = 0,
+                                         .y_pitch = to_pitch, .y_offset = 0, .x = from, .y = to});
+    };
+    const ConvShape& s = op.shape;
+    float* const x = reinterpret_cast<float*>(parts.x_copy);
+    float* const y = reinterpret_cast<float*>(parts.y_copy);
+    if (p.x_copy_bytes) {
+        copy(s.c_in, s.x_count(), op.x, op.x_pitch, x, s.c_in);
+        call.set(DNNL_ARG_SRC, x);
+    }
+    if (p.y_copy_bytes) call.set(DNNL_ARG_DST, y);
     call.run(all.stream);
+    if (p.y_copy_bytes) copy(s.c_out, s.y_count(), y, s.c_out, op.y, op.y_pitch);
 }
 
 void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
@@ -298,6 +332,13 @@ void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (is_matrix_product(op.shape)) {
+        const ConvShape& s = op.shape;
+        const auto c_out = dnnl_dim_t(s.c_out), c_in = dnnl_dim_t(s.c_in), pixels = dnnl_dim_t(s.n * s.h * s.w);
+        use_threads(cpu);
+        return check_onednn(dnnl_sgemm('T', 'N', c_out, c_in, pixels, 1.0f, op.dy, c_out, op.x, c_in, 0.0f, op.dweight, c_in),
+                            "matrix product");
+    }
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     Prepared& p = all.find(cpu, op);
@@ -313,7 +354,9 @@ void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
 
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return bytes_of(cpu, op); }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return is_matrix_product(op.shape) ? 0 : bytes_of(cpu, op);
+}
 
 size_t conv_primitives_created() {
     const std::lock_guard lock(convolutions().mutex);

@@ -1,7 +1,7 @@
 // Elementwise operations on the CPU: see elementwise.h.
 #include "kernels/elementwise.h"
 
-#include "kernels/exp.h"
+#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
 
 namespace {
@@ -39,7 +39,7 @@ void compute(const Cpu& cpu, const ActivationBackward<float>& op) {
     const auto apply = [&](auto f) { map(cpu, op.count, op.x, op.dy, op.dx, f); };
     switch (op.activation) {
         case Activation::none: return apply([](float, float dy) { return dy; });
-        case Activation::relu: return apply([](float x, float dy) { return x > 0 ? dy : 0.0f; });
+        case Activation::relu: return apply([](float x, float dy) { return keep_if(x > 0, dy); });
         case Activation::silu: return apply([](float x, float dy) { return dy * silu_slope(x); });
         case Activation::sigmoid:
             return apply([](float x, float dy) {

@@ -2,6 +2,7 @@
 #include "kernels/pool.h"
 
 #include "kernels/parallel.h"
+#include "kernels/vector_math.h"
 
 namespace {
 constexpr size_t block = 64;  // channels held in registers and L1 at a time
@@ -62,8 +63,8 @@ void backward_pixel(const MaxPoolBackward<float>& op, size_t image, size_t i, si
             const size_t window = ((image * s.out_h() + p) * s.out_w() + q) * s.c;
             const float* __restrict dy = op.dy + window;
             const uint8_t* __restrict argmax = op.argmax + window;
-            const size_t tap = (i + s.padding - p * s.stride) * s.kernel + (j + s.padding - q * s.stride);
-            for (size_t c = 0; c < s.c; ++c) dx[c] += argmax[c] == tap ? dy[c] : 0.0f;
+            const uint8_t tap = uint8_t((i + s.padding - p * s.stride) * s.kernel + (j + s.padding - q * s.stride));
+            for (size_t c = 0; c < s.c; ++c) dx[c] += keep_if(argmax[c] == tap, dy[c]);
         }
 }
 }  // namespace

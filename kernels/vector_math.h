@@ -1,10 +1,15 @@
-// exp for floats as straight-line code, so that loops over it are vectorised; within 2 ulp, NaN stays NaN.
-// Range reduction and polynomial as in Cephes' expf, https://www.netlib.org/cephes/
+// Functions of floats as straight-line code, so that loops over them are vectorised.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 
+// value or 0. A conditional expression would let GCC move the load of `value` under a branch.
+inline float keep_if(bool condition, float value) {
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & -uint32_t(condition));
+}
+
+// Within 2 ulp; NaN stays NaN. Range reduction and polynomial as in Cephes' expf, https://www.netlib.org/cephes/
 inline float exp_float(float x) {
     x = x > 88.3762f ? 88.3762f : x;  // the result stays finite and, below, normal
     x = x < -87.3365f ? -87.3365f : x;
