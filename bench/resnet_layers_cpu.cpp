@@ -100,7 +100,7 @@ std::vector<Layer> resnet50_layers(size_t size, size_t batch) {
 void time_layer(Bench& bench, const Layer& layer) {
     const ConvShape& s = layer.conv;
     Floats x(s.x_count(), 0.5f), weight(s.weight_count(), 0.01f), y(s.y_count(), 0.5f), dy(s.y_count(), 0.1f);
-    Floats residual(s.y_count(), 0.1f), z(s.y_count()), dx(s.x_count()), dweight(s.weight_count());
+    Floats residual(s.y_count(), 0.1f), z(s.y_count()), dz(s.y_count()), dresidual(s.y_count()), dx(s.x_count()), dweight(s.weight_count());
     bench.time("conv forward", ConvForward<float>{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr,
         .residual = nullptr, .y = y.data()}, layer.count, s.flops());
     if (s.c_in > 3)
@@ -116,8 +116,8 @@ void time_layer(Bench& bench, const Layer& layer) {
         .scale = one.data(), .shift = one.data(), .residual = added, .running_mean = running.data(),
         .running_var = running_var.data(), .y = z.data(), .mean = mean.data(), .rstd = rstd.data()}, layer.count);
     bench.time("batch norm backward", BatchNormBackward<float>{.shape = shape, .x = y.data(), .y = z.data(), .dy = dy.data(),
-        .dy2 = added, .scale = one.data(), .shift = one.data(), .mean = mean.data(), .rstd = rstd.data(), .dx = dy.data(),
-        .dscale = dscale.data(), .dshift = dshift.data(), .dresidual = added ? residual.data() : nullptr}, layer.count);
+        .dy2 = added, .scale = one.data(), .shift = one.data(), .mean = mean.data(), .rstd = rstd.data(), .dx = dz.data(),
+        .dscale = dscale.data(), .dshift = dshift.data(), .dresidual = added ? dresidual.data() : nullptr}, layer.count);
 }
 
 void time_rest(Bench& bench, size_t size, size_t batch) {
