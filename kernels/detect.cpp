@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/detect_math.h"
-#include "kernels/exp.h"
+#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
 
 void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
