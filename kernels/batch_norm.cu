@@ -1,7 +1,7 @@
 // Batch normalization with what follows it: three kernels per direction.
 //
-// Floor in bytes, e = rows * channels, s = bytes per element: forward 3es (+ es with a residual), backward 5es (+ 2es for
-// relu's y, + 2es with dy2, + es with dresidual). About ten operations per element, a tenth of what there is time for.
+// Floor in bytes, e = rows * channels, s = bytes per element: forward 3es (+ es with a residual), backward 5es (+ 2es
+// for relu's y, + 2es with dy2, + es with dresidual). Ten operations per element, a tenth of what there is time for.
 //   1. sums      every block sums its rows per channel: 16-byte loads, four rows in flight per thread
 //   2. merge     adds the at most 528 partial sums of a channel in order: the bits do not depend on timing
 //   3. elements  from the last row to the first: the rows read last in 1 are still in the L2 cache
@@ -264,7 +264,8 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     const simt::stream_t stream = stream_of(gpu);
     float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
     simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
-    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(), sums.block.y);
+    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
+                 sums.block.y);
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 

@@ -1,7 +1,7 @@
 // The gradient of a bias: sums over rows.
 //
-// Floor: rows * channels * s bytes read once, one addition per element. Two kernels: blocks sum their rows (16-byte loads,
-// four rows in flight per thread) and leave at most 528 partial rows, 1 MB; the second adds those in order.
+// Floor: rows * channels * s bytes read once, one addition per element. Two kernels: blocks sum their rows (16-byte
+// loads, four rows in flight per thread) and leave at most 528 partial rows, 1 MB; the second adds those in order.
 #include "kernels/bias.h"
 
 #include "kernels/columns.cuh"

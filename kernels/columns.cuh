@@ -1,4 +1,4 @@
-// A (rows, channels) matrix, channels fastest: which thread has which part of it, and sums over its rows in a fixed order.
+// A (rows, channels) matrix, channels fastest: which thread has which part, and sums over rows in a fixed order.
 #pragma once
 
 #include <algorithm>
@@ -40,8 +40,8 @@ struct Columns {
           inside(channel < channels) {}
 };
 
-// Goes down the rows of the thread, kBatch at a time: load(u, row) for all of them, then use(u, row), u < kBatch, so that
-// the loads are under way together. What load leaves for use lies in arrays of kBatch, which stay in registers.
+// Goes down the rows of the thread, kBatch at a time: load(u, row) for all of them, then use(u, row), u < kBatch, so
+// that the loads are under way together. What load leaves for use lies in arrays of kBatch, which stay in registers.
 template <int kBatch, int kWidth, class Load, class Use>
 __device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& load, const Use& use) {
     for (size_t row = at.row; row < at.rows; row += kBatch * at.step) {

@@ -1,7 +1,7 @@
 // Element by element: add, activations, cast.
 //
 // Floor, bytes per element of size s: Add 3s, ActivationForward 2s, ActivationBackward 3s, Cast 4 + s.
-// Operations: at most one exp and one division per element, below a third of what the multiprocessors could do meanwhile.
+// Operations: at most one exp and one division per element, a third of what there is time for.
 #include "kernels/elementwise.h"
 
 #include "kernels/activation.cuh"

@@ -73,7 +73,8 @@ void launch_columns(const Gpu& gpu, void (*kernel)(Op), const Op& p, size_t rows
 template <class T>
 void compute(const Gpu& gpu, const CopyChannels<T>& p) {
     constexpr int kWidth = kVector<T>;
-    const bool vectors = (p.channels | p.x_pitch | p.x_offset | p.y_pitch | p.y_offset) % kWidth == 0 && aligned(p.x, p.y);
+    const size_t steps = p.channels | p.x_pitch | p.x_offset | p.y_pitch | p.y_offset;
+    const bool vectors = steps % kWidth == 0 && aligned(p.x, p.y);
     launch_columns(gpu, vectors ? copy_channels<kWidth, T> : copy_channels<1, T>, p, p.rows, p.channels,
                    vectors ? kWidth : 1);
 }
@@ -82,7 +83,8 @@ template <class T>
 void compute(const Gpu& gpu, const Upsample2<T>& p) {
     constexpr int kWidth = kVector<T>;
     const bool vectors = p.c % kWidth == 0 && aligned(p.x, p.y);
-    launch_columns(gpu, vectors ? upsample2<kWidth, T> : upsample2<1, T>, p, p.n * p.h * p.w, p.c, vectors ? kWidth : 1);
+    launch_columns(gpu, vectors ? upsample2<kWidth, T> : upsample2<1, T>, p, p.n * p.h * p.w, p.c,
+                   vectors ? kWidth : 1);
 }
 
 template <class T>

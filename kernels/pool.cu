@@ -1,8 +1,8 @@
 // Max pooling and global average pooling.
 //
 // Floor in bytes, s per element: MaxPoolForward s * (inputs + outputs) + outputs for argmax, MaxPoolBackward the same,
-// GlobalAveragePool s * (inputs + outputs). A pixel lies in 2.25 windows of 3x3/2: a block takes a patch of 8 outputs by 4
-// or more, so that most of the repeated reads come from L1.
+// GlobalAveragePool s * (inputs + outputs). A pixel lies in 2.25 windows of 3x3/2: a block takes a patch of 8 outputs
+// by 4 or more, so that most of the repeated reads come from L1.
 // Operations: 4 per element and tap (take out, compare, two selections), 36 for 3x3, half of what there is time for.
 #include "kernels/pool.h"
 

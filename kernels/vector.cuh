@@ -9,23 +9,7 @@
 template <class T>
 inline constexpr int kVector = 16 / sizeof(T);
 
-// kWidth elements as 32-bit words: an element is taken out of its word where it is used, so 16-bit numbers need half of
-// the registers that floats would.
-template <class T, int kWidth>
-struct Vector {
-    static constexpr int kPerWord = 4 / sizeof(T);
-    uint32_t words[(kWidth + kPerWord - 1) / kPerWord] = {};
-
-    __device__ __forceinline__ T element(int k) const {
-        using Bits = std::conditional_t<sizeof(T) == 1, uint8_t, std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>>;
-        const Bits bits = Bits(words[k / kPerWord] >> (k % kPerWord * (8 * sizeof(T)) & 31));
-        T value;
-        memcpy(&value, &bits, sizeof value);
-        return value;
-    }
-    __device__ __forceinline__ float operator[](int k) const { return float(element(k)); }
-};
-
+// The machine type of an access.
 template <size_t kBytes>
 struct Access;
 template <>
@@ -38,6 +22,23 @@ template <>
 struct Access<8> { using type = uint2; };
 template <>
 struct Access<16> { using type = uint4; };
+
+// kWidth elements as 32-bit words: an element is taken out of its word where it is used, so 16-bit numbers need half of
+// the registers that floats would.
+template <class T, int kWidth>
+struct Vector {
+    static constexpr int kPerWord = 4 / sizeof(T);
+    uint32_t words[(kWidth + kPerWord - 1) / kPerWord] = {};
+
+    __device__ __forceinline__ T element(int k) const {
+        using Bits = typename Access<sizeof(T)>::type;
+        const Bits bits = Bits(words[k / kPerWord] >> (k % kPerWord * (8 * sizeof(T)) & 31));
+        T value;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    __device__ __forceinline__ float operator[](int k) const { return float(element(k)); }
+};
 
 // `p` is aligned to the size of the vector.
 template <int kWidth, class T>
@@ -54,7 +55,11 @@ __device__ __forceinline__ void store(T* p, const Vector<T, kWidth>& vector) {
     using Raw = typename Access<sizeof(T) * kWidth>::type;
     Raw raw;
     memcpy(&raw, vector.words, sizeof raw);
+#if defined(__CUDA_ARCH__)
+    __stwb(reinterpret_cast<Raw*>(p), raw);  // st.global: nvcc splits a plain assignment where it saw the words arrive
+#else
     *reinterpret_cast<Raw*>(p) = raw;
+#endif
 }
 
 // Two numbers rounded to 16 bits, the first in the lower half.

@@ -1,4 +1,5 @@
-// The kernels that sum over rows, batch norm and the gradient of a bias, on simt: against the CPU loops, in every order.
+// The kernels that sum over rows, batch norm and the gradient of a bias, on simt: against the CPU loops, in every
+// order.
 #include <fmt/format.h>
 
 #include "kernels/batch_norm.h"

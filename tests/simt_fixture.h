@@ -75,7 +75,8 @@ void expect_stored(const Floats& expected, const std::vector<T>& result, double 
     const double subnormal = std::is_same_v<T, fp16> ? 0x1p-25 : 0;  // half a step of fp16 near 0
     for (size_t i = 0; i < result.size(); ++i) {
         const double want = expected[i], got = float(result[i]);
-        ASSERT_LE(std::fabs(want - got), (tolerance + 1e-7) * largest + 1.01 * rounding<T>() * std::fabs(want) + subnormal)
+        ASSERT_LE(std::fabs(want - got),
+                  (tolerance + 1e-7) * largest + 1.01 * rounding<T>() * std::fabs(want) + subnormal)
             << what << "[" << i << "]: expected " << want << ", got " << got;
     }
 }
@@ -85,10 +86,12 @@ bool same_bits(const std::tuple<std::vector<T>...>& a, const std::tuple<std::vec
     const auto same = [](const auto& u, const auto& v) {
         return u.size() == v.size() && (u.empty() || std::memcmp(u.data(), v.data(), u.size() * sizeof u[0]) == 0);
     };
-    return std::apply([&](const auto&... u) { return std::apply([&](const auto&... v) { return (same(u, v) && ...); }, b); }, a);
+    return std::apply(
+        [&](const auto&... u) { return std::apply([&](const auto&... v) { return (same(u, v) && ...); }, b); }, a);
 }
 
-// Runs body() in order, reversed and in three shuffles. It returns a tuple of arrays, which must have the same bits each time.
+// Runs body() in order, reversed and in three shuffles. It returns a tuple of arrays, which must have the same bits
+// each time.
 template <class Body>
 auto in_every_order(const Body& body) {
     std::optional<decltype(body())> first;

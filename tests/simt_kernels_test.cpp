@@ -34,7 +34,9 @@ TYPED_TEST(SimtKernels, Add) {
         Floats want = unwritten(count);
         compute(this->cpu, Add<float>{count, a.data(), b.data(), want.data()});
         const DeviceArray<T> device_a(stored<T>(a)), device_b(stored<T>(b));
-        const auto got = run<T>(this->simt, count, [&](T* y) { return Add<T>{count, device_a.get(), device_b.get(), y}; });
+        const auto got = run<T>(this->simt, count, [&](T* y) {
+            return Add<T>{count, device_a.get(), device_b.get(), y};
+        });
         expect_stored(want, got, exact_before_rounding, fmt::format("{} elements", count));
     }
 }
@@ -92,14 +94,14 @@ TYPED_TEST(SimtKernels, CopyChannels) {
     struct Case {
         size_t rows, channels, x_pitch, x_offset, y_pitch, y_offset;
     };
-    for (const Case c : {Case{33, 8, 16, 8, 24, 16}, Case{1, 1, 1, 0, 3, 2}, Case{513, 3, 5, 1, 7, 0}, Case{7, 264, 264, 0, 272, 8},
-                         Case{33, 8, 9, 0, 8, 0}, Case{7, 70, 70, 0, 140, 70}}) {
+    for (const Case c : {Case{33, 8, 16, 8, 24, 16}, Case{1, 1, 1, 0, 3, 2}, Case{513, 3, 5, 1, 7, 0},
+                         Case{7, 264, 264, 0, 272, 8}, Case{33, 8, 9, 0, 8, 0}, Case{7, 70, 70, 0, 140, 70}}) {
         const Floats x = representable<T>(random_floats(c.rows * c.x_pitch, 1));
         const DeviceArray<T> device_x(stored<T>(x));
         const Floats before = representable<T>(random_floats(c.rows * c.y_pitch, 2));
         Floats want = before;
-        compute(this->cpu, CopyChannels<float>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset, x.data(),
-                                               want.data()});
+        compute(this->cpu, CopyChannels<float>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset,
+                                               x.data(), want.data()});
         const auto [got] = in_every_order([&] {
             const DeviceArray<T> y(stored<T>(before));  // what lies beside the slice stays
             compute(this->simt, CopyChannels<T>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset,
@@ -115,7 +117,8 @@ TYPED_TEST(SimtKernels, Upsample2) {
     struct Case {
         size_t n, h, w, c;
     };
-    for (const Case s : {Case{1, 1, 1, 1}, Case{2, 3, 5, 8}, Case{1, 7, 3, 33}, Case{3, 2, 1, 264}, Case{2, 17, 9, 3}}) {
+    for (const Case s :
+         {Case{1, 1, 1, 1}, Case{2, 3, 5, 8}, Case{1, 7, 3, 33}, Case{3, 2, 1, 264}, Case{2, 17, 9, 3}}) {
         const std::string name = fmt::format("{} x {} x {} x {}", s.n, s.h, s.w, s.c);
         const size_t small = s.n * s.h * s.w * s.c;
         const Floats x = representable<T>(random_floats(small, 1)), dy = representable<T>(random_floats(4 * small, 2));
@@ -125,9 +128,8 @@ TYPED_TEST(SimtKernels, Upsample2) {
         const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
         const auto got_y =
             run<T>(this->simt, 4 * small, [&](T* y) { return Upsample2<T>{s.n, s.h, s.w, s.c, device_x.get(), y}; });
-        const auto got_dx = run<T>(this->simt, small, [&](T* dx) {
-            return Upsample2Backward<T>{s.n, s.h, s.w, s.c, device_dy.get(), dx};
-        });
+        const auto got_dx = run<T>(
+            this->simt, small, [&](T* dx) { return Upsample2Backward<T>{s.n, s.h, s.w, s.c, device_dy.get(), dx}; });
         EXPECT_EQ(floats(got_y), y) << name;
         expect_stored(dx, got_dx, exact_before_rounding, name + " backward");
     }
@@ -135,8 +137,8 @@ TYPED_TEST(SimtKernels, Upsample2) {
 
 TYPED_TEST(SimtKernels, Linear) {
     using T = TypeParam;
-    for (const LinearShape s : {LinearShape{1, 1, 1}, LinearShape{2, 7, 3}, LinearShape{33, 70, 10}, LinearShape{7, 8, 65},
-                                LinearShape{64, 33, 32}}) {
+    for (const LinearShape s : {LinearShape{1, 1, 1}, LinearShape{2, 7, 3}, LinearShape{33, 70, 10},
+                                LinearShape{7, 8, 65}, LinearShape{64, 33, 32}}) {
         const std::string name = fmt::format("{} x {} to {}", s.rows, s.in, s.out);
         const Floats x = representable<T>(random_floats(s.rows * s.in, 1));
         const Floats weight = representable<T>(random_floats(s.out * s.in, 2)), bias = random_floats(s.out, 3),
@@ -145,14 +147,17 @@ TYPED_TEST(SimtKernels, Linear) {
         const DeviceArray<float> device_bias(bias), device_dy(dy);
         for (const bool with_bias : {true, false}) {
             Floats y = unwritten(s.rows * s.out);
-            compute(this->cpu, LinearForward<float>{s, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data()});
+            compute(this->cpu,
+                    LinearForward<float>{s, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data()});
             const auto got = run<float>(this->simt, y.size(), [&](float* y) {
-                return LinearForward<T>{s, device_x.get(), device_weight.get(), with_bias ? device_bias.get() : nullptr, y};
+                return LinearForward<T>{s, device_x.get(), device_weight.get(), with_bias ? device_bias.get() : nullptr,
+                                        y};
             });
             expect_stored(y, got, 1e-5, name);
         }
         Floats dx = unwritten(x.size()), dweight = unwritten(weight.size()), dbias = unwritten(s.out);
-        compute(this->cpu, LinearBackward<float>{s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data()});
+        compute(this->cpu,
+                LinearBackward<float>{s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data()});
         const auto [got_dx, got_dweight, got_dbias] = in_every_order([&] {
             const DeviceArray<T> dx(x.size()), dweight(weight.size());
             const DeviceArray<float> dbias(s.out);
@@ -188,10 +193,10 @@ TEST(SimtCrossEntropy, MatchesTheCpu) {
         Floats probabilities = unwritten(logits.size()), sample_loss = unwritten(c.rows), loss = unwritten(1),
                correct = unwritten(2), dlogits = unwritten(logits.size());
         const CrossEntropyShape shape{c.rows, c.classes, c.smoothing};
-        compute(cpu, CrossEntropyForward{shape, logits.data(), labels.data(), c.weights ? weight.data() : nullptr, loss.data(),
-                                         sample_loss.data(), probabilities.data(), correct.data()});
-        compute(cpu, CrossEntropyBackward{shape, probabilities.data(), labels.data(), c.weights ? weight.data() : nullptr,
-                                          &dloss, dlogits.data()});
+        compute(cpu, CrossEntropyForward{shape, logits.data(), labels.data(), c.weights ? weight.data() : nullptr,
+                                         loss.data(), sample_loss.data(), probabilities.data(), correct.data()});
+        compute(cpu, CrossEntropyBackward{shape, probabilities.data(), labels.data(),
+                                          c.weights ? weight.data() : nullptr, &dloss, dlogits.data()});
 
         const DeviceArray<float> device_logits(logits), device_weight(weight), device_dloss(Floats{dloss}),
             device_probabilities(probabilities);

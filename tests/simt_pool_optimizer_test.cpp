@@ -11,7 +11,9 @@ StepState step_state() {
     return {.learning_rate = 0.05f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 128};
 }
 
-bool operator==(const StepState& a, const StepState& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+bool operator==(const StepState& a, const StepState& b) {
+    return std::memcmp(&a, &b, sizeof a) == 0;
+}
 
 // What CheckFinite makes of a gradient, added to what was counted before.
 template <class T>
@@ -32,11 +34,12 @@ float counted(const Simt& simt, const Floats& gradient, float before) {
 TYPED_TEST(SimtKernels, MaxPool) {
     using T = TypeParam;
     // n, h, w, c, kernel, stride, padding
-    for (const MaxPoolShape s : {MaxPoolShape{2, 13, 9, 8, 3, 2, 1}, MaxPoolShape{1, 7, 7, 3, 2, 2, 0},
-                                 MaxPoolShape{1, 6, 5, 33, 5, 1, 2}, MaxPoolShape{3, 1, 1, 1, 3, 2, 1},
-                                 MaxPoolShape{1, 5, 4, 264, 3, 2, 1}, MaxPoolShape{2, 9, 40, 64, 3, 2, 1},
-                                 MaxPoolShape{1, 11, 8, 70, 3, 3, 0}, MaxPoolShape{1, 16, 16, 8, 13, 1, 6}}) {
-        const std::string name = fmt::format("{} x {} x {} x {}, kernel {} stride {}", s.n, s.h, s.w, s.c, s.kernel, s.stride);
+    for (const MaxPoolShape s :
+         {MaxPoolShape{2, 13, 9, 8, 3, 2, 1}, MaxPoolShape{1, 7, 7, 3, 2, 2, 0}, MaxPoolShape{1, 6, 5, 33, 5, 1, 2},
+          MaxPoolShape{3, 1, 1, 1, 3, 2, 1}, MaxPoolShape{1, 5, 4, 264, 3, 2, 1}, MaxPoolShape{2, 9, 40, 64, 3, 2, 1},
+          MaxPoolShape{1, 11, 8, 70, 3, 3, 0}, MaxPoolShape{1, 16, 16, 8, 13, 1, 6}}) {
+        const std::string name =
+            fmt::format("{} x {} x {} x {}, kernel {} stride {}", s.n, s.h, s.w, s.c, s.kernel, s.stride);
         const size_t in = s.n * s.h * s.w * s.c, out = s.n * s.out_h() * s.out_w() * s.c;
         Floats x = random_floats(in, 1);
         for (float& value : x) value = std::round(value * 4) / 4 - 3;  // many ties, all below the padding's 0
@@ -135,8 +138,8 @@ TYPED_TEST(SimtKernels, Adam) {
                 const StepState state = step_state();
                 const DeviceArray<StepState> device_state(std::vector{state});
                 const DeviceArray<T> device_gradient(stored<T>(gradient));
-                const auto op = [&](const StepState* state, auto* gradient, float* parameter, float* first, float* second,
-                                    auto* copy) {
+                const auto op = [&](const StepState* state, auto* gradient, float* parameter, float* first,
+                                    float* second, auto* copy) {
                     return AdamStep<std::remove_pointer_t<decltype(copy)>>{.count = count,
                                                                            .weight_decay = 0.01f,
                                                                            .beta2 = 0.999f,

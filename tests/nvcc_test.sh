@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# nvcc accepts every kernel without a warning, no register is spilled, and the hot kernels move 16 bytes per access.
+# usage: nvcc_test.sh BINARY SOURCE_DIR [--full]   --full: sm_80 and sm_100 besides sm_90 (also: TUNDRA_NVCC_FULL=1)
+set -u
+cd "$2" || exit 2
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || { echo "skipped: there is no nvcc here"; exit 77; }
+architectures=90
+[ "${3:-}" = --full ] || [ -n "${TUNDRA_NVCC_FULL:-}" ] && architectures="80 90 100"
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+
+# Kernels that may spill: a regular expression for the name, and why.
+allowed_spills=$(cat <<'TABLE'
+TABLE
+)
+
+# Hot kernels, as instantiated for bf16: each loads (l) and stores (s) 16 bytes at a time somewhere.
+hot_kernels=$(cat <<'TABLE'
+batch_norm forward_sums ls
+batch_norm forward_elements ls
+batch_norm backward_sums ls
+batch_norm backward_elements ls
+bias bias_sums l
+elementwise add ls
+elementwise activation_forward ls
+elementwise activation_backward ls
+elementwise cast l
+layout copy_channels ls
+layout upsample2 ls
+layout upsample2_backward ls
+optimizer sgd ls
+optimizer adam ls
+optimizer check_finite l
+pool max_pool_forward ls
+pool max_pool_backward ls
+pool average_forward ls
+pool average_backward ls
+TABLE
+)
+
+compile() {  # architecture, file; leaves NAME.log, NAME.ptx, NAME.failed in the folder of the architecture
+    name=$(basename "$2" .cu)
+    mkdir -p "$work/$1/$name"
+    "$nvcc" -std=c++20 -O3 -arch="sm_$1" -Werror all-warnings -DTUNDRA_CUDA_FLAVOUR -I. -Xptxas -v \
+        --keep --keep-dir "$work/$1/$name" -c "$2" -o "$work/$1/$name.o" >"$work/$1/$name.log" 2>&1 ||
+        touch "$work/$1/$name.failed"
+    mv "$work/$1/$name"/*.ptx "$work/$1/$name.ptx" 2>/dev/null
+}
+export -f compile
+export nvcc work
+
+failed=0
+for architecture in $architectures; do
+    mkdir -p "$work/$architecture"
+    printf '%s\n' kernels/*.cu | xargs -P 2 -I {} bash -c "compile $architecture {}"
+    for file in "$work/$architecture"/*.failed; do
+        [ -e "$file" ] || continue
+        echo "sm_$architecture: nvcc refuses kernels/$(basename "$file" .failed).cu:"
+        head -20 "${file%.failed}.log"
+        failed=1
+    done
+
+    # "Compiling entry function 'NAME'", and later "... N bytes spill stores, M bytes spill loads"
+    spills=$(awk '/Compiling entry function/ { split($0, part, "\047"); name = part[2] }
+                  /spill stores/ && ($5 > 0 || $9 > 0) { print name, $5 " bytes stored, " $9 " loaded" }' "$work/$architecture"/*.log)
+    while read -r name rest; do
+        [ -n "$name" ] || continue
+        excused=0
+        while read -r pattern reason; do
+            [ -n "$pattern" ] && [[ $name =~ $pattern ]] && excused=1 && echo "sm_$architecture: $name spills $rest: $reason"
+        done <<<"$allowed_spills"
+        [ $excused = 1 ] || { echo "sm_$architecture: $name spills registers: $rest"; failed=1; }
+    done <<<"$spills"
+
+    while read -r file kernel needs; do
+        awk -v kernel="[0-9]${kernel}ILi[48]E.*4bf16" -v needs="$needs" -v where="sm_$architecture: $kernel of kernels/$file.cu" '
+            function close_entry() {
+                if (inside && needs ~ /l/ && !loads) { print where " loads no 16 bytes at a time: " name; bad = 1 }
+                if (inside && needs ~ /s/ && !stores) { print where " stores no 16 bytes at a time: " name; bad = 1 }
+            }
+            /\.entry/ { close_entry(); name = $0; inside = $0 ~ kernel; seen += inside; loads = stores = 0 }
+            /ld\.global.*\.(v4\.[a-z]32|v2\.[a-z]64)/ { ++loads }
+            /st\.global.*\.(v4\.[a-z]32|v2\.[a-z]64)/ { ++stores }
+            END { close_entry(); if (!seen) { print where " is not there"; bad = 1 } exit bad }
+        ' "$work/$architecture/$file.ptx" || failed=1
+    done <<<"$hot_kernels"
+    echo "sm_$architecture: $(grep -h 'Compiling entry' "$work/$architecture"/*.log | wc -l) kernels compiled"
+done
+exit $failed
