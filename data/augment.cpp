@@ -1,6 +1,7 @@
 // The draws behind order and augmentation, and the matrices that they become.
 #include "data/augment.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -22,7 +23,6 @@ Affine operator*(const Affine& p, const Affine& q) {  // first q, then p
             p.yx * q.xx + p.yy * q.yx, p.yx * q.xy + p.yy * q.yy, p.yx * q.x0 + p.yy * q.y0 + p.y0};
 }
 
-Affine flipped(bool flip) { return {.xx = flip ? -1.0 : 1.0}; }
 double radians(double degrees) { return degrees * std::numbers::pi / 180; }
 
 // In pixel coordinates of kernels/image.h, where a square of side n has its centre at n / 2.
@@ -33,42 +33,36 @@ std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size)
             float(d), float(e), float(m.y0 * in + in / 2 - (d + e) * half)};
 }
 
-Affine standard_affine(Draws& draw) {
-    const bool flip = draw.below(2);
-    const double scale = draw.between(0.9, 1.1), angle = radians(draw.between(-5, 5));
-    const double x = draw.between(-0.05, 0.05), y = draw.between(-0.05, 0.05);
-    const double c = scale * std::cos(angle), s = scale * std::sin(angle);
-    return Affine{c, -s, x, s, c, y} * flipped(flip);
-}
-
 // Keras writes its matrices for (row, column); here the same maps for (x, y) = (column, row). The picture is flipped
 // after it was moved, so the flip is what a pixel of the result meets first.
-Affine keras_affine(Draws& draw) {
-    const double theta = radians(draw.between(-40, 40)), down = draw.between(-0.2, 0.2), right = draw.between(-0.2, 0.2);
-    const double shear = radians(draw.between(-0.2, 0.2)), zoom_y = draw.between(0.8, 1.2), zoom_x = draw.between(0.8, 1.2);
-    const bool flip = draw.below(2);
+Affine affine(const AugmentRanges& r, Draws& draw) {
+    const auto factor = [&](double x) { return draw.between(1 - x, 1 + x); };
+    const double theta = radians(draw.between(-r.rotate, r.rotate)), shear = radians(draw.between(-r.shear, r.shear));
+    const double down = draw.between(-r.shift, r.shift), right = draw.between(-r.shift, r.shift);
+    const double zoom_y = factor(r.zoom), zoom_x = factor(r.zoom);
+    const double area = draw.between(r.crop, 1), ratio = std::sqrt(std::exp(draw.between(-1, 1) * std::log(4.0 / 3)));
+    const double crop_x = r.crop < 1 ? std::min(1.0, std::sqrt(area) * ratio) : 1;
+    const double crop_y = r.crop < 1 ? std::min(1.0, std::sqrt(area) / ratio) : 1;
+    const double crop_right = draw.between(-1, 1) * (1 - crop_x) / 2, crop_down = draw.between(-1, 1) * (1 - crop_y) / 2;
+    const bool flip = draw.between(0, 1) < r.flip;
+
     const Affine rotation{std::cos(theta), std::sin(theta), 0, -std::sin(theta), std::cos(theta), 0};
     const Affine shift{.x0 = right, .y0 = down};
     const Affine sheared{std::cos(shear), 0, 0, -std::sin(shear), 1, 0};
     const Affine zoom{.xx = zoom_x, .yy = zoom_y};
-    return rotation * shift * sheared * zoom * flipped(flip);
+    const Affine crop{.xx = crop_x, .x0 = crop_right, .yy = crop_y, .y0 = crop_down};
+    return rotation * shift * sheared * zoom * crop * Affine{.xx = flip ? -1.0 : 1.0};
 }
 
 }  // namespace
 
-Augmentation augmentation(Recipe recipe, const AugmentKey& key, size_t in_size, size_t out_size) {
+Augmentation augmentation(const AugmentRanges& ranges, const AugmentKey& key, size_t in_size, size_t out_size) {
+    if (ranges == AugmentRanges{}) return {in_pixels({}, in_size, out_size), {1, 0}};
     Draws draw(key.seed ^ kAugmentStream, key.epoch, key.sample);
-    switch (recipe) {
-        case Recipe::none: break;
-        case Recipe::keras: return {in_pixels(keras_affine(draw), in_size, out_size), {1, 0}};
-        case Recipe::standard: {
-            const Affine affine = standard_affine(draw);
-            const double contrast = draw.between(0.8, 1.2), brightness = draw.between(-20, 20);
-            // contrast about the middle of the range
-            return {in_pixels(affine, in_size, out_size), {float(contrast), float(128 * (1 - contrast) + brightness)}};
-        }
-    }
-    return {in_pixels({}, in_size, out_size), {1, 0}};
+    const Affine map = affine(ranges, draw);
+    const double contrast = draw.between(1 - ranges.contrast, 1 + ranges.contrast);
+    const double light = draw.between(1 - ranges.brightness, 1 + ranges.brightness);
+    return {in_pixels(map, in_size, out_size), {float(contrast * light), float(128 * (1 - contrast) * light)}};
 }
 
 std::vector<uint32_t> order(uint64_t seed, uint64_t epoch, size_t n) {

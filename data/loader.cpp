@@ -131,7 +131,7 @@ void Loader::finish(Slot& slot) const {
     const size_t out_size = options_.out_size ? options_.out_size : options_.fit.size;
     for (size_t row = 0, bad = 0; row < options_.batch; ++row) {
         const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = uint64_t(batch.samples[row])};
-        const Augmentation how = augmentation(options_.recipe, key, options_.fit.size, out_size);
+        const Augmentation how = augmentation(options_.augment, key, options_.fit.size, out_size);
         std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
         std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
         uint8_t* rgb = &batch.pictures[row * picture_bytes_];

@@ -16,7 +16,7 @@ struct LoaderOptions {
     size_t batch = 32;
     Fit fit = {};
     size_t out_size = 0;          // side of what the network gets; 0: fit.size
-    Recipe recipe = Recipe::none;
+    AugmentRanges augment = {};
     uint64_t seed = 0;
     bool shuffle = false;
     bool drop_last = false;       // leave out an incomplete last batch, unless it is the only one

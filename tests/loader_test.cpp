@@ -33,7 +33,7 @@ struct LoaderFolder {
 };
 
 LoaderOptions options_with(int threads) {
-    return {.batch = 5, .fit = {.size = 16}, .recipe = Recipe::standard, .seed = 11, .shuffle = true, .threads = threads, .ahead = 2};
+    return {.batch = 5, .fit = {.size = 16}, .augment = {.flip = 0.5, .rotate = 5, .shift = 0.05, .crop = 0.8, .contrast = 0.2}, .seed = 11, .shuffle = true, .threads = threads, .ahead = 2};
 }
 
 bool operator==(const Batch& a, const Batch& b) {
@@ -149,7 +149,7 @@ TEST(Loader, second_epoch_decodes_nothing) {
     Cache cache(set.data, {.size = 16}, CacheMode::memory, "");
     LoaderOptions options = options_with(2);
     options.shuffle = false;
-    options.recipe = Recipe::none;
+    options.augment = {};
     Loader loader(set.data, set.all, options, &cache);
     const std::vector<Batch> first = take(loader, loader.steps());
     EXPECT_GT(loader.counts().waited_seconds, 0);
