@@ -103,6 +103,10 @@ __global__ void atomic_histogram(float* out, const float* in, int) {
 __global__ void plain_histogram(float* out, const float* in, int) {
     out[int(in[global_index()]) & 3] += 1;  // bug: plain_histogram
 }
+__global__ void atomic_then_plain(float* out, const float*, int) {
+    atomicAdd(out, 1.0f);  // bug: atomic_then_plain
+    if (global_index() > 0) out[global_index()] = out[0];
+}
 __global__ void other_block(float* out, const float* in, int) {
     out[global_index()] = in[global_index()];
     if (blockIdx.x) out[global_index()] += out[global_index() - kBlock];  // bug: other_block
@@ -250,6 +254,7 @@ const std::map<std::string, Row> rows = {
     {"one_writes_while_all_read", {one_writes_while_all_read, 4, 64}},
     {"atomic_histogram", {atomic_histogram, 4, 64}},
     {"plain_histogram", {plain_histogram, 4, 64}},
+    {"atomic_then_plain", {atomic_then_plain, 4, 64}},
     {"other_block", {other_block, 4, 64}},
     {"uninitialised_shared", {uninitialised_shared, 4, 64}},
     {"last_block", {last_block, 4, 32}},

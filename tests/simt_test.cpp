@@ -124,7 +124,8 @@ TEST_P(Unordered, IsReportedByTheRaceChecker) {
 }
 INSTANTIATE_TEST_SUITE_P(Simt, Unordered,
                          testing::Values("missing_barrier", "missing_second_barrier", "missing_syncwarp",
-                                         "across_half_warps", "one_writes_while_all_read", "other_block"),
+                                         "across_half_warps", "one_writes_while_all_read", "other_block",
+                                         "atomic_then_plain"),
                          case_name);
 
 TEST(Simt, ReadModifyWriteIsSeenByTheRaceCheckerOnly) {
@@ -291,7 +292,8 @@ TEST(Simt, WarpFunctions) {
         for (int t = 0; t < 64; ++t) {
             const int lane = t % 32, warp = t - lane;
             const int down = lane % 16 < 15 ? t + 1 : t, up = lane >= 2 ? t - 2 : t;
-            const int want[] = {warp + 3, warp + lane / 8 * 8 + 1, t ^ 1, down, up, int(0xaaaaaaaau), 1, 0, 1, 0, t ^ 1, t ^ 1};
+            const int want[] = {warp + 3, warp + lane / 8 * 8 + 1, t ^ 1, down, up, int(0xaaaaaaaau),
+                                1,        0,                       1,     0,    t ^ 1, t ^ 1};
             for (int k = 0; k < 12; ++k) EXPECT_EQ(got[size_t(t * 12 + k)], want[k]) << "thread " << t << " row " << k;
         }
     });

@@ -116,6 +116,14 @@ void unpoison(void* device, size_t bytes) {
     race_poisoned(device, bytes, false);
 }
 
+bool memory_checked() {
+#ifdef SIMT_ASAN
+    return true;
+#else
+    return race_checked();
+#endif
+}
+
 #ifndef SIMT_RACE
 bool race_checked() { return false; }
 #endif

@@ -189,19 +189,22 @@ void record(void* address, size_t bytes, Access access, void* pc) {
     busy = false;
 }
 
+// The line in the kernel or in an inline function of it, then the kernel's own line. Not those of simt's headers.
 std::string line_of(void* pc) {
     Dl_info info{};
     if (!dladdr(pc, &info) || !info.dli_fname) return "?";
     const uintptr_t offset = uintptr_t(pc) - 1 - uintptr_t(info.dli_fbase);
-    const std::string command = join("addr2line -e '", info.dli_fname, "' 0x", std::hex, offset, " 2>/dev/null");
-    std::string line = join(info.dli_fname, "+0x", std::hex, offset);
+    std::string first, last;
+    const std::string command = join("addr2line -i -e '", info.dli_fname, "' ", Mask{offset}, " 2>/dev/null");
     if (FILE* pipe = popen(command.c_str(), "r")) {
-        char text[1024];
-        if (std::fgets(text, sizeof text, pipe) && text[0] != '?')
-            line.assign(text, std::string(text).find_first_of(" \n"));
+        for (char text[1024]; std::fgets(text, sizeof text, pipe);) {
+            last.assign(text, std::string(text).find_first_of(" \n"));
+            if (first.empty() && last.find("/cpu_intrinsics.h:") == std::string::npos) first = last;
+        }
         pclose(pipe);
     }
-    return line;
+    if (first.empty() || first[0] == '?') return join(info.dli_fname, "+", Mask{offset});
+    return first == last ? first : join(first, " (inlined at ", last, ")");
 }
 
 std::string describe(const Engine& engine, const Finding& f) {

@@ -52,6 +52,8 @@ void unpoison(void* device, size_t bytes);
 // Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
 // throws Error at its end.
 bool race_checked();
+// Whether somebody watches poisoned memory: AddressSanitizer or the race checker.
+bool memory_checked();
 
 struct Stats {
     uint64_t switches = 0;  // between threads of this host thread

@@ -18,7 +18,7 @@ inline std::ostream& operator<<(std::ostream& out, Site site) {
 }
 
 struct Mask {
-    uint32_t bits;
+    uint64_t bits;
 };
 inline std::ostream& operator<<(std::ostream& out, Mask mask) {
     return out << "0x" << std::hex << mask.bits << std::dec;
