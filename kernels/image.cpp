@@ -42,25 +42,30 @@ struct PlanarRows {
     const uint8_t *luma, *cb, *cr;
     size_t h, w;
     size_t chroma_w() const { return (w + 1) / 2; }
-    size_t buffer_bytes() const { return w * 3 + 2 * sizeof(int16_t) * (chroma_w() + 3); }
+    size_t buffer_bytes() const { return w * 3 + (chroma_w() + 2) * sizeof(int16_t) + 4 * chroma_w(); }
 
+    // Straight loops over whole rows: the compiler makes vectors of them.
     const uint8_t* row(size_t i, uint8_t* buffer) const {
         const size_t cw = chroma_w();
         const ChromaTap tap = chroma_tap(int(i), int((h + 1) / 2));
-        int16_t* sums[2];
-        for (int plane = 0; plane < 2; ++plane) {  // one sample of padding on both sides repeats the edge
+        int16_t* const sum = reinterpret_cast<int16_t*>(buffer) + 1;  // a sample on both sides repeats the edge
+        uint8_t* const upsampled = buffer + (cw + 2) * sizeof(int16_t);  // cb, then cr, 2 * cw each
+        for (size_t plane = 0; plane < 2; ++plane) {
             const uint8_t* near = (plane ? cr : cb) + size_t(tap.near) * cw;
             const uint8_t* far = (plane ? cr : cb) + size_t(tap.far) * cw;
-            int16_t* sum = reinterpret_cast<int16_t*>(buffer) + size_t(plane) * (cw + 2) + 1;
+            uint8_t* const to = upsampled + plane * 2 * cw;
             for (size_t x = 0; x < cw; ++x) sum[x] = int16_t(3 * near[x] + far[x]);
             sum[-1] = sum[0], sum[cw] = sum[cw - 1];
-            sums[plane] = sum;
+            for (ptrdiff_t x = 0; x < ptrdiff_t(cw); ++x) {
+                to[2 * x] = uint8_t(chroma_value(sum[x], sum[x - 1], 0));
+                to[2 * x + 1] = uint8_t(chroma_value(sum[x], sum[x + 1], 1));
+            }
         }
-        uint8_t* out = buffer + 2 * sizeof(int16_t) * (cw + 3);
+        uint8_t* const out = upsampled + 4 * cw;
+        const uint8_t *y = luma + i * w, *blue = upsampled, *red = upsampled + 2 * cw;
+#pragma omp simd
         for (size_t x = 0; x < w; ++x) {
-            const ptrdiff_t near = ptrdiff_t(x / 2), far = x & 1 ? near + 1 : near - 1;
-            const Rgb p = ycbcr_to_rgb(luma[i * w + x], chroma_value(sums[0][near], sums[0][far], int(x)),
-                                       chroma_value(sums[1][near], sums[1][far], int(x)));
+            const Rgb p = ycbcr_to_rgb(y[x], blue[x], red[x]);
             out[3 * x] = uint8_t(p.r), out[3 * x + 1] = uint8_t(p.g), out[3 * x + 2] = uint8_t(p.b);
         }
         return out;
