@@ -245,7 +245,7 @@ TEST(Picture, files_of_every_kind) {
 TEST(Picture, bmp) {
     FileContent bmp = text_content("BM");
     auto little = [&](uint32_t value, int bytes) {
-        for (int i = 0; i < bytes; ++i) bmp.push_back(uint8_t(value >> (8 * i)));
+        for (int i = 0; i < bytes; ++i) bmp.push_back(i < 4 ? uint8_t(value >> (8 * i)) : 0);
     };
     little(54 + 16, 4), little(0, 4), little(54, 4), little(40, 4), little(2, 4), little(uint32_t(-2), 4);
     little(1, 2), little(24, 2), little(0, 4), little(16, 4), little(0, 16);
