@@ -132,7 +132,9 @@ std::optional<size_t> byte_size(const Entry& entry) {
 
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) { return parse(read_file(path), path.string()); }
+SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
+    return parse(read_file(path), path.string());
+}
 
 SafetensorsFile SafetensorsFile::parse(FileBytes bytes, std::string label) {
     SafetensorsFile file;
@@ -210,7 +212,8 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
         for (const size_t dimension : tensor->shape) size *= dimension;
         require(size == tensor->data.size(), "write_safetensors: '{}' needs {} bytes, has {}", tensor->name, size,
                 tensor->data.size());
-        require(names.insert(tensor->name).second, "write_safetensors: the name '{}' cannot be used twice", tensor->name);
+        require(names.insert(tensor->name).second, "write_safetensors: the name '{}' cannot be used twice",
+                tensor->name);
         // Without a search for the key, which an ordered object does from its start.
         header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
             tensor->name, nlohmann::ordered_json{{"dtype", name(tensor->dtype)},
@@ -225,7 +228,8 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
         fail(Fault::runtime, "{}: a tensor name or metadata is not UTF-8", path.string());
     }
     text.append(-text.size() & 7, ' ');
-    require(text.size() <= kHeaderLimit, "write_safetensors: a header of {} bytes, the limit is {}", text.size(), kHeaderLimit);
+    require(text.size() <= kHeaderLimit, "write_safetensors: a header of {} bytes, the limit is {}", text.size(),
+            kHeaderLimit);
     const uint64_t length = text.size();
     write_file_durably(path, [&](FileWriter& file) {
         file.write(std::as_bytes(std::span(&length, 1)));

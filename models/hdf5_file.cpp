@@ -5,7 +5,9 @@
 #if !defined(TUNDRA_HDF5)
 
 SafetensorsFile read_hdf5(const std::filesystem::path& path) {
-    fail(Fault::usage, "{}: is an HDF5 file, and this tundra was built without HDF5; install libhdf5-dev and build again", path.string());
+    fail(Fault::usage,
+         "{}: is an HDF5 file, and this tundra was built without HDF5; install libhdf5-dev and build again",
+         path.string());
 }
 
 #else
@@ -34,7 +36,8 @@ struct Id {  // closes an HDF5 object of any kind
 
 class Reader {
 public:
-    explicit Reader(const std::filesystem::path& path) : label_(path.string()), limit_bytes_(kFreeBytes + kRatio * file_size(path)) {
+    explicit Reader(const std::filesystem::path& path)
+        : label_(path.string()), limit_bytes_(kFreeBytes + kRatio * file_size(path)) {
         H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
         const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
         if (file.id < 0) damaged("the library cannot open it");
@@ -63,11 +66,13 @@ private:
         for (hsize_t i = 0; i < info.nlinks; ++i) {
             if (++objects_ > kObjectLimit) damaged("more than {} objects", kObjectLimit);
             char name[1024];
-            const ssize_t length = H5Lget_name_by_idx(id, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
+            const ssize_t length =
+                H5Lget_name_by_idx(id, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
             if (length <= 0 || size_t(length) >= sizeof name) damaged("a name in group '{}' is unreadable", prefix);
             H5L_info_t link;
             if (H5Lget_info(id, name, &link, H5P_DEFAULT) < 0) damaged("link '{}{}' is unreadable", prefix, name);
-            if (link.type != H5L_TYPE_HARD) damaged("'{}{}' is a soft or external link, which is never followed", prefix, name);
+            if (link.type != H5L_TYPE_HARD)
+                damaged("'{}{}' is a soft or external link, which is never followed", prefix, name);
             const Id object(H5Oopen(id, name, H5P_DEFAULT));
             const H5I_type_t type = object.id < 0 ? H5I_BADID : H5Iget_type(object.id);
             if (type == H5I_GROUP)
@@ -90,7 +95,8 @@ private:
         if (H5Sget_simple_extent_dims(space.id, dimensions, nullptr) < 0) damaged("dataset '{}' is unreadable", name);
         size_t count = 1;
         for (int i = 0; i < rank; ++i)
-            if (__builtin_mul_overflow(count, size_t(dimensions[i]), &count)) damaged("dataset '{}' has a size of more than 64 bits", name);
+            if (__builtin_mul_overflow(count, size_t(dimensions[i]), &count))
+                damaged("dataset '{}' has a size of more than 64 bits", name);
         if (count > (limit_bytes_ - total_bytes_) / sizeof(float))
             damaged("dataset '{}' claims {} elements, more than a file of its size may hold", name, count);
         total_bytes_ += count * sizeof(float);
@@ -98,15 +104,18 @@ private:
         const H5D_layout_t layout = H5Pget_layout(settings.id);
         if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT && layout != H5D_CHUNKED)
             damaged("dataset '{}' is virtual, which is never followed", name);
-        if (H5Pget_external_count(settings.id) != 0) damaged("dataset '{}' lies in another file, which is never opened", name);
+        if (H5Pget_external_count(settings.id) != 0)
+            damaged("dataset '{}' lies in another file, which is never opened", name);
         if (layout != H5D_CHUNKED && H5Dget_storage_size(id) < count * H5Tget_size(type.id))
             damaged("dataset '{}' claims more elements than are stored", name);
         const int filters = H5Pget_nfilters(settings.id);
         for (int i = 0; i < filters; ++i) {
             unsigned flags;
             size_t parameters = 0;
-            const H5Z_filter_t filter = H5Pget_filter2(settings.id, unsigned(i), &flags, &parameters, nullptr, 0, nullptr, nullptr);
-            if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE) damaged("dataset '{}' is stored with filter {}", name, int(filter));
+            const H5Z_filter_t filter =
+                H5Pget_filter2(settings.id, unsigned(i), &flags, &parameters, nullptr, 0, nullptr, nullptr);
+            if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE)
+                damaged("dataset '{}' is stored with filter {}", name, int(filter));
         }
         Dataset result{name, {dimensions, dimensions + rank}, std::vector<float>(count)};
         if (count && H5Dread(id, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, result.values.data()) < 0)
@@ -156,7 +165,8 @@ private:
 SafetensorsFile read_hdf5(const std::filesystem::path& path) {
     read_file(path, size_t(8) << 30);  // fails in this process if the name cannot be read
     std::string folder = std::filesystem::temp_directory_path() / "tundra-XXXXXX";
-    if (!mkdtemp(folder.data())) fail(Fault::environment, "{}: cannot create a folder; free some space or set TMPDIR", folder);
+    if (!mkdtemp(folder.data()))
+        fail(Fault::environment, "{}: cannot create a folder; free some space or set TMPDIR", folder);
     struct Removed {
         const std::string& folder;
         ~Removed() {
@@ -175,16 +185,18 @@ SafetensorsFile read_hdf5(const std::filesystem::path& path) {
     close(report[1]);
     std::string text;
     char part[1024];
-    for (ssize_t count; process > 0 && ((count = read(report[0], part, sizeof part)) > 0 || (count < 0 && errno == EINTR));)
+    for (ssize_t count;
+         process > 0 && ((count = read(report[0], part, sizeof part)) > 0 || (count < 0 && errno == EINTR));)
         if (count > 0) text.append(part, size_t(count));
     close(report[0]);
     if (process < 0) fail(Fault::environment, "{}: cannot start a process to read it", path.string());
     int status = 0;
     while (waitpid(process, &status, 0) < 0 && errno == EINTR) {}
     if (!WIFEXITED(status))
-        fail(Fault::damaged, "{}: damaged HDF5 file: the library fails on it (signal {}); copy or download it again", path.string(),
-             WTERMSIG(status));
-    if (WEXITSTATUS(status) != 0) throw Error(Fault(WEXITSTATUS(status)), text.empty() ? path.string() + ": damaged HDF5 file" : text);
+        fail(Fault::damaged, "{}: damaged HDF5 file: the library fails on it (signal {}); copy or download it again",
+             path.string(), WTERMSIG(status));
+    if (WEXITSTATUS(status) != 0)
+        throw Error(Fault(WEXITSTATUS(status)), text.empty() ? path.string() + ": damaged HDF5 file" : text);
     return SafetensorsFile::parse(read_file(result), path.string());
 }
 

@@ -14,12 +14,14 @@ std::string torchvision_name(const std::string& layer, bool old_names) {
     if (!old_names) {
         if (layer == "conv1_conv") return "conv1";
         if (layer == "conv1_bn") return "bn1";
-        if (std::sscanf(layer.c_str(), "conv%1u_block%3u_%1u_%4[a-z]%n", &stage, &block, &part, kind, &end) < 4) return "";
+        if (std::sscanf(layer.c_str(), "conv%1u_block%3u_%1u_%4[a-z]%n", &stage, &block, &part, kind, &end) < 4)
+            return "";
         const bool conv = std::string_view(kind) == "conv";
         if (size_t(end) != layer.size() || stage < 2 || stage > 5 || block < 1 || part > 3) return "";
         if (!conv && std::string_view(kind) != "bn") return "";
         const std::string prefix = fmt::format("layer{}.{}.", stage - 1, block - 1);
-        return part == 0 ? fmt::format("{}downsample.{}", prefix, conv ? 0 : 1) : fmt::format("{}{}{}", prefix, conv ? "conv" : "bn", part);
+        return part == 0 ? fmt::format("{}downsample.{}", prefix, conv ? 0 : 1)
+                         : fmt::format("{}{}{}", prefix, conv ? "conv" : "bn", part);
     }
     if (layer == "conv1") return "conv1";
     if (layer == "bn_conv1") return "bn1";
@@ -47,7 +49,8 @@ std::string variable_name(std::string path, const std::string& layer) {
     path = path.substr(0, path.find(':'));
     if (path.starts_with(layer + "_")) path = path.substr(layer.size() + 1);
     const size_t underscore = path.rfind('_');
-    if (underscore != path.npos && path.find_first_not_of("0123456789", underscore + 1) == path.npos) path.resize(underscore);
+    if (underscore != path.npos && path.find_first_not_of("0123456789", underscore + 1) == path.npos)
+        path.resize(underscore);
     return path;
 }
 
@@ -64,10 +67,12 @@ HostTensor reversed(const FileTensor& tensor) {
     const std::vector<float> from = elements<float>(tensor);
     const Shape& s = tensor.shape;
     const size_t c_out = s.back(), c_in = s[s.size() - 2], kernel = s.size() == 4 ? s[0] * s[1] : 1;
-    HostTensor result{s.size() == 4 ? Shape{c_out, c_in, s[0], s[1]} : Shape{c_out, c_in}, std::vector<float>(from.size())};
+    HostTensor result{s.size() == 4 ? Shape{c_out, c_in, s[0], s[1]} : Shape{c_out, c_in},
+                      std::vector<float>(from.size())};
     for (size_t k = 0; k < kernel; ++k)
         for (size_t i = 0; i < c_in; ++i)
-            for (size_t o = 0; o < c_out; ++o) result.values[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
+            for (size_t o = 0; o < c_out; ++o)
+                result.values[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
     return result;
 }
 
@@ -84,7 +89,8 @@ KerasWeights read_keras(const std::filesystem::path& path) {
         weights.old_names |= tensor.name.find("bn_conv1/") != std::string::npos;
     }
     if (keras3)
-        fail(Fault::damaged, "{}: is a Keras 3 weights file (.weights.h5); save it in the older .h5 form", path.string());
+        fail(Fault::damaged, "{}: is a Keras 3 weights file (.weights.h5); save it in the older .h5 form",
+             path.string());
     std::string head;
     for (const FileTensor& tensor : file.tensors()) {
         std::string name = tensor.name;
@@ -100,9 +106,10 @@ KerasWeights read_keras(const std::filesystem::path& path) {
             target = "fc";
         }
         if (target.empty() || part.empty() || tensor.dtype != DType::f32)
-            fail(Fault::damaged, "{}: '{}' is not part of a Keras ResNet-50; other Keras models are not supported", path.string(),
-                 tensor.name);
-        HostTensor value = tensor.shape.size() == 4 || dense ? reversed(tensor) : HostTensor{tensor.shape, elements<float>(tensor)};
+            fail(Fault::damaged, "{}: '{}' is not part of a Keras ResNet-50; other Keras models are not supported",
+                 path.string(), tensor.name);
+        HostTensor value =
+            tensor.shape.size() == 4 || dense ? reversed(tensor) : HostTensor{tensor.shape, elements<float>(tensor)};
         if (!weights.state.emplace(target + "." + part, std::move(value)).second)
             fail(Fault::damaged, "{}: '{}' stands there twice", path.string(), tensor.name);
     }

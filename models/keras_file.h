@@ -6,8 +6,8 @@
 // https://github.com/keras-team/keras/blob/master/keras/src/applications/resnet.py
 //
 // The HDF5 library has a history of crashes on hostile files: it runs in a child process, whose result is a safetensors
-// file that is checked like any other. Links that are not hard, external and virtual storage, filters other than deflate
-// and shuffle and sizes that the file cannot hold are refused before anything is read.
+// file that is checked like any other. Links that are not hard, external and virtual storage, filters other than
+// deflate and shuffle and sizes that the file cannot hold are refused before anything is read.
 #pragma once
 
 #include <filesystem>

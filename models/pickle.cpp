@@ -35,7 +35,8 @@ private:
     bool constant(uint8_t opcode) {
         switch (opcode) {
             case 0x80:  // PROTO
-                if (const uint8_t protocol = number<uint8_t>(); protocol > 5) damaged("protocol {} is unknown", protocol);
+                if (const uint8_t protocol = number<uint8_t>(); protocol > 5)
+                    damaged("protocol {} is unknown", protocol);
                 return true;
             case 0x95: read(number<uint64_t>(), false); return true;                   // FRAME: only a hint of size
             case 'N': push({.kind = PickleKind::none}); return true;
@@ -146,7 +147,8 @@ private:
     void reduce(uint32_t callee, uint32_t arguments) {
         const PickleNode &function = tree_.nodes[callee], &tuple = tree_.nodes[arguments];
         if (tuple.kind != PickleKind::tuple) damaged("a call without a tuple of arguments");
-        if (function.kind != PickleKind::global && function.kind != PickleKind::object) damaged("a call of something that is no name");
+        if (function.kind != PickleKind::global && function.kind != PickleKind::object)
+            damaged("a call of something that is no name");
         const std::string_view name = function.kind == PickleKind::global ? function.text : "";
         const bool is_set = name == "__builtin__.set" || name == "builtins.set";
         if (name == "collections.OrderedDict" && tuple.children.empty()) {
@@ -162,7 +164,8 @@ private:
     void append(std::vector<uint32_t> items, PickleKind kind) {
         PickleNode& target = tree_.nodes[top()];
         if (target.kind == PickleKind::object) return;  // elements of a foreign container: of no interest
-        if (target.kind != kind) damaged("it appends to something that is no {}", kind == PickleKind::set ? "set" : "list");
+        if (target.kind != kind)
+            damaged("it appends to something that is no {}", kind == PickleKind::set ? "set" : "list");
         target.children.insert(target.children.end(), items.begin(), items.end());
     }
 
@@ -239,7 +242,8 @@ private:
         return text;
     }
     std::string_view line() {
-        const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + position_, bytes_.size() - position_);
+        const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + position_,
+                                    bytes_.size() - position_);
         const size_t length = rest.find('\n');
         if (length == rest.npos) damaged("a name without an end");
         position_ += length + 1;
@@ -314,6 +318,8 @@ std::string_view PickleValue::type_name() const {
     return is(PickleKind::object) && callee.is(PickleKind::global) ? callee.text() : "";
 }
 
-PickleValue PickleValue::arguments() const { return node()->arguments ? PickleValue{tree_, node()->arguments} : PickleValue{}; }
+PickleValue PickleValue::arguments() const {
+    return node()->arguments ? PickleValue{tree_, node()->arguments} : PickleValue{};
+}
 
 PickleValue PickleValue::state() const { return node()->state ? PickleValue{tree_, node()->state} : PickleValue{}; }

@@ -2,8 +2,8 @@
 //
 // Classes and functions become names; what Python would have built by calling them becomes a record of the name, the
 // arguments and the state. Only OrderedDict and set turn into the container they are. Opcodes that no weight file needs
-// are refused. Nodes refer to each other by number, so that neither depth nor cycles cost stack when the tree is made or
-// freed; whoever walks a tree limits depth and steps by himself.
+// are refused. Nodes refer to each other by number, so that neither depth nor cycles cost stack when the tree is made
+// or freed; whoever walks a tree limits depth and steps by himself.
 // Limits: 64 MiB, 4 million opcodes, 2 million values.
 // https://github.com/python/cpython/blob/main/Lib/pickletools.py
 #pragma once
@@ -48,8 +48,8 @@ public:
     size_t size() const;                             // elements of tuple, list, set; entries of dict and object
     PickleValue operator[](size_t index) const;      // element, or value of an entry
     PickleValue key(size_t index) const;             // of dict and object
-    PickleValue find(std::string_view key) const;    // dict: the last entry of that text key; object: attribute, then entry
-    std::string_view type_name() const;              // of object, if it was made by a global: "torch.nn.modules.conv.Conv2d"
+    PickleValue find(std::string_view key) const;    // last entry of that text key; object: attribute, then entry
+    std::string_view type_name() const;              // of object: "torch.nn.modules.conv.Conv2d", or ""
     PickleValue arguments() const;
     PickleValue state() const;
     uint32_t id() const { return node_; }            // equal for the same Python object

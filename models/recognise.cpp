@@ -58,7 +58,8 @@ std::optional<RecognisedModel> resnet(const WeightFile& file) {
     if (model.class_names.size() != model.classes) model.class_names.clear();
     const bool bottleneck = state.contains("layer1.0.conv3.weight");
     const bool plain = state.contains("layer1.0.downsample.0.weight") && !state.contains("layer1.0.conv1_se.weight");
-    for (const auto& [depth, wanted] : {std::pair{50u, std::to_array<size_t>({3, 4, 6, 3})}, {101u, {3, 4, 23, 3}}, {152u, {3, 8, 36, 3}}}) {
+    for (const auto& [depth, wanted] :
+         {std::pair{50u, std::to_array<size_t>({3, 4, 6, 3})}, {101u, {3, 4, 23, 3}}, {152u, {3, 8, 36, 3}}}) {
         if (!std::equal(blocks, blocks + 4, wanted.begin()) || !bottleneck || !plain) continue;
         ResNetConfig config;
         config.depth = depth;
@@ -66,14 +67,16 @@ std::optional<RecognisedModel> resnet(const WeightFile& file) {
         config.width = stem->shape[0];
         config.keras = state.contains("conv1.bias");
         const auto epsilon = file.metadata.find("batch_norm_epsilon");
-        if (config.keras && epsilon != file.metadata.end()) config.keras_epsilon = std::strtof(epsilon->second.c_str(), nullptr);
+        if (config.keras && epsilon != file.metadata.end())
+            config.keras_epsilon = std::strtof(epsilon->second.c_str(), nullptr);
         model.resnet = config;
-        model.text = (config.keras ? "Keras resnet" : "torchvision resnet") + std::to_string(depth) + and_classes(model);
+        model.text =
+            (config.keras ? "Keras resnet" : "torchvision resnet") + std::to_string(depth) + and_classes(model);
         if (config.width != 64) model.text += fmt::format(", stem of {} channels", config.width);
         return model;
     }
-    model.text = fmt::format("ResNet with {}, {}, {}, {} {} blocks, which tundra does not build{}", blocks[0], blocks[1], blocks[2], blocks[3],
-                             bottleneck ? "bottleneck" : "basic", and_classes(model));
+    model.text = fmt::format("ResNet with {}, {}, {}, {} {} blocks, which tundra does not build{}", blocks[0],
+                             blocks[1], blocks[2], blocks[3], bottleneck ? "bottleneck" : "basic", and_classes(model));
     return model;
 }
 
@@ -85,7 +88,8 @@ std::optional<RecognisedModel> yolov5(const WeightFile& file) {
     for (const unsigned detect : {24u, 33u}) {
         const std::string layer = fmt::format("model.{}.", detect);
         const HostTensor *anchors = find(state, layer + "anchors"), *head = find(state, layer + "m.0.weight");
-        if (!anchors || !head || anchors->shape.size() != 3 || head->shape.size() != 4 || anchors->shape[1] == 0) continue;
+        if (!anchors || !head || anchors->shape.size() != 3 || head->shape.size() != 4 || anchors->shape[1] == 0)
+            continue;
         const size_t per_anchor = head->shape[0] / anchors->shape[1];
         if (head->shape[0] % anchors->shape[1] || per_anchor < 6) continue;
         RecognisedModel model;
@@ -98,7 +102,8 @@ std::optional<RecognisedModel> yolov5(const WeightFile& file) {
         for (const auto& [letter, channels, bottlenecks] :
              {std::tuple{"n", 16u, 1u}, {"s", 32u, 1u}, {"m", 48u, 2u}, {"l", 64u, 3u}, {"x", 80u, 4u}})
             if (width == channels && depth == bottlenecks) size = letter;
-        model.text = fmt::format("YOLOv5{}{}{}", size, detect == 33 ? size.size() == 1 ? "6" : ", P6" : "", and_classes(model));
+        model.text =
+            fmt::format("YOLOv5{}{}{}", size, detect == 33 ? size.size() == 1 ? "6" : ", P6" : "", and_classes(model));
         return model;
     }
     return {};

@@ -9,7 +9,8 @@ namespace {
 
 constexpr size_t kTensorLimit = 100'000, kStepLimit = 4'000'000, kDepthLimit = 64, kNameLimit = 1000, kRankLimit = 8;
 constexpr size_t kFreeBytes = size_t(64) << 20, kRatio = 16;
-constexpr unsigned char kLegacyMagic[] = {0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
+constexpr unsigned char kLegacyMagic[] = {0x80, 2,    0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
+                                          0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
 
 template <class... Parts>
 [[noreturn]] void damaged(const std::string& label, fmt::format_string<Parts...> text, Parts&&... parts) {
@@ -69,8 +70,10 @@ Storage storage_of(PickleValue value, const std::string& label) {
 
 std::vector<size_t> sizes_of(PickleValue value, const std::string& label) {
     if (value.type_name() == "torch.Size") value = value.arguments()[0];
-    if (!value.is(PickleKind::tuple) && !value.is(PickleKind::list)) damaged(label, "a tensor without a shape or strides");
-    if (value.size() > kRankLimit) damaged(label, "a tensor with {} dimensions, the limit is {}", value.size(), kRankLimit);
+    if (!value.is(PickleKind::tuple) && !value.is(PickleKind::list))
+        damaged(label, "a tensor without a shape or strides");
+    if (value.size() > kRankLimit)
+        damaged(label, "a tensor with {} dimensions, the limit is {}", value.size(), kRankLimit);
     std::vector<size_t> sizes;
     for (size_t i = 0; i < value.size(); ++i) {
         if (!value[i].is(PickleKind::integer)) damaged(label, "a tensor with a shape or strides that are no numbers");
@@ -182,7 +185,8 @@ void TorchFile::parse_zip() {
         folder_ = name.substr(0, slash + 1);
     }
     if (folder_.empty()) {
-        if (zip_->contains("model.weights.h5")) refused(label_, "is a Keras 3 archive; save its weights as .h5 for tundra");
+        if (zip_->contains("model.weights.h5"))
+            refused(label_, "is a Keras 3 archive; save its weights as .h5 for tundra");
         refused(label_, "is a zip archive without a PyTorch checkpoint in it");
     }
     if (zip_->contains(folder_ + "byteorder")) {
@@ -250,7 +254,8 @@ std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {
         }
     }
     const bool third = function == "torch._utils._rebuild_tensor_v3";
-    if (!third && function != "torch._utils._rebuild_tensor_v2" && function != "torch._utils._rebuild_tensor") return {};
+    if (!third && function != "torch._utils._rebuild_tensor_v2" && function != "torch._utils._rebuild_tensor")
+        return {};
     if (arguments.size() < (third ? 7u : 4u)) damaged(label_, "a tensor with {} arguments", arguments.size());
     const Storage storage = storage_of(arguments[0], label_);
     TorchTensor tensor;
@@ -302,7 +307,8 @@ std::vector<std::byte> TorchFile::gather(const TorchTensor& tensor, std::span<co
     if (count == 0) return result;
     // The longest tail of dimensions that lies in one piece is copied in one piece.
     size_t inner = rank, run = 1;
-    while (inner > 0 && (tensor.strides[inner - 1] == run || tensor.shape[inner - 1] == 1)) run *= tensor.shape[--inner];
+    while (inner > 0 && (tensor.strides[inner - 1] == run || tensor.shape[inner - 1] == 1))
+        run *= tensor.shape[--inner];
     std::vector<size_t> index(inner, 0);
     size_t from = tensor.offset;
     for (size_t to = 0; to < count; to += run) {
@@ -328,7 +334,8 @@ void TorchFile::read_all(const std::vector<NamedTorchTensor>& tensors,
     bool have = false;
     std::vector<const NamedTorchTensor*> order;
     for (const NamedTorchTensor& tensor : tensors) order.push_back(&tensor);
-    std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->tensor.storage < b->tensor.storage; });
+    std::stable_sort(order.begin(), order.end(),
+                     [](const auto* a, const auto* b) { return a->tensor.storage < b->tensor.storage; });
     for (const NamedTorchTensor* tensor : order) {
         if (!have || tensor->tensor.storage != key) {
             key = tensor->tensor.storage;

@@ -46,9 +46,9 @@ public:
     // Nothing if `value` is no tensor; Fault::damaged if it is one that contradicts itself.
     std::optional<TorchTensor> tensor(PickleValue value) const;
 
-    // Every tensor below `value` in the order of the file: entries of dicts and elements of lists by their key, modules as
-    // in a state_dict (parameters, persistent buffers, children); "a.b.0.weight". Attributes of other objects are not
-    // followed.
+    // Every tensor below `value` in the order of the file: entries of dicts and elements of lists by their key, modules
+    // as in a state_dict (parameters, persistent buffers, children); "a.b.0.weight". Attributes of other objects are
+    // not followed.
     std::vector<NamedTorchTensor> tensors(PickleValue value) const;
     static bool is_module(PickleValue value);  // an nn.Module, by its attributes
 

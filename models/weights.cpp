@@ -91,11 +91,14 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     if (root.is(PickleKind::dict)) {
         take_metadata(file, root);
         for (const char* key : {"ema", "state_dict_ema", "state_dict", "model_state_dict", "model", "net"})
-            if (file.source.empty() && holds_tensors(*file.torch, root.find(key))) chosen = root.find(file.source = key);
+            if (file.source.empty() && holds_tensors(*file.torch, root.find(key)))
+                chosen = root.find(file.source = key);
     }
     if (!holds_tensors(*file.torch, chosen))
-        fail(Fault::damaged, "{}: is a PyTorch file without weights where they may be (a state_dict or a module, at the top or under "
-             "ema, state_dict, model, net)", file.path);
+        fail(Fault::damaged,
+             "{}: is a PyTorch file without weights where they may be (a state_dict or a module, at the top or under "
+             "ema, state_dict, model, net)",
+             file.path);
     if (chosen.type_name().starts_with("ultralytics."))
         fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, chosen.type_name());
     if (TorchFile::is_module(chosen)) file.module = chosen;
@@ -126,7 +129,8 @@ std::string mistaken(std::span<const std::byte> bytes) {
     std::transform(start.begin(), start.end(), start.begin(), [](unsigned char c) { return char(std::tolower(c)); });
     if (start.starts_with("<!doctype") || start.starts_with("<html"))
         return "is a web page; the download went wrong, get the file itself";
-    if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") || start.starts_with("\x80\x05"))
+    if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") ||
+        start.starts_with("\x80\x05"))
         return "is a Python pickle, but no PyTorch checkpoint";
     return "";
 }
@@ -166,7 +170,8 @@ WeightFile read_weights(const std::filesystem::path& path) {
     else if (brace || path.extension() == ".safetensors")
         read_safetensors(file, std::move(bytes));
     else
-        fail(Fault::damaged, "{}: is no weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)", file.path);
+        fail(Fault::damaged, "{}: is no weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
+             file.path);
     file.model = recognise(file);
     return file;
 }
@@ -182,10 +187,12 @@ PickleValue child_module(PickleValue module, std::string_view name) {
 
 std::string inspect_weights(const std::filesystem::path& path) {
     const WeightFile file = read_weights(path);
-    std::string text = fmt::format("{}\n  layout  {}{}\n  model   {}\n", printable(file.path), file.layout,
-                                   file.source.empty() ? "" : ", weights under '" + file.source + "'", printable(file.model.text));
+    std::string text =
+        fmt::format("{}\n  layout  {}{}\n  model   {}\n", printable(file.path), file.layout,
+                    file.source.empty() ? "" : ", weights under '" + file.source + "'", printable(file.model.text));
     for (const auto& [key, value] : file.metadata)
-        text += fmt::format("  {}: {}\n", printable(key), printable(value.size() > 200 ? value.substr(0, 200) + "..." : value));
+        text += fmt::format("  {}: {}\n", printable(key),
+                            printable(value.size() > 200 ? value.substr(0, 200) + "..." : value));
     size_t widest = 0, elements = 0, bytes = 0;
     for (const StoredTensor& tensor : file.tensors) widest = std::max(widest, printable(tensor.name).size());
     text += "\n";
@@ -193,7 +200,8 @@ std::string inspect_weights(const std::filesystem::path& path) {
         const size_t n = count(tensor.shape);
         elements += n;
         bytes += n * size_of(tensor.dtype);
-        text += fmt::format("  {:<{}}  {:<4}  {}\n", printable(tensor.name), std::min<size_t>(widest, 60), name(tensor.dtype), shape_text(tensor.shape));
+        text += fmt::format("  {:<{}}  {:<4}  {}\n", printable(tensor.name), std::min<size_t>(widest, 60),
+                            name(tensor.dtype), shape_text(tensor.shape));
     }
     text += fmt::format("\n  {} tensors, {} numbers, {:.1f} MB\n", file.tensors.size(), elements, double(bytes) / 1e6);
     for (const std::string& note : file.notes) text += "  note: " + printable(note) + "\n";

@@ -1,8 +1,9 @@
-// One way in for every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules), safetensors,
-// Keras .h5. Float tensors of any width become float32, integers int64; convolutions stay (c_out, c_in, h, w).
+// One way in for every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
+// safetensors, Keras .h5. Float tensors of any width become float32, integers int64; convolutions stay (c_out, c_in, h,
+// w).
 //
-// In a checkpoint the weights are looked for under ema, state_dict_ema, state_dict, model_state_dict, model, net, in this
-// order, then at the top; a prefix `module.` that all names share is taken off.
+// In a checkpoint the weights are looked for under ema, state_dict_ema, state_dict, model_state_dict, model, net, in
+// this order, then at the top; a prefix `module.` that all names share is taken off.
 #pragma once
 
 #include <filesystem>
@@ -53,6 +54,6 @@ RecognisedModel recognise(const WeightFile& file);
 // The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is not there.
 PickleValue child_module(PickleValue module, std::string_view name);
 
-// What `tundra inspect FILE` prints: the layout, the model, metadata, a table of the tensors, totals. Texts from the file are
-// escaped for a terminal.
+// What `tundra inspect FILE` prints: the layout, the model, metadata, a table of the tensors, totals. Texts from the
+// file are escaped for a terminal.
 std::string inspect_weights(const std::filesystem::path& path);

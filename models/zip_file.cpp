@@ -10,7 +10,8 @@
 namespace {
 
 constexpr size_t kRecordLimit = 100'000, kFreeBytes = size_t(64) << 20, kRatio = 16;
-constexpr uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator64 = 0x07064b50, kCentral = 0x02014b50, kLocal = 0x04034b50;
+constexpr uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator64 = 0x07064b50, kCentral = 0x02014b50,
+                   kLocal = 0x04034b50;
 
 template <class... Parts>
 [[noreturn]] void damaged(const std::string& label, fmt::format_string<Parts...> text, Parts&&... parts) {
@@ -39,7 +40,8 @@ size_t wide_offset(const Numbers& read, size_t header, size_t name_bytes, size_t
     for (const size_t end = position + extra_bytes; position + 4 <= end;) {
         const size_t id = read.at<uint16_t>(position), length = read.at<uint16_t>(position + 2);
         if (id == 1) {
-            const size_t skipped = 8 * ((read.at<uint32_t>(header + 24) == 0xffffffff) + (read.at<uint32_t>(header + 20) == 0xffffffff));
+            const size_t skipped =
+                8 * ((read.at<uint32_t>(header + 24) == 0xffffffff) + (read.at<uint32_t>(header + 20) == 0xffffffff));
             if (skipped + 8 <= length) return read.at<uint64_t>(position + 4 + skipped);
         }
         position += 4 + length;
@@ -68,7 +70,8 @@ ZipFile::ZipFile(std::span<const std::byte> bytes, std::string label) : label_(s
         size_t total = 0;
         for (size_t i = 0; i < count; ++i) {
             zip_stat_t info;
-            constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+            constexpr zip_uint64_t needed =
+                ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
             if (zip_stat_index(archive_, i, ZIP_FL_ENC_RAW, &info) != 0 || (info.valid & needed) != needed)
                 damaged(label_, "record {} has no complete entry in the directory", i);
             const std::string name = info.name;
@@ -121,7 +124,8 @@ void ZipFile::check_layout(std::span<const std::byte> bytes) const {
         size_t stored_bytes = 0, local = read.at<uint32_t>(header + 42);
         if (local == 0xffffffff) local = wide_offset(read, header, name_bytes, extra_bytes);
         if (read.at<uint32_t>(local) != kLocal) damaged(label_, "record '{}' has no local header", names_[i]);
-        if (read.at<uint16_t>(local + 8) != read.at<uint16_t>(header + 10) || read.at<uint16_t>(local + 26) != name_bytes)
+        if (read.at<uint16_t>(local + 8) != read.at<uint16_t>(header + 10) ||
+            read.at<uint16_t>(local + 26) != name_bytes)
             damaged(label_, "record '{}' has a local header that disagrees with the directory", names_[i]);
         zip_stat_t info;
         if (zip_stat_index(archive_, i, ZIP_FL_ENC_RAW, &info) == 0) stored_bytes = info.comp_size;
@@ -134,7 +138,8 @@ void ZipFile::check_layout(std::span<const std::byte> bytes) const {
     std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
     for (size_t i = 1; i < ranges.size(); ++i)
         if (ranges[i].begin < ranges[i - 1].end)
-            damaged(label_, "the records '{}' and '{}' overlap", names_[ranges[i - 1].record], names_[ranges[i].record]);
+            damaged(label_, "the records '{}' and '{}' overlap", names_[ranges[i - 1].record],
+                    names_[ranges[i].record]);
 }
 
 size_t ZipFile::index_of(const std::string& name) const {

@@ -1,5 +1,6 @@
-// Keras .h5 files in both namings: every tensor of the layer list arrives under torchvision's name with the right shape, and
-// the epsilon follows the naming. That the values are in the right order is shown by the network's outputs, tested elsewhere.
+// Keras .h5 files in both namings: every tensor of the layer list arrives under torchvision's name with the right
+// shape, and the epsilon follows the naming. That the values are in the right order is shown by the network's outputs,
+// tested elsewhere.
 #include <unistd.h>
 
 #include "models/weights.h"
@@ -68,7 +69,8 @@ TEST(GoldenKerasFile, DamagedFilesGiveOneError) {
     const std::filesystem::path source = golden_folder("keras") / "resnet50_keras_names_new.h5";
     if (!exists(source)) GTEST_SKIP() << "this folder has no such file";
     const FileBytes whole = read_file(source);
-    const std::filesystem::path copy = std::filesystem::temp_directory_path() / ("tundra_damaged_" + std::to_string(getpid()) + ".h5");
+    const std::filesystem::path copy =
+        std::filesystem::temp_directory_path() / ("tundra_damaged_" + std::to_string(getpid()) + ".h5");
     const auto outcome = [&](std::span<const std::byte> bytes) {
         write_file_durably(copy, [&](FileWriter& file) { file.write(bytes); }, false);
         try {

@@ -1,5 +1,5 @@
-// YOLOv5 checkpoints as whole pickled modules: names, order, shapes, types and sums of what PyTorch calls the state_dict, and
-// the attributes that the detector is configured from.
+// YOLOv5 checkpoints as whole pickled modules: names, order, shapes, types and sums of what PyTorch calls the
+// state_dict, and the attributes that the detector is configured from.
 #include <cmath>
 
 #include "models/weights.h"
@@ -47,12 +47,15 @@ TEST(GoldenYoloFile, StateDictAndAttributes) {
             EXPECT_TRUE(file.model.yolov5) << file.model.text;
             EXPECT_EQ(file.model.classes, expected.at("nc").get<size_t>());
             EXPECT_EQ(file.model.class_names, expected.at("classes").get<std::vector<std::string>>());
-            EXPECT_DOUBLE_EQ(child_module(file.module, "model.0.bn").find("eps").real(), expected.at("bn_eps").get<double>());
+            EXPECT_DOUBLE_EQ(child_module(file.module, "model.0.bn").find("eps").real(),
+                             expected.at("bn_eps").get<double>());
             EXPECT_EQ(size_t(file.module.find("yaml").find("nc").integer()), file.model.classes);
             EXPECT_TRUE(child_module(file.module, "model.99").is(PickleKind::absent));
-            EXPECT_EQ(child_module(file.module, "model.0.conv").find("kernel_size")[0].integer(), file.tensors[0].shape.back());
+            EXPECT_EQ(child_module(file.module, "model.0.conv").find("kernel_size")[0].integer(),
+                      file.tensors[0].shape.back());
             for (const auto& layer : expected.at("layers")) {
-                const PickleValue module = child_module(file.module, "model." + std::to_string(layer.at("i").get<int>()));
+                const PickleValue module =
+                    child_module(file.module, "model." + std::to_string(layer.at("i").get<int>()));
                 EXPECT_EQ(module.type_name(), layer.at("type").get<std::string>());
                 if (layer.at("from").is_number()) {
                     EXPECT_EQ(module.find("f").integer(), layer.at("from").get<int64_t>());

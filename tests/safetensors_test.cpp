@@ -93,8 +93,10 @@ TEST(Safetensors, AcceptsWhatTheRulesAllow) {
     EXPECT_EQ(parse(file_of(one_tensor("[]", "[0,4]"), 4)).at("t").data.size(), 4u);
     EXPECT_EQ(parse(file_of(one_tensor("[3]", "[0,3]", "U8"), 3)).at("t").data.size(), 3u);
     // Listed in another order than stored, one of them unaligned.
-    const SafetensorsFile file = parse(file_of(R"({"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]},)"
-                                               R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"__metadata__":{}})", 5));
+    const SafetensorsFile file =
+        parse(file_of(R"({"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]},)"
+                      R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"__metadata__":{}})",
+                      5));
     EXPECT_EQ(file.tensors()[0].name, "a");
     EXPECT_EQ(file.at("b").data.data(), file.at("a").data.data() + 1);
 }
@@ -148,7 +150,8 @@ TEST(Safetensors, RefusesMalformedFiles) {
     refused(file_of(twice.substr(0, twice.size() - 1) + "," + twice.substr(1), 4), "twice");
     std::string overlapping = "{";
     for (int i = 0; i < 10; ++i)
-        overlapping += (i ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]})";
+        overlapping +=
+            (i ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]})";
     refused(file_of(overlapping + "}", 16), "begins");
     std::string many = "{";
     for (int i = 0; i <= 100'000; ++i)

@@ -31,8 +31,9 @@ struct TensorText {
 };
 
 std::string tensor_op(const TensorText& t) {
-    return "ctorch._utils\n_rebuild_tensor_v2\n((" + text_op("storage") + "ctorch\n" + t.storage_class + "\n" + text_op(t.key) +
-           text_op("cpu") + int_op(t.elements) + "tQ" + int_op(t.offset) + tuple_op(t.shape) + tuple_op(t.strides) + "\x89}tR";
+    return "ctorch._utils\n_rebuild_tensor_v2\n((" + text_op("storage") + "ctorch\n" + t.storage_class + "\n" +
+           text_op(t.key) + text_op("cpu") + int_op(t.elements) + "tQ" + int_op(t.offset) + tuple_op(t.shape) +
+           tuple_op(t.strides) + "\x89}tR";
 }
 
 std::string pickle_of(const std::string& body) { return "\x80\x02" + body + "."; }
@@ -46,7 +47,8 @@ std::string checkpoint(const std::string& pickle, const std::string& storage = k
 
 // The weights of a file with these bytes, by the one way in that users have.
 WeightFile read(const std::string& bytes) {
-    const std::filesystem::path path = std::filesystem::temp_directory_path() / ("tundra_torch_" + std::to_string(getpid()) + ".pt");
+    const std::filesystem::path path =
+        std::filesystem::temp_directory_path() / ("tundra_torch_" + std::to_string(getpid()) + ".pt");
     std::ofstream(path, std::ios::binary) << bytes;
     struct Removed {
         const std::filesystem::path& path;
@@ -80,7 +82,8 @@ TEST(TorchFile, TheSmallestCheckpointIsRead) {
 }
 
 TEST(TorchFile, CallsStayRecords) {
-    const std::filesystem::path witness = std::filesystem::temp_directory_path() / ("tundra_witness_" + std::to_string(getpid()));
+    const std::filesystem::path witness =
+        std::filesystem::temp_directory_path() / ("tundra_witness_" + std::to_string(getpid()));
     const std::string command = "touch " + witness.string();
     const std::vector<std::string> gadgets{
         "cos\nsystem\n" + text_op(command) + "\x85R",
@@ -108,7 +111,9 @@ TEST(TorchFile, CallsStayRecords) {
 }
 
 TEST(TorchFile, BrokenPicklesAreRefused) {
-    const auto pickle_refused = [](const std::string& pickle, const std::string& part) { refused(checkpoint(pickle), part); };
+    const auto pickle_refused = [](const std::string& pickle, const std::string& part) {
+        refused(checkpoint(pickle), part);
+    };
     pickle_refused("", "STOP");
     pickle_refused("\x80\x02}", "STOP");
     pickle_refused(".", "more values");
@@ -137,7 +142,8 @@ TEST(TorchFile, BrokenPicklesAreRefused) {
     pickle_refused("cos\nsystem", "without an end");
     pickle_refused("c" + std::string(5000, 'x') + "\ny\n.", "too long");
     // A memo index of 2^32 - 1 is a number like any other.
-    EXPECT_EQ(read(checkpoint(pickle_of("}r\xff\xff\xff\xff(" + text_op("w") + tensor_op({}) + "u"))).tensors.size(), 1u);
+    EXPECT_EQ(read(checkpoint(pickle_of("}r\xff\xff\xff\xff(" + text_op("w") + tensor_op({}) + "u"))).tensors.size(),
+              1u);
 }
 
 TEST(TorchFile, DepthCyclesAndBombs) {
@@ -161,7 +167,8 @@ TEST(TorchFile, LyingTensorsAreRefused) {
     tensor_refused({.offset = 1}, "reaches element 4");
     tensor_refused({.strides = {2}}, "strides");
     tensor_refused({.shape = {1, 1, 1, 1, 1, 1, 1, 1, 1}, .strides = {1, 1, 1, 1, 1, 1, 1, 1, 1}}, "dimensions");
-    tensor_refused({.shape = {2147483647, 2147483647, 2147483647}, .strides = {2147483647, 2147483647, 2147483647}}, "64 bits");
+    tensor_refused({.shape = {2147483647, 2147483647, 2147483647}, .strides = {2147483647, 2147483647, 2147483647}},
+                   "64 bits");
     tensor_refused({.shape = {2147483647, 2147483647}, .strides = {0, 0}}, "larger than");  // 2^62 copies of one number
     tensor_refused({.shape = {100'000'000}, .strides = {0}}, "larger than");
     tensor_refused({.elements = 2147483647}, "its tensors say");
@@ -173,8 +180,14 @@ TEST(TorchFile, LyingTensorsAreRefused) {
     tensor_refused({.storage_class = "QInt8Storage"}, "QInt8Storage");
     tensor_refused({.key = "1"}, "no record");
     tensor_refused({.key = "../../../../etc/passwd"}, "no record");
-    EXPECT_EQ(read(checkpoint(dict_of(text_op("w") + tensor_op({.shape = {0, 5}, .strides = {5, 1}})))).state.at("w").values.size(), 0u);
-    EXPECT_EQ(read(checkpoint(dict_of(text_op("w") + tensor_op({.shape = {3, 4}, .strides = {0, 1}})))).state.at("w").values.size(), 12u);
+    EXPECT_EQ(read(checkpoint(dict_of(text_op("w") + tensor_op({.shape = {0, 5}, .strides = {5, 1}}))))
+                  .state.at("w")
+                  .values.size(),
+              0u);
+    EXPECT_EQ(read(checkpoint(dict_of(text_op("w") + tensor_op({.shape = {3, 4}, .strides = {0, 1}}))))
+                  .state.at("w")
+                  .values.size(),
+              12u);
 }
 
 TEST(TorchFile, BrokenArchivesAreRefused) {
@@ -195,7 +208,13 @@ TEST(TorchFile, BrokenArchivesAreRefused) {
     refused(zip_of({head, with(storage, [](ZipRecord& r) { r.size = 20; })}), "zip archive");
     refused(zip_of({head, with(storage, [](ZipRecord& r) { r.method = 8; })}), "zip archive");
     refused(zip_of({head, storage, storage}), "two records have the same name");
-    refused(zip_of({head, storage, with(storage, [](ZipRecord& r) { r.same_place_as = 1; r.name = "a/data/1"; })}), "zip archive");
+    refused(zip_of({head, storage,
+                    with(storage,
+                         [](ZipRecord& r) {
+                             r.same_place_as = 1;
+                             r.name = "a/data/1";
+                         })}),
+            "zip archive");
     refused(zip_of({head, storage, {"b/data.pkl", pickle}}), "two checkpoints");
     refused(zip_of({head, storage, {"a/code/x.py", ""}}), "TorchScript");
     refused(zip_of({head, storage, {"a/constants.pkl", ""}}), "TorchScript");
@@ -216,7 +235,8 @@ TEST(TorchFile, WhatIsNoCheckpointIsNamed) {
     tar.replace(257, 5, "ustar");
     refused(tar, "tar archive");
     refused(std::string(100, 'x'), "no weight file");
-    const std::string later = "cultralytics.nn.tasks\nDetectionModel\n)\x81}(" + text_op("_parameters") + "}" + text_op("_modules") + "}ub";
+    const std::string later =
+        "cultralytics.nn.tasks\nDetectionModel\n)\x81}(" + text_op("_parameters") + "}" + text_op("_modules") + "}ub";
     refused(checkpoint(dict_of(text_op("model") + later)), "YOLOv8");
 }
 
@@ -227,7 +247,8 @@ std::string content(const std::filesystem::path& path) {
 
 // Whatever is left of a file or changed in it: an Error or the weights, never anything else.
 TEST(TorchFile, EveryTruncationAndManyFlips) {
-    for (const char* name : {"all_deflated_unaligned.pth", "views.pth", "zip64_end.pth", "dtypes_legacy.pth", "views_legacy.pth"}) {
+    for (const char* name :
+         {"all_deflated_unaligned.pth", "views.pth", "zip64_end.pth", "dtypes_legacy.pth", "views_legacy.pth"}) {
         SCOPED_TRACE(name);
         const std::string whole = content(std::filesystem::path(TUNDRA_TESTS "/golden/pth") / name);
         for (size_t size = 0; size < whole.size(); size += 64) EXPECT_THROW(read(whole.substr(0, size)), Error) << size;

@@ -40,7 +40,8 @@ inline std::string zip_of(const std::vector<ZipRecord>& records) {
         places.push_back(r.same_place_as ? places[*r.same_place_as] : uint32_t(file.size()));
         if (!r.same_place_as)
             file += "PK\3\4" + common + raw(uint16_t(local_name.size())) + raw(uint16_t(0)) + local_name + r.content;
-        directory += "PK\1\2" + raw(uint16_t(20)) + common + raw(uint16_t(r.name.size())) + std::string(12, '\0') + raw(places.back()) + r.name;
+        directory += "PK\1\2" + raw(uint16_t(20)) + common + raw(uint16_t(r.name.size())) + std::string(12, '\0') +
+                     raw(places.back()) + r.name;
     }
     const uint16_t count = uint16_t(records.size());
     return file + directory + "PK\5\6" + raw(uint32_t(0)) + raw(count) + raw(count) + raw(uint32_t(directory.size())) +
