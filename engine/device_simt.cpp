@@ -20,7 +20,18 @@ public:
     void upload(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
     void download(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
     void synchronize() override {}
+    size_t guard_bytes() const override { return simt::memory_checked() ? 256 : 0; }
+    void guard(void* memory, size_t bytes) override {
+        if (ran_) {  // a program sets all its gaps anew
+            for (const auto& gap : gaps_) simt::unpoison(gap.data(), gap.size());
+            gaps_.clear();
+            ran_ = false;
+        }
+        gaps_.emplace_back(static_cast<std::byte*>(memory), bytes);
+        simt::poison(memory, bytes);
+    }
     void run(std::span<const Step> steps) override {
+        ran_ = true;
         for (const Step& step : steps) step.op->run(simt_, step.in, step.out);
     }
 
@@ -31,9 +42,15 @@ private:
         simt::copy(memory, zeros.data(), bytes);
         return memory;
     }
-    void release(void* memory, size_t) noexcept override { simt::device_free(memory); }
+    void release(void* memory, size_t bytes) noexcept override {
+        const auto* begin = static_cast<const std::byte*>(memory);
+        std::erase_if(gaps_, [&](const auto& gap) { return gap.data() >= begin && gap.data() < begin + bytes; });
+        simt::device_free(memory);
+    }
 
     Simt simt_;
+    std::vector<std::span<std::byte>> gaps_;  // between the values of the program that runs
+    bool ran_ = true;
 };
 
 }  // namespace

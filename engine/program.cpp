@@ -38,9 +38,15 @@ std::span<const Step> Program::steps() {
         placed_at_ = arena_.data();
         recording_.reset();
         runs_ = 0;
-        if (const size_t gap = device_.guard_bytes())
-            for (const Step& step : steps_)
-                for (const Tensor& t : step.out) device_.guard(static_cast<std::byte*>(t.data) + t.bytes(), gap);
+    }
+    if (const size_t gap = device_.guard_bytes()) {  // each time: another program may have used the arena
+        const auto* begin = static_cast<const std::byte*>(arena_.data());
+        for (const Step& step : steps_)
+            for (const Tensor& t : step.out) {
+                auto* data = static_cast<std::byte*>(t.data);
+                const bool in_arena = data >= begin && data < begin + arena_.bytes();  // not placed elsewhere
+                if (in_arena) device_.guard(data + t.bytes(), gap);
+            }
     }
     return steps_;
 }

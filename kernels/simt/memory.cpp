@@ -88,12 +88,14 @@ void device_free(void* pointer) {
 }
 
 void copy(void* to, const void* from, size_t bytes) {
+    if (!bytes) return;
     const DeviceMemoryOpen open;
     std::memcpy(to, from, bytes);
     race_host_wrote(to, bytes);
 }
 
 void fill(void* device, int byte, size_t bytes) {
+    if (!bytes) return;
     const DeviceMemoryOpen open;
     std::memset(device, byte, bytes);
     race_host_wrote(device, bytes);
