@@ -64,6 +64,8 @@ const std::vector<ConfigField>& table() {
         {"augment", "pictures", "how pictures are moved and lit", result, &C::augment, {"none", "standard", "keras"}},
         {"accept_damaged", "pictures", "use truncated and corrupt ones as far as they decode", result, &C::accept_damaged},
 
+        {"select", "length", "weights that become the model: the last, or the best by validation loss", result, &C::select,
+         {"last", "best"}},
         {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
         {"device", "machine", "where it runs", execution, &C::device, {"auto", "cpu", "cuda", "simt"}},
         {"threads", "machine", "0: all", execution, &C::threads, {}, 0, 4096},
@@ -199,6 +201,7 @@ TrainConfig recipe_named(std::string_view name) {
     config.schedule = "triangle";
     take_schedule_defaults(config);
     config.filter = "nearest", config.normalize = "unit", config.augment = "keras";
+    config.select = "best";
     return config;
 }
 

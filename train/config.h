@@ -54,6 +54,8 @@ struct TrainConfig {
     std::string augment = "standard";                  // data/augment.h
     bool accept_damaged = true;                        // use truncated and corrupt pictures as far as they decode
 
+    std::string select = "last";                       // which weights are the result: "last", or "best" by validation loss
+
     std::string precision = "auto", device = "auto";
     uint64_t threads = 0;                              // 0: all
     std::string cache = "auto";                        // data/cache.h

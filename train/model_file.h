@@ -1,0 +1,28 @@
+// A trained classifier on disk: weights with torchvision's names, and as metadata all that is needed to use them.
+#pragma once
+
+#include <filesystem>
+
+#include "data/fit.h"
+#include "models/resnet.h"
+#include "models/state.h"
+
+struct ModelFile {
+    ResNetConfig model;
+    std::vector<std::string> classes;
+    Fit fit;
+    std::string normalize = "imagenet";  // or "unit"
+    State state;
+    uint64_t steps = 0;                      // of training; num_batches_tracked of every normalization
+    std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
+};
+
+// ImageNet's mean and deviation per channel as torchvision has them, or x / 255.
+Normalize normalize_named(std::string_view name);
+
+// Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
+void write_model(const std::filesystem::path& path, const ModelFile& model);
+
+// `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its classes
+// or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation.
+ModelFile read_model(const std::filesystem::path& path);
