@@ -212,7 +212,7 @@ private:
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         StopSignals signals;
         Loader loader(data_, train_samples(), loader_options(true), cache_.get());
-        loader.start(state_.epoch, state_.position / config_.batch);
+        loader.start(state_.epoch, state_.position);
         Clock::time_point saved = Clock::now();
         double step_seconds = 0;
         size_t lost_in_a_row = 0;
@@ -251,7 +251,7 @@ private:
                          "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
                          state_.step, lost_in_a_row, config_.lr, (folder_ / "checkpoints").string());
                 }
-                state_.position = (in_epoch + 1) * config_.batch;
+                state_.position = in_epoch + 1;
                 const bool stop = signals.received() || state_.step == options_.stop_after_steps;
                 const bool epoch_ends = in_epoch + 1 == steps_per_epoch_;
                 if (stop && state_.step < total_steps_ && !epoch_ends) return leave(record, signals.exit_code());
