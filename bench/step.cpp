@@ -1,13 +1,15 @@
 // Whole training steps and inference of ResNet: images/s, the share of each operation, memory.
 //
-//   step [--model resnet50] [--size 64] [--batch 32] [--device cpu] [--threads 0] [--steps 10] [--inference]
+//   step [--model resnet50] [--size 64] [--batch 32] [--device cpu] [--threads 0] [--steps 10] [--inference] [--json]
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "engine/op.h"
 #include "train/classifier.h"
+#include "train/machine.h"
 #include "train/trainer.h"
 
 namespace {
@@ -44,7 +46,7 @@ int main(int argc, char** argv) {
     std::string model = "resnet50", device_name = "cpu";
     size_t size = 64, batch = 32, steps = 10;
     int threads = 0;
-    bool inference = false;
+    bool inference = false, as_json = false;
     CLI::App app("Times whole steps.");
     app.add_option("--model", model);
     app.add_option("--size", size);
@@ -53,6 +55,7 @@ int main(int argc, char** argv) {
     app.add_option("--threads", threads);
     app.add_option("--steps", steps);
     app.add_flag("--inference", inference);
+    app.add_flag("--json", as_json, "the time of each step, and memory, for bench/compare");
     CLI11_PARSE(app, argc, argv);
 
     const auto device = open_device(device_name, {.threads = threads});
@@ -63,7 +66,7 @@ int main(int argc, char** argv) {
     std::vector<uint8_t> pictures(batch * size * size * 3);
     for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
     std::vector<double> taken;
-    const double start = seconds();
+    size_t planned = 0;
     if (inference) {
         Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize});
         classifier.load(state, "bench");
@@ -81,7 +84,8 @@ int main(int argc, char** argv) {
             for (float f : {1, 0}) color.push_back(f);
             labels.push_back(int32_t(i % 1000));
         }
-        fmt::print("planned memory {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB)\n", double(trainer.memory_bytes()) / 1e6,
+        planned = trainer.memory_bytes();
+        if (!as_json) fmt::print("planned memory {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB)\n", double(trainer.memory_bytes()) / 1e6,
                    double(trainer.program().plan().bytes) / 1e6, double(trainer.program().plan().lower_bound) / 1e6);
         for (size_t i = 0; i < steps + 2; ++i) {
             const double begin = seconds();
@@ -89,10 +93,17 @@ int main(int argc, char** argv) {
             trainer.figures();
             taken.push_back(seconds() - begin);
         }
-        print_shares(trainer.program());
+        if (!as_json) print_shares(trainer.program());
     }
-    fmt::print("first step {:.2f} s after the start\n", taken[0] + (seconds() - start) * 0);
+    const double first = taken[0];
     taken.erase(taken.begin(), taken.begin() + 2);
+    if (as_json) {
+        const nlohmann::json facts = {{"seconds", taken}, {"first_step_seconds", first}, {"planned_bytes", planned},
+                                      {"peak_resident_bytes", peak_memory_bytes()}};
+        fmt::print("{}\n", facts.dump());
+        return 0;
+    }
+    fmt::print("first step {:.2f} s, peak resident memory {:.1f} MB\n", first, double(peak_memory_bytes()) / 1e6);
     fmt::print("{} {} px batch {}: median {:.1f} ms, fastest {:.1f} ms, {:.2f} images/s\n", model, size, batch, 1e3 * median(taken),
                1e3 * *std::ranges::min_element(taken), double(batch) / median(taken));
 }
