@@ -73,8 +73,9 @@ std::vector<uint8_t> develop(Raster& picture, const Development& how) {
             cast = cast + picture.at(x, y);
         }
     constexpr float kAim = 0.29f, kLargestGain = 16;
-    const float gain = std::min(kAim * how.exposure / std::max(sum / weights, 1e-4f), kLargestGain);
-    const float noise = 2.0f + 1.9f * std::sqrt(gain);
+    const float gain =
+        std::min((how.grey ? 0.65f * kAim : kAim) * how.exposure / std::max(sum / weights, 1e-4f), kLargestGain);
+    const float noise = 1.5f + 1.3f * std::sqrt(gain);
     // The automatic white balance takes most of the light's colour away.
     const auto towards_grey = [&](float channel) {
         return std::pow(std::max(cast.luma(), 1e-4f) / std::max(channel, 1e-4f), 0.7f);

@@ -177,10 +177,10 @@ void spoil_picture(Raster& picture, const Blemish& blemish, const Moment& moment
             cover_with_ice(picture, rng, s);
             break;
         case Spoil::blurred:
-            if (rng.chance(0.45f))
-                motion_blur(picture, mix(0.09f, 0.20f, s) * width, rng.uniform(0, 3.1415927f));
+            if (rng.chance(0.3f))
+                motion_blur(picture, mix(0.13f, 0.25f, s) * width, rng.uniform(0, 3.1415927f));
             else
-                blur(picture, mix(0.028f, 0.055f, s) * width);
+                blur(picture, mix(0.03f, 0.06f, s) * width);
             break;
         case Spoil::tilted:
             tilt(picture, rng, s, moment.rise);

@@ -216,7 +216,7 @@ void Scene::put_bait(Vec2 foot, float z, Rng rng) {
 
 void Scene::strew_things() {
     Rng rng = Rng(site_.key).split(3);
-    const float grassy = rng.uniform(0.15f, 1), shrubby = rng.chance(0.5f) ? rng.uniform(0.1f, 1) : 0.0f;
+    const float grassy = rng.uniform(0.45f, 1.2f), shrubby = rng.chance(0.5f) ? rng.uniform(0.1f, 1) : 0.0f;
     const float stony = rng.uniform(0.1f, 1);
     struct Thing {
         float x, z;

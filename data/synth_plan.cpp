@@ -18,7 +18,7 @@ constexpr int64_t kDay = 86400;
 // Snow lies from October to May; its depth differs from week to week.
 float snow_on(int day, Rng& rng) {
     const float winter = smooth_step(272, 330, float(day)) + 1 - smooth_step(118, 165, float(day));
-    return winter <= 0 ? 0.0f : saturate(winter * rng.uniform(0.55f, 1.15f) + 0.06f * rng.normal());
+    return winter <= 0 ? 0.0f : saturate(winter * rng.uniform(0.5f, 0.92f) + 0.05f * rng.normal());
 }
 
 float autumn_on(int day) {
@@ -51,17 +51,17 @@ Moment cast_weather(Spoil spoil, Rng rng) {
     moment.autumn = autumn_on(moment.day);
     moment.wilt = wilt_on(moment.day);
     moment.cloud = rng.chance(0.3f) ? 1.0f : rng.uniform();
-    moment.visibility = rng.chance(0.25f) ? rng.uniform(28, 160) : rng.uniform(2e3f, 3e4f);
+    moment.visibility = rng.chance(0.25f) ? rng.uniform(60, 250) : rng.uniform(2e3f, 3e4f);
     if (moment.snow > 0.15f && rng.chance(0.3f)) moment.snowfall = rng.uniform(0.08f, 0.6f);
     moment.weather = rng.bits();
-    moment.shift = {rng.normal() * 0.008f, rng.normal() * 0.008f};
+    moment.shift = {rng.normal() * 0.011f, rng.normal() * 0.011f};
     return moment;
 }
 
 Blemish cast_blemish(Spoil spoil, bool spare_lens, Rng rng) {
     Blemish blemish{.spoil = spoil, .strength = rng.uniform(), .key = rng.bits()};
     if (spoil == Spoil::none && !spare_lens) {
-        if (rng.chance(0.12f)) blemish.lens_snow = rng.uniform(0.03f, 0.14f);
+        if (rng.chance(0.08f)) blemish.lens_snow = rng.uniform(0.02f, 0.07f);
         if (rng.chance(0.10f)) blemish.lens_drops = 1 + rng.below(4);
     }
     if (rng.chance(0.2f)) blemish.softness = rng.uniform(0.0006f, 0.0018f);
@@ -206,7 +206,7 @@ public:
         const int frames = std::min(room, 1 + int(rng.weighted(lengths)));
         int64_t start = 20089 * kDay + moment.day * kDay + int64_t(moment.hour * 3600);  // day 20089: 2025-01-01
         if (party.empty()) start -= start % 300;
-        const float exposure = std::exp(0.28f * rng.normal()), tone = std::exp(0.05f * rng.normal());
+        const float exposure = std::exp(0.18f * rng.normal()), tone = std::exp(0.05f * rng.normal());
         const bool strip = site.make != "FJELLCAM";
         ++bursts_;
         for (int frame = 0; frame < frames; ++frame) {
