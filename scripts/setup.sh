@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a build needs, or says which ones are missing. Called by demo.sh and test.sh.
+#
+#   scripts/setup.sh [demo|test]
+#
+# With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and leaves with 1
+# if the build cannot go on without it. Optional packages are tried and never stop anything.
+set -u
+
+needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
+        libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"
+optional="libhdf5-dev ccache"
+[ "${1:-demo}" = test ] && needed="$needed libgtest-dev"
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q "ok installed"; }
+missing_of() { for package in $1; do installed "$package" || printf '%s ' "$package"; done; }
+
+command -v dpkg-query >/dev/null || { echo "setup: this is no Debian system; going on with what is installed"; exit 0; }
+missing=$(missing_of "$needed")
+wanted=$(missing_of "$optional")
+[ -z "$missing$wanted" ] && exit 0
+
+line="apt-get install -y --no-install-recommends $missing$wanted"
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    if sudo -n true 2>/dev/null; then as_root="sudo"; else
+        [ -z "$missing" ] && exit 0
+        printf 'setup: these packages are missing; install them as root, then run this again:\n\n  %s\n\n' "$line"
+        exit 1
+    fi
+fi
+echo "setup: installing $missing$wanted"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq || echo "setup: apt-get update failed; trying with the lists that are here"
+# shellcheck disable=SC2086
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || true
+for package in $wanted; do $as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 || true; done
+missing=$(missing_of "$needed")
+[ -z "$missing" ] && exit 0
+printf 'setup: could not install everything. With a network, run as root:\n\n  apt-get update && apt-get install -y %s\n\n' "$missing"
+exit 1

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# All tests, from a fresh machine: installs what is missing, builds, runs ctest.
+#
+#   scripts/test.sh           everything that fits ten minutes on two cores
+#   scripts/test.sh --full    also: AddressSanitizer and UBSan, the race checker over the CUDA kernels, removed barriers,
+#                             fuzzing for a minute each, nvcc for every architecture
+set -euo pipefail
+cd "$(dirname "$0")/.."
+full=0
+[ "${1:-}" = --full ] && full=1
+jobs=$(nproc)
+
+scripts/setup.sh test
+
+build_and_test() {  # folder, ctest arguments, cmake options...
+    local folder=$1 selection=$2
+    shift 2
+    cmake -S . -B "$folder" -G Ninja "$@"  >"$folder.log" 2>&1 || { tail -20 "$folder.log"; return 1; }
+    cmake --build "$folder" -j "$jobs" >>"$folder.log" 2>&1 || { tail -60 "$folder.log"; return 1; }
+    # shellcheck disable=SC2086
+    ctest --test-dir "$folder" -j "$jobs" --output-on-failure --timeout 900 $selection
+}
+
+build_and_test build "" -DCMAKE_BUILD_TYPE=Release
+[ $full = 1 ] || exit 0
+
+echo "== AddressSanitizer and UndefinedBehaviorSanitizer"
+build_and_test build-asan "" -DTUNDRA_SANITIZE=ON -DTUNDRA_CUDA=OFF
+echo "== race checker over the CUDA kernels"
+build_and_test build-race "-R simt" -DTUNDRA_RACE=ON -DTUNDRA_CUDA=OFF
+echo "== every barrier removed in turn"
+scripts/mutate_barriers.sh
+echo "== fuzzing"
+command -v clang++ >/dev/null && scripts/fuzz.sh 60 || echo "skipped: no clang++"
+echo "== nvcc for every architecture"
+tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]
