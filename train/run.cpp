@@ -261,7 +261,7 @@ private:
             ++state_.epoch;
             const bool best = end_epoch(table, log, {state_.epoch, config_.epochs, loss_steps ? loss_sum / double(loss_steps) : kNone,
                                                      rows ? correct / rows : kNone, kNone, kNone, seconds_since(epoch_start), false});
-            if (best || state_.step == total_steps_ || seconds_since(saved) > 60 * config_.save_minutes) save(), saved = Clock::now();
+            if ((best && config_.select == "best") || state_.step == total_steps_ || seconds_since(saved) > 60 * config_.save_minutes) save(), saved = Clock::now();
             record.event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
             if ((signals.received() || state_.step == options_.stop_after_steps) && state_.step < total_steps_)
                 return leave(record, signals.exit_code());
