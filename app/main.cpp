@@ -1,1 +1,114 @@
-int main() {}
+// The binary `tundra`: finds the command, parses its options, and turns every failure into one line and an exit code.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <iostream>
+#include <new>
+
+#include "app/help.h"
+#include "app/terminal.h"
+#include "engine/require.h"
+#include "train/config.h"
+
+namespace {
+
+std::vector<Command> commands() {
+    return {
+        train_command(), eval_command(),    classify_command(), synth_command(),
+        inspect_command(), version_command(),
+    };
+}
+
+// One line what went wrong, further lines only where the text has them (lists of differences), and a hint.
+int complain(std::string_view text, std::string_view hint, int code) {
+    std::fflush(stdout);
+    for (bool first = true; first || !text.empty(); first = false) {
+        const size_t end = std::min(text.find('\n'), text.size());
+        fmt::print(stderr, "{}{}\n", first ? "tundra: " : "", printable(text.substr(0, end)));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    if (!hint.empty()) fmt::print(stderr, "hint: {}\n", printable(hint));
+    return code;
+}
+
+std::string guess(std::string_view word, const std::vector<std::string>& known) {
+    const std::vector<std::string_view> candidates(known.begin(), known.end());
+    return nearest(word, candidates);
+}
+
+// CLI11's errors, with the unknown option named first: it is often why another one is missing.
+int complain_about_options(const Command& command, const CLI::App& app, const CLI::ParseError& error) {
+    const std::string help = fmt::format("tundra {} -h", command.name);
+    for (const std::string& extra : app.remaining()) {
+        const std::string word = extra.substr(0, extra.find('='));
+        if (!word.starts_with('-')) continue;
+        std::vector<std::string> known;
+        for (const CLI::Option* option : app.get_options())
+            for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+        const std::string better = guess(word, known);
+        return complain(fmt::format("{}: unknown option {}{}", command.name, word, better.empty() ? "" : ", did you mean " + better + "?"),
+                        help, int(Fault::usage));
+    }
+    if (!app.remaining().empty())
+        return complain(fmt::format("{}: unexpected argument '{}'", command.name, app.remaining().front()), help, int(Fault::usage));
+    return complain(fmt::format("{}: {}", command.name, error.what()), help, int(Fault::usage));
+}
+
+int run(const Command& command, int argc, char** argv) {
+    CLI::App app(command.summary, "tundra " + command.name);
+    app.set_help_flag("-h", "show the help that fits a screen")->group("Help");
+    app.set_help_all_flag("--help", "show all options")->group("Help");
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    const std::function<int()> action = command.add(app);
+    const size_t width = std::clamp<size_t>(terminal_columns(), 60, 100);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        std::cout << command_help(command, app, false, width);
+        return 0;
+    } catch (const CLI::CallForAllHelp&) {
+        std::cout << command_help(command, app, true, width);
+        return 0;
+    } catch (const CLI::ParseError& error) {
+        return complain_about_options(command, app, error);
+    }
+    return action();
+}
+
+std::string hint_for(Fault fault) {
+    if (fault == Fault::memory) return "a smaller --batch or --image-size needs less memory";
+    return "";
+}
+
+int dispatch(int argc, char** argv) {
+    const std::vector<Command> all = commands();
+    const std::string word = argc > 1 ? argv[1] : "";
+    if (word.empty() || word == "-h" || word == "--help" || word == "help") {
+        std::cout << program_help(all, std::clamp<size_t>(terminal_columns(), 60, 100));
+        return word.empty() ? int(Fault::usage) : 0;
+    }
+    if (word == "--version") return run(version_command(), 1, argv);
+    for (const Command& command : all)
+        if (command.name == word) return run(command, argc - 1, argv + 1);
+    std::vector<std::string> names;
+    for (const Command& command : all) names.push_back(command.name);
+    const std::string better = guess(word, names);
+    return complain(fmt::format("unknown {} '{}'{}", word.starts_with('-') ? "option" : "command", word,
+                                better.empty() ? "" : ", did you mean '" + better + "'?"),
+                    "tundra -h", int(Fault::usage));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
+    try {
+        return dispatch(argc, argv);
+    } catch (const Error& error) {
+        return complain(error.what(), hint_for(error.fault), int(error.fault));
+    } catch (const std::bad_alloc&) {
+        return complain("out of memory", hint_for(Fault::memory), int(Fault::memory));
+    } catch (const std::exception& error) {
+        return complain(error.what(), "", int(Fault::runtime));
+    }
+}

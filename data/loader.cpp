@@ -80,6 +80,7 @@ bool Loader::take(Ticket& ticket) {
     room_.wait(lock, [&] { return stopping_ || failure_ || next_row_ / options_.batch < released_ + slots_.size(); });
     if (stopping_ || failure_) return false;
     const uint64_t serial = next_row_ / options_.batch;
+    if (options_.epochs && first_batch_ + serial >= options_.epochs * steps()) return false;
     Slot& slot = slots_[serial % slots_.size()];
     const size_t row = size_t(next_row_++ % options_.batch);
     if (row == 0) {
@@ -173,6 +174,7 @@ void Loader::work() {
 const Batch& Loader::next() {
     const auto start = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
+    require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(), "loader: no batch after the last epoch");
     if (in_use_) {
         ++released_;
         room_.notify_all();
@@ -190,6 +192,12 @@ const Batch& Loader::next() {
 LoaderCounts Loader::counts() const {
     const std::lock_guard lock(mutex_);
     return counts_;
+}
+
+std::optional<BadFile> Loader::bad_file(uint32_t sample) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = bad_.find(sample);
+    return found == bad_.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::vector<BadFile> Loader::bad_files() const {

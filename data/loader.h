@@ -7,6 +7,7 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "data/augment.h"
@@ -19,6 +20,7 @@ struct LoaderOptions {
     AugmentRanges augment = {};
     uint64_t seed = 0;
     bool shuffle = false;
+    uint64_t epochs = 0;          // after so many nothing more is read ahead; 0: without end
     bool drop_last = false;       // leave out an incomplete last batch, unless it is the only one
     int threads = 1;
     size_t ahead = 4;             // batches that are ready or in the making, beside the one in use
@@ -61,10 +63,11 @@ public:
     // Goes on from this place instead, e.g. after a restart.
     void start(uint64_t epoch, size_t step);
 
-    // The next batch, into the next epoch without end; valid until the next call. Throws what a worker threw.
+    // The next batch, into the next epoch up to `epochs`; valid until the next call. Throws what a worker threw.
     const Batch& next();
 
     LoaderCounts counts() const;
+    std::optional<BadFile> bad_file(uint32_t sample) const;  // of a sample of a batch that next() gave
     std::vector<BadFile> bad_files() const;  // that were met so far, each once, by path
 
 private:

@@ -25,6 +25,7 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
     LoaderOptions in_order = options;
     in_order.batch = classifier.config().batch;
     in_order.shuffle = in_order.drop_last = false;
+    in_order.epochs = 1;
     Loader loader(data, samples, in_order, cache);
     const size_t classes = classifier.config().model.classes;
     size_t done = 0;

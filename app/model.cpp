@@ -1,0 +1,28 @@
+#include "app/model.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <thread>
+
+ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures) {
+    ReadyModel m{.file = read_model(path), .device = open_device(options.device, {.threads = int(options.threads)}),
+                 .arena = {}, .classifier = {},
+                 .threads = options.threads ? int(options.threads) : int(std::thread::hardware_concurrency())};
+    m.arena = std::make_unique<Arena>(*m.device);
+    m.classifier = std::make_unique<Classifier>(
+        *m.device, *m.arena,
+        ClassifierConfig{.model = m.file.model, .batch = std::clamp<size_t>(pictures, 1, std::max<size_t>(1, options.batch)),
+                         .size = m.file.fit.size, .normalize = normalize_named(m.file.normalize),
+                         .precision = m.device->kind() == "cuda" ? DType::bf16 : DType::f32});
+    m.classifier->load(m.file.state, path);
+    m.file.state.clear();  // the device has it
+    return m;
+}
+
+void add_machine_options(CLI::App& app, MachineOptions& options) {
+    app.add_option("--device", options.device, "cpu, cuda, simt, or auto: cuda where there is a usable GPU")
+        ->type_name("NAME")->check(CLI::IsMember({"auto", "cpu", "cuda", "simt"}))->capture_default_str();
+    app.add_option("--threads", options.threads, "0: all")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+    app.add_option("--batch", options.batch, "pictures at a time")->type_name("N")->check(CLI::Range(1, 4096))->capture_default_str();
+}

@@ -1,0 +1,145 @@
+#include "app/terminal.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace {
+
+// Bytes of the UTF-8 character that starts `text`, and which one it is; 0 bytes if it is none.
+size_t decode(std::string_view text, uint32_t& code) {
+    const auto byte = [&](size_t i) { return uint8_t(text[i]); };
+    const size_t length = byte(0) < 0x80 ? 1 : byte(0) >> 5 == 6 ? 2 : byte(0) >> 4 == 14 ? 3 : byte(0) >> 3 == 30 ? 4 : 0;
+    if (length == 0 || text.size() < length) return 0;
+    code = length == 1 ? byte(0) : byte(0) & (0x7f >> length);
+    for (size_t i = 1; i < length; ++i) {
+        if (byte(i) >> 6 != 2) return 0;
+        code = code << 6 | (byte(i) & 0x3f);
+    }
+    constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    return code < kSmallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : length;
+}
+
+bool is_harmless(uint32_t code) {
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;
+    return !(code >= 0x200e && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) && !(code >= 0x2066 && code <= 0x2069);
+}
+
+// Columns, one per character: close enough for a line of progress.
+size_t width_of(std::string_view text) {
+    return size_t(std::ranges::count_if(text, [](char c) { return (uint8_t(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+    std::string result;
+    while (!text.empty()) {
+        uint32_t code = 0;
+        const size_t length = decode(text, code);
+        if (length && is_harmless(code)) {
+            result += text.substr(0, length);
+        } else {
+            for (size_t i = 0; i < std::max<size_t>(1, length); ++i) result += fmt::format("\\x{:02x}", uint8_t(text[i]));
+        }
+        text.remove_prefix(std::max<size_t>(1, length));
+    }
+    return result;
+}
+
+size_t terminal_columns() {
+    if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) >= 20) return size_t(std::atoi(columns));
+    winsize size{};
+    for (int stream : {STDOUT_FILENO, STDERR_FILENO})
+        if (ioctl(stream, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) return size.ws_col;
+    return 80;
+}
+
+std::string duration_text(double seconds) {
+    if (!std::isfinite(seconds) || seconds < 0) return "?";
+    const auto s = uint64_t(std::llround(seconds));
+    if (s < 60) return fmt::format("{} s", s);
+    if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
+    if (s < 48 * 3600) return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
+    return fmt::format("{} days {} h", s / 86400, s % 86400 / 3600);
+}
+
+std::string bytes_text(double bytes) {
+    const char* units[] = {"bytes", "KB", "MB", "GB", "TB"};
+    size_t unit = 0;
+    for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
+    return unit == 0 ? fmt::format("{:.0f} bytes", bytes) : fmt::format("{:.{}f} {}", bytes, bytes < 10 ? 1 : 0, units[unit]);
+}
+
+std::string count_text(uint64_t number) {
+    std::string text = std::to_string(number);
+    for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+    return text;
+}
+
+Progress::Progress(bool quiet) : quiet_(quiet) {
+    const char* kind = std::getenv("TERM");
+    terminal_ = isatty(STDERR_FILENO) && !(kind && std::string_view(kind) == "dumb");
+}
+
+bool Progress::is_due(double fraction) const {
+    if (quiet_) return false;
+    const double seconds = std::chrono::duration<double>(Clock::now() - last_).count();
+    if (terminal_) return seconds >= 0.1 || !drawn_;
+    const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+    // 5 % of what takes longer than ten minutes is more than 30 s.
+    return seconds >= 30 && (elapsed < 600 || fraction - last_fraction_ >= 0.05);
+}
+
+void Progress::show(double fraction, const std::string& text) {
+    if (!is_due(fraction)) return;
+    last_ = Clock::now();
+    last_fraction_ = fraction;
+    if (!terminal_) {
+        fmt::print(stderr, "{:3.0f} %  {}\n", 100 * fraction, text);
+        return;
+    }
+    const size_t columns = terminal_columns();
+    std::string line = fmt::format("{:3.0f} %  {}", 100 * fraction, text);
+    constexpr size_t kBar = 20;
+    if (const size_t full = width_of(line) + kBar + 3; full < columns) {
+        const auto filled = size_t(std::clamp(fraction, 0.0, 1.0) * kBar);
+        line = fmt::format("[{}{}] {}", std::string(filled, '#'), std::string(kBar - filled, '.'), line);
+    }
+    while (width_of(line) >= columns) line.pop_back();
+    fmt::print(stderr, "\r\x1b[K{}", line);
+    std::fflush(stderr);
+    drawn_ = true;
+}
+
+void Progress::clear() {
+    if (!drawn_) return;
+    std::fputs("\r\x1b[K", stderr);
+    std::fflush(stderr);
+    drawn_ = false;
+}
+
+void Progress::count(size_t done, size_t total, const char* unit) {
+    const double fraction = total ? double(done) / double(total) : 1;
+    if (!is_due(fraction)) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(), rate = double(done) / std::max(seconds, 1e-9);
+    show(fraction, fmt::format("{}/{} {}  {:.1f}/s  {} left", count_text(done), count_text(total), unit, rate,
+                               duration_text(double(total - done) / std::max(rate, 1e-9))));
+}
+
+void say(Progress& progress, std::string_view text) {
+    progress.clear();
+    fmt::print("{}\n", printable(text));
+    std::fflush(stdout);
+}
+
+void note(Progress& progress, std::string_view text) {
+    progress.clear();
+    std::fflush(stdout);
+    fmt::print(stderr, "note: {}\n", printable(text));
+}

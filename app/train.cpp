@@ -1,0 +1,110 @@
+// `tundra train`: a folder of pictures in, a run folder out.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "app/command.h"
+#include "app/terminal.h"
+#include "app/train_options.h"
+#include "engine/require.h"
+#include "train/run.h"
+
+namespace {
+
+struct Options {
+    TrainOptions config;
+    RunOptions run;
+    bool quiet = false;
+};
+
+std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
+
+void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
+    const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("{:<10} {}", what, text)); };
+    line("pictures", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_pictures),
+                                 count_text(plan.validation_pictures), count_text(plan.test_pictures)));
+    line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
+    line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
+                              c.init.empty() ? "" : ", from " + c.init));
+    line("training", fmt::format("{} epochs x {} steps of {} pictures, {}, {}", c.epochs, count_text(plan.steps_per_epoch), c.batch,
+                                 c.optimizer, plan.schedule));
+    line("device", fmt::format("{}, {}", plan.device, plan.precision));
+    line("memory", fmt::format("{} for the network; decoded pictures {}", bytes_text(double(plan.memory_bytes)),
+                               plan.cache_bytes ? bytes_text(double(plan.cache_bytes)) : "are not kept"));
+}
+
+RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
+    RunEvents events;
+    events.note = [&](const std::string& text) { note(progress, text); };
+    if (o.quiet) return events;
+    events.planned = [&](const RunPlan& plan) {
+        print_plan(progress, config, plan);
+        for (const std::string& text : plan.notes) note(progress, text);
+        if (o.run.plan_only) say(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
+    };
+    events.step = [&](const StepReport& s) {
+        const double fraction = double(s.step) / double(s.total_steps);
+        if (!progress.is_due(fraction)) return;
+        progress.show(fraction, fmt::format("epoch {}/{}  {:.1f} images/s  loss {:.4f}  {} left", s.epoch, s.epochs,
+                                            s.images_per_second, s.loss, duration_text(s.seconds_left)));
+    };
+    events.epoch = [&](const EpochReport& e) {
+        say(progress, fmt::format("epoch {:>3}/{}  loss {:.4f}  accuracy {:>7}  validation loss {:.4f}  accuracy {:>7}  {}{}", e.epoch,
+                                  e.epochs, e.train_loss, percent(e.train_accuracy), e.validation_loss,
+                                  percent(e.validation_accuracy), duration_text(e.seconds), e.best ? "  best" : ""));
+    };
+    return events;
+}
+
+int run(Options& o, const CLI::App& app) {
+    const TrainConfig config = o.config.resolve(app);
+    Progress progress(o.quiet);
+    const RunResult result = train_run(config, o.run, events_of(o, config, progress));
+    const std::string& out = o.run.folder;
+    switch (result.end) {
+        case RunEnd::planned: break;
+        case RunEnd::stopped:
+            note(progress, fmt::format("stopped at step {} and saved; the same command goes on from there", result.step));
+            break;
+        case RunEnd::already_finished:
+            if (!o.quiet) say(progress, fmt::format("{}: this run has finished; --fresh starts it over", out));
+            break;
+        case RunEnd::finished:
+            if (o.quiet) break;
+            say(progress, fmt::format("accuracy: validation {}, test {}", percent(result.validation_accuracy), percent(result.test_accuracy)));
+            if (result.bad_files) say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
+            say(progress, fmt::format("model:  {}/model.safetensors", out));
+            break;
+    }
+    return result.exit_code;
+}
+
+std::function<int()> add(CLI::App& app) {
+    auto o = std::make_shared<Options>();
+    o->config.add_data(app);
+    app.add_option("--out", o->run.folder, "run folder: made, or continued")->required()->type_name("RUN");
+    app.add_flag("--plan", o->run.plan_only, "say pictures, memory, disk and time, and stop");
+    app.add_flag("--fresh", o->run.fresh, "start over in a run folder that is in use");
+    app.add_flag("-q,--quiet", o->quiet, "print errors and notes only");
+    o->config.add_fields(app);
+    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("machine");
+    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("machine");
+    return [o, &app] { return run(*o, app); };
+}
+
+}  // namespace
+
+Command train_command() {
+    return {.name = "train",
+            .summary = "Train a ResNet on a folder of class folders, or a CSV of path and label.",
+            .examples = {"tundra train shots --out runs/quality",
+                         "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
+                         "tundra train shots --out runs/paper --recipe celis2024",
+                         "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
+                         "tundra train shots --out runs/quality --plan     pictures, memory, time; computes nothing",
+                         "The same command again goes on where the run was stopped."},
+            .add = add,
+            .short_help = {"--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
+                           "--batch", "--optimizer", "--lr", "--weight-decay", "--schedule", "--class-weights", "--augment", "--seed",
+                           "--device", "--threads", "--cache", "--quiet"}};
+}

@@ -1,0 +1,18 @@
+// The options of a training configuration on a command line, made from the table of train/config.h.
+#pragma once
+
+#include "app/command.h"
+#include "train/config.h"
+
+class TrainOptions {
+public:
+    void add_data(CLI::App& app);    // DATA
+    void add_fields(CLI::App& app);  // --config, and one option per field: --image-size for image_size
+
+    // The recipe, then the file of --config, then the options that were given.
+    TrainConfig resolve(const CLI::App& app) const;
+
+private:
+    std::string data_, config_file_;
+    std::map<std::string, std::string> texts_;  // per field
+};

@@ -1,0 +1,24 @@
+// From the words of a configuration to the values that data set, loader and trainer take.
+#pragma once
+
+#include "data/loader.h"
+#include "engine/device.h"
+#include "train/config.h"
+#include "train/trainer.h"
+
+int thread_count(const TrainConfig& config);  // where it says 0: what this process may use
+
+DatasetOptions dataset_options(const TrainConfig& config);
+Fit fit_of(const TrainConfig& config);
+
+// training: shuffled and augmented; else every picture once, in order, as it is.
+LoaderOptions loader_options(const TrainConfig& config, bool training);
+
+// Errors (usage): a precision that the device does not compute in.
+DType precision_on(const TrainConfig& config, const Device& device);
+
+TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, DType precision);
+
+// The network before the first step: new, or from the file that `init` names as far as it fits; then `note` says what does
+// not. Errors (usage): another network.
+State initial_state(const TrainConfig& config, const ResNetConfig& model, std::string& note);
