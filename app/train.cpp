@@ -40,7 +40,11 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     events.planned = [&](const RunPlan& plan) {
         print_plan(progress, config, plan);
         for (const std::string& text : plan.notes) note(progress, text);
-        if (o.run.plan_only) say(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
+        if (!o.run.plan_only) return;
+        say(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
+        say(progress, fmt::format("{:<10} about {}: {} steps of {:.2f} s here and now; decoding and validation come on top", "time",
+                                  duration_text(plan.seconds_per_step * double(plan.total_steps)), count_text(plan.total_steps),
+                                  plan.seconds_per_step));
     };
     events.step = [&](const StepReport& s) {
         const double fraction = double(s.step) / double(s.total_steps);

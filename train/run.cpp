@@ -1,17 +1,18 @@
 #include "train/run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "engine/hash.h"
-#include "models/weights.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
 #include "train/model_file.h"
 #include "train/record.h"
+#include "train/setup.h"
 #include "train/signals.h"
-#include "train/trainer.h"
 
 namespace {
 
@@ -20,36 +21,20 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 constexpr size_t kNotFiniteInARow = 20;  // steps with a lost loss or gradient before the run gives up
+constexpr size_t kBadFilesTold = 10;
 const double kNone = std::nan("");
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-AugmentRanges augment_named(const std::string& name) {
-    if (name == "standard") return {.flip = 0.5, .rotate = 5, .crop = 0.5, .brightness = 0.2, .contrast = 0.2};
-    if (name == "keras") return {.flip = 0.5, .rotate = 40, .shear = 0.2, .shift = 0.2, .zoom = 0.2};
-    return {};
-}
+struct EpochSums {  // over the steps of an epoch so far
+    double loss = 0, correct = 0, seconds = 0;
+    size_t steps = 0, pictures = 0;  // steps: with a loss
 
-DType precision_named(const std::string& name, const Device& device) {
-    const bool cpu = device.kind() == "cpu";
-    if (cpu && name != "auto" && name != "fp32")
-        fail(Fault::usage, "--precision {}: the device cpu computes in fp32", name);
-    if (name == "auto") return device.kind() == "cuda" ? DType::bf16 : DType::f32;
-    return name == "bf16" ? DType::bf16 : name == "fp16" ? DType::f16 : DType::f32;
-}
-
-OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
-    OptimizerConfig o{.kind = c.optimizer == "sgd" ? OptimizerConfig::Kind::sgd : OptimizerConfig::Kind::adam,
-                      .weight_decay = float(c.weight_decay),
-                      .decay_vectors = c.decay_norm_and_bias,
-                      .nesterov = c.nesterov,
-                      .form = c.adam_form == "keras" ? AdamForm::keras : AdamForm::torch,
-                      .beta2 = float(c.beta2),
-                      .epsilon = float(c.epsilon),
-                      .decoupled = c.optimizer == "adamw"};
-    if (precision == DType::f16) o.loss_scale = 65536, o.growth_interval = 2000;
-    return o;
-}
+    void add(double step_loss, double step_correct, size_t step_pictures, double step_seconds) {
+        if (!std::isnan(step_loss)) loss += step_loss, ++steps;
+        correct += step_correct, pictures += step_pictures, seconds += step_seconds;
+    }
+};
 
 class Run {
 public:
@@ -64,9 +49,11 @@ public:
         device_ = open_device(config_.device, {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
         if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
         arena_ = std::make_unique<Arena>(*device_);
-        precision_ = precision_named(config_.precision, *device_);
+        precision_ = precision_on(config_, *device_);
         build();
-        if (events_.planned) events_.planned(plan());
+        RunPlan what = plan();
+        if (options_.plan_only) what.seconds_per_step = time_of_a_step();
+        if (events_.planned) events_.planned(what);
         if (options_.plan_only) return {RunEnd::planned, 0, 0, kNone, kNone, 0};
         return train();
     }
@@ -77,36 +64,18 @@ private:
     }
 
     void open_data() {
-        data_ = open_dataset(config_.data, {.seed = config_.seed,
-                                            .split_by = config_.split_by == "camera" ? SplitBy::camera : SplitBy::sequence,
-                                            .validation = config_.validation,
-                                            .test = config_.test,
-                                            .threads = threads()});
+        config_.data = fs::absolute(config_.data).lexically_normal().string();  // the run may go on from another folder
+        data_ = open_dataset(config_.data, dataset_options(config_));
         if (!config_.classes.empty() && config_.classes != data_.classes)
             fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data, fmt::join(data_.classes, ", "),
                  fmt::join(config_.classes, ", "));
         config_.classes = data_.classes;
-        fit_ = {.size = size_t(config_.image_size),
-                .mode = config_.fit == "crop" ? FitMode::crop : FitMode::stretch,
-                .filter = config_.filter == "nearest" ? Filter::nearest : config_.filter == "linear" ? Filter::linear : Filter::antialias};
-        steps_per_epoch_ = loader_options(true).drop_last ? std::max<size_t>(1, train_samples().size() / config_.batch)
-                                                          : (train_samples().size() + config_.batch - 1) / config_.batch;
+        const size_t pictures = train_samples().size(), batch = size_t(config_.batch);
+        steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, pictures / batch) : (pictures + batch - 1) / batch;
         total_steps_ = steps_per_epoch_ * config_.epochs;
     }
 
-    int threads() const { return config_.threads ? int(config_.threads) : int(std::thread::hardware_concurrency()); }
     std::vector<uint32_t> train_samples() const { return data_.part(Part::train); }
-
-    LoaderOptions loader_options(bool training) const {
-        LoaderOptions o{.batch = size_t(config_.batch), .fit = fit_, .seed = config_.seed, .threads = threads(),
-                        .accept_damaged = config_.accept_damaged};
-        if (training) {
-            o.augment = augment_named(config_.augment);
-            o.shuffle = true;
-            o.drop_last = config_.drop_last;
-        }
-        return o;
-    }
 
     // True if the folder holds this run; with another configuration or other data that is an error.
     bool meets_folder() {
@@ -127,36 +96,16 @@ private:
         return record.is_object() && record.value("finished", false) && fs::exists(folder_ / "model.safetensors");
     }
 
-    State initial_state() {
-        const ResNetConfig& model = trainer_config_.model;
-        State state = initialize_state(model, config_.seed);
-        if (config_.init.empty()) return state;
-        const ModelFile file = read_model(config_.init);
-        if (file.model.depth != model.depth || file.model.keras != model.keras)
-            fail(Fault::usage, "--init {}: holds {}, the run trains {}", config_.init, model_name(file.model), config_.model);
-        const bool same_head = file.model.classes == model.classes;
-        for (const auto& [name, tensor] : file.state)
-            if (state.contains(name) && (same_head || !name.starts_with("fc."))) state[name] = tensor;
-        if (!same_head)
-            note(fmt::format("{} has {} classes, the data {}: the last layer starts anew", config_.init, file.model.classes, model.classes));
-        return state;
-    }
-
     void build() {
-        trainer_config_ = {.model = resnet_config(config_.model, data_.classes.size()),
-                           .batch = size_t(config_.batch),
-                           .size = fit_.size,
-                           .normalize = normalize_named(config_.normalize),
-                           .optimizer = optimizer_config(config_, precision_),
-                           .label_smoothing = float(config_.label_smoothing),
-                           .class_weights = class_weight_values(config_, data_.class_counts(Part::train)),
-                           .precision = precision_,
-                           .freeze_backbone = config_.freeze,
-                           .eager = options_.eager};
-        trainer_ = std::make_unique<Trainer>(*device_, *arena_, trainer_config_, initial_state());
+        trainer_config_ = trainer_config(config_, data_, precision_);
+        trainer_config_.eager = options_.eager;
+        std::string about_init;
+        const State initial = initial_state(config_, trainer_config_.model, about_init);
+        if (!about_init.empty()) note(about_init);
+        trainer_ = std::make_unique<Trainer>(*device_, *arena_, trainer_config_, initial);
         classifier_ = std::make_unique<Classifier>(
             *device_, *arena_,
-            ClassifierConfig{trainer_config_.model, size_t(config_.batch), fit_.size, trainer_config_.normalize, precision_, options_.eager});
+            ClassifierConfig{trainer_config_.model, trainer_config_.batch, trainer_config_.size, trainer_config_.normalize, precision_, options_.eager});
         schedule_ = std::make_unique<Schedule>(schedule_options(config_), total_steps_);
     }
 
@@ -170,12 +119,29 @@ private:
                 .steps_per_epoch = steps_per_epoch_,
                 .total_steps = total_steps_,
                 .memory_bytes = device_->allocated(),
-                .cache_bytes = config_.cache == "off" ? 0 : pictures * fit_.size * fit_.size * 3,
+                .cache_bytes = config_.cache == "off" ? 0 : pictures * config_.image_size * config_.image_size * 3,
                 .disk_bytes = (config_.keep + 2) * 2 * 4 * parameters,
                 .device = device_->description(),
                 .precision = precision_ == DType::f32 ? "fp32" : precision_ == DType::bf16 ? "bf16" : "fp16",
                 .schedule = schedule_->describe(),
                 .notes = data_.notes};
+    }
+
+    // On grey pictures, which are no news to the weights. The first step is slower: it sets things up.
+    double time_of_a_step() {
+        const size_t n = trainer_config_.batch, size = trainer_config_.size;
+        const std::vector<uint8_t> pictures(n * size * size * 3, 128);
+        std::vector<float> transform, color;
+        for (size_t i = 0; i < n; ++i) transform.insert(transform.end(), {1, 0, 0, 0, 1, 0}), color.insert(color.end(), {1, 0});
+        const std::vector<int32_t> labels(n, 0);
+        double best = INFINITY;
+        for (const Clock::time_point begin = Clock::now(); seconds_since(begin) < 3;) {
+            const Clock::time_point start = Clock::now();
+            trainer_->step({pictures, transform, color, labels}, 0, 0, 1);
+            trainer_->figures();
+            best = std::min(best, seconds_since(start));
+        }
+        return best;
     }
 
     void start_folder() {
@@ -195,107 +161,145 @@ private:
                          : config_.cache == "memory" ? CacheMode::memory
                          : config_.cache == "disk"   ? CacheMode::disk
                                                      : CacheMode::automatic;
-        cache_ = std::make_unique<Cache>(data_, fit_, mode, (folder_ / "cache").string());
+        cache_ = std::make_unique<Cache>(data_, fit_of(config_), mode, (folder_ / "cache").string());
         resume();
-        RunRecord record(folder_ / "run.json", {{"device", device_->description()}, {"precision", plan().precision}, {"threads", threads()}});
-        record.fact("seed", config_.seed);
-        record.fact("model", config_.model);
-        record.fact("classes", data_.classes);
-        record.fact("data", {{"path", config_.data}, {"pictures", data_.fingerprint.pictures}, {"bytes", data_.fingerprint.bytes},
-                             {"fingerprint", data_.fingerprint.hash}});
-        record.fact("config_hash", config_hash(config_));
-        record.fact("finished", false);
-        record.event(state_.step ? "resume" : "start", {{"step", state_.step}});
-        RunLog log(folder_ / "log.jsonl", state_.step);
-        MetricsTable table(folder_ / "metrics.csv",
-                           {"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "rate", "seconds"}, state_.step);
+        record_.emplace(folder_ / "run.json", json{{"device", device_->description()}, {"precision", plan().precision}, {"threads", thread_count(config_)}});
+        record_->fact("seed", config_.seed);
+        record_->fact("model", config_.model);
+        record_->fact("classes", data_.classes);
+        record_->fact("data", {{"path", config_.data}, {"pictures", data_.fingerprint.pictures}, {"bytes", data_.fingerprint.bytes},
+                               {"fingerprint", data_.fingerprint.hash}});
+        record_->fact("config_hash", config_hash(config_));
+        record_->fact("finished", false);
+        record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
+        read_log();
+        log_.emplace(folder_ / "log.jsonl", state_.step);
+        table_.emplace(folder_ / "metrics.csv",
+                       std::vector<std::string>{"epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "rate", "seconds"},
+                       state_.step);
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
-        StopSignals signals;
-        Loader loader(data_, train_samples(), loader_options(true), cache_.get());
-        loader.start(state_.epoch, state_.position);
-        Clock::time_point saved = Clock::now();
-        double step_seconds = 0;
-        size_t lost_in_a_row = 0;
-        float skipped = trainer_->optimizer().state().skipped_steps;
+        loader_ = std::make_unique<Loader>(data_, train_samples(), loader_options(config_, true), cache_.get());
+        loader_->start(state_.epoch, state_.position);
+        skipped_steps_ = trainer_->optimizer().state().skipped_steps;
+        signals_.emplace();
+        while (state_.step < total_steps_ || state_.position > 0)
+            if (!run_epoch() || !end_epoch()) return leave();
+        return finish();
+    }
 
-        while (state_.step < total_steps_) {
-            const Clock::time_point epoch_start = Clock::now();
-            double loss_sum = 0, correct = 0, rows = 0;
-            size_t loss_steps = 0;
-            for (size_t in_epoch = state_.step % steps_per_epoch_; in_epoch < steps_per_epoch_; ++in_epoch) {
-                const Clock::time_point begin = Clock::now();
-                const Batch& batch = loader.next();
-                const ScheduleValue value = schedule_->at(state_.step);
-                trainer_->step({batch.pictures, batch.transform, batch.color, batch.labels}, value.rate, value.momentum, state_.step + 1);
-                const StepFigures figures = trainer_->figures();
-                ++state_.step;
-                state_.loss_scale = figures.loss_scale;
-                const bool lost = !std::isfinite(figures.loss) || figures.skipped_steps > skipped;
-                skipped = figures.skipped_steps;
-                lost_in_a_row = lost ? lost_in_a_row + 1 : 0;
-                size_t counted = 0;
-                for (int32_t label : batch.labels) counted += label >= 0;
-                if (!lost) loss_sum += figures.loss, ++loss_steps;
-                correct += figures.correct, rows += double(counted);
-                const double taken = seconds_since(begin);
-                step_seconds = step_seconds ? 0.9 * step_seconds + 0.1 * taken : taken;
-                record.count(counted, taken);
-                log.append({{"step", state_.step}, {"epoch", state_.epoch}, {"loss", figures.loss}, {"rate", value.rate},
-                            {"momentum", value.momentum}, {"images_per_second", double(counted) / taken}, {"skipped", lost}});
-                if (events_.step)
-                    events_.step({state_.step, total_steps_, state_.epoch + 1, config_.epochs, figures.loss, value.rate, value.momentum,
-                                  double(config_.batch) / step_seconds, step_seconds * double(total_steps_ - state_.step)});
-                if (lost_in_a_row >= kNotFiniteInARow) {
-                    record.event("not finite", {{"step", state_.step}});
-                    fail(Fault::not_finite,
-                         "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
-                         state_.step, lost_in_a_row, config_.lr, (folder_ / "checkpoints").string());
-                }
-                state_.position = in_epoch + 1;
-                const bool stop = signals.received() || state_.step == options_.stop_after_steps;
-                const bool epoch_ends = in_epoch + 1 == steps_per_epoch_;
-                if (stop && state_.step < total_steps_ && !epoch_ends) return leave(record, signals.exit_code());
-                if (!lost_in_a_row && seconds_since(saved) > 60 * config_.save_minutes && !epoch_ends) save(), saved = Clock::now();
+    bool is_stopped() const { return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps); }
+
+    // What this epoch's steps before a restart gave, and the files that were found bad: both are in the log.
+    void read_log() {
+        if (!state_.step || !fs::exists(folder_ / "log.jsonl")) return;
+        const FileBytes bytes = read_file(folder_ / "log.jsonl");
+        std::istringstream lines(std::string(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size));
+        for (std::string text; std::getline(lines, text);) {
+            const json line = json::parse(text, nullptr, false);
+            if (!line.is_object()) continue;
+            if (line.contains("bad_file")) {
+                const std::string path = line.at("bad_file");
+                bad_.insert({path, {.path = path, .code = line.value("code", ""), .text = line.value("text", ""), .used = line.value("used", false)}});
             }
-            state_.position = 0;
-            ++state_.epoch;
-            const bool best = end_epoch(table, log, {state_.epoch, config_.epochs, loss_steps ? loss_sum / double(loss_steps) : kNone,
-                                                     rows ? correct / rows : kNone, kNone, kNone, seconds_since(epoch_start), false});
-            if ((best && config_.select == "best") || state_.step == total_steps_ || seconds_since(saved) > 60 * config_.save_minutes) save(), saved = Clock::now();
-            record.event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
-            if ((signals.received() || state_.step == options_.stop_after_steps) && state_.step < total_steps_)
-                return leave(record, signals.exit_code());
+            if (state_.position && line.contains("skipped") && line.value("epoch", uint64_t(0)) == state_.epoch &&
+                line.value("step", uint64_t(0)) <= state_.step)
+                sums_.add(line.at("skipped") ? kNone : line.at("loss").get<double>(), line.value("correct", 0.0),
+                          line.value("pictures", size_t(0)), line.value("seconds", 0.0));
         }
-        return finish(record, loader);
     }
 
-    RunResult leave(RunRecord& record, int exit_code) {
+    // The steps that are left of this epoch; false if it was stopped before its end.
+    bool run_epoch() {
+        while (state_.position < steps_per_epoch_) {
+            if (is_stopped()) return false;
+            one_step();
+            if (!lost_in_a_row_ && state_.position < steps_per_epoch_ && seconds_since(saved_) > 60 * config_.save_minutes) save();
+        }
+        return true;
+    }
+
+    void one_step() {
+        const Clock::time_point begin = Clock::now();
+        const Batch& batch = loader_->next();
+        const ScheduleValue value = schedule_->at(state_.step);
+        trainer_->step({batch.pictures, batch.transform, batch.color, batch.labels}, value.rate, value.momentum, state_.step + 1);
+        const StepFigures figures = trainer_->figures();
+        ++state_.step, ++state_.position;
+        state_.loss_scale = figures.loss_scale;
+        const bool lost = !std::isfinite(figures.loss) || figures.skipped_steps > skipped_steps_;
+        skipped_steps_ = figures.skipped_steps;
+        lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
+        const auto counted = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }));
+        const double taken = seconds_since(begin);
+        step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
+        sums_.add(lost ? kNone : figures.loss, figures.correct, counted, taken);
+        record_->count(counted, taken);
+        log_->append({{"step", state_.step}, {"epoch", state_.epoch}, {"loss", figures.loss}, {"rate", value.rate},
+                      {"momentum", value.momentum}, {"correct", figures.correct}, {"pictures", counted}, {"seconds", taken},
+                      {"images_per_second", double(counted) / taken}, {"skipped", lost}});
+        if (events_.step)
+            events_.step({state_.step, total_steps_, state_.epoch + 1, config_.epochs, figures.loss, value.rate, value.momentum,
+                          double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - state_.step)});
+        if (lost_in_a_row_ < kNotFiniteInARow) return;
+        record_->event("not finite", {{"step", state_.step}});
+        fail(Fault::not_finite, "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
+             state_.step, lost_in_a_row_, config_.lr, (folder_ / "checkpoints").string());
+    }
+
+    RunResult leave() {
         save();
-        record.event("stop", {{"step", state_.step}});
-        return {RunEnd::stopped, exit_code, state_.step, kNone, kNone, 0};
+        record_->event("stop", {{"step", state_.step}});
+        return {RunEnd::stopped, signals_->exit_code(), state_.step, kNone, kNone, bad_.size()};
     }
 
-    Predictions predict_part(Part part) { return predict(*classifier_, data_, data_.part(part), loader_options(false), cache_.get()); }
+    // Nothing if a signal came before its end.
+    std::optional<Predictions> predict_part(Part part) {
+        Predictions p = predict(*classifier_, data_, data_.part(part), loader_options(config_, false), cache_.get(),
+                                [&](size_t) { return !signals_->received(); });
+        if (signals_->received()) return std::nullopt;
+        report_bad_files(p.bad_files);
+        return p;
+    }
 
-    // Validates; true if these are the best weights so far.
-    bool end_epoch(MetricsTable& table, RunLog& log, EpochReport report) {
+    void report_bad_files(const std::vector<BadFile>& files) {
+        for (const BadFile& f : files) {
+            if (!bad_.insert({f.path, f}).second) continue;
+            log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
+            if (bad_.size() <= kBadFilesTold)
+                note(fmt::format("{}: {} ({}){}", f.path, f.text, f.code, f.used ? ", used as far as it goes" : ""));
+            if (bad_.size() == kBadFilesTold) note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
+        }
+    }
+
+    // Validates and keeps books; false if a signal stopped that: then it is done again by the run that goes on.
+    bool end_epoch() {
         classifier_->load(trainer_->state(), "the network in training");
-        const Predictions validation = predict_part(Part::validation);
-        if (!validation.rows.empty()) {
-            report.validation_loss = validation.mean_loss();
-            report.validation_accuracy = validation.metrics(data_).all.accuracy();
+        const std::optional<Predictions> validation = predict_part(Part::validation);
+        if (!validation) return false;
+        report_bad_files(loader_->bad_files());
+        state_.position = 0;
+        ++state_.epoch;
+        EpochReport report{state_.epoch, config_.epochs, sums_.steps ? sums_.loss / double(sums_.steps) : kNone,
+                           sums_.pictures ? sums_.correct / double(sums_.pictures) : kNone, kNone, kNone, sums_.seconds, false};
+        sums_ = {};
+        if (!validation->rows.empty()) {
+            report.validation_loss = validation->mean_loss();
+            report.validation_accuracy = validation->metrics(data_).all.accuracy();
             report.best = state_.best_step == 0 || report.validation_loss < state_.best_metric;
             if (report.best) state_.best_step = state_.step, state_.best_metric = report.validation_loss;
         }
         const auto cell = [](double x) { return std::isnan(x) ? std::nullopt : std::optional(x); };
         const double rate = schedule_->at(state_.step - 1).rate;
-        table.append(state_.step, {double(report.epoch), cell(report.train_loss), cell(report.train_accuracy), cell(report.validation_loss),
-                                   cell(report.validation_accuracy), rate, report.seconds});
-        log.append({{"step", state_.step}, {"epoch_done", report.epoch}, {"train_loss", report.train_loss},
-                    {"train_accuracy", report.train_accuracy}, {"validation_loss", report.validation_loss},
-                    {"validation_accuracy", report.validation_accuracy}, {"seconds", report.seconds}});
+        table_->append(state_.step, {double(report.epoch), cell(report.train_loss), cell(report.train_accuracy), cell(report.validation_loss),
+                                     cell(report.validation_accuracy), rate, report.seconds});
+        log_->append({{"step", state_.step}, {"epoch_done", report.epoch}, {"train_loss", report.train_loss},
+                      {"train_accuracy", report.train_accuracy}, {"validation_loss", report.validation_loss},
+                      {"validation_accuracy", report.validation_accuracy}, {"seconds", report.seconds}});
+        const bool due = seconds_since(saved_) > 60 * config_.save_minutes;
+        if ((report.best && config_.select == "best") || state_.step == total_steps_ || due) save();
+        record_->event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
         if (events_.epoch) events_.epoch(report);
-        return report.best;
+        return true;
     }
 
     void save() {
@@ -314,6 +318,7 @@ private:
         state_.data_fingerprint = data_.fingerprint.hash;
         state_.config_hash = config_hash(config_);
         writer_->save(state_, tensors);
+        saved_ = Clock::now();
     }
 
     static State network_of(const Checkpoint& checkpoint) {
@@ -343,7 +348,7 @@ private:
         note(fmt::format("goes on at step {} of {}, from {}", state_.step, total_steps_, checkpoint->path.string()));
     }
 
-    RunResult finish(RunRecord& record, const Loader& loader) {
+    RunResult finish() {
         State network = trainer_->state();
         if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) {
             network = network_of(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
@@ -351,21 +356,22 @@ private:
         }
         classifier_->load(network, "the trained network");
         write_model(folder_ / "model.safetensors",
-                    {.model = trainer_config_.model, .classes = data_.classes, .fit = fit_, .normalize = config_.normalize,
+                    {.model = trainer_config_.model, .classes = data_.classes, .fit = fit_of(config_), .normalize = config_.normalize,
                      .state = std::move(network), .steps = state_.step,
                      .more = {{"tundra.version", this_build().version}, {"tundra.data_fingerprint", data_.fingerprint.hash}}});
-        const Predictions validation = predict_part(Part::validation), test = predict_part(Part::test);
-        write_evaluation(folder_ / "evaluation.json", data_, {{"validation", &validation}, {"test", &test}});
-        std::vector<BadFile> bad = loader.bad_files();
-        for (const Predictions* p : {&validation, &test}) bad.insert(bad.end(), p->bad_files.begin(), p->bad_files.end());
+        const std::optional<Predictions> validation = predict_part(Part::validation);
+        const std::optional<Predictions> test = validation ? predict_part(Part::test) : std::nullopt;
+        if (!test) return leave();
+        write_evaluation(folder_ / "evaluation.json", data_, {{"validation", &*validation}, {"test", &*test}});
+        std::vector<BadFile> bad;
+        for (const auto& [path, file] : bad_) bad.push_back(file);
         write_bad_files(folder_ / "bad_files.csv", bad);
-        const LoaderCounts counts = loader.counts();
-        record.fact("waited_for_pictures_seconds", counts.waited_seconds);
-        record.fact("bad_files", bad.size());
-        record.fact("finished", true);
-        record.event("finish", {{"step", state_.step}});
+        record_->fact("waited_for_pictures_seconds", loader_->counts().waited_seconds);
+        record_->fact("bad_files", bad.size());
+        record_->fact("finished", true);
+        record_->event("finish", {{"step", state_.step}});
         const auto accuracy = [&](const Predictions& p) { return p.rows.empty() ? kNone : p.metrics(data_).all.accuracy(); };
-        return {RunEnd::finished, 0, state_.step, accuracy(validation), accuracy(test), bad.size()};
+        return {RunEnd::finished, 0, state_.step, accuracy(*validation), accuracy(*test), bad.size()};
     }
 
     TrainConfig config_;
@@ -373,7 +379,6 @@ private:
     const RunEvents& events_;
     const fs::path folder_;
     Dataset data_;
-    Fit fit_;
     size_t steps_per_epoch_ = 0, total_steps_ = 0;
     std::unique_ptr<Device> device_;
     std::unique_ptr<Arena> arena_;
@@ -385,6 +390,17 @@ private:
     std::unique_ptr<Cache> cache_;
     std::unique_ptr<CheckpointWriter> writer_;
     TrainingState state_;
+    std::optional<RunRecord> record_;
+    std::optional<RunLog> log_;
+    std::optional<MetricsTable> table_;
+    std::optional<StopSignals> signals_;
+    std::unique_ptr<Loader> loader_;
+    std::map<std::string, BadFile> bad_;  // by path
+    EpochSums sums_;
+    Clock::time_point saved_ = Clock::now();
+    double step_seconds_ = 0;  // running mean
+    size_t lost_in_a_row_ = 0;
+    float skipped_steps_ = 0;
 };
 
 }  // namespace

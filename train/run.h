@@ -23,6 +23,7 @@ struct RunPlan {  // what `--plan` says before anything is computed
     size_t memory_bytes = 0;      // of the device: parameters, gradients, optimizer, activations
     size_t cache_bytes = 0;       // of decoded pictures
     size_t disk_bytes = 0;        // of the run folder at its largest
+    double seconds_per_step = 0;  // measured where only a plan is wanted, else 0
     std::string device, precision, schedule;
     std::vector<std::string> notes;
 };
