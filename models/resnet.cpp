@@ -42,7 +42,9 @@ public:
             return conv(x, weight, options);
         }
         const Value y = tap(l.conv, conv(x, weight, options));
-        return batch_norm(y, vector(l.bn + ".weight", l.channels, Init::ones), vector(l.bn + ".bias", l.channels, Init::zeros),
+        // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017, arXiv:1706.02677, 5.1.
+        const Init scale = l.residual && !config_.keras ? Init::zeros : Init::ones;
+        return batch_norm(y, vector(l.bn + ".weight", l.channels, scale), vector(l.bn + ".bias", l.channels, Init::zeros),
                           {.eps = config_.epsilon(),
                            .momentum = config_.keras ? 0.01f : 0.1f,
                            .running_mean = statistic(l.bn + ".running_mean", l.channels, Init::zeros),
