@@ -7,7 +7,7 @@
 namespace {
 
 AugmentRanges augment_named(const std::string& name) {
-    if (name == "standard") return {.flip = 0.5, .rotate = 5, .crop = 0.5, .brightness = 0.2, .contrast = 0.2};
+    if (name == "standard") return {.flip = 0.5, .rotate = 5, .crop = 0.85, .brightness = 0.2, .contrast = 0.2};
     if (name == "keras") return {.flip = 0.5, .rotate = 40, .shear = 0.2, .shift = 0.2, .zoom = 0.2};
     return {};
 }
