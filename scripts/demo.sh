@@ -22,10 +22,10 @@ echo "built $($tundra version | head -1) in $((SECONDS - start)) s"
 
 say "2 of 5: a small data set of camera-trap pictures, good and bad (tundra synth)"
 rm -rf demo && mkdir -p demo
-$tundra synth demo/pictures --pictures 2600 --size 320x240 --seed 1
+$tundra synth demo/pictures --pictures 3000 --cameras 24 --size 320x240 --seed 1
 
 say "3 of 5: training ResNet-50 at 64 px (tundra train)"
-$tundra train demo/pictures --out demo/run --image-size 64 --batch 32 --epochs 8 --lr 0.02 --device "$device"
+$tundra train demo/pictures --out demo/run --image-size 64 --batch 32 --epochs 9 --optimizer adam --lr 0.001 --device "$device"
 
 say "4 of 5: evaluation on held-out pictures (tundra eval)"
 $tundra eval demo/run --part test --min-accuracy 0.9 --device "$device"
