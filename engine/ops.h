@@ -2,6 +2,8 @@
 // kernels/<name>.h. Pictures and activations are (n, h, w, channels).
 #pragma once
 
+#include <array>
+
 #include "engine/graph.h"
 #include "kernels/image.h"
 #include "kernels/optimizer.h"
@@ -38,6 +40,24 @@ Value activation(Value x, Activation);
 Value add(Value a, Value b);
 Value concat(Values parts);  // of channels
 Value upsample2(Value x);    // nearest, twice as high and wide
+
+// ---- boxes of a detector (kernels/detect.h): heads (n, h, w, 3 * (5 + classes)), one per level
+struct BoxLevel {
+    float stride = 0;
+    std::array<std::array<float, 2>, 3> anchors = {};  // width and height in pixels of the input
+};
+Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
+
+struct SelectBoxesOptions {
+    float threshold, overlap;
+    bool across_classes = false;
+    size_t most = 300;
+};
+struct SelectedBoxes {
+    Value detections;  // float (n, most, 6): x1 y1 x2 y2 score class, best first
+    Value count;       // i32 (n)
+};
+SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 
 // ---- loss: logits (rows, classes) float, labels (rows) i32, class_weight (classes) float or empty
 struct CrossEntropyOptions {

@@ -1,0 +1,51 @@
+// A detector ready on a device: pictures of one size in, boxes out; forward only, everything from pixels to boxes in one
+// program per size. At most eight sizes are kept; they share weights and arena.
+#pragma once
+
+#include <list>
+
+#include "engine/program.h"
+#include "models/yolov5_file.h"
+
+struct Box {
+    float x1, y1, x2, y2;  // pixels of the network's input
+    float score;
+    int category;          // index of the class
+};
+
+struct DetectorOptions {
+    size_t batch = 1;
+    float threshold = 0.005f, overlap = 0.45f;
+    size_t most = 300;
+    DType precision = DType::f32;
+};
+
+class Detector {
+public:
+    // `model.state` is copied to the device and not needed afterwards.
+    Detector(Device& device, const YoloModel& model, const DetectorOptions& options);
+
+    // pictures: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always runs the
+    // whole batch, so that the numbers of a picture do not depend on how many others came with it.
+    std::vector<std::vector<Box>> run(std::span<const uint8_t> pictures, size_t h, size_t w);
+
+    size_t arena_bytes() const { return arena_.bytes(); }
+    const DetectorOptions& options() const { return options_; }
+
+private:
+    struct Trace {
+        size_t h, w;
+        Value pictures, transform, color;
+        SelectedBoxes boxes;
+        std::unique_ptr<Program> program;
+    };
+    Trace& trace(size_t h, size_t w);
+
+    Device& device_;
+    YoloConfig config_;
+    DetectorOptions options_;
+    Arena arena_;
+    std::unique_ptr<Parameters> parameters_;
+    std::list<Trace> traces_;  // the latest used first
+    std::vector<uint8_t> padded_;
+};

@@ -1,0 +1,131 @@
+// Whole YOLOv5 networks against YOLOv5's own numbers (tests/golden/yolo): heads, decoded boxes, detections.
+#include "engine/program.h"
+#include "models/yolov5_file.h"
+#include "tests/golden.h"
+
+namespace {
+
+using nlohmann::json;
+
+struct Run {
+    std::unique_ptr<Device> device = open_device("cpu", {.threads = 2});
+    Arena arena{*device};
+    std::unique_ptr<Graph> graph = std::make_unique<Graph>();
+    std::vector<Value> heads;
+    Value boxes;
+    std::vector<SelectedBoxes> selected;  // one per setting
+};
+
+// A picture of the network's size through the network, with every setting that can be run.
+void check_picture(const YoloModel& model, const json& expected, const json& picture, const GoldenTensors& tensors, GoldenCount& count) {
+    const GoldenArray& letterboxed = tensors.at("letterboxed_rgb_hwc");
+    const size_t h = letterboxed.shape.at(0), w = letterboxed.shape.at(1);
+    Run run;
+    Graph& graph = *run.graph;
+    const Value pictures = graph.input("pictures", {1, h, w, 3}, DType::u8), transform = graph.input("transform", {1, 6}, DType::f32),
+                color = graph.input("color", {1, 2}, DType::f32);
+    constexpr float unit = 1 / 255.0f;
+    const Value x = image_batch(pictures, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
+    run.heads = yolov5(x, model.config);
+    run.boxes = decode_boxes(run.heads, model.config.levels, model.config.classes);
+    std::vector<Value> keep = run.heads;
+    keep.push_back(run.boxes);
+    std::vector<json> settings;
+    for (const json& setting : expected.at("nms_settings")) {
+        if (setting.at("multi_label").get<bool>()) {
+            count.refuse("several labels per box are not supported");
+            continue;
+        }
+        settings.push_back(setting);
+        run.selected.push_back(select_boxes(run.boxes, {.threshold = setting.at("conf_thres"),
+                                                        .overlap = setting.at("iou_thres"),
+                                                        .across_classes = setting.at("agnostic"),
+                                                        .most = setting.at("max_det")}));
+        keep.push_back(run.selected.back().detections);
+        keep.push_back(run.selected.back().count);
+    }
+    Parameters parameters(*run.device, graph);
+    upload(model.state, parameters, model.file_name);
+    Program program(run.arena, std::move(run.graph), parameters, keep);
+    program.write<uint8_t>(pictures, letterboxed.as<uint8_t>());
+    program.write<float>(transform, std::array{1.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f});
+    program.write<float>(color, std::array{1.0f, 0.0f});
+    program.run();
+
+    double worst_head = 0, worst_box = 0, worst_score = 0;
+    const size_t values = 5 + model.config.classes;
+    for (size_t level = 0; level < run.heads.size(); ++level) {
+        const std::vector<float> head = program.read<float>(run.heads[level]);
+        const std::vector<float> want = tensors.at("head" + std::to_string(level)).as<float>();  // (1, 3, h, w, values)
+        ASSERT_EQ(head.size(), want.size());
+        const size_t pixels = head.size() / (3 * values);
+        for (size_t a = 0; a < 3; ++a)
+            for (size_t p = 0; p < pixels; ++p)
+                for (size_t k = 0; k < values; ++k)
+                    worst_head = std::max(worst_head, std::abs(double(head[(p * 3 + a) * values + k]) - want[(a * pixels + p) * values + k]));
+    }
+    const std::vector<float> boxes = program.read<float>(run.boxes), prediction = tensors.at("prediction").as<float>();
+    ASSERT_EQ(boxes.size(), prediction.size());
+    for (size_t i = 0; i < boxes.size(); ++i) {
+        double& worst = i % values < 4 ? worst_box : worst_score;
+        worst = std::max(worst, std::abs(double(boxes[i]) - prediction[i]));
+    }
+    printf("worst: head %.2g, box %.2g pixels, score %.2g\n", worst_head, worst_box, worst_score);
+    EXPECT_LT(worst_head, 5e-3);  // the folder's own bounds for float32
+    EXPECT_LT(worst_box, 0.5);
+    EXPECT_LT(worst_score, 2e-3);
+    count.check();
+
+    for (size_t s = 0; s < settings.size(); ++s) {
+        const json& wanted = picture.at("nms").at(settings[s].at("name").get<std::string>());
+        // A network in float32 may fall on the other side of a decision that is this close.
+        const json margins = wanted.value("margins", json::object());
+        const bool near = std::any_of(margins.begin(), margins.end(), [](const json& m) { return m.is_number() && m.get<double>() < 1e-6; });
+        if (!wanted.value("stable_under_rounding", true) || near) {
+            count.refuse("a decision too close for another rounding");
+            continue;
+        }
+        SCOPED_TRACE(settings[s].dump());
+        const std::vector<float> found = program.read<float>(run.selected[s].detections);
+        const size_t n = size_t(program.read<int32_t>(run.selected[s].count)[0]);
+        ASSERT_EQ(n, wanted.at("count").get<size_t>());
+        std::vector<bool> used(n);
+        for (const json& row : wanted.at("detections")) {
+            const auto box = row.get<std::vector<float>>();
+            bool matched = false;
+            for (size_t i = 0; i < n && !matched; ++i) {
+                matched = !used[i] && found[6 * i + 5] == box[5] && std::abs(found[6 * i + 4] - box[4]) < 2e-3;
+                for (size_t k = 0; k < 4; ++k) matched = matched && std::abs(found[6 * i + k] - box[k]) < 0.5;
+                if (matched) used[i] = true;
+            }
+            EXPECT_TRUE(matched) << "no box like " << row.dump();
+        }
+        count.check();
+    }
+}
+
+TEST(GoldenYolo, Networks) {
+    GoldenCount count;
+    if (std::filesystem::is_directory(golden_folder("yolo")))
+        for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo"))) {
+            if (!exists(entry.path() / "model.pt") || !exists(entry.path() / "expected.json")) {
+                count.refuse("a folder without model.pt and expected.json");
+                continue;
+            }
+            SCOPED_TRACE(entry.path().filename());
+            const json expected = golden_json(entry.path() / "expected.json");
+            const YoloModel model = read_yolov5(entry.path() / "model.pt");
+            EXPECT_EQ(model.classes, expected.at("classes").get<std::vector<std::string>>());
+            for (size_t level = 0; level < model.config.levels.size(); ++level) {
+                const auto anchors = expected.at("anchors_in_pixels")[level].get<std::vector<float>>();
+                EXPECT_EQ(model.config.levels[level].stride, expected.at("strides")[level].get<float>());
+                for (size_t i = 0; i < 6; ++i) EXPECT_EQ(model.config.levels[level].anchors[i / 2][i % 2], anchors[i]);
+            }
+            for (const auto& [name, picture] : expected.at("images").items()) {
+                SCOPED_TRACE(name);
+                check_picture(model, expected, picture, golden_tensors(entry.path() / (name + ".safetensors")), count);
+            }
+        }
+}
+
+}  // namespace
