@@ -1,0 +1,74 @@
+// What the files of a run say, as far as they are there and can be read: the material of its report.
+//
+// A run under way, an old run or a damaged file leaves parts empty; `missing` says which and why, in a sentence each.
+#pragma once
+
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "train/config.h"
+#include "train/metrics.h"
+
+inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// Values of a JSON file that anybody may have written: null, NaN or "" where the value is missing or of another kind.
+const nlohmann::json& member(const nlohmann::json& object, const std::string& key);
+double number_of(const nlohmann::json& object, const std::string& key);
+std::string text_of(const nlohmann::json& object, const std::string& key);
+
+struct StepLine {
+    double step, loss, rate, momentum;  // NaN where the log has none
+};
+
+struct EpochLine {
+    double step, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds;
+};
+
+struct JudgedPicture {
+    std::string file;
+    size_t label, predicted;
+    double confidence, loss;
+};
+
+struct EvaluatedPart {
+    std::string name;  // "validation", "test"
+    double loss = kUnknown;
+    std::vector<JudgedPicture> pictures;
+    Metrics metrics;
+    size_t left_out = 0;  // predictions in the file that make no sense
+};
+
+struct UnreadableFile {
+    std::string path, code, text;
+    bool used;
+};
+
+struct RunFiles {
+    std::filesystem::path folder;
+    nlohmann::json record;  // run.json, or null
+    std::string config_text;
+    TrainConfig config;       // defaults where the text does not say
+    bool has_config = false;  // and was understood
+    std::vector<StepLine> steps;
+    std::vector<EpochLine> epochs;
+    std::vector<std::string> classes;
+    std::vector<EvaluatedPart> parts;
+    std::vector<UnreadableFile> bad_files;
+    bool has_bad_files = false;
+    std::vector<std::string> missing;  // plain text
+
+    const nlohmann::json& last_session() const;
+    bool finished() const;
+    std::string last_event() const;  // of the last session: "start", "epoch", "stop", ...
+    double last_step() const;        // NaN: none was made
+    double steps_per_epoch() const;  // NaN before the first epoch ends
+    // The part that the details are about: the test pictures if there are enough of them. Null without an evaluation.
+    const EvaluatedPart* main_part() const;
+};
+
+// Errors: Fault::usage for a folder that holds no run.
+RunFiles read_run_files(const std::filesystem::path& folder);
