@@ -78,23 +78,23 @@ std::string fixed_text(double value, int digits) {
     return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : std::string(kDash);
 }
 
-std::string count_text(uint64_t count) {
+std::string grouped(uint64_t count) {
     std::string text = std::to_string(count);
     for (size_t at = text.size(); at > 3;) text.insert(at -= 3, ",");
     return text;
 }
 
-std::string pictures_text(uint64_t count) { return count_text(count) + (count == 1 ? " picture" : " pictures"); }
+std::string pictures_text(uint64_t count) { return grouped(count) + (count == 1 ? " picture" : " pictures"); }
 
-std::string duration_text(double seconds) {
+std::string time_span(double seconds) {
     if (!std::isfinite(seconds) || seconds < 0) return std::string(kDash);
     if (seconds < 59.95) return fmt::format("{:.1f} s", seconds);
     const auto whole = uint64_t(std::llround(seconds));
     if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
-    return fmt::format("{} h {:02} min", count_text(whole / 3600), whole / 60 % 60);
+    return fmt::format("{} h {:02} min", grouped(whole / 3600), whole / 60 % 60);
 }
 
-std::string bytes_text(double bytes) {
+std::string size_text(double bytes) {
     if (!std::isfinite(bytes)) return std::string(kDash);
     size_t unit = 0;
     constexpr const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -42,6 +42,8 @@ json json_of(RunFiles& run, const char* name) {
     return {};
 }
 
+bool is_step(double number) { return number >= 0 && number < 1e15; }
+
 template <class Use>
 void for_each_line(const std::string& text, Use use) {
     for (size_t begin = 0, end; (end = text.find('\n', begin)) != text.npos; begin = end + 1)
@@ -64,7 +66,7 @@ void read_log(RunFiles& run) {
     for_each_line(text, [&](std::string_view line) {
         const json entry = json::parse(line, nullptr, false);
         const double step = number_of(entry, "step");
-        if (!std::isfinite(step) || !entry.contains("loss")) return;
+        if (!is_step(step) || !entry.contains("loss")) return;
         run.steps.push_back({step, number_of(entry, "loss"), number_of(entry, "rate"), number_of(entry, "momentum")});
     });
     std::stable_sort(run.steps.begin(), run.steps.end(), [](const StepLine& a, const StepLine& b) { return a.step < b.step; });
@@ -94,7 +96,7 @@ void read_metrics_table(RunFiles& run) {
         };
         const EpochLine line{cell("step"),          cell("epoch"),           cell("train_loss"),
                              cell("train_accuracy"), cell("validation_loss"), cell("validation_accuracy"), cell("seconds")};
-        if (std::isfinite(line.step)) run.epochs.push_back(line);
+        if (is_step(line.step)) run.epochs.push_back(line);
     }
 }
 

@@ -69,7 +69,7 @@ std::string pictures_section(const RunFiles& run, const EvaluatedPart& part) {
     } else {
         out += fmt::format("<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its confidence. "
                            "Some of them may be labels that a person got wrong.</p>\n",
-                           count_text(wrong.size()), part_pictures(part),
+                           grouped(wrong.size()), part_pictures(part),
                            wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);
     }
@@ -87,8 +87,8 @@ std::string unreadable_section(const RunFiles& run) {
     std::string counts;
     size_t named = 0;
     for (const auto& [code, count] : reasons)
-        if (named++ < kReasons) counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", count_text(count), escaped(shortened(code, 40)));
-    out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n", pictures_text(run.bad_files.size()), counts, count_text(used));
+        if (named++ < kReasons) counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", grouped(count), escaped(shortened(code, 40)));
+    out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n", pictures_text(run.bad_files.size()), counts, grouped(used));
     Rows rows;
     for (size_t i = 0; i < std::min(run.bad_files.size(), kUnreadable); ++i) {
         const UnreadableFile& f = run.bad_files[i];
@@ -97,6 +97,6 @@ std::string unreadable_section(const RunFiles& run) {
     }
     out += fmt::format("<details{}><summary>The list</summary>{}</details>\n", rows.size() <= 8 ? " open=\"open\"" : "",
                        html_table("", {{"File"}, {"Reason"}, {"What exactly"}, {"Used"}}, rows));
-    if (run.bad_files.size() > kUnreadable) out += fmt::format("<p>The other {} are in bad_files.csv.</p>\n", count_text(run.bad_files.size() - kUnreadable));
+    if (run.bad_files.size() > kUnreadable) out += fmt::format("<p>The other {} are in bad_files.csv.</p>\n", grouped(run.bad_files.size() - kUnreadable));
     return out + "</section>\n";
 }

@@ -29,9 +29,9 @@ std::string class_list(const std::vector<std::string>& classes) {
 std::string state_text(const RunFiles& run) {
     const double step = run.last_step(), total = run.steps_per_epoch() * double(run.config.epochs);
     const std::string at = !std::isfinite(step) ? "before its first step"
-                           : std::isfinite(total) && run.has_config
-                               ? fmt::format("at step {} of {}", count_text(uint64_t(step)), count_text(uint64_t(std::llround(total))))
-                               : fmt::format("at step {}", count_text(uint64_t(step)));
+                           : total < 1e15 && run.has_config
+                               ? fmt::format("at step {} of {}", grouped(uint64_t(step)), grouped(uint64_t(std::llround(total))))
+                               : fmt::format("at step {}", grouped(uint64_t(step)));
     const std::string event = run.last_event();
     if (run.finished()) return fmt::format("<p class=\"state done\">Finished {}</p>\n", at);
     if (event == "stop") return fmt::format("<p class=\"state\">Stopped {}. The same command goes on from there.</p>\n", at);
@@ -58,7 +58,7 @@ std::string figures(const RunFiles& run) {
             out += figure_card(percent_text(work->share()), "to look at by a person", fmt::format("below confidence {:.2f}, for 99\u202F% right of the rest", work->threshold));
     const double seconds = number_of(run.record, "wall_seconds");
     if (std::isfinite(seconds))
-        out += figure_card(duration_text(seconds), "of training",
+        out += figure_card(time_span(seconds), "of training",
                            fmt::format("{} images/s in the last session", fixed_text(number_of(run.last_session(), "images_per_second"), 1)));
     return out + "</ul>\n";
 }
@@ -107,7 +107,7 @@ double highest(const std::vector<std::pair<double, double>>& points) {
 }
 
 std::string step_label(const RunFiles& run) {
-    return std::isfinite(run.steps_per_epoch()) ? fmt::format("step ({} per epoch)", count_text(uint64_t(std::llround(run.steps_per_epoch())))) : "step";
+    return std::isfinite(run.steps_per_epoch()) ? fmt::format("step ({} per epoch)", grouped(uint64_t(std::llround(run.steps_per_epoch())))) : "step";
 }
 
 std::string loss_chart(const RunFiles& run) {
@@ -138,7 +138,7 @@ std::string loss_chart(const RunFiles& run) {
                                          fixed_text(validation.back().second, 3));
     }
     std::string out = line_chart(chart);
-    if (lost) out += fmt::format("<p class=\"quiet\">{} of the steps had no finite loss.</p>\n", count_text(lost));
+    if (lost) out += fmt::format("<p class=\"quiet\">{} of the steps had no finite loss.</p>\n", grouped(lost));
     return out;
 }
 
@@ -196,7 +196,7 @@ std::string waited_text(const RunFiles& run) {
     const double waited = number_of(run.record, "waited_for_pictures_seconds");
     const double stepping = number_of(session, "pictures") / number_of(session, "images_per_second");
     if (!std::isfinite(waited) || !(stepping > 0)) return "not recorded";
-    return fmt::format("{} of the steps' time ({})", percent_text(waited / stepping), duration_text(waited));
+    return fmt::format("{} of the steps' time ({})", percent_text(waited / stepping), time_span(waited));
 }
 
 std::string energy_text(const json& record) {
@@ -210,7 +210,7 @@ std::string sessions_table(const json& sessions) {
         const json& events = member(session, "events");
         rows.push_back({escaped(time_text(text_of(session, "started"))),
                         events.is_array() && !events.empty() ? escaped(text_of(events.back(), "event")) : "",
-                        duration_text(number_of(session, "wall_seconds")),
+                        time_span(number_of(session, "wall_seconds")),
                         fixed_text(number_of(session, "images_per_second"), 1)});
         if (rows.size() == 100) break;
     }
@@ -225,10 +225,10 @@ std::string headline_section(const RunFiles& run) {
     std::vector<std::string> classes = run.classes.empty() ? run.config.classes : run.classes;
     std::string what = fmt::format("{} tells apart {}", model_text(run.has_config ? run.config.model : text_of(run.record, "model")),
                                    classes.empty() ? std::string("classes that are not recorded")
-                                                   : fmt::format("{} classes: {}", count_text(classes.size()), class_list(classes)));
+                                                   : fmt::format("{} classes: {}", grouped(classes.size()), class_list(classes)));
     if (run.has_config) what += fmt::format(", at {0}\u202F\u00D7\u202F{0} pixels", run.config.image_size);
     const double pictures = number_of(data, "pictures");
-    if (std::isfinite(pictures) && pictures >= 0) what += fmt::format(". {} in <span class=\"path\">{}</span>", pictures_text(uint64_t(pictures)), escaped(shortened(path, 200)));
+    if (pictures >= 0 && pictures < 1e15) what += fmt::format(". {} in <span class=\"path\">{}</span>", pictures_text(uint64_t(pictures)), escaped(shortened(path, 200)));
     return fmt::format("<header><p class=\"eyebrow\">Tundra, report of the run <span class=\"path\">{}</span></p>\n<h1>{}</h1>\n<p class=\"lead\">{}.</p>\n{}{}</header>\n",
                        escaped(shortened(std::filesystem::absolute(run.folder / "").lexically_normal().parent_path().filename().string(), 80)), headline(run), what,
                        state_text(run), figures(run));
@@ -252,7 +252,7 @@ std::string provenance_section(const RunFiles& run) {
     const auto said = [](const json& object, const char* key) { return escaped(shortened(text_of(object, key), 400)); };
     const auto count = [](const json& object, const char* key) {
         const double value = number_of(object, key);
-        return value >= 0 && value < 1e15 ? count_text(uint64_t(value)) : std::string("?");
+        return value >= 0 && value < 1e15 ? grouped(uint64_t(value)) : std::string("?");
     };
     std::string isa, libraries;
     if (const json& list = member(machine, "isa"); list.is_array())
@@ -268,16 +268,16 @@ std::string provenance_section(const RunFiles& run) {
     const Rows rows = {
         {"Device", device_text(session)},
         {"Processor", fmt::format("{}, {} cores, {} threads usable; {}", said(machine, "processor"), count(machine, "cores"), count(machine, "threads"), isa)},
-        {"Memory", bytes_text(number_of(machine, "memory_bytes"))},
+        {"Memory", size_text(number_of(machine, "memory_bytes"))},
         {"System", fmt::format("{}, kernel {}", said(machine, "system"), said(machine, "kernel"))},
         {"Precision, threads", fmt::format("{}, {} threads", said(session, "precision"), count(session, "threads"))},
         {"Time", fmt::format("{} to {}", escaped(time_text(text_of(sessions.front(), "started"))), escaped(time_text(ended)))},
-        {"Wall time", fmt::format("{} in {} session{}", duration_text(number_of(record, "wall_seconds")), sessions.size(), sessions.size() == 1 ? "" : "s")},
+        {"Wall time", fmt::format("{} in {} session{}", time_span(number_of(record, "wall_seconds")), sessions.size(), sessions.size() == 1 ? "" : "s")},
         {"Speed", fmt::format("{} images/s in training steps", fixed_text(number_of(session, "images_per_second"), 1))},
         {"Waited for pictures", waited_text(run)},
         {"Energy", energy_text(record)},
-        {"Peak memory", bytes_text(peak)},
-        {"Pictures", fmt::format("{}, {}, fingerprint <code>{}</code>", count(data, "pictures"), bytes_text(number_of(data, "bytes")), said(data, "fingerprint"))},
+        {"Peak memory", size_text(peak)},
+        {"Pictures", fmt::format("{}, {}, fingerprint <code>{}</code>", count(data, "pictures"), size_text(number_of(data, "bytes")), said(data, "fingerprint"))},
         {"Seed", count(record, "seed")},
         {"Tundra", fmt::format("{}, commit <code>{}</code>", said(build, "version"), said(build, "commit"))},
         {"Compiler", fmt::format("{} <span class=\"path\">{}</span>", said(build, "compiler"), said(build, "flags"))},

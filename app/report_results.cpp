@@ -20,7 +20,7 @@ std::string classes_table(const RunFiles& run, const EvaluatedPart& part) {
     Rows rows;
     for (size_t c = 0; c < run.classes.size(); ++c) {
         const ClassScore& score = part.metrics.classes[c];
-        rows.push_back({name_cell(run.classes[c]), count_text(score.pictures), percent_text(score.precision()), percent_text(score.recall()),
+        rows.push_back({name_cell(run.classes[c]), grouped(score.pictures), percent_text(score.precision()), percent_text(score.recall()),
                         fixed_text(score.f1(), 3)});
     }
     return html_table("", {{"Class"}, {"Pictures", true}, {"Precision", true}, {"Recall", true}, {"F1", true}}, rows) +
@@ -38,7 +38,7 @@ std::string mix_ups(const RunFiles& run, const EvaluatedPart& part) {
     if (cells.empty()) return "<p>Not one picture was put into a wrong class.</p>\n";
     Rows rows;
     for (size_t i = 0; i < std::min(cells.size(), kMixUps); ++i)
-        rows.push_back({name_cell(run.classes[cells[i] / n]), name_cell(run.classes[cells[i] % n]), count_text(part.metrics.confusion[cells[i]]),
+        rows.push_back({name_cell(run.classes[cells[i] / n]), name_cell(run.classes[cells[i] % n]), grouped(part.metrics.confusion[cells[i]]),
                         percent_text(double(part.metrics.confusion[cells[i]]) / double(part.metrics.classes[cells[i] / n].pictures))});
     return html_table("", {{"The picture is"}, {"The model says"}, {"Pictures", true}, {"Of the class", true}}, rows);
 }
@@ -46,7 +46,7 @@ std::string mix_ups(const RunFiles& run, const EvaluatedPart& part) {
 std::string work_row(const ManualWork& work) {
     return fmt::format("{} ({}) are below {:.2f}; of the rest {} are right and {} would pass unseen", pictures_text(work.looked_at),
                        percent_text(work.share()), work.threshold, percent_text(work.accuracy_of_rest()),
-                       work.errors_left == 1 ? "1 error" : count_text(work.errors_left) + " errors");
+                       work.errors_left == 1 ? "1 error" : grouped(work.errors_left) + " errors");
 }
 
 std::string proposal(const EvaluatedPart& part) {
@@ -86,8 +86,8 @@ std::string work_table(const EvaluatedPart& part) {
     Rows rows;
     for (double threshold : {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99}) {
         const ManualWork work = manual_work(part, threshold);
-        rows.push_back({fmt::format("{:.2f}", threshold), percent_text(work.share()), count_text(work.looked_at), percent_text(work.accuracy_of_rest()),
-                        count_text(work.errors_left)});
+        rows.push_back({fmt::format("{:.2f}", threshold), percent_text(work.share()), grouped(work.looked_at), percent_text(work.accuracy_of_rest()),
+                        grouped(work.errors_left)});
     }
     return html_table("", {{"Threshold"}, {"To look at", true}, {"Pictures", true}, {"Rest right", true}, {"Errors left", true}}, rows);
 }
@@ -99,9 +99,9 @@ std::string confidence_bars(const EvaluatedPart& part) {
                    .bars = {}};
     for (size_t b = 0; b < part.metrics.confidence.size(); ++b) {
         const Tally& bin = part.metrics.confidence[b];
-        chart.bars.push_back({fmt::format("0.{}", b), bin.pictures ? count_text(bin.pictures) : "", bin.accuracy(), (double(b) + 0.5) / 10});
+        chart.bars.push_back({fmt::format("0.{}", b), bin.pictures ? grouped(bin.pictures) : "", bin.accuracy(), (double(b) + 0.5) / 10});
         if (bin.pictures)
-            chart.description += fmt::format(" 0.{} to {:.1f}: {} of {};", b, double(b + 1) / 10, percent_text(bin.accuracy()), count_text(bin.pictures));
+            chart.description += fmt::format(" 0.{} to {:.1f}: {} of {};", b, double(b + 1) / 10, percent_text(bin.accuracy()), grouped(bin.pictures));
     }
     return bar_chart(chart);
 }
@@ -114,7 +114,7 @@ double ManualWork::accuracy_of_rest() const {
 }
 
 std::string part_pictures(const EvaluatedPart& part) {
-    return fmt::format("{} {} picture{}", count_text(part.pictures.size()), escaped(part.name), part.pictures.size() == 1 ? "" : "s");
+    return fmt::format("{} {} picture{}", grouped(part.pictures.size()), escaped(part.name), part.pictures.size() == 1 ? "" : "s");
 }
 
 std::array<double, 2> accuracy_range(size_t correct, size_t pictures) {
@@ -141,10 +141,10 @@ std::optional<ManualWork> proposed_work(const EvaluatedPart& part, double wanted
 }
 
 std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
-    std::string what = fmt::format("{} of {} are right.", count_text(part.metrics.all.correct), count_text(part.metrics.all.pictures));
+    std::string what = fmt::format("{} of {} are right.", grouped(part.metrics.all.correct), grouped(part.metrics.all.pictures));
     for (size_t c = 0; c < std::min<size_t>(run.classes.size(), 20); ++c)
-        what += fmt::format(" {}: {} of {}.", shortened(run.classes[c], kName), count_text(part.metrics.classes[c].correct),
-                            count_text(part.metrics.classes[c].pictures));
+        what += fmt::format(" {}: {} of {}.", shortened(run.classes[c], kName), grouped(part.metrics.classes[c].correct),
+                            grouped(part.metrics.classes[c].pictures));
     const std::string matrix =
         heat_map({.title = "Confusion matrix", .description = what, .names = run.classes, .counts = part.metrics.confusion});
     // With two or three classes the matrix itself says it at a glance.
@@ -172,11 +172,11 @@ std::string cameras_section(const EvaluatedPart& part) {
     for (size_t i = 0; i < std::min(cameras.size(), kCameras); ++i) {
         const Tally& tally = cameras[i].second;
         const auto [low, high] = accuracy_range(tally.correct, tally.pictures);
-        rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first), count_text(tally.pictures), percent_text(tally.accuracy()),
+        rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first), grouped(tally.pictures), percent_text(tally.accuracy()),
                         fmt::format("{:.0f}\u2013{:.0f}\u202F%", 100 * low, 100 * high)});
     }
     out += html_table("", {{"Camera"}, {"Pictures", true}, {"Right", true}, {"Range", true}}, rows);
-    if (cameras.size() > kCameras) out += fmt::format("<p>{} more are better than these.</p>\n", count_text(cameras.size() - kCameras));
+    if (cameras.size() > kCameras) out += fmt::format("<p>{} more are better than these.</p>\n", grouped(cameras.size() - kCameras));
     return out + fmt::format("<p class=\"quiet\">Worst first, of {}. <em>Range</em>: where the accuracy lies with 95\u202F% certainty; few pictures make it wide.</p>"
                              "</section>\n",
                              part_pictures(part));

@@ -35,7 +35,7 @@ figure { margin: 0; } figcaption { font-size: 14px; margin-bottom: 6px; } .key {
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
 svg text { font-size: 11px; fill: var(--quiet); } svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 svg .strong { fill: var(--strong); } svg rect ~ text.middle:not(.strong):not(.label) { fill: var(--ink); }
-svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; } svg .grid { stroke: var(--line); } svg .axis { stroke: var(--quiet); }
+svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; } svg .rule { stroke: var(--line); } svg .axis { stroke: var(--quiet); }
 svg .marker { stroke: var(--ink); stroke-dasharray: 3 3; }
 svg path.s0 { stroke: var(--blue); stroke-width: 2; } svg path.s1 { stroke: var(--orange); stroke-width: 2; stroke-dasharray: 6 3; }
 svg path.faint { stroke-width: 1; opacity: 0.28; } svg circle.s0 { fill: var(--blue); } svg circle.s1 { fill: var(--orange); }

@@ -20,7 +20,7 @@ struct Frame {
 
 std::string number_text(double value, bool percent) {
     if (percent) return fmt::format("{:g}\u202F%", std::round(value * 1000) / 10);
-    if (std::abs(value) >= 1000) return (value < 0 ? "-" : "") + count_text(uint64_t(std::llround(std::abs(value))));
+    if (std::abs(value) >= 1000 && std::abs(value) < 1e15) return (value < 0 ? "-" : "") + grouped(uint64_t(std::llround(std::abs(value))));
     return fmt::format("{:g}", value);
 }
 
@@ -74,7 +74,7 @@ std::string axes(const Frame& f, const std::string& x_label, bool percent) {
     std::string out;
     const double bottom = f.height - kBottom;
     for (double tick : round_ticks(f.y_low, f.y_high, f.height > 180 ? 5 : 3)) {
-        out += svg_line(kLeft, f.y(tick), kWidth - kRight, f.y(tick), "grid");
+        out += svg_line(kLeft, f.y(tick), kWidth - kRight, f.y(tick), "rule");
         out += svg_text(kLeft - 6, f.y(tick) + 3.8, "end", number_text(tick, percent));
     }
     for (double tick : round_ticks(f.x_low, f.x_high, 5)) {
@@ -136,7 +136,7 @@ std::string bar_chart(const BarChart& chart) {
     std::string out = open_figure(chart.title, chart.description, f.height);
     const double bottom = f.height - kBottom, pitch = f.x(1) - f.x(0);
     for (double tick : {0.0, 0.25, 0.5, 0.75, 1.0}) {
-        out += svg_line(kLeft, f.y(tick), kWidth - kRight, f.y(tick), "grid");
+        out += svg_line(kLeft, f.y(tick), kWidth - kRight, f.y(tick), "rule");
         out += svg_text(kLeft - 6, f.y(tick) + 3.8, "end", number_text(tick, true));
     }
     for (size_t i = 0; i < chart.bars.size(); ++i) {
@@ -186,11 +186,11 @@ std::string heat_map(const HeatMap& map) {
             if (!count && n > 30) continue;
             out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"{}\" style=\"fill-opacity:{:.3f}\">", x, y,
                                cell - 1, cell - 1, count == 0 ? "none" : row == column ? "right" : "wrong", count ? 0.12 + 0.88 * share : 1);
-            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", count_text(count), count_text(total),
+            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", grouped(count), grouped(total),
                                escaped(shortened(map.names[row], 60)), escaped(shortened(map.names[column], 60)));
             if (n <= 16 && count)
                 out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle{}\" style=\"font-size:{:.1f}px\">{}</text>", x + cell / 2 - 0.5,
-                                   y + cell / 2 + size * 0.35, share > 0.45 ? " strong" : "", size, count_text(count));
+                                   y + cell / 2 + size * 0.35, share > 0.7 ? " strong" : "", size, grouped(count));
         }
     }
     out += fmt::format("<path d=\"M{:.1f} {:.1f}V{:.1f}H{:.1f}\" class=\"axis\"/>", left - 1, top, top + cell * double(n), left + cell * double(n));

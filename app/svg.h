@@ -1,5 +1,5 @@
 // Charts as inline SVG, 420 units wide so that their letters stay readable on a phone. Colours, fonts and dashes come
-// from the page's style sheet (app/report_page.h): series are of class s0, s1, ..., and light and dark follow the page.
+// from the page's style sheet (app/report_style.h): series are of class s0, s1, ..., and light and dark follow the page.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+inline constexpr double kOpen = std::numeric_limits<double>::quiet_NaN();  // a limit that is not set
 
 struct Series {
     std::string name;                              // in the legend; empty: not named there
@@ -19,11 +21,11 @@ struct LineChart {
     std::string title, description;  // plain text; the description is read out instead of the picture
     std::string x_label;
     std::vector<Series> series;
-    // NaN: as the points want it. Points outside are cut off at the frame.
-    double x_low = std::numeric_limits<double>::quiet_NaN(), x_high = x_low, y_low = x_low, y_high = x_low;
+    // Open: as the points want it. Points outside are cut off at the frame.
+    double x_low = kOpen, x_high = kOpen, y_low = kOpen, y_high = kOpen;
     bool percent = false;  // y values are shares
     double height = 230;
-    double marker_x = x_low;  // a vertical line here
+    double marker_x = kOpen;  // a vertical line here
 };
 
 // A <figure>; a sentence instead if no point is finite.

@@ -202,10 +202,10 @@ TEST(report_numbers, read_as_people_write_them) {
     EXPECT_EQ(percent_text(0.9999), "99.9\u202F%");  // not all are right
     EXPECT_EQ(percent_text(1), "100.0\u202F%");
     EXPECT_EQ(percent_text(std::nan("")), "\u2013");
-    EXPECT_EQ(count_text(1234567), "1,234,567");
-    EXPECT_EQ(duration_text(59.97), "1 min 00 s");
-    EXPECT_EQ(duration_text(3900), "1 h 05 min");
-    EXPECT_EQ(bytes_text(1536), "1.5 KiB");
+    EXPECT_EQ(grouped(1234567), "1,234,567");
+    EXPECT_EQ(time_span(59.97), "1 min 00 s");
+    EXPECT_EQ(time_span(3900), "1 h 05 min");
+    EXPECT_EQ(size_text(1536), "1.5 KiB");
     EXPECT_EQ(time_text("2026-11-23T08:50:21Z"), "2026-11-23 08:50 UTC");
     EXPECT_EQ(escaped("a\xFF\x01<"), "a\uFFFD\uFFFD&lt;");
     EXPECT_EQ(shortened("\u00E4\u00F6\u00FCabc", 5), "\u00E4\u00F6\u2026bc");
