@@ -21,5 +21,6 @@ Command eval_command();
 Command classify_command();
 Command synth_command();
 Command inspect_command();
+Command report_command();
 Command doctor_command();
 Command version_command();

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "app/command.h"
+#include "app/report.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
 #include "engine/require.h"
@@ -65,6 +66,12 @@ int run(Options& o, const CLI::App& app) {
     Progress progress(o.quiet);
     const RunResult result = train_run(config, o.run, events_of(o, config, progress));
     const std::string& out = o.run.folder;
+    std::string report;
+    if (result.end != RunEnd::planned) try {
+            report = write_report(out).string();
+        } catch (const std::exception& e) {  // the run itself is safe
+            note(progress, fmt::format("no report: {}", e.what()));
+        }
     switch (result.end) {
         case RunEnd::planned: break;
         case RunEnd::stopped:
@@ -78,6 +85,7 @@ int run(Options& o, const CLI::App& app) {
             say(progress, fmt::format("accuracy: validation {}, test {}", percent(result.validation_accuracy), percent(result.test_accuracy)));
             if (result.bad_files) say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
             say(progress, fmt::format("model:  {}/model.safetensors", out));
+            if (!report.empty()) say(progress, fmt::format("report: {}", report));
             break;
     }
     return result.exit_code;
