@@ -7,30 +7,31 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "engine/op.h"
+#include "bench/levels.h"
 #include "train/classifier.h"
 #include "train/machine.h"
 #include "train/trainer.h"
 
 namespace {
 
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 double median(std::vector<double> v) {
     std::ranges::sort(v);
     return v[v.size() / 2];
 }
 
+// Each operation's share of the time, and the bytes that the step moves at three levels of fusion (bench/levels.h).
 void print_shares(Program& program) {
     std::map<std::string, double> time;
     double all = 0;
+    Cost cost;
+    for (const Step& step : program.steps()) cost += cost_of(step);
+    fmt::print("bytes moved {:.2f} GB as built; unfused {:.2f} GB, ideal {:.2f} GB; {:.1f} GFLOP\n", cost.bytes[as_built] * 1e-9,
+               cost.bytes[unfused] * 1e-9, cost.bytes[ideal] * 1e-9, cost.flops * 1e-9);
     const auto steps = program.steps();
     for (size_t i = 0; i < steps.size(); ++i) {
-        const double start = seconds();
+        const double start = seconds_now();
         program.run_step(i);
-        const double taken = seconds() - start;
+        const double taken = seconds_now() - start;
         time[std::string(steps[i].op->name())] += taken;
         all += taken;
     }
@@ -71,10 +72,12 @@ int main(int argc, char** argv) {
         Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize});
         classifier.load(state, "bench");
         for (size_t i = 0; i < steps + 2; ++i) {
-            const double begin = seconds();
+            const double begin = seconds_now();
             classifier.run(pictures);
-            taken.push_back(seconds() - begin);
+            taken.push_back(seconds_now() - begin);
         }
+        planned = device->allocated();
+        if (!as_json) print_shares(classifier.program());
     } else {
         Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .optimizer = {}, .class_weights = {}}, state);
         std::vector<float> transform, color;
@@ -88,10 +91,10 @@ int main(int argc, char** argv) {
         if (!as_json) fmt::print("planned memory {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB)\n", double(trainer.memory_bytes()) / 1e6,
                    double(trainer.program().plan().bytes) / 1e6, double(trainer.program().plan().lower_bound) / 1e6);
         for (size_t i = 0; i < steps + 2; ++i) {
-            const double begin = seconds();
+            const double begin = seconds_now();
             trainer.step({pictures, transform, color, labels}, 0.01, 0.9, i + 1);
             trainer.figures();
-            taken.push_back(seconds() - begin);
+            taken.push_back(seconds_now() - begin);
         }
         if (!as_json) print_shares(trainer.program());
     }

@@ -57,6 +57,9 @@ public:
     // Null where recording brings nothing: the steps are then run one by one.
     virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
 
+    // True where an operation may write over an input that it says it overwrites(): Op::overwrites.
+    virtual bool in_place() const { return false; }
+
     // Bytes between the values of an arena, which must not share memory then; only where a checker watches them.
     virtual size_t guard_bytes() const { return 0; }
     virtual void guard(void*, size_t) {}

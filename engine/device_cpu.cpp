@@ -34,6 +34,7 @@ public:
     void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
     void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
     void synchronize() override {}
+    bool in_place() const override { return true; }
     void run(std::span<const Step> steps) override {
         for (const Step& step : steps) step.op->run(cpu_, step.in, step.out);
     }

@@ -29,8 +29,18 @@ struct Op {
     // True where backward() takes the gradient of output 0 as two parts (grad[0] and second_grad).
     virtual bool adds_second_gradient() const { return false; }
 
-    // Multiplications and additions, for benches and reports; bytes follow from the shapes.
+    // The input that output 0 may lie on when nothing reads that input later, on devices that are in_place(); -1: none.
+    virtual int overwrites() const { return -1; }
+
+    // Multiplications and additions, and bytes read and written, for benches and reports. Bytes: every operand once, plus
+    // what an operation reads or writes beyond that.
     virtual double flops() const { return 0; }
+    virtual double bytes(Tensors in, Tensors out) const {
+        double sum = 0;
+        for (const Tensor& t : in) sum += t.data ? double(t.bytes()) : 0;
+        for (const Tensor& t : out) sum += double(t.bytes());
+        return sum;
+    }
 };
 
 // The run() of an operation whose kernels take one struct of pointers: Self::call<T>(in, out) fills it in. T is the type

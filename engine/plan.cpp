@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/op.h"
+
 namespace {
 
 constexpr size_t kAlign = 256;  // bytes: what cudaMalloc gives, and four cache lines
@@ -12,6 +14,23 @@ struct Block {
 };
 
 bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
+
+// The value in whose place output 0 of each node goes: itself, or an input that dies there and is as large.
+std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& last) {
+    std::vector<size_t> place(graph.values.size());
+    std::iota(place.begin(), place.end(), size_t(0));
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+        const Node& node = graph.nodes[n];
+        const int input = node.op->overwrites();
+        if (input < 0 || node.in[size_t(input)] < 0) continue;
+        const size_t from = size_t(node.in[size_t(input)]), to = size_t(node.out[0]);
+        const Graph::Info &a = graph.values[from], &b = graph.values[to];
+        if (in_arena(a) && in_arena(b) && last[from] == n && a.shape == b.shape && a.dtype == b.dtype &&
+            std::ranges::count(node.in, int(from)) == 1)
+            place[to] = place[from];
+    }
+    return place;
+}
 
 }  // namespace
 
@@ -24,12 +43,16 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
         for (int o : graph.nodes[n].out) first[size_t(o)] = last[size_t(o)] = n;
     }
     for (Value v : keep) last[size_t(v.id)] = forever;
+    std::vector<size_t> place(graph.values.size());
+    std::iota(place.begin(), place.end(), size_t(0));
+    if (options.in_place && options.share) place = find_places(graph, last);
+    for (size_t v = 0; v < place.size(); ++v) last[place[v]] = std::max(last[place[v]], last[v]);
 
     std::vector<Block> blocks;
     std::vector<size_t> alive(forever + 2);
     for (size_t v = 0; v < graph.values.size(); ++v) {
         const Graph::Info& info = graph.values[v];
-        if (!in_arena(info) || first[v] == forever) continue;
+        if (!in_arena(info) || first[v] == forever || place[v] != v) continue;
         const size_t bytes = (count(info.shape) * size_of(info.dtype) + options.gap + kAlign - 1) / kAlign * kAlign;
         blocks.push_back({v, options.share ? first[v] : 0, options.share ? last[v] : forever, bytes});
         for (size_t n = blocks.back().first; n <= blocks.back().last; ++n) alive[n] += bytes;
@@ -52,6 +75,7 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
         plan.offset[block.value] = block.offset;
         plan.bytes = std::max(plan.bytes, block.offset + block.bytes);
     }
+    for (size_t v = 0; v < place.size(); ++v) plan.offset[v] = plan.offset[place[v]];
     return plan;
 }
 

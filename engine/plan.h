@@ -18,10 +18,11 @@ struct Plan {
 
 struct PlanOptions {
     bool share = true;  // two temporaries share memory when the last use of one comes before the first of the other
+    bool in_place = false;  // an output may take the place of the input that its operation overwrites()
     size_t gap = 0;     // bytes between values, for builds that poison them
 };
 
-// `keep`: values that are read after the step. No operation ever writes over its own input.
+// `keep`: values that are read after the step.
 Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options = {});
 
 // `storage[i]`: the memory of value i if it is an input or a parameter, else null.

@@ -12,7 +12,7 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
                  const ProgramOptions& options)
     : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
     const size_t gap = device_.guard_bytes();
-    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .gap = gap});
+    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.in_place(), .gap = gap});
     inputs_.resize(graph_->values.size());
     storage_.resize(graph_->values.size());
     for (size_t v = 0; v < graph_->values.size(); ++v) {

@@ -43,11 +43,11 @@ struct BatchNormForward {
 template <class T>
 struct BatchNormBackward {
     BatchNormShape shape;
-    const T *x, *y, *dy, *dy2;            // dy2 may be null; y is read for relu only
+    const T *x, *y, *dy, *dy2;            // dy2 may be null; y may be read, for relu only
     const float *scale, *shift, *mean, *rstd;
     T *dx;
     float *dscale, *dshift;
-    T *dresidual;                         // may be null
+    T *dresidual;                         // null exactly where forward had no residual
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);

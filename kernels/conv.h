@@ -1,7 +1,7 @@
 // Two-dimensional convolution (cross-correlation, as all deep-learning libraries have it), with what follows it.
 //
 // x: (n, h, w, c_in)   y: (n, out_h, out_w, c_out)   weight, dweight: (c_out, kernel_h, kernel_w, c_in)
-// bias: (c_out), always float   residual: like y
+// bias: (c_out), always float   residual: like y, and on Cpu it may lie where y goes
 //
 //   y[n,p,q,k] = sum over r,s,c of x[n, p*stride + r - padding, q*stride + s - padding, c] * weight[k,r,s,c]
 //   y          = activation(y + bias + residual)             or, with residual_last, activation(y + bias) + residual

@@ -6,17 +6,6 @@
 #include "kernels/onednn.h"
 #include "kernels/scratch_cpu.h"
 
-namespace {
-// y (m, n) = a (m, k) * b (k, n) + beta * y, all row-major; `a_transposed`: a is stored as (k, m), likewise b.
-void multiply(const Cpu& cpu, size_t m, size_t n, size_t k, const float* a, bool a_transposed, const float* b,
-              bool b_transposed, float beta, float* y) {
-    use_threads(cpu);
-    check_onednn(dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n), dnnl_dim_t(k), 1.0f,
-                     a, dnnl_dim_t(a_transposed ? m : k), b, dnnl_dim_t(b_transposed ? k : n), beta, y, dnnl_dim_t(n)),
-                 "matrix product");
-}
-}  // namespace
-
 size_t scratch_bytes(const Cpu& cpu, const LinearBackward<float>& op) {
     return op.dbias ? scratch_bytes(cpu, BiasBackward<float>{op.shape.rows, op.shape.out, op.dy, op.dbias}) : 0;
 }

@@ -21,6 +21,16 @@ inline void use_threads(const Cpu& cpu) {
     if (omp_get_max_threads() != cpu.threads) omp_set_num_threads(cpu.threads);
 }
 
+// y (m, n) = a (m, k) * b (k, n) + beta * y, all row-major; `a_transposed`: a is stored as (k, m), likewise b.
+inline void multiply(const Cpu& cpu, size_t m, size_t n, size_t k, const float* a, bool a_transposed, const float* b,
+                     bool b_transposed, float beta, float* y) {
+    use_threads(cpu);
+    check_onednn(dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n), dnnl_dim_t(k),
+                            1.0f, a, dnnl_dim_t(a_transposed ? m : k), b, dnnl_dim_t(b_transposed ? k : n), beta, y,
+                            dnnl_dim_t(n)),
+                 "matrix product");
+}
+
 // The descriptor of a forward primitive; args are those of the operation, in oneDNN's order.
 template <class Primitive, class... Args>
 typename Primitive::primitive_desc describe(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,

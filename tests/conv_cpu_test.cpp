@@ -117,6 +117,11 @@ TEST_P(ConvCpu, onednn_matches_the_loops_with_all_that_follows) {
         op.y = y2.data();
         compute_direct(cpu, op);
         expect_close(y2, y, tolerance, pitched ? "pitched" : "dense");
+        if (!op.residual || pitched) continue;
+        Floats in_place = residual;
+        op.residual = op.y = in_place.data();
+        compute(cpu, op);
+        expect_close(y2, in_place, tolerance, "residual in place");
     }
 }
 

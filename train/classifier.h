@@ -24,7 +24,7 @@ public:
     std::vector<float> run(std::span<const uint8_t> pictures);
 
     const ClassifierConfig& config() const { return config_; }
-    const Program& program() const { return program_; }
+    Program& program() { return program_; }
 
 private:
     struct Inputs {

@@ -10,6 +10,12 @@ struct Backward final : KernelOp<Backward> {
     BatchNormShape shape;
     explicit Backward(const BatchNormShape& s) : shape(s) {}
     std::string_view name() const override { return "batch_norm_backward"; }
+    int overwrites() const override { return 2; }  // dx takes the place of dy
+    double bytes(Tensors in, Tensors out) const override {  // x, y, dy and dy2 are read twice
+        double sum = Op::bytes(in, out);
+        for (size_t i = 0; i < 4; ++i) sum += in[i].data ? double(in[i].bytes()) : 0;
+        return sum;
+    }
     template <class T>
     BatchNormBackward<T> call(Tensors in, Tensors out) const {
         return {.shape = shape,
@@ -33,6 +39,8 @@ struct Forward final : KernelOp<Forward> {
     float momentum;
     Forward(const BatchNormShape& s, float momentum) : shape(s), momentum(momentum) {}
     std::string_view name() const override { return "batch_norm"; }
+    int overwrites() const override { return 3; }  // the residual
+    double bytes(Tensors in, Tensors out) const override { return Op::bytes(in, out) + double(in[0].bytes()); }
     template <class T>
     BatchNormForward<T> call(Tensors in, Tensors out) const {
         return {.shape = shape,

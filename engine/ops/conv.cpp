@@ -47,6 +47,7 @@ struct Forward final : KernelOp<Forward> {
         : shape(s), activation(o.activation), residual_last(o.residual_last), weight_is_constant(constant) {}
     std::string_view name() const override { return "conv"; }
     double flops() const override { return shape.flops(); }
+    int overwrites() const override { return 3; }  // the residual
     template <class T>
     ConvForward<T> call(Tensors in, Tensors out) const {
         return {.shape = shape,
@@ -82,6 +83,8 @@ Value conv(Value x, Value weight, const ConvOptions& o) {
     require(o.stride >= 1 && s[1] + 2 * o.padding >= w[1] && s[2] + 2 * o.padding >= w[2],
             "conv: a {}x{} kernel with padding {} and stride {} does not fit a picture of {}x{}", w[1], w[2], o.padding,
             o.stride, s[1], s[2]);
+    // oneDNN 2.6 computes such shapes wrongly (a 3x1 kernel with padding 1), and no network needs them.
+    require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1], w[2]);
     require(!o.bias || o.bias.shape() == Shape{w[0]}, "conv: {} output channels, bias has shape {}", w[0],
             o.bias ? text(o.bias.shape()) : "");
     const ConvShape shape{s[0], s[1], s[2], s[3], w[0], w[1], w[2], o.stride, o.padding};

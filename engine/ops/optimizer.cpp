@@ -10,6 +10,9 @@ struct Sgd final : KernelOp<Sgd> {
     SgdOptions o;
     explicit Sgd(const SgdOptions& o) : o(o) {}
     std::string_view name() const override { return "sgd_step"; }
+    double bytes(Tensors in, Tensors out) const override {  // parameter and momentum are written too
+        return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes());
+    }
     template <class T>
     SgdStep<T> call(Tensors in, Tensors) const {
         return {.count = count(in[0].shape),
@@ -27,6 +30,9 @@ struct Adam final : KernelOp<Adam> {
     AdamOptions o;
     explicit Adam(const AdamOptions& o) : o(o) {}
     std::string_view name() const override { return "adam_step"; }
+    double bytes(Tensors in, Tensors out) const override {  // parameter and moments are written too
+        return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes() + in[4].bytes());
+    }
     template <class T>
     AdamStep<T> call(Tensors in, Tensors) const {
         return {.count = count(in[0].shape),

@@ -1,0 +1,308 @@
+// Every operation of a training step of ResNet-50, and the convolutions of its and YOLOv5x6's inference, one by one.
+//
+//   kernels [--batch 8] [--size 224] [--threads 2] [Google Benchmark's options: --benchmark_filter=, --benchmark_out=...]
+//
+// The rows are the distinct nodes of the graph that the engine traces, on every device of this build. Before a row is
+// timed its results are compared with another implementation on the same numbers: convolutions with the direct kernels of
+// the device, everything else with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses
+// as many copies of its tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s
+// from the operation's own counts, and `peak`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent
+// of the time taken. Peaks are measured when the program starts.
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "bench/peaks.h"
+#include "engine/op.h"
+#include "engine/ops.h"
+#include "engine/program.h"
+#include "kernels/batch_norm.h"
+#include "kernels/conv.h"
+#include "train/trainer.h"
+
+namespace {
+
+constexpr size_t kRotated = size_t(128) << 20;
+
+// A convolution of one kind by compute_direct(): the reference of the library's, and on a GPU a row of its own.
+struct DirectConv final : Op {
+    enum class Kind { forward, backward_data, backward_weight } kind;
+    ConvShape shape;
+    Activation activation;
+    DirectConv(Kind kind, const ConvShape& shape, Activation activation) : kind(kind), shape(shape), activation(activation) {}
+    std::string_view name() const override {
+        constexpr std::string_view names[] = {"conv_direct", "conv_backward_data_direct", "conv_backward_weight_direct"};
+        return names[size_t(kind)];
+    }
+    double flops() const override { return shape.flops(); }
+    void run(const Cpu& d, Tensors in, Tensors out) const override { direct(d, in, out); }
+    void run(const Simt& d, Tensors in, Tensors out) const override { direct(d, in, out); }
+#ifdef TUNDRA_HAS_CUDA
+    void run(const Cuda& d, Tensors in, Tensors out) const override { direct(d, in, out); }
+#endif
+
+private:
+    template <class Device>
+    void direct(const Device& d, Tensors in, Tensors out) const {
+        const auto a = in[0].as<float>(), b = in[1].as<float>();
+        float* const result = out[0].as<float>();
+        switch (kind) {
+            case Kind::forward:
+                return compute_direct(d, ConvForward<float>{.shape = shape, .activation = activation, .x = a, .weight = b,
+                                                            .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
+                                                            .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
+                                                            .y = result});
+            case Kind::backward_data: return compute_direct(d, ConvBackwardData<float>{shape, a, b, result});
+            case Kind::backward_weight: return compute_direct(d, ConvBackwardWeight<float>{shape, a, b, result});
+        }
+    }
+};
+
+struct Slot {  // one operand of a row
+    std::string name;
+    Shape shape;
+    DType dtype;
+};
+
+// One operation with its operands' shapes: what a row of the table times.
+struct Row {
+    std::shared_ptr<const Op> op, reference;  // reference: same operands; null where another device is the reference
+    std::vector<Slot> in;                     // an empty name: an absent optional operand
+    std::vector<Graph::Output> out;
+    std::string name;
+
+    size_t bytes() const {
+        size_t sum = 0;
+        for (const Slot& s : in) sum += s.name.empty() ? 0 : count(s.shape) * size_of(s.dtype);
+        for (const Graph::Output& o : out) sum += count(o.shape) * size_of(o.dtype);
+        return sum;
+    }
+};
+
+// `copies` times the operation of a row, each with its own operands, filled with the same random numbers.
+class Bed {
+public:
+    Bed(Device& device, const Row& row, std::shared_ptr<const Op> op, size_t copies) : arena_(device) {
+        auto graph = std::make_unique<Graph>();
+        for (size_t i = 0; i < copies; ++i) {
+            std::vector<Value> in;
+            for (const Slot& s : row.in) in.push_back(s.name.empty() ? Value{} : graph->input(s.name, s.shape, s.dtype));
+            const std::vector<Value> out = graph->add_node(op, in, row.out);
+            keep_.insert(keep_.end(), out.begin(), out.end());
+            if (i == 0) in_ = in, out_ = out;
+            all_in_.insert(all_in_.end(), in.begin(), in.end());
+        }
+        parameters_ = std::make_unique<Parameters>(device, *graph);
+        program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
+        for (size_t i = 0; i < all_in_.size(); ++i)
+            if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
+    }
+    Bed(const Bed&) = delete;
+
+    void run(size_t i) { program_->run_step(i % program_->steps().size()); }
+    const Step& step() { return program_->steps()[0]; }
+
+    // The float results of the first copy; of an operation without outputs, what it did to its operands.
+    std::vector<std::vector<float>> results() {
+        std::vector<std::vector<float>> all;
+        for (Value v : out_.empty() ? in_ : out_)
+            if (v && v.dtype() == DType::f32) all.push_back(program_->read<float>(v));
+        return all;
+    }
+
+private:
+    static std::vector<float> floats(const Row& row, size_t operand) {
+        std::mt19937 random(unsigned(operand) + 1);
+        std::vector<float> values(count(row.in[operand].shape));
+        std::uniform_real_distribution<float> uniform(-1, 1);
+        for (float& x : values) x = uniform(random);
+        return values;
+    }
+
+    // What batch norm gave forward: the gradient of relu may look at it, or compute it again from x.
+    static std::vector<float> normalised(const Row& row) {
+        std::vector<float> y = floats(row, 0);
+        const auto scale = floats(row, 4), shift = floats(row, 5), mean = floats(row, 6), rstd = floats(row, 7);
+        for (size_t i = 0, channels = scale.size(); i < y.size(); ++i) {
+            const size_t c = i % channels;
+            y[i] = std::max(0.0f, scale[c] * rstd[c] * (y[i] - mean[c]) + shift[c]);
+        }
+        return y;
+    }
+
+    void fill(const Row& row, size_t operand, Value v) {
+        const Slot& slot = row.in[operand];
+        std::mt19937 random(unsigned(operand) + 1);
+        const size_t n = count(slot.shape);
+        if (slot.dtype == DType::f32) {
+            std::vector<float> values = floats(row, operand);
+            if (row.op->name() == "batch_norm_backward" && operand == 1) values = normalised(row);
+            if (slot.name == "step state") values = {0.01f, 0.9f, 0.1f, 0.1f, 1, 0, 0, 0};
+            if (slot.name == "transform")
+                for (size_t i = 0; i < n; ++i) values[i] = i % 6 == 0 || i % 6 == 4;
+            program_->write<float>(v, values);
+        } else if (slot.dtype == DType::i32) {
+            std::vector<int32_t> values(n);
+            for (int32_t& x : values) x = int32_t(random() % 10);
+            program_->write<int32_t>(v, values);
+        } else {
+            std::vector<uint8_t> values(n);
+            for (uint8_t& x : values) x = uint8_t(random() % 9);  // also a tap of a 3x3 window
+            program_->write<uint8_t>(v, values);
+        }
+    }
+
+    Arena arena_;
+    std::vector<Value> in_, out_, all_in_, keep_;
+    std::unique_ptr<Parameters> parameters_;
+    std::unique_ptr<Program> program_;
+};
+
+// Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000 products.
+std::string difference(Device& device, Device& other, const Row& row) {
+    Bed timed(device, row, row.op, 1), reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1);
+    timed.run(0);
+    reference.run(0);
+    const auto got = timed.results(), want = reference.results();
+    for (size_t i = 0; i < got.size(); ++i) {
+        double largest = 0, worst = 0;
+        for (float x : want[i]) largest = std::max(largest, std::fabs(double(x)));
+        for (size_t j = 0; j < got[i].size(); ++j) worst = std::max(worst, std::fabs(double(got[i][j]) - double(want[i][j])));
+        if (!(worst <= 1e-4 * largest + 1e-6)) return fmt::format("result {} is off by {:.2g} of {:.2g}", i, worst, largest);
+    }
+    return {};
+}
+
+void time_row(benchmark::State& state, Device& device, Device& other, const Row& row, const Peaks& peaks) {
+    static std::map<const Row*, std::string> checked;
+    if (!checked.contains(&row)) checked[&row] = difference(device, other, row);
+    if (!checked[&row].empty()) return state.SkipWithError(checked[&row].c_str());
+    Bed bed(device, row, row.op, std::clamp<size_t>(kRotated / row.bytes(), 1, 16));
+    const Step& step = bed.step();
+    const double bytes = step.op->bytes(step.in, step.out), flops = step.op->flops();
+    for (size_t i = 0; i < 16; ++i) bed.run(i);
+    size_t i = 0;
+    for (auto _ : state) bed.run(i++);
+    const auto rate = [](double v) { return benchmark::Counter(v, benchmark::Counter::kIsIterationInvariantRate); };
+    state.counters["GB/s"] = rate(bytes * 1e-9);
+    if (flops > 0) state.counters["GFLOP/s"] = rate(flops * 1e-9);
+    if (peaks.flops_per_second > 0)
+        state.counters["peak%"] = rate(100 * std::max(bytes / peaks.bytes_per_second, flops / peaks.flops_per_second));
+}
+
+ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
+    ConvShape s{x[0], x[1], x[2], x[3], weight[0], weight[1], weight[2]};
+    s.stride = (x[1] + y[1] - 1) / y[1];
+    while (s.out_h() < y[1]) ++s.padding;
+    return s;
+}
+
+// The row of a node of a traced graph.
+Row row_of(const Graph& graph, const Node& node) {
+    Row row{node.op, {}, {}, {}, std::string(node.op->name())};
+    const auto info = [&](int id) -> const Graph::Info& { return graph.values[size_t(id)]; };
+    for (int id : node.in) {
+        row.in.push_back(id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});
+        row.name += id < 0 ? "/-" : "/" + fmt::format("{}", fmt::join(info(id).shape, "x"));
+    }
+    for (int id : node.out) row.out.push_back({info(id).shape, info(id).dtype});
+    using Kind = DirectConv::Kind;
+    const auto direct = [&](Kind kind, int x, int weight, int y) {
+        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape), Activation::none);
+    };
+    if (node.op->name() == "conv") direct(Kind::forward, node.in[0], node.in[1], node.out[0]);
+    if (node.op->name() == "conv_backward_data") direct(Kind::backward_data, node.out[0], node.in[1], node.in[0]);
+    if (node.op->name() == "conv_backward_weight") direct(Kind::backward_weight, node.in[0], node.out[0], node.in[1]);
+    return row;
+}
+
+// A convolution of inference: bias, activation and perhaps a residual behind it.
+Row inference_row(const ConvShape& s, Activation activation, bool residual) {
+    Graph graph;
+    const Value x = graph.input("x", {s.n, s.h, s.w, s.c_in}, DType::f32);
+    const Value weight = graph.input("weight", {s.c_out, s.kernel_h, s.kernel_w, s.c_in}, DType::f32);
+    const Value bias = graph.input("bias", {s.c_out}, DType::f32);
+    const Value added = residual ? graph.input("residual", {s.n, s.out_h(), s.out_w(), s.c_out}, DType::f32) : Value{};
+    conv(x, weight, {.stride = s.stride, .padding = s.padding, .bias = bias, .activation = activation, .residual = added});
+    Row row = row_of(graph, graph.nodes[0]);
+    row.reference = std::make_shared<DirectConv>(DirectConv::Kind::forward, s, activation);
+    row.name = fmt::format("inference/{}", row.name);
+    return row;
+}
+
+std::vector<Row> all_rows(size_t batch, size_t size) {
+    const auto device = open_device("cpu");
+    Arena arena(*device);
+    const ResNetConfig config = resnet_config("resnet50", 1000);
+    Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
+                                     .optimizer = {}, .class_weights = {}}, initialize_state(config, 1));
+    const Graph& graph = trainer.program().graph();
+    std::vector<Row> rows;
+    std::set<std::string> seen;
+    const auto take = [&](Row row) {
+        if (seen.insert(row.name).second) rows.push_back(std::move(row));
+    };
+    for (const Node& node : graph.nodes) {
+        take(row_of(graph, node));
+        if (node.op->name() != "conv") continue;
+        const Row row = row_of(graph, node);
+        const ConvShape s = conv_shape(row.in[0].shape, row.in[1].shape, row.out[0].shape);
+        take(inference_row(s, Activation::relu, s.kernel_h == 1 && s.c_out == 4 * s.c_in));
+    }
+    // One of each kind from every level of YOLOv5x6 at 1280x960.
+    for (const ConvShape& s : {ConvShape{1, 960, 1280, 3, 80, 6, 6, 2, 2}, {1, 480, 640, 80, 160, 3, 3, 2, 1},
+                               {1, 240, 320, 160, 80, 1, 1}, {1, 240, 320, 80, 80, 3, 3, 1, 1}, {1, 120, 160, 160, 160, 3, 3, 1, 1},
+                               {1, 60, 80, 320, 320, 3, 3, 1, 1}, {1, 30, 40, 480, 480, 3, 3, 1, 1}, {1, 15, 20, 640, 640, 3, 3, 1, 1},
+                               {1, 15, 20, 2560, 1280, 1, 1}, {1, 120, 160, 320, 24, 1, 1}})
+        take(inference_row(s, Activation::silu, s.kernel_h == 3 && s.stride == 1));
+    return rows;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    size_t batch = 8, size = 224;
+    int threads = 2;
+    std::vector<char*> rest = {argv[0]};
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view option = argv[i];
+        const auto number = [&] { return i + 1 < argc ? std::strtoul(argv[++i], nullptr, 10) : 0; };
+        if (option == "--batch") batch = number();
+        else if (option == "--size") size = number();
+        else if (option == "--threads") threads = int(number());
+        else rest.push_back(argv[i]);
+    }
+    int left = int(rest.size());
+    benchmark::Initialize(&left, rest.data());
+    if (benchmark::ReportUnrecognizedArguments(left, rest.data())) return 2;
+
+    const Peaks peaks = measure_cpu_peaks(threads);
+    benchmark::AddCustomContext("cpu_copy_GB_per_s", fmt::format("{:.1f}", peaks.bytes_per_second * 1e-9));
+    benchmark::AddCustomContext("cpu_FMA_GFLOP_per_s", fmt::format("{:.1f}", peaks.flops_per_second * 1e-9));
+    const std::vector<Row> rows = all_rows(batch, size);
+    const auto cpu = open_device("cpu", {.threads = threads}), simt = open_device("simt");
+    std::unique_ptr<Device> cuda;
+    const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
+        benchmark::RegisterBenchmark(fmt::format("{}/{}", device.kind(), row.name).c_str(), [&, device_peaks](benchmark::State& state) {
+            time_row(state, device, other, row, device_peaks);
+        })->UseRealTime()->MinTime(0.05)->Repetitions(5)->ReportAggregatesOnly()->Unit(benchmark::kMillisecond);
+    };
+    for (const Row& row : rows) add(*cpu, *simt, row, peaks);
+#ifdef TUNDRA_HAS_CUDA
+    try {
+        cuda = open_device("cuda");
+    } catch (const Error& e) {
+        fmt::print(stderr, "no rows for cuda: {}\n", e.what());
+    }
+    std::vector<Row> direct;
+    for (const Row& row : rows)
+        if (row.reference) direct.push_back({row.reference, row.op, row.in, row.out, "direct/" + row.name});
+    if (cuda) {
+        for (const Row& row : rows) add(*cuda, *cpu, row, {});
+        for (const Row& row : direct) add(*cuda, *cpu, row, {});
+    }
+#endif
+    benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,0 +1,58 @@
+// What a step must move and compute at three levels of fusion, from the shapes in the graph.
+//
+// unfused   every node as the chain that it stands for: batch norm as statistics (1 read) and apply (1 read, 1 write),
+//           relu, addition and the sum of two gradients as passes of their own; so too what follows a convolution
+// as built  Op::bytes: the operations as they are, each operand once, batch norm's x (and y, dy) twice
+// ideal     batch norm lives in its neighbours: applied where the next convolution reads, statistics where the previous
+//           one writes; only block ends are written. Backward, one kernel per convolution reads dy and both activations
+//           once and writes dx and dweight.
+//
+// The floor of a node is max(flops / peak, bytes / peak); floors add up, nothing overlaps.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "bench/peaks.h"
+#include "engine/op.h"
+#include "engine/plan.h"
+
+enum Level : size_t { unfused, as_built, ideal };
+constexpr std::array level_names = {"unfused", "as built", "ideal"};
+
+struct Cost {
+    double flops = 0;
+    std::array<double, 3> bytes{};
+    void operator+=(const Cost& other) {
+        flops += other.flops;
+        for (size_t i = 0; i < 3; ++i) bytes[i] += other.bytes[i];
+    }
+    double floor(const Peaks& peaks, Level level) const {
+        return std::max(flops / peaks.flops_per_second, bytes[level] / peaks.bytes_per_second);
+    }
+};
+
+inline Cost cost_of(const Step& step) {
+    const auto size = [](std::span<const Tensor> tensors, size_t i) {
+        return i < tensors.size() && tensors[i].data ? double(tensors[i].bytes()) : 0.0;
+    };
+    const Tensors in = step.in, out = step.out;
+    const double built = step.op->bytes(in, out);
+    Cost cost{step.op->flops(), {built, built, built}};
+    const std::string_view name = step.op->name();
+    if (name == "conv" && in.size() > 2 && in[2].data) {  // bias: batch norm was folded into it
+        const double y = size(out, 0), residual = size(in, 3);
+        cost.bytes[unfused] = built - residual + 4 * y + (residual ? 3 * y : 0);  // batch norm, relu, addition
+    } else if (name == "batch_norm") {
+        const double x = size(in, 0), residual = size(in, 3);
+        cost.bytes[unfused] = 3 * x + 2 * x + (residual ? 3 * x : 0);
+        cost.bytes[ideal] = residual ? residual + x : 0;
+    } else if (name == "batch_norm_backward") {
+        const double x = size(in, 0), y = size(in, 1), dy2 = size(in, 3);
+        cost.bytes[unfused] = 5 * x + (y > 0 ? 3 * x : 0) + (dy2 > 0 ? 3 * x : 0);
+        cost.bytes[ideal] = x + dy2;
+    } else if (name == "conv_backward_weight") {
+        cost.bytes[ideal] = built - size(in, 1);  // dy is read by the data gradient
+    }
+    return cost;
+}

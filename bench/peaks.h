@@ -1,0 +1,81 @@
+// What this machine's CPU reaches, measured: copying of memory too large for its caches, and fused multiply-adds in registers.
+#pragma once
+
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+struct Peaks {
+    double bytes_per_second = 0;  // read plus written
+    double flops_per_second = 0;
+};
+
+inline double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+namespace peaks {
+
+constexpr size_t kChains = 24;  // independent sums: latency 4 times 2 units, and as many again
+
+__attribute__((target("avx512f"))) inline float multiply_add_512(size_t rounds) {
+    __m512 sum[kChains], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
+    for (__m512& s : sum) s = x;
+    for (size_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 24
+        for (size_t k = 0; k < kChains; ++k) sum[k] = _mm512_fmadd_ps(sum[k], x, y);
+    for (size_t k = 1; k < kChains; ++k) sum[0] = _mm512_add_ps(sum[0], sum[k]);
+    return _mm512_reduce_add_ps(sum[0]);
+}
+
+__attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds) {
+    constexpr size_t chains = 12;  // 16 registers
+    __m256 sum[chains], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
+    for (__m256& s : sum) s = x;
+    for (size_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 12
+        for (size_t k = 0; k < chains; ++k) sum[k] = _mm256_fmadd_ps(sum[k], x, y);
+    for (size_t k = 1; k < chains; ++k) sum[0] = _mm256_add_ps(sum[0], sum[k]);
+    float lanes[8];
+    _mm256_storeu_ps(lanes, sum[0]);
+    return lanes[0];
+}
+
+inline double flops(int threads) {
+    constexpr size_t rounds = 2'000'000;
+    const bool wide = __builtin_cpu_supports("avx512f");
+    const double per_round = wide ? kChains * 32.0 : 12 * 16.0;
+    double best = 0;
+    volatile float sink = 0;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+        const double start = seconds_now();
+#pragma omp parallel num_threads(threads)
+        sink = wide ? multiply_add_512(rounds) : multiply_add_256(rounds);
+        best = std::max(best, per_round * rounds * threads / (seconds_now() - start));
+    }
+    return best;
+}
+
+inline double bandwidth(int threads) {
+    constexpr size_t bytes = size_t(256) << 20;
+    std::vector<char> from(bytes, 1), to(bytes, 2);
+    double best = 0;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+        const double start = seconds_now();
+#pragma omp parallel num_threads(threads)
+        {
+            const size_t part = bytes / size_t(threads), begin = part * size_t(omp_get_thread_num());
+            std::memcpy(to.data() + begin, from.data() + begin, part);
+        }
+        best = std::max(best, 2.0 * double(bytes) / (seconds_now() - start));
+    }
+    return best;
+}
+
+}  // namespace peaks
+
+inline Peaks measure_cpu_peaks(int threads) { return {peaks::bandwidth(threads), peaks::flops(threads)}; }

@@ -1,0 +1,125 @@
+// Counts that no noise disturbs: a replayed step allocates nothing and creates no primitive, memory is what was planned,
+// and ResNet-50 moves the bytes that its shapes say.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <new>
+
+#include "engine/op.h"
+#include "kernels/conv_onednn.h"
+#include "train/classifier.h"
+#include "train/trainer.h"
+
+namespace {
+std::atomic<size_t> heap_calls{0};
+}
+
+void* operator new(size_t bytes) {
+    ++heap_calls;
+    if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace {
+
+ResNetConfig small_network() {
+    ResNetConfig config = resnet_config("resnet50", 10);
+    config.width = 16;
+    return config;
+}
+
+struct Training {
+    size_t batch, size;
+    std::unique_ptr<Device> device = open_device("cpu", {.threads = 2});
+    Arena arena{*device};
+    Trainer trainer;
+    std::vector<uint8_t> pictures;
+    std::vector<float> transform, color;
+    std::vector<int32_t> labels;
+
+    Training(const ResNetConfig& model, size_t batch, size_t size)
+        : batch(batch),
+          size(size),
+          trainer(*device, arena,
+                  {.model = model, .batch = batch, .size = size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
+                   .optimizer = {}, .class_weights = {}},
+                  initialize_state(model, 1)),
+          pictures(batch * size * size * 3) {
+        for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
+        for (size_t i = 0; i < batch; ++i) {
+            for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
+            for (float f : {1, 0}) color.push_back(f);
+            labels.push_back(int32_t(i % model.classes));
+        }
+    }
+    void step(size_t number) { trainer.step({pictures, transform, color, labels}, 0.01, 0.9, number); }
+};
+
+size_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    size_t all = 0, resident = 0;
+    file >> all >> resident;
+    return resident * 4096;
+}
+
+}  // namespace
+
+// oneDNN's own working memory comes from malloc, not operator new; what the engine and the kernels do shows here.
+TEST(StepCounts, training_allocates_nothing_after_the_first_steps) {
+    Training t(small_network(), 4, 64);
+    t.step(1);
+    t.step(2);
+    const size_t allocations = t.device->allocations(), primitives = conv_primitives_created(), heap = heap_calls;
+    t.step(3);
+    const size_t heap_in_one = heap_calls - heap;
+    t.step(4);
+    EXPECT_EQ(t.device->allocations(), allocations);
+    EXPECT_EQ(conv_primitives_created(), primitives);
+    EXPECT_EQ(heap_calls - heap, 2 * heap_in_one) << "steps differ in what they allocate";
+    RecordProperty("heap_calls_per_step", int(heap_in_one));
+    EXPECT_EQ(heap_in_one, 0u) << "calls of operator new in one step";
+}
+
+TEST(StepCounts, memory_is_what_was_planned) {
+    initialize_state(small_network(), 1);  // libraries and code are resident before counting
+    const size_t before = resident_bytes();
+    Training t(resnet_config("resnet50", 10), 8, 96);
+    t.step(1);
+    t.step(2);
+    const double planned = double(t.trainer.memory_bytes());
+    const double measured = double(t.device->allocated());
+    // What the device gave out: the plan and the optimizer's few words.
+    EXPECT_NEAR(measured, planned, 0.01 * planned);
+    // What the machine gave: the host's copies of pictures, oneDNN's scratch and its code come on top.
+    const double resident = double(resident_bytes()) - double(before);
+    EXPECT_GT(resident, 0.5 * planned);
+    EXPECT_LT(resident, 1.1 * planned + 100e6);
+}
+
+TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
+    Training t(resnet_config("resnet50", 1000), 2, 224);
+    std::map<std::string, double> bytes;
+    double flops = 0;
+    for (const Step& step : t.trainer.program().steps()) {
+        bytes[std::string(step.op->name())] += step.op->bytes(step.in, step.out);
+        flops += step.op->flops();
+    }
+    // 11.11 M outputs of convolutions per picture, 23.45 M weights of theirs (torchvision's resnet50 at 224 px).
+    const double outputs = 4 * 2 * 11.1132e6, weights = 4 * 23.4548e6;
+    double inputs = 4 * 2 * 3 * 224 * 224;  // of convolutions: what the pool and 16 blocks give, some of it twice
+    for (const Step& step : t.trainer.program().steps())
+        if (step.op->name() == "conv_backward_data") inputs += double(step.out[0].bytes());
+    EXPECT_NEAR(bytes["conv"], inputs + outputs + weights, 1e-3 * bytes["conv"]);
+    EXPECT_NEAR(bytes["conv_backward_weight"], inputs + outputs + weights, 1e-3 * bytes["conv_backward_weight"]);
+    // Forward: x twice, y once, and the residuals of 16 block ends (2.76 M elements per picture).
+    const double block_ends = 4 * 2 * (3 * 56 * 56 * 256 + 4 * 28 * 28 * 512 + 6 * 14 * 14 * 1024 + 3 * 7 * 7 * 2048);
+    EXPECT_NEAR(bytes["batch_norm"], 3 * outputs + block_ends, 2e-3 * bytes["batch_norm"]);
+    // Parameter and momentum read and written, gradient read: 25.557 M parameters.
+    EXPECT_NEAR(bytes["sgd_step"], 4 * 5 * 25.557032e6, 1e-3 * bytes["sgd_step"]);
+    EXPECT_NEAR(flops / 2, 24.3e9, 0.02 * 24.3e9);
+}
