@@ -18,7 +18,7 @@
 #include "engine/plan.h"
 
 enum Level : size_t { unfused, as_built, ideal };
-constexpr std::array level_names = {"unfused", "as built", "ideal"};
+inline constexpr std::array level_names = {"unfused", "as built", "ideal"};
 
 struct Cost {
     double flops = 0;

@@ -29,7 +29,9 @@ __attribute__((target("avx512f"))) inline float multiply_add_512(size_t rounds) 
 #pragma GCC unroll 24
         for (size_t k = 0; k < kChains; ++k) sum[k] = _mm512_fmadd_ps(sum[k], x, y);
     for (size_t k = 1; k < kChains; ++k) sum[0] = _mm512_add_ps(sum[0], sum[k]);
-    return _mm512_reduce_add_ps(sum[0]);
+    float lanes[16];
+    _mm512_storeu_ps(lanes, sum[0]);
+    return lanes[0];
 }
 
 __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds) {
@@ -50,7 +52,7 @@ inline double flops(int threads) {
     const bool wide = __builtin_cpu_supports("avx512f");
     const double per_round = wide ? kChains * 32.0 : 12 * 16.0;
     double best = 0;
-    volatile float sink = 0;
+    [[maybe_unused]] volatile float sink = 0;  // so that the loops are not left out
     for (int repeat = 0; repeat < 5; ++repeat) {
         const double start = seconds_now();
 #pragma omp parallel num_threads(threads)

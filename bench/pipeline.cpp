@@ -14,6 +14,7 @@
 #include "data/loader.h"
 #include "data/synth.h"
 #include "train/classifier.h"
+#include "train/trainer.h"
 
 namespace {
 
