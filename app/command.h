@@ -22,5 +22,7 @@ Command classify_command();
 Command synth_command();
 Command inspect_command();
 Command report_command();
+Command detect_command();
+Command merge_command();
 Command doctor_command();
 Command version_command();

@@ -1,0 +1,106 @@
+// `tundra detect` and `tundra merge`: options, progress, the last line.
+#include <fmt/format.h>
+
+#include "app/command.h"
+#include "app/detect_job.h"
+#include "app/terminal.h"
+#include "engine/require.h"
+#include "train/signals.h"
+
+namespace {
+
+struct Options {
+    DetectJob job;
+    size_t max_failures = SIZE_MAX;
+    std::string render, crops;
+    bool quiet = false;
+};
+
+int run(Options& o) {
+    const StopSignals signals;
+    Progress progress(o.quiet);
+    o.job.pictures_out.render = o.render;
+    o.job.pictures_out.crops = o.crops;
+    o.job.note = [&](const std::string& text) { if (!o.quiet) note(progress, text); };
+    o.job.progress = [&](const DetectCounts& counts, size_t total) {
+        progress.count(counts.done, total, "pictures");
+        return !signals.received();
+    };
+    const DetectOutcome outcome = detect(o.job);
+    progress.clear();
+    const DetectCounts& c = outcome.counts;
+    if (!outcome.finished) {
+        note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", c.done, outcome.pictures));
+        return signals.exit_code();
+    }
+    std::string line = fmt::format("{} pictures, {} with detections from {}, {} could not be read, {} were damaged", count_text(c.done),
+                                   count_text(outcome.with_detections), o.job.pictures_out.threshold, count_text(c.failed), count_text(c.damaged));
+    if (outcome.kept) line += fmt::format(", {} kept from before", count_text(outcome.kept));
+    say(progress, line + ": " + o.job.out);
+    if (c.failed <= o.max_failures) return 0;
+    note(progress, fmt::format("{} pictures failed, more than --max-failures {}", c.failed, o.max_failures));
+    return int(Fault::inputs);
+}
+
+std::function<int()> add(CLI::App& app) {
+    auto o = std::make_shared<Options>();
+    DetectJob& job = o->job;
+    app.add_option("PICTURES", job.pictures, "folders, pictures, patterns, or lists of paths (@LIST or LIST.txt)")->required();
+    app.add_option("-o,--out", job.out, "the result file")->required();
+    app.add_option("--model", job.model, "detector: md_v5a.0.0.pt or another YOLOv5 file")->required();
+    app.add_option("--format", job.format, "megadetector, coco or csv (default: by the file's name)");
+    app.add_option("--render", o->render, "folder for copies with boxes drawn on them");
+    app.add_option("--crops", o->crops, "folder for square crops of the detections");
+    app.add_option("--render-threshold", job.pictures_out.threshold, "least confidence of what is drawn, cropped and counted")
+        ->capture_default_str()->check(CLI::Range(0.0, 1.0));
+    app.add_option("--threshold", job.threshold, "least confidence of what is written")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+    app.add_option("--overlap", job.overlap, "boxes of a class that overlap more are one (IoU)")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+    app.add_option("--image-size", job.image_size, "long side in pixels (default: what the model was trained for)")->check(CLI::Range(64, 8192));
+    app.add_option("--base", job.base, "folder where the file names in the results start");
+    app.add_option("--update", job.update, "an earlier result file: only pictures that it lacks are looked at");
+    app.add_option("--shard", job.shard, "I/N: only this part of the pictures, for `tundra merge`");
+    app.add_flag("--include-size", job.entry.size, "write width and height of every picture");
+    app.add_flag("--include-date", job.entry.date, "write the EXIF date of every picture");
+    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures could not be read");
+    app.add_option("--batch", job.batch, "pictures that go through the network at once")->capture_default_str()->check(CLI::Range(1, 256));
+    app.add_option("--threads", job.threads, "threads (default: all)")->check(CLI::Range(1, 1024));
+    app.add_option("--device", job.device, "cpu, cuda, simt or auto")->capture_default_str();
+    app.add_flag("--quiet", o->quiet, "no progress and no notes");
+    return [o] { return run(*o); };
+}
+
+struct MergeOptions {
+    std::vector<std::string> files;
+    std::string out;
+};
+
+std::function<int()> add_merge(CLI::App& app) {
+    auto o = std::make_shared<MergeOptions>();
+    app.add_option("FILES", o->files, "the result files of all shards")->required();
+    app.add_option("-o,--out", o->out, "the result file of the whole")->required();
+    return [o] {
+        const size_t n = merge_results(o->files, o->out);
+        Progress progress(true);
+        say(progress, fmt::format("{} pictures from {} shards, complete: {}", count_text(n), o->files.size(), o->out));
+        return 0;
+    };
+}
+
+}  // namespace
+
+Command detect_command() {
+    return {.name = "detect",
+            .summary = "Find animals, people and vehicles on pictures with MegaDetector v5 or another YOLOv5.",
+            .examples = {"tundra detect pictures -o results.json --model md_v5a.0.0.pt",
+                         "tundra detect pictures -o results.json --model md_v5a.0.0.pt --crops crops",
+                         "tundra detect @list.txt -o 3.json --model md_v5a.0.0.pt --shard 3/8"},
+            .add = add,
+            .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--update", "--device"}};
+}
+
+Command merge_command() {
+    return {.name = "merge",
+            .summary = "Join the result files of all shards, and prove that nothing is missing.",
+            .examples = {"tundra merge 1.json 2.json 3.json -o results.json"},
+            .add = add_merge};
+}

@@ -1,0 +1,34 @@
+// A whole detection: list of pictures, model, journal, old results, result file. What `tundra detect` does but for parsing
+// options and talking.
+#pragma once
+
+#include <optional>
+
+#include "app/detect_run.h"
+#include "app/pictures_out.h"
+#include "app/result_file.h"
+
+struct DetectJob {
+    std::vector<std::string> pictures;     // arguments, see app/picture_list.h
+    std::string base, model, out, format;  // format "": by the extension of `out`
+    std::string update;                    // a result file whose entries are kept
+    std::string shard;                     // "3/8"
+    size_t image_size = 0;                 // 0: what the model says
+    float threshold = 0.005f, overlap = 0.45f;
+    size_t batch = 1, threads = 0;         // threads 0: what the machine has
+    std::string device = "auto";
+    EntryOptions entry;
+    PicturesOut pictures_out;
+    std::function<void(const std::string&)> note = [](const std::string&) {};
+    std::function<bool(const DetectCounts&, size_t total)> progress = {};  // false stops
+    Network network = {};                  // for tests: instead of the model's
+};
+
+struct DetectOutcome {
+    DetectCounts counts;
+    size_t pictures = 0, kept = 0;  // of the run; entries taken from `update`
+    size_t detections = 0, with_detections = 0;  // at the render threshold
+    bool finished = false;
+};
+
+DetectOutcome detect(const DetectJob& job);
