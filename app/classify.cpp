@@ -8,6 +8,7 @@
 #include "app/inputs.h"
 #include "app/model.h"
 #include "app/terminal.h"
+#include "data/csv.h"
 #include "data/loader.h"
 #include "engine/file.h"
 #include "engine/require.h"

@@ -12,7 +12,7 @@ pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 find_package(ZLIB REQUIRED)
 
-# oneDNN: Debian's 2.6 has a CMake package; TUNDRA_ONEDNN_ROOT names a newer one (scripts/setup.sh --onednn).
+# oneDNN: Debian's 2.6 has a CMake package; TUNDRA_ONEDNN_ROOT names the folder of another one.
 if(TUNDRA_ONEDNN_ROOT)
     find_path(DNNL_INCLUDE dnnl.hpp PATHS ${TUNDRA_ONEDNN_ROOT}/include NO_DEFAULT_PATH REQUIRED)
     find_library(DNNL_LIBRARY dnnl PATHS ${TUNDRA_ONEDNN_ROOT}/lib NO_DEFAULT_PATH REQUIRED)

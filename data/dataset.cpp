@@ -235,7 +235,7 @@ Fingerprint fingerprint_of(const Dataset& data) {
     XXH3_state_t* state = XXH3_createState();
     XXH3_128bits_reset(state);
     for (const Sample& sample : data.samples) {
-        const std::string line = fmt::format("{}{}{}{}{}\n", sample.name, '\0', sample.bytes, '\0', data.classes[sample.label]);
+        const std::string line = fmt::format("{}{}{}{}{}{}\n", sample.name, '\0', sample.bytes, '\0', int(sample.part), data.classes[sample.label]);
         XXH3_128bits_update(state, line.data(), line.size());
         result.bytes += sample.bytes;
     }

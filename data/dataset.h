@@ -41,7 +41,7 @@ struct DatasetOptions {
 struct Fingerprint {
     size_t pictures = 0;
     uint64_t bytes = 0;
-    std::string hash = {};  // 32 hex digits: XXH3-128 of every name, size and class in the order of names
+    std::string hash = {};  // 32 hex digits: XXH3-128 of every name, size, part and class in the order of names
 };
 
 struct Dataset {

@@ -60,14 +60,16 @@ void compute(const Cpu& cpu, const CrossEntropyForward& op) {
         first += above < 1;
         fifth += above < 5;
     }
-    *op.loss = float(loss / total_weight(op.shape, op.labels, op.class_weight));
+    const double weight = total_weight(op.shape, op.labels, op.class_weight);
+    *op.loss = weight > 0 ? float(loss / weight) : 0.0f;
     op.correct[0] = float(first);
     op.correct[1] = float(fifth);
 }
 
 void compute(const Cpu& cpu, const CrossEntropyBackward& op) {
     const size_t classes = op.shape.classes;
-    const float factor = float(double(*op.dloss) / total_weight(op.shape, op.labels, op.class_weight));
+    const double weight = total_weight(op.shape, op.labels, op.class_weight);
+    const float factor = weight > 0 ? float(double(*op.dloss) / weight) : 0.0f;
     const float uniform = op.shape.smoothing / float(classes);
     parallel_for(cpu, op.shape.rows, grain, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {

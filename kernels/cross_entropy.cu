@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kBatchThreads) forward_batch(CrossEntropyForwa
     fifth = block_reduce<kBatchThreads>(fifth, Sum{});
     const float weight = total_weight<kBatchThreads>(p.shape, p.labels, p.class_weight);
     if (threadIdx.x == 0) {
-        *p.loss = loss / weight;
+        *p.loss = weight > 0 ? loss / weight : 0.0f;
         p.correct[0] = first;
         p.correct[1] = fifth;
     }
@@ -94,7 +94,8 @@ __global__ void __launch_bounds__(kRowThreads) backward_rows(CrossEntropyBackwar
     const size_t row = blockIdx.x, classes = p.shape.classes;
     const int32_t label = p.labels[row];
     const Target target(p.shape, p.class_weight, label);
-    const float factor = *p.dloss / total_weight<kRowThreads>(p.shape, p.labels, p.class_weight);
+    const float weight = total_weight<kRowThreads>(p.shape, p.labels, p.class_weight);
+    const float factor = weight > 0 ? *p.dloss / weight : 0.0f;
     float total = 0;
     for (size_t k = threadIdx.x; k < classes; k += kRowThreads) total += target(k);
     total = block_reduce<kRowThreads>(total, Sum{});

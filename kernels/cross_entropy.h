@@ -9,7 +9,8 @@
 //   loss    = sum of samples / sum over rows of class_weight[label]        (all weights 1: the mean over rows)
 //   dlogits[k] = dloss * (p[k] * sum over j of class_weight[j] * q[j] - class_weight[k] * q[k]) / sum of class_weight[label]
 //
-// A label of -1 marks a row that does not count: its sample is 0, its gradient 0, the denominator leaves it out.
+// A label of -1 marks a row that does not count: its sample is 0, its gradient 0, the denominator leaves it out; a
+// batch without any row that counts has loss 0.
 // Ties: a row is correct in the top k if fewer than k classes have a logit above the label's.
 // Everything is float and assigned.
 #pragma once

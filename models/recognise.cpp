@@ -52,6 +52,7 @@ std::optional<RecognisedModel> resnet(const WeightFile& file) {
     for (size_t stage = 0; stage < 4; ++stage)
         blocks[stage] = counted(state, fmt::format("layer{}.", stage + 1), ".conv1.weight");
     if (blocks[0] == 0) return {};
+    if (head->shape[0] == 0 || stem->shape[0] == 0) return {};
     RecognisedModel model;
     model.classes = head->shape[0];
     model.class_names = class_names(file);

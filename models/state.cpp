@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/conv_onednn.h"
+
 namespace {
 
 // (a, b, c) -> (a, c, b): the move of c_in between the two layouts.
@@ -40,6 +42,7 @@ State download(const Parameters& parameters) {
 }
 
 void upload(const State& state, Parameters& parameters, const std::string& where) {
+    forget_constant_weights();
     for (const Parameters::Entry& e : parameters.entries()) {
         const auto found = state.find(e.name);
         if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
@@ -58,7 +61,13 @@ State fold_batch_norm(const State& state, const std::vector<std::pair<std::strin
     State result = state;
     for (const auto& [conv, bn] : conv_bn) {
         HostTensor& weight = result.at(conv + ".weight");
-        const size_t channels = weight.shape[0], per_channel = weight.values.size() / channels;
+        const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
+        if (weight.values.empty() || weight.values.size() != count(weight.shape))
+            fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
+        const size_t per_channel = weight.values.size() / channels;
+        for (const std::string& name : {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
+            if (const auto found = state.find(name); found != state.end() && found->second.values.size() != channels)
+                fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape), channels);
         const auto &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
         const auto &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
         HostTensor& bias = result[conv + ".bias"];

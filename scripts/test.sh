@@ -31,6 +31,6 @@ build_and_test build-race "-R simt" -DTUNDRA_RACE=ON -DTUNDRA_CUDA=OFF
 echo "== every barrier removed in turn"
 scripts/mutate_barriers.sh
 echo "== fuzzing"
-command -v clang++ >/dev/null && scripts/fuzz.sh 60 || echo "skipped: no clang++"
+if command -v clang++ >/dev/null; then scripts/fuzz.sh 60; else echo "skipped: no clang++"; fi
 echo "== nvcc for every architecture"
 tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]

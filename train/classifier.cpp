@@ -1,6 +1,5 @@
 #include "train/classifier.h"
 
-#include "kernels/conv_onednn.h"
 
 namespace {
 
@@ -39,7 +38,6 @@ void Classifier::load(const State& state, const std::string& where) {
             if (!state.contains(name))
                 fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
     upload(fold_batch_norm(state, pairs, config_.model.epsilon()), parameters_, where);
-    forget_constant_weights();
 }
 
 std::vector<float> Classifier::run(std::span<const uint8_t> pictures) {

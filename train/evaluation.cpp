@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/csv.h"
 #include "engine/file.h"
 
 using nlohmann::json;
@@ -38,13 +39,4 @@ void write_bad_files(const std::filesystem::path& path, const std::vector<BadFil
         for (const BadFile& f : files)
             out.write(fmt::format("{},{},{},{}\n", csv_field(f.path), f.code, f.used ? "yes" : "no", csv_field(f.text)));
     });
-}
-
-std::string csv_field(std::string_view text) {
-    std::string field(text);
-    if (!field.empty() && std::string_view("=+-@").find(field[0]) != std::string_view::npos) field.insert(0, "'");
-    if (field.find_first_of(",\"\r\n") == std::string::npos) return field;
-    std::string quoted = "\"";
-    for (char c : field) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    return quoted + "\"";
 }

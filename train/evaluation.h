@@ -13,7 +13,3 @@ void write_evaluation(const std::filesystem::path& path, const Dataset& data,
 
 // CSV: path,code,used,text
 void write_bad_files(const std::filesystem::path& path, const std::vector<BadFile>& files);
-
-// One field of a CSV line, quoted as RFC 4180 has it where needed, and harmless in a spreadsheet: a text that starts with
-// = + - or @ gets a leading apostrophe.
-std::string csv_field(std::string_view text);

@@ -1,5 +1,9 @@
 #include "train/run.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -36,6 +40,28 @@ struct EpochSums {  // over the steps of an epoch so far
     }
 };
 
+// Throws if a number of the network is lost: such weights are never saved over good ones.
+void require_finite(const State& network, size_t step, double lr) {
+    for (const auto& [name, tensor] : network)
+        if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); }))
+            fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name, lr);
+}
+
+// Held for the whole run: two runs in one folder would delete each other's checkpoints.
+class FolderLock {
+public:
+    explicit FolderLock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+        if (descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+        if (descriptor_ >= 0) close(descriptor_);
+        fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
+    }
+    ~FolderLock() { close(descriptor_); }
+    FolderLock(const FolderLock&) = delete;
+
+private:
+    int descriptor_;
+};
+
 class Run {
 public:
     Run(TrainConfig config, const RunOptions& options, const RunEvents& events)
@@ -51,6 +77,7 @@ public:
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_on(config_, *device_);
         build();
+        require_memory();
         RunPlan what = plan();
         if (options_.plan_only) what.seconds_per_step = time_of_a_step();
         if (events_.planned) events_.planned(what);
@@ -120,11 +147,22 @@ private:
                 .total_steps = total_steps_,
                 .memory_bytes = device_->allocated(),
                 .cache_bytes = config_.cache == "off" ? 0 : pictures * config_.image_size * config_.image_size * 3,
-                .disk_bytes = (config_.keep + 2) * 2 * 4 * parameters,
+                .disk_bytes = ((config_.keep + 1) * (config_.optimizer == "sgd" ? 2 : 3) + 1) * 4 * parameters,
                 .device = device_->description(),
                 .precision = precision_ == DType::f32 ? "fp32" : precision_ == DType::bf16 ? "bf16" : "fp16",
                 .schedule = schedule_->describe(),
                 .notes = data_.notes};
+    }
+
+    // The system hands out memory that it does not have and kills later; so it is asked before the first step.
+    void require_memory() const {
+        const uint64_t needed = device_->allocated(), free = available_memory_bytes();
+        if (device_->kind() != "cpu" || needed <= free) return;
+        const uint64_t per_picture = trainer_->program().plan().bytes / config_.batch;
+        const uint64_t rest = needed - per_picture * config_.batch;
+        const uint64_t fits = free > rest ? (free - rest) / per_picture : 0;
+        fail(Fault::memory, "training needs {} MB and {} MB are free; {}", needed >> 20, free >> 20,
+             fits ? fmt::format("--batch {} would fit", fits) : "a smaller --image-size or model would fit");
     }
 
     // On grey pictures, which are no news to the weights. The first step is slower: it sets things up.
@@ -145,13 +183,15 @@ private:
     }
 
     void start_folder() {
-        if (options_.fresh && fs::exists(folder_ / "config"))
-            for (const char* part : {"config", "run.json", "log.jsonl", "metrics.csv", "model.safetensors", "evaluation.json",
-                                     "bad_files.csv", "report.html", "checkpoints"})
-                fs::remove_all(folder_ / part);
         std::error_code error;
         fs::create_directories(folder_, error);
         if (error) fail(Fault::environment, "{}: cannot make the run folder: {}", folder_.string(), error.message());
+        lock_.emplace(folder_);
+        if (options_.fresh && fs::exists(folder_ / "config"))
+            // The configuration last: as long as it is there, what is left belongs to it.
+            for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors", "evaluation.json",
+                                     "bad_files.csv", "report.html", "config"})
+                fs::remove_all(folder_ / part);
         write_file_durably(folder_ / "config", [&](FileWriter& out) { out.write(write_config(config_)); });
     }
 
@@ -162,10 +202,12 @@ private:
                          : config_.cache == "disk"   ? CacheMode::disk
                                                      : CacheMode::automatic;
         cache_ = std::make_unique<Cache>(data_, fit_of(config_), mode, (folder_ / "cache").string());
+        if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory) note("decoded pictures: " + cache_->choice());
         resume();
         record_.emplace(folder_ / "run.json", json{{"device", device_->description()}, {"precision", plan().precision}, {"threads", thread_count(config_)}});
         record_->fact("seed", config_.seed);
         record_->fact("model", config_.model);
+        record_->fact("total_steps", total_steps_);
         record_->fact("classes", data_.classes);
         record_->fact("data", {{"path", config_.data}, {"pictures", data_.fingerprint.pictures}, {"bytes", data_.fingerprint.bytes},
                                {"fingerprint", data_.fingerprint.hash}});
@@ -232,7 +274,7 @@ private:
         const auto counted = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }));
         const double taken = seconds_since(begin);
         step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
-        sums_.add(lost ? kNone : figures.loss, figures.correct, counted, taken);
+        sums_.add(lost ? kNone : figures.loss, lost ? 0 : figures.correct, counted, taken);
         record_->count(counted, taken);
         log_->append({{"step", state_.step}, {"epoch", state_.epoch}, {"loss", figures.loss}, {"rate", value.rate},
                       {"momentum", value.momentum}, {"correct", figures.correct}, {"pictures", counted}, {"seconds", taken},
@@ -273,7 +315,9 @@ private:
 
     // Validates and keeps books; false if a signal stopped that: then it is done again by the run that goes on.
     bool end_epoch() {
-        classifier_->load(trainer_->state(), "the network in training");
+        const State network = trainer_->state();
+        require_finite(network, state_.step, config_.lr);
+        classifier_->load(network, "the network in training");
         const std::optional<Predictions> validation = predict_part(Part::validation);
         if (!validation) return false;
         report_bad_files(loader_->bad_files());
@@ -299,11 +343,13 @@ private:
         if ((report.best && config_.select == "best") || state_.step == total_steps_ || due) save();
         record_->event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
         if (events_.epoch) events_.epoch(report);
+        if (!cache_trouble_told_ && !cache_->problem().empty()) note(cache_->problem()), cache_trouble_told_ = true;
         return true;
     }
 
     void save() {
         const State network = trainer_->state();
+        require_finite(network, state_.step, config_.lr);
         std::vector<FileTensor> tensors;
         std::vector<std::vector<std::byte>> slots;
         for (const auto& [name, tensor] : network)
@@ -336,6 +382,9 @@ private:
         if (checkpoint->state.data_fingerprint != data_.fingerprint.hash)
             fail(Fault::usage, "{}: was trained on other pictures than {} holds now; use --fresh to start over, or another --out",
                  folder_.string(), config_.data);
+        if (checkpoint->state.config_hash != config_hash(config_) || checkpoint->state.total_steps != total_steps_)
+            fail(Fault::usage, "{}: its checkpoints belong to another configuration; use --fresh to start over, or another --out",
+                 folder_.string());
         state_ = checkpoint->state;
         trainer_->load(network_of(*checkpoint), checkpoint->path.string());
         for (const Optimizer::Slot& slot : trainer_->optimizer().slots()) {
@@ -351,8 +400,12 @@ private:
     RunResult finish() {
         State network = trainer_->state();
         if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) {
-            network = network_of(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
-            note(fmt::format("the best weights by validation loss are those of step {}", state_.best_step));
+            try {
+                network = network_of(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
+                note(fmt::format("the best weights by validation loss are those of step {}", state_.best_step));
+            } catch (const Error& e) {
+                note(fmt::format("the last weights are taken, because the best cannot be read: {}", e.what()));
+            }
         }
         classifier_->load(network, "the trained network");
         write_model(folder_ / "model.safetensors",
@@ -375,6 +428,8 @@ private:
     }
 
     TrainConfig config_;
+    std::optional<FolderLock> lock_;
+    bool cache_trouble_told_ = false;
     const RunOptions& options_;
     const RunEvents& events_;
     const fs::path folder_;

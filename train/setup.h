@@ -20,5 +20,5 @@ DType precision_on(const TrainConfig& config, const Device& device);
 TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, DType precision);
 
 // The network before the first step: new, or from the file that `init` names as far as it fits; then `note` says what does
-// not. Errors (usage): another network.
-State initial_state(const TrainConfig& config, const ResNetConfig& model, std::string& note);
+// not. A Keras file brings its own epsilon into `model`. Errors (usage): another network.
+State initial_state(const TrainConfig& config, ResNetConfig& model, std::string& note);
