@@ -189,6 +189,6 @@ Command classify_command() {
             .summary = "Say what is on each of many pictures.",
             .examples = {"tundra classify new/ --model runs/quality --out new.csv",
                          "tundra classify a.jpg b.jpg --model model.safetensors --out two.jsonl",
-                         "tundra classify @list.txt --model runs/quality --out out.csv --threshold bad=0.95"},
+                         "tundra classify @list.txt --model runs/q --out out.csv --threshold bad=0.95"},
             .add = add};
 }

@@ -14,8 +14,8 @@ namespace {
 
 std::vector<Command> commands() {
     return {
-        train_command(), eval_command(),    classify_command(), synth_command(),
-        inspect_command(), version_command(),
+        train_command(), lr_find_command(), eval_command(),   classify_command(),
+        synth_command(), inspect_command(), doctor_command(), version_command(),
     };
 }
 

@@ -91,8 +91,8 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--fresh", o->run.fresh, "start over in a run folder that is in use");
     app.add_flag("-q,--quiet", o->quiet, "print errors and notes only");
     o->config.add_fields(app);
-    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("machine");
-    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("machine");
+    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("Machine");
+    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("Machine");
     return [o, &app] { return run(*o, app); };
 }
 
@@ -105,7 +105,7 @@ Command train_command() {
                          "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
                          "tundra train shots --out runs/paper --recipe celis2024",
                          "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
-                         "tundra train shots --out runs/quality --plan     pictures, memory, time; computes nothing",
+                         "tundra train shots --out runs/quality --plan     memory, disk, time",
                          "The same command again goes on where the run was stopped."},
             .add = add,
             .short_help = {"--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
