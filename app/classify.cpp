@@ -100,6 +100,10 @@ private:
     bool as_csv_;
 };
 
+struct Stopped {
+    int exit_code;
+};
+
 struct Counts {
     size_t pictures = 0, failures = 0;
     std::vector<size_t> of_class;
@@ -131,7 +135,7 @@ Counts classify(ReadyModel& model, const Dataset& data, std::span<const float> t
             counts.failures += !readable;
         }
         progress.count(counts.pictures, data.samples.size(), "pictures");
-        if (signals.received()) throw signals.exit_code();
+        if (signals.received()) throw Stopped{signals.exit_code()};
     }
     return counts;
 }
@@ -153,9 +157,9 @@ int run(const Options& o) {
             Table table(out, data.classes, as_csv);
             counts = classify(model, data, thresholds, table, progress);
         });
-    } catch (int stopped_by) {
+    } catch (const Stopped& stopped) {
         note(progress, fmt::format("stopped; {} was not written", o.out));
-        return stopped_by;
+        return stopped.exit_code;
     }
     progress.clear();
     if (!o.quiet) {

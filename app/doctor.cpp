@@ -39,7 +39,7 @@ State trained(const std::string& kind, double& loss) {
     constexpr size_t kBatch = 2, kSize = 32;
     const ResNetConfig model{.classes = 2, .width = 8};
     Trainer trainer(*device, arena, {.model = model, .batch = kBatch, .size = kSize, .normalize = {{1 / 255.f, 1 / 255.f, 1 / 255.f}, {0, 0, 0}},
-                                     .optimizer = {}},
+                                     .optimizer = {}, .class_weights = {}},
                     initialize_state(model, 1));
     std::vector<uint8_t> pictures(kBatch * kSize * kSize * 3);
     for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 13);

@@ -26,8 +26,8 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
     line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
     line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
                               c.init.empty() ? "" : ", from " + c.init));
-    line("training", fmt::format("{} epochs x {} steps of {} pictures, {}, {}", c.epochs, count_text(plan.steps_per_epoch), c.batch,
-                                 c.optimizer, plan.schedule));
+    line("training", fmt::format("{} epochs x {} steps of {} pictures with {}", c.epochs, count_text(plan.steps_per_epoch), c.batch, c.optimizer));
+    line("schedule", plan.schedule);
     line("device", fmt::format("{}, {}", plan.device, plan.precision));
     line("memory", fmt::format("{} for the network; decoded pictures {}", bytes_text(double(plan.memory_bytes)),
                                plan.cache_bytes ? bytes_text(double(plan.cache_bytes)) : "are not kept"));

@@ -116,7 +116,10 @@ TEST_F(Run, OtherPicturesAreRefused) {
 
 TEST_F(Run, BrokenPicturesAreListedOnceAlsoAfterARestart) {
     fs::copy(folder() / "shots", folder() / "broken", fs::copy_options::recursive);
-    for (const char* part : {"train", "validation"}) std::ofstream(folder() / "broken" / part / "good/no, picture.jpg") << "x";
+    for (const char* part : {"train", "validation"}) {
+        fs::create_directories(folder() / "broken" / part / "good");
+        std::ofstream(folder() / "broken" / part / "good/no, picture.jpg") << "x";
+    }
     TrainConfig c = config();
     c.data = (folder() / "broken").string();
     const RunResult first = train("breaking", c, {.stop_after_steps = 5});  // in the second epoch
