@@ -101,6 +101,10 @@ private:
     bool as_csv_;
 };
 
+struct Stopped {
+    int exit_code;
+};
+
 struct Counts {
     size_t pictures = 0, failures = 0;
     std::vector<size_t> of_class;
@@ -132,7 +136,7 @@ Counts classify(ReadyModel& model, const Dataset& data, std::span<const float> t
             counts.failures += !readable;
         }
         progress.count(counts.pictures, data.samples.size(), "pictures");
-        if (signals.received()) throw signals.exit_code();
+        if (signals.received()) throw Stopped{signals.exit_code()};
     }
     return counts;
 }
@@ -154,9 +158,9 @@ int run(const Options& o) {
             Table table(out, data.classes, as_csv);
             counts = classify(model, data, thresholds, table, progress);
         });
-    } catch (int stopped_by) {
+    } catch (const Stopped& stopped) {
         note(progress, fmt::format("stopped; {} was not written", o.out));
-        return stopped_by;
+        return stopped.exit_code;
     }
     progress.clear();
     if (!o.quiet) {
@@ -190,6 +194,6 @@ Command classify_command() {
             .summary = "Say what is on each of many pictures.",
             .examples = {"tundra classify new/ --model runs/quality --out new.csv",
                          "tundra classify a.jpg b.jpg --model model.safetensors --out two.jsonl",
-                         "tundra classify @list.txt --model runs/quality --out out.csv --threshold bad=0.95"},
+                         "tundra classify @list.txt --model runs/q --out out.csv --threshold bad=0.95"},
             .add = add};
 }

@@ -28,21 +28,28 @@ std::string row(const std::string& left, const std::string& right, size_t column
     return text + "\n";
 }
 
+// Without the validators that CLI11 appends.
+std::string value_name(const CLI::Option& option) {
+    const std::string name = option.get_type_name();
+    return name.substr(0, name.find(':'));
+}
+
 std::string left_of(const CLI::Option& option) {
     if (option.get_positional()) return option.get_name(true);
-    std::string names = fmt::format("{}", fmt::join(option.get_snames(), ""));
-    if (!names.empty()) names = "-" + names;
-    for (const std::string& name : option.get_lnames()) {
-        if (name.starts_with("no-") && option.get_lnames().size() > 1) continue;  // the other half of a flag
-        names += fmt::format("{}--{}", names.empty() ? "" : ", ", name);
-    }
-    if (option.get_expected_max() > 0) names += " " + option.get_type_name();
+    std::string names;
+    for (const std::string& name : option.get_snames()) names += "-" + name + ", ";
+    const bool on_by_itself = option.get_default_str() == "true";
+    for (const std::string& name : option.get_lnames())
+        if (!name.starts_with("no-")) names += (on_by_itself ? "--[no-]" : "--") + name;
+    if (names.ends_with(", ")) names.resize(names.size() - 2);
+    if (option.get_expected_max() > 0) names += " " + value_name(option);
     return names;
 }
 
 std::string right_of(const CLI::Option& option) {
     const std::string value = option.get_default_str();
-    return option.get_description() + (value.empty() ? "" : " [" + value + "]");
+    const bool is_flag = option.get_expected_max() == 0;
+    return option.get_description() + (value.empty() || (is_flag && value == "false") ? "" : " [" + value + "]");
 }
 
 std::string usage_line(const Command& command, const CLI::App& app) {
@@ -52,7 +59,7 @@ std::string usage_line(const Command& command, const CLI::App& app) {
             const std::string name = option->get_name(true) + (option->get_expected_max() > 1 ? "..." : "");
             line += option->get_required() ? " " + name : " [" + name + "]";
         } else if (option->get_required()) {
-            line += fmt::format(" --{} {}", option->get_lnames().front(), option->get_type_name());
+            line += fmt::format(" --{} {}", option->get_lnames().front(), value_name(*option));
         }
     return line + " [options]\n";
 }
@@ -90,9 +97,12 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
             return std::ranges::find(command.short_help, "--" + name) != command.short_help.end();
         });
     };
+    std::vector<const CLI::Option*> options = app.get_options();
+    std::ranges::stable_partition(options, [](const CLI::Option* option) { return option->get_group() != "Help"; });
+    std::ranges::stable_partition(options, [](const CLI::Option* option) { return option->get_positional(); });
     std::vector<std::string> groups;
     size_t column = 0;
-    for (const CLI::Option* option : app.get_options())
+    for (const CLI::Option* option : options)
         if (is_shown(*option)) {
             if (const std::string group = full ? option->get_group() : "Options"; std::ranges::find(groups, group) == groups.end())
                 groups.push_back(group);
@@ -101,7 +111,7 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
     column += kIndent + 2;
     for (const std::string& group : groups) {
         text += "\n" + group + ":\n";
-        for (const CLI::Option* option : app.get_options())
+        for (const CLI::Option* option : options)
             if (is_shown(*option) && (!full || option->get_group() == group)) text += row(left_of(*option), right_of(*option), column, width);
     }
     if (!full && !command.short_help.empty()) text += fmt::format("\n`tundra {} --help` shows all options.\n", command.name);

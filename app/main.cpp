@@ -14,8 +14,8 @@ namespace {
 
 std::vector<Command> commands() {
     return {
-        train_command(), eval_command(),    classify_command(), synth_command(),
-        inspect_command(), report_command(), detect_command(), merge_command(), version_command(),
+        train_command(),   eval_command(),  classify_command(), detect_command(), merge_command(),  lr_find_command(),
+        report_command(),  synth_command(), inspect_command(),  doctor_command(), version_command(),
     };
 }
 
@@ -38,7 +38,7 @@ std::string guess(std::string_view word, const std::vector<std::string>& known) 
 
 // CLI11's errors, with the unknown option named first: it is often why another one is missing.
 int complain_about_options(const Command& command, const CLI::App& app, const CLI::ParseError& error) {
-    const std::string help = fmt::format("tundra {} -h", command.name);
+    const std::string help = fmt::format("tundra {} -h shows what there is", command.name);
     for (const std::string& extra : app.remaining()) {
         const std::string word = extra.substr(0, extra.find('='));
         if (!word.starts_with('-')) continue;
@@ -95,7 +95,7 @@ int dispatch(int argc, char** argv) {
     const std::string better = guess(word, names);
     return complain(fmt::format("unknown {} '{}'{}", word.starts_with('-') ? "option" : "command", word,
                                 better.empty() ? "" : ", did you mean '" + better + "'?"),
-                    "tundra -h", int(Fault::usage));
+                    "tundra -h shows what there is", int(Fault::usage));
 }
 
 }  // namespace

@@ -23,6 +23,6 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
 void add_machine_options(CLI::App& app, MachineOptions& options) {
     app.add_option("--device", options.device, "cpu, cuda, simt, or auto: cuda where there is a usable GPU")
         ->type_name("NAME")->check(CLI::IsMember({"auto", "cpu", "cuda", "simt"}))->capture_default_str();
-    app.add_option("--threads", options.threads, "0: all")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
+    app.add_option("--threads", options.threads, "0: all processors")->type_name("N")->check(CLI::Range(0, 4096))->capture_default_str();
     app.add_option("--batch", options.batch, "pictures at a time")->type_name("N")->check(CLI::Range(1, 4096))->capture_default_str();
 }

@@ -48,7 +48,7 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--cameras", o->synth.cameras, "each with its own scene")->type_name("N")->capture_default_str();
     app.add_option("--seed", o->synth.seed, "another seed, other pictures")->type_name("N")->capture_default_str();
     app.add_option("--jpeg-quality", o->synth.jpeg_quality, "1 to 100")->type_name("N")->capture_default_str();
-    app.add_option("--threads", o->synth.threads, "0: all")->type_name("N")->capture_default_str();
+    app.add_option("--threads", o->synth.threads, "0: all processors")->type_name("N")->capture_default_str();
     app.add_flag("-q,--quiet", o->quiet, "print errors only");
     return [o] { return run(*o); };
 }

@@ -27,8 +27,8 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
     line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
     line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
                               c.init.empty() ? "" : ", from " + c.init));
-    line("training", fmt::format("{} epochs x {} steps of {} pictures, {}, {}", c.epochs, count_text(plan.steps_per_epoch), c.batch,
-                                 c.optimizer, plan.schedule));
+    line("training", fmt::format("{} epochs x {} steps of {} pictures with {}", c.epochs, count_text(plan.steps_per_epoch), c.batch, c.optimizer));
+    line("schedule", plan.schedule);
     line("device", fmt::format("{}, {}", plan.device, plan.precision));
     line("memory", fmt::format("{} for the network; decoded pictures {}", bytes_text(double(plan.memory_bytes)),
                                plan.cache_bytes ? bytes_text(double(plan.cache_bytes)) : "are not kept"));
@@ -99,8 +99,8 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--fresh", o->run.fresh, "start over in a run folder that is in use");
     app.add_flag("-q,--quiet", o->quiet, "print errors and notes only");
     o->config.add_fields(app);
-    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("machine");
-    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("machine");
+    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("Machine");
+    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("Machine");
     return [o, &app] { return run(*o, app); };
 }
 
@@ -113,7 +113,7 @@ Command train_command() {
                          "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
                          "tundra train shots --out runs/paper --recipe celis2024",
                          "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
-                         "tundra train shots --out runs/quality --plan     pictures, memory, time; computes nothing",
+                         "tundra train shots --out runs/quality --plan     memory, disk, time",
                          "The same command again goes on where the run was stopped."},
             .add = add,
             .short_help = {"--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "engine/require.h"
 
@@ -37,16 +38,18 @@ void TrainOptions::add_data(CLI::App& app) {
 }
 
 void TrainOptions::add_fields(CLI::App& app) {
-    app.add_option("--config", config_file_, "settings from a file, as a run folder has them; options win")->type_name("FILE")->group("data");
+    app.add_option("--config", config_file_, "settings from a file, as a run folder has them; options win")->type_name("FILE")->group("Data");
     for (const ConfigField& field : config_fields()) {
         if (!is_option(field)) continue;
         std::string& text = texts_[std::string(field.key)];
         const std::string name = option_name(field.key);
         std::string help(field.help);
-        if (!field.choices.empty()) help += fmt::format(": {}", fmt::join(field.choices, ", "));
+        if (!field.choices.empty()) help += fmt::format(" ({})", fmt::join(field.choices, ", "));
         CLI::Option* option = is_flag(field) ? app.add_flag(fmt::format("{},!--no-{}", name, name.substr(2)), text, help)
                                              : app.add_option(name, text, help);
-        option->group(std::string(field.group))->type_name(type_name(field))->default_str(default_text(field));
+        std::string group(field.group);
+        group[0] = char(std::toupper(group[0]));
+        option->group(group)->type_name(type_name(field))->default_str(default_text(field));
     }
 }
 
@@ -63,4 +66,15 @@ TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     if (!data_.empty()) config.data = data_;
     if (config.data.empty()) fail(Fault::usage, "no DATA: name a folder of class folders, or a CSV of path,label");
     return config;
+}
+
+std::string TrainOptions::given(const CLI::App& app) const {
+    std::string text = config_file_.empty() ? "" : " --config " + config_file_;
+    for (const ConfigField& field : config_fields()) {
+        const std::string name = option_name(field.key);
+        if (!is_option(field) || field.key == "lr" || !app.count(name)) continue;
+        const std::string& value = texts_.at(std::string(field.key));
+        text += " " + name + (is_flag(field) ? "=" : " ") + value;
+    }
+    return text;
 }

@@ -12,6 +12,8 @@ public:
     // The recipe, then the file of --config, then the options that were given.
     TrainConfig resolve(const CLI::App& app) const;
 
+    std::string given(const CLI::App& app) const;  // " --batch 64", as it was typed, without --lr
+
 private:
     std::string data_, config_file_;
     std::map<std::string, std::string> texts_;  // per field

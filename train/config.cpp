@@ -68,7 +68,7 @@ const std::vector<ConfigField>& table() {
          {"last", "best"}},
         {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
         {"device", "machine", "where it runs", execution, &C::device, {"auto", "cpu", "cuda", "simt"}},
-        {"threads", "machine", "0: all", execution, &C::threads, {}, 0, 4096},
+        {"threads", "machine", "0: all processors", execution, &C::threads, {}, 0, 4096},
         {"cache", "machine", "where decoded pictures are kept after the first epoch", execution, &C::cache,
          {"auto", "memory", "disk", "off"}},
         {"save_minutes", "machine", "time between checkpoints", execution, &C::save_minutes, {}, 0.001, 1e5},

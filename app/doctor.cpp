@@ -1,0 +1,127 @@
+// `tundra doctor`: what this machine offers, and whether its arithmetic is right.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "app/command.h"
+#include "app/terminal.h"
+#include "data/cache.h"
+#include "engine/require.h"
+#include "train/machine.h"
+#include "train/trainer.h"
+
+namespace {
+
+using nlohmann::json;
+
+constexpr double kEnoughDisk = 2e9;  // a run of the default network with its checkpoints takes 1 GB
+
+struct Found {
+    std::string what, text;
+    bool good = true;
+};
+
+Found device_found(const std::string& kind) {
+    try {
+        return {kind, open_device(kind)->description()};
+    } catch (const std::exception& error) {
+        return {kind, error.what(), false};
+    }
+}
+
+// Two training steps of a narrow ResNet: the weights afterwards.
+State trained(const std::string& kind, double& loss) {
+    const auto device = open_device(kind);
+    Arena arena(*device);
+    constexpr size_t kBatch = 2, kSize = 32;
+    const ResNetConfig model{.classes = 2, .width = 8};
+    Trainer trainer(*device, arena, {.model = model, .batch = kBatch, .size = kSize, .normalize = {{1 / 255.f, 1 / 255.f, 1 / 255.f}, {0, 0, 0}},
+                                     .optimizer = {}, .class_weights = {}},
+                    initialize_state(model, 1));
+    std::vector<uint8_t> pictures(kBatch * kSize * kSize * 3);
+    for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 13);
+    const std::vector<float> transform = {1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color = {1, 0, 1, 0};
+    const std::vector<int32_t> labels = {0, 1};
+    for (size_t step = 1; step <= 2; ++step) trainer.step({pictures, transform, color, labels}, 1e-3, 0.9, step);
+    loss = trainer.figures().loss;
+    return trainer.state();
+}
+
+// The plain loops and libraries of `cpu` against the CUDA kernels as `simt` runs them.
+Found self_test() {
+    try {
+        const auto start = std::chrono::steady_clock::now();
+        double loss[2];
+        const State a = trained("cpu", loss[0]), b = trained("simt", loss[1]);
+        double worst = std::abs(loss[0] - loss[1]) / std::max(1e-3, std::abs(loss[0]));
+        for (const auto& [name, tensor] : a) {
+            double largest = 1e-3, difference = 0;
+            for (size_t i = 0; i < tensor.values.size(); ++i) {
+                largest = std::max(largest, double(std::abs(tensor.values[i])));
+                difference = std::max(difference, double(std::abs(tensor.values[i] - b.at(name).values[i])));
+            }
+            worst = std::max(worst, difference / largest);
+        }
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        // Batch norm over few values makes roundings large: the devices' tests have tighter bounds on single operations.
+        return {"self-test", fmt::format("two training steps on cpu and simt differ by {:.1e} at most, {:.1f} s", worst, seconds), worst < 1e-2};
+    } catch (const std::exception& error) {
+        return {"self-test", error.what(), false};
+    }
+}
+
+int run(bool as_json) {
+    const Machine machine = this_machine();
+    const Build build = this_build();
+    const std::vector<Found> devices = {device_found("cpu"), device_found("cuda"), device_found("simt")};
+    std::error_code error;
+    const auto space = std::filesystem::space(".", error);
+    const double free_bytes = error ? 0 : double(space.available);
+    const Found test = self_test();
+    const bool good = devices[0].good && test.good && free_bytes >= kEnoughDisk;
+    if (as_json) {
+        json out = {{"version", build.version}, {"commit", build.commit}, {"good", good},
+                    {"machine", {{"processor", machine.processor.model}, {"cores", machine.processor.cores}, {"isa", machine.processor.isa},
+                                 {"threads", machine.threads}, {"memory_bytes", machine.memory_bytes},
+                                 {"memory_available_bytes", available_memory_bytes()}, {"system", machine.system}, {"kernel", machine.kernel}}},
+                    {"disk_free_bytes", free_bytes}, {"self_test", {{"good", test.good}, {"text", test.text}}}};
+        for (const Found& d : devices) out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
+        for (const Library& l : linked_libraries()) out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
+        fmt::print("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
+        return good ? 0 : int(Fault::environment);
+    }
+    Progress progress(true);
+    const auto line = [&](std::string_view state, const std::string& what, const std::string& text) {
+        say(progress, fmt::format("{:<4} {:<14} {}", state, what, text));
+    };
+    line("ok", "tundra", fmt::format("{}, commit {}", build.version, build.commit));
+    line("ok", "system", fmt::format("{}, {}", machine.system, machine.kernel));
+    line("ok", "processor", fmt::format("{}, {} cores, {} threads, {}", machine.processor.model, machine.processor.cores, machine.threads,
+                                        fmt::join(machine.processor.isa, " ")));
+    line("ok", "memory", fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)), bytes_text(double(available_memory_bytes()))));
+    line(free_bytes >= kEnoughDisk ? "ok" : "BAD", "disk", fmt::format("{} free here", bytes_text(free_bytes)));
+    for (const Found& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
+    for (const Library& l : linked_libraries())
+        line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
+    line(test.good ? "ok" : "BAD", test.what, test.text);
+    say(progress, good ? "All that is needed is here." : "Something is wrong: see the lines with BAD.");
+    return good ? 0 : int(Fault::environment);
+}
+
+std::function<int()> add(CLI::App& app) {
+    auto as_json = std::make_shared<bool>(false);
+    app.add_flag("--json", *as_json, "as JSON");
+    return [as_json] { return run(*as_json); };
+}
+
+}  // namespace
+
+Command doctor_command() {
+    return {.name = "doctor",
+            .summary = "Check this machine: devices, libraries, memory, disk, and a short self-test.",
+            .examples = {"tundra doctor", "tundra doctor --json"},
+            .add = add};
+}

@@ -1,0 +1,101 @@
+// `tundra lr-find`: which learning rate to train with, from a short test of growing ones.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "app/command.h"
+#include "app/lr_plot.h"
+#include "app/terminal.h"
+#include "app/train_options.h"
+#include "engine/file.h"
+#include "engine/require.h"
+#include "train/lr_finder.h"
+#include "train/setup.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+    TrainOptions config;
+    LrFinderOptions test;
+    std::string out;
+    bool quiet = false;
+};
+
+// On a network of its own; nothing of it stays.
+LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progress) {
+    const Dataset data = open_dataset(config.data, dataset_options(config));
+    const auto device = open_device(config.device, {.threads = int(config.threads)});
+    Arena arena(*device);
+    const TrainerConfig how = trainer_config(config, data, precision_on(config, *device));
+    std::string about_init;
+    Trainer trainer(*device, arena, how, initial_state(config, how.model, about_init));
+    if (!about_init.empty()) note(progress, about_init);
+    Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
+    Loader loader(data, data.part(Part::train), loader_options(config, true), &cache);
+    LrFinder finder(o.test);
+    for (size_t step = 1; step <= o.test.steps; ++step) {
+        const Batch& batch = loader.next();
+        trainer.step({batch.pictures, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum, step);
+        const double loss = trainer.figures().loss;
+        progress.show(double(step) / double(o.test.steps), fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step, o.test.steps, finder.next_rate(), loss));
+        if (!finder.add(loss)) break;
+    }
+    progress.clear();
+    return finder;
+}
+
+void write_files(const std::string& out, const LrFinder& finder, const LrSuggestion& suggestion) {
+    fs::path csv = out, svg = out;
+    csv.replace_extension(".csv");
+    svg.replace_extension(".svg");
+    write_file_durably(csv, [&](FileWriter& file) {
+        file.write("rate,loss,smooth\n");
+        for (const LrPoint& p : finder.points()) file.write(fmt::format("{:.6g},{:.6f},{:.6f}\n", p.rate, p.loss, p.smooth));
+    });
+    write_file_durably(svg, [&](FileWriter& file) { file.write(lr_plot(finder.points(), suggestion)); });
+}
+
+int run(const Options& o, const CLI::App& app) {
+    const TrainConfig config = o.config.resolve(app);
+    Progress progress(o.quiet);
+    const LrFinder finder = range_test(o, config, progress);
+    const LrSuggestion s = finder.suggest();
+    if (!o.out.empty()) {
+        write_files(o.out, finder, s);
+        note(progress, fmt::format("the curve is in {}", fs::path(o.out).replace_extension(".svg").string()));
+    }
+    say(progress, fmt::format("steepest fall    {:.2g}", s.steepest));
+    say(progress, fmt::format("valley           {:.2g}", s.valley));
+    say(progress, fmt::format("minimum / 10     {:.2g}", s.minimum_tenth));
+    if (o.quiet) return 0;
+    say(progress, "");
+    say(progress, fmt::format("Next:  tundra train {} --out RUN{} --lr {:.2g}", config.data, o.config.given(app), s.valley));
+    return 0;
+}
+
+std::function<int()> add(CLI::App& app) {
+    auto o = std::make_shared<Options>();
+    o->config.add_data(app);
+    app.add_option("--out", o->out, "write the curve to FILE.csv and FILE.svg")->type_name("FILE");
+    app.add_option("--steps", o->test.steps, "at least 50")->type_name("N")->capture_default_str();
+    app.add_option("--first", o->test.first, "lowest rate")->type_name("X")->capture_default_str();
+    app.add_option("--last", o->test.last, "highest rate")->type_name("X")->capture_default_str();
+    app.add_flag("-q,--quiet", o->quiet, "the three rates only");
+    o->config.add_fields(app);
+    return [o, &app] { return run(*o, app); };
+}
+
+}  // namespace
+
+Command lr_find_command() {
+    return {.name = "lr-find",
+            .summary = "Find a learning rate: a short test on a copy of the network with growing rates.",
+            .examples = {"tundra lr-find shots --image-size 64 --batch 32",
+                         "tundra lr-find shots --out lr              writes lr.csv and lr.svg",
+                         "tundra lr-find shots --optimizer adam --last 0.1"},
+            .add = add,
+            .short_help = {"--out", "--steps", "--first", "--last", "--config", "--recipe", "--model", "--init", "--image-size", "--batch",
+                           "--optimizer", "--seed", "--device", "--threads", "--quiet"}};
+}

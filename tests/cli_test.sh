@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# The binary from outside: help, exit codes, messages, and every command on a tiny data set.
+# Arguments: the binary, the folder of the sources.
+set -uo pipefail
+tundra=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+export COLUMNS=100
+
+bad() { printf 'FAILED: %s\n' "$*"; sed 's/^/    /' out err | head -30; failures=$((failures + 1)); }
+expect() {  # expect CODE COMMAND...: runs it, output in out and err
+    local want=$1 got; shift
+    "$@" >out 2>err; got=$?
+    [ "$got" = "$want" ] || bad "exit code $got instead of $want: $*"
+}
+says() { grep -qF -- "$1" out err || bad "no '$1' in the output of the last command"; }
+one_line() { [ "$(grep -c '^tundra: ' err)" = 1 ] || bad "not exactly one line of error"; }
+
+# Help: fits a screen, has examples, and every option has a text.
+expect 0 "$tundra" -h; says "Exit codes"; says "tundra train"
+[ "$(wc -l <out)" -le 40 ] || bad "tundra -h has more than 40 lines"
+for command in $(sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' out); do
+    expect 0 "$tundra" "$command" -h; says "Examples:"
+    [ "$(wc -l <out)" -le 40 ] || bad "tundra $command -h has more than 40 lines"
+    [ "$(wc -L <out)" -le 100 ] || bad "tundra $command -h is wider than 100 columns"
+    expect 0 "$tundra" "$command" --help
+    grep -qE '^  (-[a-z], )?--[a-z-]+( [A-Za-z=]+)?$' out && [ "$(grep -cE '^ {20,}' out)" = 0 ] && bad "an option of $command has no text"
+done
+expect 0 env COLUMNS=80 "$tundra" train --help; says "--decay-norm-and-bias"; says "[0.05]"
+[ "$(wc -L <out)" -le 80 ] || bad "train --help is wider than 80 columns"
+
+# Usage errors.
+expect 2 "$tundra"
+expect 2 "$tundra" trian; says "did you mean 'train'?"; one_line
+expect 2 "$tundra" train shots --out run --ephocs 3; says "did you mean --epochs?"; one_line
+expect 2 "$tundra" train shots --out run --image_size 3; says "did you mean --image-size?"
+expect 2 "$tundra" train shots; says "--out"; one_line
+expect 2 "$tundra" train shots --out run --epochs many; says "--epochs"; says "whole number"; one_line
+expect 2 "$tundra" train shots --out run --optimizer sdg; says "did you mean 'sgd'?"
+expect 2 "$tundra" train nowhere --out run; says "nowhere"; one_line
+expect 2 "$tundra" train nowhere --out run --device gpu; says "gpu"
+printf 'epochs = 2\nbach = 8\n' >settings
+expect 2 "$tundra" train nowhere --out run --config settings; says "settings:2"; says "did you mean 'batch'?"
+expect 2 "$tundra" version extra; says "extra"
+expect 2 "$tundra" classify nowhere --model run --out out.csv; says "nowhere"
+expect 2 "$tundra" inspect nowhere; says "nowhere"
+expect 0 "$tundra" version; says "tundra "
+expect 0 "$tundra" version --json; says '"commit"'
+expect 0 "$tundra" --version
+
+# Damaged files.
+head -c 1000 /dev/urandom >broken.safetensors
+expect 4 "$tundra" inspect broken.safetensors; says "broken.safetensors"; one_line
+
+# A data set, a plan, a run.
+expect 0 "$tundra" synth shots --pictures 40 --size 96x64 --cameras 4 --seed 3; says "40 pictures"
+expect 2 "$tundra" synth shots --size 96; says "640x480"
+settings="--image-size 32 --epochs 4 --batch 8 --lr 0.01 --seed 5"
+expect 0 "$tundra" train shots --out run $settings --plan
+says "2: bad, good"; says "parameters"; says "memory"; says "disk"; says "time"
+[ ! -e run ] || bad "--plan made the run folder"
+expect 0 "$tundra" train shots --out run $settings; says "epoch   4/4"; says "model.safetensors"
+grep -q $'\r\|\x1b' out err && bad "control characters without a terminal"
+for file in config run.json log.jsonl metrics.csv model.safetensors evaluation.json bad_files.csv; do
+    [ -s "run/$file" ] || bad "the run left no $file"
+done
+expect 0 "$tundra" train shots --out run $settings; says "--fresh"
+expect 2 "$tundra" train shots --out run $settings --lr 0.5; says "lr: 0.01 -> 0.5"; one_line
+cp run/model.safetensors first.safetensors
+
+# Stopped by a signal, then the same command again: the same bits.
+expect 0 "$tundra" train --config run/config --out quiet --quiet; [ ! -s out ] || bad "--quiet is not"
+cmp -s first.safetensors quiet/model.safetensors || bad "the same configuration gave other bits"
+rm -rf quiet
+for signal in TERM INT; do
+    (trap - INT; exec "$tundra" train shots --out run $settings --fresh) >out 2>err &
+    pid=$!
+    until grep -q '"step"' run/log.jsonl 2>/dev/null && [ ! -e run/model.safetensors ] || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    kill -$signal $pid
+    wait $pid; code=$?
+    [ $code = $([ $signal = TERM ] && echo 143 || echo 130) ] || bad "SIG$signal gave exit code $code"
+    expect 0 "$tundra" train shots --out run $settings; says "goes on at step"
+    cmp -s first.safetensors run/model.safetensors || bad "the resumed run gave other bits after SIG$signal"
+done
+# Killed without warning, three times.
+for delay in 1 2 3; do
+    "$tundra" train shots --out killed $settings --save-minutes 0.001 >out 2>err &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && [ "$(cat killed/log.jsonl 2>/dev/null | wc -l)" -le $((delay * 3)) ]; do sleep 0.05; done
+    kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+done
+expect 0 "$tundra" train shots --out killed $settings
+cmp -s first.safetensors killed/model.safetensors || bad "the killed run gave other bits"
+rm -rf killed
+
+# Eval.
+expect 0 "$tundra" eval run; says "accuracy"; says "precision"; says "Confusion"; says "Confidence"
+expect 0 "$tundra" eval run --part all --json figures.json; says "40 all pictures"
+[ "$(grep -c '"file"' figures.json)" = 40 ] || bad "figures.json has not 40 predictions"
+expect 1 "$tundra" eval run --part all --min-accuracy 1.0; says "--min-accuracy"; one_line
+expect 2 "$tundra" eval first.safetensors; says "DATA"
+expect 0 "$tundra" eval first.safetensors shots/test
+expect 2 "$tundra" eval run --part tset; one_line
+mkdir -p other/x other/y && cp shots/test/bad/*.jpg other/x && cp shots/test/good/*.jpg other/y
+expect 2 "$tundra" eval run other; says "bad, good"
+
+# Classify: names and broken files of every kind.
+mkdir -p "new/a b" new/directory.jpg
+cp "$(ls shots/test/good/*.jpg | head -1)" "new/a b/ünï cödé, \"q\".jpg"
+cp "$(ls shots/test/bad/*.jpg | head -1)" new/z.jpg
+cp "$(ls shots/test/bad/*.jpg | head -1)" $'new/line\nbreak\e[31m.jpg'
+: >new/empty.jpg
+head -c 700 new/z.jpg >new/short.jpg
+echo text >new/text.jpg
+expect 0 "$tundra" classify new --model run --out new.csv; says "6 pictures, 3 failed"
+grep -q $'\e' out err && bad "a file name reached the terminal unescaped"
+[ "$(head -1 new.csv)" = "path,predicted,confidence,p_bad,p_good,reason,detail" ] || bad "new.csv has another first line"
+[ "$(grep -cE ',(good|bad),[01]\.[0-9]{6},[01]\.[0-9]{6},[01]\.[0-9]{6},,$' new.csv)" = 3 ] || bad "new.csv has not 3 answers"
+grep -q '^new/empty.jpg,,,,,empty_file,' new.csv || bad "new.csv: empty.jpg"
+grep -q '^new/text.jpg,,,,,not_a_picture,' new.csv || bad "new.csv: text.jpg"
+grep -q '^new/short.jpg,,,,,' new.csv || bad "new.csv: short.jpg"
+grep -qF '"new/a b/ünï cödé, ""q"".jpg",' new.csv || bad "new.csv: the name with a comma"
+expect 3 "$tundra" classify new --model run --out new.csv --max-failures 2; says "--max-failures"; one_line
+expect 0 "$tundra" classify new --model run --out new.csv --max-failures 3
+printf '\xef\xbb\xbfnew/z.jpg\r\nnew/gone.jpg\n\nnew/directory.jpg\nnew/z.jpg\n' >list.txt
+for list in @list.txt list.txt; do
+    expect 0 "$tundra" classify $list --model first.safetensors --out list.jsonl --batch 3; says "4 pictures, 2 failed"
+    [ "$(sed -E 's/.*"path":"([^"]*)".*/\1/' list.jsonl | paste -sd' ')" = "new/z.jpg new/gone.jpg new/directory.jpg new/z.jpg" ] ||
+        bad "list.jsonl has another order"
+    sed -n 2p list.jsonl | grep -q '"reason":"missing"' || bad "list.jsonl: the missing one"
+    sed -n 3p list.jsonl | grep -q '"reason":"unreadable"' || bad "list.jsonl: the folder"
+    [ "$(sed -n 1p list.jsonl)" = "$(sed -n 4p list.jsonl)" ] || bad "list.jsonl: the same picture, another answer"
+done
+expect 0 "$tundra" classify new/z.jpg --model run --out one.csv --threshold bad=1.0 --quiet; [ ! -s out ] || bad "--quiet is not"
+grep -q '^new/z.jpg,good,' one.csv || bad "--threshold is not kept"
+expect 2 "$tundra" classify new --model run --out new.csv --threshold bda=0.9; says "bad, good"
+expect 2 "$tundra" classify new --model run --out new.csv --threshold bad=2
+expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
+expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
+expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
+mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no pictures"
+[ "$(id -u)" = 0 ] || { mkdir locked; chmod 500 locked; expect 75 "$tundra" classify new --model run --out locked/new.csv; }
+
+# Inspect, lr-find, doctor.
+expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"
+expect 0 "$tundra" inspect first.safetensors; says "resnet50"
+expect 0 "$tundra" lr-find shots --image-size 32 --batch 4 --steps 50 --last 1 --first 1e-5 --out lr; says "tundra train"; says "valley"
+[ -s lr.csv ] && [ -s lr.svg ] || bad "lr-find wrote no curve"
+expect 2 "$tundra" lr-find shots --steps 3; says "50"
+"$tundra" doctor --json >out 2>err; code=$?
+[ $code = 0 ] || [ $code = 75 ] || bad "doctor gave exit code $code"
+grep -A1 '"self_test"' out | grep -q '"good": true' || bad "the self-test of doctor failed"
+
+# A loss that is lost, and memory that is not there.
+expect 6 "$tundra" train shots --out lost --image-size 32 --batch 8 --epochs 30 --lr 1000 --start-div 1 --weight-decay 1; says "--lr"; one_line
+(ulimit -v 1500000; expect 5 "$tundra" train shots --out large --image-size 512 --batch 64; exit $failures) || failures=$((failures + 1))
+
+[ $failures = 0 ] && echo "all is as it should be" || { echo "$failures failures"; exit 1; }

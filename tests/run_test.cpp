@@ -1,0 +1,146 @@
+// A training run as a whole: stopped after any step and continued, it ends in the same bits; what it refuses and leaves.
+#include "train/run.h"
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "data/synth.h"
+#include "engine/require.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string content(const fs::path& path) {
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    return text.str();
+}
+
+// 14 pictures to train, so that an epoch has three whole batches and a rest.
+class Run : public testing::Test {
+protected:
+    static void SetUpTestSuite() {
+        folder() = fs::temp_directory_path() / ("run_test_" + std::to_string(getpid()));
+        synthesize({.out = folder() / "shots", .pictures = 20, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+    }
+    static void TearDownTestSuite() { fs::remove_all(folder()); }
+    static fs::path& folder() {
+        static fs::path path;
+        return path;
+    }
+
+    static TrainConfig config() {
+        TrainConfig c;
+        c.data = (folder() / "shots").string();
+        c.image_size = 32, c.epochs = 2, c.batch = 4, c.lr = 0.01, c.seed = 7, c.drop_last = false;
+        c.device = "cpu", c.cache = "memory";
+        return c;
+    }
+    RunResult train(const std::string& name, const TrainConfig& c, RunOptions options = {}) {
+        options.folder = (folder() / name).string();
+        return train_run(c, options, {.epoch = [&](const EpochReport& e) { epochs_.push_back(e); },
+                                      .note = [&](const std::string& text) { notes_ += text + "\n"; }});
+    }
+    std::string refusal(const std::string& name, const TrainConfig& c) {
+        try {
+            train(name, c);
+        } catch (const Error& error) {
+            EXPECT_EQ(error.fault, Fault::usage);
+            return error.what();
+        }
+        return "nothing was refused";
+    }
+    std::vector<EpochReport> epochs_;
+    std::string notes_;
+};
+
+size_t count_lines(const std::string& text) { return size_t(std::ranges::count(text, '\n')); }
+
+// The columns up to `seconds`, which differ from run to run.
+std::string without_seconds(const std::string& csv) {
+    std::istringstream lines(csv);
+    std::string result;
+    for (std::string line; std::getline(lines, line);) result += line.substr(0, line.rfind(',')) + "\n";
+    return result;
+}
+
+TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
+    const RunResult whole = train("whole", config());
+    ASSERT_EQ(whole.end, RunEnd::finished);
+    const size_t steps = whole.step;
+    ASSERT_EQ(steps % 2, 0u);
+    ASSERT_GE(steps, 6u);  // some of them inside an epoch
+    const std::vector<EpochReport> expected = std::exchange(epochs_, {});
+    for (size_t step = 1; step < steps; ++step) {
+        const RunResult part = train("parts", config(), {.stop_after_steps = step});
+        ASSERT_EQ(part.end, RunEnd::stopped);
+        ASSERT_EQ(part.step, step);
+    }
+    EXPECT_EQ(train("parts", config()).end, RunEnd::finished);
+    EXPECT_TRUE(content(folder() / "whole/model.safetensors") == content(folder() / "parts/model.safetensors"));
+    EXPECT_EQ(without_seconds(content(folder() / "whole/metrics.csv")), without_seconds(content(folder() / "parts/metrics.csv")));
+    EXPECT_EQ(content(folder() / "whole/evaluation.json"), content(folder() / "parts/evaluation.json"));
+    EXPECT_EQ(count_lines(content(folder() / "whole/log.jsonl")), count_lines(content(folder() / "parts/log.jsonl")));
+    ASSERT_EQ(epochs_.size(), expected.size());
+    EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
+}
+
+TEST_F(Run, AnotherConfigurationIsRefusedWithWhatDiffers) {
+    ASSERT_EQ(train("refuse", config(), {.stop_after_steps = 1}).end, RunEnd::stopped);
+    TrainConfig other = config();
+    other.lr = 0.5, other.epochs = 3;
+    const std::string text = refusal("refuse", other);
+    EXPECT_NE(text.find("lr: 0.01 -> 0.5"), std::string::npos) << text;
+    EXPECT_NE(text.find("epochs: 2 -> 3"), std::string::npos) << text;
+    other = config();
+    other.threads = 1;  // says how it runs, not what comes out
+    EXPECT_EQ(train("refuse", other, {.stop_after_steps = 2}).step, 2u);
+}
+
+TEST_F(Run, OtherPicturesAreRefused) {
+    fs::copy(folder() / "shots", folder() / "moved", fs::copy_options::recursive);
+    TrainConfig c = config();
+    c.data = (folder() / "moved").string();
+    ASSERT_EQ(train("moving", c, {.stop_after_steps = 1}).end, RunEnd::stopped);
+    std::ofstream(folder() / "moved/train/good/new.jpg") << "x";
+    EXPECT_NE(refusal("moving", c).find("other pictures"), std::string::npos);
+}
+
+TEST_F(Run, BrokenPicturesAreListedOnceAlsoAfterARestart) {
+    fs::copy(folder() / "shots", folder() / "broken", fs::copy_options::recursive);
+    for (const char* part : {"train", "validation"}) {
+        fs::create_directories(folder() / "broken" / part / "good");
+        std::ofstream(folder() / "broken" / part / "good/no, picture.jpg") << "x";
+    }
+    TrainConfig c = config();
+    c.data = (folder() / "broken").string();
+    const RunResult first = train("breaking", c, {.stop_after_steps = 5});  // in the second epoch
+    ASSERT_EQ(first.end, RunEnd::stopped);
+    const RunResult result = train("breaking", c);
+    EXPECT_EQ(result.bad_files, 2u);
+    const std::string list = content(folder() / "breaking/bad_files.csv");
+    EXPECT_EQ(count_lines(list), 3u) << list;
+    EXPECT_NE(list.find("train/good/no, picture.jpg\",not_a_picture,no,"), std::string::npos) << list;
+    EXPECT_NE(notes_.find("not_a_picture"), std::string::npos);
+}
+
+TEST_F(Run, APlanLeavesNothing) {
+    RunPlan plan;
+    const RunOptions options{.folder = (folder() / "planned").string(), .plan_only = true};
+    EXPECT_EQ(train_run(config(), options, {.planned = [&](const RunPlan& p) { plan = p; }}).end, RunEnd::planned);
+    EXPECT_FALSE(fs::exists(folder() / "planned"));
+    EXPECT_EQ(plan.train_pictures + plan.validation_pictures + plan.test_pictures, 20u);
+    EXPECT_EQ(plan.parameters, 23'512'130u);  // torchvision's resnet50 with two classes
+    EXPECT_GT(plan.seconds_per_step, 0);
+    EXPECT_GT(plan.memory_bytes, 4 * plan.parameters);
+}
+
+}  // namespace
