@@ -44,7 +44,7 @@ void print_shares(Program& program) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string model = "resnet50", device_name = "cpu";
+    std::string model = "resnet50", device_name = "cpu", precision_name = "fp32";
     size_t size = 64, batch = 32, steps = 10;
     int threads = 0;
     bool inference = false, as_json = false;
@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
     app.add_option("--size", size);
     app.add_option("--batch", batch);
     app.add_option("--device", device_name);
+    app.add_option("--precision", precision_name)->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
     app.add_option("--threads", threads);
     app.add_option("--steps", steps);
     app.add_flag("--inference", inference);
@@ -60,6 +61,9 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
 
     const auto device = open_device(device_name, {.threads = threads});
+    const DType precision = precision_name == "bf16" ? DType::bf16 : precision_name == "fp16" ? DType::f16 : DType::f32;
+    OptimizerConfig optimizer;
+    if (precision == DType::f16) optimizer.loss_scale = 1024;
     Arena arena(*device);
     const ResNetConfig config = resnet_config(model, 1000);
     const State state = initialize_state(config, 1);
@@ -69,7 +73,7 @@ int main(int argc, char** argv) {
     std::vector<double> taken;
     size_t planned = 0;
     if (inference) {
-        Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize});
+        Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .precision = precision});
         classifier.load(state, "bench");
         for (size_t i = 0; i < steps + 2; ++i) {
             const double begin = seconds_now();
@@ -79,7 +83,8 @@ int main(int argc, char** argv) {
         planned = device->allocated();
         if (!as_json) print_shares(classifier.program());
     } else {
-        Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .optimizer = {}, .class_weights = {}}, state);
+        Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .optimizer = optimizer,
+                                         .class_weights = {}, .precision = precision}, state);
         std::vector<float> transform, color;
         std::vector<int32_t> labels;
         for (size_t i = 0; i < batch; ++i) {
@@ -93,7 +98,7 @@ int main(int argc, char** argv) {
         for (size_t i = 0; i < steps + 2; ++i) {
             const double begin = seconds_now();
             trainer.step({pictures, transform, color, labels}, 0.01, 0.9, i + 1);
-            trainer.figures();
+            trainer.previous_figures();  // one step late: a GPU goes on meanwhile
             taken.push_back(seconds_now() - begin);
         }
         if (!as_json) print_shares(trainer.program());

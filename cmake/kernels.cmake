@@ -2,7 +2,9 @@
 file(GLOB kernel_sources CONFIGURE_DEPENDS kernels/*.cpp)
 file(GLOB simt_sources CONFIGURE_DEPENDS kernels/simt/*.cpp)
 file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/*.cu)
-list(FILTER kernel_sources EXCLUDE REGEX "_(cudnn|cublas)\\.cpp$")
+if(NOT TUNDRA_HAS_CUDA)
+    list(FILTER kernel_sources EXCLUDE REGEX "_(cudnn|cublas)\\.cpp$")
+endif()
 list(FILTER simt_sources EXCLUDE REGEX "/race\\.cpp$")
 
 # The execution model never runs under the checker that it feeds.
@@ -32,3 +34,9 @@ endif()
 add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources} ${empty_source})
 tundra_simt_flavour(${cuda_sources})
 target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)
+
+if(TUNDRA_HAS_CUDA)
+    add_subdirectory(cmake/cuda)
+    target_sources(tundra_kernels PRIVATE $<TARGET_OBJECTS:tundra_cuda_kernels>)
+    target_link_libraries(tundra_kernels PUBLIC tundra_cuda_libraries)
+endif()

@@ -11,6 +11,31 @@ Memory::~Memory() {
     device_->allocated_ -= bytes_;
 }
 
+namespace {
+
+class WaitingReadback final : public Readback {
+public:
+    WaitingReadback(Device& device, size_t bytes) : device_(device), bytes_(bytes) {}
+    void start(std::span<const Piece> pieces) override {
+        used_ = 0;
+        for (const Piece& piece : pieces) {
+            require(used_ + piece.bytes <= bytes_.size(), "a readback of {} bytes is asked for more", bytes_.size());
+            device_.download(bytes_.data() + used_, piece.from, piece.bytes);
+            used_ += piece.bytes;
+        }
+    }
+    std::span<const std::byte> wait() override { return {bytes_.data(), used_}; }
+
+private:
+    Device& device_;
+    std::vector<std::byte> bytes_;
+    size_t used_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Readback> Device::readback(size_t bytes) { return std::make_unique<WaitingReadback>(*this, bytes); }
+
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();

@@ -42,6 +42,18 @@ struct Recording {
     virtual void launch() = 0;
 };
 
+// Some bytes on their way to the host while the device goes on.
+class Readback {
+public:
+    struct Piece {
+        const void* from;
+        size_t bytes;
+    };
+    virtual ~Readback() = default;
+    virtual void start(std::span<const Piece> pieces) = 0;  // as they are after the work before it; does not wait for that
+    virtual std::span<const std::byte> wait() = 0;          // the pieces of the last start(), one behind the other
+};
+
 class Device {
 public:
     virtual ~Device() = default;
@@ -52,6 +64,12 @@ public:
     virtual void upload(void* to, const void* from, size_t bytes) = 0;
     virtual void download(void* to, const void* from, size_t bytes) = 0;
     virtual void synchronize() = 0;
+
+    // upload() of what changes from step to step: where the device can, the copy goes on beside the step before.
+    // `from` may be changed when this returns.
+    virtual void upload_ahead(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
+    virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
+    virtual size_t free_bytes() const { return size_t(-1); }     // that can still be allocated, where the device knows
 
     virtual void run(std::span<const Step> steps) = 0;
     // Null where recording brings nothing: the steps are then run one by one.
@@ -85,6 +103,4 @@ std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& 
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();
-#ifdef TUNDRA_HAS_CUDA
-std::unique_ptr<Device> open_cuda(const DeviceOptions&);
-#endif
+std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // only there with TUNDRA_HAS_CUDA

@@ -53,6 +53,7 @@ struct Declaration {
     Role role = Role::weight;
     Init init = Init::zeros;
     size_t fan_in = 0;  // of uniform_fan_in biases, whose shape does not tell
+    size_t padding = 0; // of a convolution's input channels, the last ones: no file holds them, and x is zero there
 };
 
 struct Node {

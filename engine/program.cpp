@@ -28,11 +28,21 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
             storage_[v] = inputs_[v].data();
         }
     }
+    reserve();
+}
+
+void Program::reserve() try {
     arena_.reserve(plan_.bytes);
+} catch (const Error& e) {
+    // Nearly all of the arena is activations, which are as many as the batch is large; 5 % are left for fragments.
+    const double room = 0.95 * double(device_.free_bytes());
+    const auto batch = size_t(double(options_.batch) * room / double(plan_.bytes));
+    if (e.fault != Fault::memory || batch == 0 || batch >= options_.batch) throw;
+    fail(Fault::memory, "{}; of batch {}, about {} would fit", e.what(), options_.batch, batch);
 }
 
 std::span<const Step> Program::steps() {
-    arena_.reserve(plan_.bytes);
+    reserve();
     if (placed_at_ != arena_.data() || steps_.empty()) {
         steps_ = place(*graph_, plan_, arena_.data(), storage_);
         placed_at_ = arena_.data();
@@ -77,15 +87,19 @@ void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
     const Memory& memory = inputs_[size_t(input.id)];
     require(memory.bytes() == bytes.size() && memory.data(), "input {} has {} bytes, {} were given",
             graph_->values[size_t(input.id)].name, memory.bytes(), bytes.size());
-    device_.upload(memory.data(), bytes.data(), bytes.size());
+    device_.upload_ahead(memory.data(), bytes.data(), bytes.size());
+}
+
+const void* Program::address(Value v) const {
+    const Graph::Info& info = graph_->values[size_t(v.id)];
+    return info.address ? info.address
+           : info.kind == Kind::temporary ? static_cast<const std::byte*>(placed_at_) + plan_.offset[size_t(v.id)]
+                                          : storage_[size_t(v.id)];
 }
 
 void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
     const Graph::Info& info = graph_->values[size_t(v.id)];
-    const void* data = info.address ? info.address
-                       : info.kind == Kind::temporary ? static_cast<const std::byte*>(placed_at_) + plan_.offset[size_t(v.id)]
-                                                      : storage_[size_t(v.id)];
     require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size", info.name,
             name(info.dtype));
-    device_.download(bytes.data(), data, bytes.size());
+    device_.download(bytes.data(), address(v), bytes.size());
 }

@@ -18,6 +18,7 @@ private:
 
 struct ProgramOptions {
     bool eager = false;  // never record: for sanitizers and profilers
+    size_t batch = 0;    // what the graph computes at once: an out-of-memory message then names the largest that fits
 };
 
 class Program {
@@ -39,6 +40,9 @@ public:
         return values;
     }
 
+    // Where a parameter, an input, or a kept value lies on the device since the last run.
+    const void* address(Value v) const;
+
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
     std::span<const Step> steps();                // placed at the arena's present address
@@ -46,6 +50,7 @@ public:
     size_t input_bytes() const;
 
 private:
+    void reserve();
     void write_bytes(Value input, std::span<const std::byte>);
     void read_bytes(Value v, std::span<std::byte>) const;
 

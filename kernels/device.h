@@ -9,6 +9,7 @@
 struct CUstream_st;
 struct cudnnContext;
 struct cublasLtContext;
+class ConvPlans;
 
 // Memory for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
 struct Scratch {
@@ -37,6 +38,7 @@ struct Cuda {  // an NVIDIA GPU; everything runs on one stream, in order
     CUstream_st* stream = nullptr;
     cudnnContext* cudnn = nullptr;
     cublasLtContext* cublas = nullptr;
+    ConvPlans* convolutions = nullptr;  // kernels/conv_plans_cudnn.h
     Scratch scratch;
     bool deterministic = false;
 };

@@ -22,6 +22,7 @@ struct Layer {
     size_t channels, kernel, stride = 1;
     Activation activation = Activation::none;
     Value residual = {};
+    size_t padding = 0;  // input channels beyond those of a picture
 };
 
 class Layers {
@@ -33,7 +34,7 @@ public:
         const bool folded = !graph_.training;
         const Init init = config_.keras ? Init::glorot_uniform : Init::kaiming_normal_fan_out;
         const Value weight = graph_.parameter(l.conv + ".weight", {l.channels, l.kernel, l.kernel, x.shape().back()},
-                                              {.role = Role::weight, .init = init});
+                                              {.role = Role::weight, .init = init, .padding = l.padding});
         ConvOptions options{.stride = l.stride, .padding = l.kernel / 2};
         if (folded || config_.keras) options.bias = vector(l.conv + ".bias", l.channels, Init::zeros);
         if (folded) {
@@ -113,7 +114,7 @@ std::string model_name(const ResNetConfig& config) {
 
 Value resnet(Value x, const ResNetConfig& config, Taps* taps) {
     Layers layers(*x.graph, config, taps);
-    x = layers.tap("relu", layers(x, {"conv1", "bn1", config.width, 7, 2, Activation::relu}));
+    x = layers.tap("relu", layers(x, {"conv1", "bn1", config.width, 7, 2, Activation::relu, {}, x.shape().back() - 3}));
     x = layers.tap("maxpool", max_pool(x, 3, 2, 1));
     const std::array<size_t, 4> blocks = blocks_per_stage(config.depth);
     for (size_t stage = 0; stage < 4; ++stage) {

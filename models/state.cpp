@@ -33,8 +33,14 @@ State download(const Parameters& parameters) {
         std::vector<float> values = parameters.get(e.name);
         Shape shape = e.shape;
         if (shape.size() == 4) {
-            values = swap_last_two(values, shape[0], shape[1] * shape[2], shape[3]);
-            shape = {shape[0], shape[3], shape[1], shape[2]};
+            const size_t kernel = shape[1] * shape[2], c_in = shape[3] - e.declaration.padding;
+            if (c_in != shape[3]) {
+                for (size_t row = 0; row < shape[0] * kernel; ++row)
+                    std::copy_n(values.begin() + ptrdiff_t(row * shape[3]), c_in, values.begin() + ptrdiff_t(row * c_in));
+                values.resize(shape[0] * kernel * c_in);
+            }
+            values = swap_last_two(values, shape[0], kernel, c_in);
+            shape = {shape[0], c_in, shape[1], shape[2]};
         }
         state[e.name] = {shape, std::move(values)};
     }
@@ -49,8 +55,7 @@ void upload(const State& state, Parameters& parameters, const std::string& where
         const HostTensor& t = found->second;
         const Shape& s = e.shape;
         const bool convolution = s.size() == 4;
-        Shape wanted = convolution ? Shape{s[0], s[3], s[1], s[2]} : s;
-        if (convolution && t.shape.size() == 4 && t.shape[1] == 3 && s[3] > 3) wanted[1] = 3;
+        const Shape wanted = convolution ? Shape{s[0], s[3] - e.declaration.padding, s[1], s[2]} : s;
         if (t.shape != wanted)
             fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(t.shape), text(wanted));
         parameters.set(e.name, convolution ? network_layout(t, s) : t.values);

@@ -17,8 +17,8 @@ using State = std::map<std::string, HostTensor>;
 
 State download(const Parameters& parameters);
 
-// Every parameter must be in the state with the right shape; what else the state holds is ignored. Where the network has
-// more input channels than the three of a picture (padding), the rest is zero. `where` names the state in messages.
+// Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that are
+// padding become zero here, and download() leaves them out. `where` names the state in messages.
 void upload(const State& state, Parameters& parameters, const std::string& where);
 
 // For inference: W' = W * scale / sqrt(var + eps), b' = (b - mean) * scale / sqrt(var + eps) + shift, in double. The

@@ -21,7 +21,7 @@ build_and_test() {  # folder, ctest arguments, cmake options...
     ctest --test-dir "$folder" -j "$jobs" --output-on-failure --timeout 900 $selection
 }
 
-build_and_test build "" -DCMAKE_BUILD_TYPE=Release
+build_and_test build "" -DCMAKE_BUILD_TYPE=Release -DTUNDRA_CUDA_ARCHS=90-real
 [ $full = 1 ] || exit 0
 
 echo "== AddressSanitizer and UndefinedBehaviorSanitizer"

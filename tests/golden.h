@@ -4,6 +4,8 @@
 // GoldenCount; a folder in which it finds no case that it knows is a failure.
 #pragma once
 
+#include <cstdlib>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -116,3 +118,9 @@ private:
     size_t checked_ = 0;
     std::map<std::string, size_t> refused_;
 };
+
+// The device that computes the cases: cpu, or what TUNDRA_GOLDEN_DEVICE names (scripts/gpu_verify.sh: cuda).
+inline const char* golden_device() {
+    const char* name = std::getenv("TUNDRA_GOLDEN_DEVICE");
+    return name ? name : "cpu";
+}

@@ -29,7 +29,7 @@ Shape nhwc(const GoldenArray& a) {
 class GoldenGraph {
 public:
     explicit GoldenGraph(const GoldenTensors& golden)
-        : golden_(golden), device_(open_device("cpu")), graph_(std::make_unique<Graph>(DType::f32, true)) {}
+        : golden_(golden), device_(open_device(golden_device())), graph_(std::make_unique<Graph>(DType::f32, true)) {}
 
     Value operator()(const std::string& name) {
         if (!golden_.has(name)) return {};

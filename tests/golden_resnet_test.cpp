@@ -102,7 +102,7 @@ protected:
         expected = golden_json(golden_folder("resnet50") / "expected.json");
         inputs = golden_tensors(golden_folder("resnet50") / "inputs.safetensors");
         state = generate(expected);
-        device = open_device("cpu");
+        device = open_device(golden_device());
     }
 
     // Logits of eval_x with the normalization folded, and the taps.

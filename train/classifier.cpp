@@ -1,5 +1,6 @@
 #include "train/classifier.h"
 
+#include "train/trainer.h"
 
 namespace {
 
@@ -21,12 +22,13 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
           in_.color = graph->input("color", {n, 2}, DType::f32);
           const Value labels = graph->input("labels", {n}, DType::i32);
           const Value x = image_batch(in_.pictures, in_.transform, in_.color,
-                                      {.out_h = size, .out_w = size, .normalize = config.normalize});
+                                      {.out_h = size, .out_w = size, .out_channels = picture_channels(device, config.precision),
+                                       .normalize = config.normalize});
           in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
           return graph;
       }()),
       parameters_(device, *graph_),
-      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1), {.eager = config.eager}) {
+      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1), {.eager = config.eager, .batch = config.batch}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }

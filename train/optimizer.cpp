@@ -60,7 +60,7 @@ void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.momentum = float(momentum);
     last_.c1 = float(1 - std::pow(momentum, double(step)));
     last_.c2 = float(1 - std::pow(double(config_.beta2), double(step)));
-    parameters_.device().upload(state_.data(), &last_, kHostPart);
+    parameters_.device().upload_ahead(state_.data(), &last_, kHostPart);
 }
 
 StepState Optimizer::state() const {

@@ -27,6 +27,7 @@ public:
     // Before each step; `step` counts from 1 (Adam's bias correction).
     void set(double learning_rate, double momentum, size_t step);
     StepState state() const;  // waits for the device
+    const Memory& step_state() const { return state_; }
 
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
     struct Slot {

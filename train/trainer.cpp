@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <cstring>
+
 namespace {
 
 bool in_head(const std::string& name) { return name.starts_with("fc."); }
@@ -8,18 +10,20 @@ bool in_head(const std::string& name) { return name.starts_with("fc."); }
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const State& initial)
     : config_(config),
-      graph_(trace_network()),
+      graph_(trace_network(picture_channels(device, config.precision))),
       parameters_(device, *graph_,
                   {.gradients = true, .trained = [&](const std::string& name) { return !config.freeze_backbone || in_head(name); }}),
       optimizer_(parameters_, config.optimizer),
       program_(arena, with_gradients(std::move(graph_)), parameters_,
-               std::vector{values_.loss.loss, values_.loss.correct, values_.loss.sample_loss}, {.eager = config.eager}) {
+               std::vector{values_.loss.loss, values_.loss.correct, values_.loss.sample_loss},
+               {.eager = config.eager, .batch = config.batch}) {
+    for (auto& figures : figures_) figures = device.readback(3 * sizeof(float) + sizeof(StepState));
     if (!config.class_weights.empty()) program_.write<float>(values_.class_weight, config.class_weights);
     load(initial, "initial weights");
 }
 
 // With a frozen backbone the graph is one for inference up to the classifier: folded, without statistics.
-std::unique_ptr<Graph> Trainer::trace_network() {
+std::unique_ptr<Graph> Trainer::trace_network(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, !config_.freeze_backbone);
     const size_t n = config_.batch, size = config_.size, classes = config_.model.classes;
     Values& v = values_;
@@ -32,7 +36,7 @@ std::unique_ptr<Graph> Trainer::trace_network() {
         v.class_weight = graph->input("class weights", {classes}, DType::f32);
     }
     const Value x =
-        image_batch(v.pictures, v.transform, v.color, {.out_h = size, .out_w = size, .normalize = config_.normalize});
+        image_batch(v.pictures, v.transform, v.color, {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
     v.loss = cross_entropy(resnet(x, config_.model), v.labels,
                            {.smoothing = config_.label_smoothing, .class_weight = v.class_weight});
     return graph;
@@ -56,13 +60,32 @@ void Trainer::step(const TrainerBatch& batch, double learning_rate, double momen
     program_.write(values_.labels, batch.labels);
     optimizer_.set(learning_rate, momentum, step);
     program_.run();
+    const Readback::Piece pieces[] = {{program_.address(values_.loss.loss), sizeof(float)},
+                                      {program_.address(values_.loss.correct), 2 * sizeof(float)},
+                                      {optimizer_.step_state().data(), sizeof(StepState)}};
+    figures_[steps_++ % 2]->start(pieces);
+}
+
+StepFigures Trainer::figures_of(size_t step) const {
+    const std::byte* bytes = figures_[step % 2]->wait().data();
+    float loss[3];  // then correct, correct in five
+    StepState state;
+    std::memcpy(loss, bytes, sizeof loss);
+    std::memcpy(&state, bytes + sizeof loss, sizeof state);
+    return {loss[0], loss[1], loss[2], state.loss_scale, state.skipped_steps};
 }
 
 StepFigures Trainer::figures() const {
-    const std::vector<float> correct = program_.read<float>(values_.loss.correct);
-    const StepState state = optimizer_.state();
-    return {program_.read<float>(values_.loss.loss)[0], correct[0], correct[1], state.loss_scale, state.skipped_steps};
+    require(steps_ > 0, "there are no figures before the first step");
+    return figures_of(steps_ - 1);
 }
+
+std::optional<StepFigures> Trainer::previous_figures() const {
+    if (steps_ < 2) return std::nullopt;
+    return figures_of(steps_ - 2);
+}
+
+size_t picture_channels(const Device& device, DType precision) { return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3; }
 
 State Trainer::state() const {
     State state = download(parameters_);

@@ -1,6 +1,8 @@
 // One training step of a classifier: network, loss, gradients and optimizer as one program that is replayed.
 #pragma once
 
+#include <optional>
+
 #include "models/resnet.h"
 #include "models/state.h"
 #include "train/optimizer.h"
@@ -40,6 +42,8 @@ public:
     // `step` counts from 1 over the whole run.
     void step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step);
     StepFigures figures() const;  // of the last step; waits for it
+    // Of the step before the last one: on a GPU the last one may still run. Nothing before the second step.
+    std::optional<StepFigures> previous_figures() const;
 
     State state() const;  // the network as it is now, in the layout of weight files
     Optimizer& optimizer() { return optimizer_; }
@@ -54,7 +58,7 @@ private:
         Value pictures, transform, color, labels, class_weight;
         CrossEntropyResult loss;
     };
-    std::unique_ptr<Graph> trace_network();
+    std::unique_ptr<Graph> trace_network(size_t channels);
     std::unique_ptr<Graph> with_gradients(std::unique_ptr<Graph> graph);
 
     TrainerConfig config_;
@@ -64,7 +68,14 @@ private:
     Parameters parameters_;
     Optimizer optimizer_;
     Program program_;
+    StepFigures figures_of(size_t step) const;
+    std::unique_ptr<Readback> figures_[2];  // of even and of odd steps
+    size_t steps_ = 0;
 };
+
+// Channels of the pictures that enter a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit
+// convolutions of tensor cores want.
+size_t picture_channels(const Device& device, DType precision);
 
 // A new network, as its declarations say.
 State initialize_state(const ResNetConfig& model, uint64_t seed);

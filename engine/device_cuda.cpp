@@ -1,0 +1,334 @@
+// The device cuda: one NVIDIA GPU, one stream for the steps, one for copies of what the next step reads.
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "engine/cuda_check.h"
+#include "engine/device.h"
+#include "engine/device_cuda.h"
+#include "engine/op.h"
+#include "kernels/cuda_libraries.h"
+
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define TUNDRA_NVTX
+#endif
+
+namespace {
+
+constexpr size_t kScratchBytes = size_t(256) << 20;
+constexpr int kOldestArchitecture = 80;
+
+// A named range in a profiler's picture, while it lives.
+struct Range {
+    bool on;
+    Range([[maybe_unused]] bool wanted, [[maybe_unused]] std::string_view name) : on(false) {
+#ifdef TUNDRA_NVTX
+        if (wanted) nvtxRangePushA(std::string(name).c_str()), on = true;
+#endif
+    }
+    ~Range() {
+#ifdef TUNDRA_NVTX
+        if (on) nvtxRangePop();
+#endif
+    }
+};
+
+// "580.159.03", or what CUDA says of itself where the file is not there.
+std::string driver_text(int cuda_version) {
+    std::ifstream file("/proc/driver/nvidia/version");
+    for (std::string word; file >> word;)
+        if (word.find_first_not_of("0123456789.") == word.npos && word.find('.') != word.npos) return word;
+    return fmt::format("for CUDA {}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
+}
+
+class CudaDevice final : public Device {
+public:
+    explicit CudaDevice(const DeviceOptions& options) {
+        try {
+            open(options);
+        } catch (...) {
+            close();
+            throw;
+        }
+    }
+    ~CudaDevice() override { close(); }
+
+    std::string_view kind() const override { return "cuda"; }
+    std::string description() const override { return description_; }
+
+    void upload(void* to, const void* from, size_t bytes) override {
+        copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the GPU");
+    }
+    void download(void* to, const void* from, size_t bytes) override {
+        copy(to, from, bytes, cudaMemcpyDeviceToHost, "copying from the GPU");
+    }
+    void synchronize() override { check(cudaStreamSynchronize(cuda_.stream), "waiting for the GPU"); }
+
+    void upload_ahead(void* to, const void* from, size_t bytes) override;
+    std::unique_ptr<Readback> readback(size_t bytes) override;
+    size_t free_bytes() const override {
+        size_t free = 0, total = 0;
+        if (lost_ || cudaMemGetInfo(&free, &total) != cudaSuccess) return 0;
+        return free;
+    }
+
+    void run(std::span<const Step> steps) override {
+        require_alive();
+        for (const Step& step : steps) {
+            const Range range(ranges_, step.op->name());
+            run_step(step);
+        }
+    }
+    std::unique_ptr<Recording> record(std::span<const Step> steps) override;
+
+    // Throws the error that the code means. After an error that loses the GPU nothing calls CUDA any more.
+    void check(cudaError_t error, std::string_view doing) {
+        require_alive();
+        if (error == cudaSuccess) return;
+        if (!gpu_is_lost(error)) {
+            cudaGetLastError();  // or the next launch reports it again
+            if (error == cudaErrorMemoryAllocation) fail(Fault::memory, "out of memory on the GPU while {}; use a smaller --batch", doing);
+            fail(Fault::runtime, "CUDA, {}: {}", doing, text_of(error));
+        }
+        lost_ = true;
+        if (libraries_) libraries_->abandon();
+        fail(Fault::environment, "the GPU is lost, {}: {}; start again, training goes on from its last checkpoint", doing, text_of(error));
+    }
+    void require_alive() const {
+        if (lost_) fail(Fault::environment, "the GPU is lost; start again");
+    }
+    bool lost() const { return lost_; }
+    cudaStream_t stream() const { return cuda_.stream; }
+
+private:
+    // One input's way to the GPU. While the steps read what a slot brought, the other slot is on its way.
+    struct Slot {
+        void *pinned = nullptr, *device = nullptr;
+        cudaEvent_t copied = nullptr, taken = nullptr;
+        bool used = false;
+    };
+    struct Input {
+        size_t bytes = 0;
+        std::array<Slot, 2> slots;
+        size_t next = 0;
+    };
+
+    void open(const DeviceOptions& options);
+    void close() noexcept;
+    void open_input(Input& input, size_t bytes);
+    void close_input(Input& input) noexcept;
+
+    void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, std::string_view doing) {
+        require_alive();
+        if (bytes == 0) return;
+        check(cudaMemcpyAsync(to, from, bytes, kind, cuda_.stream), doing);
+        check(cudaStreamSynchronize(cuda_.stream), doing);
+    }
+
+    void run_step(const Step& step) {
+        try {
+            run_on_cuda(cuda_, step);
+        } catch (const Error&) {
+            throw;
+        } catch (const std::exception& e) {
+            // A kernel that failed earlier shows up at some later launch, and again here.
+            if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, step.op->name());
+            if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error)) check(error, step.op->name());
+            fail(Fault::runtime, "{}: {}", step.op->name(), e.what());
+        }
+    }
+
+    void* allocate(size_t bytes) override {
+        require_alive();
+        void* memory = nullptr;
+        const cudaError_t error = cudaMalloc(&memory, bytes + !bytes);
+        if (error == cudaErrorMemoryAllocation) {
+            cudaGetLastError();
+            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free; use a smaller --batch", bytes >> 20,
+                 free_bytes() >> 20);
+        }
+        check(error, "taking memory");
+        check(cudaMemsetAsync(memory, 0, bytes, cuda_.stream), "clearing memory");
+        return memory;
+    }
+    void release(void* memory, size_t bytes) noexcept override {
+        if (lost_) return;
+        auto* begin = static_cast<std::byte*>(memory);
+        for (auto it = inputs_.lower_bound(begin); it != inputs_.end() && it->first < begin + bytes; it = inputs_.erase(it))
+            close_input(it->second);
+        cudaFree(memory);
+    }
+
+    Cuda cuda_;
+    cudaStream_t copies_ = nullptr;
+    std::map<std::byte*, Input> inputs_;  // by the address that they are for
+    std::unique_ptr<CudaLibraries> libraries_;
+    std::string description_;
+    bool lost_ = false, ranges_ = false;
+};
+
+class CudaRecording final : public Recording {
+public:
+    CudaRecording(CudaDevice& device, cudaGraphExec_t graph) : device_(device), graph_(graph) {}
+    ~CudaRecording() override {
+        if (!device_.lost()) cudaGraphExecDestroy(graph_);
+    }
+    void launch() override {
+        device_.require_alive();
+        device_.check(cudaGraphLaunch(graph_, device_.stream()), "starting a recorded step");
+    }
+
+private:
+    CudaDevice& device_;
+    cudaGraphExec_t graph_;
+};
+
+class CudaReadback final : public Readback {
+public:
+    CudaReadback(CudaDevice& device, size_t bytes) : device_(device), bytes_(bytes) {
+        device.check(cudaMallocHost(&pinned_, bytes), "taking pinned memory");
+        device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
+    }
+    ~CudaReadback() override {
+        if (device_.lost()) return;
+        cudaEventSynchronize(done_);
+        cudaEventDestroy(done_);
+        cudaFreeHost(pinned_);
+    }
+    void start(std::span<const Piece> pieces) override {
+        device_.require_alive();
+        used_ = 0;
+        for (const Piece& piece : pieces) {
+            require(used_ + piece.bytes <= bytes_, "a readback of {} bytes is asked for more", bytes_);
+            device_.check(cudaMemcpyAsync(static_cast<std::byte*>(pinned_) + used_, piece.from, piece.bytes, cudaMemcpyDeviceToHost,
+                                          device_.stream()), "copying from the GPU");
+            used_ += piece.bytes;
+        }
+        device_.check(cudaEventRecord(done_, device_.stream()), "copying from the GPU");
+    }
+    std::span<const std::byte> wait() override {
+        device_.require_alive();
+        device_.check(cudaEventSynchronize(done_), "waiting for the GPU");
+        return {static_cast<const std::byte*>(pinned_), used_};
+    }
+
+private:
+    CudaDevice& device_;
+    void* pinned_ = nullptr;
+    cudaEvent_t done_ = nullptr;
+    size_t bytes_, used_ = 0;
+};
+
+void CudaDevice::open(const DeviceOptions& options) {
+    int count = 0, driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) fail_without_gpu(error, driver, runtime);
+    if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
+    cudaDeviceProp gpu;
+    check(cudaGetDeviceProperties(&gpu, 0), "looking at the GPU");
+    if (gpu.major * 10 + gpu.minor < kOldestArchitecture)
+        fail(Fault::usage, "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
+             gpu.major, gpu.minor);
+    check(cudaStreamCreateWithFlags(&cuda_.stream, cudaStreamNonBlocking), "making a stream");
+    check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a stream");
+    cuda_.scratch = {CudaDevice::allocate(kScratchBytes), kScratchBytes};
+    cuda_.deterministic = options.deterministic;
+    ranges_ = std::getenv("TUNDRA_NVTX") != nullptr;
+    const std::string driver_name = driver_text(driver);
+    try {
+        libraries_ = open_cuda_libraries(cuda_, fmt::format("{} driver {}", gpu.name, driver_name));
+    } catch (const std::exception& e) {
+        fail(Fault::environment, "--device cuda: {}", e.what());
+    }
+    description_ = fmt::format("{}, {:.1f} GiB, driver {}, CUDA runtime {}.{}, {}", gpu.name, double(gpu.totalGlobalMem) / 0x1p30, driver_name,
+                               runtime / 1000, runtime % 1000 / 10, libraries_->versions());
+}
+
+void CudaDevice::close() noexcept {
+    libraries_.reset();
+    if (lost_) return;
+    if (cuda_.stream) cudaStreamSynchronize(cuda_.stream);
+    if (copies_) cudaStreamSynchronize(copies_);
+    for (auto& [address, input] : inputs_) close_input(input);
+    if (cuda_.scratch.memory) cudaFree(cuda_.scratch.memory);
+    if (copies_) cudaStreamDestroy(copies_);
+    if (cuda_.stream) cudaStreamDestroy(cuda_.stream);
+}
+
+void CudaDevice::open_input(Input& input, size_t bytes) {
+    close_input(input);
+    input.bytes = bytes;
+    for (Slot& slot : input.slots) {
+        check(cudaMallocHost(&slot.pinned, bytes), "taking pinned memory");
+        check(cudaMalloc(&slot.device, bytes), "taking memory for inputs");
+        check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "making an event");
+        check(cudaEventCreateWithFlags(&slot.taken, cudaEventDisableTiming), "making an event");
+    }
+}
+
+void CudaDevice::close_input(Input& input) noexcept {
+    for (Slot& slot : input.slots) {
+        if (slot.used) cudaEventSynchronize(slot.taken);
+        if (slot.taken) cudaEventDestroy(slot.taken);
+        if (slot.copied) cudaEventDestroy(slot.copied);
+        if (slot.device) cudaFree(slot.device);
+        if (slot.pinned) cudaFreeHost(slot.pinned);
+        slot = {};
+    }
+}
+
+// host -> pinned slot (now) -> slot on the GPU (second stream, beside the step that runs) -> the input (between two steps).
+// The last move, within the GPU, is what leaves the input at one address, which recordings hold.
+void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
+    require_alive();
+    if (bytes == 0) return;
+    Input& input = inputs_[static_cast<std::byte*>(to)];
+    if (input.bytes < bytes) open_input(input, bytes);
+    Slot& slot = input.slots[input.next];
+    input.next = 1 - input.next;
+    constexpr std::string_view doing = "copying inputs to the GPU";
+    if (slot.used) {
+        check(cudaEventSynchronize(slot.copied), doing);                 // the pinned bytes have been read
+        check(cudaStreamWaitEvent(copies_, slot.taken, 0), doing);       // so have those on the GPU
+    }
+    std::memcpy(slot.pinned, from, bytes);
+    slot.used = true;
+    check(cudaMemcpyAsync(slot.device, slot.pinned, bytes, cudaMemcpyHostToDevice, copies_), doing);
+    check(cudaEventRecord(slot.copied, copies_), doing);
+    check(cudaStreamWaitEvent(cuda_.stream, slot.copied, 0), doing);
+    check(cudaMemcpyAsync(to, slot.device, bytes, cudaMemcpyDeviceToDevice, cuda_.stream), doing);
+    check(cudaEventRecord(slot.taken, cuda_.stream), doing);
+}
+
+std::unique_ptr<Readback> CudaDevice::readback(size_t bytes) { return std::make_unique<CudaReadback>(*this, bytes); }
+
+std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
+    check(cudaStreamBeginCapture(cuda_.stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+    cudaGraph_t graph = nullptr;
+    try {
+        for (const Step& step : steps) run_step(step);
+    } catch (...) {
+        if (!lost_) {
+            cudaStreamEndCapture(cuda_.stream, &graph);
+            if (graph) cudaGraphDestroy(graph);
+            cudaGetLastError();
+        }
+        throw;
+    }
+    check(cudaStreamEndCapture(cuda_.stream, &graph), "recording a step");
+    cudaGraphExec_t ready = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&ready, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "preparing a recorded step");
+    return std::make_unique<CudaRecording>(*this, ready);
+}
+
+}  // namespace
+
+std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }

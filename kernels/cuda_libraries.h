@@ -1,0 +1,18 @@
+// The handles of cuDNN and cuBLASLt on one GPU and the convolution engines chosen there, owned by the device.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/device.h"
+
+struct CudaLibraries {
+    virtual ~CudaLibraries() = default;
+    // After this the GPU is lost to the process: the destructor leaves everything as it is, because a call could hang.
+    virtual void abandon() = 0;
+    virtual std::string versions() const = 0;  // "cuDNN 9.19.0, cuBLASLt 13.0.2"
+};
+
+// Fills in `cuda.cudnn`, `cuda.cublas`, `cuda.convolutions`; the stream and the scratch memory must be set. `gpu` names the
+// GPU and its driver: choices of engines are stored for the next start under that name, and under cuDNN's version.
+std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu);

@@ -1,0 +1,67 @@
+// Opens and closes cuDNN and cuBLASLt for one GPU.
+#include <cublasLt.h>
+#include <cudnn.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "kernels/conv_plans_cudnn.h"
+#include "kernels/cuda_libraries.h"
+
+namespace {
+
+// $XDG_CACHE_HOME/tundra/NAME, or nothing where no such folder can be made.
+// https://specifications.freedesktop.org/basedir-spec/latest/
+std::string cache_file(std::string name) {
+    for (char& c : name)
+        if (!isalnum(static_cast<unsigned char>(c)) && c != '.') c = '_';
+    const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+    std::filesystem::path folder;
+    if (cache && *cache == '/') folder = cache;
+    else if (home && *home == '/') folder = std::filesystem::path(home) / ".cache";
+    else return "";
+    std::error_code error;
+    std::filesystem::create_directories(folder / "tundra", error);
+    return error ? "" : (folder / "tundra" / (name + ".txt")).string();
+}
+
+std::string version_text(size_t v, size_t major) {
+    return std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
+}
+
+class Libraries final : public CudaLibraries {
+public:
+    Libraries(Cuda& cuda, const std::string& gpu) {
+        check(cudnnCreate(&cudnn_), "cuDNN cannot start");
+        check(cudnnSetStream(cudnn_, cuda.stream), "cuDNN: setting the stream");
+        if (const auto status = cublasLtCreate(&cublas_); status != CUBLAS_STATUS_SUCCESS)
+            throw std::runtime_error(std::string("cuBLASLt cannot start: ") + cublasLtGetStatusString(status));
+        plans_ = std::make_unique<ConvPlans>(cudnn_, cache_file("convolutions " + gpu + " cudnn " + version_text(cudnnGetVersion(), 10000)));
+        cuda.cudnn = cudnn_;
+        cuda.cublas = cublas_;
+        cuda.convolutions = plans_.get();
+    }
+    ~Libraries() override {
+        if (abandoned_) {
+            (void)plans_.release();
+            return;
+        }
+        plans_.reset();
+        if (cublas_) cublasLtDestroy(cublas_);
+        if (cudnn_) cudnnDestroy(cudnn_);
+    }
+    void abandon() override { abandoned_ = true; }
+    std::string versions() const override {
+        return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " + version_text(cublasLtGetVersion(), 10000);
+    }
+
+private:
+    cudnnHandle_t cudnn_ = nullptr;
+    cublasLtHandle_t cublas_ = nullptr;
+    std::unique_ptr<ConvPlans> plans_;
+    bool abandoned_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu) { return std::make_unique<Libraries>(cuda, gpu); }

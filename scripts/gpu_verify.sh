@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, in steps of at most nine minutes, on a bare x86-64 machine with nvcc, cuDNN, PyTorch and
+# no network. What is missing there (headers and libraries of Debian or Ubuntu packages) comes as .deb files in a folder.
+#
+#   scripts/gpu_verify.sh carry            here, with network: downloads the packages into .carry (ignored by git)
+#   scripts/gpu_verify.sh STEP [--dry-run] there: build, test, sanitize, parity, bench, or all
+#
+# Results go to $OUT (default: gpu_results): a log per step, and result.json, which every step adds to.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+out=${OUT:-gpu_results}
+step=${1:-}
+dry=0
+[ "${2:-}" = --dry-run ] && dry=1
+limit=${TUNDRA_STEP_SECONDS:-540}
+build="build-gpu"
+carry=.carry
+started=$SECONDS
+python=$(command -v python3 || true)
+
+packages="libfmt-dev libfmt9 nlohmann-json3-dev libcli11-dev libxxhash-dev libxxhash0 libzip-dev libzip4 libturbojpeg0-dev
+libturbojpeg0 libjpeg62-turbo-dev libjpeg62-turbo libexif-dev libexif12 libstb-dev libdnnl-dev libdnnl2 libgtest-dev zlib1g-dev
+zlib1g libbenchmark-dev libgoogletest-dev googletest libhdf5-dev"
+
+say() { printf '%s\n' "$*"; }
+
+run() {  # seconds left of the step, then the command; in a dry run only its text
+    local left=$((limit - (SECONDS - started)))
+    if [ $dry = 1 ]; then say "would run (${left} s): $*"; return 0; fi
+    [ $left -gt 5 ] || { say "no time is left for: $*"; return 124; }
+    timeout --kill-after=10 "$left" "$@"
+}
+
+note() {  # name, exit code, log: one entry of result.json
+    [ $dry = 1 ] && return 0
+    "$python" - "$out/result.json" "$1" "$2" "$3" <<'PYTHON'
+import json, os, re, subprocess, sys
+path, name, code, log = sys.argv[1:]
+def said(*command):
+    try: return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    except Exception as e: return f"unknown: {e}"
+result = json.load(open(path)) if os.path.exists(path) else {}
+result["commit"] = said("git", "describe", "--always", "--dirty", "--abbrev=12") or os.environ.get("TUNDRA_COMMIT", "unknown")
+result["date"] = said("date", "-u", "+%Y-%m-%dT%H:%M:%SZ")
+fields = "name,driver_version,memory.total,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
+result["gpu"] = dict(zip(fields.split(","), said("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader").split(", ")))
+result["nvcc"] = said("nvcc", "--version").splitlines()[-1:]
+text = open(log, errors="replace").read() if os.path.exists(log) else ""
+entry = {"exit_code": int(code), "log": os.path.basename(log)}
+entry["numbers"] = [json.loads(line[7:]) for line in text.splitlines() if line.startswith("RESULT ")]
+entry["images_per_second"] = [line for line in text.splitlines() if "images/s" in line]
+if m := re.search(r"(\d+)% tests passed.*", text): entry["tests"] = m.group(0)
+if m := re.findall(r"ERROR SUMMARY: (\d+) error", text): entry["sanitizer_errors"] = [int(x) for x in m]
+result.setdefault("steps", {})[name] = entry
+json.dump(result, open(path, "w"), indent=1)
+PYTHON
+}
+
+logged() {  # name, command...: runs it into a log and notes how it ended
+    local name=$1 code
+    shift
+    if [ $dry = 1 ]; then run "$@"; return; fi
+    run "$@" >"$out/$name.log" 2>&1
+    code=$?
+    note "$name" $code "$out/$name.log"
+    say "$name: exit code $code ($((SECONDS - started)) s)"
+    [ $code = 0 ] || tail -25 "$out/$name.log"
+    return $code
+}
+
+carry_packages() {
+    mkdir -p "$carry"
+    # shellcheck disable=SC2086
+    (cd "$carry" && for p in $packages; do run apt-get download "$p" || say "not there: $p"; done)
+    du -sh "$carry"
+}
+
+unpack() {  # into a folder of its own: packages of another system can break /
+    [ -d "$carry" ] || return 0
+    [ -d "$build/root" ] && return 0
+    mkdir -p "$build/root"
+    for deb in "$carry"/*.deb; do run dpkg -x "$deb" "$build/root" || return 1; done
+}
+
+use_root() {
+    local root=$PWD/$build/root triplet=x86_64-linux-gnu
+    [ -d "$root" ] || return 0
+    export PKG_CONFIG_PATH=$root/usr/lib/$triplet/pkgconfig:$root/usr/share/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
+    export CMAKE_PREFIX_PATH=$root/usr LD_LIBRARY_PATH=$root/usr/lib/$triplet:$root/lib/$triplet:${LD_LIBRARY_PATH:-}
+    export CPATH=$root/usr/include:$root/usr/include/$triplet LIBRARY_PATH=$root/usr/lib/$triplet:$root/lib/$triplet
+}
+
+cudnn_of_python() {  # PyTorch's cuDNN serves where the toolkit has none
+    "$python" - <<'PYTHON' 2>/dev/null
+import importlib.util, os
+spec = importlib.util.find_spec("nvidia.cudnn")
+if spec: print(list(spec.submodule_search_locations)[0])
+PYTHON
+}
+
+configure() {
+    local options=(-S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DTUNDRA_CUDA=ON -DTUNDRA_CUDA_ARCHS=90-real) cudnn
+    command -v ninja >/dev/null && options+=(-G Ninja)
+    if [ ! -e /usr/include/cudnn.h ] && [ ! -e /usr/local/cuda/include/cudnn.h ]; then
+        cudnn=$(cudnn_of_python)
+        [ -n "$cudnn" ] && options+=("-DCUDNN_INCLUDE=$cudnn/include" "-DCUDNN_LIBRARY=$cudnn/lib/libcudnn.so.9")
+    fi
+    run cmake "${options[@]}"
+}
+
+gpu_tests="kernels_cuda_test cuda_runtime_simt_test cudnn_support_test golden_ops_test golden_resnet_test ops_simt_test"
+
+build_all() {
+    unpack && use_root && configure || return 1
+    # shellcheck disable=SC2086
+    run cmake --build "$build" -j "$(nproc)" --target tundra $gpu_tests bench_step
+}
+
+sanitize() {  # one tool; eager, because a recorded graph hides which kernel it was
+    use_root
+    run compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/kernels_cuda_test" --gtest_filter='KernelsCuda.EveryOperationEqualsSimt'
+}
+
+speed() {  # ours and PyTorch's, eager and compiled, in the same minutes
+    local batch mode
+    use_root
+    for batch in 64 256; do
+        for mode in "" --inference; do
+            run "$build/bench/step" --device cuda --precision bf16 --size 224 --batch $batch --steps 50 $mode
+            run "$build/bench/step" --device cuda --precision fp16 --size 224 --batch $batch --steps 50 $mode
+            run "$python" scripts/gpu_pytorch.py --batch $batch --steps 50 $mode
+        done
+    done
+}
+
+[ $dry = 1 ] || mkdir -p "$out"
+failed=0
+for s in $([ "$step" = all ] && echo build test sanitize parity bench || echo "$step"); do
+    started=$SECONDS  # each step has its own nine minutes
+    case $s in
+        carry) carry_packages || failed=1 ;;
+        build) if [ $dry = 1 ]; then build_all; continue; fi
+               build_all >"$out/build.log" 2>&1; code=$?
+               note build $code "$out/build.log"; [ $code = 0 ] || { tail -25 "$out/build.log"; exit 1; } ;;
+        test) [ $dry = 1 ] || use_root
+              for t in $gpu_tests; do logged "$t" "$build/tests/$t" || failed=1; done ;;
+        sanitize) for tool in memcheck racecheck initcheck synccheck; do
+                      if [ $dry = 1 ]; then sanitize $tool; continue; fi
+                      sanitize $tool >"$out/$tool.log" 2>&1; code=$?
+                      note $tool $code "$out/$tool.log"; [ $code = 0 ] || { failed=1; tail -15 "$out/$tool.log"; }
+                  done ;;
+        parity) [ $dry = 1 ] || use_root  # losses, gradients and updates that PyTorch computed, on the GPU
+                export TUNDRA_GOLDEN_DEVICE=cuda
+                logged parity "$build/tests/golden_resnet_test" || failed=1 ;;
+        bench) if [ $dry = 1 ]; then speed; else speed >"$out/bench.log" 2>&1; code=$?; note bench $code "$out/bench.log"; tail -40 "$out/bench.log"; fi ;;
+        *) say "usage: $0 carry | build | test | sanitize | parity | bench | all [--dry-run]"; exit 2 ;;
+    esac
+done
+exit $failed

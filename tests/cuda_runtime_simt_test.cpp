@@ -1,0 +1,216 @@
+// engine/device_cuda.cpp against a stand-in for the CUDA runtime (tests/fake_cuda), with the kernels of simt: memory, copies,
+// streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time for this test.
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include "engine/device_cuda.h"
+#include "engine/op.h"
+#include "kernels/cuda_libraries.h"
+#include "train/classifier.h"
+#include "train/trainer.h"
+
+void run_on_cuda(const Cuda& cuda, const Step& step) {
+    fake_cuda::enqueue(cuda.stream, [step, scratch = cuda.scratch] { step.op->run(Simt{scratch}, step.in, step.out); });
+}
+
+namespace {
+struct NoLibraries final : CudaLibraries {
+    void abandon() override {}
+    std::string versions() const override { return "no libraries"; }
+};
+}  // namespace
+
+std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) { return std::make_unique<NoLibraries>(); }
+
+namespace {
+
+Fault fault_of(const std::function<void()>& f, std::string& text) {
+    try {
+        f();
+    } catch (const Error& e) {
+        text = e.what();
+        return e.fault;
+    }
+    text = "nothing was thrown";
+    return Fault::runtime;
+}
+
+struct Batch {
+    std::vector<uint8_t> pictures;
+    std::vector<float> transform, color;
+    std::vector<int32_t> labels;
+    TrainerBatch view() const { return {pictures, transform, color, labels}; }
+};
+
+constexpr size_t kBatch = 4, kSize = 32;
+
+Batch batch(unsigned seed) {
+    Batch b;
+    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i) b.pictures.push_back(uint8_t((i + seed) * 2654435761u >> 24));
+    for (size_t i = 0; i < kBatch; ++i) {
+        for (float f : {1, 0, 0, 0, 1, 0}) b.transform.push_back(f);
+        for (float f : {1, 0}) b.color.push_back(f);
+        b.labels.push_back(int32_t((i + seed) % 3));
+    }
+    return b;
+}
+
+TrainerConfig config(bool eager = false) {
+    return {.model = {.depth = 50, .classes = 3, .width = 4},
+            .batch = kBatch,
+            .size = kSize,
+            .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
+            .optimizer = {},
+            .class_weights = {},
+            .eager = eager};
+}
+
+// Losses of a few steps whose learning rate changes, read `late` steps late.
+std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool late = false) {
+    Arena arena(device);
+    Trainer trainer(device, arena, config(eager), initialize_state(config().model, 1));
+    std::vector<float> result;
+    size_t allocations = 0;
+    for (size_t step = 1; step <= steps; ++step) {
+        Batch b = batch(unsigned(step));
+        trainer.step(b.view(), step < 3 ? 0.01 : 0.2, 0.9, step);
+        std::ranges::fill(b.pictures, 0);  // the caller may use its memory again at once
+        if (!late) result.push_back(trainer.figures().loss);
+        else if (const auto figures = trainer.previous_figures()) result.push_back(figures->loss);
+        if (step == 1) allocations = fake_cuda::counts().allocations;
+    }
+    EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the first step";
+    if (late) result.push_back(trainer.figures().loss);
+    return result;
+}
+
+TEST(CudaRuntime, NoGpuOldDriverAndOldGpuAreUsageErrorsWithOneLine) {
+    std::string text;
+    fake_cuda::reset({.device = cudaErrorNoDevice});
+    EXPECT_EQ(fault_of([] { open_cuda({}); }, text), Fault::usage);
+    EXPECT_NE(text.find("no NVIDIA GPU is visible"), text.npos) << text;
+    fake_cuda::reset({.device = cudaErrorInsufficientDriver, .driver = 0});
+    EXPECT_EQ(fault_of([] { open_cuda({}); }, text), Fault::usage);
+    EXPECT_NE(text.find("no NVIDIA driver"), text.npos) << text;
+    fake_cuda::reset({.device = cudaErrorInsufficientDriver, .driver = 12020});
+    EXPECT_EQ(fault_of([] { open_cuda({}); }, text), Fault::usage);
+    EXPECT_NE(text.find("12.2"), text.npos) << text;
+    EXPECT_NE(text.find("13.0"), text.npos) << text;
+    fake_cuda::reset({.major = 7});
+    EXPECT_EQ(fault_of([] { open_cuda({}); }, text), Fault::usage);
+    EXPECT_NE(text.find("compute capability 7.0"), text.npos) << text;
+    EXPECT_EQ(text.find('\n'), text.npos);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
+    fake_cuda::reset({});
+    {
+        const auto device = open_cuda({});
+        EXPECT_EQ(device->kind(), "cuda");
+        EXPECT_NE(device->description().find("Fake GPU, 1.0 GiB"), std::string::npos) << device->description();
+        Memory memory(*device, 1000);
+        std::vector<uint8_t> bytes(1000, 7);
+        device->download(bytes.data(), memory.data(), bytes.size());
+        EXPECT_EQ(bytes, std::vector<uint8_t>(1000, 0));
+        for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = uint8_t(i);
+        device->upload(memory.data(), bytes.data(), bytes.size());
+        std::vector<uint8_t> back(1000);
+        device->download(back.data(), memory.data(), back.size());
+        EXPECT_EQ(back, bytes);
+    }
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+// Three uploads before anything is waited for: two slots must not be overwritten while a copy may still read them.
+TEST(CudaRuntime, UploadsAheadKeepTheirOrder) {
+    fake_cuda::reset({});
+    const auto device = open_cuda({});
+    Memory memory(*device, sizeof(int));
+    const auto readback = [&] { return device->readback(sizeof(int)); };
+    std::vector<std::unique_ptr<Readback>> seen;
+    for (int value = 1; value <= 5; ++value) {
+        int here = value;
+        device->upload_ahead(memory.data(), &here, sizeof here);
+        here = -1;
+        seen.push_back(readback());
+        const Readback::Piece piece{memory.data(), sizeof(int)};
+        seen.back()->start(std::span(&piece, 1));
+    }
+    for (int value = 1; value <= 5; ++value) {
+        int got = 0;
+        std::memcpy(&got, seen[size_t(value - 1)]->wait().data(), sizeof got);
+        EXPECT_EQ(got, value);
+    }
+}
+
+TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
+    const auto simt = open_simt();
+    const std::vector<float> want = losses(*simt, 6);
+    EXPECT_NE(want[4], want[5]);
+    for (const bool eager : {false, true})
+        for (const bool late : {false, true}) {
+            fake_cuda::reset({});
+            {
+                const auto device = open_cuda({});
+                EXPECT_EQ(losses(*device, 6, eager, late), want) << (eager ? "eager" : "recorded") << (late ? ", read late" : "");
+            }
+            EXPECT_EQ(fake_cuda::counts().graph_launches, eager ? 0u : 5u);
+            EXPECT_EQ(fake_cuda::counts().alive, 0u);
+            if (late) {
+                EXPECT_GE(fake_cuda::counts().beside, 4u) << "inputs wait for the step before";
+            }
+        }
+}
+
+TEST(CudaRuntime, OutOfMemoryNamesWhatIsNeededFreeAndTheLargestBatch) {
+    fake_cuda::reset({.memory = size_t(268) << 20});  // 256 MB of it are scratch memory
+    const auto device = open_cuda({});
+    Arena arena(*device);
+    TrainerConfig large = config();
+    large.batch = 256;
+    std::string text;
+    EXPECT_EQ(fault_of([&] { Trainer(*device, arena, large, initialize_state(large.model, 1)); }, text), Fault::memory);
+    EXPECT_NE(text.find("MB more are needed"), text.npos) << text;
+    EXPECT_NE(text.find("MB are free"), text.npos) << text;
+    EXPECT_NE(text.find("of batch 256, about"), text.npos) << text;
+    EXPECT_EQ(losses(*device, 2).size(), 2u) << "the device is not usable afterwards";
+}
+
+TEST(CudaRuntime, LostGpuIsSaidOnceAndNotCalledAgain) {
+    fake_cuda::reset({});
+    std::string text;
+    {
+        const auto device = open_cuda({});
+        Arena arena(*device);
+        Trainer trainer(*device, arena, config(), initialize_state(config().model, 1));
+        for (size_t step = 1; step <= 3; ++step) trainer.step(batch(1).view(), 0.01, 0.9, step);
+        fake_cuda::break_gpu(cudaErrorIllegalAddress);
+        EXPECT_EQ(fault_of([&] { trainer.figures(); }, text), Fault::environment);
+        EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
+        EXPECT_NE(text.find("700"), text.npos) << text;
+        const size_t calls = fake_cuda::counts().calls;
+        EXPECT_EQ(fault_of([&] { trainer.step(batch(1).view(), 0.01, 0.9, 4); }, text), Fault::environment);
+        EXPECT_EQ(fault_of([&] { trainer.state(); }, text), Fault::environment);
+        EXPECT_EQ(fake_cuda::counts().calls, calls);
+    }
+    fake_cuda::reset({});
+}
+
+// 16-bit pictures have 8 channels on cuda; files hold three.
+TEST(CudaRuntime, PaddedStemIsAsInFiles) {
+    fake_cuda::reset({});
+    const auto device = open_cuda({});
+    Arena arena(*device);
+    TrainerConfig half = config();
+    half.precision = DType::bf16;
+    const State initial = initialize_state(half.model, 1);
+    Trainer trainer(*device, arena, half, initial);
+    const State state = trainer.state();
+    EXPECT_EQ(state.at("conv1.weight").shape, (Shape{4, 3, 7, 7}));
+    EXPECT_EQ(state.at("conv1.weight").values, initial.at("conv1.weight").values);
+    trainer.step(batch(1).view(), 0.01, 0.9, 1);
+    EXPECT_NE(trainer.state().at("conv1.weight").values, initial.at("conv1.weight").values);
+}
+
+}  // namespace

@@ -1,0 +1,88 @@
+// A stand-in for the CUDA runtime, as far as engine/device_cuda.cpp uses it: declarations and the switches of the tests.
+//
+// Streams are queues of work that nobody does before somebody waits for it: a copy whose source changes too early, or a
+// dependency between streams that is missing, gives wrong numbers in every run. Pageable memory is read at the call, pinned
+// memory when the copy is done, as on a GPU. Not extern "C": a program may hold this and the real runtime.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100,
+    cudaErrorNotReady = 600,
+    cudaErrorIllegalAddress = 700,
+    cudaErrorStreamCaptureUnsupported = 900
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+struct CUstream_st;
+struct FakeEvent;
+struct FakeGraph;
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = FakeEvent*;
+using cudaGraph_t = FakeGraph*;
+using cudaGraphExec_t = FakeGraph*;
+
+struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem;
+    int major, minor;
+};
+
+const char* cudaGetErrorString(cudaError_t);
+cudaError_t cudaGetLastError();
+cudaError_t cudaPeekAtLastError();
+cudaError_t cudaDriverGetVersion(int*);
+cudaError_t cudaRuntimeGetVersion(int*);
+cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaMalloc(void**, size_t);
+cudaError_t cudaFree(void*);
+cudaError_t cudaMallocHost(void**, size_t);
+cudaError_t cudaFreeHost(void*);
+cudaError_t cudaMemcpyAsync(void*, const void*, size_t, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamQuery(cudaStream_t);
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
+
+namespace fake_cuda {
+struct Settings {
+    cudaError_t device = cudaSuccess;  // what looking for a GPU gives
+    int driver = 13000;
+    int major = 9;
+    size_t memory = size_t(1) << 30;
+};
+struct Counts {
+    size_t calls = 0;                  // of any function
+    size_t allocations = 0;            // of device and pinned memory
+    size_t alive = 0;                  // allocations, streams, events, graphs not given back
+    size_t graph_launches = 0;
+    size_t beside = 0;                 // host-to-device copies queued while steps were still queued on another stream
+};
+void reset(const Settings&);
+Counts counts();
+void break_gpu(cudaError_t);                                  // every later call gives this code
+void enqueue(cudaStream_t, std::function<void()>);            // a kernel
+}  // namespace fake_cuda
