@@ -15,7 +15,7 @@ namespace {
 std::vector<Command> commands() {
     return {
         train_command(), eval_command(),    classify_command(), synth_command(),
-        inspect_command(), report_command(), detect_command(), merge_command(), version_command(),
+        inspect_command(), report_command(), detect_command(), merge_command(), import_command(), version_command(),
     };
 }
 
