@@ -24,5 +24,6 @@ Command inspect_command();
 Command report_command();
 Command detect_command();
 Command merge_command();
+Command import_command();
 Command doctor_command();
 Command version_command();
