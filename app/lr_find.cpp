@@ -28,9 +28,10 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);
-    const TrainerConfig how = trainer_config(config, data, precision_on(config, *device));
+    TrainerConfig how = trainer_config(config, data, precision_on(config, *device));
     std::string about_init;
-    Trainer trainer(*device, arena, how, initial_state(config, how.model, about_init));
+    const State initial = initial_state(config, how.model, about_init);
+    Trainer trainer(*device, arena, how, initial);
     if (!about_init.empty()) note(progress, about_init);
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
     Loader loader(data, data.part(Part::train), loader_options(config, true), &cache);

@@ -44,14 +44,14 @@ struct EpochReport {
 };
 
 struct RunEvents {  // each may be empty
-    std::function<void(const RunPlan&)> planned;
-    std::function<void(const StepReport&)> step;
-    std::function<void(const EpochReport&)> epoch;
-    std::function<void(const std::string&)> note;  // resumed from, damaged checkpoint, ...
+    std::function<void(const RunPlan&)> planned = {};
+    std::function<void(const StepReport&)> step = {};
+    std::function<void(const EpochReport&)> epoch = {};
+    std::function<void(const std::string&)> note = {};  // resumed from, damaged checkpoint, ...
 };
 
 struct RunOptions {
-    std::string folder;
+    std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
     size_t stop_after_steps = 0;  // leave as a signal would, for tests; 0: never
 };
