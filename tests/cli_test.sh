@@ -2,7 +2,7 @@
 # The binary from outside: help, exit codes, messages, and every command on a tiny data set.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
-tundra=$1
+tundra=$(realpath "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -28,7 +28,7 @@ for command in $(sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' out); do
     expect 0 "$tundra" "$command" --help
     grep -qE '^  (-[a-z], )?--[a-z-]+( [A-Za-z=]+)?$' out && [ "$(grep -cE '^ {20,}' out)" = 0 ] && bad "an option of $command has no text"
 done
-expect 0 env COLUMNS=80 "$tundra" train --help; says "--decay-norm-and-bias"; says "[0.05]"
+expect 0 env COLUMNS=80 "$tundra" train --help; says "--[no-]decay-norm-and-bias"; says "[0.05]"
 [ "$(wc -L <out)" -le 80 ] || bad "train --help is wider than 80 columns"
 
 # Usage errors.

@@ -9,7 +9,8 @@
 
 namespace {
 
-constexpr size_t kFewest = 50;
+constexpr size_t kFewestSteps = 50;
+constexpr size_t kFewestPoints = 20;  // a test that ends early has found the rate that is too high; this many show the way there
 
 size_t steepest(std::span<const LrPoint> points) {
     size_t best = 1;
@@ -36,7 +37,7 @@ size_t valley(std::span<const LrPoint> points) {
 LrFinder::LrFinder(const LrFinderOptions& options) : options_(options) {
     if (!(options.first > 0 && options.last > options.first && std::isfinite(options.last)))
         fail(Fault::usage, "lr-find: the rates must grow from above 0, not from {} to {}", options.first, options.last);
-    if (options.steps < kFewest) fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kFewest, options.steps);
+    if (options.steps < kFewestSteps) fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kFewestSteps, options.steps);
 }
 
 double LrFinder::next_rate() const {
@@ -57,9 +58,9 @@ bool LrFinder::add(double loss) {
 }
 
 LrSuggestion LrFinder::suggest() const {
-    if (points_.size() < kFewest)
+    if (points_.size() < kFewestPoints)
         fail(Fault::usage, "lr-find: the loss was usable for {} steps only, {} are needed: use more steps (now {}) or a "
-             "lower last rate (now {})", points_.size(), kFewest, options_.steps, options_.last);
+             "lower last rate (now {})", points_.size(), kFewestPoints, options_.steps, options_.last);
     std::span<const LrPoint> points = points_;
     size_t skipped = points.size() / 10;
     points = points.subspan(skipped, points.size() - skipped - 5);

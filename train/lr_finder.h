@@ -14,7 +14,7 @@
 
 struct LrFinderOptions {
     double first = 1e-7, last = 10;
-    size_t steps = 100;
+    size_t steps = 100;  // at least 50
     double smoothing = 0.9, divergence = 4;
 };
 
@@ -34,7 +34,7 @@ public:
     bool add(double loss);     // of that step; false: the test is over
     const std::vector<LrPoint>& points() const { return points_; }  // finite ones only
 
-    // Errors (usage): fewer than 50 finite points, with the reason and what to change.
+    // Errors (usage): fewer than 20 finite points, with the reason and what to change.
     LrSuggestion suggest() const;
 
 private:

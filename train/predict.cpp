@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/require.h"
+
 double Predictions::mean_loss() const {
     if (rows.empty()) return std::numeric_limits<double>::quiet_NaN();
     double sum = 0;
@@ -36,6 +38,9 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
             const auto p = std::span(probabilities).subspan(row * classes, classes);
+            if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))  // finite weights can still overflow
+                fail(Fault::not_finite, "{}: the network's answer is not finite; train with a lower --lr",
+                     data.path(data.samples[size_t(batch.samples[row])]));
             const size_t best = size_t(std::ranges::max_element(p) - p.begin()), label = size_t(batch.labels[row]);
             result.rows.push_back({uint32_t(batch.samples[row]), uint32_t(label), uint32_t(best), p[best],
                                    -std::log(std::max(p[label], std::numeric_limits<float>::min())), {p.begin(), p.end()}});
