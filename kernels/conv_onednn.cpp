@@ -11,17 +11,13 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/conv.h"
+#include "kernels/conv_cpu.h"
 #include "kernels/layout.h"
 #include "kernels/onednn.h"
-#include "kernels/scratch_cpu.h"
 
 namespace {
 using Memory = dnnl::memory;
 using Desc = dnnl::memory::desc;
-
-constexpr size_t alignment = 64;
-size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 // Everything that a primitive depends on.
 using Key = std::array<size_t, 18>;
@@ -121,12 +117,9 @@ struct Prepared {
     }
 };
 
-struct FreeAligned {
-    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(alignment)); }
-};
 struct PackedWeight {
     Desc desc;
-    std::unique_ptr<void, FreeAligned> memory;
+    AlignedMemory memory;
 };
 
 // The parts of Cpu::scratch during one convolution.
@@ -278,21 +271,9 @@ const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, b
     const auto [first, last] = all.constant_weights.equal_range(weight);
     for (auto kept = first; kept != last; ++kept)
         if (kept->second.desc == p.packed) return kept->second.memory.get();
-    PackedWeight packed{p.packed, {}};
-    packed.memory.reset(::operator new(p.packed_bytes, std::align_val_t(alignment)));
+    PackedWeight packed{p.packed, aligned_memory(p.packed_bytes)};
     run_reorder(all, p, weight, packed.memory.get(), parts.pad);
     return all.constant_weights.emplace(weight, std::move(packed))->second.memory.get();
-}
-
-// A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
-// directions on NHWC, and in all three they want the weights in another order, every step of training anew.
-bool is_matrix_product(const ConvShape& s) {
-    return s.kernel_h == 1 && s.kernel_w == 1 && s.stride == 1 && s.padding == 0;
-}
-bool is_matrix_product(const ConvForward<float>& op) {
-    const bool dense = op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out;
-    return is_matrix_product(op.shape) && dense && !op.bias && !op.residual && op.activation == Activation::none &&
-           !op.weight_is_constant;
 }
 
 template <class Op>
@@ -303,9 +284,8 @@ size_t bytes_of(const Cpu& cpu, const Op& op) {
 }
 }  // namespace
 
-void compute(const Cpu& cpu, const ConvForward<float>& op) {
-    if (const ConvShape& s = op.shape; is_matrix_product(op))
-        return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
+namespace onednn {
+void convolve(const Cpu& cpu, const ConvForward<float>& op) {
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     Prepared& p = all.find(cpu, op);
@@ -333,9 +313,7 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
     if (p.y_copy_bytes) copy(s.c_out, s.y_count(), y, s.c_out, op.y, op.y_pitch);
 }
 
-void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
-    if (const ConvShape& s = op.shape; is_matrix_product(s))
-        return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
+void convolve(const Cpu& cpu, const ConvBackwardData<float>& op) {
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     Prepared& p = all.find(cpu, op);
@@ -348,9 +326,7 @@ void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
     call.run(all.stream);
 }
 
-void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
-    if (const ConvShape& s = op.shape; is_matrix_product(s))
-        return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
+void convolve(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     Prepared& p = all.find(cpu, op);
@@ -364,20 +340,17 @@ void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (p.reorder) run_reorder(all, p, parts.packed, op.dweight, parts.pad);
 }
 
-size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return is_matrix_product(op) ? 0 : bytes_of(cpu, op); }
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
-    return is_matrix_product(op.shape) ? 0 : bytes_of(cpu, op);
-}
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
-    return is_matrix_product(op.shape) ? 0 : bytes_of(cpu, op);
-}
-
-size_t conv_primitives_created() {
-    const std::lock_guard lock(convolutions().mutex);
-    return convolutions().created;
-}
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
 
 void forget_constant_weights() {
     const std::lock_guard lock(convolutions().mutex);
     convolutions().constant_weights.clear();
+}
+}  // namespace onednn
+
+size_t conv_primitives_created() {
+    const std::lock_guard lock(convolutions().mutex);
+    return convolutions().created;
 }

@@ -1,10 +1,16 @@
-// What an owner of convolutions on the CPU may ask of conv_onednn.cpp besides compute().
+// Convolution on the CPU by oneDNN: see conv.h for the arithmetic, conv_cpu.cpp for when it is asked.
 #pragma once
 
-#include <cstddef>
+#include "kernels/conv.h"
 
-size_t conv_primitives_created();  // since the program started; a replayed step must not add any
+namespace onednn {
+void convolve(const Cpu&, const ConvForward<float>&);
+void convolve(const Cpu&, const ConvBackwardData<float>&);
+void convolve(const Cpu&, const ConvBackwardWeight<float>&);
 
-// Drops the packed copies of weights that were declared constant: call it when such weights change or are freed, while
-// no convolution runs.
-void forget_constant_weights();
+size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create the primitive
+size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
+
+void forget_constant_weights();  // kernels/conv_cpu.h
+}  // namespace onednn

@@ -1,6 +1,6 @@
 #include "models/detector.h"
 
-#include "kernels/conv_onednn.h"
+#include "kernels/conv_cpu.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/conv_onednn.h"
+#include "kernels/conv_cpu.h"
 
 namespace {
 

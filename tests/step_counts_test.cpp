@@ -9,7 +9,7 @@
 #include <new>
 
 #include "engine/op.h"
-#include "kernels/conv_onednn.h"
+#include "kernels/conv_cpu.h"
 #include "train/classifier.h"
 #include "train/trainer.h"
 

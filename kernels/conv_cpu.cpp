@@ -1,0 +1,99 @@
+// Which way a convolution goes on the CPU: as a product of matrices, by Winograd's method, or by oneDNN. See conv.h.
+#include "kernels/conv_cpu.h"
+
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "kernels/conv_onednn.h"
+#include "kernels/conv_winograd.h"
+#include "kernels/onednn.h"
+#include "kernels/scratch_cpu.h"
+
+namespace {
+// A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
+// directions on NHWC, and in all three they want the weights in another order, every step of training anew.
+bool is_matrix_product(const ConvShape& s) {
+    return s.kernel_h == 1 && s.kernel_w == 1 && s.stride == 1 && s.padding == 0;
+}
+bool is_matrix_product(const ConvForward<float>& op) {
+    const bool dense = op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out;
+    return is_matrix_product(op.shape) && dense && !op.bias && !op.residual && op.activation == Activation::none &&
+           !op.weight_is_constant;
+}
+
+// The number of pictures is no part of the decision: a picture's result must not depend on it.
+bool by_winograd(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    return op.weight_is_constant && winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16;
+}
+
+// Transformed weights of inference. One convolution at a time asks for them, but several may run at once.
+class ConstantWeights {
+public:
+    const float* find(const Cpu& cpu, const ConvForward<float>& op) {
+        const std::lock_guard lock(mutex_);
+        AlignedMemory& packed = all_[{op.weight, op.shape.c_in, op.shape.c_out}];
+        if (!packed) {
+            packed = aligned_memory(winograd_packed_count(op.shape) * sizeof(float));
+            winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(packed.get()));
+        }
+        return static_cast<float*>(packed.get());
+    }
+    void clear() {
+        const std::lock_guard lock(mutex_);
+        all_.clear();
+    }
+
+private:
+    std::mutex mutex_;
+    std::map<std::tuple<const float*, size_t, size_t>, AlignedMemory> all_;
+};
+ConstantWeights& constant_weights() {
+    static ConstantWeights all;
+    return all;
+}
+
+float* winograd_scratch(const Cpu& cpu, size_t count) {
+    return reinterpret_cast<float*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(count * sizeof(float) + alignment))));
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    if (is_matrix_product(op))
+        return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
+    if (by_winograd(op))
+        return winograd_forward(cpu, op, constant_weights().find(cpu, op),
+                                winograd_scratch(cpu, winograd_scratch_count(cpu, s)));
+    onednn::convolve(cpu, op);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (const ConvShape& s = op.shape; is_matrix_product(s))
+        return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
+    onednn::convolve(cpu, op);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (const ConvShape& s = op.shape; is_matrix_product(s))
+        return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
+    onednn::convolve(cpu, op);
+}
+
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    if (is_matrix_product(op)) return 0;
+    if (by_winograd(op)) return winograd_scratch_count(cpu, op.shape) * sizeof(float) + alignment;
+    return onednn::scratch_bytes(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    return is_matrix_product(op.shape) ? 0 : onednn::scratch_bytes(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return is_matrix_product(op.shape) ? 0 : onednn::scratch_bytes(cpu, op);
+}
+
+void forget_constant_weights() {
+    constant_weights().clear();
+    onednn::forget_constant_weights();
+}

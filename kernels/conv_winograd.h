@@ -1,0 +1,33 @@
+// Convolution 3x3, stride 1, padding 1 on the CPU by Winograd's F(4x4, 3x3): 36 products per 4x4 outputs instead of 144.
+//
+//   Y = A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A       d: 6x6 inputs, g: 3x3 weights, Y: 4x4 outputs, *: elementwise
+//
+//         4  0 -5  0  1  0           1/4    0    0           1  1  1  1  1  0
+//         0 -4 -4  1  1  0          -1/6 -1/6 -1/6     A^T = 0  1 -1  2 -2  0
+//   B^T = 0  4 -4 -1  1  0      G = -1/6  1/6 -1/6           0  1  1  4  4  0
+//         0 -2 -1  2  1  0          1/24 1/12  1/6           0  1 -1  8 -8  1
+//         0  2 -1 -2  1  0          1/24 -1/12 1/6
+//         0  4  0 -5  0  1            0    0    1
+//
+// Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3. At each of the 36 points the sum over c is a product of
+// matrices, (tiles, c_in) x (c_in, c_out). A block of tiles goes through transform, products and inverse with what follows
+// the convolution while it lies in the cache. The error is about ten times that of a direct convolution (tests).
+// An output depends on its own tile only: not on the number of pictures, the number of threads or the instruction set.
+#pragma once
+
+#include "kernels/conv.h"
+
+struct WinogradLoops;                            // kernels/conv_winograd_loops.h
+const WinogradLoops* winograd_loops();           // the widest that this machine has; null: none
+bool winograd_supports(const ConvShape&);        // this shape, on this machine
+
+// Weights transformed: as they are, or flipped with inputs and outputs exchanged, as the gradient of the data wants them:
+// its shape is then the one given here, from dy to dx.
+size_t winograd_packed_count(const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_pack(const Cpu&, const ConvShape&, const float* weight, bool flipped, float* packed,
+                   const WinogradLoops& = *winograd_loops());
+
+// The y of ConvForward; `weight` of the struct is not read. `scratch` has winograd_scratch_count() floats.
+size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_forward(const Cpu&, const ConvForward<float>&, const float* packed, float* scratch,
+                      const WinogradLoops& = *winograd_loops());

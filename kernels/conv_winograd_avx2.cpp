@@ -1,0 +1,6 @@
+// The loops of conv_winograd.h for AVX2: 6 x 2 sums, 2 weights and 1 input in 16 registers.
+#define WINOGRAD_LANES 8
+#define WINOGRAD_ROWS 6
+#include "kernels/conv_winograd_vectors.h"
+
+const WinogradLoops winograd_avx2 = {lanes, rows_most, transform, multiply, pack};

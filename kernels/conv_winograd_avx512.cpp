@@ -1,0 +1,6 @@
+// The loops of conv_winograd.h for AVX-512: 14 x 2 sums, 2 weights and 1 input in 32 registers.
+#define WINOGRAD_LANES 16
+#define WINOGRAD_ROWS 14
+#include "kernels/conv_winograd_vectors.h"
+
+const WinogradLoops winograd_avx512 = {lanes, rows_most, transform, multiply, pack};

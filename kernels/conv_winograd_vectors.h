@@ -1,0 +1,225 @@
+// The loops of conv_winograd.h on vectors of WINOGRAD_LANES floats. conv_winograd_avx2.cpp and conv_winograd_avx512.cpp
+// compile them for their instruction set. All is in an anonymous namespace: a function that the linker shared with other
+// files would carry instructions there that the machine may not have. For the same reason nothing of std is called.
+#include "kernels/conv_winograd_loops.h"
+#include "kernels/types.h"
+
+namespace {
+constexpr size_t lanes = WINOGRAD_LANES, rows_most = WINOGRAD_ROWS, panel_lanes = 2 * lanes;
+typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
+typedef int Bits __attribute__((vector_size(lanes * sizeof(float))));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Vector load_part(const float* from, size_t count) {
+    if (count >= lanes) return load(from);
+    Vector value = {};
+    for (size_t i = 0; i < count; ++i) value[i] = from[i];
+    return value;
+}
+inline void store_part(float* to, Vector value, size_t count) {
+    if (count >= lanes) return store(to, value);
+    for (size_t i = 0; i < count; ++i) to[i] = value[i];
+}
+
+// The same polynomial as exp_float() of vector_math.h.
+inline Vector exp(Vector x) {
+    const Vector most = Vector{} + 88.3762f, least = Vector{} - 87.3365f;
+    x = x > most ? most : x;
+    x = x < least ? least : x;
+    const Vector shifted = x * 1.44269504f + 12582912.0f;
+    const Vector n = shifted - 12582912.0f;
+    const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    Vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    const Bits exponent = ((Bits)shifted - 0x4b400000 + 127) << 23;
+    return p * (Vector)exponent;
+}
+inline Vector activate(int activation, Vector x) {
+    if (activation == int(Activation::relu)) return x < Vector{} ? Vector{} : x;
+    if (activation == int(Activation::silu)) return x / (1.0f + exp(-x));
+    if (activation == int(Activation::sigmoid)) return 1.0f / (1.0f + exp(-x));
+    return x;
+}
+
+size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
+size_t transformed_stride(const WinogradTask& t) { return channel_blocks(t.c_in) * t.room * lanes + winograd_gap; }
+size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
+size_t products_stride(const WinogradTask& t) { return t.room * panel_lanes + winograd_gap; }
+
+// The pixels of a tile: y from (top, left), x from one above and left of it.
+struct Place {
+    size_t n, top, left;
+
+    Place(const WinogradTask& t, size_t tile)
+        : n(tile / (t.tiles_h * t.tiles_w)), top(tile / t.tiles_w % t.tiles_h * 4), left(tile % t.tiles_w * 4) {}
+};
+
+// out = B^T in
+inline void transform_input(const Vector (&in)[6], Vector (&out)[6]) {
+    const Vector a = in[4] - 4 * in[2], b = in[3] - 4 * in[1], c = in[4] - in[2], d = 2 * (in[3] - in[1]);
+    out[0] = 4 * in[0] + (in[4] - 5 * in[2]);
+    out[1] = a + b, out[2] = a - b;
+    out[3] = c + d, out[4] = c - d;
+    out[5] = 4 * in[1] + (in[5] - 5 * in[3]);
+}
+
+// out = G in
+inline void transform_weight(const Vector (&in)[3], Vector (&out)[6]) {
+    const Vector a = (in[0] + in[2]) * (-1 / 6.0f), b = in[1] * (-1 / 6.0f);
+    const Vector c = in[0] * (1 / 24.0f) + in[2] * (1 / 6.0f), d = in[1] * (1 / 12.0f);
+    out[0] = in[0] * 0.25f;
+    out[1] = a + b, out[2] = a - b;
+    out[3] = c + d, out[4] = c - d;
+    out[5] = in[2];
+}
+
+// out = A^T in
+inline void transform_output(const Vector (&in)[6], Vector (&out)[4]) {
+    const Vector a = in[1] + in[2], b = in[1] - in[2], c = in[3] + in[4], d = in[3] - in[4];
+    out[0] = in[0] + a + c;
+    out[1] = b + 2 * d;
+    out[2] = a + 4 * c;
+    out[3] = b + (8 * d + in[5]);
+}
+
+void transform(const WinogradTask& t, size_t block) {
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t);
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        const float* const x = t.x + at.n * t.h * t.w * t.x_pitch + channel;
+        const bool inside = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
+        Vector half[6][6];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) {
+                const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
+                const float* const pixel = x + (row * t.w + col) * t.x_pitch;
+                column[i] = inside ? load(pixel) : row < t.h && col < t.w ? load_part(pixel, count) : Vector{};
+            }
+            transform_input(column, half[j]);
+        }
+        float* to = t.transformed + (block * t.room + tile) * lanes;
+        for (size_t i = 0; i < 6; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[6];
+            transform_input(row, out);
+            for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
+        }
+    }
+}
+
+// m (rows, vectors * lanes) = v (rows, c_in) * u (c_in, vectors * lanes)
+template <size_t rows, size_t vectors>
+void product(const WinogradTask& t, const float* v, const float* u, float* m) {
+    Vector sum[rows][vectors] = {};
+    for (size_t block = channel_blocks(t.c_in); block--; v += t.room * lanes)
+#pragma GCC unroll 4
+        for (size_t c = 0; c < lanes; ++c, u += panel_lanes) {
+            Vector weight[vectors];
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; ++k) weight[k] = load(u + k * lanes);
+#pragma GCC unroll 14
+            for (size_t r = 0; r < rows; ++r) {
+                const float value = v[r * lanes + c];
+#pragma GCC unroll 2
+                for (size_t k = 0; k < vectors; ++k) sum[r][k] += weight[k] * value;
+            }
+        }
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k) store(m + r * panel_lanes + k * lanes, sum[r][k]);
+}
+
+using Product = void (*)(const WinogradTask&, const float*, const float*, float*);
+template <size_t vectors>
+Product product_of(size_t rows) {
+    switch ((rows + 1) / 2) {
+        case 1: return product<2, vectors>;
+        case 2: return product<4, vectors>;
+        case 3: return product<6, vectors>;
+#if WINOGRAD_ROWS > 6
+        case 4: return product<8, vectors>;
+        case 5: return product<10, vectors>;
+        case 6: return product<12, vectors>;
+        default: return product<14, vectors>;
+#else
+        default: return nullptr;
+#endif
+    }
+}
+
+void inverse(const WinogradTask& t, size_t channel, const float* products) {
+    const size_t count = t.c_out - channel, stride = products_stride(t);
+    const Vector bias = t.bias ? load_part(t.bias + channel, count) : Vector{};
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        Vector half[6][4];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) column[i] = load(products + tile * panel_lanes + (i * 6 + j) * stride);
+            transform_output(column, half[j]);
+        }
+        for (size_t i = 0; i < 4 && at.top + i < t.h; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[4];
+            transform_output(row, out);
+            const size_t pixel = (at.n * t.h + at.top + i) * t.w + at.left;
+            for (size_t j = 0; j < 4 && at.left + j < t.w; ++j) {
+                Vector y = out[j] + bias;
+                const Vector residual = t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
+                y = t.residual_last ? activate(t.activation, y) + residual : activate(t.activation, y + residual);
+                store_part(t.y + (pixel + j) * t.y_pitch + channel, y, count);
+            }
+        }
+    }
+}
+
+void multiply(const WinogradTask& t, size_t panel) {
+    const size_t channel = panel * panel_lanes;
+    const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
+    const size_t groups = (t.tiles + rows_most - 1) / rows_most, rows = ((t.tiles + groups - 1) / groups + 1) / 2 * 2;
+    const float* u = t.packed + panel * winograd_points * packed_stride(t.c_in);
+    for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.c_in))
+        for (size_t first = 0; first < t.tiles; first += rows) {
+            const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
+            (vectors == 2 ? product_of<2>(some) : product_of<1>(some))(
+                t, t.transformed + point * transformed_stride(t) + first * lanes, u,
+                t.products + point * products_stride(t) + first * panel_lanes);
+        }
+    for (size_t k = 0; k < vectors; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
+}
+
+// weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
+void pack(const WinogradPack& p, size_t panel) {
+    const size_t c_in = channel_blocks(p.c_in) * lanes, stride = packed_stride(p.c_in);
+    float* const packed = p.packed + panel * winograd_points * stride;
+    for (size_t vector = 0; vector < 2; ++vector) {
+        const size_t first = panel * panel_lanes + vector * lanes, count = first < p.c_out ? p.c_out - first : 0;
+        for (size_t c = 0; c < c_in; ++c) {
+            Vector g[3][3] = {};  // (column, row)
+            if (c < p.c_in && count)
+                for (size_t tap = 0; tap < 9; ++tap) {
+                    Vector& to = g[tap % 3][tap / 3];
+                    if (p.flipped)
+                        to = load_part(p.weight + (c * 9 + 8 - tap) * p.c_out + first, count);
+                    else
+                        for (size_t k = 0; k < lanes && k < count; ++k) to[k] = p.weight[((first + k) * 9 + tap) * p.c_in + c];
+                }
+            Vector half[3][6];
+            for (size_t j = 0; j < 3; ++j) transform_weight(g[j], half[j]);
+            for (size_t i = 0; i < 6; ++i) {
+                const Vector row[3] = {half[0][i], half[1][i], half[2][i]};
+                Vector out[6];
+                transform_weight(row, out);
+                for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes + vector * lanes, out[j]);
+            }
+        }
+    }
+}
+}  // namespace

@@ -1,0 +1,111 @@
+// Winograd's convolution against the loops, for every instruction set that this machine has: sides that end within a tile,
+// channels that end within a vector, everything that may follow, and what a result must not depend on.
+#include "kernels/conv_winograd.h"
+
+#include "kernels/conv_winograd_loops.h"
+#include "tests/cpu_fixture.h"
+
+namespace {
+// Of the largest result. Direct sums of floats stay within 5e-6 (conv_cpu_test.cpp).
+constexpr double tolerance = 5e-5;
+
+ConvShape shape_of(size_t n, size_t h, size_t w, size_t c_in, size_t c_out) { return {n, h, w, c_in, c_out, 3, 3, 1, 1}; }
+
+const ConvShape shapes[] = {
+    shape_of(1, 1, 1, 1, 1),    shape_of(2, 3, 3, 7, 33),   shape_of(1, 7, 7, 33, 7),    shape_of(3, 33, 3, 16, 16),
+    shape_of(1, 4, 4, 512, 48), shape_of(2, 14, 14, 64, 80), shape_of(1, 33, 65, 24, 40), shape_of(5, 9, 10, 17, 1),
+};
+
+std::vector<const WinogradLoops*> all_loops() {
+    std::vector<const WinogradLoops*> all;
+#if defined(__x86_64__)
+    if (winograd_loops()) all.push_back(&winograd_avx2);
+    if (winograd_loops() == &winograd_avx512) all.push_back(&winograd_avx512);
+#endif
+    return all;
+}
+
+Floats random_weight(const ConvShape& s) {
+    return random_floats(s.weight_count(), 2, 0, 1 / std::sqrt(float(9 * s.c_in)));
+}
+
+Floats packed_weight(const Cpu& cpu, const ConvShape& s, const Floats& weight, bool flipped, const WinogradLoops& loops) {
+    Floats packed(winograd_packed_count(s, loops), 0);
+    winograd_pack(cpu, s, weight.data(), flipped, packed.data(), loops);
+    return packed;
+}
+
+void run(const Cpu& cpu, const ConvForward<float>& op, const Floats& packed, const WinogradLoops& loops) {
+    Floats scratch = unwritten(winograd_scratch_count(cpu, op.shape, loops));
+    winograd_forward(cpu, op, packed.data(), scratch.data(), loops);
+}
+
+class Winograd : public testing::TestWithParam<ConvShape> {};
+
+TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
+    const ConvShape s = GetParam();
+    const size_t x_pitch = s.c_in + 5, y_pitch = s.c_out + 16;
+    const Floats x = random_floats(s.n * s.h * s.w * x_pitch, 1), weight = random_weight(s);
+    const Floats bias = random_floats(s.c_out, 3), residual = random_floats(s.y_count(), 4);
+    const CpuDevice cpu(2, 8);
+    for (const WinogradLoops* loops : all_loops()) {
+        const Floats packed = packed_weight(cpu, s, weight, false, *loops);
+        for (size_t i = 0; i < 12; ++i) {
+            const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
+            const bool pitched = i % 2;
+            Floats y(s.y_count() / s.c_out * (pitched ? y_pitch : s.c_out), -7), expected = y;
+            ConvForward<float> op{.shape = s, .activation = activation, .residual_last = i % 3 == 2,
+                .x_pitch = pitched ? x_pitch : 0, .y_pitch = pitched ? y_pitch : 0, .x = x.data(), .weight = weight.data(),
+                .bias = i % 5 ? bias.data() : nullptr, .residual = i % 3 ? residual.data() : nullptr, .y = expected.data()};
+            compute_direct(cpu, op);
+            op.y = y.data();
+            run(cpu, op, packed, *loops);
+            expect_close(expected, y, tolerance, pitched ? "pitched" : "dense");
+            if (!op.residual || pitched) continue;
+            Floats in_place = residual;
+            op.residual = op.y = in_place.data();
+            run(cpu, op, packed, *loops);
+            EXPECT_EQ(in_place, y) << "residual in place";
+        }
+    }
+}
+
+TEST_P(Winograd, flipped_weights_give_the_gradient_of_the_data) {
+    const ConvShape s = GetParam(), back = shape_of(s.n, s.h, s.w, s.c_out, s.c_in);
+    const Floats dy = random_floats(s.y_count(), 3), weight = random_weight(s);
+    const CpuDevice cpu(2, 8);
+    Floats expected = unwritten(s.x_count());
+    compute_direct(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), expected.data()});
+    for (const WinogradLoops* loops : all_loops()) {
+        Floats dx = unwritten(s.x_count());
+        run(cpu, {.shape = back, .x = dy.data(), .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = dx.data()},
+            packed_weight(cpu, back, weight, true, *loops), *loops);
+        expect_close(expected, dx, tolerance);
+    }
+}
+
+// The same bits for one picture alone, for one, two and three threads, and for every instruction set.
+TEST_P(Winograd, results_depend_on_the_tile_alone) {
+    const ConvShape s = GetParam();
+    const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
+    Floats first;
+    for (const WinogradLoops* loops : all_loops())
+        for (int threads : {1, 2, 3}) {
+            const CpuDevice cpu(threads, 8);
+            const Floats packed = packed_weight(cpu, s, weight, false, *loops);
+            Floats y = unwritten(s.y_count()), last = unwritten(s.y_count() / s.n);
+            ConvForward<float> op{.shape = s, .activation = Activation::silu, .x = x.data(), .weight = nullptr, .bias = nullptr,
+                                  .residual = nullptr, .y = y.data()};
+            run(cpu, op, packed, *loops);
+            if (first.empty()) first = y;
+            EXPECT_EQ(first, y) << threads << " threads, " << loops->lanes << " lanes";
+            op.shape.n = 1;
+            op.x = x.data() + s.x_count() / s.n * (s.n - 1);
+            op.y = last.data();
+            run(cpu, op, packed, *loops);
+            EXPECT_TRUE(std::equal(last.begin(), last.end(), y.end() - long(last.size()))) << "one picture alone";
+        }
+}
+
+INSTANTIATE_TEST_SUITE_P(shapes, Winograd, testing::ValuesIn(shapes));
+}  // namespace
