@@ -22,10 +22,23 @@ bool is_matrix_product(const ConvForward<float>& op) {
            !op.weight_is_constant;
 }
 
-// The number of pictures is no part of the decision: a picture's result must not depend on it.
-bool by_winograd(const ConvForward<float>& op) {
-    const ConvShape& s = op.shape;
-    return op.weight_is_constant && winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16;
+// Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result must
+// not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
+bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
+    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= 512);
+}
+bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
+bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
+bool by_winograd(const ConvBackwardWeight<float>& op) {
+    constexpr size_t most = size_t(96) << 20;  // bytes of scratch
+    return winograd_wins(op.shape, true) && winograd_weight_scratch_count(op.shape) * sizeof(float) <= most;
+}
+
+// The gradient of the data is the convolution of dy with flipped weights.
+ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
+    ConvShape back = op.shape;
+    std::swap(back.c_in, back.c_out);
+    return {.shape = back, .x = op.dy, .weight = op.weight, .bias = nullptr, .residual = nullptr, .y = op.dx};
 }
 
 // Transformed weights of inference. One convolution at a time asks for them, but several may run at once.
@@ -54,8 +67,22 @@ ConstantWeights& constant_weights() {
     return all;
 }
 
-float* winograd_scratch(const Cpu& cpu, size_t count) {
-    return reinterpret_cast<float*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(count * sizeof(float) + alignment))));
+size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    const size_t packed = op.weight_is_constant ? 0 : aligned(winograd_packed_count(op.shape) * sizeof(float));
+    return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
+}
+size_t winograd_bytes(const ConvBackwardWeight<float>& op) {
+    return alignment + winograd_weight_scratch_count(op.shape) * sizeof(float);
+}
+float* aligned_scratch(const Cpu& cpu, size_t bytes) {
+    return reinterpret_cast<float*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
+}
+
+void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
+    float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
+    if (op.weight_is_constant) return winograd_forward(cpu, op, constant_weights().find(cpu, op), scratch);
+    winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
+    winograd_forward(cpu, op, scratch, scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
 }
 }  // namespace
 
@@ -63,34 +90,35 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
     if (is_matrix_product(op))
         return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
-    if (by_winograd(op))
-        return winograd_forward(cpu, op, constant_weights().find(cpu, op),
-                                winograd_scratch(cpu, winograd_scratch_count(cpu, s)));
+    if (by_winograd(op)) return run_winograd(cpu, op, false);
     onednn::convolve(cpu, op);
 }
 
 void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
+    if (by_winograd(op)) return run_winograd(cpu, forward_of(op), true);
     onednn::convolve(cpu, op);
 }
 
 void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
+    if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(op)));
     onednn::convolve(cpu, op);
 }
 
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
     if (is_matrix_product(op)) return 0;
-    if (by_winograd(op)) return winograd_scratch_count(cpu, op.shape) * sizeof(float) + alignment;
-    return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : onednn::scratch_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
-    return is_matrix_product(op.shape) ? 0 : onednn::scratch_bytes(cpu, op);
+    if (is_matrix_product(op.shape)) return 0;
+    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : onednn::scratch_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
-    return is_matrix_product(op.shape) ? 0 : onednn::scratch_bytes(cpu, op);
+    if (is_matrix_product(op.shape)) return 0;
+    return by_winograd(op) ? winograd_bytes(op) : onednn::scratch_bytes(cpu, op);
 }
 
 void forget_constant_weights() {

@@ -95,3 +95,59 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
         }
     }
 }
+
+namespace {
+// Where the parts of the weights' gradient lie in scratch. Sums over tiles are made block by block, in order.
+struct WeightParts {
+    static constexpr size_t room = 128, chunk = 16;  // tiles of a block, and of a thread's part of its transform
+    size_t in_blocks, out_blocks, transformed, gradient, sums;
+
+    WeightParts(const ConvShape& s, const WinogradLoops& loops)
+        : in_blocks(pieces(s.c_in, loops.lanes)), out_blocks(pieces(s.c_out, loops.lanes)) {
+        transformed = winograd_points * (in_blocks * room * loops.lanes + winograd_gap);
+        gradient = winograd_points * (out_blocks * room * loops.lanes + winograd_gap);
+        sums = winograd_points * (in_blocks * out_blocks * loops.lanes * loops.lanes + winograd_gap);
+    }
+};
+}  // namespace
+
+size_t winograd_weight_scratch_count(const ConvShape& s, const WinogradLoops& loops) {
+    const WeightParts parts(s, loops);
+    return parts.transformed + parts.gradient + parts.sums;
+}
+
+void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch, const WinogradLoops& loops) {
+    const ConvShape& s = op.shape;
+    const WeightParts parts(s, loops);
+    const size_t tiles_h = pieces(s.h, 4), tiles_w = pieces(s.w, 4), all = s.n * tiles_h * tiles_w;
+    float* const gradient = scratch + parts.transformed;
+    const auto side = [&](const float* from, size_t channels, float* to, size_t first, size_t offset, size_t tiles) {
+        return WinogradTask{.h = s.h, .w = s.w, .c_in = channels, .c_out = 0, .x_pitch = channels, .y_pitch = 0,
+                            .tiles_h = tiles_h, .tiles_w = tiles_w, .first = first + offset, .tiles = tiles, .room = parts.room,
+                            .activation = 0, .residual_last = false, .x = from, .bias = nullptr, .residual = nullptr,
+                            .packed = nullptr, .y = nullptr, .transformed = to + offset * loops.lanes, .products = nullptr};
+    };
+    WinogradWeightTask task{.c_in = s.c_in, .c_out = s.c_out, .tiles = 0, .room = parts.room, .first = true,
+                            .transformed = scratch, .gradient = gradient, .sums = gradient + parts.gradient,
+                            .dweight = op.dweight};
+#pragma omp parallel num_threads(cpu.threads) firstprivate(task)
+    {
+        for (size_t first = 0; first < all; first += parts.room, task.first = false) {
+            task.tiles = std::min(parts.room, all - first);
+            const size_t chunks = pieces(task.tiles, parts.chunk), blocks = parts.in_blocks + parts.out_blocks;
+#pragma omp for schedule(dynamic)
+            for (size_t i = 0; i < chunks * blocks; ++i) {
+                const size_t block = i % blocks, offset = i / blocks * parts.chunk, tiles = std::min(parts.chunk, task.tiles - offset);
+                if (block < parts.in_blocks)
+                    loops.transform(side(op.x, s.c_in, scratch, first, offset, tiles), block);
+                else
+                    loops.transform_gradient(side(op.dy, s.c_out, gradient, first, offset, tiles), block - parts.in_blocks);
+            }
+#pragma omp for schedule(dynamic)
+            for (size_t i = 0; i < winograd_points * parts.out_blocks; ++i)
+                loops.accumulate(task, i / parts.out_blocks, i % parts.out_blocks);
+        }
+#pragma omp for schedule(static) nowait
+        for (size_t channel = 0; channel < s.c_out; ++channel) loops.finish(task, channel);
+    }
+}

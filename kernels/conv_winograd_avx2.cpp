@@ -3,4 +3,4 @@
 #define WINOGRAD_ROWS 6
 #include "kernels/conv_winograd_vectors.h"
 
-const WinogradLoops winograd_avx2 = {lanes, rows_most, transform, multiply, pack};
+const WinogradLoops winograd_avx2 = {lanes, rows_most, transform, multiply, pack, transform_gradient, accumulate, finish};

@@ -5,6 +5,9 @@
 //   packed       (panel, point, c_in, 2 * lanes)      c_in rounded up to lanes, c_out to panels; what is added is 0
 //   products     (point, room, 2 * lanes)             of one block and one panel
 //
+//   gradient     (point, c_out / lanes, room, lanes)  dy, transformed
+//   sums         (point, c_out, c_in)                 of the gradient of the weights; both rounded up to lanes
+//
 // Between two points lie a few floats more, lest all 36 fall on the same lines of the cache.
 #pragma once
 
@@ -28,10 +31,20 @@ struct WinogradPack {
     float* packed;
 };
 
+struct WinogradWeightTask {
+    size_t c_in, c_out, tiles, room;
+    bool first;  // of the blocks of tiles: sums are assigned, else added
+    const float *transformed, *gradient;
+    float *sums, *dweight;
+};
+
 struct WinogradLoops {
     size_t lanes, rows;  // rows: the most tiles whose products are summed in registers
     void (*transform)(const WinogradTask&, size_t channel_block);
     void (*multiply)(const WinogradTask&, size_t panel);  // and what follows, into y
     void (*pack)(const WinogradPack&, size_t panel);
+    void (*transform_gradient)(const WinogradTask&, size_t channel_block);  // x, c_in and x_pitch are those of dy
+    void (*accumulate)(const WinogradWeightTask&, size_t point, size_t channel_block);  // of c_out
+    void (*finish)(const WinogradWeightTask&, size_t channel);                          // of c_out
 };
 extern const WinogradLoops winograd_avx2, winograd_avx512;

@@ -30,14 +30,14 @@ inline Vector exp(Vector x) {
     const Vector shifted = x * 1.44269504f + 12582912.0f;
     const Vector n = shifted - 12582912.0f;
     const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    Vector sum = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    sum = sum * r + 8.3334519073e-3f;
+    sum = sum * r + 4.1665795894e-2f;
+    sum = sum * r + 1.6666665459e-1f;
+    sum = sum * r + 5.0000001201e-1f;
+    sum = sum * (r * r) + r + 1.0f;
     const Bits exponent = ((Bits)shifted - 0x4b400000 + 127) << 23;
-    return p * (Vector)exponent;
+    return sum * (Vector)exponent;
 }
 inline Vector activate(int activation, Vector x) {
     if (activation == int(Activation::relu)) return x < Vector{} ? Vector{} : x;
@@ -47,7 +47,7 @@ inline Vector activate(int activation, Vector x) {
 }
 
 size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
-size_t transformed_stride(const WinogradTask& t) { return channel_blocks(t.c_in) * t.room * lanes + winograd_gap; }
+size_t transformed_stride(size_t channels, size_t room) { return channel_blocks(channels) * room * lanes + winograd_gap; }
 size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
 size_t products_stride(const WinogradTask& t) { return t.room * panel_lanes + winograd_gap; }
 
@@ -59,36 +59,57 @@ struct Place {
         : n(tile / (t.tiles_h * t.tiles_w)), top(tile / t.tiles_w % t.tiles_h * 4), left(tile % t.tiles_w * 4) {}
 };
 
+// The points are 0, +-p, +-q and infinity.
+constexpr float p = 5 / 8.0f, p2 = p * p, p3 = p * p2, q = 3 / 2.0f, q2 = q * q, q3 = q * q2;
+constexpr float scale_0 = 1 / (p2 * q2), scale_p = 1 / (2 * p2 * (p2 - q2)), scale_q = 1 / (2 * q2 * (q2 - p2));
+
 // out = B^T in
 inline void transform_input(const Vector (&in)[6], Vector (&out)[6]) {
-    const Vector a = in[4] - 4 * in[2], b = in[3] - 4 * in[1], c = in[4] - in[2], d = 2 * (in[3] - in[1]);
-    out[0] = 4 * in[0] + (in[4] - 5 * in[2]);
-    out[1] = a + b, out[2] = a - b;
-    out[3] = c + d, out[4] = c - d;
-    out[5] = 4 * in[1] + (in[5] - 5 * in[3]);
+    const Vector a = in[4] - q2 * in[2], b = in[3] - q2 * in[1], c = in[4] - p2 * in[2], d = in[3] - p2 * in[1];
+    out[0] = p2 * q2 * in[0] + (in[4] - (p2 + q2) * in[2]);
+    out[1] = a + p * b, out[2] = a - p * b;
+    out[3] = c + q * d, out[4] = c - q * d;
+    out[5] = p2 * q2 * in[1] + (in[5] - (p2 + q2) * in[3]);
 }
 
 // out = G in
 inline void transform_weight(const Vector (&in)[3], Vector (&out)[6]) {
-    const Vector a = (in[0] + in[2]) * (-1 / 6.0f), b = in[1] * (-1 / 6.0f);
-    const Vector c = in[0] * (1 / 24.0f) + in[2] * (1 / 6.0f), d = in[1] * (1 / 12.0f);
-    out[0] = in[0] * 0.25f;
-    out[1] = a + b, out[2] = a - b;
-    out[3] = c + d, out[4] = c - d;
+    const Vector a = in[0] + p2 * in[2], b = p * in[1], c = in[0] + q2 * in[2], d = q * in[1];
+    out[0] = in[0] * scale_0;
+    out[1] = (a + b) * scale_p, out[2] = (a - b) * scale_p;
+    out[3] = (c + d) * scale_q, out[4] = (c - d) * scale_q;
     out[5] = in[2];
 }
 
 // out = A^T in
 inline void transform_output(const Vector (&in)[6], Vector (&out)[4]) {
     const Vector a = in[1] + in[2], b = in[1] - in[2], c = in[3] + in[4], d = in[3] - in[4];
-    out[0] = in[0] + a + c;
-    out[1] = b + 2 * d;
-    out[2] = a + 4 * c;
-    out[3] = b + (8 * d + in[5]);
+    out[0] = in[0] + (a + c);
+    out[1] = p * b + q * d;
+    out[2] = p2 * a + q2 * c;
+    out[3] = p3 * b + (q3 * d + in[5]);
+}
+
+// out = A in
+inline void transform_gradient(const Vector (&in)[4], Vector (&out)[6]) {
+    const Vector a = in[0] + p2 * in[2], b = in[1] + p2 * in[3], c = in[0] + q2 * in[2], d = in[1] + q2 * in[3];
+    out[0] = in[0];
+    out[1] = a + p * b, out[2] = a - p * b;
+    out[3] = c + q * d, out[4] = c - q * d;
+    out[5] = in[3];
+}
+
+// out = G^T in
+inline void transform_sums(const Vector (&in)[6], Vector (&out)[3]) {
+    const Vector a = (in[1] + in[2]) * scale_p, b = (in[1] - in[2]) * scale_p;
+    const Vector c = (in[3] + in[4]) * scale_q, d = (in[3] - in[4]) * scale_q;
+    out[0] = in[0] * scale_0 + (a + c);
+    out[1] = p * b + q * d;
+    out[2] = p2 * a + (q2 * c + in[5]);
 }
 
 void transform(const WinogradTask& t, size_t block) {
-    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t);
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Place at(t, t.first + tile);
         const float* const x = t.x + at.n * t.h * t.w * t.x_pitch + channel;
@@ -189,27 +210,27 @@ void multiply(const WinogradTask& t, size_t panel) {
         for (size_t first = 0; first < t.tiles; first += rows) {
             const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
             (vectors == 2 ? product_of<2>(some) : product_of<1>(some))(
-                t, t.transformed + point * transformed_stride(t) + first * lanes, u,
+                t, t.transformed + point * transformed_stride(t.c_in, t.room) + first * lanes, u,
                 t.products + point * products_stride(t) + first * panel_lanes);
         }
     for (size_t k = 0; k < vectors; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
 }
 
 // weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
-void pack(const WinogradPack& p, size_t panel) {
-    const size_t c_in = channel_blocks(p.c_in) * lanes, stride = packed_stride(p.c_in);
-    float* const packed = p.packed + panel * winograd_points * stride;
+void pack(const WinogradPack& w, size_t panel) {
+    const size_t c_in = channel_blocks(w.c_in) * lanes, stride = packed_stride(w.c_in);
+    float* const packed = w.packed + panel * winograd_points * stride;
     for (size_t vector = 0; vector < 2; ++vector) {
-        const size_t first = panel * panel_lanes + vector * lanes, count = first < p.c_out ? p.c_out - first : 0;
+        const size_t first = panel * panel_lanes + vector * lanes, count = first < w.c_out ? w.c_out - first : 0;
         for (size_t c = 0; c < c_in; ++c) {
             Vector g[3][3] = {};  // (column, row)
-            if (c < p.c_in && count)
+            if (c < w.c_in && count)
                 for (size_t tap = 0; tap < 9; ++tap) {
                     Vector& to = g[tap % 3][tap / 3];
-                    if (p.flipped)
-                        to = load_part(p.weight + (c * 9 + 8 - tap) * p.c_out + first, count);
+                    if (w.flipped)
+                        to = load_part(w.weight + (c * 9 + 8 - tap) * w.c_out + first, count);
                     else
-                        for (size_t k = 0; k < lanes && k < count; ++k) to[k] = p.weight[((first + k) * 9 + tap) * p.c_in + c];
+                        for (size_t k = 0; k < lanes && k < count; ++k) to[k] = w.weight[((first + k) * 9 + tap) * w.c_in + c];
                 }
             Vector half[3][6];
             for (size_t j = 0; j < 3; ++j) transform_weight(g[j], half[j]);
@@ -219,6 +240,91 @@ void pack(const WinogradPack& p, size_t panel) {
                 transform_weight(row, out);
                 for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes + vector * lanes, out[j]);
             }
+        }
+    }
+}
+
+void transform_gradient(const WinogradTask& t, size_t block) {
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        Vector half[4][6];  // (column, row)
+        for (size_t j = 0; j < 4; ++j) {
+            Vector column[4];
+            for (size_t i = 0; i < 4; ++i) {
+                const size_t row = at.top + i, col = at.left + j;
+                column[i] = row < t.h && col < t.w
+                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.x_pitch + channel, count) : Vector{};
+            }
+            transform_gradient(column, half[j]);
+        }
+        float* to = t.transformed + (block * t.room + tile) * lanes;
+        for (size_t i = 0; i < 6; ++i) {
+            const Vector row[4] = {half[0][i], half[1][i], half[2][i], half[3][i]};
+            Vector out[6];
+            transform_gradient(row, out);
+            for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
+        }
+    }
+}
+
+size_t sums_stride(const WinogradWeightTask& t) {
+    return channel_blocks(t.c_out) * lanes * channel_blocks(t.c_in) * lanes + winograd_gap;
+}
+
+// sums (rows of c_out, vectors * lanes of c_in) += sum over tiles of gradient * transformed
+template <size_t vectors>
+void accumulate_part(const WinogradWeightTask& t, const float* x, const float* dy, float* sums) {
+    constexpr size_t rows = lanes / 2;
+    const size_t pitch = channel_blocks(t.c_in) * lanes;
+    Vector sum[rows][vectors] = {};
+    if (!t.first)
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t c = 0; c < vectors; ++c) sum[r][c] = load(sums + r * pitch + c * lanes);
+    for (size_t tile = 0; tile < t.tiles; ++tile, x += lanes, dy += lanes) {
+        Vector value[vectors];
+#pragma GCC unroll 2
+        for (size_t c = 0; c < vectors; ++c) value[c] = load(x + c * t.room * lanes);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t c = 0; c < vectors; ++c) sum[r][c] += value[c] * dy[r];
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t c = 0; c < vectors; ++c) store(sums + r * pitch + c * lanes, sum[r][c]);
+}
+
+void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
+    const size_t blocks = channel_blocks(t.c_in);
+    const float* const x = t.transformed + point * transformed_stride(t.c_in, t.room);
+    const float* const dy = t.gradient + point * transformed_stride(t.c_out, t.room) + block * t.room * lanes;
+    float* const sums = t.sums + point * sums_stride(t) + block * lanes * blocks * lanes;
+    for (size_t half = 0; half < lanes; half += lanes / 2)
+        for (size_t c = 0; c < blocks; c += 2)
+            (c + 1 < blocks ? accumulate_part<2> : accumulate_part<1>)(t, x + c * t.room * lanes, dy + half,
+                                                                       sums + (half * blocks + c) * lanes);
+}
+
+void finish(const WinogradWeightTask& t, size_t channel) {
+    const size_t blocks = channel_blocks(t.c_in), stride = sums_stride(t);
+    for (size_t block = 0; block < blocks; ++block) {
+        const float* const sums = t.sums + (channel * blocks + block) * lanes;
+        Vector half[6][3];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) column[i] = load(sums + (i * 6 + j) * stride);
+            transform_sums(column, half[j]);
+        }
+        for (size_t i = 0; i < 3; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[3];
+            transform_sums(row, out);
+            for (size_t j = 0; j < 3; ++j)
+                store_part(t.dweight + (channel * 9 + i * 3 + j) * t.c_in + block * lanes, out[j], t.c_in - block * lanes);
         }
     }
 }

@@ -162,13 +162,13 @@ TEST(ConvCpuPrimitives, constant_weights_are_packed_until_forgotten) {
         compute(cpu, op);
         op.y = expected.data();
         compute_direct(cpu, op);
-        expect_close(expected, y, 10 * tolerance);
+        expect_close(expected, y, tolerance);
         for (float& value : weight) value *= -2;
         forget_constant_weights();
         compute_direct(cpu, op);
         op.y = y.data();
         compute(cpu, op);
-        expect_close(expected, y, 10 * tolerance);
+        expect_close(expected, y, tolerance);
         forget_constant_weights();
     }
 }
