@@ -1,13 +1,8 @@
 // One training step of a classifier: network, loss, gradients and optimizer as one program that is replayed.
 #pragma once
 
-#include <optional>
-
 #include "models/resnet.h"
-#include "models/state.h"
-#include "train/optimizer.h"
-
-#include "engine/program.h"
+#include "train/training_program.h"
 
 struct TrainerConfig {
     ResNetConfig model;
@@ -46,36 +41,21 @@ public:
     std::optional<StepFigures> previous_figures() const;
 
     State state() const;  // the network as it is now, in the layout of weight files
-    Optimizer& optimizer() { return optimizer_; }
-    const Parameters& parameters() const { return parameters_; }
     void load(const State& state, const std::string& where);
 
-    Program& program() { return program_; }
-    size_t memory_bytes() const;  // planned: parameters, gradients, optimizer, inputs, arena
+    Optimizer& optimizer() { return training_.optimizer(); }
+    const Parameters& parameters() const { return training_.parameters(); }
+    Program& program() { return training_.program(); }
+    size_t memory_bytes() const { return training_.memory_bytes(); }
 
 private:
-    struct Values {
-        Value pictures, transform, color, labels, class_weight;
-        CrossEntropyResult loss;
-    };
-    std::unique_ptr<Graph> trace_network(size_t channels);
-    std::unique_ptr<Graph> with_gradients(std::unique_ptr<Graph> graph);
+    TracedLoss trace(size_t channels);
 
     TrainerConfig config_;
-    Values values_;
+    Value pictures_, transform_, color_, labels_, class_weight_;
     State frozen_;  // what a frozen backbone looked like before its normalization was folded
-    std::unique_ptr<Graph> graph_;  // until the program takes it
-    Parameters parameters_;
-    Optimizer optimizer_;
-    Program program_;
-    StepFigures figures_of(size_t step) const;
-    std::unique_ptr<Readback> figures_[2];  // of even and of odd steps
-    size_t steps_ = 0;
+    TrainingProgram training_;
 };
-
-// Channels of the pictures that enter a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit
-// convolutions of tensor cores want.
-size_t picture_channels(const Device& device, DType precision);
 
 // A new network, as its declarations say.
 State initialize_state(const ResNetConfig& model, uint64_t seed);
