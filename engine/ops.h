@@ -84,5 +84,6 @@ struct AdamOptions {
 };
 void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions&);
 void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions&);
+void average_step(Value state, Value rate, Value parameter, Value average);  // float arrays of any Role; rate: (1)
 void check_finite(Value state, Value gradient);
 void finish_step(Value state, float growth_interval = 0, float largest_scale = 65536);

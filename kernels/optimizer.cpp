@@ -62,6 +62,11 @@ void compute(const Cpu& cpu, const AdamStep<float>& op) {
     copy_parameters(cpu, op);
 }
 
+void compute(const Cpu& cpu, const AverageStep& op) {
+    const float rate = *op.rate;
+    for_each_parameter(cpu, *op.state, op.count, [=](size_t i) { op.average[i] += rate * (op.parameter[i] - op.average[i]); });
+}
+
 void compute(const Cpu& cpu, const CheckFinite<float>& op) {
     size_t total = 0;
     parallel_for(cpu, op.count, grain, [&](size_t begin, size_t end) {

@@ -1,7 +1,7 @@
 // The optimizer's step over flat arrays, the search for lost gradients, and the loss scale.
 //
 // Floor in bytes per parameter, s = bytes of the network's type, copy written only where it is not float:
-// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), CheckFinite s. Under 20 operations per parameter.
+// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), AverageStep 12, CheckFinite s. Under 20 operations per parameter.
 // Four parameters per thread: the float arrays are most of the bytes, and four floats are 16.
 #include "kernels/optimizer.h"
 
@@ -66,6 +66,20 @@ __global__ void __launch_bounds__(kElementThreads) adam(AdamStep<T> p) {
     });
 }
 
+template <int kWidth>
+__global__ void __launch_bounds__(kElementThreads) average(AverageStep p) {
+    if (p.state->nonfinite != 0) return;
+    const float rate = *p.rate;
+    for_elements<kWidth>(p.count, [&]<int n>(size_t i) {
+        float parameter[n], average[n];
+        load_floats(p.parameter + i, parameter);
+        load_floats(p.average + i, average);
+        SIMT_UNROLL
+        for (int k = 0; k < n; ++k) average[k] = fmaf(rate, parameter[k] - average[k], average[k]);
+        store_floats(p.average + i, average);
+    });
+}
+
 // lost: (gridDim.x), the number of lost elements that each block found
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kElementThreads) check_finite(CheckFinite<T> p, unsigned* lost) {
@@ -115,6 +129,10 @@ template <class T>
 void compute(const Gpu& gpu, const AdamStep<T>& p) {
     aligned(p.gradient, p.parameter, p.first, p.second, p.copy) ? launch_elements<4>(gpu, adam<4, T>, p)
                                                                 : launch_elements<1>(gpu, adam<1, T>, p);
+}
+
+void compute(const Gpu& gpu, const AverageStep& p) {
+    aligned(p.parameter, p.average) ? launch_elements<4>(gpu, average<4>, p) : launch_elements<1>(gpu, average<1>, p);
 }
 
 template <class T>

@@ -13,7 +13,10 @@
 //          weight_decay before the step instead of the term in g
 //   Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
 //
-// If state->nonfinite is not 0 when the step runs, nothing is changed: the step is skipped without asking the host.
+// AverageStep  average += rate * (parameter - average), a moving average of parameters or statistics, in float
+//   Polyak & Juditsky 1992, https://doi.org/10.1137/0330046
+//
+// If state->nonfinite is not 0 when a step runs, nothing is changed: the step is skipped without asking the host.
 // CheckFinite adds the number of elements that are NaN or infinite to state->nonfinite (several arrays, one counter).
 // FinishStep ends a step: loss scaling as in torch.cuda.amp.GradScaler (halved after a skipped step, doubled after
 // `growth_interval` clean ones; growth_interval 0 leaves it alone), counts, and nonfinite back to 0.
@@ -56,6 +59,14 @@ struct AdamStep {
     T *copy;
 };
 
+struct AverageStep {
+    size_t count;
+    const StepState *state;
+    const float *rate;  // one float in device memory: it changes from step to step
+    const float *parameter;
+    float *average;
+};
+
 template <class T>
 struct CheckFinite {
     size_t count;
@@ -70,13 +81,16 @@ struct FinishStep {
 
 void compute(const Cpu&, const SgdStep<float>&);
 void compute(const Cpu&, const AdamStep<float>&);
+void compute(const Cpu&, const AverageStep&);
 void compute(const Cpu&, const CheckFinite<float>&);
 void compute(const Cpu&, const FinishStep&);
 template <class T> void compute(const Simt&, const SgdStep<T>&);
 template <class T> void compute(const Simt&, const AdamStep<T>&);
+void compute(const Simt&, const AverageStep&);
 template <class T> void compute(const Simt&, const CheckFinite<T>&);
 void compute(const Simt&, const FinishStep&);
 template <class T> void compute(const Cuda&, const SgdStep<T>&);
 template <class T> void compute(const Cuda&, const AdamStep<T>&);
+void compute(const Cuda&, const AverageStep&);
 template <class T> void compute(const Cuda&, const CheckFinite<T>&);
 void compute(const Cuda&, const FinishStep&);

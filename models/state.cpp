@@ -28,9 +28,13 @@ std::vector<float> network_layout(const HostTensor& t, const Shape& shape) {
 }  // namespace
 
 State download(const Parameters& parameters) {
+    return download(parameters, [&](const Parameters::Entry& e) { return parameters.get(e.name); });
+}
+
+State download(const Parameters& parameters, const std::function<std::vector<float>(const Parameters::Entry&)>& values_of) {
     State state;
     for (const Parameters::Entry& e : parameters.entries()) {
-        std::vector<float> values = parameters.get(e.name);
+        std::vector<float> values = values_of(e);
         Shape shape = e.shape;
         if (shape.size() == 4) {
             const size_t kernel = shape[1] * shape[2], c_in = shape[3] - e.declaration.padding;

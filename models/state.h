@@ -16,6 +16,8 @@ struct HostTensor {
 using State = std::map<std::string, HostTensor>;
 
 State download(const Parameters& parameters);
+// The same with `values` in the place of what the network reads: an average of its weights.
+State download(const Parameters& parameters, const std::function<std::vector<float>(const Parameters::Entry&)>& values);
 
 // Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that are
 // padding become zero here, and download() leaves them out. `where` names the state in messages.

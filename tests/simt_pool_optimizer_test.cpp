@@ -180,6 +180,37 @@ TYPED_TEST(SimtKernels, CheckFiniteCountsAndAdds) {
     }
 }
 
+TEST(SimtOptimizer, Average) {
+    const SimtDevice simt;
+    const CpuDevice cpu{2};
+    for (const size_t count : {1, 7, 8, 2051, 9000})
+        for (const size_t first : {0, 1})  // the second slice begins where no 16 bytes do
+            for (const float nonfinite : {0.0f, 3.0f}) {
+                const Floats parameter = random_floats(count, 1);
+                Floats average = random_floats(count, 2);
+                const Floats before = average;
+                StepState state = step_state();
+                state.nonfinite = nonfinite;
+                const float rate = 0.25f;
+                Floats longer = average;
+                longer.insert(longer.begin(), first, 7.0f);
+                const DeviceArray<StepState> device_state(std::vector{state});
+                const DeviceArray<float> device_rate(Floats{rate}), device_parameter(parameter);
+                const auto [got] = in_every_order([&] {
+                    const DeviceArray<float> device_average(longer);
+                    compute(simt, AverageStep{count, device_state.get(), device_rate.get(), device_parameter.get(), device_average.get() + first});
+                    return std::tuple(device_average.host());
+                });
+                compute(cpu, AverageStep{count, &state, &rate, parameter.data(), average.data()});
+                for (size_t i = 0; i < count; ++i) {
+                    const double want = nonfinite ? double(before[i]) : 0.75 * double(before[i]) + 0.25 * double(parameter[i]);
+                    ASSERT_NEAR(average[i], want, nonfinite ? 0 : 1e-6);
+                    ASSERT_NEAR(got[first + i], want, nonfinite ? 0 : 1e-6);
+                }
+                EXPECT_EQ(got[0], first ? 7.0f : got[0]);
+            }
+}
+
 TEST(SimtOptimizer, FinishStep) {
     const SimtDevice simt;
     const CpuDevice cpu{1};

@@ -5,6 +5,7 @@
 
 namespace {
 constexpr Role kTrained[] = {Role::weight, Role::vector};
+constexpr Role kAveraged[] = {Role::weight, Role::vector, Role::statistic};
 constexpr size_t kHostPart = offsetof(StepState, loss_scale);  // bytes that the host writes before each step
 }  // namespace
 
@@ -17,6 +18,9 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
         first_[size_t(role)] = Memory(parameters.device(), bytes);
         if (config.kind == OptimizerConfig::Kind::adam) second_[size_t(role)] = Memory(parameters.device(), bytes);
     }
+    if (config.average == 0) return;
+    average_rate_ = Memory(parameters.device(), sizeof(float));
+    for (const Role role : kAveraged) average_[size_t(role)] = Memory(parameters.device(), parameters.group(role).master.bytes());
 }
 
 Value Optimizer::loss_scale(Graph& graph) const {
@@ -52,6 +56,14 @@ void Optimizer::append(Graph& graph) const {
                       graph.external("second moment", shape, DType::f32, second_[size_t(role)].data()), copy,
                       {decay, config_.beta2, config_.epsilon, config_.decoupled, config_.form});
     }
+    if (config_.average != 0)
+        for (const Role role : kAveraged) {
+            const ParameterGroup& group = parameters_.group(role);
+            if (!group.count) continue;
+            average_step(state, graph.external("average rate", {1}, DType::f32, average_rate_.data()),
+                         graph.external("parameter", {group.count}, DType::f32, group.master.data()),
+                         graph.external("average", {group.count}, DType::f32, average_[size_t(role)].data()));
+        }
     finish_step(state, config_.growth_interval);
 }
 
@@ -61,6 +73,26 @@ void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.c1 = float(1 - std::pow(momentum, double(step)));
     last_.c2 = float(1 - std::pow(double(config_.beta2), double(step)));
     parameters_.device().upload_ahead(state_.data(), &last_, kHostPart);
+    if (config_.average == 0) return;
+    const auto rate = float(1 - double(config_.average) * (1 - std::exp(-double(step) / double(config_.average_ramp))));
+    parameters_.device().upload_ahead(average_rate_.data(), &rate, sizeof rate);
+}
+
+void Optimizer::restart_average() {
+    if (config_.average == 0) return;
+    for (const Role role : kAveraged) {
+        std::vector<std::byte> bytes(average_[size_t(role)].bytes());
+        parameters_.device().download(bytes.data(), parameters_.group(role).master.data(), bytes.size());
+        parameters_.device().upload(average_[size_t(role)].data(), bytes.data(), bytes.size());
+    }
+}
+
+std::vector<float> Optimizer::averaged(const Parameters::Entry& entry) const {
+    if (config_.average == 0) return parameters_.get(entry.name);
+    std::vector<float> values(count(entry.shape));
+    const Memory& memory = average_[size_t(entry.declaration.role)];
+    parameters_.device().download(values.data(), memory.as<float>() + entry.offset, values.size() * sizeof(float));
+    return values;
 }
 
 StepState Optimizer::state() const {
@@ -71,10 +103,16 @@ StepState Optimizer::state() const {
 
 std::vector<Optimizer::Slot> Optimizer::slots() const {
     std::vector<Slot> slots = {{"step_state", &state_}};
+    const auto add = [&](const char* group, const char* what, const Memory& memory) {
+        if (memory.bytes()) slots.push_back({fmt::format("{}.{}", group, what), &memory});
+    };
     for (const Role role : kTrained) {
         const char* group = role == Role::weight ? "weight" : "vector";
-        if (first_[size_t(role)].bytes()) slots.push_back({fmt::format("{}.first_moment", group), &first_[size_t(role)]});
-        if (second_[size_t(role)].bytes()) slots.push_back({fmt::format("{}.second_moment", group), &second_[size_t(role)]});
+        add(group, "first_moment", first_[size_t(role)]);
+        add(group, "second_moment", second_[size_t(role)]);
     }
+    add("weight", "average", average_[size_t(Role::weight)]);
+    add("vector", "average", average_[size_t(Role::vector)]);
+    add("statistic", "average", average_[size_t(Role::statistic)]);
     return slots;
 }

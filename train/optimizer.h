@@ -15,6 +15,8 @@ struct OptimizerConfig {
     bool decoupled = false;      // adam: AdamW
     float loss_scale = 1;        // what it starts with; grows and shrinks when growth_interval is not 0 (fp16)
     float growth_interval = 0;
+    // A moving average of parameters and statistics, with decay `average` * (1 - exp(-step / ramp)); 0: none.
+    float average = 0, average_ramp = 2000;
 };
 
 class Optimizer {
@@ -28,6 +30,9 @@ public:
     void set(double learning_rate, double momentum, size_t step);
     StepState state() const;  // waits for the device
     const Memory& step_state() const { return state_; }
+
+    void restart_average();  // as the parameters are now
+    std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where no average is kept
 
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
     struct Slot {
@@ -43,5 +48,6 @@ private:
     OptimizerConfig config_;
     Memory state_;
     Memory first_[2], second_[2];  // of Role::weight and Role::vector
+    Memory average_[3], average_rate_;
     StepState last_;               // as the host wrote it
 };

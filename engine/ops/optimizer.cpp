@@ -50,6 +50,18 @@ struct Adam final : KernelOp<Adam> {
     }
 };
 
+struct Average final : FloatOp<Average> {
+    std::string_view name() const override { return "average_step"; }
+    double bytes(Tensors in, Tensors out) const override { return Op::bytes(in, out) + double(in[3].bytes()); }  // written too
+    AverageStep call(Tensors in, Tensors) const {
+        return {.count = count(in[2].shape),
+                .state = in[0].as<StepState>(),
+                .rate = in[1].as<float>(),
+                .parameter = in[2].as<float>(),
+                .average = in[3].as<float>()};
+    }
+};
+
 struct Check final : KernelOp<Check> {
     std::string_view name() const override { return "check_finite"; }
     template <class T>
@@ -81,6 +93,12 @@ void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Valu
 void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions& o) {
     require_flat("adam_step", gradient, {parameter, first, second});
     state.graph->add(Adam(o), {gradient, state, parameter, first, second, copy}, {});
+}
+
+void average_step(Value state, Value rate, Value parameter, Value average) {
+    require(rate.shape() == Shape{1} && parameter.shape() == average.shape(), "average_step: rate has shape {}, parameter {}, average {}",
+            text(rate.shape()), text(parameter.shape()), text(average.shape()));
+    state.graph->add(Average(), {state, rate, parameter, average}, {});
 }
 
 void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
