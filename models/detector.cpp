@@ -1,7 +1,5 @@
 #include "models/detector.h"
 
-#include "kernels/conv_cpu.h"
-
 namespace {
 
 constexpr size_t kMostTraces = 8;
@@ -21,9 +19,10 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
     const size_t side = config_.largest_stride();
     yolov5(declarations.input("x", {1, side, side, 3}, options.precision), config_);
     parameters_ = std::make_unique<Parameters>(device, declarations);
-    upload(model.state, *parameters_, model.file_name);
-    forget_constant_weights();
+    load(model.state, model.file_name);
 }
+
+void Detector::load(const State& state, const std::string& where) { upload(state, *parameters_, where); }
 
 Detector::Trace& Detector::trace(size_t h, size_t w) {
     for (auto t = traces_.begin(); t != traces_.end(); ++t)

@@ -22,12 +22,15 @@ struct DetectorOptions {
 
 class Detector {
 public:
-    // `model.state` is copied to the device and not needed afterwards.
+    // `model.state` (folded) is copied to the device and not needed afterwards.
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options);
 
     // pictures: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always runs the
     // whole batch, so that the numbers of a picture do not depend on how many others came with it.
     std::vector<std::vector<Box>> run(std::span<const uint8_t> pictures, size_t h, size_t w);
+
+    // Other weights for the same network, folded; `where` names them in messages.
+    void load(const State& state, const std::string& where);
 
     size_t arena_bytes() const { return arena_.bytes(); }
     const DetectorOptions& options() const { return options_; }

@@ -13,22 +13,35 @@ public:
         Value residual = {};
     };
     Value conv_silu(Value x, const std::string& name, const Conv& c) {
-        const Weights w = weights(name + ".conv", c.channels, c.kernel, x.shape().back());
-        return conv(x, w.weight, {.stride = c.stride,
-                                  .padding = c.kernel == 6 ? 2 : c.kernel / 2,
-                                  .bias = w.bias,
-                                  .activation = Activation::silu,
-                                  .residual = c.residual,
-                                  .residual_last = true});
+        const size_t padding = c.kernel == 6 ? 2 : c.kernel / 2;
+        const Value w = weight(name + ".conv", c.channels, c.kernel, x);
+        if (!graph_.training)
+            return conv(x, w, {.stride = c.stride,
+                               .padding = padding,
+                               .bias = vector(name + ".conv.bias", c.channels),
+                               .activation = Activation::silu,
+                               .residual = c.residual,
+                               .residual_last = true});
+        const auto statistic = [&](const char* part, Init init) {
+            return graph_.parameter(name + part, {c.channels}, {.role = Role::statistic, .init = init});
+        };
+        const Value y = batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
+                                   vector(name + ".bn.weight", c.channels, Init::ones), vector(name + ".bn.bias", c.channels),
+                                   {.eps = float(config_.epsilon),
+                                    .momentum = 0.03f,
+                                    .running_mean = statistic(".bn.running_mean", Init::zeros),
+                                    .running_var = statistic(".bn.running_var", Init::ones),
+                                    .activation = Activation::silu});
+        return c.residual ? add(c.residual, y) : y;
     }
 
-    Value c3(Value x, const std::string& name, size_t channels, size_t repeats, bool add) {
+    Value c3(Value x, const std::string& name, size_t channels, size_t repeats, bool shortcut) {
         const size_t hidden = channels / 2;
         Value a = conv_silu(x, name + ".cv1", {hidden});
         for (size_t i = 0; i < repeats; ++i) {
             const std::string bottleneck = fmt::format("{}.m.{}", name, i);
             const Value y = conv_silu(a, bottleneck + ".cv1", {hidden});
-            a = conv_silu(y, bottleneck + ".cv2", {hidden, 3, 1, add ? a : Value{}});
+            a = conv_silu(y, bottleneck + ".cv2", {hidden, 3, 1, shortcut ? a : Value{}});
         }
         const Value b = conv_silu(x, name + ".cv2", {hidden});
         return conv_silu(concat(std::array{a, b}), name + ".cv3", {channels});
@@ -41,8 +54,8 @@ public:
     }
 
     Value head(Value x, const std::string& name) {
-        const Weights w = weights(name, 3 * (5 + config_.classes), 1, x.shape().back());
-        return conv(x, w.weight, {.bias = w.bias});
+        const size_t values = 3 * (5 + config_.classes);
+        return conv(x, weight(name, values, 1, x), {.bias = vector(name + ".bias", values)});
     }
 
     // The layers are numbered in the order in which they are made; those without weights count too.
@@ -52,12 +65,13 @@ public:
     }
 
 private:
-    struct Weights {
-        Value weight, bias;
-    };
-    Weights weights(const std::string& name, size_t out, size_t kernel, size_t in) {
-        return {graph_.parameter(name + ".weight", {out, kernel, kernel, in}, {.role = Role::weight, .init = Init::kaiming_uniform_fan_in}),
-                graph_.parameter(name + ".bias", {out}, {.role = Role::vector, .init = Init::zeros})};
+    Value weight(const std::string& name, size_t out, size_t kernel, Value x) {
+        const size_t in = x.shape().back(), padding = kernel == 6 ? in - 3 : 0;  // of a picture's channels
+        return graph_.parameter(name + ".weight", {out, kernel, kernel, in},
+                                {.role = Role::weight, .init = Init::kaiming_uniform_fan_in, .padding = padding});
+    }
+    Value vector(const std::string& name, size_t n, Init init = Init::zeros) {
+        return graph_.parameter(name, {n}, {.role = Role::vector, .init = init});
     }
 
     Graph& graph_;

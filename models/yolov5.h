@@ -3,7 +3,7 @@
 //
 // A stem that halves the picture, stages that halve it again (convolution, then a C3 block), pooling in three windows (SPPF),
 // then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
-//   Conv        silu(conv(x) + bias): the normalization is folded into both
+//   Conv        silu(norm(conv(x))): in training with the statistics of the batch, else folded into weights and bias
 //   Bottleneck  x + Conv3x3(Conv1x1(x)), without the addition outside the backbone
 //   C3          Conv1x1(concat(bottlenecks(Conv1x1(x)), Conv1x1(x)))
 //   SPPF        Conv1x1(concat(a, p(a), p(p(a)), p(p(p(a))))) with a = Conv1x1(x) and p a max pool of stride 1
@@ -24,6 +24,7 @@ struct YoloConfig {
     size_t pool = 5;               // window of SPPF
     bool pool_first = false;       // release 5.0
     std::vector<BoxLevel> levels;  // 3 or 4
+    double epsilon = 1e-3;         // of the normalization
 
     size_t largest_stride() const { return size_t(1) << channels.size(); }
     size_t detect_layer() const { return channels.size() == 6 ? 33 : 24; }
@@ -36,5 +37,6 @@ YoloConfig yolov5_config(std::string_view size, size_t classes);
 YoloConfig yolov5_config(bool p6, double depth, double width, size_t classes);
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero), sides multiples of the largest stride -> one head per level,
-// (n, h / stride, w / stride, 3 * (5 + classes)). Inference only: each convolution NAME has NAME.weight and NAME.bias.
+// (n, h / stride, w / stride, 3 * (5 + classes)). A layer NAME has NAME.conv.weight and, in a graph made for training, the four
+// arrays of NAME.bn, else NAME.conv.bias; a head has weight and bias. These are the names of YOLOv5's state dict.
 std::vector<Value> yolov5(Value x, const YoloConfig& config);

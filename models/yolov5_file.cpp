@@ -91,6 +91,14 @@ size_t pool_window(const WeightFile& file, const YoloConfig& config) {
     return size_t(window);
 }
 
+double epsilon_of(const WeightFile& file) {
+    for (const char* layer : {"model.0.bn", "model.0.conv.bn"})
+        if (const PickleValue eps = child_module(file.module, layer).find("eps"); eps.is(PickleKind::real)) return eps.real();
+    if (const auto said = file.metadata.find("batch_norm_epsilon"); said != file.metadata.end())
+        if (const double eps = std::strtod(said->second.c_str(), nullptr); eps > 0 && eps < 1) return eps;
+    return 1e-3;  // what YOLOv5 sets for all its networks
+}
+
 YoloConfig config_of(const WeightFile& file, bool focus) {
     YoloConfig config{.channels = {}, .repeats = {}, .levels = {}};
     const bool p6 = file.state.contains("model.33.anchors");
@@ -115,29 +123,22 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     }
     check_layers(file, config);
     config.pool = pool_window(file, config);
+    config.epsilon = epsilon_of(file);
     return config;
 }
 
-double epsilon_of(const WeightFile& file) {
-    for (const char* layer : {"model.0.bn", "model.0.conv.bn"})
-        if (const PickleValue eps = child_module(file.module, layer).find("eps"); eps.is(PickleKind::real)) return eps.real();
-    return 1e-3;  // what YOLOv5 sets for all its networks
-}
+constexpr std::string_view kVariance = ".bn.running_var";
 
-void fold(WeightFile& file) {
-    std::vector<std::pair<std::string, std::string>> pairs;
+void check_normalization(const WeightFile& file) {
     for (const auto& [name, values] : file.state)
-        if (name.ends_with(".bn.running_var")) {
-            const std::string layer = name.substr(0, name.size() - std::string_view(".bn.running_var").size());
-            pairs.emplace_back(layer + ".conv", layer + ".bn");
-            tensor(file, layer + ".conv.weight", 4);
+        if (name.ends_with(kVariance)) {
+            const std::string layer = name.substr(0, name.size() - kVariance.size());
             for (const char* part : {".bn.weight", ".bn.bias", ".bn.running_mean"})
                 if (tensor(file, layer + part, 1).shape != values.shape)
                     fail(Fault::damaged, "{}: {}{} does not have the shape of {}", file.path, layer, part, name);
             if (tensor(file, layer + ".conv.weight", 4).shape[0] != values.values.size())
                 fail(Fault::damaged, "{}: {} normalises another number of channels than its convolution has", file.path, layer);
         }
-    if (!pairs.empty()) file.state = fold_batch_norm(file.state, pairs, epsilon_of(file));
 }
 
 void take_metadata(const WeightFile& file, YoloModel& model) {
@@ -155,9 +156,7 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
         fail(Fault::damaged, "{}: says that its image size is {}", file.path, model.image_size);
 }
 
-}  // namespace
-
-YoloModel yolov5_model(WeightFile file) {
+YoloModel model_as_it_is(WeightFile file) {
     if (!file.model.yolov5)
         fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path, file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
@@ -170,12 +169,34 @@ YoloModel yolov5_model(WeightFile file) {
     for (size_t i = model.classes.size(); i < model.config.classes; ++i) model.classes.push_back(fmt::format("class {}", i));
     model.image_size = model.config.channels.size() == 6 ? 1280 : 640;
     take_metadata(file, model);
-    fold(file);
+    check_normalization(file);
     model.state = std::move(file.state);
     return model;
 }
 
+}  // namespace
+
+YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
 YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
+
+YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
+    YoloModel model = model_as_it_is(read_weights(path));
+    if (!model.state.contains("model.0" + std::string(kVariance)))
+        fail(Fault::usage, "{}: its normalization is folded into the weights, which is good for detection only; training goes on from the "
+             "file as it was trained", path.string());
+    return model;
+}
+
+YoloModel folded(YoloModel model) {
+    std::vector<std::pair<std::string, std::string>> pairs;
+    for (const auto& [name, values] : model.state)
+        if (name.ends_with(kVariance)) {
+            const std::string layer = name.substr(0, name.size() - kVariance.size());
+            pairs.emplace_back(layer + ".conv", layer + ".bn");
+        }
+    if (!pairs.empty()) model.state = fold_batch_norm(model.state, pairs, model.config.epsilon);
+    return model;
+}
 
 void write_yolov5(const std::filesystem::path& path, const YoloModel& model) {
     std::vector<FileTensor> tensors;
@@ -187,6 +208,7 @@ void write_yolov5(const std::filesystem::path& path, const YoloModel& model) {
     std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                    {"tundra.model", "yolov5"},
                                                    {"tundra.pool", std::to_string(model.config.pool)},
+                                                   {"batch_norm_epsilon", fmt::format("{}", model.config.epsilon)},
                                                    {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
                                                    {"megadetector_info.json", info.dump()}};
     if (model.config.pool_first) metadata["tundra.pool_first"] = "1";

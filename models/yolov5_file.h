@@ -14,7 +14,7 @@ struct YoloModel {
     size_t image_size = 1280;         // the long side that it was trained for
     std::string version = {};         // of MegaDetector, where the file says so; else ""
     std::optional<double> typical_threshold = {}, conservative_threshold = {};
-    State state = {};                 // normalization folded; names as in models/yolov5.h
+    State state = {};                 // names as in models/yolov5.h; for training or folded for inference
 };
 
 // Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0) become
@@ -22,5 +22,9 @@ struct YoloModel {
 YoloModel yolov5_model(WeightFile file);
 YoloModel read_yolov5(const std::filesystem::path& path);
 
-// The same model as safetensors: folded weights in float32, and as metadata what read_yolov5() wants to know.
+// The same with its normalization, to train it further. Fault::usage where the file holds folded weights.
+YoloModel read_yolov5_unfolded(const std::filesystem::path& path);
+YoloModel folded(YoloModel model);
+
+// The same model as safetensors: weights in float32 as they are, and as metadata what read_yolov5() wants to know.
 void write_yolov5(const std::filesystem::path& path, const YoloModel& model);
