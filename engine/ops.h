@@ -59,7 +59,20 @@ struct SelectedBoxes {
 };
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 
-// ---- loss: logits (rows, classes) float, labels (rows) i32, class_weight (classes) float or empty
+// ---- loss of a detector (kernels/detect_loss.h): boxes (n, most, 5) float: class, x, y, w, h; class -1: none
+struct DetectLossOptions {
+    float box = 0.05f, objectness = 1, classes = 0.5f;  // gains
+    float smoothing = 0, ratio = 4;
+    std::vector<float> balance = {};                    // of the levels' objectness; empty: all alike
+};
+struct DetectLossResult {
+    Value loss;     // (1)
+    Value parts;    // (3): box, objectness, classes
+    Value matches;  // (levels): cells and anchors that a box belongs to
+};
+DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes, const DetectLossOptions& = {});
+
+// ---- loss of a classifier: logits (rows, classes) float, labels (rows) i32, class_weight (classes) float or empty
 struct CrossEntropyOptions {
     float smoothing = 0;
     Value class_weight = {};
