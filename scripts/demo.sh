@@ -8,15 +8,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 device=auto
-[ "${1:-}" = --device ] && device=$2
+case "${1:-}" in
+    "") ;;
+    --device) device=${2:?--device needs a name: auto, cpu or cuda} ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
 
 say() { printf '\n== %s\n' "$*"; }
 start=$SECONDS
 
 say "1 of 5: packages and build"
-scripts/setup.sh demo
-cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release >build.log 2>&1 || { tail -20 build.log; exit 1; }
-cmake --build build --target tundra >>build.log 2>&1 || { tail -40 build.log; exit 1; }
+scripts/setup.sh demo || echo "trying with what is here"
+scripts/build.sh build --target tundra -- -DCMAKE_BUILD_TYPE=Release
 tundra=build/tundra
 echo "built $($tundra version | head -1) in $((SECONDS - start)) s"
 

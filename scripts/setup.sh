@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh [demo|test]
 #
-# With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and leaves with 1
-# if the build cannot go on without it. Optional packages are tried and never stop anything.
+# With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and leaves with 1.
+# demo.sh and test.sh then try all the same: the libraries may have come another way. Optional packages never stop anything.
 set -u
 
 needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
@@ -31,10 +31,11 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "setup: installing $missing$wanted"
 export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq || echo "setup: apt-get update failed; trying with the lists that are here"
+apt() { $as_root apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=60 "$@"; }
+apt update || echo "setup: apt-get update failed; trying with the lists that are here"
 # shellcheck disable=SC2086
-$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || true
-for package in $wanted; do $as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 || true; done
+[ -z "$missing" ] || apt install -y --no-install-recommends $missing >/dev/null || true
+for package in $wanted; do apt install -y --no-install-recommends "$package" >/dev/null 2>&1 || true; done
 missing=$(missing_of "$needed")
 [ -z "$missing" ] && exit 0
 printf 'setup: could not install everything. With a network, run as root:\n\n  apt-get update && apt-get install -y %s\n\n' "$missing"

@@ -7,16 +7,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
-[ "${1:-}" = --full ] && full=1
+case "${1:-}" in
+    "") ;;
+    --full) full=1 ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
 jobs=$(nproc)
 
-scripts/setup.sh test
+scripts/setup.sh test || echo "trying with what is here"
 
 build_and_test() {  # folder, ctest arguments, cmake options...
     local folder=$1 selection=$2
     shift 2
-    cmake -S . -B "$folder" -G Ninja "$@"  >"$folder.log" 2>&1 || { tail -20 "$folder.log"; return 1; }
-    cmake --build "$folder" -j "$jobs" >>"$folder.log" 2>&1 || { tail -60 "$folder.log"; return 1; }
+    scripts/build.sh "$folder" -- "$@"
     # shellcheck disable=SC2086
     ctest --test-dir "$folder" -j "$jobs" --output-on-failure --timeout 900 $selection
 }
