@@ -1,6 +1,7 @@
 // `tundra doctor`: what this machine offers, and whether its arithmetic is right.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -28,7 +29,8 @@ Found device_found(const std::string& kind) {
     try {
         return {kind, open_device(kind)->description()};
     } catch (const std::exception& error) {
-        return {kind, error.what(), false};
+        const std::string text = error.what(), option = fmt::format("--device {}: ", kind);
+        return {kind, text.starts_with(option) ? text.substr(option.size()) : text, false};
     }
 }
 
@@ -106,6 +108,8 @@ int run(bool as_json) {
     for (const Found& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())
         line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
+    if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
+        line("no", "HDF5", "not built in: Keras' .h5 files cannot be read; install libhdf5-dev and build again");
     line(test.good ? "ok" : "BAD", test.what, test.text);
     say(progress, good ? "All that is needed is here." : "Something is wrong: see the lines with BAD.");
     return good ? 0 : int(Fault::environment);

@@ -57,10 +57,9 @@ std::string figures(const RunFiles& run) {
         if (const auto work = proposed_work(*part, 0.99))
             out += figure_card(percent_text(work->share()), "to look at by a person", fmt::format("below confidence {:.2f}, for 99\u202F% right of the rest", work->threshold));
     const double seconds = number_of(run.record, "wall_seconds");
-    if (std::isfinite(seconds))
-        out += figure_card(time_span(seconds), "of training",
-                           fmt::format("{} images/s in the last session", fixed_text(number_of(run.last_session(), "images_per_second"), 1)));
-    return out + "</ul>\n";
+    if (const double speed = number_of(run.last_session(), "images_per_second"); std::isfinite(seconds) && std::isfinite(speed))
+        out += figure_card(time_span(seconds), "of training", fmt::format("{} images/s in the last session", fixed_text(speed, 1)));
+    return out.ends_with("</li>\n") ? out + "</ul>\n" : "";
 }
 
 std::string headline(const RunFiles& run) {

@@ -54,11 +54,18 @@ public:
     virtual std::span<const std::byte> wait() = 0;          // the pieces of the last start(), one behind the other
 };
 
+struct GpuFacts {  // for run.json
+    std::string name = {};
+    size_t count = 0, memory_bytes = 0;  // those in use; of each
+    std::string driver = {}, libraries = {};
+};
+
 class Device {
 public:
     virtual ~Device() = default;
     virtual std::string_view kind() const = 0;    // "cpu", "simt" or "cuda", as --device names it
     virtual std::string description() const = 0;  // model, threads or memory, library versions: for people and run.json
+    virtual GpuFacts gpu() const { return {}; }   // count 0: none
 
     // Copies are ordered with the steps. download() returns when the bytes are there.
     virtual void upload(void* to, const void* from, size_t bytes) = 0;

@@ -59,7 +59,10 @@ public:
     ~CudaDevice() override { close(); }
 
     std::string_view kind() const override { return "cuda"; }
-    std::string description() const override { return description_; }
+    std::string description() const override {
+        return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver, gpu_.libraries);
+    }
+    GpuFacts gpu() const override { return gpu_; }
 
     void upload(void* to, const void* from, size_t bytes) override {
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the GPU");
@@ -168,7 +171,7 @@ private:
     cudaStream_t copies_ = nullptr;
     std::map<std::byte*, Input> inputs_;  // by the address that they are for
     std::unique_ptr<CudaLibraries> libraries_;
-    std::string description_;
+    GpuFacts gpu_;
     bool lost_ = false, ranges_ = false;
 };
 
@@ -246,8 +249,8 @@ void CudaDevice::open(const DeviceOptions& options) {
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
-    description_ = fmt::format("{}, {:.1f} GiB, driver {}, CUDA runtime {}.{}, {}", gpu.name, double(gpu.totalGlobalMem) / 0x1p30, driver_name,
-                               runtime / 1000, runtime % 1000 / 10, libraries_->versions());
+    gpu_ = {.name = gpu.name, .count = 1, .memory_bytes = gpu.totalGlobalMem, .driver = driver_name,
+            .libraries = fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions())};
 }
 
 void CudaDevice::close() noexcept {

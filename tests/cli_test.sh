@@ -31,6 +31,11 @@ done
 expect 0 env COLUMNS=80 "$tundra" train --help; says "--[no-]decay-norm-and-bias"; says "[0.05]"
 [ "$(wc -L <out)" -le 80 ] || bad "train --help is wider than 80 columns"
 
+while read -r code; do
+    grep -q "^| $code |" "$2/docs/reference.md" || bad "docs/reference.md does not explain exit code $code"
+done < <("$tundra" -h | sed -n '/^Exit codes/,$p' | grep -oE '(^|  ) +[0-9]+  ' | tr -d ' ')
+[ "$(grep -cE '^\| [0-9]+ \|' "$2/docs/reference.md")" = 10 ] || bad "docs/reference.md has not 10 exit codes"
+
 # Usage errors.
 expect 2 "$tundra"
 expect 2 "$tundra" trian; says "did you mean 'train'?"; one_line
@@ -69,6 +74,15 @@ done
 expect 0 "$tundra" train shots --out run $settings; says "--fresh"
 expect 2 "$tundra" train shots --out run $settings --lr 0.5; says "lr: 0.01 -> 0.5"; one_line
 cp run/model.safetensors first.safetensors
+
+# On a terminal: a bar that is drawn over, and lines that stay whole.
+if command -v script >/dev/null; then
+    script -qec "stty cols 100; env -u COLUMNS '$tundra' train shots --out terminal $settings" typed >/dev/null 2>&1 </dev/null
+    tr '\r' '\n' <typed >out; : >err
+    says "images/s  loss"; says " left"; says "[#"; says "epoch   4/4"
+    [ "$(sed 's/\x1b\[K//g' out | wc -L)" -le 110 ] || bad "a line of progress is wider than the terminal"
+    rm -rf terminal
+fi
 
 # Stopped by a signal, then the same command again: the same bits.
 expect 0 "$tundra" train --config run/config --out quiet --quiet; [ ! -s out ] || bad "--quiet is not"

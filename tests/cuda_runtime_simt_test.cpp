@@ -109,6 +109,9 @@ TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
         const auto device = open_cuda({});
         EXPECT_EQ(device->kind(), "cuda");
         EXPECT_NE(device->description().find("Fake GPU, 1.0 GiB"), std::string::npos) << device->description();
+        EXPECT_EQ(device->gpu().count, 1u);
+        EXPECT_EQ(device->gpu().memory_bytes, size_t(1) << 30);
+        EXPECT_FALSE(device->gpu().driver.empty());
         Memory memory(*device, 1000);
         std::vector<uint8_t> bytes(1000, 7);
         device->download(bytes.data(), memory.data(), bytes.size());

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <fstream>
+#include <iterator>
 #include <random>
 
 #include "tests/pictures.h"
@@ -181,6 +183,15 @@ TEST(Picture, broken_files_have_reasons) {
     FileContent png = png_of(sample_picture(30, 30));
     png[png.size() / 2] ^= 0x10;
     EXPECT_EQ(decoded(png).trouble, Trouble::corrupt) << "a flipped bit in a PNG";
+}
+
+TEST(Picture, every_reason_is_documented) {
+    std::ifstream file(std::string(TUNDRA_TESTS) + "/../docs/reference.md");
+    const std::string page{std::istreambuf_iterator<char>(file), {}};
+    for (int trouble = 1; trouble <= int(Trouble::out_of_memory); ++trouble) {
+        const std::string code = trouble_code(Trouble(trouble));
+        EXPECT_NE(page.find("\n| `" + code + "` | "), page.npos) << code;
+    }
 }
 
 TEST(Picture, bombs_are_refused_before_memory_is_taken) {

@@ -93,6 +93,7 @@ TEST_F(RecordTest, SaysWhatTrainedThis) {
     const json& first = saved["sessions"][0];
     EXPECT_EQ(first["events"][1]["event"], "stop");
     EXPECT_EQ(first["events"][1]["step"], 10);
+    EXPECT_EQ(first["ended"], first["events"][1]["time"]);
     EXPECT_EQ(first["images_per_second"], 160.0);
     EXPECT_EQ(first["devices"][0], "cpu");
     EXPECT_GT(first["peak_memory_bytes"], 0);

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 #include <sstream>
 
 #include "data/synth.h"
@@ -17,6 +19,7 @@
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 std::string content(const fs::path& path) {
     std::ostringstream text;
@@ -91,6 +94,30 @@ TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
     EXPECT_EQ(count_lines(content(folder() / "whole/log.jsonl")), count_lines(content(folder() / "parts/log.jsonl")));
     ASSERT_EQ(epochs_.size(), expected.size());
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
+}
+
+TEST_F(Run, EveryFileAndEveryKeyIsDocumented) {
+    const std::string page = content(fs::path(TUNDRA_TESTS) / "../docs/reference.md");
+    const fs::path run = folder() / "documented";
+    ASSERT_EQ(train("documented", config()).end, RunEnd::finished);
+    const auto expect_named = [&](const std::string& name) {
+        EXPECT_TRUE(std::regex_search(page, std::regex("[`,{ \n]" + name + "[`,} \n]"))) << name << " is not in docs/reference.md";
+    };
+    for (const auto& entry : fs::directory_iterator(run))
+        EXPECT_NE(page.find("\n| `" + entry.path().filename().string()), page.npos) << entry.path();
+    const json record = json::parse(content(run / "run.json"));
+    for (const auto& [key, value] : record.items())
+        if (key != "format") expect_named(key);
+    for (const auto& [key, value] : record["sessions"][0].items()) expect_named(key);
+    std::istringstream log(content(run / "log.jsonl"));
+    std::set<std::string> keys;
+    for (std::string line; std::getline(log, line);)
+        for (const auto& [key, value] : json::parse(line).items()) keys.insert(key);
+    EXPECT_GT(keys.size(), 10u);
+    for (const std::string& key : keys) expect_named(key);
+    const std::string table = content(run / "metrics.csv");
+    std::istringstream columns(table.substr(0, table.find('\n')));
+    for (std::string name; std::getline(columns, name, ',');) expect_named(name);
 }
 
 TEST_F(Run, AnotherConfigurationIsRefusedWithWhatDiffers) {

@@ -8,6 +8,10 @@
 #include <sys/utsname.h>
 #include <turbojpeg.h>
 #include <unistd.h>
+#include <zip.h>
+#ifdef TUNDRA_HDF5
+#include <hdf5.h>
+#endif
 
 #include <algorithm>
 #include <fstream>
@@ -89,11 +93,18 @@ Machine this_machine() {
 
 std::vector<Library> linked_libraries() {
     const dnnl_version_t* onednn = dnnl_version();
-    return {
+    std::vector<Library> libraries = {
         {"oneDNN", fmt::format("{}.{}.{}", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH),
          fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
         {"libjpeg-turbo", TUNDRA_TURBOJPEG, file_of(reinterpret_cast<void*>(&tjInitDecompress))},
+        {"libzip", LIBZIP_VERSION, zip_libzip_version()},
     };
+#ifdef TUNDRA_HDF5
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE), fmt::format("{}.{}.{}", major, minor, release)});
+#endif
+    return libraries;
 }
 
 Build this_build() {

@@ -84,6 +84,7 @@ void RunRecord::event(const std::string& kind, json details) {
     details["event"] = kind;
     details["time"] = utc_now();
     json& now = session();
+    now["ended"] = details["time"];
     now["events"].push_back(std::move(details));
     now["wall_seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
     now["pictures"] = pictures_;

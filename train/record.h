@@ -8,8 +8,8 @@
 #include "train/machine.h"
 
 // run.json: what trained this. One session per start of the program, because a run can go on elsewhere:
-//   {"format": 1, ...facts..., "sessions": [{"started", "machine", "build", "libraries", "devices", ...,
-//    "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules", "events": [...]}],
+//   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
+//    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules", "events": [...]}],
 //    "wall_seconds", "pictures", "energy_joules": of all sessions}
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (engine/file.h).
 class RunRecord {

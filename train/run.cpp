@@ -182,6 +182,12 @@ private:
         return best;
     }
 
+    json gpu_facts() const {
+        const GpuFacts gpu = device_->gpu();
+        if (!gpu.count) return nullptr;
+        return {{"name", gpu.name}, {"count", gpu.count}, {"memory_bytes", gpu.memory_bytes}, {"driver", gpu.driver}, {"libraries", gpu.libraries}};
+    }
+
     void start_folder() {
         std::error_code error;
         fs::create_directories(folder_, error);
@@ -204,7 +210,8 @@ private:
         cache_ = std::make_unique<Cache>(data_, fit_of(config_), mode, (folder_ / "cache").string());
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory) note("decoded pictures: " + cache_->choice());
         resume();
-        record_.emplace(folder_ / "run.json", json{{"device", device_->description()}, {"precision", plan().precision}, {"threads", thread_count(config_)}});
+        record_.emplace(folder_ / "run.json", json{{"device", device_->description()}, {"gpu", gpu_facts()}, {"precision", plan().precision},
+                                                   {"threads", thread_count(config_)}});
         record_->fact("seed", config_.seed);
         record_->fact("model", config_.model);
         record_->fact("total_steps", total_steps_);
