@@ -6,6 +6,7 @@
 
 #include "app/picture_list.h"
 #include "engine/hash.h"
+#include "engine/processors.h"
 #include "engine/require.h"
 
 using nlohmann::ordered_json;
@@ -127,7 +128,7 @@ DetectOutcome detect(const DetectJob& job) {
     settings["model"] = fingerprint(model.state);
     settings["image_size"] = rounded;
 
-    const size_t threads = job.threads ? job.threads : std::max(1u, std::thread::hardware_concurrency());
+    const size_t threads = job.threads ? job.threads : size_t(usable_processors());
     DetectOptions options{.base = list.base,
                           .files = std::move(list.files),
                           .journal = job.out + ".journal",

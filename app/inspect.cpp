@@ -1,6 +1,7 @@
 // `tundra inspect`: what is in a weight file or a run folder.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -30,18 +31,28 @@ std::string text_at(const json& object, const char* key) {
     return found->is_string() ? found->get<std::string>() : found->dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+double number_at(const json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number() ? found->get<double>() : std::nan("");
+}
+
 void inspect_run(const fs::path& folder) {
     Progress progress(true);
     const json run = read_json(folder / "run.json");
     say(progress, fmt::format("{}: a training run, {}", folder.string(), text_at(run, "finished") == "true" ? "finished" : "not finished"));
-    for (const char* key : {"model", "classes", "data", "seed", "pictures", "wall_seconds", "energy_joules"})
-        say(progress, fmt::format("  {:<13} {}", key, text_at(run, key)));
+    const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("  {:<13} {}", what, text)); };
+    const json data = run.value("data", json::object());
+    line("model", text_at(run, "model"));
+    line("classes", text_at(run, "classes"));
+    line("data", fmt::format("{} pictures in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"), text_at(data, "fingerprint")));
+    line("seed", text_at(run, "seed"));
+    line("trained on", fmt::format("{} pictures in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
     size_t number = 0;
     if (const auto sessions = run.find("sessions"); sessions != run.end() && sessions->is_array())
         for (const json& session : *sessions)
             if (session.is_object())
-                say(progress, fmt::format("  session {:<5} {}, {}, {} images/s", ++number, text_at(session, "started"),
-                                          text_at(session, "device"), text_at(session, "images_per_second")));
+                say(progress, fmt::format("  session {:<5} {}, {}, {:.1f} images/s", ++number, text_at(session, "started"),
+                                          text_at(session, "device"), number_at(session, "images_per_second")));
     std::vector<std::string> notes;
     if (const auto checkpoint = load_newest_checkpoint(folder / "checkpoints", notes))
         say(progress, fmt::format("  checkpoint    {}: step {} of {}", checkpoint->path.filename().string(), checkpoint->state.step,

@@ -3,12 +3,13 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <thread>
+
+#include "engine/processors.h"
 
 ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures) {
     ReadyModel m{.file = read_model(path), .device = open_device(options.device, {.threads = int(options.threads)}),
                  .arena = {}, .classifier = {},
-                 .threads = options.threads ? int(options.threads) : int(std::thread::hardware_concurrency())};
+                 .threads = options.threads ? int(options.threads) : usable_processors()};
     m.arena = std::make_unique<Arena>(*m.device);
     m.classifier = std::make_unique<Classifier>(
         *m.device, *m.arena,

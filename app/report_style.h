@@ -45,7 +45,7 @@ th, td { padding: 5px 10px 5px 0; text-align: left; vertical-align: top; border-
 thead th { color: var(--quiet); font-size: 13px; overflow-wrap: normal; vertical-align: bottom; } .number { text-align: right; white-space: nowrap; padding: 5px 0 5px 10px; }
 thead .number { white-space: normal; }
 .facts thead { position: absolute; clip-path: inset(50%); } .facts tbody th { color: var(--quiet); width: 11em; }
-.pictures { list-style: none; margin: 0 0 24px; padding: 0; display: grid; gap: 18px 16px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.pictures { list-style: none; margin: 0 0 24px; padding: 0; display: grid; gap: 18px 16px; grid-template-columns: repeat(auto-fill, minmax(172px, 1fr)); }
 .pictures img, .gone { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; background: var(--soft); border-radius: 6px; }
 .gone { padding: 12px; font-size: 13px; color: var(--quiet); overflow: hidden; } .pictures p { margin: 6px 0 0; font-size: 14px; line-height: 1.35; }
 .pictures .file { font-size: 12px; color: var(--quiet); margin-top: 2px; } .wrong { color: var(--orange); } .right { color: var(--blue); }

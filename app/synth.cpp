@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 
 #include "app/command.h"
 #include "app/terminal.h"
@@ -27,6 +28,9 @@ int run(Options& o) {
     o.synth.out = o.out;
     read_size(o.size, o.synth);
     o.synth.task = o.task == "detect" ? SynthTask::detect : o.task == "species" ? SynthTask::species : SynthTask::quality;
+    // Two sets in one folder would be mixed, and both spoilt.
+    if (std::error_code none; std::filesystem::exists(o.out, none) && !std::filesystem::is_empty(o.out, none))
+        fail(Fault::usage, "{}: there is something in it; name a new folder", o.out);
     Progress progress(o.quiet);
     const SynthSummary made =
         synthesize(o.synth, [&](int done, int total) { progress.count(size_t(done), size_t(total), "pictures"); });

@@ -11,6 +11,7 @@
 
 #include "data/jpeg_writer.h"
 #include "data/synth_plan.h"
+#include "engine/processors.h"
 #include "engine/require.h"
 
 namespace {
@@ -139,7 +140,7 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
             next = total;
         }
     };
-    const int threads = options.threads > 0 ? options.threads : std::max(1, int(std::thread::hardware_concurrency()));
+    const int threads = options.threads > 0 ? options.threads : usable_processors();
     {
         std::vector<std::jthread> others;
         for (int i = 1; i < std::min(threads, total); ++i) others.emplace_back(work);

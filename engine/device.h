@@ -100,7 +100,7 @@ private:
 };
 
 struct DeviceOptions {
-    int threads = 0;  // cpu: 0 takes what the machine has
+    int threads = 0;  // cpu: 0 takes all usable processors
     bool deterministic = false;
 };
 

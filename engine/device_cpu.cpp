@@ -3,10 +3,10 @@
 
 #include <cstring>
 #include <fstream>
-#include <thread>
 
 #include "engine/device.h"
 #include "engine/op.h"
+#include "engine/processors.h"
 
 namespace {
 
@@ -15,7 +15,7 @@ constexpr size_t kScratchBytes = size_t(256) << 20;  // address space; the machi
 class CpuDevice final : public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options) {
-        cpu_.threads = options.threads > 0 ? options.threads : int(std::thread::hardware_concurrency());
+        cpu_.threads = options.threads > 0 ? options.threads : usable_processors();
         cpu_.scratch = {CpuDevice::allocate(kScratchBytes), kScratchBytes};
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, kScratchBytes); }

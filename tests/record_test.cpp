@@ -2,10 +2,13 @@
 #include "train/record.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <fstream>
 
+#include "engine/device.h"
+#include "engine/processors.h"
 #include "engine/require.h"
 
 namespace {
@@ -56,6 +59,21 @@ TEST(Machine, ThisOneHasWhatEveryMachineHas) {
     for (const Library& library : linked_libraries()) EXPECT_FALSE(library.compiled.empty()) << library.name;
     EXPECT_FALSE(this_build().commit.empty());
     EXPECT_NE(this_build().flags.find("-Wall"), std::string::npos) << this_build().flags;
+}
+
+TEST(Machine, TakesTheProcessorsThatItMayRunOn) {
+    cpu_set_t before, one;
+    ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    const int count = CPU_COUNT(&before);
+    EXPECT_EQ(usable_processors(), count);
+    CPU_ZERO(&one);
+    for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+        if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    EXPECT_EQ(usable_processors(), 1);
+    EXPECT_EQ(this_machine().threads, 1u);
+    EXPECT_NE(open_cpu({})->description().find(", 1 threads"), std::string::npos);
+    ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
 TEST_F(RecordTest, EnergyIsTheSumOfThePackagesAndSurvivesAWrap) {

@@ -111,8 +111,10 @@ TEST_F(Run, EveryFileAndEveryKeyIsDocumented) {
     for (const auto& [key, value] : record["sessions"][0].items()) expect_named(key);
     std::istringstream log(content(run / "log.jsonl"));
     std::set<std::string> keys;
-    for (std::string line; std::getline(log, line);)
-        for (const auto& [key, value] : json::parse(line).items()) keys.insert(key);
+    for (std::string line; std::getline(log, line);) {
+        const json entry = json::parse(line);
+        for (const auto& [key, value] : entry.items()) keys.insert(key);
+    }
     EXPECT_GT(keys.size(), 10u);
     for (const std::string& key : keys) expect_named(key);
     const std::string table = content(run / "metrics.csv");

@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <dnnl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/utsname.h>
 #include <turbojpeg.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@
 #include <sstream>
 
 #include "build_info.h"
+#include "engine/processors.h"
 
 namespace {
 
@@ -78,9 +78,7 @@ Processor parse_cpuinfo(std::string_view text) {
 
 Machine this_machine() {
     Machine machine = {.processor = parse_cpuinfo(content_of("/proc/cpuinfo")), .system = "unknown", .kernel = "unknown"};
-    cpu_set_t allowed;
-    machine.threads = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? size_t(CPU_COUNT(&allowed))
-                                                                          : size_t(sysconf(_SC_NPROCESSORS_ONLN));
+    machine.threads = size_t(usable_processors());
     if (machine.processor.cores == 0) machine.processor.cores = machine.threads;
     machine.memory_bytes = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
     std::istringstream release(content_of("/etc/os-release"));

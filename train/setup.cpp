@@ -1,7 +1,6 @@
 #include "train/setup.h"
 
-#include <thread>
-
+#include "engine/processors.h"
 #include "train/model_file.h"
 
 namespace {
@@ -27,7 +26,7 @@ OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
 
 }  // namespace
 
-int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : int(std::thread::hardware_concurrency()); }
+int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
 
 DatasetOptions dataset_options(const TrainConfig& c) {
     return {.seed = c.seed,
