@@ -5,7 +5,7 @@
 // as built  Op::bytes: the operations as they are, each operand once, batch norm's x (and y, dy) twice
 // ideal     batch norm lives in its neighbours: applied where the next convolution reads, statistics where the previous
 //           one writes; only block ends are written. Backward, one kernel per convolution reads dy and both activations
-//           once and writes dx and dweight.
+//           once and writes dx and dweight. Concatenation and upsampling are where the neighbours write and read.
 //
 // The floor of a node is max(flops / peak, bytes / peak); floors add up, nothing overlaps.
 #pragma once
@@ -53,6 +53,8 @@ inline Cost cost_of(const Step& step) {
         cost.bytes[ideal] = x + dy2;
     } else if (name == "conv_backward_weight") {
         cost.bytes[ideal] = built - size(in, 1);  // dy is read by the data gradient
+    } else if (name == "concat" || name == "upsample2") {
+        cost.bytes[ideal] = 0;  // each convolution writes into its slice, and reads a smaller picture where it has to
     }
     return cost;
 }

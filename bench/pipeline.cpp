@@ -1,90 +1,190 @@
-// JPEG files to batches to predictions: what decoding alone reaches, what the network alone reaches, and both together.
+// Files to results: what decoding alone reaches, what the network alone reaches, and both together, in the same run.
 //
-//   pipeline [--files 200] [--width 2592 --height 1944] [--size 224] [--batch 16] [--threads 2] [--loaders 2]
+//   pipeline [--model resnet50|yolov5s|yolov5x6|none] [--files 40] [--width 2592 --height 1944] [--size 224] [--batch 16]
+//            [--threads 2] [--loaders 2] [--passes 3] [--device cpu] [--json]
 //
-// Makes camera-trap pictures (tundra synth) in a folder that it removes at its end. All three figures come
-// from the same files in the same run; the last line says how much of the smaller ceiling the two together reach. On a
-// CPU decoding and network share the cores, so the ceiling of both together is 1 / (1/decode + 1/network).
+// resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolov5*: JPEG to MegaDetector's JSON, as `tundra detect`
+// does it, --size the long side. none: detection with a network that finds nothing: cost per picture of everything else.
+// Makes camera-trap pictures (tundra synth, at most 64 different ones, the rest are links to them) in a folder that it removes
+// at its end. On a CPU decoding and network share the cores, so the ceiling of both together is 1 / (1/decode + 1/network).
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "app/detect_job.h"
 #include "bench/peaks.h"
+#include "bench/workload.h"
 #include "data/loader.h"
 #include "data/synth.h"
 #include "train/classifier.h"
+#include "train/machine.h"
 #include "train/trainer.h"
 
 namespace {
 
+namespace fs = std::filesystem;
+
 struct Folder {
-    std::filesystem::path path;
-    explicit Folder(std::filesystem::path p) : path(std::move(p)) { std::filesystem::remove_all(path); }
+    fs::path path;
+    explicit Folder(fs::path p) : path(std::move(p)) { fs::remove_all(path); }
     ~Folder() {
         std::error_code ignored;
-        std::filesystem::remove_all(path, ignored);
+        fs::remove_all(path, ignored);
     }
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
-    size_t files = 200, size = 224, batch = 16, passes = 3;
+struct Options {
+    std::string model = "resnet50", device = "cpu";
+    size_t files = 40, size = 224, batch = 16, passes = 3;
     int width = 2592, height = 1944, threads = 2, loaders = 2;
-    std::string model = "resnet50", device_name = "cpu";
-    CLI::App app("Times decoding, network and both.");
-    app.add_option("--files", files);
-    app.add_option("--width", width);
-    app.add_option("--height", height);
-    app.add_option("--size", size);
-    app.add_option("--batch", batch);
-    app.add_option("--model", model);
-    app.add_option("--device", device_name);
-    app.add_option("--threads", threads, "of the network");
-    app.add_option("--loaders", loaders, "threads that decode");
-    app.add_option("--passes", passes, "repetitions of each measurement; the median counts");
-    CLI11_PARSE(app, argc, argv);
+    bool json = false;
+};
 
-    const Folder folder(std::filesystem::temp_directory_path() / fmt::format("tundra-pipeline-{}", ::getpid()));
-    synthesize({.out = folder.path, .task = SynthTask::quality, .pictures = int(files), .width = width, .height = height});
-    const Dataset data = open_dataset(folder.path.string());
-    uint64_t file_bytes = 0;
-    std::vector<uint32_t> samples;
-    for (uint32_t i = 0; i < data.samples.size(); ++i) samples.push_back(i), file_bytes += data.samples[i].bytes;
-    fmt::print("{} JPEG files of {}x{}, {:.2f} MB each\n", samples.size(), width, height, double(file_bytes) / 1e6 / double(samples.size()));
+struct Figures {  // images/s
+    double decode = 0, network = 0, both = 0;
+};
 
-    const auto device = open_device(device_name, {.threads = threads});
-    Arena arena(*device);
-    const ResNetConfig config = resnet_config(model, 1000);
-    Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
+double median(size_t passes, const auto& run) {
+    std::vector<double> rates;
+    for (size_t i = 0; i < passes; ++i) rates.push_back(run());
+    std::ranges::sort(rates);
+    return rates[rates.size() / 2];
+}
+
+double rate(size_t count, const auto& run) {
+    const double start = seconds_now();
+    run();
+    return double(count) / (seconds_now() - start);
+}
+
+// `files` pictures in folders of a thousand.
+void make_pictures(const Options& o, const fs::path& folder) {
+    const size_t different = std::min<size_t>(o.files, 64);
+    synthesize({.out = folder / "made", .task = SynthTask::quality, .pictures = int(std::max<size_t>(different, 10)), .width = o.width, .height = o.height});
+    std::vector<fs::path> made;
+    for (const auto& entry : fs::recursive_directory_iterator(folder / "made"))
+        if (entry.path().extension() == ".jpg") made.push_back(entry.path());
+    std::ranges::sort(made);
+    for (size_t i = 0; i < o.files; ++i) {
+        const fs::path to = folder / "pictures" / fmt::format("{:05}", i / 1000) / fmt::format("{:07}.jpg", i);
+        if (i % 1000 == 0) fs::create_directories(to.parent_path());
+        fs::create_hard_link(made[i % different], to);
+    }
+}
+
+Figures classification(const Options& o, const fs::path& folder, Device& device) {
+    Dataset data;
+    for (const auto& entry : fs::recursive_directory_iterator(folder / "pictures"))
+        if (entry.is_regular_file()) data.samples.push_back({.name = entry.path()});
+    std::vector<uint32_t> samples(data.samples.size());
+    for (uint32_t i = 0; i < samples.size(); ++i) samples[i] = i;
+    Arena arena(device);
+    const ResNetConfig config = resnet_config(o.model, 1000);
+    Classifier classifier(device, arena, {.model = config, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
     classifier.load(initialize_state(config, 1), "bench");
-    const std::vector<uint8_t> still(batch * size * size * 3, 100);
+    const std::vector<uint8_t> still = bench_pictures(o.batch, o.size, o.size);
     const auto pass = [&](bool with_network) {
-        Loader loader(data, samples, {.batch = batch, .fit = {.size = size}, .threads = loaders});
-        const double start = seconds_now();
+        Loader loader(data, samples, {.batch = o.batch, .fit = {.size = o.size}, .epochs = 1, .threads = o.loaders});
         for (size_t i = 0; i < loader.steps(); ++i) {
             const Batch& b = loader.next();
             if (with_network) classifier.run(b.pictures);
         }
-        return double(samples.size()) / (seconds_now() - start);
     };
-    const auto network = [&] {
-        const size_t steps = (samples.size() + batch - 1) / batch;
-        const double start = seconds_now();
-        for (size_t i = 0; i < steps; ++i) classifier.run(still);
-        return double(samples.size()) / (seconds_now() - start);
-    };
-    const auto median = [&](const auto& run) {
-        std::vector<double> rates;
-        for (size_t i = 0; i < passes; ++i) rates.push_back(run());
-        std::ranges::sort(rates);
-        return rates[rates.size() / 2];
-    };
+    const size_t steps = (o.files + o.batch - 1) / o.batch;
     pass(true);
-    const double decode = median([&] { return pass(false); }), alone = median(network), both = median([&] { return pass(true); });
-    const double ceiling = device->kind() == "cpu" ? 1 / (1 / decode + 1 / alone) : std::min(decode, alone);
-    fmt::print("decoding and fitting alone {:8.1f} images/s\nnetwork alone              {:8.1f} images/s\n"
-               "both                       {:8.1f} images/s, {:.0f} % of the ceiling of {:.1f}\n",
-               decode, alone, both, 100 * both / ceiling, ceiling);
+    return {median(o.passes, [&] { return rate(o.files, [&] { pass(false); }); }),
+            median(o.passes, [&] { return rate(steps * o.batch, [&] { for (size_t i = 0; i < steps; ++i) classifier.run(still); }); }),
+            median(o.passes, [&] { return rate(o.files, [&] { pass(true); }); })};
+}
+
+Figures detection(const Options& o, const fs::path& folder, Device& device) {
+    const bool stub = o.model == "none";
+    YoloModel model{.file_name = "bench", .config = yolov5_config(stub ? "n" : o.model.substr(6), 3), .classes = {"animal", "person", "vehicle"}};
+    {
+        Graph graph;
+        const size_t side = model.config.largest_stride();
+        yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
+        Parameters parameters(device, graph);
+        initialize(parameters, 1);
+        model.state = download(parameters);
+        const size_t detect = model.config.detect_layer();  // anchors as files have them: divided by the stride
+        HostTensor anchors{{model.config.levels.size(), 3, 2}, {}};
+        for (const BoxLevel& level : model.config.levels)
+            for (const auto& sides : level.anchors) anchors.values.insert(anchors.values.end(), {sides[0] / level.stride, sides[1] / level.stride});
+        model.state[fmt::format("model.{}.anchors", detect)] = anchors;
+        for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real pictures
+            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values, -3.0f);
+    }
+    const fs::path file = folder / "model.safetensors";
+    write_yolov5(file, model);
+    Detector detector(device, model, {.batch = o.batch, .threshold = 0.005f});
+    size_t h = 0, w = 0;
+    const auto pass = [&](bool with_network) {
+        const fs::path out = folder / "out.json";
+        fs::remove(out);
+        const DetectOutcome outcome = detect({.pictures = {folder / "pictures"}, .base = "", .model = file, .out = out, .format = "", .update = "", .shard = "",
+                .image_size = o.size, .batch = o.batch, .threads = size_t(o.loaders), .entry = {}, .pictures_out = {},
+                .network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
+                    h = height, w = width;
+                    if (with_network) return detector.run(pictures, h, w);
+                    return std::vector<std::vector<Box>>(pictures.size() / (h * w * 3));
+                }});
+        if (outcome.counts.done != o.files || outcome.counts.failed) fail(Fault::runtime, "{} of {} pictures are done", outcome.counts.done, o.files);
+    };
+    pass(!stub);
+    const double decode = median(o.passes, [&] { return rate(o.files, [&] { pass(false); }); });
+    if (stub) return {decode, 0, decode};
+    const std::vector<uint8_t> still = bench_pictures(o.batch, h, w);
+    const size_t steps = (o.files + o.batch - 1) / o.batch;
+    return {decode, median(o.passes, [&] { return rate(steps * o.batch, [&] { for (size_t i = 0; i < steps; ++i) detector.run(still, h, w); }); }),
+            median(o.passes, [&] { return rate(o.files, [&] { pass(true); }); })};
+}
+
+int run(const Options& o) {
+    const Folder folder(fs::temp_directory_path() / fmt::format("tundra-pipeline-{}", ::getpid()));
+    make_pictures(o, folder.path);
+    const auto device = open_device(o.device, {.threads = o.threads});
+    const Figures f = o.model.starts_with("resnet") ? classification(o, folder.path, *device) : detection(o, folder.path, *device);
+    const double ceiling = f.network == 0 ? f.decode : device->kind() == "cpu" ? 1 / (1 / f.decode + 1 / f.network) : std::min(f.decode, f.network);
+    if (o.json) {
+        const nlohmann::ordered_json line = {{"bench", "pipeline"}, {"model", o.model}, {"files", o.files}, {"width", o.width}, {"height", o.height},
+                                             {"size", o.size}, {"batch", o.batch}, {"threads", o.threads}, {"loaders", o.loaders},
+                                             {"device", device->description()}, {"decode_images_per_second", f.decode},
+                                             {"network_images_per_second", f.network}, {"images_per_second", f.both},
+                                             {"ceiling_images_per_second", ceiling}, {"peak_resident_bytes", peak_memory_bytes()}};
+        fmt::print("{}\n", line.dump());
+        return 0;
+    }
+    fmt::print("{} JPEG files of {}x{}, {}, {} pixels, batch {}\n", o.files, o.width, o.height, o.model, o.size, o.batch);
+    fmt::print("everything but the network {:8.1f} images/s\n", f.decode);
+    if (f.network > 0)
+        fmt::print("network alone              {:8.1f} images/s\nboth                       {:8.1f} images/s, {:.0f} % of the ceiling of {:.1f}\n",
+                   f.network, f.both, 100 * f.both / ceiling, ceiling);
+    fmt::print("resident at most {:.1f} MB\n", double(peak_memory_bytes()) / 1e6);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    Options o;
+    CLI::App app("Times decoding, network and both.");
+    app.add_option("--model", o.model);
+    app.add_option("--files", o.files)->check(CLI::PositiveNumber);
+    app.add_option("--width", o.width);
+    app.add_option("--height", o.height);
+    app.add_option("--size", o.size);
+    app.add_option("--batch", o.batch);
+    app.add_option("--device", o.device);
+    app.add_option("--threads", o.threads, "of the network");
+    app.add_option("--loaders", o.loaders, "threads that decode");
+    app.add_option("--passes", o.passes, "repetitions of each measurement; the median counts")->check(CLI::PositiveNumber);
+    app.add_flag("--json", o.json);
+    CLI11_PARSE(app, argc, argv);
+    return run(o);
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "pipeline: %s\n", error.what());
+    return 1;
 }

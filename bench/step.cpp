@@ -1,117 +1,139 @@
-// Whole training steps and inference of ResNet: images/s, the share of each operation, memory.
+// Whole steps of ResNet and YOLOv5: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
-//   step [--model resnet50] [--size 64] [--batch 32] [--device cpu] [--threads 0] [--steps 10] [--inference] [--json]
+//   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu] [--threads 0]
+//        [--precision fp32] [--weights FILE] [--steps 10] [--json]
+//   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
+//        run N           {"seconds": [...]}
+//        result FILE     writes what Workload::result() gives as raw floats
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
+#include <fstream>
+#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "bench/levels.h"
-#include "train/classifier.h"
+#include "bench/workload.h"
 #include "train/machine.h"
-#include "train/trainer.h"
 
 namespace {
 
-double median(std::vector<double> v) {
-    std::ranges::sort(v);
-    return v[v.size() / 2];
+using nlohmann::ordered_json;
+
+struct Options {
+    WorkloadOptions work;
+    std::string size = "224", precision = "fp32", device = "cpu";
+    int threads = 0;
+    size_t steps = 10;
+    bool inference = false, json = false, serve = false;
+};
+
+double timed(Workload& work) {
+    const double start = seconds_now();
+    work.run();
+    return seconds_now() - start;
 }
 
-// Each operation's share of the time, and the bytes that the step moves at three levels of fusion (bench/levels.h).
-void print_shares(Program& program) {
+double quantile(std::vector<double> v, double q) {
+    std::ranges::sort(v);
+    return v[size_t(q * double(v.size() - 1) + 0.5)];
+}
+
+// Seconds of each operation, of one step whose nodes run one by one.
+std::map<std::string, double> shares(Program& program) {
     std::map<std::string, double> time;
-    double all = 0;
-    Cost cost;
-    for (const Step& step : program.steps()) cost += cost_of(step);
-    fmt::print("bytes moved {:.2f} GB as built; unfused {:.2f} GB, ideal {:.2f} GB; {:.1f} GFLOP\n", cost.bytes[as_built] * 1e-9,
-               cost.bytes[unfused] * 1e-9, cost.bytes[ideal] * 1e-9, cost.flops * 1e-9);
-    const auto steps = program.steps();
-    for (size_t i = 0; i < steps.size(); ++i) {
+    for (size_t i = 0; i < program.steps().size(); ++i) {
         const double start = seconds_now();
         program.run_step(i);
-        const double taken = seconds_now() - start;
-        time[std::string(steps[i].op->name())] += taken;
-        all += taken;
+        time[std::string(program.steps()[i].op->name())] += seconds_now() - start;
     }
+    return time;
+}
+
+int serve(Workload& work) {
+    for (std::string line; std::getline(std::cin, line);) {
+        ordered_json answer = {{"peak_resident_bytes", peak_memory_bytes()}};
+        if (line.starts_with("run ")) {
+            for (int i = std::stoi(line.substr(4)); i > 0; --i) answer["seconds"].push_back(timed(work));
+        } else if (line.starts_with("result ")) {
+            const std::vector<float> result = work.result();
+            std::ofstream(line.substr(7), std::ios::binary).write(reinterpret_cast<const char*>(result.data()), std::streamsize(4 * result.size()));
+        } else {
+            fail(Fault::usage, "step --serve does not know '{}'", line);
+        }
+        fmt::print("{}\n", answer.dump());
+        std::fflush(stdout);
+    }
+    return 0;
+}
+
+int run(const Options& o) {
+    const auto device = open_device(o.device, {.threads = o.threads});
+    const double begin = seconds_now();
+    const auto work = open_workload(*device, o.work);
+    const double opened = seconds_now() - begin;
+    if (o.serve) return serve(*work);
+
+    const double first = timed(*work);
+    timed(*work);  // records, where the device records
+    std::vector<double> taken;
+    for (size_t i = 0; i < o.steps; ++i) taken.push_back(timed(*work));
+    Cost cost;
+    for (const Step& step : work->program().steps()) cost += cost_of(step);
+    const Plan& plan = work->program().plan();
+    const double median = quantile(taken, 0.5);
+    ordered_json facts = {{"bench", "step"}, {"model", o.work.model}, {"training", o.work.training}, {"h", o.work.h}, {"w", o.work.w},
+                          {"batch", o.work.batch}, {"precision", o.precision}, {"device", device->description()},
+                          {"images_per_second", double(o.work.batch) / median}, {"median_seconds", median}, {"seconds", taken},
+                          {"open_seconds", opened}, {"first_step_seconds", first}, {"gflop", cost.flops * 1e-9},
+                          {"planned_bytes", work->planned_bytes()}, {"allocated_bytes", device->allocated()},
+                          {"arena_bytes", plan.bytes}, {"arena_lower_bound_bytes", plan.lower_bound},
+                          {"peak_resident_bytes", peak_memory_bytes()}};
+    for (const Level level : {unfused, as_built, ideal}) facts["bytes_moved"][level_names[level]] = cost.bytes[level];
+    facts["share_seconds"] = shares(work->program());
+    if (o.json) {
+        fmt::print("{}\n", facts.dump());
+        return 0;
+    }
+    fmt::print("{} {} {}x{} batch {} on {}\n", o.work.model, o.work.training ? "training" : "inference", o.work.h, o.work.w, o.work.batch,
+               device->description());
+    fmt::print("median {:.1f} ms ({:.1f} to {:.1f}), {:.2f} images/s; first step {:.2f} s after {:.2f} s of opening\n", 1e3 * median,
+               1e3 * quantile(taken, 0), 1e3 * quantile(taken, 1), double(o.work.batch) / median, first, opened);
+    fmt::print("memory: planned {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB), allocated {:.1f} MB, resident at most {:.1f} MB\n",
+               double(work->planned_bytes()) / 1e6, double(plan.bytes) / 1e6, double(plan.lower_bound) / 1e6,
+               double(device->allocated()) / 1e6, double(peak_memory_bytes()) / 1e6);
+    fmt::print("{:.1f} GFLOP; bytes moved: unfused {:.2f} GB, as built {:.2f} GB, ideal {:.2f} GB\n", cost.flops * 1e-9,
+               cost.bytes[unfused] * 1e-9, cost.bytes[as_built] * 1e-9, cost.bytes[ideal] * 1e-9);
     std::vector<std::pair<double, std::string>> rows;
-    for (const auto& [name, taken] : time) rows.emplace_back(taken, name);
+    double all = 0;
+    for (const auto& [name, seconds] : facts["share_seconds"].items()) rows.emplace_back(seconds.get<double>(), name), all += rows.back().first;
     std::ranges::sort(rows, std::greater{});
-    for (const auto& [taken, name] : rows) fmt::print("  {:<32} {:8.2f} ms  {:5.1f} %\n", name, 1e3 * taken, 100 * taken / all);
+    for (const auto& [seconds, name] : rows) fmt::print("  {:<32} {:8.2f} ms  {:5.1f} %\n", name, 1e3 * seconds, 100 * seconds / all);
+    return 0;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    std::string model = "resnet50", device_name = "cpu", precision_name = "fp32";
-    size_t size = 64, batch = 32, steps = 10;
-    int threads = 0;
-    bool inference = false, as_json = false;
+int main(int argc, char** argv) try {
+    Options o;
     CLI::App app("Times whole steps.");
-    app.add_option("--model", model);
-    app.add_option("--size", size);
-    app.add_option("--batch", batch);
-    app.add_option("--device", device_name);
-    app.add_option("--precision", precision_name)->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
-    app.add_option("--threads", threads);
-    app.add_option("--steps", steps);
-    app.add_flag("--inference", inference);
-    app.add_flag("--json", as_json, "the time of each step, and memory, for bench/compare");
+    app.add_option("--model", o.work.model);
+    app.add_option("--size", o.size, "pixels: one number, or HEIGHTxWIDTH");
+    app.add_option("--batch", o.work.batch);
+    app.add_option("--device", o.device);
+    app.add_option("--precision", o.precision);
+    app.add_option("--weights", o.work.weights);
+    app.add_option("--threads", o.threads);
+    app.add_option("--steps", o.steps)->check(CLI::PositiveNumber);
+    app.add_flag("--inference", o.inference);
+    app.add_flag("--json", o.json);
+    app.add_flag("--serve", o.serve);
     CLI11_PARSE(app, argc, argv);
-
-    const auto device = open_device(device_name, {.threads = threads});
-    const DType precision = precision_name == "bf16" ? DType::bf16 : precision_name == "fp16" ? DType::f16 : DType::f32;
-    OptimizerConfig optimizer;
-    if (precision == DType::f16) optimizer.loss_scale = 1024;
-    Arena arena(*device);
-    const ResNetConfig config = resnet_config(model, 1000);
-    const State state = initialize_state(config, 1);
-    const Normalize normalize{{1 / 58.4f, 1 / 57.1f, 1 / 57.4f}, {-2.1f, -2.0f, -1.8f}};
-    std::vector<uint8_t> pictures(batch * size * size * 3);
-    for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
-    std::vector<double> taken;
-    size_t planned = 0;
-    if (inference) {
-        Classifier classifier(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .precision = precision});
-        classifier.load(state, "bench");
-        for (size_t i = 0; i < steps + 2; ++i) {
-            const double begin = seconds_now();
-            classifier.run(pictures);
-            taken.push_back(seconds_now() - begin);
-        }
-        planned = device->allocated();
-        if (!as_json) print_shares(classifier.program());
-    } else {
-        Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = normalize, .optimizer = optimizer,
-                                         .class_weights = {}, .precision = precision}, state);
-        std::vector<float> transform, color;
-        std::vector<int32_t> labels;
-        for (size_t i = 0; i < batch; ++i) {
-            for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
-            for (float f : {1, 0}) color.push_back(f);
-            labels.push_back(int32_t(i % 1000));
-        }
-        planned = trainer.memory_bytes();
-        if (!as_json) fmt::print("planned memory {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB)\n", double(trainer.memory_bytes()) / 1e6,
-                   double(trainer.program().plan().bytes) / 1e6, double(trainer.program().plan().lower_bound) / 1e6);
-        for (size_t i = 0; i < steps + 2; ++i) {
-            const double begin = seconds_now();
-            trainer.step({pictures, transform, color, labels}, 0.01, 0.9, i + 1);
-            trainer.previous_figures();  // one step late: a GPU goes on meanwhile
-            taken.push_back(seconds_now() - begin);
-        }
-        if (!as_json) print_shares(trainer.program());
-    }
-    const double first = taken[0];
-    taken.erase(taken.begin(), taken.begin() + 2);
-    if (as_json) {
-        const nlohmann::json facts = {{"seconds", taken}, {"first_step_seconds", first}, {"planned_bytes", planned},
-                                      {"peak_resident_bytes", peak_memory_bytes()}};
-        fmt::print("{}\n", facts.dump());
-        return 0;
-    }
-    fmt::print("first step {:.2f} s, peak resident memory {:.1f} MB\n", first, double(peak_memory_bytes()) / 1e6);
-    fmt::print("{} {} px batch {}: median {:.1f} ms, fastest {:.1f} ms, {:.2f} images/s\n", model, size, batch, 1e3 * median(taken),
-               1e3 * *std::ranges::min_element(taken), double(batch) / median(taken));
+    parse_pixels(o.size, o.work);
+    o.work.precision = parse_precision(o.precision);
+    o.work.training = !o.inference;
+    return run(o);
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "step: %s\n", error.what());
+    return 1;
 }

@@ -33,6 +33,7 @@ public:
     void load(const State& state, const std::string& where);
 
     size_t arena_bytes() const { return arena_.bytes(); }
+    Program& program(size_t h, size_t w) { return *trace(h, w).program; }  // for benches and tests that look inside
     const DetectorOptions& options() const { return options_; }
 
 private:

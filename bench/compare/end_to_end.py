@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""A folder of 5-megapixel JPEG files to MegaDetector's JSON: `tundra detect` beside the package megadetector, in turns.
+
+    python3 -m venv peers   # and what the head of bench/compare/common.py names for this script
+    cmake --build build --target tundra
+    peers/bin/python bench/compare/end_to_end.py [--size x6] [--pictures 6] [--out bench/results/NAME.json]
+
+Both read the same .pt file, made here with random weights out of the yolov5 package's own classes (as MegaDetector v5 is made); whole
+processes, batch 1. The peer runs as its documentation starts it, and with a queue for reading pictures. The two result files must agree
+as MegaDetector's own tests ask: confidences within 0.005, coordinates within 0.001, for every detection from 0.1 on.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import common
+
+args = common.options(__doc__, size="x6", pictures=6)
+os.environ["YOLO_AUTOINSTALL"] = "false"
+
+MAKE = """
+import sys, torch, yaml, pathlib, yolov5
+from yolov5.models.yolo import Model
+size, folder, out = sys.argv[1:]
+root = pathlib.Path(yolov5.__file__).parent / "models"
+torch.manual_seed(1)
+model = Model(str(next(root.rglob(f"yolov5{size}.yaml"))), ch=3, nc=3)
+model.names = ["animal", "person", "vehicle"]
+from PIL import Image
+import numpy
+x = numpy.stack([numpy.asarray(Image.open(p).resize((640, 512))) for p in sorted(pathlib.Path(folder).glob("*.jpg"))[:4]])
+x = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
+for m in model.modules():
+    if isinstance(m, torch.nn.BatchNorm2d):
+        m.reset_running_stats()  # its constructor ran on zeros
+        m.momentum = None
+with torch.no_grad():
+    model.train()
+    heads = model(x)  # statistics of real activations
+    detect = model.model[-1]
+    scores = torch.cat([(y[..., 4] / y.std()).flatten() for y in heads])
+    high = scores.sort(descending=True).values[40]  # few boxes, as on real pictures
+    for m, y in zip(detect.m, heads):
+        m.weight /= y.std()
+        m.bias /= y.std()
+        m.bias.view(3, -1)[:, 4] -= high
+torch.save({"epoch": -1, "model": model.eval()}, out)
+"""
+
+folder = common.camera_pictures(args, args.pictures)
+weights = args.scratch / f"md-yolov5{args.size}.pt"
+if not weights.exists():
+    subprocess.run([sys.executable, "-c", MAKE, args.size, folder, weights], check=True)
+ours_out, theirs_out = args.scratch / "ours.json", args.scratch / "theirs.json"
+
+
+def ours():
+    ours_out.unlink(missing_ok=True)
+    subprocess.run([args.build / "tundra", "detect", folder, "--out", ours_out, "--model", weights, "--threads", str(args.threads), "--quiet"], check=True)
+
+
+def theirs(*extra):
+    theirs_out.unlink(missing_ok=True)
+    done = subprocess.run([sys.executable, "-m", "megadetector.detection.run_detector_batch", weights, folder, theirs_out, "--recursive",
+                           "--output_relative_filenames", "--quiet", *extra], capture_output=True, text=True)
+    if done.returncode or not theirs_out.exists():
+        sys.exit(f"megadetector failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def pairs(ours, theirs):
+    """Each detection from 0.1 on has a partner of its class in the other file; the largest differences."""
+    def of(path):
+        return {e["file"]: e["detections"] for e in json.loads(pathlib.Path(path).read_text())["images"]}
+    ours, theirs = of(ours), of(theirs)
+    if ours.keys() != theirs.keys():
+        sys.exit("the two result files are not about the same pictures")
+    worst, count = [0.0, 0.0], 0
+    for name in ours:
+        for these, others in ((ours[name], theirs[name]), (theirs[name], ours[name])):
+            for d in these:
+                if d["conf"] < 0.1:
+                    continue
+                count += 1
+                best = min(((max(abs(a - b) for a, b in zip(d["bbox"], o["bbox"])), abs(d["conf"] - o["conf"]))
+                            for o in others if o["category"] == d["category"]), default=(1.0, 1.0))
+                worst = [max(worst[0], best[1]), max(worst[1], best[0])]
+    check = {"what": "detections from 0.1 on", "detections": count // 2, "confidence_difference": worst[0], "coordinate_difference": worst[1]}
+    if count == 0 or worst[0] > 0.005 or worst[1] > 0.001:
+        sys.exit(f"the result files do not agree: {check}")
+    return check
+
+
+ours(), theirs()
+check = pairs(ours_out, theirs_out)
+print(check, flush=True)
+row = {"row": f"end to end, {args.pictures} JPEG of 5 MP, yolov5{args.size}", "command": f"bench/compare/end_to_end.py --size {args.size} --pictures {args.pictures}",
+       "checks": [check]}
+row |= common.in_turns(args, {"tundra": common.repeat(ours), "megadetector": common.repeat(theirs),
+                              "megadetector, queue": common.repeat(lambda: theirs("--use_image_queue"))}, args.pictures, warm=0)
+common.report(args, row)

@@ -1,0 +1,165 @@
+#include "bench/workload.h"
+
+#include "models/detector.h"
+#include "models/weights.h"
+#include "train/classifier.h"
+#include "train/trainer.h"
+
+namespace {
+
+constexpr Normalize kImageNet{{1 / (255 * 0.229f), 1 / (255 * 0.224f), 1 / (255 * 0.225f)}, {-0.485f / 0.229f, -0.456f / 0.224f, -0.406f / 0.225f}};
+
+std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
+    std::vector<float> result;
+    for (size_t i = 0; i < n; ++i) result.insert(result.end(), row);
+    return result;
+}
+
+State resnet_state(const WorkloadOptions& o, const ResNetConfig& config) {
+    return o.weights.empty() ? initialize_state(config, 1) : read_weights(o.weights).state;
+}
+
+class ClassifierStep final : public Workload {
+public:
+    ClassifierStep(Device& device, const WorkloadOptions& o)
+        : device_(device), arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)),
+          classifier_(device, arena_, {.model = resnet_config(o.model, 1000), .batch = o.batch, .size = o.h, .normalize = kImageNet,
+                                       .precision = o.precision}) {
+        classifier_.load(resnet_state(o, classifier_.config().model), "bench");
+    }
+    void run() override { classifier_.run(pictures_); }
+    Program& program() override { return classifier_.program(); }
+    std::vector<float> result() override { return classifier_.run(pictures_); }
+    size_t planned_bytes() const override { return device_.allocated(); }
+    size_t arena_bytes() const override { return arena_.bytes(); }
+
+private:
+    Device& device_;
+    Arena arena_;
+    std::vector<uint8_t> pictures_;
+    Classifier classifier_;
+};
+
+class TrainerStep final : public Workload {
+public:
+    TrainerStep(Device& device, const WorkloadOptions& o)
+        : arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)), transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
+          color_(repeated({1, 0}, o.batch)),
+          trainer_(device, arena_, config(o), resnet_state(o, resnet_config(o.model, 1000))) {
+        for (size_t i = 0; i < o.batch; ++i) labels_.push_back(int32_t(i % 1000));
+    }
+    void run() override {
+        step();
+        trainer_.previous_figures();  // one step late: a GPU goes on meanwhile
+    }
+    Program& program() override { return trainer_.program(); }
+    std::vector<float> result() override {
+        std::vector<float> losses;
+        for (int i = 0; i < 3; ++i) step(), losses.push_back(trainer_.figures().loss);
+        return losses;
+    }
+    size_t planned_bytes() const override { return trainer_.memory_bytes(); }
+    size_t arena_bytes() const override { return arena_.bytes(); }
+
+private:
+    static TrainerConfig config(const WorkloadOptions& o) {
+        return {.model = resnet_config(o.model, 1000), .batch = o.batch, .size = o.h, .normalize = kImageNet,
+                .optimizer = {.decay_vectors = true, .loss_scale = o.precision == DType::f16 ? 1024.0f : 1.0f},
+                .class_weights = {}, .precision = o.precision};
+    }
+    void step() { trainer_.step({pictures_, transform_, color_, labels_}, 0.01, 0.9, ++steps_); }
+
+    Arena arena_;
+    std::vector<uint8_t> pictures_;
+    std::vector<float> transform_, color_;
+    std::vector<int32_t> labels_;
+    Trainer trainer_;
+    size_t steps_ = 0;
+};
+
+YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
+    if (!o.weights.empty()) return read_yolov5(o.weights);
+    YoloModel model{.file_name = "random " + o.model, .config = yolov5_config(o.model.substr(6), 3), .classes = {"animal", "person", "vehicle"}};
+    Graph graph;
+    const size_t side = model.config.largest_stride();
+    yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
+    Parameters parameters(device, graph);
+    initialize(parameters, 1);
+    model.state = download(parameters);
+    return model;
+}
+
+class DetectorStep final : public Workload {
+public:
+    DetectorStep(Device& device, const WorkloadOptions& o) : DetectorStep(device, o, yolo_model(device, o)) {}
+    void run() override { detector_.run(pictures_, o_.h, o_.w); }
+    Program& program() override { return detector_.program(o_.h, o_.w); }
+    size_t planned_bytes() const override { return device_.allocated(); }
+    size_t arena_bytes() const override { return detector_.arena_bytes(); }
+
+    // The same network once more, up to what select_boxes() gets.
+    std::vector<float> result() override {
+        const YoloModel model = yolo_model(device_, o_);
+        auto graph = std::make_unique<Graph>(o_.precision);
+        const Value pictures = graph->input("pictures", {o_.batch, o_.h, o_.w, 3}, DType::u8);
+        const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32), color = graph->input("color", {o_.batch, 2}, DType::f32);
+        constexpr float unit = 1 / 255.0f;
+        const Value x = image_batch(pictures, transform, color, {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
+        const Value boxes = decode_boxes(yolov5(x, model.config), model.config.levels, model.config.classes);
+        Parameters parameters(device_, *graph);
+        upload(model.state, parameters, "bench");
+        Arena arena(device_);
+        Program program(arena, std::move(graph), parameters, std::array{boxes});
+        program.write<uint8_t>(pictures, pictures_);
+        program.write<float>(transform, repeated({1, 0, 0, 0, 1, 0}, o_.batch));
+        program.write<float>(color, repeated({1, 0}, o_.batch));
+        program.run();
+        return program.read<float>(boxes);
+    }
+
+private:
+    DetectorStep(Device& device, const WorkloadOptions& o, const YoloModel& model)
+        : device_(device), o_(o), pictures_(bench_pictures(o.batch, o.h, o.w)),
+          detector_(device, model, {.batch = o.batch, .threshold = 0.2f, .precision = o.precision}) {}
+
+    Device& device_;
+    WorkloadOptions o_;
+    std::vector<uint8_t> pictures_;
+    Detector detector_;
+};
+
+}  // namespace
+
+std::vector<uint8_t> bench_pictures(size_t count, size_t h, size_t w) {
+    std::vector<uint8_t> bytes(count * h * w * 3);
+    for (size_t n = 0, i = 0; n < count; ++n)
+        for (size_t y = 0; y < h; ++y)
+            for (size_t x = 0; x < w; ++x)
+                for (size_t c = 0; c < 3; ++c, ++i)
+                    bytes[i] = uint8_t((i * 2654435761u >> 24) % 64 + (37 * n + 91 * c + 3 * (y / 8) * (n % 7 + 1) + 5 * (x / 8) * (n % 5 + 1)) % 192);
+    return bytes;
+}
+
+std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o) {
+    if (o.model.starts_with("yolov5")) {
+        if (o.training) fail(Fault::usage, "{}: a training step of a detector cannot be timed", o.model);
+        return std::make_unique<DetectorStep>(device, o);
+    }
+    if (o.h != o.w) fail(Fault::usage, "{} takes square pictures, not {}x{}", o.model, o.h, o.w);
+    if (o.training) return std::make_unique<TrainerStep>(device, o);
+    return std::make_unique<ClassifierStep>(device, o);
+}
+
+void parse_pixels(const std::string& text, WorkloadOptions& o) {
+    char end = 0;
+    if (std::sscanf(text.c_str(), "%zux%zu%c", &o.h, &o.w, &end) == 2) return;
+    if (std::sscanf(text.c_str(), "%zu%c", &o.h, &end) != 1) fail(Fault::usage, "--size {}: must be a number or HEIGHTxWIDTH", text);
+    o.w = o.h;
+}
+
+DType parse_precision(const std::string& name) {
+    if (name == "fp32") return DType::f32;
+    if (name == "bf16") return DType::bf16;
+    if (name == "fp16") return DType::f16;
+    fail(Fault::usage, "--precision {}: must be fp32, bf16 or fp16", name);
+}
