@@ -1,26 +1,30 @@
-// Every operation of a training step of ResNet-50, and the convolutions of its and YOLOv5x6's inference, one by one.
+// Every operation of a training step and of inference of ResNet-50, and of inference of YOLOv5x6, one by one.
 //
-//   kernels [--batch 8] [--size 224] [--threads 2] [Google Benchmark's options: --benchmark_filter=, --benchmark_out=...]
+//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [Google Benchmark's options: --benchmark_filter=,
+//           --benchmark_out=FILE, ...]
 //
-// The rows are the distinct nodes of the graph that the engine traces, on every device of this build. Before a row is
-// timed its results are compared with another implementation on the same numbers: convolutions with the direct kernels of
-// the device, everything else with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses
-// as many copies of its tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s
-// from the operation's own counts, and `peak`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent
-// of the time taken. Peaks are measured when the program starts.
+// The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size; yolov5x6:
+// one picture of --pixels), on every device of this build. Before a row is timed its results are compared with another
+// implementation on the same numbers: convolutions with the direct kernels of the device, everything else with the CUDA kernels
+// executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors in turn as exceed 128 MB, so
+// that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own counts, and `peak%`: the floor of the row,
+// max(bytes / copy peak, flops / FMA peak), in percent of the time taken. Peaks are measured when the program starts.
+// --direct: the hand-written direct convolutions as rows of their own beside the library's; on a CPU they take minutes.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <random>
 #include <set>
 
+#include "bench/paper_device.h"
 #include "bench/peaks.h"
+#include "bench/workload.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/program.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv.h"
-#include "train/trainer.h"
+#include "kernels/conv_cpu.h"
 
 namespace {
 
@@ -31,7 +35,9 @@ struct DirectConv final : Op {
     enum class Kind { forward, backward_data, backward_weight } kind;
     ConvShape shape;
     Activation activation;
-    DirectConv(Kind kind, const ConvShape& shape, Activation activation) : kind(kind), shape(shape), activation(activation) {}
+    bool residual_last;
+    DirectConv(Kind kind, const ConvShape& shape, Activation activation, bool residual_last)
+        : kind(kind), shape(shape), activation(activation), residual_last(residual_last) {}
     std::string_view name() const override {
         constexpr std::string_view names[] = {"conv_direct", "conv_backward_data_direct", "conv_backward_weight_direct"};
         return names[size_t(kind)];
@@ -50,7 +56,7 @@ private:
         float* const result = out[0].as<float>();
         switch (kind) {
             case Kind::forward:
-                return compute_direct(d, ConvForward<float>{.shape = shape, .activation = activation, .x = a, .weight = b,
+                return compute_direct(d, ConvForward<float>{.shape = shape, .activation = activation, .residual_last = residual_last, .x = a, .weight = b,
                                                             .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
                                                             .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
                                                             .y = result});
@@ -98,6 +104,7 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
+        forget_constant_weights();  // packed copies are found by address, and a bed before this one may have had the same
     }
     Bed(const Bed&) = delete;
 
@@ -132,6 +139,20 @@ private:
         return y;
     }
 
+    // Some hundred of the boxes are above the threshold, as on a picture with animals.
+    static std::vector<float> boxes(const Shape& shape) {
+        std::mt19937 random(1);
+        std::uniform_real_distribution<float> uniform(0, 1);
+        std::vector<float> values(count(shape));
+        const size_t columns = shape.back();
+        for (size_t i = 0; i < values.size(); ++i) {
+            const size_t column = i % columns;
+            values[i] = column < 2 ? 1000 * uniform(random) : column < 4 ? 20 + 100 * uniform(random) : uniform(random);
+            if (column == 4 && i / columns % 256 != 0) values[i] *= 0.1f;
+        }
+        return values;
+    }
+
     void fill(const Row& row, size_t operand, Value v) {
         const Slot& slot = row.in[operand];
         std::mt19937 random(unsigned(operand) + 1);
@@ -139,6 +160,7 @@ private:
         if (slot.dtype == DType::f32) {
             std::vector<float> values = floats(row, operand);
             if (row.op->name() == "batch_norm_backward" && operand == 1) values = normalised(row);
+            if (row.op->name() == "select_boxes") values = boxes(slot.shape);
             if (slot.name == "step state") values = {0.01f, 0.9f, 0.1f, 0.1f, 1, 0, 0, 0};
             if (slot.name == "transform")
                 for (size_t i = 0; i < n; ++i) values[i] = i % 6 == 0 || i % 6 == 4;
@@ -199,9 +221,21 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
     return s;
 }
 
+// What stands behind a convolution of inference; a wrong guess would fail the comparison. ResNet: relu after the addition, nothing
+// where the result is what another convolution adds. YOLOv5: silu before the addition, nothing in the heads.
+Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
+    if (graph.training) return Activation::none;
+    if (yolo) return graph.values[size_t(node.out[0])].shape.back() == 24 ? Activation::none : Activation::silu;
+    for (const Node& other : graph.nodes)
+        if (other.op->name() == "conv" && other.in[3] == node.out[0] && graph.values[size_t(node.in[0])].shape.back() != graph.values[size_t(other.in[0])].shape.back() * 4)
+            return Activation::none;
+    return Activation::relu;
+}
+
 // The row of a node of a traced graph.
-Row row_of(const Graph& graph, const Node& node) {
-    Row row{node.op, {}, {}, {}, std::string(node.op->name())};
+Row row_of(const Graph& graph, const Node& node, const std::string& where) {
+    const bool yolo = where == "yolov5x6";
+    Row row{node.op, {}, {}, {}, where + "/" + std::string(node.op->name())};
     const auto info = [&](int id) -> const Graph::Info& { return graph.values[size_t(id)]; };
     for (int id : node.in) {
         row.in.push_back(id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});
@@ -209,68 +243,50 @@ Row row_of(const Graph& graph, const Node& node) {
     }
     for (int id : node.out) row.out.push_back({info(id).shape, info(id).dtype});
     using Kind = DirectConv::Kind;
+    const Activation activation = node.op->name() == "conv" ? activation_of(graph, node, yolo) : Activation::none;
     const auto direct = [&](Kind kind, int x, int weight, int y) {
-        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape), Activation::none);
+        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape), activation, yolo);
     };
     if (node.op->name() == "conv") direct(Kind::forward, node.in[0], node.in[1], node.out[0]);
     if (node.op->name() == "conv_backward_data") direct(Kind::backward_data, node.out[0], node.in[1], node.in[0]);
     if (node.op->name() == "conv_backward_weight") direct(Kind::backward_weight, node.in[0], node.out[0], node.in[1]);
+    if (activation == Activation::relu) row.name += "/relu";
+    if (activation == Activation::silu) row.name += "/silu";
     return row;
 }
 
-// A convolution of inference: bias, activation and perhaps a residual behind it.
-Row inference_row(const ConvShape& s, Activation activation, bool residual) {
-    Graph graph;
-    const Value x = graph.input("x", {s.n, s.h, s.w, s.c_in}, DType::f32);
-    const Value weight = graph.input("weight", {s.c_out, s.kernel_h, s.kernel_w, s.c_in}, DType::f32);
-    const Value bias = graph.input("bias", {s.c_out}, DType::f32);
-    const Value added = residual ? graph.input("residual", {s.n, s.out_h(), s.out_w(), s.c_out}, DType::f32) : Value{};
-    conv(x, weight, {.stride = s.stride, .padding = s.padding, .bias = bias, .activation = activation, .residual = added});
-    Row row = row_of(graph, graph.nodes[0]);
-    row.reference = std::make_shared<DirectConv>(DirectConv::Kind::forward, s, activation);
-    row.name = fmt::format("inference/{}", row.name);
-    return row;
-}
-
-std::vector<Row> all_rows(size_t batch, size_t size) {
-    const auto device = open_device("cpu");
-    Arena arena(*device);
-    const ResNetConfig config = resnet_config("resnet50", 1000);
-    Trainer trainer(*device, arena, {.model = config, .batch = batch, .size = size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
-                                     .optimizer = {}, .class_weights = {}}, initialize_state(config, 1));
-    const Graph& graph = trainer.program().graph();
+std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo) {
     std::vector<Row> rows;
     std::set<std::string> seen;
-    const auto take = [&](Row row) {
-        if (seen.insert(row.name).second) rows.push_back(std::move(row));
+    PaperDevice paper("cpu");
+    const auto take = [&](const WorkloadOptions& options, const std::string& where) {
+        const auto work = open_workload(paper, options);
+        const Graph& graph = work->program().graph();
+        for (const Node& node : graph.nodes)
+            if (Row row = row_of(graph, node, where); seen.insert(row.name).second) rows.push_back(std::move(row));
     };
-    for (const Node& node : graph.nodes) {
-        take(row_of(graph, node));
-        if (node.op->name() != "conv") continue;
-        const Row row = row_of(graph, node);
-        const ConvShape s = conv_shape(row.in[0].shape, row.in[1].shape, row.out[0].shape);
-        take(inference_row(s, Activation::relu, s.kernel_h == 1 && s.c_out == 4 * s.c_in));
-    }
-    // One of each kind from every level of YOLOv5x6 at 1280x960.
-    for (const ConvShape& s : {ConvShape{1, 960, 1280, 3, 80, 6, 6, 2, 2}, {1, 480, 640, 80, 160, 3, 3, 2, 1},
-                               {1, 240, 320, 160, 80, 1, 1}, {1, 240, 320, 80, 80, 3, 3, 1, 1}, {1, 120, 160, 160, 160, 3, 3, 1, 1},
-                               {1, 60, 80, 320, 320, 3, 3, 1, 1}, {1, 30, 40, 480, 480, 3, 3, 1, 1}, {1, 15, 20, 640, 640, 3, 3, 1, 1},
-                               {1, 15, 20, 2560, 1280, 1, 1}, {1, 120, 160, 320, 24, 1, 1}})
-        take(inference_row(s, Activation::silu, s.kernel_h == 3 && s.stride == 1));
+    WorkloadOptions training = resnet;
+    training.training = true;
+    take(training, "train");
+    take(resnet, "infer");
+    take(yolo, "yolov5x6");
     return rows;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    size_t batch = 8, size = 224;
+    WorkloadOptions resnet, yolo{.model = "yolov5x6", .batch = 1, .h = 960, .w = 1280};
     int threads = 2;
+    bool direct = false;
     std::vector<char*> rest = {argv[0]};
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
         const auto number = [&] { return i + 1 < argc ? std::strtoul(argv[++i], nullptr, 10) : 0; };
-        if (option == "--batch") batch = number();
-        else if (option == "--size") size = number();
+        if (option == "--batch") resnet.batch = number();
+        else if (option == "--size") resnet.h = resnet.w = number();
+        else if (option == "--pixels" && i + 1 < argc) parse_pixels(argv[++i], yolo);
+        else if (option == "--direct") direct = true;
         else if (option == "--threads") threads = int(number());
         else rest.push_back(argv[i]);
     }
@@ -281,7 +297,11 @@ int main(int argc, char** argv) {
     const Peaks peaks = measure_cpu_peaks(threads);
     benchmark::AddCustomContext("cpu_copy_GB_per_s", fmt::format("{:.1f}", peaks.bytes_per_second * 1e-9));
     benchmark::AddCustomContext("cpu_FMA_GFLOP_per_s", fmt::format("{:.1f}", peaks.flops_per_second * 1e-9));
-    const std::vector<Row> rows = all_rows(batch, size);
+    const std::vector<Row> rows = all_rows(resnet, yolo);
+    std::vector<Row> by_hand;
+    if (direct)
+        for (const Row& row : rows)
+            if (row.reference) by_hand.push_back({row.reference, row.op, row.in, row.out, "direct/" + row.name});
     const auto cpu = open_device("cpu", {.threads = threads}), simt = open_device("simt");
     std::unique_ptr<Device> cuda;
     const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
@@ -290,18 +310,16 @@ int main(int argc, char** argv) {
         })->UseRealTime()->MinTime(0.05)->Repetitions(5)->ReportAggregatesOnly()->Unit(benchmark::kMillisecond);
     };
     for (const Row& row : rows) add(*cpu, *simt, row, peaks);
+    for (const Row& row : by_hand) add(*cpu, *simt, row, peaks);
 #ifdef TUNDRA_HAS_CUDA
     try {
         cuda = open_device("cuda");
     } catch (const Error& e) {
         fmt::print(stderr, "no rows for cuda: {}\n", e.what());
     }
-    std::vector<Row> direct;
-    for (const Row& row : rows)
-        if (row.reference) direct.push_back({row.reference, row.op, row.in, row.out, "direct/" + row.name});
     if (cuda) {
         for (const Row& row : rows) add(*cuda, *cpu, row, {});
-        for (const Row& row : direct) add(*cuda, *cpu, row, {});
+        for (const Row& row : by_hand) add(*cuda, *cpu, row, {});
     }
 #endif
     benchmark::RunSpecifiedBenchmarks();

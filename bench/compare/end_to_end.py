@@ -30,22 +30,25 @@ model = Model(str(next(root.rglob(f"yolov5{size}.yaml"))), ch=3, nc=3)
 model.names = ["animal", "person", "vehicle"]
 from PIL import Image
 import numpy
-x = numpy.stack([numpy.asarray(Image.open(p).resize((640, 512))) for p in sorted(pathlib.Path(folder).glob("*.jpg"))[:4]])
-x = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
+def pictures(n, side):
+    files = sorted(pathlib.Path(folder).glob("*.jpg"))[:n]
+    x = numpy.stack([numpy.asarray(Image.open(p).resize((side, side * 3 // 4 // 64 * 64))) for p in files])
+    return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
 for m in model.modules():
     if isinstance(m, torch.nn.BatchNorm2d):
         m.reset_running_stats()  # its constructor ran on zeros
         m.momentum = None
+        torch.nn.init.constant_(m.weight, 0.3)  # silu is nearly linear there: random layers do not blow up rounding as they would
 with torch.no_grad():
-    model.train()
-    heads = model(x)  # statistics of real activations
+    heads = model.train()(pictures(4, 640))  # statistics of real activations
     detect = model.model[-1]
-    scores = torch.cat([(y[..., 4] / y.std()).flatten() for y in heads])
-    high = scores.sort(descending=True).values[40]  # few boxes, as on real pictures
     for m, y in zip(detect.m, heads):
         m.weight /= y.std()
         m.bias /= y.std()
-        m.bias.view(3, -1)[:, 4] -= high
+    scores = torch.cat([y[..., 4].flatten() for y in model.eval()(pictures(1, 1280 if size.endswith("6") else 640))[1]])
+    for m in detect.m:  # few boxes, as on real pictures
+        m.bias.view(3, -1)[:, 4] -= scores.sort(descending=True).values[50]
+        m.bias.view(3, -1)[:, 5:] += 1
 torch.save({"epoch": -1, "model": model.eval()}, out)
 """
 
@@ -53,18 +56,20 @@ folder = common.camera_pictures(args, args.pictures)
 weights = args.scratch / f"md-yolov5{args.size}.pt"
 if not weights.exists():
     subprocess.run([sys.executable, "-c", MAKE, args.size, folder, weights], check=True)
+side = "1280" if args.size.endswith("6") else "640"
 ours_out, theirs_out = args.scratch / "ours.json", args.scratch / "theirs.json"
 
 
 def ours():
     ours_out.unlink(missing_ok=True)
-    subprocess.run([args.build / "tundra", "detect", folder, "--out", ours_out, "--model", weights, "--threads", str(args.threads), "--quiet"], check=True)
+    subprocess.run([args.build / "tundra", "detect", folder, "--out", ours_out, "--model", weights, "--image-size", side,
+                    "--threads", str(args.threads), "--quiet"], check=True)
 
 
 def theirs(*extra):
     theirs_out.unlink(missing_ok=True)
     done = subprocess.run([sys.executable, "-m", "megadetector.detection.run_detector_batch", weights, folder, theirs_out, "--recursive",
-                           "--output_relative_filenames", "--quiet", *extra], capture_output=True, text=True)
+                           "--output_relative_filenames", "--image_size", side, "--quiet", *extra], capture_output=True, text=True)
     if done.returncode or not theirs_out.exists():
         sys.exit(f"megadetector failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
