@@ -10,6 +10,7 @@
 
 #include "engine/op.h"
 #include "kernels/conv_cpu.h"
+#include "models/detector.h"
 #include "train/classifier.h"
 #include "train/trainer.h"
 
@@ -128,4 +129,43 @@ TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
     // Parameter and momentum read and written, gradient read: 25.557 M parameters.
     EXPECT_NEAR(bytes["sgd_step"], 4 * 5 * 25.557032e6, 1e-3 * bytes["sgd_step"]);
     EXPECT_NEAR(flops / 2, 24.3e9, 0.02 * 24.3e9);
+}
+
+// Pixels to boxes: after the second picture of a size nothing is allocated on the device, no primitive is created, and each picture
+// takes as many calls of the heap as the one before.
+TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
+    const auto device = open_device("cpu", {.threads = 2});
+    YoloModel model{.file_name = "random", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"animal", "person", "vehicle"}};
+    {
+        Graph graph;
+        yolov5(graph.input("x", {1, 64, 64, 3}, DType::f32), model.config);
+        Parameters parameters(*device, graph);
+        initialize(parameters, 1);
+        model.state = download(parameters);
+    }
+    Detector detector(*device, model, {.threshold = 0.2f});
+    const std::vector<uint8_t> picture(128 * 192 * 3, 90);
+    detector.run(picture, 128, 192);
+    detector.run(picture, 128, 192);
+    const size_t allocations = device->allocations(), primitives = conv_primitives_created(), allocated = device->allocated();
+    const size_t before = heap_calls;
+    detector.run(picture, 128, 192);
+    const size_t heap_in_one = heap_calls - before;
+    detector.run(picture, 128, 192);
+    EXPECT_EQ(device->allocations(), allocations);
+    EXPECT_EQ(device->allocated(), allocated);
+    EXPECT_EQ(conv_primitives_created(), primitives);
+    EXPECT_EQ(heap_calls - before, 2 * heap_in_one) << "pictures differ in what they allocate";
+}
+
+// YOLOv5x6 at 1280x960: 624 GFLOP and MegaDetector v5's 139.9 M parameters.
+TEST(StepCounts, yolov5x6_computes_what_its_shapes_say) {
+    Graph graph;
+    yolov5(graph.input("x", {1, 960, 1280, 3}, DType::f32), yolov5_config("x6", 3));
+    double flops = 0, parameters = 0;
+    for (const Node& node : graph.nodes) flops += node.op->flops();
+    for (const Graph::Info& value : graph.values)
+        if (value.kind == Kind::parameter) parameters += double(count(value.shape));
+    EXPECT_NEAR(flops, 623.7e9, 0.5e9);
+    EXPECT_NEAR(parameters, 139.9e6, 0.5e6);
 }

@@ -19,6 +19,8 @@ import common
 
 args = common.options(__doc__, size="x6", pictures=6)
 os.environ["YOLO_AUTOINSTALL"] = "false"
+if not args.size.endswith("6"):
+    sys.exit("end_to_end.py: --size must be n6 ... x6; MegaDetector pads the smaller networks' pictures by rules of its own")
 
 MAKE = """
 import sys, torch, yaml, pathlib, yolov5
@@ -29,26 +31,27 @@ torch.manual_seed(1)
 model = Model(str(next(root.rglob(f"yolov5{size}.yaml"))), ch=3, nc=3)
 model.names = ["animal", "person", "vehicle"]
 from PIL import Image
+import cv2
 import numpy
 def pictures(n, side):
     files = sorted(pathlib.Path(folder).glob("*.jpg"))[:n]
-    x = numpy.stack([numpy.asarray(Image.open(p).resize((side, side * 3 // 4 // 64 * 64))) for p in files])
+    x = numpy.stack([cv2.resize(numpy.asarray(Image.open(p)), (side, side * 3 // 4)) for p in files])
     return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
+side = 1280
 for m in model.modules():
     if isinstance(m, torch.nn.BatchNorm2d):
         m.reset_running_stats()  # its constructor ran on zeros
         m.momentum = None
         torch.nn.init.constant_(m.weight, 0.3)  # silu is nearly linear there: random layers do not blow up rounding as they would
 with torch.no_grad():
-    heads = model.train()(pictures(4, 640))  # statistics of real activations
+    heads = model.train()(pictures(2, side))  # statistics of real activations
     detect = model.model[-1]
     for m, y in zip(detect.m, heads):
-        m.weight /= y.std()
-        m.bias /= y.std()
-    scores = torch.cat([y[..., 4].flatten() for y in model.eval()(pictures(1, 1280 if size.endswith("6") else 640))[1]])
+        m.weight /= 2 * y.std()
+        m.bias.zero_()
+    scores = torch.cat([y[..., 4].flatten() for y in model.eval()(pictures(2, side))[1]])
     for m in detect.m:  # few boxes, as on real pictures
-        m.bias.view(3, -1)[:, 4] -= scores.sort(descending=True).values[50]
-        m.bias.view(3, -1)[:, 5:] += 1
+        m.bias.view(3, -1)[:, 4] -= scores.sort(descending=True).values[40] + 1
 torch.save({"epoch": -1, "model": model.eval()}, out)
 """
 
@@ -56,7 +59,7 @@ folder = common.camera_pictures(args, args.pictures)
 weights = args.scratch / f"md-yolov5{args.size}.pt"
 if not weights.exists():
     subprocess.run([sys.executable, "-c", MAKE, args.size, folder, weights], check=True)
-side = "1280" if args.size.endswith("6") else "640"
+side = "1280"
 ours_out, theirs_out = args.scratch / "ours.json", args.scratch / "theirs.json"
 
 
