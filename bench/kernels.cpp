@@ -25,17 +25,21 @@
 #include "kernels/batch_norm.h"
 #include "kernels/conv.h"
 #include "kernels/conv_cpu.h"
+#include "kernels/conv_onednn.h"
+#include "kernels/conv_winograd.h"
 
 namespace {
 
 constexpr size_t kRotated = size_t(128) << 20;
 
-// A convolution of one kind by compute_direct(): the reference of the library's, and on a GPU a row of its own.
+// A convolution of one kind by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With
+// `library`, on the CPU by oneDNN: a row beside Winograd's method.
 struct DirectConv final : Op {
     enum class Kind { forward, backward_data, backward_weight } kind;
     ConvShape shape;
     Activation activation;
     bool residual_last;
+    bool library = false, constant = false;
     DirectConv(Kind kind, const ConvShape& shape, Activation activation, bool residual_last)
         : kind(kind), shape(shape), activation(activation), residual_last(residual_last) {}
     std::string_view name() const override {
@@ -43,25 +47,31 @@ struct DirectConv final : Op {
         return names[size_t(kind)];
     }
     double flops() const override { return shape.flops(); }
-    void run(const Cpu& d, Tensors in, Tensors out) const override { direct(d, in, out); }
-    void run(const Simt& d, Tensors in, Tensors out) const override { direct(d, in, out); }
+    void run(const Cpu& d, Tensors in, Tensors out) const override {
+        call(in, out, [&](const auto& op) { library ? onednn::convolve(d, op) : compute_direct(d, op); });
+    }
+    void run(const Simt& d, Tensors in, Tensors out) const override {
+        call(in, out, [&](const auto& op) { compute_direct(d, op); });
+    }
 #ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& d, Tensors in, Tensors out) const override { direct(d, in, out); }
+    void run(const Cuda& d, Tensors in, Tensors out) const override {
+        call(in, out, [&](const auto& op) { compute_direct(d, op); });
+    }
 #endif
 
 private:
-    template <class Device>
-    void direct(const Device& d, Tensors in, Tensors out) const {
+    template <class Run>
+    void call(Tensors in, Tensors out, const Run& run) const {
         const auto a = in[0].as<float>(), b = in[1].as<float>();
         float* const result = out[0].as<float>();
         switch (kind) {
             case Kind::forward:
-                return compute_direct(d, ConvForward<float>{.shape = shape, .activation = activation, .residual_last = residual_last, .x = a, .weight = b,
-                                                            .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
-                                                            .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
-                                                            .y = result});
-            case Kind::backward_data: return compute_direct(d, ConvBackwardData<float>{shape, a, b, result});
-            case Kind::backward_weight: return compute_direct(d, ConvBackwardWeight<float>{shape, a, b, result});
+                return run(ConvForward<float>{.shape = shape, .activation = activation, .residual_last = residual_last, .x = a, .weight = b,
+                                              .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
+                                              .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
+                                              .y = result, .weight_is_constant = constant});
+            case Kind::backward_data: return run(ConvBackwardData<float>{shape, a, b, result});
+            case Kind::backward_weight: return run(ConvBackwardWeight<float>{shape, a, b, result});
         }
     }
 };
@@ -104,9 +114,9 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
-        forget_constant_weights();  // packed copies are found by address, and a bed before this one may have had the same
-    }
+        }
     Bed(const Bed&) = delete;
+    ~Bed() { forget_constant_weights(); }  // packed copies are found by address, which the next bed may have too
 
     void run(size_t i) { program_->run_step(i % program_->steps().size()); }
     const Step& step() { return program_->steps()[0]; }
@@ -255,6 +265,20 @@ Row row_of(const Graph& graph, const Node& node, const std::string& where) {
     return row;
 }
 
+// Of the convolutions that may go by Winograd's method, oneDNN's. Each is checked against the other.
+std::vector<Row> library_rows(const std::vector<Row>& rows) {
+    std::vector<Row> all;
+    for (const Row& row : rows) {
+        const auto* direct = dynamic_cast<const DirectConv*>(row.reference.get());
+        if (!direct || !winograd_supports(direct->shape)) continue;
+        auto op = std::make_shared<DirectConv>(*direct);
+        op->library = true;
+        op->constant = !row.name.starts_with("train");
+        all.push_back({op, row.op, row.in, row.out, "onednn/" + row.name});
+    }
+    return all;
+}
+
 std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo) {
     std::vector<Row> rows;
     std::set<std::string> seen;
@@ -311,6 +335,8 @@ int main(int argc, char** argv) {
     };
     for (const Row& row : rows) add(*cpu, *simt, row, peaks);
     for (const Row& row : by_hand) add(*cpu, *simt, row, peaks);
+    const std::vector<Row> by_library = library_rows(rows);
+    for (const Row& row : by_library) add(*cpu, *simt, row, peaks);
 #ifdef TUNDRA_HAS_CUDA
     try {
         cuda = open_device("cuda");

@@ -1,12 +1,16 @@
 // Whole steps of ResNet and YOLOv5: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
 //   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu] [--threads 0]
-//        [--precision fp32] [--weights FILE] [--steps 10] [--json]
+//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
 //        result FILE     writes what Workload::result() gives as raw floats
+//
+// --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other programs
+// on the machine then hardly disturb. With more threads it also counts how they wait for each other.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -28,10 +32,18 @@ struct Options {
     bool inference = false, json = false, serve = false;
 };
 
+bool count_cpu_time = false;
+
+double now() {
+    timespec t{};
+    clock_gettime(count_cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
 double timed(Workload& work) {
-    const double start = seconds_now();
+    const double start = now();
     work.run();
-    return seconds_now() - start;
+    return now() - start;
 }
 
 double quantile(std::vector<double> v, double q) {
@@ -43,9 +55,9 @@ double quantile(std::vector<double> v, double q) {
 std::map<std::string, double> shares(Program& program) {
     std::map<std::string, double> time;
     for (size_t i = 0; i < program.steps().size(); ++i) {
-        const double start = seconds_now();
+        const double start = now();
         program.run_step(i);
-        time[std::string(program.steps()[i].op->name())] += seconds_now() - start;
+        time[std::string(program.steps()[i].op->name())] += now() - start;
     }
     return time;
 }
@@ -126,6 +138,7 @@ int main(int argc, char** argv) try {
     app.add_option("--threads", o.threads);
     app.add_option("--steps", o.steps)->check(CLI::PositiveNumber);
     app.add_flag("--inference", o.inference);
+    app.add_flag("--cpu-time", count_cpu_time);
     app.add_flag("--json", o.json);
     app.add_flag("--serve", o.serve);
     CLI11_PARSE(app, argc, argv);

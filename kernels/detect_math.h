@@ -15,7 +15,9 @@ KERNEL_HD inline Corners corners_of(const float* box) {  // x y w h
 
 // Two boxes without area give 0 / 0, which is greater than nothing: they do not suppress each other.
 KERNEL_HD inline float intersection_over_union(const Corners& a, const Corners& b) {
-    const float w = fmaxf(0.0f, fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1)), h = fmaxf(0.0f, fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1));
+    const auto less = [](float u, float v) { return u < v ? u : v; };  // fminf() is a call on the CPU
+    const auto more = [](float u, float v) { return u > v ? u : v; };
+    const float w = more(less(a.x2, b.x2) - more(a.x1, b.x1), 0.0f), h = more(less(a.y2, b.y2) - more(a.y1, b.y1), 0.0f);
     const float both = w * h;
     return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
 }

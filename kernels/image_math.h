@@ -64,6 +64,12 @@ KERNEL_HD inline ChromaTap chroma_tap(int at, int chroma_size) {
 // Sums of a column are 3 * near row + far row. Odd pixels round half down, as the decoder has it.
 KERNEL_HD inline int chroma_value(int near_sum, int far_sum, int at) { return (3 * near_sum + far_sum + 8 - (at & 1)) >> 4; }
 
+// fmaxf() and fminf() are calls on the CPU. A NaN becomes the lower end.
+KERNEL_HD inline float bounded(float v, float least, float most) {
+    v = v > least ? v : least;
+    return v < most ? v : most;
+}
+
 struct AffineTap {
     int top, bottom, left, right;  // inside the picture
     float down, across;            // fractions, 0 at top and left
@@ -71,9 +77,8 @@ struct AffineTap {
 KERNEL_HD inline AffineTap affine_tap(const float* transform, int i, int j, int h, int w) {
     const float x = float(j) + 0.5f, y = float(i) + 0.5f;
     // Far outside every pixel is the edge; the bound keeps the conversion to int defined.
-    const auto bound = [](float v, int size) { return fminf(fmaxf(v, -1.0f), float(size)); };
-    const float u = bound(transform[0] * x + transform[1] * y + transform[2] - 0.5f, w);
-    const float v = bound(transform[3] * x + transform[4] * y + transform[5] - 0.5f, h);
+    const float u = bounded(transform[0] * x + transform[1] * y + transform[2] - 0.5f, -1, float(w));
+    const float v = bounded(transform[3] * x + transform[4] * y + transform[5] - 0.5f, -1, float(h));
     const float left = floorf(u), top = floorf(v);
     const auto inside = [](int at, int size) { return at < 0 ? 0 : at >= size ? size - 1 : at; };
     return {inside(int(top), h),  inside(int(top) + 1, h), inside(int(left), w), inside(int(left) + 1, w),
@@ -84,5 +89,5 @@ KERNEL_HD inline float bilinear(float p00, float p01, float p10, float p11, cons
     return above + (below - above) * tap.down;
 }
 KERNEL_HD inline float colored(float value, float gain, float offset) {
-    return fminf(fmaxf(gain * value + offset, 0.0f), 255.0f);
+    return bounded(gain * value + offset, 0, 255);
 }

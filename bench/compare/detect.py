@@ -28,6 +28,7 @@ def onnx_session(model, pictures, path):
         path.write_bytes(buffer.getvalue())
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = args.threads
+    settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: pictures.numpy()}
     return lambda: session.run(None, feed)[0]

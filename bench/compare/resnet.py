@@ -90,6 +90,7 @@ def onnx_runtime(state, pictures):
     torch.onnx.export(Normalised(network, True).eval(), pictures, buffer, opset_version=17, dynamo=False)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = args.threads
+    settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(buffer.getvalue(), settings, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: pictures.numpy()}
     return lambda: session.run(None, feed)[0]
