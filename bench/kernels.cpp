@@ -114,9 +114,10 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
+        forget_constant_weights();  // packed copies are found by address, and memory was zeros or another bed's until now
         }
     Bed(const Bed&) = delete;
-    ~Bed() { forget_constant_weights(); }  // packed copies are found by address, which the next bed may have too
+    ~Bed() { forget_constant_weights(); }
 
     void run(size_t i) { program_->run_step(i % program_->steps().size()); }
     const Step& step() { return program_->steps()[0]; }
@@ -227,18 +228,22 @@ void time_row(benchmark::State& state, Device& device, Device& other, const Row&
 ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
     ConvShape s{x[0], x[1], x[2], x[3], weight[0], weight[1], weight[2]};
     s.stride = (x[1] + y[1] - 1) / y[1];
-    while (s.out_h() < y[1]) ++s.padding;
+    while (s.h + 2 * s.padding < s.kernel_h || s.out_h() < y[1]) ++s.padding;
     return s;
 }
 
 // What stands behind a convolution of inference; a wrong guess would fail the comparison. ResNet: relu after the addition, nothing
-// where the result is what another convolution adds. YOLOv5: silu before the addition, nothing in the heads.
+// where the result is only what another convolution adds. YOLOv5: silu before the addition, nothing in the heads.
 Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
     if (graph.training) return Activation::none;
     if (yolo) return graph.values[size_t(node.out[0])].shape.back() == 24 ? Activation::none : Activation::silu;
-    for (const Node& other : graph.nodes)
-        if (other.op->name() == "conv" && other.in[3] == node.out[0] && graph.values[size_t(node.in[0])].shape.back() != graph.values[size_t(other.in[0])].shape.back() * 4)
-            return Activation::none;
+    bool read = false, added = false;
+    for (const Node& other : graph.nodes) {
+        const bool is_conv = other.op->name() == "conv";
+        read |= other.in[0] == node.out[0];
+        added |= is_conv && other.in[3] == node.out[0];
+    }
+    if (added && !read) return Activation::none;
     return Activation::relu;
 }
 
