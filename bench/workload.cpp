@@ -63,7 +63,9 @@ public:
 
 private:
     static TrainerConfig config(const WorkloadOptions& o) {
-        return {.model = resnet_config(o.model, 1000), .batch = o.batch, .size = o.h, .normalize = kImageNet,
+        ResNetConfig model = resnet_config(o.model, 1000);
+        model.fused = o.fused;
+        return {.model = model, .batch = o.batch, .size = o.h, .normalize = kImageNet,
                 .optimizer = {.decay_vectors = true, .loss_scale = o.precision == DType::f16 ? 1024.0f : 1.0f},
                 .class_weights = {}, .precision = o.precision};
     }

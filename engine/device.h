@@ -85,6 +85,9 @@ public:
     // True where an operation may write over an input that it says it overwrites(): Op::overwrites.
     virtual bool in_place() const { return false; }
 
+    // Compute capability times ten; 0 where the device is no GPU.
+    virtual int architecture() const { return 0; }
+
     // Bytes between the values of an arena, which must not share memory then; only where a checker watches them.
     virtual size_t guard_bytes() const { return 0; }
     virtual void guard(void*, size_t) {}

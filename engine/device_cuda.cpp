@@ -26,9 +26,9 @@ constexpr int kOldestArchitecture = 80;
 // A named range in a profiler's picture, while it lives.
 struct Range {
     bool on;
-    Range([[maybe_unused]] bool wanted, [[maybe_unused]] std::string_view name) : on(false) {
+    Range([[maybe_unused]] bool wanted, [[maybe_unused]] const Step& step) : on(false) {
 #ifdef TUNDRA_NVTX
-        if (wanted) nvtxRangePushA(std::string(name).c_str()), on = true;
+        if (wanted) nvtxRangePushA(text(step).c_str()), on = true;
 #endif
     }
     ~Range() {
@@ -63,6 +63,7 @@ public:
         return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver, gpu_.libraries);
     }
     GpuFacts gpu() const override { return gpu_; }
+    int architecture() const override { return architecture_; }
 
     void upload(void* to, const void* from, size_t bytes) override {
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the GPU");
@@ -83,7 +84,7 @@ public:
     void run(std::span<const Step> steps) override {
         require_alive();
         for (const Step& step : steps) {
-            const Range range(ranges_, step.op->name());
+            const Range range(ranges_, step);
             run_step(step);
         }
     }
@@ -100,7 +101,7 @@ public:
         }
         lost_ = true;
         if (libraries_) libraries_->abandon();
-        fail(Fault::environment, "the GPU is lost, {}: {}; start again, training goes on from its last checkpoint", doing, text_of(error));
+        fail(Fault::environment, "the GPU is lost, {}: {}; the same command goes on from the last checkpoint", doing, text_of(error));
     }
     void require_alive() const {
         if (lost_) fail(Fault::environment, "the GPU is lost; start again");
@@ -140,9 +141,9 @@ private:
             throw;
         } catch (const std::exception& e) {
             // A kernel that failed earlier shows up at some later launch, and again here.
-            if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, step.op->name());
-            if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error)) check(error, step.op->name());
-            fail(Fault::runtime, "{}: {}", step.op->name(), e.what());
+            if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, text(step));
+            if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error)) check(error, text(step));
+            fail(Fault::runtime, "{}: {}", text(step), e.what());
         }
     }
 
@@ -172,6 +173,7 @@ private:
     std::map<std::byte*, Input> inputs_;  // by the address that they are for
     std::unique_ptr<CudaLibraries> libraries_;
     GpuFacts gpu_;
+    int architecture_ = 0;
     bool lost_ = false, ranges_ = false;
 };
 
@@ -235,7 +237,8 @@ void CudaDevice::open(const DeviceOptions& options) {
     if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
     cudaDeviceProp gpu;
     check(cudaGetDeviceProperties(&gpu, 0), "looking at the GPU");
-    if (gpu.major * 10 + gpu.minor < kOldestArchitecture)
+    architecture_ = gpu.major * 10 + gpu.minor;
+    if (architecture_ < kOldestArchitecture)
         fail(Fault::usage, "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
              gpu.major, gpu.minor);
     check(cudaStreamCreateWithFlags(&cuda_.stream, cudaStreamNonBlocking), "making a stream");

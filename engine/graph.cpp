@@ -17,7 +17,7 @@ Value Graph::parameter(std::string name, Shape shape, Declaration declaration) {
 }
 
 std::vector<Value> Graph::add_node(std::shared_ptr<const Op> op, Values in, const std::vector<Output>& out) {
-    Node node{op, {}, {}};
+    Node node{op, {}, {}, layer};
     std::vector<Value> result;
     for (Value v : in) {
         require(!v || v.graph == this, "{}: an input belongs to another graph", op->name());
@@ -64,10 +64,12 @@ std::vector<Value> gradients(Value y, Value dy, Values wanted) {
         Chain chain{in, out, dout, {}, {}};
         if (const auto& parts = grad[size_t(node.out[0])]; parts.size() > 1) chain.second_grad = parts[1];
         for (int i : node.in) chain.needed.push_back(is_needed(i));
+        graph.layer = node.layer;
         const std::vector<Value> din = node.op->backward(chain);
         for (size_t i = 0; i < din.size(); ++i)
             if (din[i] && is_needed(in[i].id)) grad[size_t(in[i].id)].push_back(din[i]);
     }
+    graph.layer.clear();
     std::vector<Value> result;
     for (Value v : wanted) {
         std::vector<Value>& parts = grad[size_t(v.id)];

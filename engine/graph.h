@@ -59,6 +59,7 @@ struct Declaration {
 struct Node {
     std::shared_ptr<const Op> op;
     std::vector<int> in, out;  // -1: absent optional input
+    std::string layer = {};    // of the network, for profilers and error messages
 };
 
 class Graph {
@@ -77,6 +78,7 @@ public:
     };
     const DType compute;
     const bool training;
+    std::string layer;        // that the next nodes belong to
     std::vector<Info> values;
     std::vector<Node> nodes;  // in the order in which they run
 

@@ -30,8 +30,17 @@ struct BatchNormOptions {
     Value running_mean = {}, running_var = {};
     Activation activation = Activation::none;  // none, relu or silu
     Value residual = {};
+    Value mean = {}, rstd = {};                // given by norm_conv's sums; then nothing else is made of x
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
+
+// conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result: kernels/norm_conv.h
+struct Summed {
+    Value y, sum, squares;
+};
+Summed norm_conv(Value x, Value weight, const ConvOptions& = {});  // of x as it is
+Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions&, Value weight, const ConvOptions& = {});
+Value batch_norm(const Summed& x, Value scale, Value shift, const BatchNormOptions& = {});
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);              // -> (n, channels)

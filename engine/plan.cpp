@@ -34,6 +34,10 @@ std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& l
 
 }  // namespace
 
+std::string text(const Step& step) {
+    return step.layer.empty() ? std::string(step.op->name()) : step.layer + ": " + std::string(step.op->name());
+}
+
 Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
     const size_t forever = graph.nodes.size();
     std::vector<size_t> first(graph.values.size(), forever), last(graph.values.size(), 0);
@@ -91,7 +95,7 @@ std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::
     };
     std::vector<Step> steps;
     for (const Node& node : graph.nodes) {
-        Step step{node.op, {}, {}};
+        Step step{node.op, {}, {}, node.layer};
         for (int i : node.in) step.in.push_back(tensor(i));
         for (int o : node.out) step.out.push_back(tensor(o));
         steps.push_back(std::move(step));

@@ -8,7 +8,9 @@
 struct Step {
     std::shared_ptr<const Op> op;
     std::vector<Tensor> in, out;
+    std::string layer = {};
 };
+std::string text(const Step&);  // "layer1.0.conv1: conv"
 
 struct Plan {
     std::vector<size_t> offset;  // of each temporary in the arena, in bytes

@@ -262,10 +262,11 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-    simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
-    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
-                 sums.block.y);
+    if (!p.sums_given) {
+        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+        simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
+        simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(), sums.block.y);
+    }
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -274,9 +275,11 @@ void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-    simt::launch(backward_sums<kWidth, kSilu, T>, sums.grid, sums.block, 0, stream, p, partial);
-    simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
+    if (!p.sums_given) {
+        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+        simt::launch(backward_sums<kWidth, kSilu, T>, sums.grid, sums.block, 0, stream, p, partial);
+        simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
+    }
     simt::launch(backward_elements<kWidth, kSilu, T>, map.grid, map.block, 0, stream, p);
 }
 

@@ -38,6 +38,7 @@ struct BatchNormForward {
     float *running_mean, *running_var;    // updated; may both be null
     T *y;
     float *mean, *rstd;
+    bool sums_given = false;              // mean and rstd are there already, and the running statistics are up to date
 };
 
 template <class T>
@@ -48,6 +49,7 @@ struct BatchNormBackward {
     T *dx;
     float *dscale, *dshift;
     T *dresidual;                         // null exactly where forward had no residual
+    bool sums_given = false;              // dscale and dshift are there already
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);

@@ -2,42 +2,31 @@
 #include "kernels/conv.h"
 #include "kernels/conv_plans_cudnn.h"
 
-namespace {
-
-template <class T>
-constexpr cudnnDataType_t kType = CUDNN_DATA_FLOAT;
-template <>
-constexpr cudnnDataType_t kType<bf16> = CUDNN_DATA_BFLOAT16;
-template <>
-constexpr cudnnDataType_t kType<fp16> = CUDNN_DATA_HALF;
-
-}  // namespace
-
 template <class T>
 void compute(const Cuda& cuda, const ConvForward<T>& op) {
     cuda.convolutions->run(cuda,
                            {.direction = ConvDirection::forward,
                             .shape = op.shape,
-                            .type = kType<T>,
+                            .type = cudnn_type<T>,
                             .x_pitch = op.x_pitch ? op.x_pitch : op.shape.c_in,
                             .y_pitch = op.y_pitch ? op.y_pitch : op.shape.c_out,
                             .activation = op.activation,
                             .bias = op.bias != nullptr,
                             .residual = op.residual != nullptr,
                             .residual_last = op.residual != nullptr && op.residual_last},
-                           {.x = op.x, .weight = op.weight, .y = op.y, .bias = op.bias, .residual = op.residual});
+                           {{kConvX, op.x}, {kConvWeight, op.weight}, {kConvY, op.y}, {kConvBias, op.bias}, {kConvResidual, op.residual}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
     cuda.convolutions->run(
-        cuda, {ConvDirection::backward_data, op.shape, kType<T>, op.shape.c_in, op.shape.c_out}, {.x = op.dx, .weight = op.weight, .y = op.dy});
+        cuda, {ConvDirection::backward_data, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out}, {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardWeight<T>& op) {
-    cuda.convolutions->run(cuda, {ConvDirection::backward_weight, op.shape, kType<T>, op.shape.c_in, op.shape.c_out},
-                           {.x = op.x, .weight = op.dweight, .y = op.dy});
+    cuda.convolutions->run(cuda, {ConvDirection::backward_weight, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+                           {{kConvX, op.x}, {kConvWeight, op.dweight}, {kConvY, op.dy}});
 }
 
 template void compute(const Cuda&, const ConvForward<float>&);

@@ -3,12 +3,22 @@
 //
 // The graph of a forward convolution, each arrow a tensor that exists inside the engine only:
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
+// Those of kernels/norm_conv.h, with z = relu(a * x + b):
+//   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
+//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and p, q, r of dx = p * g + q * x + r
 #pragma once
 
 #include <optional>
 
 #include "kernels/conv.h"
 #include "kernels/cudnn_descriptor.h"
+
+template <class T>
+constexpr cudnnDataType_t cudnn_type = CUDNN_DATA_FLOAT;
+template <>
+inline constexpr cudnnDataType_t cudnn_type<bf16> = CUDNN_DATA_BFLOAT16;
+template <>
+inline constexpr cudnnDataType_t cudnn_type<fp16> = CUDNN_DATA_HALF;
 
 enum class ConvDirection { forward, backward_data, backward_weight };
 
@@ -19,12 +29,18 @@ struct ConvProblem {  // what decides which engines are possible
     size_t x_pitch, y_pitch;
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
+    bool normalized = false;  // forward, weight: x becomes relu(a * x + b) on its way in; data: the gradient goes on through that
+    bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
 };
 std::string text(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
-enum ConvTensor : int64_t { kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual };
+enum ConvTensor : int64_t {
+    kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual,
+    kNormA, kNormB, kNormSum, kNormSquares,                                            // forward and weight
+    kNormG, kNormScale, kNormShift, kNormMean, kNormRstd, kNormDscale, kNormDshift, kNormP, kNormQ, kNormR  // data
+};
 
 CudnnDescriptor cudnn_device(cudnnHandle_t handle);
 CudnnDescriptor cudnn_device(const std::string& properties_json);

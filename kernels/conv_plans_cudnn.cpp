@@ -73,6 +73,7 @@ ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const P
             if (taken < fastest) fastest = taken, best = plan, chosen = engine;
         } catch (const CudnnError& e) {  // support is only proposed; a plan that cannot be made is no candidate
             reason = e.what();
+            cudaGetLastError();  // or the next launch reports it as its own
         }
     if (!chosen) throw std::runtime_error("conv " + key + ": no usable engine: " + reason);
     remember(key, *chosen);
@@ -98,8 +99,7 @@ float ConvPlans::milliseconds(const Cuda& cuda, const ConvPlan& plan, const Poin
 void ConvPlans::execute(const Cuda& cuda, const ConvPlan& plan, const Pointers& p) const {
     std::vector<int64_t> ids;
     std::vector<const void*> data;
-    for (const auto& [id, pointer] : {std::pair<int64_t, const void*>{kConvX, p.x}, {kConvWeight, p.weight}, {kConvY, p.y},
-                                      {kConvBias, p.bias}, {kConvResidual, p.residual}})
+    for (const auto& [id, pointer] : p)
         if (pointer) ids.push_back(id), data.push_back(pointer);
     CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids)

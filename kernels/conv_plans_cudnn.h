@@ -5,17 +5,21 @@
 
 #include "kernels/conv_graph_cudnn.h"
 
-class ConvPlans {
+class CudaConvolutions {
+public:
+    virtual ~CudaConvolutions() = default;
+    using Pointers = std::vector<std::pair<int64_t, const void*>>;  // ConvTensor; a null one is not part of the problem
+    virtual void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) = 0;
+};
+
+class ConvPlans final : public CudaConvolutions {
 public:
     // `file`: one line per choice, "PROBLEM ENGINE KNOB:VALUE ..."; empty: nothing is stored.
     ConvPlans(cudnnHandle_t handle, std::string file);
 
-    struct Pointers {
-        const void *x, *weight, *y, *bias = nullptr, *residual = nullptr;
-    };
     // Runs the problem on the device's stream. The first time it chooses, which waits for the device: so every problem must
     // have run once before it is recorded. What the convolution writes is assigned, so running it often does no harm.
-    void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers);
+    void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) override;
 
 private:
     ConvPlan choose(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers);

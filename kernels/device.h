@@ -2,6 +2,7 @@
 // cudaStream_t, cudnnHandle_t and cublasLtHandle_t.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
@@ -9,7 +10,7 @@
 struct CUstream_st;
 struct cudnnContext;
 struct cublasLtContext;
-class ConvPlans;
+class CudaConvolutions;
 
 // Memory for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
 struct Scratch {
@@ -22,6 +23,15 @@ struct Scratch {
             throw std::length_error("an operation needs " + std::to_string(count * sizeof(T)) +
                                     " bytes of scratch memory, the device has " + std::to_string(bytes));
         return static_cast<T*>(memory);
+    }
+    // The same, and what is left of the memory is behind it.
+    template <class T>
+    T* cut(size_t count) {
+        T* const part = take<T>(count);
+        const size_t used = std::min(bytes, (count * sizeof(T) + 255) / 256 * 256);
+        memory = static_cast<char*>(memory) + used;
+        bytes -= used;
+        return part;
     }
 };
 
@@ -38,7 +48,7 @@ struct Cuda {  // an NVIDIA GPU; everything runs on one stream, in order
     CUstream_st* stream = nullptr;
     cudnnContext* cudnn = nullptr;
     cublasLtContext* cublas = nullptr;
-    ConvPlans* convolutions = nullptr;  // kernels/conv_plans_cudnn.h
+    CudaConvolutions* convolutions = nullptr;  // kernels/conv_plans_cudnn.h
     Scratch scratch;
     bool deterministic = false;
 };

@@ -32,9 +32,7 @@ public:
     // Convolution, normalization, addition, activation: two nodes in training, one otherwise.
     Value operator()(Value x, const Layer& l) {
         const bool folded = !graph_.training;
-        const Init init = config_.keras ? Init::glorot_uniform : Init::kaiming_normal_fan_out;
-        const Value weight = graph_.parameter(l.conv + ".weight", {l.channels, l.kernel, l.kernel, x.shape().back()},
-                                              {.role = Role::weight, .init = init, .padding = l.padding});
+        const Value weight = weight_of(x, l);
         ConvOptions options{.stride = l.stride, .padding = l.kernel / 2};
         if (folded || config_.keras) options.bias = vector(l.conv + ".bias", l.channels, Init::zeros);
         if (folded) {
@@ -43,30 +41,32 @@ public:
             return conv(x, weight, options);
         }
         const Value y = tap(l.conv, conv(x, weight, options));
-        // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017, arXiv:1706.02677, 5.1.
-        const Init scale = l.residual && !config_.keras ? Init::zeros : Init::ones;
-        return batch_norm(y, vector(l.bn + ".weight", l.channels, scale), vector(l.bn + ".bias", l.channels, Init::zeros),
-                          {.eps = config_.epsilon(),
-                           .momentum = config_.keras ? 0.01f : 0.1f,
-                           .running_mean = statistic(l.bn + ".running_mean", l.channels, Init::zeros),
-                           .running_var = statistic(l.bn + ".running_var", l.channels, Init::ones),
-                           .activation = l.activation,
-                           .residual = l.residual});
+        graph_.layer = l.bn;
+        return batch_norm(y, scale_of(l), shift_of(l), norm_of(l));
     }
 
     Value bottleneck(Value x, const std::string& name, size_t channels, size_t stride) {
         const size_t out = kExpansion * channels;
         const bool project = stride != 1 || x.shape().back() != out;
-        const Value shortcut =
-            project ? (*this)(x, {name + ".downsample.0", name + ".downsample.1", out, 1, stride}) : x;
-        const size_t first = config_.keras ? stride : 1, second = config_.keras ? 1 : stride;
-        Value y = (*this)(x, {name + ".conv1", name + ".bn1", channels, 1, first, Activation::relu});
-        y = (*this)(y, {name + ".conv2", name + ".bn2", channels, 3, second, Activation::relu});
-        return (*this)(y, {name + ".conv3", name + ".bn3", out, 1, 1, Activation::relu, shortcut});
+        const size_t first_stride = config_.keras ? stride : 1, second_stride = config_.keras ? 1 : stride;
+        const Layer projection{name + ".downsample.0", name + ".downsample.1", out, 1, stride};
+        const Layer first{name + ".conv1", name + ".bn1", channels, 1, first_stride, Activation::relu};
+        const Layer second{name + ".conv2", name + ".bn2", channels, 3, second_stride, Activation::relu};
+        Layer third{name + ".conv3", name + ".bn3", out, 1, 1, Activation::relu};
+        if (graph_.training && config_.fused) {
+            third.residual = project ? normalized(norm_conv(x, weight_of(x, projection), {.stride = stride}), projection) : x;
+            Summed y = norm_conv(x, weight_of(x, first), {.stride = first_stride});
+            y = norm_conv(y, scale_of(first), shift_of(first), norm_of(first), weight_of(y.y, second), {.stride = second_stride, .padding = 1});
+            y = norm_conv(y, scale_of(second), shift_of(second), norm_of(second), weight_of(y.y, third), {});
+            return normalized(y, third);
+        }
+        third.residual = project ? (*this)(x, projection) : x;
+        return (*this)((*this)((*this)(x, first), second), third);
     }
 
     Value classifier(Value x) {
         const size_t features = x.shape().back();
+        graph_.layer = "fc";
         const Value weight =
             graph_.parameter("fc.weight", {config_.classes, features},
                              {.role = Role::weight, .init = config_.keras ? Init::glorot_uniform : Init::uniform_fan_in});
@@ -83,6 +83,30 @@ public:
     }
 
 private:
+    Value weight_of(Value x, const Layer& l) {
+        graph_.layer = l.conv;
+        const Init init = config_.keras ? Init::glorot_uniform : Init::kaiming_normal_fan_out;
+        return graph_.parameter(l.conv + ".weight", {l.channels, l.kernel, l.kernel, x.shape().back()},
+                                {.role = Role::weight, .init = init, .padding = l.padding});
+    }
+    Value scale_of(const Layer& l) {
+        // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017, arXiv:1706.02677, 5.1.
+        return vector(l.bn + ".weight", l.channels, l.residual && !config_.keras ? Init::zeros : Init::ones);
+    }
+    Value shift_of(const Layer& l) { return vector(l.bn + ".bias", l.channels, Init::zeros); }
+    BatchNormOptions norm_of(const Layer& l) {
+        return {.eps = config_.epsilon(),
+                .momentum = config_.keras ? 0.01f : 0.1f,
+                .running_mean = statistic(l.bn + ".running_mean", l.channels, Init::zeros),
+                .running_var = statistic(l.bn + ".running_var", l.channels, Init::ones),
+                .activation = l.activation,
+                .residual = l.residual};
+    }
+    Value normalized(const Summed& x, const Layer& l) {
+        graph_.layer = l.bn;
+        return batch_norm(x, scale_of(l), shift_of(l), norm_of(l));
+    }
+
     Value vector(const std::string& name, size_t n, Init init) {
         return graph_.parameter(name, {n}, {.role = Role::vector, .init = init});
     }
@@ -113,8 +137,10 @@ std::string model_name(const ResNetConfig& config) {
 }
 
 Value resnet(Value x, const ResNetConfig& config, Taps* taps) {
+    require(!config.fused || !config.keras, "the fused form has no convolution biases, as the paper's form has them");
     Layers layers(*x.graph, config, taps);
     x = layers.tap("relu", layers(x, {"conv1", "bn1", config.width, 7, 2, Activation::relu, {}, x.shape().back() - 3}));
+    x.graph->layer = "maxpool";
     x = layers.tap("maxpool", max_pool(x, 3, 2, 1));
     const std::array<size_t, 4> blocks = blocks_per_stage(config.depth);
     for (size_t stage = 0; stage < 4; ++stage) {
@@ -123,6 +149,7 @@ Value resnet(Value x, const ResNetConfig& config, Taps* taps) {
                                   stage > 0 && block == 0 ? 2 : 1);
         layers.tap(fmt::format("layer{}", stage + 1), x);
     }
+    x.graph->layer = "avgpool";
     x = layers.tap("avgpool", global_average_pool(x));
     return layers.tap("fc", layers.classifier(x));
 }

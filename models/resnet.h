@@ -16,6 +16,7 @@ struct ResNetConfig {
     size_t classes = 2;
     size_t width = 64;                // channels of the stem; other widths are for tests
     float keras_epsilon = 1.001e-5f;  // 1e-3 in files of the original keras-applications
+    bool fused = false;               // in training, normalizations inside the convolutions (norm_conv); not with keras
     float epsilon() const { return keras ? keras_epsilon : 1e-5f; }
 };
 

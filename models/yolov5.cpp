@@ -66,6 +66,7 @@ public:
 
 private:
     Value weight(const std::string& name, size_t out, size_t kernel, Value x) {
+        graph_.layer = name;
         const size_t in = x.shape().back(), padding = kernel == 6 ? in - 3 : 0;  // of a picture's channels
         return graph_.parameter(name + ".weight", {out, kernel, kernel, in},
                                 {.role = Role::weight, .init = Init::kaiming_uniform_fan_in, .padding = padding});

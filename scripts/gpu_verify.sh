@@ -3,8 +3,15 @@
 # no network. What is missing there (headers and libraries of Debian or Ubuntu packages) comes as .deb files in a folder.
 #
 #   scripts/gpu_verify.sh carry            here, with network: downloads the packages into .carry (ignored by git)
-#   scripts/gpu_verify.sh STEP [--dry-run] there: build, test, sanitize, parity, bench, or all
+#   scripts/gpu_verify.sh STEP [--dry-run] there, a step or `all`:
+#       build      the binary, the tests, the benches                  kernels    which of our kernels and plans take how long
+#       quick      what is worth most, for a GPU that is lent for minutes: kernels against simt, losses of training, our speeds,
+#                  PyTorch eager in bf16, memcheck; the steps below repeat it in full
+#       test       all tests on cuda                                   bench      ResNet-50 beside PyTorch, training and inference
+#       sanitize   compute-sanitizer's four tools                      detect     YOLOv5x6 at 1280x960 beside PyTorch
+#       parity     losses, gradients, updates against PyTorch's        pipeline   JPEG files to classes; the demo
 #
+# Where 15 minutes are all there is: `build` in one call, `quick` in the next (TUNDRA_STEP_SECONDS=240).
 # Results go to $OUT (default: gpu_results): a log per step, and result.json, which every step adds to.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -68,6 +75,16 @@ logged() {  # name, command...: runs it into a log and notes how it ended
     return $code
 }
 
+step_of() {  # name, function: a whole step into one log
+    local code
+    if [ $dry = 1 ]; then "$2"; return; fi
+    "$2" >"$out/$1.log" 2>&1
+    code=$?
+    note "$1" $code "$out/$1.log"
+    tail -40 "$out/$1.log"
+    [ $code = 0 ] || failed=1
+}
+
 carry_packages() {
     mkdir -p "$carry"
     # shellcheck disable=SC2086
@@ -113,7 +130,55 @@ gpu_tests="kernels_cuda_test cuda_runtime_simt_test cudnn_support_test golden_op
 build_all() {
     unpack && use_root && configure || return 1
     # shellcheck disable=SC2086
-    run cmake --build "$build" -j "$(nproc)" --target tundra $gpu_tests bench_step
+    run cmake --build "$build" -j "$(nproc)" --target tundra $gpu_tests bench_step bench_kernels
+}
+
+ours() { run "$build/bench/step" --device cuda --size 224 --steps "$@"; }
+theirs() { run "$python" scripts/gpu_pytorch.py --steps "$@"; }
+
+quick() {  # a failure does not stop what comes after it
+    local bad=0
+    use_root
+    run "$build/tests/kernels_cuda_test" || bad=1
+    TUNDRA_GOLDEN_DEVICE=cuda run "$build/tests/golden_resnet_test" || bad=1
+    ours 30 --batch 256 --precision bf16 || bad=1
+    ours 30 --batch 256 --precision fp16 || bad=1
+    ours 30 --batch 256 --precision fp16 --fused || bad=1
+    theirs 30 --batch 256 --modes eager || bad=1
+    ours 30 --batch 256 --precision bf16 --inference || bad=1
+    run "$build/bench/step" --device cuda --precision fp16 --model yolov5x6 --size 960x1280 --inference --batch 8 --steps 20 || bad=1
+    sanitize memcheck || bad=1
+    return $bad
+}
+
+pipeline() {  # pictures of cameras from files, and the whole job
+    local bad=0 data=$build/pictures
+    use_root
+    [ -d "$data" ] || run "$build/tundra" synth "$data" --pictures 2000 --cameras 20 --size 1280x960 --seed 1 || return 1
+    run "$build/tundra" train "$data" --out "$build/run" --fresh --image-size 224 --batch 256 --epochs 3 --device cuda || bad=1
+    run "$build/tundra" classify "$data" --model "$build/run" --out "$build/classes.csv" --device cuda || bad=1
+    local fixed=(train "$data" --image-size 64 --batch 64 --epochs 3 --device cuda --deterministic -q)
+    run "$build/tundra" "${fixed[@]}" --out "$build/run-a" --fresh || bad=1
+    run timeout --signal=INT 12 "$build/tundra" "${fixed[@]}" --out "$build/run-b" --fresh  # stopped in the middle
+    run "$build/tundra" "${fixed[@]}" --out "$build/run-b" || bad=1                         # and gone on: the same bits
+    run cmp "$build/run-a/model.safetensors" "$build/run-b/model.safetensors" || bad=1
+    return $bad
+}
+
+kernels() {  # each of ours in float32 against the CPU, then its time
+    use_root
+    run "$build/bench/kernels" --batch 32 --benchmark_filter='^cuda/'
+}
+
+detect() {
+    local batch bad=0
+    use_root
+    for batch in 1 8 32; do
+        run "$build/bench/step" --device cuda --precision fp16 --model yolov5x6 --size 960x1280 --inference --batch $batch --steps 30 || bad=1
+    done
+    theirs 30 --yolo x6 --pixels 960x1280 --batch 8 || bad=1
+    theirs 30 --yolo x6 --pixels 960x1280 --batch 1 --modes compile || bad=1
+    return $bad
 }
 
 sanitize() {  # one tool; eager, because a recorded graph hides which kernel it was
@@ -122,20 +187,24 @@ sanitize() {  # one tool; eager, because a recorded graph hides which kernel it 
 }
 
 speed() {  # ours and PyTorch's, eager and compiled, in the same minutes
-    local batch mode
+    local batch bad=0
     use_root
-    for batch in 64 256; do
-        for mode in "" --inference; do
-            run "$build/bench/step" --device cuda --precision bf16 --size 224 --batch $batch --steps 50 $mode
-            run "$build/bench/step" --device cuda --precision fp16 --size 224 --batch $batch --steps 50 $mode
-            run "$python" scripts/gpu_pytorch.py --batch $batch --steps 50 $mode
-        done
+    for batch in 256 64; do
+        ours 50 --batch $batch --precision bf16 || bad=1
+        ours 50 --batch $batch --precision fp16 || bad=1
+        ours 50 --batch $batch --precision fp16 --fused || bad=1
+        theirs 50 --batch $batch || bad=1
+        ours 50 --batch $batch --precision bf16 --inference || bad=1
+        ours 50 --batch $batch --precision fp16 --inference || bad=1
+        theirs 50 --batch $batch --inference || bad=1
     done
+    ours 200 --batch 1 --precision fp16 --inference || bad=1
+    return $bad
 }
 
 [ $dry = 1 ] || mkdir -p "$out"
 failed=0
-for s in $([ "$step" = all ] && echo build test sanitize parity bench || echo "$step"); do
+for s in $([ "$step" = all ] && echo build quick test sanitize parity bench detect pipeline kernels || echo "$step"); do
     started=$SECONDS  # each step has its own nine minutes
     case $s in
         carry) carry_packages || failed=1 ;;
@@ -152,8 +221,12 @@ for s in $([ "$step" = all ] && echo build test sanitize parity bench || echo "$
         parity) [ $dry = 1 ] || use_root  # losses, gradients and updates that PyTorch computed, on the GPU
                 export TUNDRA_GOLDEN_DEVICE=cuda
                 logged parity "$build/tests/golden_resnet_test" || failed=1 ;;
-        bench) if [ $dry = 1 ]; then speed; else speed >"$out/bench.log" 2>&1; code=$?; note bench $code "$out/bench.log"; tail -40 "$out/bench.log"; fi ;;
-        *) say "usage: $0 carry | build | test | sanitize | parity | bench | all [--dry-run]"; exit 2 ;;
+        quick) step_of quick quick ;;
+        bench) step_of bench speed ;;
+        detect) step_of detect detect ;;
+        pipeline) step_of pipeline pipeline ;;
+        kernels) step_of kernels kernels ;;
+        *) say "usage: $0 carry | build | quick | test | sanitize | parity | bench | detect | pipeline | kernels | all [--dry-run]"; exit 2 ;;
     esac
 done
 exit $failed

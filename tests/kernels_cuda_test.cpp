@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <random>
 
 #include "engine/ops.h"
@@ -43,6 +44,7 @@ struct Case {
     const char* name;
     std::vector<Shape> typed, floats;  // inputs in the type under test, then those that are float always
     Build build;
+    std::optional<DType> only = {};  // the type that the operation is for
 };
 
 // y and every gradient, in a graph of type `type`.
@@ -91,6 +93,16 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
          [](auto& v) { return batch_norm(v[0], v[1], v[2], {.activation = Activation::relu}); }},
         {"batch norm + residual", {{513, 24}, {513, 24}}, {{24}, {24}},
          [](auto& v) { return batch_norm(v[0], v[2], v[3], {.activation = Activation::relu, .residual = v[1]}); }},
+        {"batch norm of sums", {{2, 14, 14, 64}, {64, 1, 1, 64}}, {{64}, {64}},
+         [](auto& v) { return batch_norm(norm_conv(v[0], v[1]), v[2], v[3], {.activation = Activation::relu}); }, DType::f16},
+        {"norm_conv 3x3", {{2, 14, 14, 64}, {64, 1, 1, 64}, {128, 3, 3, 64}}, {{64}, {64}},
+         [](auto& v) { return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2], {.padding = 1}).y; }, DType::f16},
+        {"norm_conv 3x3/2", {{2, 14, 14, 64}, {64, 1, 1, 64}, {64, 3, 3, 64}}, {{64}, {64}},
+         [](auto& v) {
+             return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2], {.stride = 2, .padding = 1}).y;
+         }, DType::f16},
+        {"norm_conv 1x1", {{2, 7, 7, 64}, {64, 1, 1, 64}, {256, 1, 1, 64}}, {{64}, {64}},
+         [](auto& v) { return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2]).y; }, DType::f16},
         {"max pool", {{2, 15, 15, 33}}, {}, [](auto& v) { return max_pool(v[0], 3, 2, 1); }},
         {"average pool", {{3, 7, 7, 40}}, {}, [](auto& v) { return global_average_pool(v[0]); }},
         {"linear", {{33, 64}, {7, 64}}, {{7}}, [](auto& v) { return linear(v[0], v[1], v[2]); }},
@@ -102,6 +114,7 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
     };
     for (const Case& test : cases)
         for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+            if (test.only && (*test.only != type || cuda->architecture() < 90)) continue;
             SCOPED_TRACE(std::string(test.name) + " " + std::string(name(type)));
             const auto want = evaluate(*simt, test, type), got = evaluate(*cuda, test, type);
             ASSERT_EQ(want.size(), got.size());

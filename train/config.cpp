@@ -67,6 +67,7 @@ const std::vector<ConfigField>& table() {
         {"select", "length", "weights that become the model: the last, or the best by validation loss", result, &C::select,
          {"last", "best"}},
         {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
+        {"fused", "machine", "batch normalization inside the convolutions (resnets on cuda in fp16)", result, &C::fused},
         {"device", "machine", "where it runs", execution, &C::device, {"auto", "cpu", "cuda", "simt"}},
         {"threads", "machine", "0: all processors", execution, &C::threads, {}, 0, 4096},
         {"cache", "machine", "where decoded pictures are kept after the first epoch", execution, &C::cache,
@@ -165,6 +166,9 @@ void check_together(const TrainConfig& config) {
         fail(Fault::usage, "nesterov = true belongs to optimizer = sgd, not {}", config.optimizer);
     if (config.freeze && config.init.empty())
         fail(Fault::usage, "freeze = true needs weights to keep: give --init FILE");
+    if (config.fused && (!config.model.starts_with("resnet") || config.model.ends_with("-keras") || config.freeze))
+        fail(Fault::usage, "fused = true is for resnet50, 101 and 152 with all layers trained, not for {}{}", config.model,
+             config.freeze ? " with freeze" : "");
     if (config.class_weights != "none" && config.class_weights != "balanced") explicit_weights(config);
 }
 

@@ -57,6 +57,7 @@ struct TrainConfig {
     std::string select = "last";                       // which weights are the result: "last", or "best" by validation loss
 
     std::string precision = "auto", device = "auto";
+    bool fused = false;
     uint64_t threads = 0;                              // 0: all
     std::string cache = "auto";                        // data/cache.h
     double save_minutes = 5;

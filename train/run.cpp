@@ -82,7 +82,12 @@ public:
         if (options_.plan_only) what.seconds_per_step = time_of_a_step();
         if (events_.planned) events_.planned(what);
         if (options_.plan_only) return {RunEnd::planned, 0, 0, kNone, kNone, 0};
-        return train();
+        try {
+            return train();
+        } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
+            if (e.fault != Fault::environment || !saved_step_) throw;
+            fail(e.fault, "{}; the last checkpoint is {}", e.what(), checkpoint_path(folder_ / "checkpoints", saved_step_).string());
+        }
     }
 
 private:
@@ -372,6 +377,7 @@ private:
         state_.config_hash = config_hash(config_);
         writer_->save(state_, tensors);
         saved_ = Clock::now();
+        saved_step_ = state_.step;
     }
 
     static State network_of(const Checkpoint& checkpoint) {
@@ -393,6 +399,7 @@ private:
             fail(Fault::usage, "{}: its checkpoints belong to another configuration; use --fresh to start over, or another --out",
                  folder_.string());
         state_ = checkpoint->state;
+        saved_step_ = state_.step;
         trainer_->load(network_of(*checkpoint), checkpoint->path.string());
         for (const Optimizer::Slot& slot : trainer_->optimizer().slots()) {
             const FileTensor& tensor = checkpoint->file.at("optimizer." + slot.name);
@@ -460,6 +467,7 @@ private:
     std::map<std::string, BadFile> bad_;  // by path
     EpochSums sums_;
     Clock::time_point saved_ = Clock::now();
+    uint64_t saved_step_ = 0;  // of the last checkpoint
     double step_seconds_ = 0;  // running mean
     size_t lost_in_a_row_ = 0;
     float skipped_steps_ = 0;

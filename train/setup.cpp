@@ -56,12 +56,17 @@ LoaderOptions loader_options(const TrainConfig& c, bool training) {
 DType precision_on(const TrainConfig& c, const Device& device) {
     if (device.kind() == "cpu" && c.precision != "auto" && c.precision != "fp32")
         fail(Fault::usage, "--precision {}: the device cpu computes in fp32", c.precision);
-    if (c.precision == "auto") return device.kind() == "cuda" ? DType::bf16 : DType::f32;
-    return c.precision == "bf16" ? DType::bf16 : c.precision == "fp16" ? DType::f16 : DType::f32;
+    const std::string named = c.precision == "auto" ? device.kind() == "cuda" ? "bf16" : "fp32" : c.precision;
+    if (c.fused && (device.architecture() < 90 || named != "fp16"))  // all that cuDNN has engines for
+        fail(Fault::usage, "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
+             device.description(), named);
+    return named == "bf16" ? DType::bf16 : named == "fp16" ? DType::f16 : DType::f32;
 }
 
 TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, DType precision) {
-    return {.model = resnet_config(c.model, data.classes.size()),
+    ResNetConfig model = resnet_config(c.model, data.classes.size());
+    model.fused = c.fused;
+    return {.model = model,
             .batch = size_t(c.batch),
             .size = size_t(c.image_size),
             .normalize = normalize_named(c.normalize),

@@ -34,8 +34,9 @@ TracedLoss Trainer::trace(size_t channels) {
     }
     const Value x =
         image_batch(pictures_, transform_, color_, {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
-    const CrossEntropyResult loss = cross_entropy(resnet(x, config_.model), labels_,
-                                                  {.smoothing = config_.label_smoothing, .class_weight = class_weight_});
+    const Value logits = resnet(x, config_.model);
+    graph->layer = "loss";
+    const CrossEntropyResult loss = cross_entropy(logits, labels_, {.smoothing = config_.label_smoothing, .class_weight = class_weight_});
     return {std::move(graph), loss.loss, {loss.loss, loss.correct}};
 }
 

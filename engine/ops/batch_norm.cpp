@@ -52,8 +52,9 @@ struct Forward final : KernelOp<Forward> {
                 .running_mean = in[4].as<float>(),
                 .running_var = in[5].as<float>(),
                 .y = out[0].as<T>(),
-                .mean = out[1].as<float>(),
-                .rstd = out[2].as<float>()};
+                .mean = (in[6].data ? in[6] : out[1]).as<float>(),
+                .rstd = (in[6].data ? in[7] : out[2]).as<float>(),
+                .sums_given = in[6].data != nullptr};
     }
     bool adds_second_gradient() const override { return true; }
     std::vector<Value> backward(const Chain& c) const override {
@@ -64,8 +65,9 @@ struct Forward final : KernelOp<Forward> {
             {x.shape(), x.dtype()}, {scale.shape(), DType::f32}, {shift.shape(), DType::f32}};
         if (residual) out.push_back({residual.shape(), residual.dtype()});
         std::vector<Value> grad =
-            x.graph->add(Backward(shape), {x, y, c.grad[0], c.second_grad, scale, shift, c.out[1], c.out[2]}, out);
-        grad.resize(6);
+            x.graph->add(Backward(shape), {x, y, c.grad[0], c.second_grad, scale, shift, c.in[6] ? c.in[6] : c.out[1],
+                                           c.in[6] ? c.in[7] : c.out[2]}, out);
+        grad.resize(8);
         return grad;
     }
 };
@@ -84,6 +86,8 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(o.activation != Activation::sigmoid, "batch_norm: the activation can be none, relu or silu");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
-    return x.graph->add(Forward(shape, o.momentum), {x, scale, shift, o.residual, o.running_mean, o.running_var},
+    if (o.mean)  // with rstd: the statistics are there already, and the running ones are up to date
+        return x.graph->add(Forward(shape, 0), {x, scale, shift, o.residual, {}, {}, o.mean, o.rstd}, {{x.shape(), x.dtype()}})[0];
+    return x.graph->add(Forward(shape, o.momentum), {x, scale, shift, o.residual, o.running_mean, o.running_var, {}, {}},
                         {{x.shape(), x.dtype()}, {{channels}, DType::f32}, {{channels}, DType::f32}})[0];
 }

@@ -3,6 +3,7 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/conv_shape.h"
 #include "kernels/bias.h"
 
 namespace {
@@ -76,7 +77,7 @@ struct Forward final : KernelOp<Forward> {
 
 }  // namespace
 
-Value conv(Value x, Value weight, const ConvOptions& o) {
+ConvShape conv_shape(Value x, Value weight, const ConvOptions& o) {
     const Shape &s = x.shape(), &w = weight.shape();
     require(s.size() == 4 && w.size() == 4, "conv: x has shape {}, weight {}; both need four dimensions", text(s), text(w));
     require(s[3] == w[3], "conv: x has {} channels, weight {} expects {}", s[3], text(w), w[3]);
@@ -85,9 +86,14 @@ Value conv(Value x, Value weight, const ConvOptions& o) {
             o.stride, s[1], s[2]);
     // oneDNN 2.6 computes such shapes wrongly (a 3x1 kernel with padding 1), and no network needs them.
     require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1], w[2]);
+    return {s[0], s[1], s[2], s[3], w[0], w[1], w[2], o.stride, o.padding};
+}
+
+Value conv(Value x, Value weight, const ConvOptions& o) {
+    const ConvShape shape = conv_shape(x, weight, o);
+    const Shape &s = x.shape(), &w = weight.shape();
     require(!o.bias || o.bias.shape() == Shape{w[0]}, "conv: {} output channels, bias has shape {}", w[0],
             o.bias ? text(o.bias.shape()) : "");
-    const ConvShape shape{s[0], s[1], s[2], s[3], w[0], w[1], w[2], o.stride, o.padding};
     const Shape y{s[0], shape.out_h(), shape.out_w(), w[0]};
     require(!o.residual || o.residual.shape() == y, "conv: the output has shape {}, the residual {}", text(y),
             o.residual ? text(o.residual.shape()) : "");
