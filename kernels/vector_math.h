@@ -9,10 +9,16 @@ inline float keep_if(bool condition, float value) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & -uint32_t(condition));
 }
 
+// One or the other. GCC 12 leaves a loop with a conditional expression on floats as a branch, and then does not vectorise it.
+inline float select(bool condition, float yes, float no) {
+    const uint32_t mask = -uint32_t(condition);
+    return std::bit_cast<float>((std::bit_cast<uint32_t>(yes) & mask) | (std::bit_cast<uint32_t>(no) & ~mask));
+}
+
 // Within 2 ulp; NaN stays NaN. Range reduction and polynomial as in Cephes' expf, https://www.netlib.org/cephes/
 inline float exp_float(float x) {
-    x = x > 88.3762f ? 88.3762f : x;  // the result stays finite and, below, normal
-    x = x < -87.3365f ? -87.3365f : x;
+    x = select(x > 88.3762f, 88.3762f, x);  // the result stays finite and, below, normal
+    x = select(x < -87.3365f, -87.3365f, x);
     constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
     const float shifted = x * 1.44269504f + round;
     const float n = shifted - round;
