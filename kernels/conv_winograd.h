@@ -12,7 +12,7 @@
 // and, as the adjoint of this in g, the gradient of the weights:  dg_c = G^T [ sum over tiles of (A dY A^T) * (B^T d_c B) ] G
 //
 // Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, with p = 1, q = 2. Here p = 5/8, q = 3/2: the error (root
-// mean square) is then twice that of a direct convolution instead of five times. Found by trying pairs.
+// mean square) is then about twice that of a direct convolution instead of four times. Found by trying pairs.
 //
 // At each of the 36 points the sum over c is a product of matrices, (tiles, c_in) x (c_in, c_out). A block of tiles goes
 // through transform, products and inverse with what follows the convolution while it lies in the cache. An output depends on
