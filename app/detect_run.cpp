@@ -8,6 +8,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "data/fit.h"
 #include "engine/require.h"
 
 using nlohmann::ordered_json;
@@ -15,21 +16,6 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr uint64_t kNone = ~uint64_t(0);
-constexpr uint8_t kGrey = 114;
-
-std::vector<uint8_t> letterboxed(const Picture& picture, const Letterbox& box) {
-    Picture inner{.h = box.inner_h, .w = box.inner_w, .rgb = {}};
-    const bool same = picture.h == inner.h && picture.w == inner.w;
-    if (!same) {
-        inner.rgb.resize(inner.h * inner.w * 3);
-        compute(Cpu{}, Resize{picture.h, picture.w, inner.h, inner.w, Filter::linear, picture.rgb.data(), inner.rgb.data()});
-    }
-    const std::vector<uint8_t>& from = same ? picture.rgb : inner.rgb;
-    std::vector<uint8_t> frame(box.out_h * box.out_w * 3, kGrey);
-    for (size_t y = 0; y < inner.h; ++y)
-        std::copy_n(&from[y * inner.w * 3], inner.w * 3, &frame[((box.top + y) * box.out_w + box.left) * 3]);
-    return frame;
-}
 
 }  // namespace
 
@@ -149,7 +135,8 @@ DetectRun::Item DetectRun::load(size_t file) const {
     item.result.reason = decoded.text;
     item.letterbox = letterbox({.h = decoded.picture.h, .w = decoded.picture.w, .out_h = options_.image_size, .out_w = options_.image_size,
                                 .stride = options_.stride});
-    item.input = letterboxed(decoded.picture, item.letterbox);
+    item.input.resize(item.letterbox.out_h * item.letterbox.out_w * 3);
+    letterbox_picture(decoded.picture, item.letterbox, Filter::linear, item.input.data());
     if (options_.on_picture) item.picture = std::move(decoded.picture);
     return item;
 }

@@ -35,3 +35,11 @@ if(hdf5_FOUND)
     target_link_libraries(tundra_hdf5 INTERFACE PkgConfig::hdf5)
     target_compile_definitions(tundra_hdf5 INTERFACE TUNDRA_HDF5)
 endif()
+
+# yaml-cpp reads the data.yaml of YOLO's data sets; without it such files are refused with a message.
+pkg_check_modules(yaml IMPORTED_TARGET yaml-cpp)
+if(yaml_FOUND)
+    add_library(tundra_yaml INTERFACE)
+    target_link_libraries(tundra_yaml INTERFACE PkgConfig::yaml)
+    target_compile_definitions(tundra_yaml INTERFACE TUNDRA_YAML)
+endif()

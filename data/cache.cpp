@@ -24,8 +24,8 @@ constexpr size_t kHeaderBytes = 64, kSlotHeaderBytes = 24;
 
 std::string fit_text(const Fit& fit) {
     constexpr const char* kFilters[] = {"antialias", "linear", "nearest"};
-    return fmt::format("{}_{}_{}_{}", fit.size, fit.mode == FitMode::stretch ? "stretch" : "crop", kFilters[int(fit.filter)],
-                       fit.shorter);
+    constexpr const char* kModes[] = {"stretch", "crop", "letterbox"};
+    return fmt::format("{}x{}_{}_{}_{}", fit.w(), fit.h(), kModes[int(fit.mode)], kFilters[int(fit.filter)], fit.shorter);
 }
 
 std::string gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", double(bytes) * 1e-9); }
@@ -77,7 +77,7 @@ uint64_t available_memory_bytes() {
 }
 
 Cache::Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder)
-    : data_(data), fit_(fit), mode_(mode), pixels_bytes_(fit.size * fit.size * 3) {
+    : data_(data), fit_(fit), mode_(mode), pixels_bytes_(fit.bytes()) {
     const uint64_t needed = uint64_t(pixels_bytes_) * data.samples.size(), memory = available_memory_bytes();
     if (mode == CacheMode::automatic) {
         if (needed <= memory / 2)

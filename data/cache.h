@@ -1,6 +1,6 @@
 // Decoded pictures, kept: after the first epoch nothing is decoded again.
 //
-// One slot of size * size * 3 bytes per sample of a data set. In memory, or in one sparse file that later runs find again:
+// One slot with the pixels of a frame (data/fit.h) per sample of a data set. In memory, or in one sparse file that later runs find again:
 //   header   "tundra pictures 1\n", then slots and bytes per slot as uint64, padded to 64 bytes
 //   slot i   key (16 bytes), XXH3-64 of the pixels (8 bytes), pixels
 // The key is XXH3-128 of name, size and modification time (ns) of the picture's file and of the fit: the file itself is
@@ -30,7 +30,7 @@ public:
     ~Cache();
     Cache(const Cache&) = delete;
 
-    // Thread-safe. rgb: (size, size, 3). get() says whether the slot held the sample's pixels.
+    // Thread-safe. rgb: (h, w, 3). get() says whether the slot held the sample's pixels.
     bool get(uint32_t sample, uint8_t* rgb);
     void put(uint32_t sample, const uint8_t* rgb);
 

@@ -1,7 +1,5 @@
-// Reads folders and CSV files into one table, then cameras, parts and the fingerprint.
+// Reads folders and CSV files into one table.
 #include "data/dataset.h"
-
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
@@ -11,19 +9,15 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "data/csv.h"
-#include "data/exif.h"
+#include "data/dataset_parts.h"
 #include "data/listing.h"
-#include "data/split.h"
 #include "engine/require.h"
 
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kExifBytes = 68 << 10;  // an EXIF segment ends within 64 KiB, a JFIF segment may come first
 
 struct Row {
     Sample sample;
@@ -36,20 +30,6 @@ struct Table {
     std::vector<std::string> notes;
     bool has_parts = false;         // the data set says which part a picture belongs to
 };
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-    return text;
-}
-
-std::optional<Part> part_of(const std::string& name) {
-    static const std::map<std::string, Part> kNames{
-        {"train", Part::train},           {"training", Part::train},       {"val", Part::validation},
-        {"valid", Part::validation},      {"validate", Part::validation},  {"validation", Part::validation},
-        {"test", Part::test},             {"testing", Part::test}};
-    const auto found = kNames.find(lower(name));
-    return found == kNames.end() ? std::nullopt : std::optional(found->second);
-}
 
 std::vector<std::string> folders_in(const fs::path& folder) {
     std::vector<std::string> names;
@@ -176,33 +156,6 @@ Table read_csv(const std::string& file) {
     return table;
 }
 
-void read_file_facts(const std::string& path, bool exif_wanted, bool is_folder, Sample& sample) {
-    std::error_code error;
-    const uintmax_t bytes = fs::file_size(path, error);
-    sample.bytes = error ? 0 : uint64_t(bytes);
-    if (!exif_wanted || error) return;
-    std::vector<uint8_t> head(std::min<size_t>(kExifBytes, sample.bytes));
-    std::ifstream in(path, std::ios::binary);
-    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
-    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
-    const Exif exif = read_exif(head);
-    sample.time = exif_seconds(exif.date);
-    const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
-    if (is_folder && !exif.serial.empty()) sample.camera = exif.serial;
-    if (sample.camera.empty()) sample.camera = !exif.serial.empty() ? exif.serial : kind == " " ? "" : kind;
-}
-
-void read_all_facts(Dataset& data, const DatasetOptions& options, bool is_folder) {
-    std::vector<std::thread> threads;
-    const size_t count = size_t(std::max(1, options.threads));
-    for (size_t t = 0; t < count; ++t)
-        threads.emplace_back([&, t] {
-            for (size_t i = t; i < data.samples.size(); i += count)
-                read_file_facts(data.path(data.samples[i]), options.read_exif, is_folder, data.samples[i]);
-        });
-    for (std::thread& thread : threads) thread.join();
-}
-
 void number_classes(const std::string& path, Table& table, Dataset& data) {
     data.classes.assign(table.classes.begin(), table.classes.end());
     if (data.classes.size() == 1)
@@ -214,57 +167,7 @@ void number_classes(const std::string& path, Table& table, Dataset& data) {
     }
 }
 
-void make_parts(const Table& table, const DatasetOptions& options, Dataset& data) {
-    const auto has = [&](Part part) {
-        return std::any_of(data.samples.begin(), data.samples.end(), [&](const Sample& s) { return s.part == part; });
-    };
-    if (table.has_parts && has(Part::validation)) return;
-    const double test = table.has_parts ? 0 : options.test;
-    split_samples(data.samples, {.seed = options.seed, .by = options.split_by, .validation = options.validation, .test = test,
-                                 .classes = data.classes.size()});
-    const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
-    data.notes.push_back(table.has_parts ? fmt::format("no validation pictures given: {} taken from train, {}",
-                                                       data.part(Part::validation).size(), together)
-                                         : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test", options.seed,
-                                                       together, data.part(Part::train).size(),
-                                                       data.part(Part::validation).size(), data.part(Part::test).size()));
-}
-
-Fingerprint fingerprint_of(const Dataset& data) {
-    Fingerprint result{.pictures = data.samples.size()};
-    XXH3_state_t* state = XXH3_createState();
-    XXH3_128bits_reset(state);
-    for (const Sample& sample : data.samples) {
-        const std::string line = fmt::format("{}{}{}{}{}{}\n", sample.name, '\0', sample.bytes, '\0', int(sample.part), data.classes[sample.label]);
-        XXH3_128bits_update(state, line.data(), line.size());
-        result.bytes += sample.bytes;
-    }
-    const XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
-    result.hash = fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-    return result;
-}
-
 }  // namespace
-
-const char* part_name(Part part) {
-    return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
-}
-
-std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }
-
-std::vector<uint32_t> Dataset::part(Part part) const {
-    std::vector<uint32_t> numbers;
-    for (uint32_t i = 0; i < samples.size(); ++i)
-        if (samples[i].part == part) numbers.push_back(i);
-    return numbers;
-}
-
-std::vector<size_t> Dataset::class_counts(Part part) const {
-    std::vector<size_t> counts(classes.size());
-    for (const Sample& sample : samples) counts[sample.label] += sample.part == part;
-    return counts;
-}
 
 Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     std::error_code error;
@@ -287,11 +190,11 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     for (size_t c = 0; c < pictures.size(); ++c)
         if (pictures[c] == 0)
             fail(Fault::usage, "{}: class '{}' has no pictures; fill its folder or remove it", path, data.classes[c]);
-    read_all_facts(data, options, is_folder);
-    make_parts(table, options, data);
+    read_all_facts(data, options, {.serial_first = is_folder});
+    make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);
     for (size_t c = 0; c < training.size(); ++c)
         if (training[c] == 0) fail(Fault::usage, "{}: class '{}' has no training pictures", path, data.classes[c]);
-    data.fingerprint = fingerprint_of(data);
+    data.fingerprint = fingerprint_of(data, false);
     return data;
 }

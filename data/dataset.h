@@ -18,13 +18,23 @@
 enum class Part { train, validation, test };
 const char* part_name(Part part);  // "train", "validation", "test"
 
+// Something that a detector is to find: left, top, width and height as shares of the upright picture's sides.
+struct TrueBox {
+    uint32_t category;
+    float x, y, w, h;
+    bool operator==(const TrueBox&) const = default;
+};
+
 struct Sample {
     std::string name;     // relative to Dataset::root, or absolute if the CSV has it so
-    uint32_t label = 0;
+    uint32_t label = 0;   // of a class; with boxes it says nothing
     Part part = Part::train;
-    std::string camera = {};  // empty: not known
-    int64_t time = -1;        // EXIF seconds, see exif_seconds()
-    uint64_t bytes = 0;       // of the file; 0 if it is missing
+    std::string camera = {};    // empty: not known
+    std::string sequence = {};  // of pictures that were taken together; empty: not known
+    int64_t time = -1;          // EXIF seconds, see exif_seconds()
+    uint64_t bytes = 0;         // of the file; 0 if it is missing
+    size_t h = 0, w = 0;        // detection: pixels, upright; 0 if they are not known
+    std::vector<TrueBox> boxes = {};
 };
 
 enum class SplitBy { sequence, camera };
@@ -41,7 +51,7 @@ struct DatasetOptions {
 struct Fingerprint {
     size_t pictures = 0;
     uint64_t bytes = 0;
-    std::string hash = {};  // 32 hex digits: XXH3-128 of every name, size, part and class in the order of names
+    std::string hash = {};  // 32 hex digits: XXH3-128 of every name, size, part and class or boxes in the order of names
 };
 
 struct Dataset {
@@ -54,6 +64,7 @@ struct Dataset {
     std::string path(const Sample& sample) const;
     std::vector<uint32_t> part(Part part) const;           // numbers of its samples, ascending
     std::vector<size_t> class_counts(Part part) const;     // pictures per class
+    std::vector<size_t> box_counts(Part part) const;       // boxes per class
 };
 
 // Throws an Error (Fault::usage) that names the path and what to do: no such path, no pictures, pictures outside class

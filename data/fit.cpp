@@ -32,7 +32,23 @@ Picture middle_of_sliver(const Picture& picture) {
 
 }  // namespace
 
+void letterbox_picture(const Picture& picture, const Letterbox& box, Filter filter, uint8_t* rgb) {
+    constexpr uint8_t kGrey = 114;
+    std::vector<uint8_t> inner;
+    const bool same = picture.h == box.inner_h && picture.w == box.inner_w;
+    if (!same) {
+        inner.resize(box.inner_h * box.inner_w * 3);
+        resize(picture, box.inner_h, box.inner_w, filter, inner.data());
+    }
+    const uint8_t* from = same ? picture.rgb.data() : inner.data();
+    std::fill_n(rgb, box.out_h * box.out_w * 3, kGrey);
+    for (size_t y = 0; y < box.inner_h; ++y)
+        std::copy_n(from + y * box.inner_w * 3, box.inner_w * 3, rgb + ((box.top + y) * box.out_w + box.left) * 3);
+}
+
 void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb) {
+    if (fit.mode == FitMode::letterbox)
+        return letterbox_picture(picture, letterbox({.h = picture.h, .w = picture.w, .out_h = fit.h(), .out_w = fit.w()}), fit.filter, rgb);
     if (fit.mode == FitMode::stretch) return resize(picture, fit.size, fit.size, fit.filter, rgb);
     if (std::max(picture.h, picture.w) > 16 * std::min(picture.h, picture.w))
         return fit_picture(middle_of_sliver(picture), fit, rgb);
@@ -46,7 +62,7 @@ void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb) {
 }
 
 DecodeOptions options_for(const Fit& fit, DecodeOptions options) {
-    const size_t wanted = fit.mode == FitMode::stretch ? fit.size : std::max(shorter_side(fit), fit.size);
+    const size_t wanted = fit.mode == FitMode::crop ? std::max(shorter_side(fit), fit.size) : std::max(fit.h(), fit.w());
     options.enough_h = options.enough_w = fit.filter == Filter::antialias ? 2 * wanted : 0;
     return options;
 }

@@ -1,4 +1,4 @@
-// From a picture of any size to the square of a network: stretched, or shorter side scaled and the centre cut out.
+// From a picture of any size to the frame of a network: stretched, the centre cut out, or whole with grey margins.
 #pragma once
 
 #include "data/picture.h"
@@ -6,21 +6,30 @@
 
 enum class FitMode {
     stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the picture is (Keras' directory iterator)
-    crop      // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
+    crop,     // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
               // then the middle `size`; offsets round half to even. Of pictures longer than 16:1 the middle only.
+    letterbox // as large as fits, centred, the rest grey 114: what detectors look at (kernels/image.h, letterbox)
 };
 
 struct Fit {
-    size_t size = 224;
+    size_t size = 224;    // width, and height where that is 0
     FitMode mode = FitMode::stretch;
     Filter filter = Filter::antialias;
-    size_t shorter = 0;  // of FitMode::crop; 0: round(size * 256 / 224)
+    size_t shorter = 0;   // of FitMode::crop; 0: round(size * 256 / 224)
+    size_t height = 0;    // of FitMode::letterbox
+
+    size_t h() const { return height ? height : size; }
+    size_t w() const { return size; }
+    size_t bytes() const { return h() * w() * 3; }
 
     bool operator==(const Fit&) const = default;
 };
 
-// rgb: (size, size, 3)
+// rgb: (h, w, 3)
 void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb);
+
+// rgb: (out_h, out_w, 3) of the letterbox
+void letterbox_picture(const Picture& picture, const Letterbox& box, Filter filter, uint8_t* rgb);
 
 // What decode_picture() may do for this fit: with antialiasing a JPEG decoded at 1/2, 1/4 or 1/8 will do as long as at
 // least twice the wanted size is left (measured in tests/fit_test.cpp: mean error below 0.1 of 255, largest 4);

@@ -88,7 +88,7 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     const bool sideways = orientation >= 5;
     result.full_h = size_t(sideways ? header.w : header.h);
     result.full_w = size_t(sideways ? header.h : header.w);
-    if (header.trouble != Trouble::none) return result;
+    if (header.trouble != Trouble::none || options.size_only) return result;
 
     const tjscalingfactor scale = scale_for(result.full_h, result.full_w, options.enough_h, options.enough_w);
     const int w = TJSCALED(header.w, scale), h = TJSCALED(header.h, scale);

@@ -17,11 +17,22 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache)
     : data_(data), samples_(std::move(samples)), options_(options), cache_(cache),
-      picture_bytes_(options.fit.size * options.fit.size * 3), slots_(options.ahead + 1) {
+      picture_bytes_(options.fit.bytes()), slots_(options.ahead + 1) {
     require(!samples_.empty(), "loader: no samples");
     require(options_.batch > 0 && options_.ahead > 0, "loader: batch {} and ahead {} must be positive", options_.batch,
             options_.ahead);
+    require(!options_.boxes || options_.fit.mode == FitMode::letterbox, "loader: pictures with boxes are letterboxed");
     start(0, 0);
+}
+
+Batch blank_batch(const LoaderOptions& o) {
+    Batch batch;
+    batch.pictures.assign(o.batch * o.fit.bytes(), 128);
+    for (size_t i = 0; i < o.batch; ++i) batch.transform.insert(batch.transform.end(), {1, 0, 0, 0, 1, 0}), batch.color.insert(batch.color.end(), {1, 0});
+    batch.labels.assign(o.batch, 0);
+    batch.samples.assign(o.batch, 0);
+    if (o.boxes) batch.boxes.assign(o.batch * o.boxes->most * 5, -1);
+    return batch;
 }
 
 Loader::~Loader() { stop(); }
@@ -69,6 +80,7 @@ void Loader::prepare(Slot& slot) {
     slot.batch.color.resize(batch * 2);
     slot.batch.labels.assign(batch, -1);
     slot.batch.samples.assign(batch, -1);
+    if (options_.boxes) slot.batch.boxes.assign(batch * options_.boxes->most * 5, -1);
     slot.good.assign(batch, 0);
     slot.missing = batch;
     for (size_t row = 0; row < batch; ++row)
@@ -103,8 +115,38 @@ void Loader::report(uint32_t sample, const Decoded& decoded) {
 // Fills the row's pixels; false if there are none.
 bool Loader::make_row(const Ticket& ticket) {
     if (ticket.known_bad) return false;
-    uint8_t* rgb = ticket.slot->batch.pictures.data() + ticket.row * picture_bytes_;
-    if (cache_ && cache_->get(ticket.sample, rgb)) {
+    if (options_.boxes) return compose_row(ticket);
+    return read_pixels(ticket.sample, ticket.slot->batch.pictures.data() + ticket.row * picture_bytes_);
+}
+
+bool Loader::compose_row(const Ticket& ticket) {
+    Batch& batch = ticket.slot->batch;
+    const BoxOptions& how = *options_.boxes;
+    const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = ticket.sample};
+    const Composition composition = compose(how.augment, key, data_, samples_, options_.fit);
+    uint8_t* const rgb = batch.pictures.data() + ticket.row * picture_bytes_;
+    std::fill_n(rgb, picture_bytes_, Paste{}.grey);
+    std::vector<uint8_t> pixels(picture_bytes_);
+    std::vector<std::array<float, 5>> boxes;
+    for (const Tile& tile : composition.tiles) {
+        const auto bad = bad_file(tile.sample);
+        if ((bad && !bad->used) || !read_pixels(tile.sample, pixels.data())) {
+            if (tile.sample == ticket.sample) return false;
+            continue;  // its part of the mosaic stays grey
+        }
+        const Sample& sample = data_.samples[tile.sample];
+        compute(Cpu{}, paste_of(tile, place_in_frame(sample, options_.fit), options_.fit, pixels.data(), rgb));
+        append_boxes(tile, sample, options_.fit, boxes);
+    }
+    for (size_t i = 0; i < std::min(boxes.size(), how.most); ++i)
+        std::ranges::copy(boxes[i], &batch.boxes[(ticket.row * how.most + i) * 5]);
+    std::ranges::copy(composition.color, &batch.color[ticket.row * 2]);
+    return true;
+}
+
+// From the cache or the file; false if the picture is bad.
+bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
+    if (cache_ && cache_->get(sample, rgb)) {
         const std::lock_guard lock(mutex_);
         ++counts_.from_cache;
         return true;
@@ -112,11 +154,11 @@ bool Loader::make_row(const Ticket& ticket) {
     const auto start = std::chrono::steady_clock::now();
     DecodeOptions options = options_for(options_.fit, options_.limits);
     options.accept_damaged = options_.accept_damaged;
-    const Decoded decoded = read_picture(data_.path(data_.samples[ticket.sample]), options);
-    if (decoded.trouble != Trouble::none) report(ticket.sample, decoded);
+    const Decoded decoded = read_picture(data_.path(data_.samples[sample]), options);
+    if (decoded.trouble != Trouble::none) report(sample, decoded);
     if (decoded.usable()) fit_picture(decoded.picture, options_.fit, rgb);
     // A damaged picture is decoded every time, so that a later run with the same cache reports it too.
-    if (decoded.usable() && decoded.trouble == Trouble::none && cache_) cache_->put(ticket.sample, rgb);
+    if (decoded.usable() && decoded.trouble == Trouble::none && cache_) cache_->put(sample, rgb);
     const std::lock_guard lock(mutex_);
     ++counts_.decoded;
     counts_.decoding_seconds += seconds_since(start);
@@ -132,16 +174,21 @@ void Loader::finish(Slot& slot) const {
     const size_t out_size = options_.out_size ? options_.out_size : options_.fit.size;
     for (size_t row = 0, bad = 0; row < options_.batch; ++row) {
         const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = uint64_t(batch.samples[row])};
-        const Augmentation how = augmentation(options_.augment, key, options_.fit.size, out_size);
+        // What is composed has all but its color behind it.
+        const Augmentation how = augmentation(options_.boxes ? AugmentRanges{} : options_.augment, key, options_.fit.size, out_size);
         std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
-        std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
+        if (!options_.boxes || !slot.good[row]) std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
         uint8_t* rgb = &batch.pictures[row * picture_bytes_];
         if (slot.good[row])
             batch.labels[row] = int32_t(data_.samples[size_t(batch.samples[row])].label);
         else if (good.empty())
             std::memset(rgb, 128, picture_bytes_);
-        else
-            std::memcpy(rgb, &batch.pictures[good[bad++ % good.size()] * picture_bytes_], picture_bytes_);
+        else {
+            const size_t other = good[bad++ % good.size()];
+            std::memcpy(rgb, &batch.pictures[other * picture_bytes_], picture_bytes_);
+            const size_t numbers = batch.boxes.size() / options_.batch;
+            std::copy_n(batch.boxes.data() + other * numbers, numbers, batch.boxes.data() + row * numbers);
+        }
     }
 }
 

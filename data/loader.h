@@ -12,12 +12,19 @@
 
 #include "data/augment.h"
 #include "data/cache.h"
+#include "data/mosaic.h"
+
+struct BoxOptions {  // of a detector's pictures
+    BoxAugment augment = {};
+    size_t most = 100;            // rows for boxes per picture
+};
 
 struct LoaderOptions {
     size_t batch = 32;
     Fit fit = {};
     size_t out_size = 0;          // side of what the network gets; 0: fit.size
     AugmentRanges augment = {};
+    std::optional<BoxOptions> boxes = {};  // then `augment` and `out_size` do not count, and fit.mode is letterbox
     uint64_t seed = 0;
     bool shuffle = false;
     uint64_t epochs = 0;          // after so many nothing more is read ahead; 0: without end
@@ -31,19 +38,25 @@ struct LoaderOptions {
 struct Batch {
     uint64_t epoch = 0;
     size_t step = 0;
-    std::vector<uint8_t> pictures;   // (batch, size, size, 3)
+    std::vector<uint8_t> pictures;   // (batch, h, w, 3)
     std::vector<float> transform;    // (batch, 6)  for kernels/image.h
     std::vector<float> color;        // (batch, 2)
     // (batch)  -1: the row does not count. Its picture is bad, or the data ran out; its pixels repeat those of other rows
     // of the batch, so that they do not disturb its statistics.
     std::vector<int32_t> labels;
     std::vector<int64_t> samples;    // (batch)  number in the data set; -1 where the data ran out
+    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. A picture that
+    // repeats another has its boxes.
+    std::vector<float> boxes = {};
 };
 
 struct BadFile {
     std::string path, code, text;  // code: trouble_code()
     bool used;                     // decoded as far as it went and taken
 };
+
+// Grey pictures without labels and boxes, for a step that only measures time.
+Batch blank_batch(const LoaderOptions& options);
 
 struct LoaderCounts {
     double waited_seconds = 0;    // in next(), for pictures
@@ -89,6 +102,8 @@ private:
     bool take(Ticket& ticket);
     void prepare(Slot& slot);
     bool make_row(const Ticket& ticket);
+    bool compose_row(const Ticket& ticket);
+    bool read_pixels(uint32_t sample, uint8_t* rgb);
     void finish(Slot& slot) const;
     void report(uint32_t sample, const Decoded& decoded);
 

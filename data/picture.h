@@ -39,6 +39,7 @@ struct DecodeOptions {
     bool accept_damaged = true;       // truncated and corrupt pictures come as far as they decode, with their trouble
     // A picture of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
     size_t enough_h = 0, enough_w = 0;
+    bool size_only = false;           // full_h and full_w from the first bytes of a file; nothing is decoded
 };
 
 struct Decoded {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 #include "data/random.h"
 
@@ -27,7 +28,8 @@ Groups groups_of(const std::vector<Sample>& samples, SplitBy by) {
         if (samples[i].part == Part::train) sorted.push_back(i);
     std::stable_sort(sorted.begin(), sorted.end(), [&](uint32_t a, uint32_t b) {
         const int order = samples[a].camera.compare(samples[b].camera);
-        return order != 0 ? order < 0 : samples[a].time < samples[b].time;
+        if (order != 0) return order < 0;
+        return std::tie(samples[a].sequence, samples[a].time) < std::tie(samples[b].sequence, samples[b].time);
     });
     Groups groups;
     const Sample* before = nullptr;
@@ -36,8 +38,10 @@ Groups groups_of(const std::vector<Sample>& samples, SplitBy by) {
         bool together = before && before->camera == sample.camera;
         if (by == SplitBy::camera)
             together = together && !sample.camera.empty();
+        else if (!sample.sequence.empty())
+            together = together && before->sequence == sample.sequence;
         else
-            together = together && before->time >= 0 && sample.time - before->time <= kBurstSeconds;
+            together = together && before->sequence.empty() && before->time >= 0 && sample.time - before->time <= kBurstSeconds;
         if (!together) groups.emplace_back();
         groups.back().samples.push_back(i);
         before = &sample;

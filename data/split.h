@@ -1,7 +1,7 @@
 // Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of them.
 //
-// SplitBy::sequence  pictures of one camera, each at most 60 s after the one before, stay together (a burst). A picture
-//                    without a time is alone.
+// SplitBy::sequence  pictures of one camera with the same sequence stay together; without a sequence those that were taken
+//                    at most 60 s after the one before (a burst). A picture without sequence and time is alone.
 // SplitBy::camera    all pictures of a camera stay together. A picture without a camera is alone.
 //
 // Groups are walked in an order that the seed and the name of their first picture decide. Each goes to test, else to

@@ -100,6 +100,7 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     const size_t pixels = size_t(w) * size_t(h);
     if (pixels > options.max_pixels)
         return refuse(Trouble::too_large, fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
+    if (options.size_only) return result;
     const Damage damage = is_png(file) ? check_png(file) : Damage{};
     if (damage.trouble != Trouble::none) return refuse(damage.trouble, damage.text);
 

@@ -1,0 +1,49 @@
+// What the two formats of data/box_dataset.h are read into.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "data/dataset.h"
+
+struct SourceBox {
+    uint32_t category;
+    double x, y, w, h;  // left, top, width, height in units of the row
+    std::string where;  // "annotation 12", "labels/a.txt:3"
+};
+
+struct SourceRow {
+    Sample sample;              // name, part, camera, sequence
+    double w = 0, h = 0;        // the picture's sides in the boxes' units; 0: pixels, and the source does not say how many
+    std::vector<SourceBox> boxes = {};
+};
+
+// Oddities that do not stop anything: how many, and the first.
+class Oddities {
+public:
+    void count(const std::string& what, const std::string& where) { auto& seen = seen_[what]; if (seen.number++ == 0) seen.first = where; }
+    std::vector<std::string> notes() const;  // "3 boxes lie outside of their picture (first: annotation 12)"
+
+private:
+    struct Seen {
+        size_t number = 0;
+        std::string first;
+    };
+    std::map<std::string, Seen> seen_;
+};
+
+struct BoxSource {
+    std::filesystem::path root;  // names of samples start here
+    std::vector<std::string> classes;
+    std::vector<SourceRow> rows;
+    bool has_parts = false;
+    Oddities odd;
+};
+
+// `files`: with their part, if they are parts.
+BoxSource read_coco(const std::vector<std::pair<std::filesystem::path, std::optional<Part>>>& files);
+// The COCO files that `path` means; empty if it means none.
+std::vector<std::pair<std::filesystem::path, std::optional<Part>>> coco_files(const std::filesystem::path& path);
+
+BoxSource read_yolo_labels(const std::filesystem::path& path);

@@ -1,0 +1,230 @@
+// COCO's object detection format and its camera-trap dialect.
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unordered_map>
+
+#include "data/box_source.h"
+#include "data/dataset_parts.h"
+#include "engine/file.h"
+#include "engine/require.h"
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr size_t kLargestFile = size_t(4) << 30;
+constexpr size_t kLookedFor = 20;  // pictures that are tried to find where a file's pictures lie
+
+std::string said(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80); }
+
+const json& list_at(const json& content, const char* key, const std::string& file) {
+    const auto found = content.find(key);
+    if (found == content.end() || !found->is_array()) fail(Fault::usage, "{}: has no list \"{}\"; COCO JSON has images, annotations and categories", file, key);
+    return *found;
+}
+
+std::string text_at(const json& object, const char* key) {
+    const auto found = object.find(key);
+    if (found == object.end() || found->is_null()) return "";
+    return found->is_string() ? found->get<std::string>() : said(*found);
+}
+
+double number_at(const json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+bool means_empty(const std::string& category) {
+    const std::string name = lower(category);
+    return name == "empty" || name == "blank" || name == "none" || name == "background";
+}
+
+json read(const std::string& file) {
+    const FileBytes bytes = read_file(file, kLargestFile);
+    json content;
+    try {
+        content = json::parse(bytes.span().begin(), bytes.span().end());
+    } catch (const json::exception& e) {
+        fail(Fault::usage, "{}: is not JSON: {}", file, e.what());
+    }
+    if (content.is_object() && content.contains("detection_categories"))
+        fail(Fault::usage, "{}: holds what a detector found, not what is true; look through it in a labelling program and train on what that exports as COCO", file);
+    if (content.is_array()) fail(Fault::usage, "{}: is a COCO list of results; to train, the annotations of people are needed", file);
+    if (!content.is_object()) fail(Fault::usage, "{}: is no COCO JSON", file);
+    return content;
+}
+
+class Reader {
+public:
+    Reader(BoxSource& source, const std::string& file, std::optional<Part> part)
+        : source_(source), file_(file), part_(part), content_(read(file)) {}
+
+    std::map<std::string, std::string> category_names;  // by id
+
+    void read_categories(std::vector<std::pair<std::string, std::string>>& in_order) {
+        std::set<std::string> names;
+        std::vector<std::pair<std::string, std::string>> here;
+        for (const json& c : list_at(content_, "categories", file_)) {
+            const std::string id = c.is_object() && c.contains("id") ? said(c["id"]) : "", name = c.is_object() ? text_at(c, "name") : "";
+            if (id.empty() || name.empty()) fail(Fault::usage, "{}: category {} has no id or no name", file_, said(c));
+            if (!category_names.emplace(id, name).second) fail(Fault::usage, "{}: category id {} is there twice", file_, id);
+            if (!names.insert(name).second) fail(Fault::usage, "{}: two categories are called '{}'", file_, name);
+            here.emplace_back(id, name);
+        }
+        std::ranges::stable_sort(here, [](const auto& a, const auto& b) { return std::pair(a.first.size(), a.first) < std::pair(b.first.size(), b.first); });
+        if (in_order.empty()) in_order = here;
+        if (in_order != here) fail(Fault::usage, "{}: its categories are not those of the files before", file_);
+    }
+
+    void read_pictures() {
+        for (const json& image : list_at(content_, "images", file_)) {
+            const std::string id = image.is_object() && image.contains("id") ? said(image["id"]) : "";
+            std::string name = image.is_object() ? text_at(image, "file_name") : "";
+            if (id.empty() || name.empty()) fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
+            if (name.find('/') == name.npos) std::ranges::replace(name, '\\', '/');
+            if (!rows_.emplace(id, rows_.size()).second) fail(Fault::usage, "{}: image id {} is there twice", file_, id);
+            SourceRow row{.sample = {.name = name, .part = part_.value_or(Part::train), .camera = text_at(image, "location"),
+                                     .sequence = text_at(image, "seq_id")},
+                          .w = number_at(image, "width"), .h = number_at(image, "height")};
+            if (row.w < 0 || row.h < 0) fail(Fault::usage, "{}: image {} has a negative size", file_, id);
+            if (row.w == 0 || row.h == 0) row.w = row.h = 0;
+            own_.push_back(std::move(row));
+        }
+        labelled_only_.resize(own_.size());
+    }
+
+    void read_annotations(std::set<std::string>& with_boxes) {
+        for (const json& a : list_at(content_, "annotations", file_)) {
+            const std::string where = "annotation " + (a.is_object() && a.contains("id") ? said(a["id"]) : said(a));
+            const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{}: {}: {}", file_, where, what); };
+            if (!a.is_object()) refuse("is no object");
+            if (a.contains("id") && !ids_.insert(said(a["id"])).second) source_.odd.count("annotation ids are there twice", file_ + ", " + where);
+            const auto row = rows_.find(a.contains("image_id") ? said(a["image_id"]) : "");
+            if (row == rows_.end()) refuse(fmt::format("there is no image {}", a.contains("image_id") ? said(a["image_id"]) : "without a number"));
+            const std::string category = a.contains("category_id") ? said(a["category_id"]) : "none";
+            if (!category_names.contains(category)) refuse(fmt::format("category {} is not in the list of categories", category));
+            const json box = a.value("bbox", json());
+            if (box.is_null() || (box.is_array() && box.empty())) {
+                if (!means_empty(category_names.at(category))) labelled_only_[row->second] = true;
+                continue;
+            }
+            if (!box.is_array() || box.size() != 4 || !std::ranges::all_of(box, [](const json& v) { return v.is_number() && std::isfinite(v.get<double>()); }))
+                refuse(fmt::format("bbox {} is not four numbers", said(box)));
+            if (box[2] < 0 || box[3] < 0) refuse(fmt::format("bbox {} has a negative side; it is left, top, width, height", said(box)));
+            if (a.value("iscrowd", json(0)) == json(1)) {
+                source_.odd.count("boxes are around crowds and were left out", file_ + ", " + where);
+                continue;
+            }
+            with_boxes.insert(category);
+            boxes_.push_back({row->second, category, {0, box[0], box[1], box[2], box[3], file_ + ", " + where}});
+        }
+    }
+
+    // `numbers`: of the classes, by category id.
+    void finish(const std::map<std::string, uint32_t>& numbers) {
+        for (auto& [row, category, box] : boxes_) {
+            box.category = numbers.at(category);
+            own_[row].boxes.push_back(std::move(box));
+        }
+        const fs::path base = folder_of_pictures();
+        for (size_t i = 0; i < own_.size(); ++i) {
+            if (labelled_only_[i]) {
+                source_.odd.count("pictures have a label but no box and were left out", file_ + ", " + own_[i].sample.name);
+                continue;
+            }
+            own_[i].sample.name = (base / own_[i].sample.name).lexically_normal().generic_string();
+            source_.rows.push_back(std::move(own_[i]));
+        }
+    }
+
+private:
+    struct Placed {
+        size_t row;
+        std::string category;
+        SourceBox box;
+    };
+
+    // Relative to the file's folder.
+    fs::path folder_of_pictures() const {
+        const fs::path here = fs::path(file_).parent_path();
+        for (const char* base : {"", "images", "..", "../images"})
+            for (size_t i = 0; i < std::min(kLookedFor, own_.size()); ++i)
+                if (std::error_code error; fs::exists(here / base / own_[i].sample.name, error)) return base;
+        return "";
+    }
+
+    BoxSource& source_;
+    const std::string file_;
+    const std::optional<Part> part_;
+    const json content_;
+    std::vector<SourceRow> own_;
+    std::unordered_map<std::string, size_t> rows_;  // by image id
+    std::vector<bool> labelled_only_;
+    std::set<std::string> ids_;
+    std::vector<Placed> boxes_;
+};
+
+bool is_json(const fs::path& path) { return lower(path.extension().string()) == ".json"; }
+
+// "annotations_train", "instances_val2017", "test" say a part.
+std::optional<Part> part_in(const fs::path& file) {
+    std::string name = file.stem().string();
+    name.erase(name.find_last_not_of("0123456789") + 1);
+    const size_t begin = name.find_last_of("_-. ");
+    return part_of(begin == name.npos ? name : name.substr(begin + 1));
+}
+
+}  // namespace
+
+std::vector<std::pair<fs::path, std::optional<Part>>> coco_files(const fs::path& path) {
+    if (!fs::is_directory(path)) {
+        if (is_json(path)) return {{path, std::nullopt}};
+        return {};
+    }
+    for (const fs::path& folder : {path, path / "annotations"}) {
+        std::map<Part, fs::path> parts;
+        std::vector<fs::path> files;
+        std::error_code ignored;
+        for (const auto& entry : fs::directory_iterator(folder, ignored))
+            if (is_json(entry.path())) files.push_back(entry.path());
+        std::ranges::sort(files);
+        for (const fs::path& file : files)
+            if (const auto part = part_in(file); part && !parts.emplace(*part, file).second)
+                fail(Fault::usage, "{}: {} and {} both look like the {} part; name the file to train on", folder.string(),
+                     parts.at(*part).filename().string(), file.filename().string(), part_name(*part));
+        if (parts.contains(Part::train)) {
+            std::vector<std::pair<fs::path, std::optional<Part>>> result;
+            for (const auto& [part, file] : parts) result.emplace_back(file, part);
+            return result;
+        }
+        if (fs::exists(folder / "annotations.json")) return {{folder / "annotations.json", std::nullopt}};
+        if (files.size() == 1) return {{files[0], std::nullopt}};
+        if (files.size() > 1) fail(Fault::usage, "{}: has {} JSON files; name the one to train on", folder.string(), files.size());
+    }
+    return {};
+}
+
+BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>& files) {
+    BoxSource source{.root = files[0].first.parent_path(), .classes = {}, .rows = {}, .has_parts = files[0].second.has_value(), .odd = {}};
+    std::vector<std::pair<std::string, std::string>> categories;
+    std::set<std::string> with_boxes;
+    std::vector<std::unique_ptr<Reader>> readers;
+    for (const auto& [file, part] : files) {
+        readers.push_back(std::make_unique<Reader>(source, file.string(), part));
+        readers.back()->read_categories(categories);
+        readers.back()->read_pictures();
+        readers.back()->read_annotations(with_boxes);
+    }
+    std::map<std::string, uint32_t> numbers;
+    for (const auto& [id, name] : categories) {
+        if (means_empty(name) && !with_boxes.contains(id)) continue;
+        numbers.emplace(id, uint32_t(source.classes.size()));
+        source.classes.push_back(name);
+    }
+    for (const auto& reader : readers) reader->finish(numbers);
+    if (source.rows.empty()) fail(Fault::usage, "{}: has no pictures that can be used", files[0].first.string());
+    return source;
+}

@@ -1,0 +1,132 @@
+// Cameras, times and sizes from the files; parts; the fingerprint.
+#include "data/dataset_parts.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "data/exif.h"
+#include "data/picture.h"
+#include "data/split.h"
+#include "engine/require.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kExifBytes = 68 << 10;  // an EXIF segment ends within 64 KiB, a JFIF segment may come first
+
+void read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {
+    std::error_code error;
+    const uintmax_t bytes = fs::file_size(path, error);
+    sample.bytes = error ? 0 : uint64_t(bytes);
+    if (error || !(exif_wanted || wanted.size)) return;
+    std::vector<uint8_t> head(std::min<size_t>(kExifBytes, sample.bytes));
+    std::ifstream in(path, std::ios::binary);
+    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
+    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    if (wanted.size) {
+        const DecodeOptions size_only{.size_only = true};
+        Decoded decoded = decode_picture(head, size_only);
+        if (!decoded.full_h && sample.bytes > head.size()) decoded = read_picture(path, size_only);
+        sample.h = decoded.full_h, sample.w = decoded.full_w;
+    }
+    if (!exif_wanted) return;
+    const Exif exif = read_exif(head);
+    sample.time = exif_seconds(exif.date);
+    const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
+    if (wanted.serial_first && !exif.serial.empty()) sample.camera = exif.serial;
+    if (sample.camera.empty()) sample.camera = !exif.serial.empty() ? exif.serial : kind == " " ? "" : kind;
+}
+
+}  // namespace
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    return text;
+}
+
+std::optional<Part> part_of(const std::string& name) {
+    static const std::map<std::string, Part> kNames{
+        {"train", Part::train},           {"training", Part::train},       {"val", Part::validation},
+        {"valid", Part::validation},      {"validate", Part::validation},  {"validation", Part::validation},
+        {"test", Part::test},             {"testing", Part::test}};
+    const auto found = kNames.find(lower(name));
+    return found == kNames.end() ? std::nullopt : std::optional(found->second);
+}
+
+void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted) {
+    std::vector<std::thread> threads;
+    const size_t count = size_t(std::max(1, options.threads));
+    for (size_t t = 0; t < count; ++t)
+        threads.emplace_back([&, t] {
+            for (size_t i = t; i < data.samples.size(); i += count)
+                read_file_facts(data.path(data.samples[i]), options.read_exif, wanted, data.samples[i]);
+        });
+    for (std::thread& thread : threads) thread.join();
+}
+
+void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
+    const auto has = [&](Part part) {
+        return std::any_of(data.samples.begin(), data.samples.end(), [&](const Sample& s) { return s.part == part; });
+    };
+    if (has_parts && has(Part::validation)) return;
+    const double test = has_parts ? 0 : options.test;
+    split_samples(data.samples, {.seed = options.seed, .by = options.split_by, .validation = options.validation, .test = test,
+                                 .classes = labels});
+    const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
+    data.notes.push_back(has_parts ? fmt::format("no validation pictures given: {} taken from train, {}",
+                                                       data.part(Part::validation).size(), together)
+                                         : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test", options.seed,
+                                                       together, data.part(Part::train).size(),
+                                                       data.part(Part::validation).size(), data.part(Part::test).size()));
+}
+
+Fingerprint fingerprint_of(const Dataset& data, bool boxes) {
+    Fingerprint result{.pictures = data.samples.size()};
+    XXH3_state_t* state = XXH3_createState();
+    XXH3_128bits_reset(state);
+    for (const Sample& sample : data.samples) {
+        std::string line = fmt::format("{}{}{}{}{}", sample.name, '\0', sample.bytes, '\0', int(sample.part));
+        if (!boxes) line += data.classes[sample.label];
+        for (const TrueBox& b : sample.boxes) line += fmt::format(" {} {} {} {} {}", data.classes[b.category], b.x, b.y, b.w, b.h);
+        line += '\n';
+        XXH3_128bits_update(state, line.data(), line.size());
+        result.bytes += sample.bytes;
+    }
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    result.hash = fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+    return result;
+}
+
+const char* part_name(Part part) {
+    return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
+}
+
+std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }
+
+std::vector<uint32_t> Dataset::part(Part part) const {
+    std::vector<uint32_t> numbers;
+    for (uint32_t i = 0; i < samples.size(); ++i)
+        if (samples[i].part == part) numbers.push_back(i);
+    return numbers;
+}
+
+std::vector<size_t> Dataset::class_counts(Part part) const {
+    std::vector<size_t> counts(classes.size());
+    for (const Sample& sample : samples) counts[sample.label] += sample.part == part;
+    return counts;
+}
+
+std::vector<size_t> Dataset::box_counts(Part part) const {
+    std::vector<size_t> counts(classes.size());
+    for (const Sample& sample : samples)
+        if (sample.part == part)
+            for (const TrueBox& box : sample.boxes) ++counts[box.category];
+    return counts;
+}

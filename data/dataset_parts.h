@@ -1,0 +1,22 @@
+// What reading a data set of classes and one of boxes have in common.
+#pragma once
+
+#include <optional>
+
+#include "data/dataset.h"
+
+// "train", "Training", "val", "valid", ... in any case.
+std::optional<Part> part_of(const std::string& name);
+std::string lower(std::string text);
+
+struct WantedFacts {
+    bool serial_first = false;  // the serial number of EXIF counts more than the camera that is known
+    bool size = false;          // h and w
+};
+// Size, time and camera of every sample, from its file.
+void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted);
+
+// Parts the samples as data/split.h has it, where the data set does not say itself. Labels are 0 .. labels - 1.
+void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data);
+
+Fingerprint fingerprint_of(const Dataset& data, bool boxes);

@@ -1,0 +1,226 @@
+// Both kinds of labels, and every way in which they can be wrong.
+#include "data/box_dataset.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "data/synth.h"
+#include "engine/require.h"
+#include "tests/pictures.h"
+
+namespace {
+
+using nlohmann::json;
+
+class BoxDataset : public testing::Test {
+protected:
+    BoxDataset() {
+        for (const char* name : {"a.jpg", "b.jpg", "c.jpg", "d.jpg"}) folder_.write(name, jpeg_of(sample_picture(40, 80)));
+        coco_ = {{"images", json::array()},
+                 {"annotations", json::array()},
+                 {"categories", {{{"id", 7}, {"name", "person"}}, {{"id", 2}, {"name", "animal"}}, {{"id", 0}, {"name", "empty"}}}}};
+        for (const char* name : {"a", "b", "c", "d"})
+            coco_["images"].push_back({{"id", name}, {"file_name", std::string(name) + ".jpg"}, {"width", 160}, {"height", 80}, {"location", "cam"}, {"seq_id", 3}});
+        add("a", 2, {16, 8, 32, 16});
+        add("b", 7, {0, 0, 160, 80});
+        add("c", 2, {16, 8, 32, 16});
+    }
+    void add(const char* image, int category, json box) {
+        coco_["annotations"].push_back({{"id", coco_["annotations"].size()}, {"image_id", image}, {"category_id", category}, {"bbox", std::move(box)}});
+    }
+    std::string refusal(const std::string& path) {
+        try {
+            open_box_dataset(path, {.validation = 0, .test = 0});
+        } catch (const Error& error) {
+            EXPECT_EQ(error.fault, Fault::usage);
+            return error.what();
+        }
+        return "accepted";
+    }
+    std::string refusal() { return refusal(folder_.write("labels.json", text_content(coco_.dump()))); }
+    Dataset opened() { return open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0, .test = 0}); }
+    void says(const std::string& text, const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << text << "\n  has no: " << part; }
+    std::string notes(const Dataset& data) {
+        std::string text;
+        for (const std::string& note : data.notes) text += note + "\n";
+        return text;
+    }
+
+    TemporaryFolder folder_;
+    json coco_;
+};
+
+TEST_F(BoxDataset, CocoWithIdsOfAnyKind) {
+    const Dataset data = opened();
+    EXPECT_EQ(data.classes, (std::vector<std::string>{"animal", "person"}));  // by id; "empty" has no boxes
+    ASSERT_EQ(data.samples.size(), 4u);
+    // 160 x 80 in the file, 80 x 40 on disk: a copy made smaller
+    EXPECT_EQ(data.samples[0].boxes, (std::vector<TrueBox>{{0, 0.1f, 0.1f, 0.2f, 0.2f}}));
+    EXPECT_EQ(data.samples[1].boxes.at(0).category, 1u);
+    EXPECT_TRUE(data.samples[3].boxes.empty());
+    EXPECT_EQ(data.samples[0].w, 80u);
+    EXPECT_EQ(data.box_counts(Part::train), (std::vector<size_t>{2, 1}));
+    says(notes(data), "3 boxes to train on; 1 training pictures show nothing");
+    EXPECT_EQ(data.samples[0].camera, "cam");
+}
+
+TEST_F(BoxDataset, FingerprintKnowsTheBoxes) {
+    const std::string before = opened().fingerprint.hash;
+    EXPECT_EQ(opened().fingerprint.hash, before);
+    coco_["annotations"][0]["bbox"][0] = 17;
+    EXPECT_NE(opened().fingerprint.hash, before);
+}
+
+TEST_F(BoxDataset, OdditiesAreCounted) {
+    add("a", 2, {150, 70, 20, 20});   // reaches beyond
+    add("a", 2, {200, 10, 20, 20});   // outside
+    add("a", 2, {10, 10, 0, 5});      // no area
+    add("c", 2, {16, 8, 32, 16});     // again
+    add("d", 2, nullptr);             // a label without a box
+    coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {1, 1, 9, 9}}, {"iscrowd", 1}});
+    coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 0}});
+    coco_["images"].push_back({{"id", "gone"}, {"file_name", "gone.jpg"}});
+    coco_["images"].push_back({{"id", "turned"}, {"file_name", "turned.jpg"}, {"width", 40}, {"height", 80}});
+    folder_.write("turned.jpg", jpeg_of(sample_picture(40, 80)));
+    const Dataset data = opened();
+    ASSERT_EQ(data.samples.size(), 3u);
+    EXPECT_EQ(data.samples[0].boxes.size(), 2u);
+    const std::string text = notes(data);
+    for (const char* part : {"1 boxes reach beyond their picture and were cut (first: ", "1 boxes lie outside of their picture and were left out",
+                             "1 boxes have no area and were left out", "1 boxes are there twice and count once", "1 boxes are around crowds",
+                             "1 annotation ids are there twice", "1 pictures have a label but no box and were left out (first: ", "d.jpg",
+                             "1 pictures are not there and were left out", "gone.jpg", "1 pictures have another shape than their labels say"})
+        says(text, part);
+}
+
+TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
+    const json good = coco_;
+    const auto with = [&](auto change) {
+        coco_ = good;
+        change(coco_);
+        const std::string text = refusal();
+        EXPECT_EQ(text.find('\n'), text.npos) << text;
+        return text;
+    };
+    says(with([&](json& c) { c["annotations"][1]["category_id"] = 9; }), "labels.json: annotation 1: category 9 is not in the list");
+    says(with([&](json& c) { c["annotations"][1]["image_id"] = "z"; }), "annotation 1: there is no image \"z\"");
+    says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, 3}; }), "annotation 1: bbox [1,2,3] is not four numbers");
+    says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, "3", 4}; }), "is not four numbers");
+    says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, nullptr, 4}; }), "is not four numbers");
+    says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, -3, 4}; }), "has a negative side");
+    says(with([&](json& c) { c["images"][1]["id"] = "a"; }), "image id \"a\" is there twice");
+    says(with([&](json& c) { c["images"][1]["file_name"] = "a.jpg"; }), "a.jpg is there twice");
+    says(with([&](json& c) { c["images"][1].erase("file_name"); }), "has no id or no file_name");
+    says(with([&](json& c) { c["images"][1]["width"] = -5; }), "negative size");
+    says(with([&](json& c) { c["categories"][1]["id"] = 7; }), "category id 7 is there twice");
+    says(with([&](json& c) { c["categories"][1]["name"] = "person"; }), "two categories are called 'person'");
+    says(with([&](json& c) { c.erase("categories"); }), "has no list \"categories\"");
+    says(with([&](json& c) { c["annotations"] = json::array(); }), "no boxes to train on");
+    says(with([&](json& c) { for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>(); }), "none of its pictures is there; the first would be");
+    says(with([&](json& c) { c["detection_categories"] = {{"1", "animal"}}; }), "holds what a detector found, not what is true");
+    says(with([&](json& c) { c = json::array({{{"image_id", 1}}}); }), "list of results");
+    says(refusal(folder_.write("labels.json", text_content("{\"images\": [NaN]}"))), "is not JSON");
+    says(refusal(folder_.write("labels.json", text_content("{\"annotations\": [{\"bbox\": [1e999, 2, 3, 4]}]}"))), "labels.json");
+    says(refusal((folder_.path / "nowhere").string()), "no such file or folder");
+}
+
+TEST_F(BoxDataset, SeveralFilesAreTheParts) {
+    const json good = coco_;
+    coco_["images"] = {good["images"][0], good["images"][1]};
+    coco_["annotations"] = {good["annotations"][0], good["annotations"][1]};
+    folder_.write("labels_train.json", text_content(coco_.dump()));
+    coco_["images"] = {good["images"][2]};
+    coco_["annotations"] = {good["annotations"][2]};
+    folder_.write("labels_val2024.json", text_content(coco_.dump()));
+    const Dataset data = open_box_dataset(folder_.path.string());
+    EXPECT_EQ(data.part(Part::train).size(), 2u);
+    EXPECT_EQ(data.part(Part::validation).size(), 1u);
+    folder_.write("other_validation.json", text_content(coco_.dump()));
+    says(refusal(folder_.path.string()), "both look like the validation part");
+}
+
+TEST_F(BoxDataset, PicturesOfASequenceStayTogether) {
+    for (int i = 0; i < 200; ++i) {
+        const std::string name = "s" + std::to_string(i) + ".jpg";
+        folder_.write(name, jpeg_of(sample_picture(40, 80)));
+        coco_["images"].push_back({{"id", i}, {"file_name", name}, {"width", 160}, {"height", 80}, {"location", "cam"}, {"seq_id", 100 + i / 5}});
+        if (i % 3) coco_["annotations"].push_back({{"id", 1000 + i}, {"image_id", i}, {"category_id", 2}, {"bbox", {1, 1, 20, 20}}});
+    }
+    const Dataset data = open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0.3, .test = 0.1});
+    std::map<std::string, std::set<Part>> parts;
+    for (const Sample& s : data.samples) parts[s.sequence].insert(s.part);
+    for (const auto& [sequence, seen] : parts) EXPECT_EQ(seen.size(), 1u) << sequence;
+    EXPECT_GT(data.part(Part::validation).size(), 30u);
+}
+
+TEST_F(BoxDataset, WhatSynthWrites) {
+    synthesize({.out = folder_.path / "synth", .task = SynthTask::detect, .pictures = 40, .width = 160, .height = 120, .seed = 2, .cameras = 4});
+    const Dataset data = open_box_dataset((folder_.path / "synth").string());
+    EXPECT_EQ(data.classes, (std::vector<std::string>{"animal", "person", "vehicle"}));
+    EXPECT_EQ(data.samples.size(), 40u);
+    EXPECT_GT(data.part(Part::test).size(), 3u);
+    for (const Sample& s : data.samples) EXPECT_TRUE(s.w == 160 && s.h == 120 && s.time > 0 && !s.camera.empty());
+}
+
+TEST_F(BoxDataset, YoloLabels) {
+    folder_.write("y/images/train/cam1/a.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/images/train/cam1/b.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/images/val/c.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/labels/train/cam1/a.txt", text_content("1 0.5 0.5 0.2 0.4\r\n\n0 0.1 0.1 0.1 0.1 0.2 0.1 0.2 0.3\n1 0.95 0.5 0.2 0.4"));
+    folder_.write("y/labels/val/c.txt", text_content(""));
+    folder_.write("y/classes.txt", text_content("animal\nperson\n"));
+    Dataset data = open_box_dataset((folder_.path / "y").string());
+    ASSERT_EQ(data.samples.size(), 3u);
+    ASSERT_EQ(data.samples[0].boxes.size(), 3u);
+    EXPECT_EQ(data.samples[0].boxes[0].category, 1u);
+    EXPECT_FLOAT_EQ(data.samples[0].boxes[0].x, 0.4f);
+    EXPECT_FLOAT_EQ(data.samples[0].boxes[0].y, 0.3f);
+    EXPECT_FLOAT_EQ(data.samples[0].boxes[1].h, 0.2f);  // around the outline
+    EXPECT_EQ(data.samples[0].camera, "cam1");
+    EXPECT_EQ(data.part(Part::validation).size(), 1u);
+    says(notes(data), "1 pictures have no label file and count as showing nothing");
+    says(notes(data), "1 outlines count as the boxes around them");
+    says(notes(data), "1 boxes reach beyond their picture and were cut");
+
+    const auto with = [&](const std::string& line) {
+        folder_.write("y/labels/val/c.txt", text_content("0 0.5 0.5 0.1 0.1\n" + line));
+        return refusal((folder_.path / "y").string());
+    };
+    says(with("2 0.5 0.5 0.1 0.1"), "c.txt:2: '2 0.5 0.5 0.1 0.1' has class 2; there are 2 names");
+    says(with("0.5 0.5 0.5 0.1 0.1"), "has class 0.5");
+    says(with("-1 0.5 0.5 0.1 0.1"), "has class -1");
+    says(with("0 0.5 0.5 0.1"), "is not class, centre x");
+    says(with("0 0.5 nan 0.1 0.1"), "is not numbers");
+    says(with("0 0.5 0,5 0.1 0.1"), "is not numbers");
+    says(with("0 0.5 0.5 -0.1 0.1"), "has a negative side");
+    says(with("0 320 240 100 100"), "is not in shares");
+    says(refusal((folder_.path / "y/images").string()), "holds neither COCO JSON nor data.yaml nor classes.txt");
+    std::filesystem::remove_all(folder_.path / "y/labels");
+    says(refusal((folder_.path / "y").string()), "not one label file found");
+}
+
+#ifdef TUNDRA_YAML
+TEST_F(BoxDataset, DataYaml) {
+    folder_.write("y/train/images/a.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/valid/images/b.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/train/labels/a.txt", text_content("1 0.5 0.5 0.2 0.4"));
+    for (const char* names : {"names: ['animal', 'person']", "names:\n  0: animal\n  1: person"}) {
+        const std::string yaml = folder_.write("y/data.yaml", text_content(std::string("train: ../train/images\nval: valid/images  # there\nnc: 2\n") + names));
+        for (const std::string& path : {yaml, (folder_.path / "y").string()}) {
+            const Dataset data = open_box_dataset(path);
+            EXPECT_EQ(data.classes, (std::vector<std::string>{"animal", "person"}));
+            EXPECT_EQ(data.samples.size(), 2u);
+            EXPECT_EQ(data.part(Part::validation).size(), 1u);
+        }
+    }
+    folder_.write("y/data.yaml", text_content("train: train/images\nnames: [a"));
+    says(refusal((folder_.path / "y").string()), "data.yaml");
+    folder_.write("y/data.yaml", text_content("train: elsewhere/images\nnames: [a]"));
+    says(refusal((folder_.path / "y").string()), "there is no");
+    folder_.write("y/data.yaml", text_content("train: train/images"));
+    says(refusal((folder_.path / "y").string()), "has no names of classes");
+}
+#endif
+
+}  // namespace
