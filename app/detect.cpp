@@ -34,7 +34,7 @@ int run(Options& o) {
         return signals.exit_code();
     }
     std::string line = fmt::format("{} pictures, {} with detections from {}, {} could not be read, {} were damaged", count_text(c.done),
-                                   count_text(outcome.with_detections), o.job.pictures_out.threshold, count_text(c.failed), count_text(c.damaged));
+                                   count_text(outcome.with_detections), outcome.threshold, count_text(c.failed), count_text(c.damaged));
     if (outcome.kept) line += fmt::format(", {} kept from before", count_text(outcome.kept));
     say(progress, line + ": " + o.job.out);
     if (c.failed <= o.max_failures) return 0;
@@ -47,12 +47,12 @@ std::function<int()> add(CLI::App& app) {
     DetectJob& job = o->job;
     app.add_option("PICTURES", job.pictures, "folders, pictures, patterns, or lists of paths (@LIST or LIST.txt)")->required();
     app.add_option("-o,--out", job.out, "the result file")->required();
-    app.add_option("--model", job.model, "detector: md_v5a.0.0.pt or another YOLOv5 file")->required();
+    app.add_option("--model", job.model, "detector: md_v5a.0.0.pt, another YOLOv5 file, or a run folder (default: the one that comes with tundra, for synthetic scenes)");
     app.add_option("--format", job.format, "megadetector, coco or csv (default: by the file's name)");
     app.add_option("--render", o->render, "folder for copies with boxes drawn on them");
     app.add_option("--crops", o->crops, "folder for square crops of the detections");
-    app.add_option("--render-threshold", job.pictures_out.threshold, "least confidence of what is drawn, cropped and counted")
-        ->capture_default_str()->check(CLI::Range(0.0, 1.0));
+    app.add_option("--render-threshold", job.pictures_out.threshold, "least confidence of what is drawn, cropped and counted (default: what the model says, else 0.2)")
+        ->check(CLI::Range(0.0, 1.0));
     app.add_option("--threshold", job.threshold, "least confidence of what is written")->capture_default_str()->check(CLI::Range(0.0, 1.0));
     app.add_option("--overlap", job.overlap, "boxes of a class that overlap more are one (IoU)")->capture_default_str()->check(CLI::Range(0.0, 1.0));
     app.add_option("--image-size", job.image_size, "long side in pixels (default: what the model was trained for)")->check(CLI::Range(64, 8192));
@@ -92,7 +92,7 @@ Command detect_command() {
     return {.name = "detect",
             .summary = "Find animals, people and vehicles on pictures with MegaDetector v5 or another YOLOv5.",
             .examples = {"tundra detect pictures -o results.json --model md_v5a.0.0.pt",
-                         "tundra detect pictures -o results.json --model md_v5a.0.0.pt --crops crops",
+                         "tundra detect pictures -o results.json --model runs/own-cameras --crops crops",
                          "tundra detect @list.txt -o 3.json --model md_v5a.0.0.pt --shard 3/8"},
             .add = add,
             .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--update", "--device"}};

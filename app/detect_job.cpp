@@ -5,9 +5,11 @@
 #include <thread>
 
 #include "app/picture_list.h"
+#include "app/shipped.h"
 #include "engine/hash.h"
 #include "engine/processors.h"
 #include "engine/require.h"
+#include "train/model_file.h"
 
 using nlohmann::ordered_json;
 
@@ -45,6 +47,14 @@ ResultHead head_of(const YoloModel& model, size_t image_size) {
                    {"conservative_detection_threshold", t.conservative},
                    {"image_size", image_size}}}};
     return head;
+}
+
+YoloModel read_shipped(const DetectJob& job) {
+    const std::filesystem::path file = shipped_detector();
+    if (file.empty())
+        fail(Fault::usage, "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: docs/detection.md");
+    job.note("no --model: the small detector that comes with tundra knows the synthetic scenes of `tundra synth` only; for real pictures get MegaDetector");
+    return read_yolov5(file);
 }
 
 // Entries of an earlier file that stay as they are: all but failures of pictures that are asked for again.
@@ -115,7 +125,9 @@ DetectOutcome detect(const DetectJob& job) {
     for (const std::string& text : list.notes) job.note(text);
     if (list.videos) job.note(fmt::format("{} videos are left out: tundra works on pictures only", list.videos));
 
-    YoloModel model = read_yolov5(job.model);
+    YoloModel model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
+    PicturesOut pictures_out = job.pictures_out;
+    if (pictures_out.threshold == kModelThreshold) pictures_out.threshold = thresholds_of(model).typical;
     const size_t size = job.image_size ? job.image_size : model.image_size;
     // MegaDetector pads to multiples of 64 at its usual 1280 pixels and of 32 otherwise; the network may need 64 anyway.
     const size_t stride = std::max<size_t>(size == 1280 ? 64 : 32, model.config.largest_stride());
@@ -148,15 +160,15 @@ DetectOutcome detect(const DetectJob& job) {
         job.note(fmt::format("{}: {} classes, {} pixels, on {}", model.file_name, model.classes.size(), rounded, device->description()));
     }
     model.state.clear();
-    if (!job.pictures_out.render.empty() || !job.pictures_out.crops.empty())
+    if (!pictures_out.render.empty() || !pictures_out.crops.empty())
         options.on_picture = [&](const PictureResult& result, const Picture& picture, const Exif& exif) {
-            write_pictures(job.pictures_out, result, picture, exif);
+            write_pictures(pictures_out, result, picture, exif);
         };
 
     DetectRun run(std::move(options));
     const size_t total = run.options().files.size();
     if (run.counts().resumed) job.note(fmt::format("going on after {} of {} pictures", run.counts().resumed, total));
-    DetectOutcome outcome{.counts = {}, .pictures = total, .kept = kept.size()};
+    DetectOutcome outcome{.counts = {}, .pictures = total, .kept = kept.size(), .threshold = pictures_out.threshold};
     outcome.finished = run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
     outcome.counts = run.counts();
     if (!outcome.finished) return outcome;
@@ -167,7 +179,7 @@ DetectOutcome detect(const DetectJob& job) {
         const PictureResult result = run.result(i);
         if (result.damaged) damaged.insert(result.file);
         if (!result.reason.empty() && ++told <= kMostTold) job.note(fmt::format("{}: {}", result.file, result.reason));
-        const auto n = size_t(std::ranges::count_if(result.detections, [&](const Detection& d) { return d.confidence >= job.pictures_out.threshold; }));
+        const auto n = size_t(std::ranges::count_if(result.detections, [&](const Detection& d) { return d.confidence >= pictures_out.threshold; }));
         outcome.detections += n;
         outcome.with_detections += n > 0;
     }

@@ -8,9 +8,12 @@
 #include "app/pictures_out.h"
 #include "app/result_file.h"
 
+constexpr double kModelThreshold = -1;  // instead of a threshold: the one that the model says is typical
+
 struct DetectJob {
     std::vector<std::string> pictures;     // arguments, see app/picture_list.h
-    std::string base, model, out, format;  // format "": by the extension of `out`
+    std::string base, out, format;         // format "": by the extension of `out`
+    std::string model;                     // weight file or run folder; "": the detector that comes with tundra
     std::string update;                    // a result file whose entries are kept
     std::string shard;                     // "3/8"
     size_t image_size = 0;                 // 0: what the model says
@@ -18,7 +21,7 @@ struct DetectJob {
     size_t batch = 1, threads = 0;         // threads 0: what the machine has
     std::string device = "auto";
     EntryOptions entry;
-    PicturesOut pictures_out;
+    PicturesOut pictures_out = {.threshold = kModelThreshold};
     std::function<void(const std::string&)> note = [](const std::string&) {};
     std::function<bool(const DetectCounts&, size_t total)> progress = {};  // false stops
     Network network = {};                  // for tests: instead of the model's
@@ -27,7 +30,8 @@ struct DetectJob {
 struct DetectOutcome {
     DetectCounts counts;
     size_t pictures = 0, kept = 0;  // of the run; entries taken from `update`
-    size_t detections = 0, with_detections = 0;  // at the render threshold
+    double threshold = 0;                        // of what is drawn, cropped and counted
+    size_t detections = 0, with_detections = 0;  // at that threshold
     bool finished = false;
 };
 

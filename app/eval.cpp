@@ -1,11 +1,11 @@
-// `tundra eval`: how good a trained classifier is on pictures whose classes are known.
+// `tundra eval`: how good a trained network is on pictures whose truth is known. Here classifiers; detectors: eval_detector.cpp.
 #include <fmt/format.h>
 
 #include <cmath>
 #include <filesystem>
 
 #include "app/command.h"
-#include "app/model.h"
+#include "app/eval.h"
 #include "app/tables.h"
 #include "app/terminal.h"
 #include "engine/require.h"
@@ -16,12 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
-    std::string model, data, part, json;
-    double min_accuracy = 0;
-    MachineOptions machine;
-    bool quiet = false;
-};
+using Options = EvalOptions;
 
 // With the parts of the run, or for other data with the parts that the data itself has.
 Dataset open_data(const Options& o) {
@@ -49,7 +44,9 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
     data.classes = classes;
 }
 
-std::vector<uint32_t> pictures_of(const Dataset& data, std::string& part) {
+}  // namespace
+
+std::vector<uint32_t> pictures_of_part(const Dataset& data, std::string& part) {
     if (part.empty()) part = data.part(Part::test).empty() ? data.part(Part::validation).empty() ? "all" : "validation" : "test";
     std::vector<uint32_t> numbers;
     for (uint32_t i = 0; i < data.samples.size(); ++i)
@@ -58,9 +55,13 @@ std::vector<uint32_t> pictures_of(const Dataset& data, std::string& part) {
     return numbers;
 }
 
+namespace {
+
 int run(Options& o) {
+    if (is_detector(o.model)) return eval_detector(o);
+    if (o.min_map50 > 0) fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; it has --min-accuracy", o.model);
     Dataset data = open_data(o);
-    const std::vector<uint32_t> numbers = pictures_of(data, o.part);
+    const std::vector<uint32_t> numbers = pictures_of_part(data, o.part);
     ReadyModel model = open_model(o.model, o.machine, numbers.size());
     match_classes(data, model.file.classes);
     Progress progress(o.quiet);
@@ -83,11 +84,12 @@ int run(Options& o) {
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("MODEL", o->model, "run folder or weight file")->required();
-    app.add_option("DATA", o->data, "folder of class folders or CSV; left out: the data of the run");
+    app.add_option("DATA", o->data, "what `tundra train` takes; left out: the data of the run");
     app.add_option("--part", o->part, "test, validation, train or all [test where there is one]")
         ->check(CLI::IsMember({"test", "validation", "train", "all"}))->type_name("PART");
     app.add_option("--json", o->json, "write figures and predictions to this file")->type_name("FILE");
     app.add_option("--min-accuracy", o->min_accuracy, "exit with 1 below this share")->type_name("X")->check(CLI::Range(0.0, 1.0));
+    app.add_option("--min-map50", o->min_map50, "the same for the mAP50 of a detector")->type_name("X")->check(CLI::Range(0.0, 1.0));
     add_machine_options(app, o->machine);
     app.add_flag("-q,--quiet", o->quiet, "no table");
     return [o] { return run(*o); };
@@ -97,9 +99,11 @@ std::function<int()> add(CLI::App& app) {
 
 Command eval_command() {
     return {.name = "eval",
-            .summary = "Measure a trained classifier on pictures whose classes are known.",
+            .summary = "Measure a trained classifier or detector on pictures whose truth is known.",
             .examples = {"tundra eval runs/quality                          the test pictures of its data",
                          "tundra eval runs/quality --part validation --json figures.json",
-                         "tundra eval model.safetensors other-shots --min-accuracy 0.9"},
+                         "tundra eval model.safetensors other-shots --min-accuracy 0.9",
+                         "tundra eval runs/own-cameras --min-map50 0.7       a detector",
+                         "tundra eval md_v5a.0.0.pt labels.json              what MegaDetector makes of your labels"},
             .add = add};
 }

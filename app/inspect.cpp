@@ -42,6 +42,7 @@ void inspect_run(const fs::path& folder) {
     say(progress, fmt::format("{}: a training run, {}", folder.string(), text_at(run, "finished") == "true" ? "finished" : "not finished"));
     const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("  {:<13} {}", what, text)); };
     const json data = run.value("data", json::object());
+    line("task", run.contains("task") ? text_at(run, "task") : "classify");
     line("model", text_at(run, "model"));
     line("classes", text_at(run, "classes"));
     line("data", fmt::format("{} pictures in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"), text_at(data, "fingerprint")));

@@ -25,6 +25,7 @@ struct Options {
 
 // On a network of its own; nothing of it stays.
 LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progress) {
+    if (config.task != "classify") fail(Fault::usage, "lr-find tests classifiers; for a detector start with --lr 0.01, or 0.001 from a trained one");
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);

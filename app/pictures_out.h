@@ -8,7 +8,7 @@
 #include "data/picture.h"
 
 struct PicturesOut {
-    std::filesystem::path render, crops;  // folders; empty: none wanted
+    std::filesystem::path render = {}, crops = {};  // folders; empty: none wanted
     double threshold = 0.2;               // of a detection's confidence
     double margin = 0.1;                  // around the longer side of a crop
 };

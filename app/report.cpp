@@ -11,6 +11,11 @@
 namespace {
 
 std::string results(const RunFiles& run) {
+    if (run.is_detector()) {
+        const EvaluatedBoxes* boxes = run.main_boxes();
+        if (boxes) return boxes_sections(run, *boxes);
+        return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: precision, classes and sample pictures come when a run has finished.</p></section>\n";
+    }
     const EvaluatedPart* part = run.main_part();
     if (!part)
         return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: confusion, confidence, cameras and sample pictures come when a "

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "data/csv.h"
 #include "engine/file.h"
@@ -67,7 +68,8 @@ void read_log(RunFiles& run) {
         const json entry = json::parse(line, nullptr, false);
         const double step = number_of(entry, "step");
         if (!is_step(step) || !entry.contains("loss")) return;
-        run.steps.push_back({step, number_of(entry, "loss"), number_of(entry, "rate"), number_of(entry, "momentum")});
+        run.steps.push_back({step, number_of(entry, "loss"), number_of(entry, "rate"), number_of(entry, "momentum"),
+                             number_of(entry, "box"), number_of(entry, "objectness"), number_of(entry, "class")});
     });
     std::stable_sort(run.steps.begin(), run.steps.end(), [](const StepLine& a, const StepLine& b) { return a.step < b.step; });
 }
@@ -95,7 +97,8 @@ void read_metrics_table(RunFiles& run) {
             return error == std::errc() && stopped == text.data() + text.size() ? value : kUnknown;
         };
         const EpochLine line{cell("step"),          cell("epoch"),           cell("train_loss"),
-                             cell("train_accuracy"), cell("validation_loss"), cell("validation_accuracy"), cell("seconds")};
+                             cell("train_accuracy"), cell("validation_loss"), cell("validation_accuracy"), cell("seconds"),
+                             cell("validation_map50"), cell("validation_map")};
         if (is_step(line.step)) run.epochs.push_back(line);
     }
 }
@@ -119,6 +122,36 @@ EvaluatedPart read_part(const std::string& name, const json& content, const std:
     return part;
 }
 
+// One row of truth or found boxes: class, x, y, w, h and maybe a score; nothing if it makes no sense.
+std::optional<FoundBox> box_of(const json& row, size_t numbers, size_t classes) {
+    if (!row.is_array() || row.size() != numbers || !std::ranges::all_of(row, [](const json& v) { return v.is_number(); })) return {};
+    const auto at = [&](size_t i) { return row[i].get<float>(); };
+    for (size_t i = 1; i < numbers; ++i)
+        if (!(at(i) >= 0 && at(i) <= 1.001f)) return {};
+    if (!(at(0) >= 0 && at(0) < float(classes))) return {};
+    return FoundBox{uint32_t(at(0)), numbers > 5 ? std::min(at(5), 1.0f) : 1, at(1), at(2), at(3), at(4)};
+}
+
+EvaluatedBoxes read_boxes(const std::string& name, const json& content, size_t classes) {
+    EvaluatedBoxes part{.name = name, .metrics = member(content, "metrics"), .pictures = {}};
+    const json& rows = member(content, "pictures");
+    if (!rows.is_array()) return part;
+    for (const json& row : rows) {
+        BoxPicture picture{.file = text_of(row, "file"), .camera = text_of(row, "camera"), .boxes = {}};
+        const double w = number_of(row, "width"), h = number_of(row, "height");
+        if (!(w >= 1 && h >= 1 && w < 1e6 && h < 1e6)) continue;
+        picture.boxes.w = size_t(w), picture.boxes.h = size_t(h);
+        if (const json& list = member(row, "truth"); list.is_array())
+            for (const json& one : list)
+                if (const auto b = box_of(one, 5, classes)) picture.boxes.truth.push_back({b->category, b->x, b->y, b->w, b->h});
+        if (const json& list = member(row, "found"); list.is_array())
+            for (const json& one : list)
+                if (const auto b = box_of(one, 6, classes)) picture.boxes.found.push_back(*b);
+        part.pictures.push_back(std::move(picture));
+    }
+    return part;
+}
+
 void read_evaluation(RunFiles& run) {
     const json evaluation = json_of(run, "evaluation.json");
     const json& names = member(evaluation, "classes");
@@ -133,7 +166,13 @@ void read_evaluation(RunFiles& run) {
         run.classes.push_back(name.get<std::string>());
     }
     for (const char* name : {"validation", "test"}) {
-        EvaluatedPart part = read_part(name, member(member(evaluation, "parts"), name), numbers);
+        const json& content = member(member(evaluation, "parts"), name);
+        if (run.is_detector()) {
+            EvaluatedBoxes part = read_boxes(name, content, run.classes.size());
+            if (!part.pictures.empty()) run.box_parts.push_back(std::move(part));
+            continue;
+        }
+        EvaluatedPart part = read_part(name, content, numbers);
         if (part.left_out)
             run.missing.push_back(fmt::format("evaluation.json: {} predictions on {} pictures make no sense and were left out.", part.left_out, name));
         if (!part.pictures.empty()) run.parts.push_back(std::move(part));
@@ -189,12 +228,16 @@ double RunFiles::steps_per_epoch() const {
     return steps >= 1 && std::isfinite(steps) ? steps : kUnknown;
 }
 
-const EvaluatedPart* RunFiles::main_part() const {
+template <class Evaluation>
+static const Evaluation* main_of(const std::vector<Evaluation>& parts) {
     if (parts.empty()) return nullptr;
-    const EvaluatedPart& last = parts.back();
+    const Evaluation& last = parts.back();
     if (last.pictures.size() >= kEnoughTestPictures) return &last;
     return &*std::max_element(parts.begin(), parts.end(), [](auto& a, auto& b) { return a.pictures.size() < b.pictures.size(); });
 }
+
+const EvaluatedPart* RunFiles::main_part() const { return main_of(parts); }
+const EvaluatedBoxes* RunFiles::main_boxes() const { return main_of(box_parts); }
 
 RunFiles read_run_files(const fs::path& folder) {
     std::error_code error;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "train/box_metrics.h"
 #include "train/config.h"
 #include "train/metrics.h"
 
@@ -22,10 +23,11 @@ std::string text_of(const nlohmann::json& object, const std::string& key);
 
 struct StepLine {
     double step, loss, rate, momentum;  // NaN where the log has none
+    double box, objectness, classes;    // the losses of a detector
 };
 
 struct EpochLine {
-    double step, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds;
+    double step, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, map50, map;
 };
 
 struct JudgedPicture {
@@ -42,6 +44,17 @@ struct EvaluatedPart {
     size_t left_out = 0;  // predictions in the file that make no sense
 };
 
+struct BoxPicture {
+    std::string file, camera;
+    JudgedBoxes boxes;  // found: from a score of 0.05 on
+};
+
+struct EvaluatedBoxes {  // of a detector
+    std::string name;
+    nlohmann::json metrics;  // to_json(BoxMetrics)
+    std::vector<BoxPicture> pictures;
+};
+
 struct UnreadableFile {
     std::string path, code, text;
     bool used;
@@ -56,18 +69,21 @@ struct RunFiles {
     std::vector<StepLine> steps;
     std::vector<EpochLine> epochs;
     std::vector<std::string> classes;
-    std::vector<EvaluatedPart> parts;
+    std::vector<EvaluatedPart> parts;        // of a classifier
+    std::vector<EvaluatedBoxes> box_parts;   // of a detector
     std::vector<UnreadableFile> bad_files;
     bool has_bad_files = false;
     std::vector<std::string> missing;  // plain text
 
     const nlohmann::json& last_session() const;
+    bool is_detector() const { return config.task == "detect"; }
     bool finished() const;
     std::string last_event() const;  // of the last session: "start", "epoch", "stop", ...
     double last_step() const;        // NaN: none was made
     double steps_per_epoch() const;  // NaN before the first epoch ends
     // The part that the details are about: the test pictures if there are enough of them. Null without an evaluation.
     const EvaluatedPart* main_part() const;
+    const EvaluatedBoxes* main_boxes() const;
 };
 
 // Errors: Fault::usage for a folder that holds no run.

@@ -16,6 +16,7 @@ constexpr size_t kCurvePoints = 400, kClassesNamed = 12;
 
 std::string model_text(const std::string& model) {
     const bool keras = model.ends_with("-keras");
+    if (model.starts_with("yolov5")) return "YOLOv5" + escaped(model.substr(6));
     if (model.starts_with("resnet")) return fmt::format("ResNet-{}{}", escaped(model.substr(6, model.size() - 6 - (keras ? 6 : 0))), keras ? " (Keras form)" : "");
     return model.empty() ? "A model" : escaped(shortened(model, 80));
 }
@@ -50,8 +51,22 @@ std::string part_card(const EvaluatedPart& part) {
                        fmt::format("95\u202F% range {:.1f}\u2013{:.1f}\u202F%", 100 * low, 100 * high));
 }
 
+std::string box_cards(const EvaluatedBoxes& part) {
+    const json& m = part.metrics;
+    const double threshold = number_of(m, "proposed_threshold");
+    std::string out = figure_card(percent_text(number_of(m, "map50")), "mAP50 on " + part_pictures(part.name, part.pictures.size()),
+                                  fmt::format("{} as the mean over IoU 0.5 to 0.95", percent_text(number_of(m, "map"))));
+    if (const json& rows = member(m, "thresholds"); rows.is_array())
+        for (const json& row : rows)
+            if (number_of(row, "threshold") == threshold)
+                out += figure_card(fmt::format("{} / {}", percent_text(number_of(row, "recall")), percent_text(number_of(row, "precision"))),
+                                   "of true boxes found / of found boxes true", fmt::format("from confidence {:.2f} on, the best F1", threshold));
+    return out;
+}
+
 std::string figures(const RunFiles& run) {
     std::string out = "<ul class=\"figures\">\n";
+    if (const EvaluatedBoxes* part = run.main_boxes()) out += box_cards(*part);
     for (const EvaluatedPart& part : run.parts) out += part_card(part);
     if (const EvaluatedPart* part = run.main_part())
         if (const auto work = proposed_work(*part, 0.99))
@@ -65,23 +80,14 @@ std::string figures(const RunFiles& run) {
 std::string headline(const RunFiles& run) {
     if (const EvaluatedPart* part = run.main_part())
         return fmt::format("{} of {} right", percent_text(part->metrics.all.accuracy()), part_pictures(*part));
+    if (const EvaluatedBoxes* part = run.main_boxes())
+        return fmt::format("mAP50 {} on {}", percent_text(number_of(part->metrics, "map50")), part_pictures(part->name, part->pictures.size()));
+    for (auto epoch = run.epochs.rbegin(); run.is_detector() && epoch != run.epochs.rend(); ++epoch)
+        if (std::isfinite(epoch->map50)) return fmt::format("mAP50 {} on the validation pictures after epoch {}", percent_text(epoch->map50), fixed_text(epoch->epoch, 0));
     for (auto epoch = run.epochs.rbegin(); epoch != run.epochs.rend(); ++epoch)
         if (std::isfinite(epoch->validation_accuracy))
             return fmt::format("{} of the validation pictures right after epoch {}", percent_text(epoch->validation_accuracy), fixed_text(epoch->epoch, 0));
-    return "No accuracy yet";
-}
-
-// Steps as x, a moving average over about a fortieth of the run as y; no lag, because it looks both ways.
-std::vector<std::pair<double, double>> smoothed(const std::vector<std::pair<double, double>>& points) {
-    std::vector<double> sums{0};
-    for (const auto& [x, y] : points) sums.push_back(sums.back() + y);
-    const size_t half = points.size() / 80, stride = std::max<size_t>(1, points.size() / kCurvePoints);
-    std::vector<std::pair<double, double>> out;
-    for (size_t i = 0; i < points.size(); i += stride) {
-        const size_t reach = std::min({half, i, points.size() - 1 - i});
-        out.push_back({points[i].first, (sums[i + reach + 1] - sums[i - reach]) / double(2 * reach + 1)});
-    }
-    return out;
+    return run.is_detector() ? "No mAP yet" : "No accuracy yet";
 }
 
 // The lowest and the highest of each of some hundred stretches: what an eye sees of all the points.
@@ -218,14 +224,27 @@ std::string sessions_table(const json& sessions) {
 
 }  // namespace
 
+std::vector<std::pair<double, double>> smoothed(const std::vector<std::pair<double, double>>& points) {
+    std::vector<double> sums{0};
+    for (const auto& [x, y] : points) sums.push_back(sums.back() + y);
+    const size_t half = points.size() / 80, stride = std::max<size_t>(1, points.size() / kCurvePoints);
+    std::vector<std::pair<double, double>> out;
+    for (size_t i = 0; i < points.size(); i += stride) {
+        const size_t reach = std::min({half, i, points.size() - 1 - i});
+        out.push_back({points[i].first, (sums[i + reach + 1] - sums[i - reach]) / double(2 * reach + 1)});
+    }
+    return out;
+}
+
 std::string headline_section(const RunFiles& run) {
     const json& data = member(run.record, "data");
     const std::string path = !run.config.data.empty() ? run.config.data : text_of(data, "path");
     std::vector<std::string> classes = run.classes.empty() ? run.config.classes : run.classes;
-    std::string what = fmt::format("{} tells apart {}", model_text(run.has_config ? run.config.model : text_of(run.record, "model")),
+    std::string what = fmt::format("{} {} {}", model_text(run.has_config ? run.config.model : text_of(run.record, "model")),
+                                   run.is_detector() ? "finds" : "tells apart",
                                    classes.empty() ? std::string("classes that are not recorded")
                                                    : fmt::format("{} classes: {}", grouped(classes.size()), class_list(classes)));
-    if (run.has_config) what += fmt::format(", at {0}\u202F\u00D7\u202F{0} pixels", run.config.image_size);
+    if (run.has_config) what += fmt::format(", at {0}{1} pixels", run.config.image_size, run.is_detector() ? std::string() : fmt::format("\u202F\u00D7\u202F{}", run.config.image_size));
     const double pictures = number_of(data, "pictures");
     if (pictures >= 0 && pictures < 1e15) what += fmt::format(". {} in <span class=\"path\">{}</span>", pictures_text(uint64_t(pictures)), escaped(shortened(path, 200)));
     return fmt::format("<header><p class=\"eyebrow\">Tundra, report of the run <span class=\"path\">{}</span></p>\n<h1>{}</h1>\n<p class=\"lead\">{}.</p>\n{}{}</header>\n",
@@ -237,7 +256,7 @@ std::string curves_section(const RunFiles& run) {
     if (run.steps.empty() && run.epochs.empty())
         return "<section><h2>How it learned</h2><p class=\"quiet\">There is no step in the log yet.</p></section>\n";
     return fmt::format("<section><h2>How it learned</h2>\n<div class=\"grid\"><div>{}</div><div>{}</div><div>{}</div><div>{}</div></div></section>\n",
-                       loss_chart(run), accuracy_chart(run), value_chart(run, "Learning rate", &StepLine::rate, "s0"),
+                       run.is_detector() ? box_losses_chart(run, step_label(run)) : loss_chart(run), run.is_detector() ? map_chart(run) : accuracy_chart(run), value_chart(run, "Learning rate", &StepLine::rate, "s0"),
                        value_chart(run, "Momentum", &StepLine::momentum, "s0"));
 }
 

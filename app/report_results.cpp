@@ -113,9 +113,10 @@ double ManualWork::accuracy_of_rest() const {
     return rest ? 1 - double(errors_left) / double(rest) : kUnknown;
 }
 
-std::string part_pictures(const EvaluatedPart& part) {
-    return fmt::format("{} {} picture{}", grouped(part.pictures.size()), escaped(part.name), part.pictures.size() == 1 ? "" : "s");
+std::string part_pictures(const std::string& name, size_t pictures) {
+    return fmt::format("{} {} picture{}", grouped(pictures), escaped(name), pictures == 1 ? "" : "s");
 }
+std::string part_pictures(const EvaluatedPart& part) { return part_pictures(part.name, part.pictures.size()); }
 
 std::array<double, 2> accuracy_range(size_t correct, size_t pictures) {
     const double n = double(pictures), p = double(correct) / n, z = 1.959964;

@@ -13,11 +13,13 @@ std::string confusion_section(const RunFiles& run, const EvaluatedPart& part);
 std::string confidence_section(const EvaluatedPart& part);
 std::string cameras_section(const EvaluatedPart& part);
 std::string pictures_section(const RunFiles& run, const EvaluatedPart& part);  // reads the pictures
+std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);  // of a detector; reads pictures
 std::string unreadable_section(const RunFiles& run);
 std::string provenance_section(const RunFiles& run);
 std::string config_section(const RunFiles& run);
 
 // The pictures are `part`'s, as in "310 test pictures"; "validation" and "test" are known, others are said as they are.
+std::string part_pictures(const std::string& name, size_t pictures);
 std::string part_pictures(const EvaluatedPart& part);
 
 // The range that holds the true accuracy with 95 % certainty if pictures were independent of each other: Wilson's interval,
@@ -37,3 +39,8 @@ ManualWork manual_work(const EvaluatedPart& part, double threshold);
 
 // The lowest of 0.50, 0.51, ..., 0.99 whose rest is right at least in `wanted` of the cases; nothing if there is none.
 std::optional<ManualWork> proposed_work(const EvaluatedPart& part, double wanted);
+
+// Steps as x, a moving average over about a fortieth of the run as y; no lag, because it looks both ways.
+std::vector<std::pair<double, double>> smoothed(const std::vector<std::pair<double, double>>& points);
+std::string box_losses_chart(const RunFiles& run, const std::string& x_label);
+std::string map_chart(const RunFiles& run);

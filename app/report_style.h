@@ -38,6 +38,7 @@ svg .strong { fill: var(--strong); } svg rect ~ text.middle:not(.strong):not(.la
 svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; } svg .rule { stroke: var(--line); } svg .axis { stroke: var(--quiet); }
 svg .marker { stroke: var(--ink); stroke-dasharray: 3 3; }
 svg path.s0 { stroke: var(--blue); stroke-width: 2; } svg path.s1 { stroke: var(--orange); stroke-width: 2; stroke-dasharray: 6 3; }
+svg path.s2 { stroke: var(--quiet); stroke-width: 2; stroke-dasharray: 1 4; } svg circle.s2 { fill: var(--quiet); }
 svg path.faint { stroke-width: 1; opacity: 0.28; } svg circle.s0 { fill: var(--blue); } svg circle.s1 { fill: var(--orange); }
 svg .bar, svg .right { fill: var(--blue); } svg .wrong { fill: var(--orange); } svg .none { fill: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; } caption { text-align: left; }
@@ -49,6 +50,8 @@ thead .number { white-space: normal; }
 .pictures img, .gone { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; background: var(--soft); border-radius: 6px; }
 .gone { padding: 12px; font-size: 13px; color: var(--quiet); overflow: hidden; } .pictures p { margin: 6px 0 0; font-size: 14px; line-height: 1.35; }
 .pictures .file { font-size: 12px; color: var(--quiet); margin-top: 2px; } .wrong { color: var(--orange); } .right { color: var(--blue); }
+.shots { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); } @media (max-width: 480px) { .shots { grid-template-columns: 1fr !important; } }
+.swatch { display: inline-block; width: 18px; height: 12px; vertical-align: -1px; border: 2px solid; margin: 0 4px 0 8px; } .true { border-color: #56b4e9; border-style: dashed; } .found { border-color: #d55e00; }
 summary { cursor: pointer; } details > table, pre { margin-top: 12px; } pre { background: var(--soft); border-radius: 10px; padding: 14px 16px; white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 48px; color: var(--quiet); font-size: 13px; }
 @media (max-width: 480px) { body { padding: 20px 16px 48px; } .figures { grid-template-columns: 1fr 1fr; } .figures li { padding: 12px; } .figures b { font-size: 21px; }

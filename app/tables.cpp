@@ -62,3 +62,19 @@ void print_metrics(const Metrics& m, const std::vector<std::string>& classes) {
     for (const auto& [camera, t] : m.cameras)
         fmt::print("  {}  {:>8}  {:>8}\n", padded(camera.empty() ? "?" : camera, widest), t.pictures, share(t.accuracy()));
 }
+
+void print_box_metrics(const BoxMetrics& m, const std::vector<std::string>& classes) {
+    size_t width = 6;
+    for (const std::string& name : classes) width = std::max(width, std::min(kLongestName, printable(name).size()));
+    fmt::print("mAP50 {}, mAP {} (mean over IoU 0.5 to 0.95)\n\n", share(m.map50), share(m.map));
+    fmt::print("{}     boxes   AP50     AP    right  wrong  from {:.2f} on\n", padded("Class", width + 2), m.best().threshold);
+    for (size_t c = 0; c < classes.size(); ++c) {
+        const ClassBoxes& k = m.classes[c];
+        fmt::print("  {}  {:>8}  {:>5}  {:>5}  {:>7}  {:>5}\n", padded(classes[c], width), k.truth, share(k.ap50), share(k.ap), k.right, k.wrong);
+    }
+    fmt::print("\nThreshold  precision  recall     F1   pictures with something   empty pictures\n");
+    for (const ThresholdRow& t : m.thresholds)
+        fmt::print("  {:>5.2f}{}   {:>9}  {:>6}  {:>5}   {:>9} of {:<6} found   {:>4} of {:<6} alarmed\n", t.threshold, &t == &m.best() ? " *" : "  ",
+                   share(t.precision()), share(t.recall()), share(t.f1()), t.full_found, t.full, t.empty_alarmed, t.empty);
+    fmt::print("  * the best F1\n");
+}

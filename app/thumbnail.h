@@ -1,7 +1,16 @@
 // A small copy of a picture inside of a page.
 #pragma once
 
+#include <array>
 #include <string>
+#include <vector>
+
+// A rectangle to draw: left, top, width, height as shares of the sides.
+struct ThumbnailBox {
+    double x, y, w, h;
+    std::array<unsigned char, 3> rgb;
+    bool dashed;
+};
 
 struct Thumbnail {
     std::string data_url;  // "data:image/jpeg;base64,..."; empty if the picture cannot be read
@@ -10,6 +19,6 @@ struct Thumbnail {
 };
 
 // At most `side` pixels wide and high, never larger than the picture.
-Thumbnail make_thumbnail(const std::string& path, size_t side);
+Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes = {});
 
 std::string base64(const unsigned char* bytes, size_t count);  // RFC 4648

@@ -1,6 +1,7 @@
-// `tundra train`: a folder of pictures in, a run folder out.
+// `tundra train`: pictures in, a run folder out.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "app/command.h"
@@ -19,6 +20,20 @@ struct Options {
 };
 
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
+
+// "train_loss" and "validation_accuracy" as "loss 0.1234  validation accuracy  98.1 %".
+std::string figures_text(const Figures& figures) {
+    std::string text;
+    for (const auto& [name, value] : figures) {
+        std::string words = name.starts_with("train_") ? name.substr(6) : name;
+        std::ranges::replace(words, '_', ' ');
+        const std::string number = name.ends_with("accuracy") ? fmt::format("{:>7}", percent(value))
+                                   : std::isnan(value)        ? "-"
+                                                              : fmt::format("{:.4f}", value);
+        text += fmt::format("{}{} {}", text.empty() ? "" : "  ", words, number);
+    }
+    return text;
+}
 
 void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
     const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("{:<10} {}", what, text)); };
@@ -54,9 +69,7 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                                             s.images_per_second, s.loss, duration_text(s.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        say(progress, fmt::format("epoch {:>3}/{}  loss {:.4f}  accuracy {:>7}  validation loss {:.4f}  accuracy {:>7}  {}{}", e.epoch,
-                                  e.epochs, e.train_loss, percent(e.train_accuracy), e.validation_loss,
-                                  percent(e.validation_accuracy), duration_text(e.seconds), e.best ? "  best" : ""));
+        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, figures_text(e.figures), duration_text(e.seconds), e.best ? "  best" : ""));
     };
     return events;
 }
@@ -82,7 +95,7 @@ int run(Options& o, const CLI::App& app) {
             break;
         case RunEnd::finished:
             if (o.quiet) break;
-            say(progress, fmt::format("accuracy: validation {}, test {}", percent(result.validation_accuracy), percent(result.test_accuracy)));
+            say(progress, "result: " + figures_text(result.figures));
             if (result.bad_files) say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
             say(progress, fmt::format("model:  {}/model.safetensors", out));
             if (!report.empty()) say(progress, fmt::format("report: {}", report));
@@ -108,15 +121,16 @@ std::function<int()> add(CLI::App& app) {
 
 Command train_command() {
     return {.name = "train",
-            .summary = "Train a ResNet on a folder of class folders, or a CSV of path and label.",
+            .summary = "Train a classifier on folders of classes, or a detector on pictures with boxes.",
             .examples = {"tundra train shots --out runs/quality",
                          "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
                          "tundra train shots --out runs/paper --recipe celis2024",
                          "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
+                         "tundra train labels.json --task detect --out runs/own --init md_v5a.0.0.pt --model yolov5x6",
                          "tundra train shots --out runs/quality --plan     memory, disk, time",
                          "The same command again goes on where the run was stopped."},
             .add = add,
-            .short_help = {"--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
+            .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
                            "--batch", "--optimizer", "--lr", "--weight-decay", "--schedule", "--class-weights", "--augment", "--seed",
                            "--device", "--threads", "--cache", "--quiet"}};
 }

@@ -34,7 +34,7 @@ std::string default_text(const ConfigField& field) {
 }  // namespace
 
 void TrainOptions::add_data(CLI::App& app) {
-    app.add_option("DATA", data_, "folder of class folders, or CSV of path,label; or in --config");
+    app.add_option("DATA", data_, "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels; or in --config");
 }
 
 void TrainOptions::add_fields(CLI::App& app) {
@@ -64,7 +64,7 @@ TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     }
     assign(config, given);
     if (!data_.empty()) config.data = data_;
-    if (config.data.empty()) fail(Fault::usage, "no DATA: name a folder of class folders, or a CSV of path,label");
+    if (config.data.empty()) fail(Fault::usage, "no DATA: name a folder of class folders, a CSV of path,label, or for a detector COCO JSON or YOLO labels");
     return config;
 }
 

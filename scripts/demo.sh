@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on real JPEG files, from a fresh machine: installs what is missing, builds, makes a data set, trains a
-# picture-quality ResNet-50 on it, evaluates it on held-out pictures and classifies a folder.
+# picture-quality ResNet-50 on it, evaluates it on held-out pictures, classifies a folder, and finds animals on another.
 #
 #   scripts/demo.sh [--device auto|cpu|cuda]        leaves everything in demo/
 #
@@ -17,25 +17,30 @@ esac
 say() { printf '\n== %s\n' "$*"; }
 start=$SECONDS
 
-say "1 of 5: packages and build"
+say "1 of 6: packages and build"
 scripts/setup.sh demo || echo "trying with what is here"
 scripts/build.sh build --target tundra -- -DCMAKE_BUILD_TYPE=Release
 tundra=build/tundra
 echo "built $($tundra version | head -1) in $((SECONDS - start)) s"
 
-say "2 of 5: a small data set of camera-trap pictures, good and bad (tundra synth)"
+say "2 of 6: a small data set of camera-trap pictures, good and bad (tundra synth)"
 rm -rf demo && mkdir -p demo
 $tundra synth demo/pictures --pictures 3000 --cameras 24 --size 320x240 --seed 1
 
-say "3 of 5: training ResNet-50 at 64 px (tundra train)"
+say "3 of 6: training ResNet-50 at 64 px (tundra train)"
 $tundra train demo/pictures --out demo/run --image-size 64 --batch 32 --epochs 9 --optimizer adam --lr 0.001 --device "$device"
 
-say "4 of 5: evaluation on held-out pictures (tundra eval)"
+say "4 of 6: evaluation on held-out pictures (tundra eval)"
 $tundra eval demo/run --part test --min-accuracy 0.9 --device "$device"
 
-say "5 of 5: classifying a folder of new pictures (tundra classify)"
+say "5 of 6: classifying a folder of new pictures (tundra classify)"
 $tundra synth demo/new --pictures 60 --size 640x480 --seed 2 >/dev/null
 $tundra classify demo/new --model demo/run --out demo/new.csv --device "$device"
 head -4 demo/new.csv
 
-printf '\nDone in %d s. The report, in any browser:  %s\n' $((SECONDS - start)) "$PWD/demo/run/report.html"
+say "6 of 6: finding and counting animals, people and vehicles (tundra detect, with the detector that comes with it)"
+$tundra synth demo/scenes --task detect --pictures 40 --cameras 4 --size 320x240 --seed 3 >/dev/null
+$tundra detect demo/scenes/images -o demo/boxes.json --format megadetector --render demo/boxes --device "$device"
+$tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.3 --device "$device"
+
+printf '\nDone in %d s. The report, in any browser:  %s\nPictures with boxes:  %s\n' $((SECONDS - start)) "$PWD/demo/run/report.html" "$PWD/demo/boxes"

@@ -158,6 +158,24 @@ expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no pictures"
 [ "$(id -u)" = 0 ] || { mkdir locked; chmod 500 locked; expect 75 "$tundra" classify new --model run --out locked/new.csv; }
 
+# A detector: labels that are none, a run, its figures, its use.
+expect 0 "$tundra" synth scenes --task detect --pictures 30 --size 96x64 --cameras 4 --seed 3
+small="--task detect --model yolov5n --image-size 64 --batch 8 --epochs 2 --seed 5"
+echo '{"detection_categories": {}, "images": []}' >found.json
+expect 2 "$tundra" train found.json --out boxes $small; says "what a detector found, not what is true"; one_line
+expect 2 "$tundra" train scenes --out boxes --model yolov5n; says "--task detect"; one_line
+expect 2 "$tundra" train scenes --out boxes $small --class-weights balanced; says "class_weights"; one_line
+expect 0 "$tundra" train scenes --out boxes $small --plan; says "3: animal, person, vehicle"; says "boxes to train on"
+expect 0 "$tundra" train scenes --out boxes $small; says "validation map50"; says "model.safetensors"
+expect 0 "$tundra" train scenes --out boxes $small; says "--fresh"
+[ -s boxes/report.html ] || bad "no report of the detector"
+expect 0 "$tundra" inspect boxes; says "YOLOv5n"
+expect 0 "$tundra" eval boxes; says "mAP50"; says "the best F1"
+expect 1 "$tundra" eval boxes scenes/annotations.json --part all --min-map50 1; says "--min-map50"; one_line
+expect 2 "$tundra" eval boxes --min-accuracy 0.5; says "--min-map50"; one_line
+expect 0 "$tundra" detect scenes/images -o boxes.json --model boxes; says "30 pictures"
+expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "no model here"; one_line
+
 # Inspect, lr-find, doctor.
 expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"
 expect 0 "$tundra" inspect first.safetensors; says "resnet50"

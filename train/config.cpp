@@ -16,18 +16,20 @@ const std::vector<ConfigField>& table() {
     using C = TrainConfig;
     constexpr bool result = true, execution = false;
     static const std::vector<ConfigField> fields = {
+        {"task", "data", "what is trained: a classifier, or a detector", result, &C::task, {"classify", "detect"}},
         {"recipe", "data", "where all other values start from", result, &C::recipe, {"default", "celis2024"}},
-        {"data", "data", "folder of class folders, or CSV of path,label", execution, &C::data},
+        {"data", "data", "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels", execution, &C::data},
         {"classes", "data", "names in the order of the outputs; filled in from the data", result, &C::classes},
         {"split_by", "data", "what never lies in two parts", result, &C::split_by, {"sequence", "camera"}},
         {"validation", "data", "share for validation where the data has no parts", result, &C::validation, {}, 0, 0.9},
         {"test", "data", "share for testing where the data has no parts", result, &C::test, {}, 0, 0.9},
 
         {"model", "model", "network", result, &C::model,
-         {"resnet50", "resnet101", "resnet152", "resnet50-keras", "resnet101-keras", "resnet152-keras"}},
-        {"image_size", "model", "side of its input in pixels", result, &C::image_size, {}, 32, 4096},
+         {"resnet50", "resnet101", "resnet152", "resnet50-keras", "resnet101-keras", "resnet152-keras", "yolov5n", "yolov5s", "yolov5m",
+          "yolov5l", "yolov5x", "yolov5n6", "yolov5s6", "yolov5m6", "yolov5l6", "yolov5x6"}},
+        {"image_size", "model", "side of its input in pixels; detect: the longer side", result, &C::image_size, {}, 32, 4096},
         {"init", "model", "weights to start from; empty: random", result, &C::init},
-        {"freeze", "model", "train the last layer only", result, &C::freeze},
+        {"freeze", "model", "train the last layer only; detect: all but the backbone", result, &C::freeze},
 
         {"epochs", "length", "passes over the training pictures", result, &C::epochs, {}, 1, 1e6},
         {"batch", "length", "pictures per step", result, &C::batch, {}, 1, 65536},
@@ -40,6 +42,7 @@ const std::vector<ConfigField>& table() {
         {"nesterov", "optimizer", "look ahead with the momentum", result, &C::nesterov},
         {"weight_decay", "optimizer", "pull of the weights to 0", result, &C::weight_decay, {}, 0, 1},
         {"decay_norm_and_bias", "optimizer", "apply it to norm and bias parameters too", result, &C::decay_norm_and_bias},
+        {"average", "optimizer", "decay of the average of the weights that becomes the model (detect); 0: none", result, &C::average, {}, 0, 0.99999},
         {"beta2", "optimizer", "of Adam", result, &C::beta2, {}, 0, 0.999999},
         {"epsilon", "optimizer", "of Adam", result, &C::epsilon, {}, 1e-16, 1},
         {"adam_form", "optimizer", "where epsilon stands: after or before the bias correction", result, &C::adam_form,
@@ -58,13 +61,14 @@ const std::vector<ConfigField>& table() {
         {"label_smoothing", "loss", "share of each label spread over all classes", result, &C::label_smoothing, {}, 0, 0.99},
         {"class_weights", "loss", "none, balanced, or one number per class: 1,2.5", result, &C::class_weights},
 
-        {"fit", "pictures", "stretch to the square, or crop its middle", result, &C::fit, {"stretch", "crop"}},
+        {"fit", "pictures", "stretch to the square, or crop its middle; detect: whole, in a square or a frame of the data's shape", result, &C::fit,
+         {"stretch", "crop", "square", "frame"}},
         {"filter", "pictures", "how pictures are made smaller", result, &C::filter, {"antialias", "linear", "nearest"}},
         {"normalize", "pictures", "ImageNet mean and deviation, or x / 255", result, &C::normalize, {"imagenet", "unit"}},
-        {"augment", "pictures", "how pictures are moved and lit", result, &C::augment, {"none", "standard", "keras"}},
+        {"augment", "pictures", "how pictures are moved and lit", result, &C::augment, {"none", "standard", "keras", "mosaic"}},
         {"accept_damaged", "pictures", "use truncated and corrupt ones as far as they decode", result, &C::accept_damaged},
 
-        {"select", "length", "weights that become the model: the last, or the best by validation loss", result, &C::select,
+        {"select", "length", "weights that become the model: the last, or the best by validation", result, &C::select,
          {"last", "best"}},
         {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
         {"fused", "machine", "batch normalization inside the convolutions (resnets on cuda in fp16)", result, &C::fused},
@@ -79,15 +83,15 @@ const std::vector<ConfigField>& table() {
 }
 
 // The keys whose value brings others; they are applied first, in this order.
-constexpr std::string_view kLeaders[] = {"recipe", "optimizer", "schedule"};
+constexpr std::string_view kLeaders[] = {"task", "recipe", "optimizer", "schedule"};
 
 void take_optimizer_defaults(TrainConfig& config) {
-    bool sgd = config.optimizer == "sgd";
-    config.lr = sgd ? 0.05 : 1e-3;
-    config.weight_decay = sgd ? 1e-4 : config.optimizer == "adamw" ? 0.01 : 0;
+    const bool sgd = config.optimizer == "sgd", detect = config.task == "detect";
+    config.lr = sgd ? detect ? 0.01 : 0.05 : 1e-3;
+    config.weight_decay = detect ? 5e-4 : sgd ? 1e-4 : config.optimizer == "adamw" ? 0.01 : 0;
     config.epsilon = 1e-8;
     config.adam_form = "torch";
-    config.nesterov = false;
+    config.nesterov = sgd && detect;
 }
 
 void take_schedule_defaults(TrainConfig& config) {
@@ -157,8 +161,27 @@ std::vector<double> explicit_weights(const TrainConfig& config) {
     return weights;
 }
 
+// A setting of the other task would be ignored, and nobody would know.
+void check_task(const TrainConfig& c) {
+    const bool detect = c.task == "detect";
+    const auto refuse = [&](std::string_view key, std::string_view value) {
+        fail(Fault::usage, "{} = {} does not go with task = {}{}", key, value, c.task,
+             !detect && c.model.starts_with("yolov5") ? "; --task detect trains detectors" : "");
+    };
+    if (c.model.starts_with("yolov5") != detect) refuse("model", c.model);
+    if ((c.fit == "square" || c.fit == "frame") != detect) refuse("fit", c.fit);
+    if ((c.augment == "mosaic" && !detect) || (c.augment == "keras" && detect)) refuse("augment", c.augment);
+    if (c.average > 0 && !detect) refuse("average", value_text(c, *std::ranges::find(table(), "average", &ConfigField::key)));
+    if (!detect) return;
+    if (c.normalize != "unit") refuse("normalize", c.normalize);
+    if (c.label_smoothing > 0) refuse("label_smoothing", fmt::format("{}", c.label_smoothing));
+    if (c.class_weights != "none") refuse("class_weights", c.class_weights);
+    if (c.recipe != "default") refuse("recipe", c.recipe);
+}
+
 // What no field can see by itself.
 void check_together(const TrainConfig& config) {
+    check_task(config);
     Schedule(schedule_options(config), 1);
     if (config.validation + config.test > 0.9)
         fail(Fault::usage, "validation = {} and test = {} leave too little to train on", config.validation, config.test);
@@ -190,8 +213,19 @@ std::string value_text(const TrainConfig& config, const ConfigField& field) {
         field.member);
 }
 
-TrainConfig recipe_named(std::string_view name) {
+TrainConfig recipe_named(std::string_view name, std::string_view task) {
     TrainConfig config;
+    config.task = task;
+    if (task == "detect") {
+        config.recipe = name;
+        config.model = "yolov5s", config.image_size = 640;
+        config.epochs = 50, config.batch = 16;
+        take_optimizer_defaults(config);
+        config.momentum = 0.937, config.decay_norm_and_bias = false, config.average = 0.9999;
+        config.start_div = 100, config.end_div = 100, config.rise = 0.1, config.cycle_momentum = false;
+        config.fit = "frame", config.filter = "linear", config.normalize = "unit", config.augment = "mosaic";
+        config.select = "best";
+    }
     if (name == "default") return config;
     constexpr std::string_view known[] = {"default", "celis2024"};
     if (name != "celis2024")
@@ -223,8 +257,8 @@ void assign(TrainConfig& config, const std::vector<Assignment>& assignments) {
         for (const Assignment& a : assignments) {
             if (a.key != leader) continue;
             set(config, field_of(leader), a);
-            if (leader == "recipe") {
-                TrainConfig start = recipe_named(config.recipe);
+            if (leader == "task" || leader == "recipe") {
+                TrainConfig start = recipe_named(leader == "task" ? "default" : config.recipe, config.task);
                 start.data = config.data;
                 config = start;
             }

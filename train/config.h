@@ -2,8 +2,9 @@
 //
 // The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts in double quotes (they may be left
 // out), lists as ["a", "b"]; # starts a comment. A text names only what it changes; missing keys keep their value.
-// Three keys bring the numbers that belong to them, before the other keys of the same text count, in whatever order:
-//   recipe     everything
+// Four keys bring the numbers that belong to them, before the other keys of the same text count, in whatever order:
+//   task       everything: what a classifier or a detector starts from
+//   recipe     everything, for the task
 //   optimizer  lr, weight_decay, epsilon, adam_form, nesterov
 //   schedule   start_div, end_div, rise, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
 #pragma once
@@ -18,6 +19,7 @@
 #include "train/schedule.h"
 
 struct TrainConfig {
+    std::string task = "classify";
     std::string recipe = "default";
     std::string data;                                  // folder or CSV
     std::vector<std::string> classes;                  // filled in from the data
@@ -38,6 +40,7 @@ struct TrainConfig {
     bool nesterov = false;
     double weight_decay = 1e-4;
     bool decay_norm_and_bias = true;                   // as torch.optim does; false spares norm and bias parameters
+    double average = 0;                                // decay of the average of the weights; 0: none
     double beta2 = 0.999, epsilon = 1e-8;
     std::string adam_form = "torch";
 
@@ -51,7 +54,7 @@ struct TrainConfig {
     std::string class_weights = "none";                // "none", "balanced", or one number per class: "1,2.5"
 
     std::string fit = "stretch", filter = "antialias", normalize = "imagenet";
-    std::string augment = "standard";                  // data/augment.h
+    std::string augment = "standard";                  // data/augment.h, data/mosaic.h
     bool accept_damaged = true;                        // use truncated and corrupt pictures as far as they decode
 
     std::string select = "last";                       // which weights are the result: "last", or "best" by validation loss
@@ -82,7 +85,8 @@ std::span<const ConfigField> config_fields();
 std::string value_text(const TrainConfig& config, const ConfigField& field);
 
 // "default": SGD and the torch one-cycle. "celis2024": the paper, https://doi.org/10.1016/j.ecoinf.2024.102578.
-TrainConfig recipe_named(std::string_view name);
+// "detect" is the default of that task: YOLOv5's numbers.
+TrainConfig recipe_named(std::string_view name, std::string_view task = "classify");
 
 struct Assignment {
     std::string key, text;

@@ -52,10 +52,15 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     write_safetensors(path, tensors, metadata);
 }
 
-ModelFile read_model(const std::filesystem::path& path) {
+std::filesystem::path weight_file(const std::filesystem::path& path) {
     const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
     if (!std::filesystem::exists(file))
         fail(Fault::usage, "{}: there is no model here; name a run folder that has finished training, or a weight file", path.string());
+    return file;
+}
+
+ModelFile read_model(const std::filesystem::path& path) {
+    const std::filesystem::path file = weight_file(path);
     WeightFile weights = read_weights(file);
     if (!weights.model.resnet)
         fail(Fault::usage, "{}: holds {}, and this command takes a ResNet classifier", file.string(), weights.model.text);

@@ -23,6 +23,9 @@ Normalize normalize_named(std::string_view name);
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
 void write_model(const std::filesystem::path& path, const ModelFile& model);
 
+// The file that a model's name means: of a run folder its model.safetensors. Fault::usage if it is not there.
+std::filesystem::path weight_file(const std::filesystem::path& path);
+
 // `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its classes
 // or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation.
 ModelFile read_model(const std::filesystem::path& path);

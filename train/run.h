@@ -6,15 +6,15 @@
 //   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
 //   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
-//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h)
+//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h, detect_evaluation.h)
 //   bad_files.csv       pictures that could not be read: path, reason code, text
 #pragma once
 
 #include <functional>
-#include <optional>
+#include <string>
+#include <vector>
 
 #include "train/config.h"
-#include "train/predict.h"
 
 struct RunPlan {  // what `--plan` says before anything is computed
     std::vector<std::string> classes;
@@ -36,9 +36,12 @@ struct StepReport {
     double seconds_left;
 };
 
+// By name: "train_loss", "validation_accuracy", ... as the task has them; NaN where there is nothing.
+using Figures = std::vector<std::pair<std::string, double>>;
+
 struct EpochReport {
     size_t epoch, epochs;
-    double train_loss, train_accuracy, validation_loss, validation_accuracy;  // NaN where there is nothing
+    Figures figures;
     double seconds;
     bool best;
 };
@@ -62,7 +65,7 @@ struct RunResult {
     RunEnd end;
     int exit_code = 0;  // 130 or 143 where a signal stopped the run
     size_t step = 0;
-    double validation_accuracy = 0, test_accuracy = 0;  // NaN where there is nothing
+    Figures figures = {};  // of validation and test
     size_t bad_files = 0;
 };
 

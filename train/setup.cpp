@@ -1,6 +1,9 @@
 #include "train/setup.h"
 
+#include <cmath>
+
 #include "engine/processors.h"
+#include "models/yolov5_start.h"
 #include "train/model_file.h"
 
 namespace {
@@ -11,6 +14,8 @@ AugmentRanges augment_named(const std::string& name) {
     return {};
 }
 
+}  // namespace
+
 OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
     OptimizerConfig o{.kind = c.optimizer == "sgd" ? OptimizerConfig::Kind::sgd : OptimizerConfig::Kind::adam,
                       .weight_decay = float(c.weight_decay),
@@ -20,11 +25,10 @@ OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
                       .beta2 = float(c.beta2),
                       .epsilon = float(c.epsilon),
                       .decoupled = c.optimizer == "adamw"};
+    o.average = float(c.average);
     if (precision == DType::f16) o.loss_scale = 65536, o.growth_interval = 2000;
     return o;
 }
-
-}  // namespace
 
 int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
 
@@ -90,4 +94,45 @@ State initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note
     if (!same_head)
         note = fmt::format("{} has {} classes, the data {}: the last layer starts anew", c.init, file.model.classes, model.classes);
     return state;
+}
+
+YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes, const std::function<void(const std::string&)>& note) {
+    YoloModel model{.file_name = c.model, .config = yolov5_config(std::string_view(c.model).substr(std::string_view("yolov5").size()), classes.size()), .classes = classes};
+    if (c.init.empty()) {
+        model.state = initialize_yolov5(model.config, c.seed);
+        return model;
+    }
+    YoloModel from = read_yolov5_unfolded(c.init);
+    if (from.config.channels != model.config.channels || from.config.repeats != model.config.repeats)
+        fail(Fault::usage, "--init {}: holds a YOLOv5 of another size than {} (`tundra inspect` says which); name it with --model", c.init, c.model);
+    if (from.classes == classes) return from;
+    std::string text;
+    model = retarget_yolov5(from, classes, c.seed, text);
+    if (!text.empty()) note(text);
+    return model;
+}
+
+Fit frame_for(const TrainConfig& c, const Dataset& data, size_t stride) {
+    const auto rounded = [&](double side) { return std::max<size_t>(1, size_t(std::ceil(side / double(stride) - 1e-9))) * stride; };
+    std::vector<double> shapes;
+    for (const Sample& sample : data.samples)
+        if (sample.part == Part::train && sample.h && sample.w) shapes.push_back(double(sample.h) / double(sample.w));
+    double shape = 1;
+    if (c.fit == "frame" && !shapes.empty()) {
+        std::ranges::nth_element(shapes, shapes.begin() + ptrdiff_t(shapes.size() / 2));
+        shape = shapes[shapes.size() / 2];
+    }
+    Fit fit = fit_of(c);
+    fit.mode = FitMode::letterbox;
+    fit.size = rounded(double(c.image_size) * std::min(1.0, 1 / shape));
+    fit.height = rounded(double(c.image_size) * std::min(1.0, shape));
+    return fit;
+}
+
+BoxAugment box_augment(const TrainConfig& c) {
+    if (c.augment == "none") return {};
+    BoxAugment how{.flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
+    // The last tenth shows pictures as they are: what the network will be used on. Ge et al. 2021, https://arxiv.org/abs/2107.08430
+    if (c.augment == "mosaic") how.mosaic = 1, how.mosaic_epochs = c.epochs - c.epochs / 10;
+    return how;
 }

@@ -1,0 +1,83 @@
+// The task `classify`: a ResNet, cross entropy, accuracy.
+#include <cmath>
+
+#include "train/evaluation.h"
+#include "train/machine.h"
+#include "train/model_file.h"
+#include "train/setup.h"
+#include "train/task.h"
+
+namespace {
+
+class ClassifyTask final : public Task {
+public:
+    explicit ClassifyTask(const TrainConfig& config)
+        : Task(config, {.step = {"correct"}, .train = {"loss", "accuracy"}, .evaluation = {"loss", "accuracy"}, .best_by = "validation loss"}) {}
+
+    Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
+
+    void build(const TaskPlace& place, const Dataset& data, const Note& note) override {
+        data_ = &data;
+        how_ = trainer_config(config_, data, place.precision);
+        how_.eager = place.eager;
+        std::string about_init;
+        const State initial = initial_state(config_, how_.model, about_init);
+        if (!about_init.empty()) note(about_init);
+        trainer_ = std::make_unique<Trainer>(place.device, place.arena, how_, initial);
+        classifier_ = std::make_unique<Classifier>(
+            place.device, place.arena, ClassifierConfig{how_.model, how_.batch, how_.size, how_.normalize, place.precision, place.eager});
+    }
+
+    LoaderOptions loader(bool training) const override { return loader_options(config_, training); }
+
+    void step(const Batch& batch, double rate, double momentum, size_t step) override {
+        trainer_->step({batch.pictures, batch.transform, batch.color, batch.labels}, rate, momentum, step);
+    }
+    StepOutcome outcome() const override {
+        const StepFigures f = trainer_->figures();
+        return {f.loss, {f.correct}, f.loss_scale, f.skipped_steps};
+    }
+    std::vector<double> train_figures(const EpochSums& sums) const override {
+        const double correct = sums.parts.empty() ? 0 : sums.parts[0];
+        return {sums.mean(sums.loss), sums.pictures ? correct / double(sums.pictures) : std::nan("")};
+    }
+
+    State state() const override { return trainer_->state(); }
+    void load(const State& state, const std::string& where) override { trainer_->load(state, where); }
+    Optimizer& optimizer() override { return trainer_->optimizer(); }
+    const Parameters& parameters() const override { return trainer_->parameters(); }
+    Program& program() override { return trainer_->program(); }
+
+    State result() const override { return trainer_->state(); }
+    void load_result(const State& result) override { classifier_->load(result, "the network in training"); }
+
+    Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) override {
+        Predictions& p = found_[part];
+        p = predict(*classifier_, *data_, data_->part(part), loader_options(config_, false), cache, [&](size_t) { return go_on(); });
+        const double accuracy = p.rows.empty() ? std::nan("") : p.metrics(*data_).all.accuracy();
+        return {.whole = go_on(), .figures = {p.mean_loss(), accuracy}, .badness = p.mean_loss(), .bad_files = p.bad_files};
+    }
+
+    void write_model(const std::filesystem::path& path, State result, uint64_t steps) const override {
+        ::write_model(path, {.model = how_.model, .classes = data_->classes, .fit = fit_of(config_), .normalize = config_.normalize,
+                             .state = std::move(result), .steps = steps,
+                             .more = {{"tundra.version", this_build().version}, {"tundra.data_fingerprint", data_->fingerprint.hash}}});
+    }
+
+    void write_evaluation(const std::filesystem::path& path) const override {
+        std::vector<std::pair<std::string, const Predictions*>> parts;
+        for (const auto& [part, predictions] : found_) parts.emplace_back(part_name(part), &predictions);
+        ::write_evaluation(path, *data_, parts);
+    }
+
+private:
+    const Dataset* data_ = nullptr;
+    TrainerConfig how_;
+    std::unique_ptr<Trainer> trainer_;
+    std::unique_ptr<Classifier> classifier_;
+    std::map<Part, Predictions> found_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> make_classify_task(const TrainConfig& config) { return std::make_unique<ClassifyTask>(config); }

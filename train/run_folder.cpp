@@ -1,0 +1,84 @@
+#include "train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "engine/file.h"
+#include "engine/require.h"
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+std::string text_of(const fs::path& path) {
+    const FileBytes bytes = read_file(path);
+    return {reinterpret_cast<const char*>(bytes.span().data()), bytes.size};
+}
+
+}  // namespace
+
+RunFolder::Lock::Lock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    if (descriptor_ >= 0) close(descriptor_);
+    fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
+}
+
+RunFolder::Lock::~Lock() { close(descriptor_); }
+
+bool RunFolder::holds(const TrainConfig& config) const {
+    const fs::path file = path_ / "config";
+    if (fresh_ || !fs::exists(file)) return false;
+    TrainConfig before;
+    assign(before, read_config(file.string()));
+    if (const auto lines = config_differences(before, config); !lines.empty())
+        fail(Fault::usage, "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",
+             path_.string(), fmt::join(lines, "\n  "));
+    return true;
+}
+
+bool RunFolder::finished() const {
+    if (!fs::exists(path_ / "run.json")) return false;
+    const json record = json::parse(text_of(path_ / "run.json"), nullptr, false);
+    return record.is_object() && record.value("finished", false) && fs::exists(path_ / "model.safetensors");
+}
+
+void RunFolder::start(const TrainConfig& config) {
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error) fail(Fault::environment, "{}: cannot make the run folder: {}", path_.string(), error.message());
+    lock_.emplace(path_);
+    if (fresh_ && fs::exists(path_ / "config"))
+        // The configuration last: as long as it is there, what is left belongs to it.
+        for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors", "evaluation.json",
+                                 "bad_files.csv", "report.html", "config"})
+            fs::remove_all(path_ / part);
+    write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
+}
+
+void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, EpochSums& sums,
+              std::map<std::string, BadFile>& bad) {
+    if (!where.step || !fs::exists(log)) return;
+    std::istringstream lines(text_of(log));
+    for (std::string text; std::getline(lines, text);) {
+        const json line = json::parse(text, nullptr, false);
+        if (!line.is_object()) continue;
+        if (line.contains("bad_file")) {
+            const std::string path = line.at("bad_file");
+            bad.insert({path, {.path = path, .code = line.value("code", ""), .text = line.value("text", ""), .used = line.value("used", false)}});
+        }
+        if (!where.position || !line.contains("skipped") || line.value("epoch", uint64_t(0)) != where.epoch ||
+            line.value("step", uint64_t(0)) > where.step)
+            continue;
+        std::optional<StepOutcome> outcome;
+        if (!line.at("skipped")) {
+            outcome = {.loss = line.at("loss").get<double>(), .parts = {}, .loss_scale = 1, .skipped_steps = 0};
+            for (const std::string& part : parts) outcome->parts.push_back(line.value(part, 0.0));
+        }
+        sums.add(outcome, line.value("pictures", size_t(0)), line.value("seconds", 0.0));
+    }
+}

@@ -1,0 +1,49 @@
+// The folder of a run: whose it is, whether it is in use, whether its run has finished.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "data/loader.h"
+#include "train/config.h"
+#include "train/task.h"
+
+class RunFolder {
+public:
+    // `fresh`: what the folder holds does not count and goes when start() comes.
+    RunFolder(std::filesystem::path path, bool fresh) : path_(std::move(path)), fresh_(fresh) {}
+
+    const std::filesystem::path& path() const { return path_; }
+    std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+    // True if it holds a run of this configuration. Fault::usage if it holds another one, with what differs.
+    bool holds(const TrainConfig& config) const;
+    bool finished() const;
+
+    // Makes it, keeps other runs out until this object goes, and writes the configuration.
+    void start(const TrainConfig& config);
+
+private:
+    // Two runs in one folder would delete each other's checkpoints.
+    class Lock {
+    public:
+        explicit Lock(const std::filesystem::path& folder);
+        ~Lock();
+        Lock(const Lock&) = delete;
+
+    private:
+        int descriptor_;
+    };
+
+    std::filesystem::path path_;
+    bool fresh_;
+    std::optional<Lock> lock_;
+};
+
+// What the log of a run that goes on says: the sums of the epoch under way, and the files that were found bad.
+struct LoggedEpoch {
+    uint64_t epoch, position, step;  // of the checkpoint; position 0: the epoch has not begun
+};
+void read_log(const std::filesystem::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, EpochSums& sums,
+              std::map<std::string, BadFile>& bad);
