@@ -126,11 +126,10 @@ Command train_command() {
                          "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
                          "tundra train shots --out runs/paper --recipe celis2024",
                          "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
-                         "tundra train labels.json --task detect --out runs/own --init md_v5a.0.0.pt --model yolov5x6",
+                         "tundra train labels.json --task detect --out runs/own",
                          "tundra train shots --out runs/quality --plan     memory, disk, time",
                          "The same command again goes on where the run was stopped."},
             .add = add,
             .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
-                           "--batch", "--optimizer", "--lr", "--weight-decay", "--schedule", "--class-weights", "--augment", "--seed",
-                           "--device", "--threads", "--cache", "--quiet"}};
+                           "--batch", "--optimizer", "--lr", "--schedule", "--seed", "--device", "--threads", "--quiet"}};
 }
