@@ -22,7 +22,11 @@
 namespace {
 
 TEST(FuzzCorpus, EveryFile) {
-    for (const auto& [name, harness] : {std::pair{"exif", exif_fuzz}, {"pickle", pickle_fuzz}, {"picture", picture_fuzz},
+    struct Fuzzer {
+        const char* name;
+        int (*harness)(const uint8_t*, size_t);
+    };
+    for (const auto& [name, harness] : {Fuzzer{"exif", exif_fuzz}, {"pickle", pickle_fuzz}, {"picture", picture_fuzz},
                                         {"safetensors", safetensors_fuzz}, {"torch", torch_fuzz}}) {
         size_t files = 0;
         for (const auto& entry : std::filesystem::directory_iterator(TUNDRA_TESTS "/fuzz/corpus/" + std::string(name))) {
