@@ -13,6 +13,8 @@ struct Options {
     DetectJob job;
     size_t max_failures = SIZE_MAX;
     std::string render, crops;
+    bool tile = false;
+    size_t tile_size = 1280;
     bool quiet = false;
 };
 
@@ -21,6 +23,7 @@ int run(Options& o) {
     Progress progress(o.quiet);
     o.job.pictures_out.render = o.render;
     o.job.pictures_out.crops = o.crops;
+    o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) { if (!o.quiet) note(progress, text); };
     o.job.progress = [&](const DetectCounts& counts, size_t total) {
         progress.count(counts.done, total, "pictures");
@@ -45,27 +48,43 @@ int run(Options& o) {
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     DetectJob& job = o->job;
+    const auto fraction = CLI::Range(0.0, 1.0);
     app.add_option("PICTURES", job.pictures, "folders, pictures, patterns, or lists of paths (@LIST or LIST.txt)")->required();
-    app.add_option("-o,--out", job.out, "the result file")->required();
-    app.add_option("--model", job.model, "detector: md_v5a.0.0.pt, another YOLOv5 file, or a run folder (default: the one that comes with tundra, for synthetic scenes)");
-    app.add_option("--format", job.format, "megadetector, coco or csv (default: by the file's name)");
-    app.add_option("--render", o->render, "folder for copies with boxes drawn on them");
-    app.add_option("--crops", o->crops, "folder for square crops of the detections");
-    app.add_option("--render-threshold", job.pictures_out.threshold, "least confidence of what is drawn, cropped and counted (default: what the model says, else 0.2)")
-        ->check(CLI::Range(0.0, 1.0));
-    app.add_option("--threshold", job.threshold, "least confidence of what is written")->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    app.add_option("--overlap", job.overlap, "boxes of a class that overlap more are one (IoU)")->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    app.add_option("--image-size", job.image_size, "long side in pixels (default: what the model was trained for)")->check(CLI::Range(64, 8192));
-    app.add_option("--base", job.base, "folder where the file names in the results start");
-    app.add_option("--update", job.update, "an earlier result file: only pictures that it lacks are looked at");
-    app.add_option("--shard", job.shard, "I/N: only this part of the pictures, for `tundra merge`");
-    app.add_flag("--include-size", job.entry.size, "write width and height of every picture");
-    app.add_flag("--include-date", job.entry.date, "write the EXIF date of every picture");
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures could not be read");
-    app.add_option("--batch", job.batch, "pictures that go through the network at once")->capture_default_str()->check(CLI::Range(1, 256));
-    app.add_option("--threads", job.threads, "threads (default: all)")->check(CLI::Range(1, 1024));
-    app.add_option("--device", job.device, "cpu, cuda, simt or auto")->capture_default_str();
-    app.add_flag("--quiet", o->quiet, "no progress and no notes");
+    app.add_option("-o,--out", job.out, "the result file")->type_name("FILE")->required();
+    app.add_option("--model", job.model, "md_v5a.0.0.pt, another YOLOv5 file, or a run folder [a small one for synthetic scenes]")->type_name("FILE");
+
+    std::string group = "Results";
+    app.add_option("--format", job.format, "megadetector, coco or csv [by the file's name]")->type_name("NAME")->group(group);
+    app.add_option("--render", o->render, "copies with boxes drawn on them go here")->type_name("FOLDER")->group(group);
+    app.add_option("--crops", o->crops, "square crops of the detections go here")->type_name("FOLDER")->group(group);
+    app.add_option("--render-threshold", job.pictures_out.threshold, "least confidence of what is drawn, cropped and counted [what the model says, else 0.2]")
+        ->type_name("N")->check(fraction)->group(group);
+    app.add_flag("--include-size", job.entry.size, "write width and height of every picture")->group(group);
+    app.add_flag("--include-date", job.entry.date, "write the EXIF date of every picture")->group(group);
+    app.add_option("--base", job.base, "where the file names in the results start [the folder given]")->type_name("FOLDER")->group(group);
+
+    group = "Detection";
+    app.add_option("--threshold", job.threshold, "least confidence of what is written")->type_name("N")->capture_default_str()->check(fraction)->group(group);
+    app.add_option("--overlap", job.overlap, "boxes of a class that overlap more are one (IoU)")->type_name("N")->capture_default_str()->check(fraction)->group(group);
+    app.add_option("--image-size", job.image_size, "long side in pixels [what the model was trained for]")->type_name("N")->check(CLI::Range(64, 8192))->group(group);
+    app.add_flag("--tta", job.tta, "look three times, at other sizes and mirrored: finds more, takes twice as long")->group(group);
+    app.add_flag("--tile", o->tile, "also look at large pictures in overlapping tiles: finds small animals, takes many times as long")->group(group);
+    app.add_option("--tile-size", o->tile_size, "side of a tile in pixels of the picture")->type_name("N")->capture_default_str()->check(CLI::Range(64, 8192))->group(group);
+    app.add_option("--tile-overlap", job.tile_overlap, "part of a tile that its neighbour sees too")->type_name("N")->capture_default_str()->check(CLI::Range(0.0, 0.9))->group(group);
+
+    group = "Many pictures";
+    app.add_option("--update", job.update, "an earlier result file: only pictures that it lacks are looked at")->type_name("FILE")->group(group);
+    app.add_option("--shard", job.shard, "only this part of the pictures, for `tundra merge`")->type_name("I/N")->group(group);
+    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures could not be read")->type_name("N")->group(group);
+
+    group = "Machine";
+    app.add_option("--device", job.device, "cpu, cuda, simt, or auto: cuda where there is a usable GPU")
+        ->type_name("NAME")->check(CLI::IsMember({"auto", "cpu", "cuda", "simt"}))->capture_default_str()->group(group);
+    app.add_option("--precision", job.precision, "of the network; auto is fp32, MegaDetector's own (auto, fp32, bf16, fp16)")
+        ->type_name("NAME")->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))->capture_default_str()->group(group);
+    app.add_option("--batch", job.batch, "pictures that go through the network at once [cpu 1, cuda 8]")->type_name("N")->check(CLI::Range(1, 256))->group(group);
+    app.add_option("--threads", job.threads, "[all processors]")->type_name("N")->check(CLI::Range(1, 1024))->group(group);
+    app.add_flag("--quiet", o->quiet, "no progress and no notes")->group(group);
     return [o] { return run(*o); };
 }
 
@@ -92,10 +111,11 @@ Command detect_command() {
     return {.name = "detect",
             .summary = "Find animals, people and vehicles on pictures with MegaDetector v5 or another YOLOv5.",
             .examples = {"tundra detect pictures -o results.json --model md_v5a.0.0.pt",
-                         "tundra detect pictures -o results.json --model runs/own-cameras --crops crops",
+                         "tundra detect pictures -o results.json --model md_v5a.0.0.pt --crops crops --tta",
+                         "tundra detect pictures -o results.json --model runs/own-cameras",
                          "tundra detect @list.txt -o 3.json --model md_v5a.0.0.pt --shard 3/8"},
             .add = add,
-            .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--update", "--device"}};
+            .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--tta", "--tile", "--update", "--device"}};
 }
 
 Command merge_command() {

@@ -18,8 +18,11 @@ struct DetectJob {
     std::string shard;                     // "3/8"
     size_t image_size = 0;                 // 0: what the model says
     float threshold = 0.005f, overlap = 0.45f;
-    size_t batch = 1, threads = 0;         // threads 0: what the machine has
-    std::string device = "auto";
+    bool tta = false;                      // see Pass in models/detector.h
+    size_t tile = 0;                       // side of tiles in pixels of the picture; 0: none
+    double tile_overlap = 0.5;
+    size_t batch = 0, threads = 0;         // 0: what suits the device; what the machine has
+    std::string device = "auto", precision = "auto";
     EntryOptions entry;
     PicturesOut pictures_out = {.threshold = kModelThreshold};
     std::function<void(const std::string&)> note = [](const std::string&) {};

@@ -1,5 +1,5 @@
 // Many pictures through a detector: decoding and letterboxing on threads of their own, the network on the caller's, results
-// into a journal. Memory does not grow with the number of pictures but for their names and eight bytes each.
+// into a journal. Memory does not grow with the number of pictures but for their names and sixteen bytes each.
 #pragma once
 
 #include <filesystem>
@@ -8,6 +8,7 @@
 
 #include "app/detection.h"
 #include "app/journal.h"
+#include "app/names.h"
 #include "data/exif.h"
 #include "data/picture.h"
 
@@ -16,10 +17,13 @@ using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint
 
 struct DetectOptions {
     std::filesystem::path base;        // names in `files` start here
-    std::vector<std::string> files;    // sorted, without doubles
+    Names files;
     std::filesystem::path journal;
     std::string settings;              // JSON: a journal with other settings is refused
     size_t image_size = 1280, stride = 64;
+    size_t tile = 0;                   // side of the tiles that larger pictures are seen in, besides as a whole; 0: none
+    double tile_overlap = 0.5;         // of neighbouring tiles
+    float overlap = 0.45f;             // of boxes from different tiles: IoU
     size_t batch = 1, threads = 1;
     Network network;
     // Gets each picture with its boxes before they count as done; may be empty, and then pixels are not kept.
@@ -45,17 +49,17 @@ public:
     void remove_journal() { journal_->remove(); }
 
 private:
-    struct Item;
+    struct Work;
+    struct View;
     class Feed;
-    Item load(size_t file) const;
-    void detect(std::vector<Item> group);
-    void record(const Item& item);
+    std::shared_ptr<Work> load(size_t file) const;
+    View view(const std::shared_ptr<Work>& work, size_t area) const;
+    void detect(std::vector<View> group);
+    void finish(Work& work);
+    void record(const Work& work);
 
     DetectOptions options_;
     std::vector<uint64_t> offset_;  // in the journal, by file; kNone before
     DetectCounts counts_;
     std::unique_ptr<Journal> journal_;
 };
-
-// A name as JSON can hold it: bytes that are not UTF-8 become the replacement character.
-std::string json_name(const std::string& name);

@@ -20,15 +20,23 @@ Span normalized(float from, float to, size_t side) {
 
 }  // namespace
 
-std::vector<Detection> detections_of(const std::vector<Box>& boxes, const Letterbox& l, size_t h, size_t w) {
-    const double gain = std::min(double(l.out_h) / double(h), double(l.out_w) / double(w));
-    const float left = float((double(l.out_w) - double(w) * gain) / 2), top = float((double(l.out_h) - double(h) * gain) / 2);
-    const auto pixel = [&](float v, float pad, size_t side) {
-        return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side)));
+std::vector<Box> picture_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
+    const double gain = std::min(double(l.out_h) / double(area.h), double(l.out_w) / double(area.w));
+    const float left = float((double(l.out_w) - double(area.w) * gain) / 2), top = float((double(l.out_h) - double(area.h) * gain) / 2);
+    const auto pixel = [&](float v, float pad, size_t side, size_t start) {
+        return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side))) + float(start);
     };
+    std::vector<Box> result;
+    for (const Box& b : boxes)
+        result.push_back({pixel(b.x1, left, area.w, area.left), pixel(b.y1, top, area.h, area.top), pixel(b.x2, left, area.w, area.left),
+                          pixel(b.y2, top, area.h, area.top), b.score, b.category});
+    return result;
+}
+
+std::vector<Detection> detections_of(const std::vector<Box>& boxes, size_t h, size_t w) {
     std::vector<Detection> result;
     for (const Box& b : boxes) {
-        const Span x = normalized(pixel(b.x1, left, w), pixel(b.x2, left, w), w), y = normalized(pixel(b.y1, top, h), pixel(b.y2, top, h), h);
+        const Span x = normalized(b.x1, b.x2, w), y = normalized(b.y1, b.y2, h);
         result.push_back({b.category + 1, cut(double(b.score), 1e3), x.start, y.start, x.length, y.length});
     }
     return result;

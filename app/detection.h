@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/image.h"
-#include "models/detector.h"
+#include "models/tiles.h"
 
 struct Detection {
     int category;           // class index + 1, as MegaDetector counts
@@ -24,9 +24,12 @@ struct PictureResult {
     bool damaged = false;                 // decoded as far as the file goes
 };
 
-// From the network's input back to the picture, with the rounding of MegaDetector's classic path: whole pixels in float32,
-// then sides of 1, cut to four digits.
-std::vector<Detection> detections_of(const std::vector<Box>& boxes, const Letterbox& letterbox, size_t picture_h, size_t picture_w);
+// From the network's input back to the picture, with the rounding of MegaDetector's classic path: whole pixels in float32. `area`:
+// the part of the picture that the letterbox holds.
+std::vector<Box> picture_boxes(const std::vector<Box>& boxes, const Letterbox& letterbox, const Area& area);
+
+// Whole pixels to sides of 1, cut to four digits; confidences to three.
+std::vector<Detection> detections_of(const std::vector<Box>& picture_boxes, size_t h, size_t w);
 
 // Without options only what every reader of the format expects.
 struct EntryOptions {

@@ -68,11 +68,12 @@ std::string usage_line(const Command& command, const CLI::App& app) {
 
 std::string program_help(std::span<const Command> commands, size_t width) {
     std::string text =
-        "Train and use classifiers for camera-trap pictures.\n\n"
+        "Train and use detectors and classifiers for camera-trap pictures.\n\n"
         "Examples:\n"
         "  tundra synth shots                              make pictures to try things with\n"
         "  tundra train shots --out runs/quality           train on a folder of class folders\n"
-        "  tundra classify new/ --model runs/quality --out new.csv\n\n"
+        "  tundra classify new/ --model runs/quality --out new.csv\n"
+        "  tundra detect new/ -o new.json --model md_v5a.0.0.pt\n\n"
         "Commands:\n";
     for (const Command& command : commands) text += row(command.name, command.summary, 12, width);
     text +=

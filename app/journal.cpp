@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "engine/hash.h"
 #include "engine/require.h"
@@ -21,6 +22,19 @@ std::string_view content(std::string_view line) {
     if (line.size() <= kChecksum || line[kChecksum - 1] != ' ') return {};
     const std::string_view json = line.substr(kChecksum);
     return hash_hex(json) == line.substr(0, kChecksum - 1) ? json : std::string_view{};
+}
+
+// "threshold: 0.005 -> 0.1", of two JSON objects.
+std::string differences(std::string_view before, std::string_view now) {
+    const nlohmann::json a = nlohmann::json::parse(before, nullptr, false), b = nlohmann::json::parse(now, nullptr, false);
+    if (!a.is_object() || !b.is_object()) return "unknown";
+    nlohmann::json all = a;
+    all.update(b);
+    std::vector<std::string> parts;
+    for (const auto& [key, value] : all.items())
+        if (const auto old = a.value(key, nlohmann::json()), wanted = b.value(key, nlohmann::json()); old != wanted)
+            parts.push_back(fmt::format("{}: {} -> {}", key, old.dump(), wanted.dump()));
+    return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 }  // namespace
@@ -41,7 +55,8 @@ Journal::Journal(const std::filesystem::path& path, const std::string& header,
         if (json.empty()) break;
         if (first && json != header) {
             ::close(file_);
-            fail(Fault::usage, "{}: was left by a run with other settings; use those again, or delete the file to begin anew", path.string());
+            fail(Fault::usage, "{}: was left by a run with other settings ({}); use those again, or delete the file to begin anew", path.string(),
+                 differences(json, header));
         }
         if (!first) visit(json, end_);
         end_ += line.size() + 1;

@@ -41,12 +41,14 @@ std::vector<std::string> read_list(const std::string& list) {
     return paths;
 }
 
-std::vector<std::string> matches(const std::string& pattern) {
+std::vector<std::string> matches(const std::string& pattern, size_t& videos) {
     glob_t found{};
     std::vector<std::string> paths;
     if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; ++i)
+        for (size_t i = 0; i < found.gl_pathc; ++i) {
             if (is_picture_name(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
+            videos += is_video_name(found.gl_pathv[i]);
+        }
     ::globfree(&found);
     return paths;
 }
@@ -89,7 +91,7 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
             if (is_video_name(argument)) fail(Fault::usage, "{}: is a video; tundra works on pictures only", argument);
             add({argument});
         } else if (argument.find_first_of("*?[") != std::string::npos) {
-            add(matches(argument));
+            add(matches(argument, list.videos));
         } else {
             fail(Fault::usage, "{}: no such file or folder", argument);
         }
@@ -100,14 +102,12 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
     const bool one_folder = arguments.size() == 1 && fs::is_directory(arguments[0], ignored);
     const auto without_slash = [](fs::path p) { return p.has_filename() ? p : p.parent_path(); };
     list.base = !base.empty() ? without_slash(absolute(base)) : one_folder ? without_slash(absolute(arguments[0])) : shared_folder(paths);
-    for (const std::string& path : paths) {
-        const std::string name = fs::path(path).lexically_relative(list.base).generic_string();
-        if (name.empty() || name.starts_with(".."))
+    for (std::string& path : paths) {
+        std::string name = fs::path(path).lexically_relative(list.base).generic_string();
+        if (name.empty() || name == ".." || name.starts_with("../"))
             fail(Fault::usage, "{}: lies outside the base folder {}", path, list.base.string());
-        list.files.push_back(name);
+        path = std::move(name);
     }
-    std::ranges::sort(list.files);
-    const auto doubles = std::ranges::unique(list.files);
-    list.files.erase(doubles.begin(), doubles.end());
+    list.files = Names(std::move(paths));
     return list;
 }

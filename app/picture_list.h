@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "app/names.h"
+
 struct PictureList {
     std::filesystem::path base;      // the names below start here
-    std::vector<std::string> files;  // sorted, each once, '/' between parts
+    Names files;                     // '/' between parts
     std::vector<std::string> notes;  // folders that could not be read
     size_t videos = 0;               // seen and left out
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/jpeg_writer.h"
+#include "engine/require.h"
 
 namespace {
 
@@ -48,6 +49,15 @@ Picture crop(const Picture& picture, const Detection& d, double margin) {
     return square;
 }
 
+// "a/b.JPG" -> "a/b" and ".JPG"; "a/b.png" -> "a/b.png" and ".jpg".
+std::pair<std::string, std::string> jpeg_name(const std::string& file) {
+    const std::string extension = fs::path(file).extension().string();
+    std::string lower = extension;
+    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    if (lower != ".jpg" && lower != ".jpeg") return {file, ".jpg"};
+    return {file.substr(0, file.size() - extension.size()), extension};
+}
+
 void write(const fs::path& path, const Picture& picture, const Exif& exif) {
     fs::create_directories(path.parent_path());
     write_jpeg(path.string(), picture.rgb.data(), picture.h, picture.w, {.quality = 92}, &exif);
@@ -55,19 +65,30 @@ void write(const fs::path& path, const Picture& picture, const Exif& exif) {
 
 }  // namespace
 
+void check_folders(const PicturesOut& out, const fs::path& base) {
+    for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
+        if (folder->empty()) continue;
+        const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
+        if (!inside.empty() && *inside.begin() != "..")
+            fail(Fault::usage, "{} {}: lies among the pictures ({}); choose a folder outside of it", option, folder->string(), base.string());
+    }
+    if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
+        fail(Fault::usage, "--render and --crops need two folders");
+}
+
 void write_pictures(const PicturesOut& out, const PictureResult& result, const Picture& picture, Exif exif) {
     exif.orientation = 1;
-    const fs::path name = fs::path(result.file).replace_extension();
+    const auto [name, extension] = jpeg_name(result.file);
     Picture drawn;
     size_t number = 0;
     for (const Detection& d : result.detections) {
         if (d.confidence < out.threshold) continue;
         ++number;
         if (!out.crops.empty() && d.w > 0 && d.h > 0)
-            write(out.crops / fs::path(name.string() + fmt::format("_{}.jpg", number)), crop(picture, d, out.margin), exif);
+            write(out.crops / fmt::format("{}_{}{}", name, number, extension), crop(picture, d, out.margin), exif);
         if (out.render.empty()) continue;
         if (drawn.rgb.empty()) drawn = picture;
         draw(drawn, d);
     }
-    if (!out.render.empty()) write(out.render / fs::path(name.string() + ".jpg"), number ? drawn : picture, exif);
+    if (!out.render.empty()) write(out.render / (name + extension), number ? drawn : picture, exif);
 }

@@ -50,10 +50,11 @@ void write_coco(Text& text, const ResultEntries& entries) {
         const bool number = !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
         for (const Detection& d : r.detections) {
             const double w = double(r.w), h = double(r.h);
-            const auto pixels = [](double v) { return std::round(v * 1e3) / 1e3; };
+            // Boxes are whole pixels, and four cut digits give them back on sides of less than 10,000.
+            const auto pixels = [](double v, double side) { return std::round((v + 0.5e-4) * side); };
             const ordered_json row{{"image_id", number ? ordered_json(std::stoll(stem)) : ordered_json(r.file)},
                                    {"category_id", d.category},
-                                   {"bbox", {pixels(d.x * w), pixels(d.y * h), pixels(d.w * w), pixels(d.h * h)}},
+                                   {"bbox", {pixels(d.x, w), pixels(d.y, h), pixels(d.w, w), pixels(d.h, h)}},
                                    {"score", d.confidence}};
             text.add((first ? "\n " : ",\n ") + one_line(row));
             first = false;
@@ -75,11 +76,52 @@ void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries)
     }
 }
 
+// What is wrong with an image's entry, or "". Whole numbers become floats, as the format wants them.
+std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
+    const bool failed = image.contains("failure") && !image["failure"].is_null();
+    if (failed && !image["failure"].is_string()) return "has a failure that is no text";
+    if (!image.contains("detections") || image["detections"].is_null()) return failed ? "" : "has neither detections nor a failure";
+    if (failed) image["detections"] = nullptr;  // older writers put an empty list there
+    if (failed) return "";
+    if (!image["detections"].is_array()) return "has detections that are no list";
+    for (ordered_json& d : image["detections"]) {
+        if (!d.is_object() || !d.contains("category") || !d["category"].is_string() || !categories.contains(d["category"].get<std::string>()))
+            return "has a detection of an unknown category";
+        if (!d.contains("conf") || !d["conf"].is_number()) return "has a detection without a confidence";
+        d["conf"] = d["conf"].get<double>();
+        if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4) return "has a detection without a box";
+        for (ordered_json& v : d["bbox"]) {
+            if (!v.is_number()) return "has a box that is no four numbers";
+            v = v.get<double>();
+        }
+    }
+    return "";
+}
+
+}  // namespace
+
+std::set<std::string> damaged_pictures(const ResultHead& head) {
+    std::set<std::string> names;
+    if (!head.info.is_object()) return names;
+    const ordered_json custom = head.info.value("custom_metadata", ordered_json());
+    const ordered_json own = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json();
+    const ordered_json list = own.is_object() ? own.value("damaged_pictures", ordered_json()) : ordered_json();
+    for (const auto& name : list)
+        if (name.is_string()) names.insert(name.get<std::string>());
+    return names;
+}
+
+namespace {
+
 ordered_json own_metadata(const ResultFile& file, const std::string& path) {
     const ordered_json custom = file.head.info.value("custom_metadata", ordered_json::object());
-    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].contains("shard"))
+    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() || !custom["tundra"].value("shard", ordered_json()).is_string())
         fail(Fault::usage, "{}: does not say which part of the pictures it holds; merge takes files that `tundra detect --shard` wrote", path);
-    return custom["tundra"];
+    ordered_json own = custom["tundra"];
+    if (!own.value("pictures", ordered_json()).is_number_unsigned() || !own.value("list", ordered_json()).is_string())
+        fail(Fault::damaged, "{}: says which shard it is, but not of which list of pictures", path);
+    own["damaged_pictures"] = damaged_pictures(file.head);
+    return own;
 }
 
 }  // namespace
@@ -111,10 +153,15 @@ ResultFile read_results(const std::filesystem::path& path) {
     for (const char* key : {"images", "detection_categories", "info"})
         if (!json.contains(key)) wrong(fmt::format("it has no \"{}\"", key));
     if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object()) wrong("its parts have other types");
-    ResultFile file{.head = {json["detection_categories"], json["info"]}, .images = {}};
+    const ordered_json& info = json["info"];
+    if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is no text");
+    for (const auto& category : json["detection_categories"])
+        if (!category.is_string()) wrong("a category's name is no text");
+    ResultFile file{.head = {json["detection_categories"], info}, .images = {}};
     for (ordered_json& image : json["images"]) {
         if (!image.is_object() || !image.contains("file") || !image["file"].is_string()) wrong("an image has no \"file\"");
         const std::string name = image["file"];
+        if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty()) wrong(fmt::format("'{}' {}", name, trouble));
         if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' stands in it twice", name));
     }
     return file;
@@ -133,12 +180,13 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     if (paths.empty()) fail(Fault::usage, "merge: name the result files of all shards");
     ResultFile all;
     std::map<size_t, std::string> seen;
-    ordered_json first, damaged = ordered_json::array();
+    ordered_json first;
+    std::set<std::string> damaged;
     for (const std::string& path : paths) {
         ResultFile part = read_results(path);
         ordered_json own = own_metadata(part, path);
         const Shard shard = parse_shard(own["shard"].get<std::string>());
-        for (const auto& name : own.value("damaged_pictures", ordered_json::array())) damaged.push_back(name);
+        damaged.merge(damaged_pictures(part.head));
         own.erase("shard");
         own.erase("damaged_pictures");
         own["shards"] = shard.of;
@@ -157,23 +205,19 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     std::vector<std::string> names;
     std::vector<ordered_json> images;
     for (auto& [name, image] : all.images) names.push_back(name), images.push_back(std::move(image));
-    if (names.size() != first.value("pictures", size_t(0)) || list_hash(names) != first.value("list", ""))
+    if (names.size() != first.value("pictures", size_t(0)) || list_hash(names.size(), [&](size_t i) { return names[i]; }) != first.value("list", ""))
         fail(Fault::damaged, "merge: the shards hold {} pictures, which are not the {} of the list", names.size(), first.value("pictures", size_t(0)));
     first.erase("shards");
-    if (!damaged.empty()) {
-        std::set<std::string> sorted;
-        for (const auto& name : damaged) sorted.insert(name.get<std::string>());
-        first["damaged_pictures"] = sorted;
-    }
+    if (!damaged.empty()) first["damaged_pictures"] = damaged;
     all.head.info["custom_metadata"]["tundra"] = first;
     all.head.info["detection_completion_time"] = completion_time();
     write_results(out, ResultFormat::megadetector, all.head, {images.size(), [&](size_t i) { return images[i]; }});
     return names.size();
 }
 
-std::string list_hash(const std::vector<std::string>& files) {
+std::string list_hash(size_t count, const std::function<std::string(size_t)>& name) {
     Hash hash;
-    for (const std::string& name : files) hash.add(name);
+    for (size_t i = 0; i < count; ++i) hash.add(name(i));
     return hash.hex();
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 
 #include "app/detection.h"
 
@@ -32,6 +33,7 @@ struct ResultFile {
     std::map<std::string, nlohmann::ordered_json> images;
 };
 ResultFile read_results(const std::filesystem::path& path);
+std::set<std::string> damaged_pictures(const ResultHead& head);  // as info.custom_metadata.tundra has them
 
 // Which part of a list of pictures a run took, as info.custom_metadata.tundra.shard says it.
 struct Shard {
@@ -43,5 +45,6 @@ Shard parse_shard(const std::string& text);  // "3/8"; Fault::usage
 // if the pictures are not exactly those of the list. Returns the number of pictures.
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out);
 
-std::string list_hash(const std::vector<std::string>& files);
+// Of the pictures' names in order; which list a shard belongs to.
+std::string list_hash(size_t count, const std::function<std::string(size_t)>& name);
 std::string completion_time();  // now, "2026-11-23 08:15:00"

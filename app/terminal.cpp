@@ -9,21 +9,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-namespace {
+#include "app/names.h"
 
-// Bytes of the UTF-8 character that starts `text`, and which one it is; 0 bytes if it is none.
-size_t decode(std::string_view text, uint32_t& code) {
-    const auto byte = [&](size_t i) { return uint8_t(text[i]); };
-    const size_t length = byte(0) < 0x80 ? 1 : byte(0) >> 5 == 6 ? 2 : byte(0) >> 4 == 14 ? 3 : byte(0) >> 3 == 30 ? 4 : 0;
-    if (length == 0 || text.size() < length) return 0;
-    code = length == 1 ? byte(0) : byte(0) & (0x7f >> length);
-    for (size_t i = 1; i < length; ++i) {
-        if (byte(i) >> 6 != 2) return 0;
-        code = code << 6 | (byte(i) & 0x3f);
-    }
-    constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    return code < kSmallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : length;
-}
+namespace {
 
 bool is_harmless(uint32_t code) {
     if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;
@@ -41,7 +29,7 @@ std::string printable(std::string_view text) {
     std::string result;
     while (!text.empty()) {
         uint32_t code = 0;
-        const size_t length = decode(text, code);
+        const size_t length = utf8_character(text, code);
         if (length && is_harmless(code)) {
             result += text.substr(0, length);
         } else {
@@ -126,8 +114,9 @@ void Progress::clear() {
 
 void Progress::count(size_t done, size_t total, const char* unit) {
     const double fraction = total ? double(done) / double(total) : 1;
+    if (first_ == kNone) first_ = done > 0 ? done - 1 : 0;  // those of an earlier run took no time
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(), rate = double(done - first_) / std::max(seconds, 1e-9);
     if (!is_due(fraction)) return;
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(), rate = double(done) / std::max(seconds, 1e-9);
     show(fraction, fmt::format("{}/{} {}  {:.1f}/s  {} left", count_text(done), count_text(total), unit, rate,
                                duration_text(double(total - done) / std::max(rate, 1e-9))));
 }

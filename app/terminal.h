@@ -36,6 +36,8 @@ private:
     bool quiet_, terminal_, drawn_ = false;
     Clock::time_point start_ = Clock::now(), last_ = start_;
     double last_fraction_ = 0;
+    static constexpr size_t kNone = ~size_t(0);
+    size_t first_ = kNone;  // what count() was first told
 };
 
 // A line for people on standard output or standard error, escaped, after the progress line was taken away.

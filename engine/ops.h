@@ -12,6 +12,8 @@
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
+    size_t inner_h = 0, inner_w = 0;  // what is below or to the right is grey; 0: nothing is
+    float grey = 0;                   // 0..255
 };
 Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions&);
 
@@ -54,6 +56,7 @@ Value upsample2(Value x);    // nearest, twice as high and wide
 struct BoxLevel {
     float stride = 0;
     std::array<std::array<float, 2>, 3> anchors = {};  // width and height in pixels of the input
+    float mirror = 0;                                  // width of the input where it was mirrored: x counts from its right
 };
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
 

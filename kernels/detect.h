@@ -4,6 +4,7 @@
 //   boxes: (n, rows, 5 + classes): x y w h of the box in pixels of the network's input, objectness, class scores; this
 //   level's rows start at first_row, ordered anchor, i, j. With s = sigmoid(head) of pixel (i, j) and anchor a:
 //   x = (2 s0 - 1/2 + j) * stride,  y = (2 s1 - 1/2 + i) * stride,  w = (2 s2)^2 * anchors[a][0],  h = (2 s3)^2 * anchors[a][1]
+//   With a mirror, the width of the picture that was mirrored, x becomes mirror - x.
 //
 // SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
 //   count: (n), how many of them are boxes
@@ -23,6 +24,7 @@ struct DecodeBoxes {
     size_t n, h, w, classes;
     float stride;
     float anchors[3][2];  // width and height in pixels
+    float mirror = 0;
     size_t first_row, rows;
     const T *head;
     float *boxes;

@@ -53,7 +53,10 @@ KERNEL_HD float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i,
         return anchor == 0 ? op.anchors[0][axis] : anchor == 1 ? op.anchors[1][axis] : op.anchors[2][axis];
     };
     switch (k) {
-        case 0: return (2 * s - 0.5f + float(j)) * op.stride;
+        case 0: {
+            const float x = (2 * s - 0.5f + float(j)) * op.stride;
+            return op.mirror > 0 ? op.mirror - x : x;
+        }
         case 1: return (2 * s - 0.5f + float(i)) * op.stride;
         case 2: return 4 * s * s * side(0);
         case 3: return 4 * s * s * side(1);

@@ -58,12 +58,16 @@ template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool wide) {
     fill_rows<T, kChannels>(op.n * op.out_h, op.out_w, wide, op.normalize, op.y, [&](size_t row, size_t column) {
         const size_t picture = row / op.out_h;
+        Color color;
+        if (op.inner_h && (row % op.out_h >= op.inner_h || column >= op.inner_w)) {
+            color.rgb[0] = color.rgb[1] = color.rgb[2] = op.grey;
+            return color;
+        }
         const AffineTap tap = affine_tap(op.transform + 6 * picture, int(row % op.out_h), int(column), int(op.h), int(op.w));
         const uint8_t* const pixels = op.pictures + picture * op.h * op.w * 3;
         const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
         const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
                       *p11 = at(tap.bottom, tap.right);
-        Color color;
         SIMT_UNROLL
         for (int c = 0; c < 3; ++c)
             color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * picture], op.color[2 * picture + 1]);

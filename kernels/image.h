@@ -6,6 +6,7 @@
 //   value = bilinear(picture, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color = gain offset
 //   y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
+//   Below inner_h and to the right of inner_w (0: nowhere) value = grey.
 //
 // Resize       x: (h, w, 3) uint8, y: (out_h, out_w, 3) uint8; on the CPU, while pictures are read
 //   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR
@@ -32,6 +33,8 @@ template <class T>
 struct ImageBatch {
     size_t n, h, w, out_h, out_w, out_c;
     Normalize normalize;
+    size_t inner_h = 0, inner_w = 0;
+    float grey = 0;
     const uint8_t *pictures;
     const float *transform, *color;
     T *y;

@@ -18,7 +18,20 @@ struct DetectorOptions {
     float threshold = 0.005f, overlap = 0.45f;
     size_t most = 300;
     DType precision = DType::f32;
+    bool augmented = false;  // see Pass
 };
+
+// One look at a picture. Augmented inference takes three: as it is, mirrored at 0.83, at 0.67 of its size, and selects from the
+// boxes of all. Reduced pictures lie in the upper left of a frame whose sides are the next multiples of the stride, beside
+// grey 0.447; the whole picture leaves the largest objects to the reduced ones and the smallest one small objects to the others.
+// Source: YOLOv5 models/yolo.py (augmented inference).
+struct Pass {
+    float scale = 1;
+    bool mirrored = false;
+    size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the picture and of its frame
+    size_t first_level = 0, last_level = 0;                 // the levels that count; last_level is the first that does not
+};
+std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented);
 
 class Detector {
 public:
@@ -39,7 +52,7 @@ public:
 private:
     struct Trace {
         size_t h, w;
-        Value pictures, transform, color;
+        Value pictures;
         SelectedBoxes boxes;
         std::unique_ptr<Program> program;
     };
@@ -48,6 +61,7 @@ private:
     Device& device_;
     YoloConfig config_;
     DetectorOptions options_;
+    size_t channels_ = 3;  // of the network's input; cuDNN wants 8 in 16 bits
     Arena arena_;
     std::unique_ptr<Parameters> parameters_;
     std::list<Trace> traces_;  // the latest used first

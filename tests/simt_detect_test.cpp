@@ -10,8 +10,9 @@ TYPED_TEST(SimtKernels, detect_decode) {
     for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}}) {
         const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
         const auto head = representable<TypeParam>(random_floats(n * level * values, 1));
+        const float mirror = w == 33 ? 500 : 0;
         DecodeBoxes<float> reference{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
-                                     .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
+                                     .anchors = {{19, 27}, {44, 40}, {38, 94}}, .mirror = mirror, .first_row = first_row, .rows = rows,
                                      .head = head.data(), .boxes = nullptr};
         std::vector<float> want(n * rows * values, -3.0f);
         reference.boxes = want.data();
@@ -20,7 +21,7 @@ TYPED_TEST(SimtKernels, detect_decode) {
         const auto [got] = in_every_order([&] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
             DecodeBoxes<TypeParam> op{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
-                                      .anchors = {{19, 27}, {44, 40}, {38, 94}}, .first_row = first_row, .rows = rows,
+                                      .anchors = {{19, 27}, {44, 40}, {38, 94}}, .mirror = mirror, .first_row = first_row, .rows = rows,
                                       .head = device_head.get(), .boxes = boxes.get()};
             compute(Simt{}, op);
             return std::tuple(boxes.host());

@@ -15,20 +15,24 @@ std::vector<uint8_t> random_bytes(size_t count, unsigned seed) {
     return bytes;
 }
 
+struct Inner {
+    size_t h = 0, w = 0;
+};
+
 template <class T>
 void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, const std::vector<float>& transform,
-                 const std::vector<float>& color) {
+                 const std::vector<float>& color, const Inner& inner = {}) {
     const size_t n = color.size() / 2;
     const auto pictures = random_bytes(n * h * w * 3, unsigned(h * w));
     std::vector<float> want(n * out_h * out_w * out_c);
     compute(cpu, ImageBatch<float>{.n = n, .h = h, .w = w, .out_h = out_h, .out_w = out_w, .out_c = out_c, .normalize = imagenet,
-                                   .pictures = pictures.data(), .transform = transform.data(), .color = color.data(), .y = want.data()});
+                                   .inner_h = inner.h, .inner_w = inner.w, .grey = 113.985f, .pictures = pictures.data(), .transform = transform.data(), .color = color.data(), .y = want.data()});
     const DeviceArray<uint8_t> device_pictures(pictures);
     const DeviceArray<float> device_transform(transform), device_color(color);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(want.size());
         compute(Simt{}, ImageBatch<T>{.n = n, .h = h, .w = w, .out_h = out_h, .out_w = out_w, .out_c = out_c, .normalize = imagenet,
-                                      .pictures = device_pictures.get(), .transform = device_transform.get(),
+                                      .inner_h = inner.h, .inner_w = inner.w, .grey = 113.985f, .pictures = device_pictures.get(), .transform = device_transform.get(),
                                       .color = device_color.get(), .y = y.get()});
         return std::tuple(y.host());
     });
@@ -89,11 +93,26 @@ TYPED_TEST(SimtKernels, image_augmentation) {
     for (const size_t out_c : {3, 4, 8}) {
         check_batch<TypeParam>(11, 13, 9, 17, out_c, turned, {1.2f, -20});
         check_batch<TypeParam>(11, 13, 11, 16, out_c, mirrored, {0.7f, 11});
+        check_batch<TypeParam>(11, 13, 12, 16, out_c, mirrored, {1, 0}, {9, 11});
     }
     check_batch<TypeParam>(7, 5, 3, 8, 4, far, {1, 0});
     std::vector<float> both = turned;
     both.insert(both.end(), mirrored.begin(), mirrored.end());
     check_batch<TypeParam>(11, 13, 8, 8, 4, both, {3, -100, 1, 0});
+}
+
+TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
+    const auto pictures = random_bytes(2 * 6 * 6 * 3, 3);
+    const std::vector<float> transform{1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color{1, 0, 1, 0};
+    std::vector<float> y(2 * 8 * 9 * 4, -1.0f);
+    compute(cpu, ImageBatch<float>{.n = 2, .h = 6, .w = 6, .out_h = 8, .out_w = 9, .out_c = 4, .normalize = {{2, 2, 2}, {1, 1, 1}},
+                                   .inner_h = 5, .inner_w = 4, .grey = 7, .pictures = pictures.data(), .transform = transform.data(),
+                                   .color = color.data(), .y = y.data()});
+    for (size_t i = 0; i < y.size(); ++i) {
+        const size_t c = i % 4, j = i / 4 % 9, row = i / 36 % 8, n = i / (36 * 8);
+        const bool inside = row < 5 && j < 4;
+        ASSERT_EQ(y[i], c == 3 ? 0 : inside ? 2.0f * pictures[((n * 6 + row) * 6 + j) * 3 + c] + 1 : 15) << i;
+    }
 }
 
 TYPED_TEST(SimtKernels, image_camera) {

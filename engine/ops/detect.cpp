@@ -33,6 +33,7 @@ struct Decode final : KernelOp<Decode> {
                                   .classes = classes,
                                   .stride = levels[i].stride,
                                   .anchors = {{a[0][0], a[0][1]}, {a[1][0], a[1][1]}, {a[2][0], a[2][1]}},
+                                  .mirror = levels[i].mirror,
                                   .first_row = first_row,
                                   .rows = out[0].shape[1],
                                   .head = in[i].as<T>(),

@@ -21,6 +21,9 @@ struct Forward final : KernelOp<Forward> {
                 .out_w = o.out_w,
                 .out_c = o.out_channels,
                 .normalize = o.normalize,
+                .inner_h = o.inner_h,
+                .inner_w = o.inner_w,
+                .grey = o.grey,
                 .pictures = in[0].as<uint8_t>(),
                 .transform = in[1].as<float>(),
                 .color = in[2].as<float>(),
@@ -36,6 +39,8 @@ Value image_batch(Value pictures, Value transform, Value color, const ImageBatch
             text(s), name(pictures.dtype()));
     require(transform.shape() == Shape{s[0], 6} && color.shape() == Shape{s[0], 2},
             "image_batch: {} pictures, transform has shape {}, color {}", s[0], text(transform.shape()), text(color.shape()));
+    require((o.inner_h == 0) == (o.inner_w == 0) && o.inner_h <= o.out_h && o.inner_w <= o.out_w,
+            "image_batch: {} x {} inner pixels in a frame of {} x {}", o.inner_h, o.inner_w, o.out_h, o.out_w);
     require(o.out_channels >= 3, "image_batch: {} output channels for three colours", o.out_channels);
     return pictures.graph->add(Forward(s, o), {pictures, transform, color},
                                {{{s[0], o.out_h, o.out_w, o.out_channels}, pictures.graph->compute}})[0];
