@@ -41,6 +41,6 @@ head -4 demo/new.csv
 say "6 of 6: finding and counting animals, people and vehicles (tundra detect, with the detector that comes with it)"
 $tundra synth demo/scenes --task detect --pictures 40 --cameras 4 --size 320x240 --seed 3 >/dev/null
 $tundra detect demo/scenes/images -o demo/boxes.json --format megadetector --render demo/boxes --device "$device"
-$tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.3 --device "$device"
+$tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.6 --device "$device"
 
 printf '\nDone in %d s. The report, in any browser:  %s\nPictures with boxes:  %s\n' $((SECONDS - start)) "$PWD/demo/run/report.html" "$PWD/demo/boxes"
