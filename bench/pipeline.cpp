@@ -124,13 +124,19 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
     const auto pass = [&](bool with_network) {
         const fs::path out = folder / "out.json";
         fs::remove(out);
-        const DetectOutcome outcome = detect({.pictures = {folder / "pictures"}, .base = "", .model = file, .out = out, .format = "", .update = "", .shard = "",
-                .image_size = o.size, .batch = o.batch, .threads = size_t(o.loaders), .entry = {}, .pictures_out = {},
-                .network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
-                    h = height, w = width;
-                    if (with_network) return detector.run(pictures, h, w);
-                    return std::vector<std::vector<Box>>(pictures.size() / (h * w * 3));
-                }});
+        DetectJob job;
+        job.pictures = {folder / "pictures"};
+        job.model = file;
+        job.out = out;
+        job.image_size = o.size;
+        job.batch = o.batch;
+        job.threads = size_t(o.loaders);
+        job.network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
+            h = height, w = width;
+            if (with_network) return detector.run(pictures, h, w);
+            return std::vector<std::vector<Box>>(pictures.size() / (h * w * 3));
+        };
+        const DetectOutcome outcome = detect(job);
         if (outcome.counts.done != o.files || outcome.counts.failed) fail(Fault::runtime, "{} of {} pictures are done", outcome.counts.done, o.files);
     };
     pass(!stub);

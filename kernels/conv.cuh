@@ -58,6 +58,9 @@ __device__ __forceinline__ void finish_pixel(const ConvForward<T>& op, size_t pi
 }
 
 // The first layer of ResNet: 7x7, stride 2, padding 3, 3 or 4 channels; conv_stem.cu.
-bool is_stem(const ConvShape& shape);
+inline bool is_stem(const ConvShape& shape) {
+    return shape.kernel_h == 7 && shape.kernel_w == 7 && shape.stride == 2 && shape.padding == 3 &&
+           (shape.c_in == 3 || shape.c_in == 4);
+}
 template <class T>
 void convolve_stem(const Gpu& gpu, const ConvForward<T>& op);  // pitches are set

@@ -78,11 +78,6 @@ __global__ void __launch_bounds__(kTileThreads) conv_stem(ConvForward<T> op, boo
 
 }  // namespace
 
-bool is_stem(const ConvShape& shape) {
-    return shape.kernel_h == 7 && shape.kernel_w == 7 && shape.stride == 2 && shape.padding == 3 &&
-           (shape.c_in == 3 || shape.c_in == 4);
-}
-
 template <class T>
 void convolve_stem(const Gpu& gpu, const ConvForward<T>& op) {
     const bool wide = op.y_pitch % kVector<T> == 0 && aligned(op.y);
