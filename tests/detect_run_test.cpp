@@ -268,6 +268,7 @@ TEST_F(DetectRunTest, BytesWrittenGrowWithPictures) {
         return size_t(0);
     };
     make_pictures(20);
+    if (!written()) GTEST_SKIP() << "this system does not count what a process writes";
     size_t bytes[2], expected[2];
     for (size_t round = 0; round < 2; ++round) {
         if (round) make_pictures(200, "q");

@@ -194,7 +194,8 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             return double(t.trainer.figures().loss);
         };
         const double h = 4e-4, slope = (8 * (along(h / 2) - along(-h / 2)) - (along(h) - along(-h))) / (6 * h);
-        EXPECT_NEAR(slope, want, 0.005 * std::abs(want)) << (objects ? "classes" : "objectness");
+        // The loss is a float: its last digit, over h, was up to 0.7 % of the slope with oneDNN's kernels for different processors.
+        EXPECT_NEAR(slope, want, 0.02 * std::abs(want)) << (objects ? "classes" : "objectness");
         EXPECT_GT(std::abs(want), 1e-2);
     }
 }
