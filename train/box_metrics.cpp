@@ -53,7 +53,7 @@ void match(const JudgedBoxes& picture, uint32_t category, std::vector<Scored>& o
     }
 }
 
-// Precision at the 101 recalls. `scored` by falling score.
+// Precision at the 101 recalls, which are numpy.linspace's: 35 * 0.01 is more than 35 / 100. `scored` by falling score.
 std::vector<float> precision_curve(const std::vector<Scored>& scored, size_t overlap, size_t truth) {
     std::vector<double> precision, recall;
     double right = 0;
@@ -65,7 +65,7 @@ std::vector<float> precision_curve(const std::vector<Scored>& scored, size_t ove
     for (size_t i = precision.size(); i-- > 1;) precision[i - 1] = std::max(precision[i - 1], precision[i]);
     std::vector<float> curve(kRecalls);
     for (size_t r = 0; r < kRecalls; ++r) {
-        const size_t at = size_t(std::ranges::lower_bound(recall, double(r) / 100) - recall.begin());
+        const size_t at = size_t(std::ranges::lower_bound(recall, double(r) * 0.01) - recall.begin());
         if (at < precision.size()) curve[r] = float(precision[at]);
     }
     return curve;
