@@ -20,6 +20,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 clock = time.perf_counter
@@ -32,7 +33,7 @@ def options(description, **defaults):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60, help="of measuring, for each row")
     parser.add_argument("--rounds", type=int, default=3, help="at least so many, however long they take")
-    parser.add_argument("--scratch", type=pathlib.Path, default=pathlib.Path("/tmp/tundra-compare"), help="weights, pictures, caches; kept")
+    parser.add_argument("--scratch", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tundra-compare", help="weights, pictures, caches; kept")
     parser.add_argument("--out", type=pathlib.Path, help="JSON; rows of an earlier run in it stay")
     parser.add_argument("--cpu-time", action="store_true", help="of every program, instead of the clock on the wall: for a machine that "
                         "others use too, with --threads 1; not for whole processes")
