@@ -1,5 +1,5 @@
 // Many pictures through a detector: decoding and letterboxing on threads of their own, the network on the caller's, results
-// into a journal. Memory does not grow with the number of pictures but for their names and sixteen bytes each.
+// into a journal. Memory does not grow with the number of pictures but for their names and 24 bytes each.
 #pragma once
 
 #include <filesystem>
