@@ -23,6 +23,18 @@ std::vector<To> converted(std::span<const std::byte> bytes) {
     return values;
 }
 
+// Networks hold counters and little else in whole numbers; as int64 a small deflated file could take gigabytes.
+constexpr size_t kIntegersLimit = size_t(1) << 24;
+
+void check_integers(const WeightFile& file) {
+    size_t total = 0;
+    for (const StoredTensor& tensor : file.tensors)
+        if (name(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += count(tensor.shape);
+    if (total > kIntegersLimit)
+        fail(Fault::damaged, "{}: its tensors of whole numbers hold {} numbers, the limit is {}; tundra takes weights in floating point, not quantised ones",
+             file.path, total, kIntegersLimit);
+}
+
 void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte> bytes) {
     std::optional<std::vector<float>> floats;
     switch (tensor.dtype) {
@@ -46,10 +58,9 @@ void read_safetensors(WeightFile& file, FileBytes bytes) {
     file.layout = "safetensors";
     const SafetensorsFile stored = SafetensorsFile::parse(std::move(bytes), file.path);
     file.metadata = stored.metadata();
-    for (const FileTensor& tensor : stored.tensors()) {
-        file.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-        add(file, file.tensors.back(), tensor.data);
-    }
+    for (const FileTensor& tensor : stored.tensors()) file.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+    check_integers(file);
+    for (const FileTensor& tensor : stored.tensors()) add(file, {tensor.name, tensor.dtype, tensor.shape}, tensor.data);
 }
 
 void read_keras_file(WeightFile& file) {
@@ -112,6 +123,7 @@ void read_torch(WeightFile& file, FileBytes bytes) {
         if (seen[tensor.name]++) fail(Fault::damaged, "{}: two tensors are called '{}'", file.path, tensor.name);
         file.tensors.push_back({tensor.name, tensor.tensor.dtype, tensor.tensor.shape});
     }
+    check_integers(file);
     file.torch->read_all(tensors, [&](const NamedTorchTensor& tensor, std::vector<std::byte> content) {
         add(file, {tensor.name, tensor.tensor.dtype, tensor.tensor.shape}, content);
     });
@@ -157,12 +169,13 @@ WeightFile read_weights(const std::filesystem::path& path) {
     file.path = path.string();
     FileBytes bytes = read_file(path);
     const std::span<const std::byte> all = bytes.span();
-    if (const std::string what = mistaken(all); !what.empty() && !TorchFile::recognises(all))
-        fail(Fault::damaged, "{}: {}", file.path, what);
-    if (all.empty()) fail(Fault::damaged, "{}: is empty", file.path);
     const auto header = std::find_if(all.begin() + ptrdiff_t(std::min<size_t>(8, all.size())), all.end(),
                                      [](std::byte b) { return !std::isspace(int(b)); });
+    // The length of a safetensors header may look like the start of a pickle.
     const bool brace = header != all.end() && *header == std::byte('{');
+    if (const std::string what = mistaken(all); !what.empty() && !brace && !TorchFile::recognises(all))
+        fail(Fault::damaged, "{}: {}", file.path, what);
+    if (all.empty()) fail(Fault::damaged, "{}: is empty", file.path);
     if (all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0)
         read_keras_file(file);
     else if (TorchFile::recognises(all))

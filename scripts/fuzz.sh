@@ -12,10 +12,10 @@ mkdir -p $build/found
 
 golden=tests/golden
 seeds() {  # harness -> files of at most 64 KiB
+    find "tests/fuzz/corpus/$1" -type f
     case $1 in
         torch) find $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
         safetensors) find $golden/pth $golden/ops -name '*.safetensors' ;;
-        pickle) find tests/fuzz/corpus/pickle -type f ;;
         exif) find $golden/images $golden/yolo -name '*.jpg' ;;
         picture) find $golden/images $golden/yolo -name '*.jpg' -o -name '*.png' ;;
     esac

@@ -286,7 +286,7 @@ TEST_F(DetectRunTest, BytesWrittenGrowWithPictures) {
 }
 
 // Links to the same files, so that the number of pictures grows and nothing else does. Counts what is allocated and not yet freed;
-// bench/detect_run measures what the system sees.
+// the `files` curve of bench/scale.py measures what the system sees.
 TEST_F(DetectRunTest, MemoryDoesNotGrowWithPictures) {
     make_pictures(20);
     fs::rename(folder_ / "in", folder_ / "sources");

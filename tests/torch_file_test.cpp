@@ -240,6 +240,21 @@ TEST(TorchFile, WhatIsNoCheckpointIsNamed) {
     refused(checkpoint(dict_of(text_op("model") + later)), "YOLOv8");
 }
 
+TEST(TorchFile, ASafetensorsHeaderMayLookLikeAPickle) {
+    std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+    header.resize(0x0480, ' ');  // the file starts with 80 04
+    EXPECT_EQ(read(raw(uint64_t(header.size())) + header + raw(2.5f)).state.at("w").values, std::vector<float>{2.5f});
+}
+
+TEST(TorchFile, ManyWholeNumbersAreRefused) {
+    const auto bytes = [](int32_t rows) {
+        return checkpoint(dict_of(text_op("w") + tensor_op({.shape = {rows, 4096}, .strides = {0, 1}, .elements = 4096, .storage_class = "ByteStorage"})),
+                          std::string(4096, '\1'));
+    };
+    refused(bytes(4097), "whole numbers hold 16781312 numbers");
+    EXPECT_EQ(read(bytes(2)).integers.at("w"), std::vector<int64_t>(8192, 1));
+}
+
 std::string content(const std::filesystem::path& path) {
     const FileBytes bytes = read_file(path);
     return {reinterpret_cast<const char*>(bytes.memory.get()), bytes.size};
