@@ -16,8 +16,7 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
         ClassifierConfig{.model = m.file.model, .batch = std::clamp<size_t>(pictures, 1, std::max<size_t>(1, options.batch)),
                          .size = m.file.fit.size, .normalize = normalize_named(m.file.normalize),
                          .precision = m.device->kind() == "cuda" ? DType::bf16 : DType::f32});
-    m.classifier->load(m.file.state, path);
-    m.file.state.clear();  // the device has it
+    m.classifier->load(std::move(m.file.state), path);
     return m;
 }
 

@@ -119,8 +119,8 @@ void transform(const WinogradTask& t, size_t block) {
             Vector column[6];
             for (size_t i = 0; i < 6; ++i) {
                 const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
-                const float* const pixel = x + (row * t.w + col) * t.x_pitch;
-                column[i] = inside ? load(pixel) : row < t.h && col < t.w ? load_part(pixel, count) : Vector{};
+                if (inside) column[i] = load(x + (row * t.w + col) * t.x_pitch);
+                else column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.x_pitch, count) : Vector{};
             }
             transform_input(column, half[j]);
         }

@@ -1,5 +1,6 @@
 #include "models/detector.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace {
@@ -45,7 +46,12 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
     load(model.state, model.file_name);
 }
 
-void Detector::load(const State& state, const std::string& where) { upload(state, *parameters_, where); }
+void Detector::load(const State& state, const std::string& where) {
+    for (const auto& [name, tensor] : state)  // a score that is not a number is no candidate: every picture would look empty
+        if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); }))
+            fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
+    upload(state, *parameters_, where);
+}
 
 Detector::Trace& Detector::trace(size_t h, size_t w) {
     for (auto t = traces_.begin(); t != traces_.end(); ++t)

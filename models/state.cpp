@@ -8,6 +8,7 @@ namespace {
 
 // (a, b, c) -> (a, c, b): the move of c_in between the two layouts.
 std::vector<float> swap_last_two(const std::vector<float>& values, size_t a, size_t b, size_t c) {
+    if (b == 1 || c == 1) return values;
     std::vector<float> result(values.size());
     for (size_t i = 0; i < a; ++i)
         for (size_t j = 0; j < b; ++j)
@@ -66,10 +67,9 @@ void upload(const State& state, Parameters& parameters, const std::string& where
     }
 }
 
-State fold_batch_norm(const State& state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps) {
-    State result = state;
+State fold_batch_norm(State state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps) {
     for (const auto& [conv, bn] : conv_bn) {
-        HostTensor& weight = result.at(conv + ".weight");
+        HostTensor& weight = state.at(conv + ".weight");
         const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
         if (weight.values.empty() || weight.values.size() != count(weight.shape))
             fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
@@ -79,7 +79,7 @@ State fold_batch_norm(const State& state, const std::vector<std::pair<std::strin
                 fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape), channels);
         const auto &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
         const auto &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
-        HostTensor& bias = result[conv + ".bias"];
+        HostTensor& bias = state[conv + ".bias"];
         if (bias.values.empty()) bias = {{channels}, std::vector<float>(channels)};
         for (size_t c = 0; c < channels; ++c) {
             const double factor = scale[c] / std::sqrt(double(var[c]) + eps);
@@ -89,7 +89,7 @@ State fold_batch_norm(const State& state, const std::vector<std::pair<std::strin
             }
             bias.values[c] = float((double(bias.values[c]) - mean[c]) * factor + shift[c]);
         }
-        for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) result.erase(bn + part);
+        for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) state.erase(bn + part);
     }
-    return result;
+    return state;
 }

@@ -25,4 +25,4 @@ void upload(const State& state, Parameters& parameters, const std::string& where
 
 // For inference: W' = W * scale / sqrt(var + eps), b' = (b - mean) * scale / sqrt(var + eps) + shift, in double. The
 // normalization's names disappear, each convolution has a bias. Jacob et al. 2018, https://arxiv.org/abs/1712.05877
-State fold_batch_norm(const State& state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps);
+State fold_batch_norm(State state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps);

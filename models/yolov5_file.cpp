@@ -194,7 +194,7 @@ YoloModel folded(YoloModel model) {
             const std::string layer = name.substr(0, name.size() - kVariance.size());
             pairs.emplace_back(layer + ".conv", layer + ".bn");
         }
-    if (!pairs.empty()) model.state = fold_batch_norm(model.state, pairs, model.config.epsilon);
+    if (!pairs.empty()) model.state = fold_batch_norm(std::move(model.state), pairs, model.config.epsilon);
     return model;
 }
 

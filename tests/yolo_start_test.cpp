@@ -1,6 +1,7 @@
 // A YOLOv5 that will be trained: the names of its parameters, its file and back, other classes for its heads.
 #include <gtest/gtest.h>
 
+#include "models/detector.h"
 #include "models/yolov5_start.h"
 #include "tests/golden.h"
 
@@ -95,6 +96,21 @@ TEST(YoloStart, FileAndBack) {
             EXPECT_NE(std::string(e.what()).find("folded"), std::string::npos) << e.what();
         }
     }
+}
+
+// Otherwise no score is above any threshold, and every picture would be reported as empty.
+TEST(YoloStart, LostWeightsAreNoDetector) {
+    const auto device = open_device("cpu");
+    YoloModel model = folded(small_model(false, {"animal"}));
+    Detector detector(*device, model, {});
+    model.state.at("model.24.m.1.bias").values[4] = NAN;
+    for (const bool again : {false, true}) try {
+            again ? detector.load(model.state, "small") : void(Detector(*device, model, {}));
+            ADD_FAILURE() << "NaN was taken";
+        } catch (const Error& e) {
+            EXPECT_EQ(e.fault, Fault::damaged);
+            EXPECT_NE(std::string(e.what()).find("model.24.m.1.bias"), std::string::npos) << e.what();
+        }
 }
 
 TEST(YoloStart, OtherClasses) {

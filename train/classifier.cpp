@@ -33,13 +33,13 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
 
-void Classifier::load(const State& state, const std::string& where) {
+void Classifier::load(State state, const std::string& where) {
     const auto pairs = resnet_conv_bn_pairs(config_.model);
     for (const auto& [conv, bn] : pairs)
         for (const std::string& name : {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
             if (!state.contains(name))
                 fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
-    upload(fold_batch_norm(state, pairs, config_.model.epsilon()), parameters_, where);
+    upload(fold_batch_norm(std::move(state), pairs, config_.model.epsilon()), parameters_, where);
 }
 
 std::vector<float> Classifier::run(std::span<const uint8_t> pictures) {

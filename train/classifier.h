@@ -18,7 +18,7 @@ class Classifier {
 public:
     Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
 
-    void load(const State& state, const std::string& where);  // as trained: with the normalization's statistics
+    void load(State state, const std::string& where);  // as trained: with the normalization's statistics
 
     // pictures: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
     std::vector<float> run(std::span<const uint8_t> pictures);
