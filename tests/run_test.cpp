@@ -75,6 +75,19 @@ std::string without_seconds(const std::string& csv) {
     return result;
 }
 
+// log.jsonl but for times.
+std::string without_times(const std::string& log) {
+    std::istringstream lines(log);
+    std::string result;
+    for (std::string line; std::getline(lines, line);) {
+        json entry = json::parse(line);
+        entry.erase("seconds");
+        entry.erase("images_per_second");
+        result += entry.dump() + "\n";
+    }
+    return result;
+}
+
 TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
     const RunResult whole = train("whole", config());
     ASSERT_EQ(whole.end, RunEnd::finished);
@@ -91,7 +104,8 @@ TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
     EXPECT_TRUE(content(folder() / "whole/model.safetensors") == content(folder() / "parts/model.safetensors"));
     EXPECT_EQ(without_seconds(content(folder() / "whole/metrics.csv")), without_seconds(content(folder() / "parts/metrics.csv")));
     EXPECT_EQ(content(folder() / "whole/evaluation.json"), content(folder() / "parts/evaluation.json"));
-    EXPECT_EQ(count_lines(content(folder() / "whole/log.jsonl")), count_lines(content(folder() / "parts/log.jsonl")));
+    // Of the one run most steps are booked while the next one runs, of the others every step is waited for.
+    EXPECT_EQ(without_times(content(folder() / "whole/log.jsonl")), without_times(content(folder() / "parts/log.jsonl")));
     ASSERT_EQ(epochs_.size(), expected.size());
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
 }

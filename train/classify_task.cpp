@@ -33,10 +33,8 @@ public:
     void step(const Batch& batch, double rate, double momentum, size_t step) override {
         trainer_->step({batch.pictures, batch.transform, batch.color, batch.labels}, rate, momentum, step);
     }
-    StepOutcome outcome() const override {
-        const StepFigures f = trainer_->figures();
-        return {f.loss, {f.correct}, f.loss_scale, f.skipped_steps};
-    }
+    StepOutcome outcome() const override { return outcome_of(trainer_->figures()); }
+    StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
     std::vector<double> train_figures(const EpochSums& sums) const override {
         const double correct = sums.parts.empty() ? 0 : sums.parts[0];
         return {sums.mean(sums.loss), sums.pictures ? correct / double(sums.pictures) : std::nan("")};
@@ -71,6 +69,8 @@ public:
     }
 
 private:
+    static StepOutcome outcome_of(const StepFigures& f) { return {f.loss, {f.correct}, f.loss_scale, f.skipped_steps}; }
+
     const Dataset* data_ = nullptr;
     TrainerConfig how_;
     std::unique_ptr<Trainer> trainer_;

@@ -50,10 +50,8 @@ public:
     void step(const Batch& batch, double rate, double momentum, size_t step) override {
         trainer_->step({batch.pictures, batch.transform, batch.color, batch.boxes}, rate, momentum, step);
     }
-    StepOutcome outcome() const override {
-        const DetectFigures f = trainer_->figures();
-        return {double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
-    }
+    StepOutcome outcome() const override { return outcome_of(trainer_->figures()); }
+    StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
     std::vector<double> train_figures(const EpochSums& sums) const override {
         std::vector<double> figures = {sums.mean(sums.loss)};
         for (size_t i = 0; i < names.step.size(); ++i) figures.push_back(sums.parts.empty() ? std::nan("") : sums.mean(sums.parts[i]));
@@ -91,6 +89,10 @@ public:
     }
 
 private:
+    static StepOutcome outcome_of(const DetectFigures& f) {
+        return {double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
+    }
+
     YoloModel with(State state) const {
         YoloModel model = model_;
         model.state = std::move(state);

@@ -32,6 +32,13 @@ void require_finite(const State& network, size_t step, double lr) {
             fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name, lr);
 }
 
+struct StartedStep {
+    uint64_t step;
+    ScheduleValue value;
+    Clock::time_point begin;
+    size_t pictures;  // that count
+};
+
 class Run {
 public:
     Run(TrainConfig config, const RunOptions& options, const RunEvents& events)
@@ -50,7 +57,7 @@ public:
         schedule_ = std::make_unique<Schedule>(schedule_options(config_), total_steps_);
         require_memory();
         RunPlan what = plan();
-        if (options_.plan_only) what.seconds_per_step = time_of_a_step();
+        if (options_.plan_only) what.seconds_per_step = time_of_a_step(*task_);
         if (events_.planned) events_.planned(what);
         if (options_.plan_only) return {RunEnd::planned};
         try {
@@ -111,39 +118,15 @@ private:
              fits ? fmt::format("--batch {} would fit", fits) : "a smaller --image-size or model would fit");
     }
 
-    // On grey pictures, which are no news to the weights. The first step is slower: it sets things up.
-    double time_of_a_step() {
-        const Batch grey = blank_batch(task_->loader(true));
-        double best = INFINITY;
-        for (const Clock::time_point begin = Clock::now(); seconds_since(begin) < 3;) {
-            const Clock::time_point start = Clock::now();
-            task_->step(grey, 0, 0, 1);
-            task_->outcome();
-            best = std::min(best, seconds_since(start));
-        }
-        return best;
-    }
-
     json gpu_facts() const {
         const GpuFacts gpu = device_->gpu();
         if (!gpu.count) return nullptr;
         return {{"name", gpu.name}, {"count", gpu.count}, {"memory_bytes", gpu.memory_bytes}, {"driver", gpu.driver}, {"libraries", gpu.libraries}};
     }
 
-    std::vector<std::string> columns() const {
-        std::vector<std::string> names = {"epoch"};
-        for (const std::string& name : task_->names.train) names.push_back("train_" + name);
-        for (const std::string& name : task_->names.evaluation) names.push_back("validation_" + name);
-        names.insert(names.end(), {"rate", "seconds"});
-        return names;
-    }
-
     RunResult train() {
         folder_.start(config_);
-        CacheMode mode = config_.cache == "off"      ? CacheMode::off
-                         : config_.cache == "memory" ? CacheMode::memory
-                         : config_.cache == "disk"   ? CacheMode::disk
-                                                     : CacheMode::automatic;
+        const CacheMode mode = cache_mode(config_);
         cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory) note("decoded pictures: " + cache_->choice());
         resume();
@@ -161,7 +144,7 @@ private:
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.step, sums_, bad_);
         log_.emplace(folder_ / "log.jsonl", state_.step);
-        table_.emplace(folder_ / "metrics.csv", columns(), state_.step);
+        table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step);
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         loader_ = std::make_unique<Loader>(data_, train_samples(), task_->loader(true), cache_.get());
         loader_->start(state_.epoch, state_.position);
@@ -177,44 +160,59 @@ private:
 
     bool is_stopped() const { return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps); }
 
-    // The steps that are left of this epoch; false if it was stopped before its end.
+    // The steps that are left of this epoch; false if it was stopped before its end. Every step is booked when it returns.
     bool run_epoch() {
-        while (state_.position < steps_per_epoch_) {
-            if (is_stopped()) return false;
+        while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
-            if (!lost_in_a_row_ && state_.position < steps_per_epoch_ && seconds_since(saved_) > 60 * config_.save_minutes) save();
+            if (lost_in_a_row_ || state_.position == steps_per_epoch_ || seconds_since(saved_) <= 60 * config_.save_minutes) continue;
+            settle();
+            if (!lost_in_a_row_) save();
         }
-        return true;
+        settle();
+        return state_.position == steps_per_epoch_;
     }
 
+    // Starts a step and books the one before it meanwhile, so that a GPU need not wait.
     void one_step() {
         const Clock::time_point begin = Clock::now();
         const Batch& batch = loader_->next();
         const ScheduleValue value = schedule_->at(state_.step);
         task_->step(batch, value.rate, value.momentum, state_.step + 1);
-        const StepOutcome outcome = task_->outcome();
+        if (started_) book(*started_, task_->previous_outcome(), begin);
         ++state_.step, ++state_.position;
+        started_ = {.step = state_.step, .value = value, .begin = begin,
+                    .pictures = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
+    }
+
+    // Books the last step, for which it waits.
+    void settle() {
+        if (!started_) return;
+        const StepOutcome outcome = task_->outcome();
+        book(*std::exchange(started_, {}), outcome, Clock::now());
+    }
+
+    // A step lasts until the next one begins.
+    void book(const StartedStep& s, const StepOutcome& outcome, Clock::time_point end) {
         state_.loss_scale = outcome.loss_scale;
         const bool lost = !std::isfinite(outcome.loss) || outcome.skipped_steps > skipped_steps_;
         skipped_steps_ = outcome.skipped_steps;
         lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
-        const auto counted = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }));
-        const double taken = seconds_since(begin);
+        const double taken = std::chrono::duration<double>(end - s.begin).count();
         step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
-        sums_.add(lost ? std::nullopt : std::optional(outcome), counted, taken);
-        record_->count(counted, taken);
-        json line = {{"step", state_.step}, {"epoch", state_.epoch}, {"loss", outcome.loss}, {"rate", value.rate},
-                     {"momentum", value.momentum}, {"pictures", counted}, {"seconds", taken},
-                     {"images_per_second", double(counted) / taken}, {"skipped", lost}};
+        sums_.add(lost ? std::nullopt : std::optional(outcome), s.pictures, taken);
+        record_->count(s.pictures, taken);
+        json line = {{"step", s.step}, {"epoch", state_.epoch}, {"loss", outcome.loss}, {"rate", s.value.rate},
+                     {"momentum", s.value.momentum}, {"pictures", s.pictures}, {"seconds", taken},
+                     {"images_per_second", double(s.pictures) / taken}, {"skipped", lost}};
         for (size_t i = 0; i < outcome.parts.size(); ++i) line[task_->names.step[i]] = outcome.parts[i];
         log_->append(line);
         if (events_.step)
-            events_.step({state_.step, total_steps_, state_.epoch + 1, config_.epochs, outcome.loss, value.rate, value.momentum,
-                          double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - state_.step)});
+            events_.step({s.step, total_steps_, state_.epoch + 1, config_.epochs, outcome.loss, s.value.rate, s.value.momentum,
+                          double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - s.step)});
         if (lost_in_a_row_ < kNotFiniteInARow) return;
-        record_->event("not finite", {{"step", state_.step}});
+        record_->event("not finite", {{"step", s.step}});
         fail(Fault::not_finite, "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
-             state_.step, lost_in_a_row_, config_.lr, (folder_ / "checkpoints").string());
+             s.step, lost_in_a_row_, config_.lr, (folder_ / "checkpoints").string());
     }
 
     RunResult stopped() {
@@ -258,7 +256,7 @@ private:
             report.best = state_.best_step == 0 || validation->badness < state_.best_metric;
             if (report.best) state_.best_step = state_.step, state_.best_metric = validation->badness;
         }
-        const std::vector<std::string> names = columns();
+        const std::vector<std::string> names = task_->names.columns();
         std::vector<std::optional<double>> row = {double(report.epoch)};
         json line = {{"step", state_.step}, {"epoch_done", report.epoch}, {"seconds", report.seconds}};
         for (size_t i = 0; i < values.size(); ++i) {
@@ -381,6 +379,7 @@ private:
     std::unique_ptr<Loader> loader_;
     std::map<std::string, BadFile> bad_;  // by path
     EpochSums sums_;
+    std::optional<StartedStep> started_;  // and not booked yet
     Clock::time_point saved_ = Clock::now();
     uint64_t saved_step_ = 0;  // of the last checkpoint
     double step_seconds_ = 0;  // running mean

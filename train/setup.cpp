@@ -30,6 +30,12 @@ OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
     return o;
 }
 
+CacheMode cache_mode(const TrainConfig& c) {
+    if (c.cache == "off") return CacheMode::off;
+    if (c.cache == "memory") return CacheMode::memory;
+    return c.cache == "disk" ? CacheMode::disk : CacheMode::automatic;
+}
+
 int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
 
 DatasetOptions dataset_options(const TrainConfig& c) {

@@ -11,6 +11,7 @@ int thread_count(const TrainConfig& config);  // where it says 0: what this proc
 
 DatasetOptions dataset_options(const TrainConfig& config);
 Fit fit_of(const TrainConfig& config);
+CacheMode cache_mode(const TrainConfig& config);
 
 // training: shuffled and augmented; else every picture once, in order, as it is.
 LoaderOptions loader_options(const TrainConfig& config, bool training);

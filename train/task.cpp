@@ -1,6 +1,7 @@
-// Sums over an epoch.
+// What every task has: sums over an epoch, columns, the time of a step.
 #include "train/task.h"
 
+#include <chrono>
 #include <cmath>
 
 void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_pictures, double step_seconds) {
@@ -13,3 +14,26 @@ void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_pictu
 }
 
 double EpochSums::mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
+
+std::vector<std::string> TaskNames::columns() const {
+    std::vector<std::string> names = {"epoch"};
+    for (const std::string& name : train) names.push_back("train_" + name);
+    for (const std::string& name : evaluation) names.push_back("validation_" + name);
+    names.insert(names.end(), {"rate", "seconds"});
+    return names;
+}
+
+// The first step is slower: it sets things up.
+double time_of_a_step(Task& task) {
+    using Clock = std::chrono::steady_clock;
+    const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
+    const Batch grey = blank_batch(task.loader(true));
+    double best = INFINITY;
+    for (const Clock::time_point begin = Clock::now(); since(begin) < 3;) {
+        const Clock::time_point start = Clock::now();
+        task.step(grey, 0, 0, 1);
+        task.outcome();
+        best = std::min(best, since(start));
+    }
+    return best;
+}

@@ -48,6 +48,8 @@ struct TaskNames {
     std::vector<std::string> train;       // of an epoch
     std::vector<std::string> evaluation;  // of pictures that were not trained on
     std::string best_by;                  // what the badness is, for people
+
+    std::vector<std::string> columns() const;
 };
 
 class Task {
@@ -64,6 +66,7 @@ public:
 
     virtual void step(const Batch& batch, double rate, double momentum, size_t step) = 0;
     virtual StepOutcome outcome() const = 0;  // of the last step; waits for it
+    virtual StepOutcome previous_outcome() const = 0;  // of the step before it: a GPU goes on with the last one
     virtual std::vector<double> train_figures(const EpochSums& sums) const = 0;
 
     // What a checkpoint holds: the network and the arrays of the optimizer.
@@ -83,6 +86,8 @@ public:
 protected:
     const TrainConfig& config_;
 };
+
+double time_of_a_step(Task& task);  // seconds; on grey pictures and at rate 0, so only for a plan
 
 // `config` must outlive the task.
 std::unique_ptr<Task> make_classify_task(const TrainConfig& config);
