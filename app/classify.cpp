@@ -1,12 +1,16 @@
 // `tundra classify`: what a trained classifier says about each of many pictures.
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/detection.h"
 #include "app/inputs.h"
+#include "app/journal.h"
 #include "app/model.h"
+#include "app/result_file.h"
 #include "app/terminal.h"
 #include "data/csv.h"
 #include "data/loader.h"
@@ -60,10 +64,37 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
 }
 
 struct Answer {
-    const std::string& path;
-    const BadFile* problem;                // null: none
-    std::span<const float> probabilities;  // empty: none
-    size_t predicted;
+    std::string reason = {}, detail = {};    // of a picture with a problem
+    std::vector<float> probabilities = {};   // empty where it could not be read
+};
+
+// What is known so far: the answers of whole batches, in the order of the pictures, in a journal beside the result. Classes are
+// told apart only when the table is written, so thresholds are no settings.
+class Answers {
+public:
+    Answers(const std::string& path, const std::string& settings)
+        : journal_(path, settings, [this](std::string_view, uint64_t offset) { batches_.push_back(offset); }) {}
+
+    size_t batches() const { return batches_.size(); }
+
+    void add(const std::vector<Answer>& batch) {
+        ordered_json line = ordered_json::array();
+        for (const Answer& a : batch) line.push_back({a.reason, a.detail, a.probabilities});
+        batches_.push_back(journal_.append(one_line(line)));
+    }
+
+    std::vector<Answer> batch(size_t i) const {
+        std::vector<Answer> batch;
+        for (const ordered_json& a : ordered_json::parse(journal_.line(batches_[i])))
+            batch.push_back({a[0].get<std::string>(), a[1].get<std::string>(), a[2].get<std::vector<float>>()});
+        return batch;
+    }
+
+    void remove() { journal_.remove(); }
+
+private:
+    std::vector<uint64_t> batches_;  // offsets in the journal
+    Journal journal_;
 };
 
 class Table {
@@ -75,25 +106,27 @@ public:
         out_.write(head + ",reason,detail\n");
     }
 
-    void write(const Answer& a) { out_.write(as_csv_ ? csv_line(a) : json_line(a)); }
+    void write(const std::string& path, const Answer& a, size_t predicted) {
+        out_.write(as_csv_ ? csv_line(path, a, predicted) : json_line(path, a, predicted));
+    }
 
 private:
-    std::string csv_line(const Answer& a) const {
-        std::string line = csv_field(a.path);
+    std::string csv_line(const std::string& path, const Answer& a, size_t predicted) const {
+        std::string line = csv_field(path);
         if (a.probabilities.empty()) line += "," + std::string(1 + classes_.size(), ',');
-        else line += fmt::format(",{},{:.6f}", csv_field(classes_[a.predicted]), a.probabilities[a.predicted]);
+        else line += fmt::format(",{},{:.6f}", csv_field(classes_[predicted]), a.probabilities[predicted]);
         for (const float p : a.probabilities) line += fmt::format(",{:.6f}", p);
-        return line + (a.problem ? fmt::format(",{},{}\n", a.problem->code, csv_field(a.problem->text)) : ",,\n");
+        return line + fmt::format(",{},{}\n", a.reason, csv_field(a.detail));
     }
-    std::string json_line(const Answer& a) const {
-        ordered_json line = {{"path", a.path}};
+    std::string json_line(const std::string& path, const Answer& a, size_t predicted) const {
+        ordered_json line = {{"path", path}};
         if (!a.probabilities.empty()) {
-            line["predicted"] = classes_[a.predicted];
-            line["confidence"] = a.probabilities[a.predicted];
+            line["predicted"] = classes_[predicted];
+            line["confidence"] = a.probabilities[predicted];
             for (size_t c = 0; c < classes_.size(); ++c) line["probabilities"][classes_[c]] = a.probabilities[c];
         }
-        if (a.problem) line["reason"] = a.problem->code, line["detail"] = a.problem->text;
-        return line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+        if (!a.reason.empty()) line["reason"] = a.reason, line["detail"] = a.detail;
+        return one_line(line) + "\n";
     }
 
     FileWriter& out_;
@@ -101,43 +134,66 @@ private:
     bool as_csv_;
 };
 
-struct Stopped {
-    int exit_code;
-};
-
 struct Counts {
     size_t pictures = 0, failures = 0;
     std::vector<size_t> of_class;
 };
 
-Counts classify(ReadyModel& model, const Dataset& data, std::span<const float> thresholds, Table& table, Progress& progress) {
-    std::vector<uint32_t> numbers(data.samples.size());
-    for (uint32_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
-    const size_t classes = model.file.classes.size();
-    Loader loader(data, std::move(numbers), {.batch = model.classifier->config().batch, .fit = model.file.fit, .epochs = 1,
-                                             .threads = model.threads, .accept_damaged = true});
-    const StopSignals signals;
-    Counts counts{.of_class = std::vector<size_t>(classes)};
+// What makes the answers.
+std::string settings(const ReadyModel& model, const Dataset& data) {
+    const Fit& fit = model.file.fit;
+    return one_line({{"model", model.fingerprint},
+                     {"classes", model.file.classes},
+                     {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
+                     {"device", model.device->kind()},
+                     {"batch", model.classifier->config().batch},
+                     {"pictures", data.samples.size()},
+                     {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}});
+}
+
+// The answers that are still missing; false if a signal stopped that.
+bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress& progress, const StopSignals& signals) {
+    const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
+    std::vector<uint32_t> numbers;
+    for (size_t i = answers.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
+    if (numbers.empty()) return true;
+    size_t done = data.samples.size() - numbers.size();
+    if (done) note(progress, fmt::format("going on after {} of {} pictures", done, data.samples.size()));
+    Loader loader(data, std::move(numbers), {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads,
+                                             .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
+        if (signals.received()) {
+            note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", done, data.samples.size()));
+            return false;
+        }
         const Batch& batch = loader.next();
         const std::vector<float> probabilities = model.classifier->run(batch.pictures);
+        std::vector<Answer> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
-            const std::optional<BadFile> problem = loader.bad_file(sample);
-            const bool readable = batch.labels[row] >= 0;
-            Answer answer{data.samples[sample].name, problem ? &*problem : nullptr, {}, 0};
-            if (readable) {
-                answer.probabilities = std::span(probabilities).subspan(row * classes, classes);
-                answer.predicted = predicted_class(answer.probabilities, thresholds);
-                ++counts.of_class[answer.predicted];
-            }
-            table.write(answer);
-            ++counts.pictures;
-            counts.failures += !readable;
+            Answer& answer = found.emplace_back();
+            if (const std::optional<BadFile> problem = loader.bad_file(sample)) answer.reason = problem->code, answer.detail = problem->text;
+            if (batch.labels[row] < 0) continue;
+            const auto p = std::span(probabilities).subspan(row * classes, classes);
+            if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
+                fail(Fault::not_finite, "{}: the network's answer is not finite", data.samples[sample].name);
+            answer.probabilities.assign(p.begin(), p.end());
         }
-        progress.count(counts.pictures, data.samples.size(), "pictures");
-        if (signals.received()) throw Stopped{signals.exit_code()};
+        answers.add(found);
+        progress.count(done += found.size(), data.samples.size(), "pictures");
     }
+    return true;
+}
+
+Counts write_table(Table& table, const Answers& answers, const Dataset& data, std::span<const float> thresholds) {
+    Counts counts{.of_class = std::vector<size_t>(data.classes.size())};
+    for (size_t i = 0; i < answers.batches(); ++i)
+        for (const Answer& answer : answers.batch(i)) {
+            const size_t predicted = predicted_class(answer.probabilities, thresholds);
+            table.write(data.samples[counts.pictures++].name, answer, predicted);
+            if (answer.probabilities.empty()) ++counts.failures;
+            else ++counts.of_class[predicted];
+        }
     return counts;
 }
 
@@ -152,16 +208,15 @@ int run(const Options& o) {
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.quiet);
     for (const std::string& text : inputs.notes) note(progress, text);
+    const StopSignals signals;
+    Answers answers(o.out + ".journal", settings(model, data));
+    if (!classify(model, data, answers, progress, signals)) return signals.exit_code();
     Counts counts;
-    try {
-        write_file_durably(o.out, [&](FileWriter& out) {
-            Table table(out, data.classes, as_csv);
-            counts = classify(model, data, thresholds, table, progress);
-        });
-    } catch (const Stopped& stopped) {
-        note(progress, fmt::format("stopped; {} was not written", o.out));
-        return stopped.exit_code;
-    }
+    write_file_durably(o.out, [&](FileWriter& out) {
+        Table table(out, data.classes, as_csv);
+        counts = write_table(table, answers, data, thresholds);
+    });
+    answers.remove();
     progress.clear();
     if (!o.quiet) {
         for (size_t c = 0; c < counts.of_class.size(); ++c)
@@ -178,7 +233,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("PICTURES", o->pictures, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
     app.add_option("--model", o->model, "run folder or weight file")->required()->type_name("MODEL");
-    app.add_option("--out", o->out, "one line per picture: FILE.csv or FILE.jsonl")->required()->type_name("FILE");
+    app.add_option("--out", o->out, "one line per picture: FILE.csv or FILE.jsonl; a run that was stopped goes on")->required()->type_name("FILE");
     app.add_option("--threshold", o->thresholds, "say CLASS only from this probability on, else the next best; for several, repeat")
         ->type_name("CLASS=X")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures cannot be read [no limit]")->type_name("N");

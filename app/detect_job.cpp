@@ -9,7 +9,6 @@
 
 #include "app/picture_list.h"
 #include "app/shipped.h"
-#include "engine/hash.h"
 #include "engine/processors.h"
 #include "engine/require.h"
 #include "train/model_file.h"
@@ -19,12 +18,6 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr size_t kMostTold = 20;  // pictures whose troubles are told one by one
-
-std::string fingerprint(const State& state) {
-    Hash hash;
-    for (const auto& [name, tensor] : state) hash.add(name), hash.add(std::as_bytes(std::span(tensor.values)));
-    return hash.hex();
-}
 
 struct Thresholds {
     double typical = 0.2, conservative = 0.1;  // MegaDetector's own for a model that it does not know

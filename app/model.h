@@ -12,7 +12,8 @@ struct MachineOptions {
 };
 
 struct ReadyModel {
-    ModelFile file;
+    ModelFile file;           // but for its state, which the device has
+    std::string fingerprint;  // of that state
     std::unique_ptr<Device> device;
     std::unique_ptr<Arena> arena;
     std::unique_ptr<Classifier> classifier;

@@ -160,6 +160,37 @@ expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no pictures"
+# Classify: stopped by a signal, killed at random moments, then the same command again: the same file.
+for _ in 1 2 3 4 5; do find shots -name '*.jpg' | sort; done >many.txt; printf 'new/gone.jpg\nnew/short.jpg\n' >>many.txt
+many="classify many.txt --model run --threads 1 --batch"
+expect 0 "$tundra" $many 2 --out whole.jsonl; says "202 pictures, 2 failed"
+[ ! -e whole.jsonl.journal ] || bad "the journal was left behind"
+RANDOM=5; kills=0; resumed=0
+for try in $(seq 60); do
+    [ ! -e killed.jsonl ] || break
+    lines=$(cat killed.jsonl.journal 2>/dev/null | wc -l)
+    [ "$lines" -lt 2 ] || resumed=$((resumed + 1))
+    "$tundra" $many 2 --out killed.jsonl >out 2>err &
+    pid=$!
+    until [ "$(cat killed.jsonl.journal 2>/dev/null | wc -l)" -ge $((lines + try % 3)) ] || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    sleep 0.0$((RANDOM % 10))
+    if [ $try = 4 ]; then
+        kill -TERM $pid 2>/dev/null; wait $pid; code=$?
+        [ $code = 143 ] || bad "SIGTERM gave exit code $code"
+        says "the same command goes on from there"
+        expect 2 "$tundra" $many 3 --out killed.jsonl; says "batch: 2 -> 3"; one_line
+        expect 2 "$tundra" classify list.txt --model run --batch 2 --out killed.jsonl; says "pictures: 202 -> 4"
+    else
+        kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null; [ $? != 137 ] || kills=$((kills + 1))
+    fi
+    [ "$(cat killed.jsonl.journal 2>/dev/null | wc -l)" -ge "$lines" ] || [ -e killed.jsonl ] || bad "the journal lost lines"
+    [ $((try % 2)) = 0 ] || [ ! -s killed.jsonl.journal ] || printf '0123456789abcdef [["",' >>killed.jsonl.journal  # within a write
+done
+expect 0 "$tundra" $many 2 --out killed.jsonl
+cmp -s whole.jsonl killed.jsonl || bad "the killed run gave another file"
+[ ! -e killed.jsonl.journal ] || bad "the journal was left behind"
+[ $kills -ge 3 ] && [ $resumed -ge 3 ] || bad "$kills kills and $resumed resumed runs show nothing"
+
 [ "$(id -u)" = 0 ] || { mkdir locked; chmod 500 locked; expect 75 "$tundra" classify new --model run --out locked/new.csv; }
 
 # A detector: labels that are none, a run, its figures, its use.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/hash.h"
 #include "engine/safetensors.h"
 #include "models/weights.h"
 
@@ -50,6 +51,12 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     metadata["tundra.filter"] = kFilters[size_t(m.fit.filter)];
     metadata["tundra.normalize"] = m.normalize;
     write_safetensors(path, tensors, metadata);
+}
+
+std::string fingerprint(const State& state) {
+    Hash hash;
+    for (const auto& [name, tensor] : state) hash.add(name), hash.add(std::as_bytes(std::span(tensor.values)));
+    return hash.hex();
 }
 
 std::filesystem::path weight_file(const std::filesystem::path& path) {

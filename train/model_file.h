@@ -23,6 +23,8 @@ Normalize normalize_named(std::string_view name);
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
 void write_model(const std::filesystem::path& path, const ModelFile& model);
 
+std::string fingerprint(const State& state);  // of names and values: the same weights in another file have the same
+
 // The file that a model's name means: of a run folder its model.safetensors. Fault::usage if it is not there.
 std::filesystem::path weight_file(const std::filesystem::path& path);
 
