@@ -136,9 +136,10 @@ DetectOutcome detect(const DetectJob& job) {
     PicturesOut pictures_out = job.pictures_out;
     if (pictures_out.threshold == kModelThreshold) pictures_out.threshold = thresholds_of(model).typical;
     const size_t size = job.image_size ? job.image_size : model.image_size;
-    // MegaDetector pads to multiples of 64 at its usual 1280 pixels and of 32 otherwise; the network may need 64 anyway.
-    const size_t stride = std::max<size_t>(size == 1280 ? 64 : 32, model.config.largest_stride());
-    const size_t rounded = (size + stride - 1) / stride * stride;
+    // MegaDetector pads by multiples of 64 if the model's own size is 1280, whatever size it is run at, and of 32 otherwise; the network
+    // may need 64 anyway. Every side is then a multiple of what the network needs, as the long side is.
+    const size_t needed = model.config.largest_stride(), stride = std::max<size_t>(model.image_size == 1280 ? 64 : 32, needed);
+    const size_t rounded = (size + needed - 1) / needed * needed;
     ResultHead head = head_of(model, rounded);
     const auto digits = [](double v) { return std::round(v * 1e6) / 1e6; };
     ordered_json own{{"model", fingerprint(model.state)}, {"threshold", digits(job.threshold)}, {"overlap", digits(job.overlap)}};

@@ -167,7 +167,6 @@ YoloModel model_as_it_is(WeightFile file) {
                     .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
                     .classes = file.model.class_names};
     for (size_t i = model.classes.size(); i < model.config.classes; ++i) model.classes.push_back(fmt::format("class {}", i));
-    model.image_size = model.config.channels.size() == 6 ? 1280 : 640;
     take_metadata(file, model);
     check_normalization(file);
     model.state = std::move(file.state);

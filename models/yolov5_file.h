@@ -11,7 +11,7 @@ struct YoloModel {
     std::string file_name;            // without folders
     YoloConfig config;
     std::vector<std::string> classes;
-    size_t image_size = 1280;         // the long side that it was trained for
+    size_t image_size = 1280;         // the long side that it was trained for; 1280 where the file does not say, as in MegaDetector
     std::string version = {};         // of MegaDetector, where the file says so; else ""
     std::optional<double> typical_threshold = {}, conservative_threshold = {};
     State state = {};                 // names as in models/yolov5.h; for training or folded for inference

@@ -4,8 +4,9 @@
 // may differ: the test wants that, and prints how many entries have the very same digits.
 #include <cmath>
 
-#include "app/detect_job.h"
-#include "tests/golden.h"
+#include "engine/safetensors.h"
+#include "models/yolov5_start.h"
+#include "tests/detect_fixture.h"
 
 namespace {
 
@@ -69,6 +70,43 @@ TEST(GoldenMegadetector, ClassicEntries) {
     }
     printf("%zu of %zu detections have the same digits\n", same, all);
     fs::remove_all(folder);
+}
+
+// The network's frames for a picture of 40 x 64, as MegaDetector 10.0.28 with yolov5 7.0.14 makes them in classic mode.
+using MegadetectorFrames = DetectTest;
+
+TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
+    temporary_.write("in/a.jpg", jpeg_of({.h = 40, .w = 64, .rgb = std::vector<uint8_t>(40 * 64 * 3, 99)}));
+    struct Case {
+        bool p6;
+        size_t stated, wanted, h, w;  // the size that the file states, 0: none; the size asked for, 0: none; the frame
+    };
+    for (const Case& c : {Case{false, 640, 0, 416, 640}, {false, 640, 1280, 800, 1280}, {false, 0, 0, 832, 1280}, {false, 0, 640, 448, 640},
+                          {false, 0, 608, 416, 608}, {false, 1280, 640, 448, 640}, {true, 0, 0, 832, 1280}, {true, 1280, 640, 448, 640}}) {
+        SCOPED_TRACE(fmt::format("p6 {}, states {}, asked for {}", c.p6, c.stated, c.wanted));
+        YoloModel model{.file_name = "m", .config = yolov5_config(c.p6, 0.33, 0.125, 1), .classes = {"animal"}};
+        if (c.stated) model.image_size = c.stated;
+        model.state = initialize_yolov5(model.config, 5);
+        const fs::path file = folder_ / "m.safetensors";
+        write_yolov5(file, model);
+        if (!c.stated) {
+            const SafetensorsFile whole = SafetensorsFile::parse(read_file(file), file.string());
+            std::map<std::string, std::string> metadata = whole.metadata();
+            ASSERT_EQ(metadata.erase("megadetector_info.json"), 1u);
+            write_safetensors(file, whole.tensors(), metadata);
+        }
+        size_t h = 0, w = 0;
+        DetectJob j = job("frames.json");
+        j.model = file.string();
+        j.image_size = c.wanted;
+        j.network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
+            h = height, w = width;
+            return stub(pictures, height, width);
+        };
+        ASSERT_TRUE(detect(j).finished);
+        EXPECT_EQ(std::pair(h, w), std::pair(c.h, c.w));
+        fs::remove(j.out);
+    }
 }
 
 }  // namespace
