@@ -1,5 +1,7 @@
 #include "app/detect_run.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -85,6 +87,8 @@ private:
         changed_.notify_all();
     }
     void work() {
+        // The network first: at each of its barriers one thread that lost its core to a decoder makes the others wait. (Of this thread alone.)
+        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);
         std::unique_lock lock(mutex_);
         try {
             while (next_ < files_.size() && take_room(lock)) {
