@@ -73,8 +73,10 @@ public:
     virtual void synchronize() = 0;
 
     // upload() of what changes from step to step: where the device can, the copy goes on beside the step before.
-    // `from` may be changed when this returns.
+    // `from` may be changed when this returns. What that needs is taken by expect_uploads(), else by the first copy.
     virtual void upload_ahead(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
+    virtual void expect_uploads(void* /*to*/, size_t /*bytes*/) {}
+    virtual size_t upload_slots() const { return 0; }  // copies of what is uploaded ahead that lie on the device
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
     virtual size_t free_bytes() const { return size_t(-1); }     // that can still be allocated, where the device knows
 

@@ -74,6 +74,11 @@ public:
     void synchronize() override { check(cudaStreamSynchronize(cuda_.stream), "waiting for the GPU"); }
 
     void upload_ahead(void* to, const void* from, size_t bytes) override;
+    void expect_uploads(void* to, size_t bytes) override {
+        Input& input = inputs_[static_cast<std::byte*>(to)];
+        if (input.bytes < bytes) open_input(input, bytes);
+    }
+    size_t upload_slots() const override { return std::tuple_size_v<decltype(Input::slots)>; }
     std::unique_ptr<Readback> readback(size_t bytes) override;
     size_t free_bytes() const override {
         size_t free = 0, total = 0;
@@ -96,15 +101,15 @@ public:
         if (error == cudaSuccess) return;
         if (!gpu_is_lost(error)) {
             cudaGetLastError();  // or the next launch reports it again
-            if (error == cudaErrorMemoryAllocation) fail(Fault::memory, "out of memory on the GPU while {}; use a smaller --batch", doing);
+            if (error == cudaErrorMemoryAllocation) fail(Fault::memory, "out of memory on the GPU, {}", doing);
             fail(Fault::runtime, "CUDA, {}: {}", doing, text_of(error));
         }
         lost_ = true;
         if (libraries_) libraries_->abandon();
-        fail(Fault::environment, "the GPU is lost, {}: {}; the same command goes on from the last checkpoint", doing, text_of(error));
+        fail(Fault::environment, "the GPU is lost, {}: {}; the same command goes on where it was", doing, text_of(error));
     }
     void require_alive() const {
-        if (lost_) fail(Fault::environment, "the GPU is lost; start again");
+        if (lost_) fail(Fault::environment, "the GPU is lost; the same command goes on where it was");
     }
     bool lost() const { return lost_; }
     cudaStream_t stream() const { return cuda_.stream; }
@@ -148,16 +153,19 @@ private:
     }
 
     void* allocate(size_t bytes) override {
+        void* const memory = take(bytes);
+        check(cudaMemsetAsync(memory, 0, bytes, cuda_.stream), "clearing memory");
+        return memory;
+    }
+    void* take(size_t bytes) {
         require_alive();
         void* memory = nullptr;
         const cudaError_t error = cudaMalloc(&memory, bytes + !bytes);
         if (error == cudaErrorMemoryAllocation) {
             cudaGetLastError();
-            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free; use a smaller --batch", bytes >> 20,
-                 free_bytes() >> 20);
+            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free", (bytes + 0xfffff) >> 20, free_bytes() >> 20);
         }
         check(error, "taking memory");
-        check(cudaMemsetAsync(memory, 0, bytes, cuda_.stream), "clearing memory");
         return memory;
     }
     void release(void* memory, size_t bytes) noexcept override {
@@ -269,13 +277,14 @@ void CudaDevice::close() noexcept {
 
 void CudaDevice::open_input(Input& input, size_t bytes) {
     close_input(input);
-    input.bytes = bytes;
+    input.bytes = 0;
     for (Slot& slot : input.slots) {
         check(cudaMallocHost(&slot.pinned, bytes), "taking pinned memory");
-        check(cudaMalloc(&slot.device, bytes), "taking memory for inputs");
+        slot.device = take(bytes);
         check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "making an event");
         check(cudaEventCreateWithFlags(&slot.taken, cudaEventDisableTiming), "making an event");
     }
+    input.bytes = bytes;
 }
 
 void CudaDevice::close_input(Input& input) noexcept {
@@ -294,8 +303,8 @@ void CudaDevice::close_input(Input& input) noexcept {
 void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
     require_alive();
     if (bytes == 0) return;
+    expect_uploads(to, bytes);
     Input& input = inputs_[static_cast<std::byte*>(to)];
-    if (input.bytes < bytes) open_input(input, bytes);
     Slot& slot = input.slots[input.next];
     input.next = 1 - input.next;
     constexpr std::string_view doing = "copying inputs to the GPU";

@@ -15,6 +15,15 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
     plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.in_place(), .gap = gap});
     inputs_.resize(graph_->values.size());
     storage_.resize(graph_->values.size());
+    try {
+        take_memory(parameters);
+    } catch (const Error& e) {
+        if (e.fault != Fault::memory) throw;
+        fail_for_memory(e);
+    }
+}
+
+void Program::take_memory(const Parameters& parameters) {
     for (size_t v = 0; v < graph_->values.size(); ++v) {
         const Graph::Info& info = graph_->values[v];
         if (info.kind == Kind::parameter) {
@@ -26,23 +35,27 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
         if (info.kind == Kind::input) {
             inputs_[v] = Memory(device_, count(info.shape) * size_of(info.dtype));
             storage_[v] = inputs_[v].data();
+            device_.expect_uploads(inputs_[v].data(), inputs_[v].bytes());
         }
     }
-    reserve();
+    arena_.reserve(plan_.bytes);
 }
 
-void Program::reserve() try {
-    arena_.reserve(plan_.bytes);
-} catch (const Error& e) {
-    // Nearly all of the arena is activations, which are as many as the batch is large; 5 % are left for fragments.
-    const double room = 0.95 * double(device_.free_bytes());
-    const auto batch = size_t(double(options_.batch) * room / double(plan_.bytes));
-    if (e.fault != Fault::memory || batch == 0 || batch >= options_.batch) throw;
-    fail(Fault::memory, "{}; of batch {}, about {} would fit", e.what(), options_.batch, batch);
+// Nearly all of a program's memory is activations and inputs, which are as many as the batch is large; 5 % are left for fragments
+// and for what libraries load later.
+void Program::fail_for_memory(const Error& error) {
+    size_t needed = plan_.bytes;
+    for (const Graph::Info& info : graph_->values)
+        if (info.kind == Kind::input) needed += (1 + device_.upload_slots()) * count(info.shape) * size_of(info.dtype);
+    inputs_.clear();
+    const auto batch = size_t(double(options_.batch) * 0.95 * double(device_.free_bytes() + arena_.bytes()) / double(needed));
+    if (batch >= options_.batch) throw error;
+    fail(Fault::memory, "{}; {}", error.what(),
+         batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch) : "a smaller picture or model would fit");
 }
 
 std::span<const Step> Program::steps() {
-    reserve();
+    arena_.reserve(plan_.bytes);
     if (placed_at_ != arena_.data() || steps_.empty()) {
         steps_ = place(*graph_, plan_, arena_.data(), storage_);
         placed_at_ = arena_.data();

@@ -18,7 +18,7 @@ private:
 
 struct ProgramOptions {
     bool eager = false;  // never record: for sanitizers and profilers
-    size_t batch = 0;    // what the graph computes at once: an out-of-memory message then names the largest that fits
+    size_t batch = 0;    // what the graph computes at once: an out-of-memory message then names the largest that would fit
 };
 
 class Program {
@@ -50,7 +50,8 @@ public:
     size_t input_bytes() const;
 
 private:
-    void reserve();
+    void take_memory(const Parameters& parameters);
+    [[noreturn]] void fail_for_memory(const Error& error);
     void write_bytes(Value input, std::span<const std::byte>);
     void read_bytes(Value v, std::span<std::byte>) const;
 

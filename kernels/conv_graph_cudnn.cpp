@@ -364,12 +364,14 @@ std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDe
     return engines;
 }
 
-ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, const ConvEngine& chosen) {
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type, const ConvEngineRules& rules,
+                   const ConvEngine& chosen) {
     CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph)
         .set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, chosen.index)
         .set(CUDNN_ATTR_ENGINE_DEVICEPROP, device)
         .finalize("cuDNN: engine");
+    if (!allowed(engine, type, rules)) throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that rounds or orders differently");
     std::vector<CudnnDescriptor> choices;
     std::vector<cudnnBackendDescriptor_t> raw;
     for (const auto& [type, value] : chosen.knobs) {
@@ -386,5 +388,7 @@ ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, 
     config.finalize("cuDNN: engine configuration");
     CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device).finalize("cuDNN: plan");
-    return {plan, size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64))};
+    const auto workspace = size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64));
+    if (workspace > rules.workspace) throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
+    return {plan, workspace};
 }

@@ -69,5 +69,6 @@ struct ConvPlan {
     CudnnDescriptor plan;
     size_t workspace = 0;
 };
-// Throws CudnnError where the engine cannot do it after all.
-ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, const ConvEngine& engine);
+// Throws CudnnError where the engine cannot do it after all, or breaks a rule.
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type, const ConvEngineRules& rules,
+                   const ConvEngine& engine);

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 
@@ -23,52 +25,68 @@ struct Event {
 
 }  // namespace
 
-ConvPlans::ConvPlans(cudnnHandle_t handle, std::string file) : handle_(handle), device_(cudnn_device(handle)), file_(std::move(file)) {
+// https://specifications.freedesktop.org/basedir-spec/latest/
+std::string conv_choices_file(const std::string& gpu, const std::string& cudnn_version) {
+    std::string name = "convolutions " + gpu + " cudnn " + cudnn_version;
+    for (char& c : name)
+        if (!isalnum(static_cast<unsigned char>(c)) && c != '.') c = '_';
+    const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+    std::filesystem::path folder;
+    if (cache && *cache == '/') folder = cache;
+    else if (home && *home == '/') folder = std::filesystem::path(home) / ".cache";
+    else return "";
+    std::error_code error;
+    std::filesystem::create_directories(folder / "tundra", error);
+    return error ? "" : (folder / "tundra" / (name + ".txt")).string();
+}
+
+ConvPlans::ConvPlans(cudnnHandle_t handle, CudnnDescriptor device, std::string file)
+    : handle_(handle), device_(std::move(device)), file_(std::move(file)) {
     read();
 }
 
-// A line that makes no sense is left out: the problem is then timed again.
+// A line that makes no sense is left out, and so is one without its end: the problem is then timed again.
 void ConvPlans::read() {
     if (file_.empty()) return;
     std::ifstream in(file_);
     for (std::string key, engine; in >> key && std::getline(in, engine);)
-        if (const auto parsed = parse_conv_engine(engine)) stored_[key] = *parsed;
+        if (engine.ends_with(" ."))
+            if (const auto parsed = parse_conv_engine(engine.substr(0, engine.size() - 2))) stored_[key] = *parsed;
 }
 
-// Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm.
+// Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm. The line break comes
+// first: the line before may have no end.
 void ConvPlans::remember(const std::string& key, const ConvEngine& engine) {
-    if (!file_.empty()) std::ofstream(file_, std::ios::app) << key + ' ' + text(engine) + '\n';
+    if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + text(engine) + " .\n";
 }
 
 void ConvPlans::run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) {
     const std::string key = text(problem) + (cuda.deterministic ? "-deterministic" : "");
     auto found = plans_.find(key);
-    if (found == plans_.end()) found = plans_.emplace(key, choose(cuda, problem, pointers)).first;
+    if (found == plans_.end()) found = plans_.emplace(key, choose(cuda, problem, key, pointers)).first;
     execute(cuda, found->second, pointers);
 }
 
-ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) {
-    const std::string key = text(problem) + (cuda.deterministic ? "-deterministic" : "");
+bool ConvPlans::recorded(const Cuda& cuda) const {
     cudaStreamCaptureStatus capturing;
     check_cuda(cudaStreamIsCapturing(cuda.stream, &capturing));
-    if (capturing != cudaStreamCaptureStatusNone) throw std::logic_error("conv " + key + " is recorded before it ran once");
+    return capturing != cudaStreamCaptureStatusNone;
+}
+
+ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const std::string& key, const Pointers& pointers) {
+    if (recorded(cuda)) throw std::logic_error("conv " + key + " is recorded before it ran once");
     const CudnnDescriptor graph = conv_graph(problem);
-    if (const auto known = stored_.find(key); known != stored_.end()) try {
-            ConvPlan plan = conv_plan(graph, device_, known->second);
-            if (plan.workspace <= cuda.scratch.bytes) return plan;
-        } catch (const CudnnError&) {  // the file is of another build of cuDNN after all: choose anew
-        }
     const ConvEngineRules rules{.deterministic = cuda.deterministic, .workspace = cuda.scratch.bytes};
+    if (const auto known = stored_.find(key); known != stored_.end()) try {
+            return conv_plan(graph, device_, problem.type, rules, known->second);
+        } catch (const CudnnError&) {  // the file is of another build of cuDNN after all, or damaged: choose anew
+        }
     ConvPlan best;
     std::optional<ConvEngine> chosen;
     float fastest = std::numeric_limits<float>::infinity();
     std::string reason = "cuDNN proposes no engine";
     for (const ConvEngine& engine : conv_engines(graph, device_, problem.type, rules, kCandidates)) try {
-            const ConvPlan plan = conv_plan(graph, device_, engine);
-            if (plan.workspace > rules.workspace) {
-                reason = "every engine wants more than the scratch memory of " + std::to_string(rules.workspace) + " bytes";
-                continue;
-            }
+            const ConvPlan plan = conv_plan(graph, device_, problem.type, rules, engine);
             const float taken = milliseconds(cuda, plan, pointers);
             if (taken < fastest) fastest = taken, best = plan, chosen = engine;
         } catch (const CudnnError& e) {  // support is only proposed; a plan that cannot be made is no candidate

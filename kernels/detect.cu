@@ -1,4 +1,4 @@
-// Boxes on the GPU. Decoding: a thread per number. Selection: a kernel gives every row a key, then one block per picture
+// Boxes on the GPU. Decoding: a thread per 16 bytes of the head. Selection: a kernel gives every row a key, then one block per picture
 // takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or read back.
 //
 // Floor per picture of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
@@ -16,16 +16,18 @@ namespace {
 
 constexpr unsigned kThreads = 256, kSelectThreads = 512;
 
-template <class T>
+// kWidth divides 5 + classes. In the order of the head: what is written are then whole sectors for 3 classes and more.
+template <int kWidth, class T>
 __global__ void __launch_bounds__(kThreads) decode_boxes(DecodeBoxes<T> op) {
-    const size_t values = 5 + op.classes, pixels = op.h * op.w;
-    const size_t index = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (index >= op.n * 3 * pixels * values) return;
-    const size_t k = index % values, row = index / values % (3 * pixels), n = index / values / (3 * pixels);
-    const size_t anchor = row / pixels, pixel = row % pixels;
-    const float head = float(op.head[((n * pixels + pixel) * 3 + anchor) * values + k]);
-    op.boxes[(n * op.rows + op.first_row + row) * values + k] =
-        decoded_value(op, anchor, pixel / op.w, pixel % op.w, k, sigmoid(head));
+    const unsigned values = unsigned(5 + op.classes), parts = values / kWidth, pixels = unsigned(op.h * op.w);
+    const unsigned index = blockIdx.x * kThreads + threadIdx.x, row = index / parts, first = index % parts * kWidth;
+    if (row >= op.n * 3 * pixels) return;
+    const unsigned anchor = row % 3, pixel = row / 3 % pixels, n = row / 3 / pixels, i = pixel / unsigned(op.w), j = pixel % unsigned(op.w);
+    float box[kWidth];
+    load_floats(op.head + size_t(row) * values + first, box);
+    SIMT_UNROLL
+    for (int k = 0; k < kWidth; ++k) box[k] = decoded_value(op, anchor, i, j, first + unsigned(k), sigmoid(box[k]));
+    store_floats(op.boxes + (n * op.rows + op.first_row + anchor * pixels + pixel) * values + first, box);
 }
 
 __global__ void __launch_bounds__(kThreads) candidate_keys(SelectBoxes op, uint64_t* keys) {
@@ -88,8 +90,11 @@ __global__ void __launch_bounds__(kSelectThreads) select_boxes(SelectBoxes op, c
 
 template <class T>
 void compute(const Gpu& gpu, const DecodeBoxes<T>& op) {
-    const size_t numbers = op.n * 3 * op.h * op.w * (5 + op.classes);
-    simt::launch(decode_boxes<T>, dim3(ceil_div(numbers, kThreads)), dim3(kThreads), 0, stream_of(gpu), op);
+    const size_t values = 5 + op.classes, numbers = op.n * 3 * op.h * op.w * values;
+    if (numbers >> 32) throw std::length_error("decode boxes: 2^32 numbers and more at once");
+    const bool wide = values % kVector<T> == 0 && aligned(op.head, op.boxes);
+    simt::launch(wide ? decode_boxes<kVector<T>, T> : decode_boxes<1, T>, dim3(ceil_div(numbers / (wide ? kVector<T> : 1), kThreads)),
+                 dim3(kThreads), 0, stream_of(gpu), op);
 }
 template void compute(const Gpu&, const DecodeBoxes<float>&);
 template void compute(const Gpu&, const DecodeBoxes<bf16>&);

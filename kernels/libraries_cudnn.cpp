@@ -2,28 +2,10 @@
 #include <cublasLt.h>
 #include <cudnn.h>
 
-#include <cstdlib>
-#include <filesystem>
-
 #include "kernels/conv_plans_cudnn.h"
 #include "kernels/cuda_libraries.h"
 
 namespace {
-
-// $XDG_CACHE_HOME/tundra/NAME, or nothing where no such folder can be made.
-// https://specifications.freedesktop.org/basedir-spec/latest/
-std::string cache_file(std::string name) {
-    for (char& c : name)
-        if (!isalnum(static_cast<unsigned char>(c)) && c != '.') c = '_';
-    const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-    std::filesystem::path folder;
-    if (cache && *cache == '/') folder = cache;
-    else if (home && *home == '/') folder = std::filesystem::path(home) / ".cache";
-    else return "";
-    std::error_code error;
-    std::filesystem::create_directories(folder / "tundra", error);
-    return error ? "" : (folder / "tundra" / (name + ".txt")).string();
-}
 
 std::string version_text(size_t v, size_t major) {
     return std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
@@ -36,7 +18,7 @@ public:
         check(cudnnSetStream(cudnn_, cuda.stream), "cuDNN: setting the stream");
         if (const auto status = cublasLtCreate(&cublas_); status != CUBLAS_STATUS_SUCCESS)
             throw std::runtime_error(std::string("cuBLASLt cannot start: ") + cublasLtGetStatusString(status));
-        plans_ = std::make_unique<ConvPlans>(cudnn_, cache_file("convolutions " + gpu + " cudnn " + version_text(cudnnGetVersion(), 10000)));
+        plans_ = std::make_unique<ConvPlans>(cudnn_, cudnn_device(cudnn_), conv_choices_file(gpu, version_text(cudnnGetVersion(), 10000)));
         cuda.cudnn = cudnn_;
         cuda.cublas = cublas_;
         cuda.convolutions = plans_.get();

@@ -36,8 +36,8 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, 
     return {pass(1, false, 0, levels - 1), pass(0.83, true, 0, levels), pass(0.67, false, 1, levels)};
 }
 
-Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options)
-    : device_(device), config_(model.config), options_(options), arena_(device) {
+Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena)
+    : device_(device), config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = config_.largest_stride();
     channels_ = device.kind() == "cuda" && options.precision != DType::f32 ? 8 : 3;
@@ -85,7 +85,8 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     }
     t.boxes = select_boxes(decode_boxes(heads, levels, config_.classes),
                            {.threshold = options_.threshold, .overlap = options_.overlap, .most = options_.most});
-    t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_, std::array{t.boxes.detections, t.boxes.count});
+    t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_, std::array{t.boxes.detections, t.boxes.count},
+                                          ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {
         const float across = float(w) / float(passes[i].inner_w), down = float(h) / float(passes[i].inner_h);
         const bool mirrored = passes[i].mirrored;

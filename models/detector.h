@@ -36,7 +36,8 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, 
 class Detector {
 public:
     // `model.state` (folded) is copied to the device and not needed afterwards.
-    Detector(Device& device, const YoloModel& model, const DetectorOptions& options);
+    // `arena`: one to share with other programs; else it has its own.
+    Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // pictures: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always runs the
     // whole batch, so that the numbers of a picture do not depend on how many others came with it.
@@ -62,7 +63,8 @@ private:
     YoloConfig config_;
     DetectorOptions options_;
     size_t channels_ = 3;  // of the network's input; cuDNN wants 8 in 16 bits
-    Arena arena_;
+    Arena own_arena_;
+    Arena& arena_;
     std::unique_ptr<Parameters> parameters_;
     std::list<Trace> traces_;  // the latest used first
     std::vector<uint8_t> padded_;

@@ -37,7 +37,9 @@ public:
                                 .frozen_layers = config_.freeze ? 2 * model_.config.channels.size() : 0,
                                 .precision = place.precision, .eager = place.eager},
             model_.state);
-        detector_ = std::make_unique<Detector>(place.device, folded(model_), DetectorOptions{.batch = size_t(config_.batch), .precision = place.precision});
+        detector_ = std::make_unique<Detector>(place.device, folded(model_), DetectorOptions{.batch = size_t(config_.batch), .precision = place.precision},
+                                               &place.arena);
+        detector_->program(fit_.h(), fit_.w());  // now, so that memory which does not suffice is known before the first step
     }
 
     LoaderOptions loader(bool training) const override {

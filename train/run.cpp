@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/device_counting.h"
 #include "engine/hash.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
@@ -43,7 +44,7 @@ class Run {
 public:
     Run(TrainConfig config, const RunOptions& options, const RunEvents& events)
         : config_(std::move(config)), options_(options), events_(events), folder_(options.folder, options.fresh),
-          task_(config_.task == "detect" ? make_detect_task(config_) : make_classify_task(config_)) {}
+          task_(task_for(config_)) {}
 
     RunResult operator()() {
         open_data();
@@ -53,9 +54,8 @@ public:
         if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_on(config_, *device_);
-        task_->build({*device_, *arena_, precision_, options_.eager}, data_, [this](const std::string& text) { note(text); });
+        build();
         schedule_ = std::make_unique<Schedule>(schedule_options(config_), total_steps_);
-        require_memory();
         RunPlan what = plan();
         if (options_.plan_only) what.seconds_per_step = time_of_a_step(*task_);
         if (events_.planned) events_.planned(what);
@@ -63,7 +63,8 @@ public:
         try {
             return train();
         } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
-            if (e.fault != Fault::environment || !saved_step_) throw;
+            if (e.fault != Fault::environment) throw;
+            if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
             fail(e.fault, "{}; the last checkpoint is {}", e.what(), checkpoint_path(folder_ / "checkpoints", saved_step_).string());
         }
     }
@@ -107,15 +108,42 @@ private:
                 .notes = data_.notes};
     }
 
-    // The system hands out memory that it does not have and kills later; so it is asked before the first step.
-    void require_memory() const {
-        const uint64_t needed = device_->allocated(), free = available_memory_bytes();
-        if (device_->kind() != "cpu" || needed <= free) return;
-        const uint64_t per_picture = task_->program().plan().bytes / config_.batch;
-        const uint64_t rest = needed - per_picture * config_.batch;
-        const uint64_t fits = free > rest ? (free - rest) / per_picture : 0;
-        fail(Fault::memory, "training needs {} MB and {} MB are free; {}", needed >> 20, free >> 20,
-             fits ? fmt::format("--batch {} would fit", fits) : "a smaller --image-size or model would fit");
+    std::unique_ptr<Task> task_for(const TrainConfig& config) const {
+        return config.task == "detect" ? make_detect_task(config) : make_classify_task(config);
+    }
+
+    void build() {
+        try {
+            task_->build({*device_, *arena_, precision_, options_.eager}, data_, [this](const std::string& text) { note(text); });
+        } catch (const Error& e) {
+            if (e.fault != Fault::memory) throw;
+            task_.reset();
+            arena_.reset();
+            fail_for_memory(device_->free_bytes());
+        }
+        // The system hands out memory that it does not have and kills later; so it is asked before the first step.
+        const uint64_t free = available_memory_bytes();
+        if (device_->kind() == "cpu" && device_->allocated() > free) fail_for_memory(free);
+    }
+
+    uint64_t memory_needed(uint64_t batch) const {
+        TrainConfig config = config_;
+        config.batch = batch;
+        CountingDevice counting(*device_);
+        Arena arena(counting);
+        const std::unique_ptr<Task> task = task_for(config);
+        task->build({counting, arena, precision_, options_.eager}, data_, [](const std::string&) {});
+        return counting.bytes();
+    }
+
+    // What a picture of the batch needs is always the same. 5 % are left for fragments and what libraries load later.
+    [[noreturn]] void fail_for_memory(uint64_t free) const {
+        const uint64_t all = memory_needed(config_.batch), room = free / 20 * 19;
+        std::string instead = "a smaller --image-size or model would fit";
+        if (config_.batch > 2)
+            if (const uint64_t two = memory_needed(2); two <= room)
+                instead = fmt::format("--batch {} would fit", 2 + (room - two) * (config_.batch - 2) / std::max<uint64_t>(all - two, 1));
+        fail(Fault::memory, "training needs {} MB and {} MB are free; {}", all >> 20, free >> 20, instead);
     }
 
     json gpu_facts() const {

@@ -88,12 +88,13 @@ TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, DType pr
 }
 
 State initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note) {
-    State state = initialize_state(model, c.seed);
-    if (c.init.empty()) return state;
+    if (c.init.empty()) return initialize_state(model, c.seed);
     const ModelFile file = read_model(c.init);
     if (file.model.depth != model.depth || file.model.keras != model.keras)
         fail(Fault::usage, "--init {}: holds {}, the run trains {}", c.init, model_name(file.model), c.model);
     model.keras_epsilon = file.model.keras_epsilon;
+    model.width = file.model.width;
+    State state = initialize_state(model, c.seed);
     const bool same_head = file.model.classes == model.classes;
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (same_head || !name.starts_with("fc."))) state[name] = tensor;

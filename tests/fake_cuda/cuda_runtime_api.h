@@ -73,11 +73,13 @@ struct Settings {
     int driver = 13000;
     int major = 9;
     size_t memory = size_t(1) << 30;
+    size_t lost_at_call = size_t(-1);  // from this call on, every one gives cudaErrorIllegalAddress
 };
 struct Counts {
     size_t calls = 0;                  // of any function
     size_t allocations = 0;            // of device and pinned memory
     size_t alive = 0;                  // allocations, streams, events, graphs not given back
+    size_t most_used = 0;              // bytes of device memory
     size_t graph_launches = 0;
     size_t beside = 0;                 // host-to-device copies queued while steps were still queued on another stream
 };

@@ -1,4 +1,5 @@
 // The stand-in's inside: streams as queues, events as points in them, graphs as lists of work.
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -40,7 +41,7 @@ std::set<FakeGraph*> graphs;
 size_t used = 0;
 
 cudaError_t called(cudaError_t error = cudaSuccess) {
-    ++count.calls;
+    if (++count.calls >= settings.lost_at_call) broken = cudaErrorIllegalAddress;
     if (broken != cudaSuccess) return last = broken;
     if (error != cudaSuccess) last = error;
     return error;
@@ -138,6 +139,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
     *p = simt::device_malloc(bytes);
     device_memory[static_cast<std::byte*>(*p)] = bytes;
     used += bytes, ++count.allocations, ++count.alive;
+    count.most_used = std::max(count.most_used, used);
     return cudaSuccess;
 }
 cudaError_t cudaFree(void* p) {

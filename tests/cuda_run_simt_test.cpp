@@ -1,0 +1,209 @@
+// Training runs on the device cuda over the stand-in for the CUDA runtime (tests/fake_cuda): a GPU lost anywhere, memory that does
+// not suffice. What is said, what stays, and that the same command goes on.
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "data/synth.h"
+#include "engine/require.h"
+#include "tests/pictures.h"
+#include "train/checkpoint.h"
+#include "train/model_file.h"
+#include "train/run.h"
+#include "train/trainer.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string content(const fs::path& path) {
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    return text.str();
+}
+
+std::map<std::string, std::string> contents(const fs::path& folder) {
+    std::map<std::string, std::string> result;
+    for (const auto& entry : fs::directory_iterator(folder)) result[entry.path().filename()] = content(entry.path());
+    return result;
+}
+
+constexpr size_t kScratch = size_t(256) << 20;
+
+class CudaRun : public testing::Test {
+protected:
+    static void SetUpTestSuite() {
+        folder() = new TemporaryFolder;
+        synthesize({.out = path("shots"), .pictures = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        synthesize({.out = path("scenes"), .task = SynthTask::detect, .pictures = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        const ResNetConfig model{.depth = 50, .classes = 3, .width = 4};  // simt is slow
+        write_model(path("narrow.safetensors"), {.model = model, .classes = {"a", "b", "c"}, .fit = {}, .normalize = "imagenet",
+                                                 .state = initialize_state(model, 1), .steps = 0, .more = {}});
+    }
+    static void TearDownTestSuite() { delete folder(); }
+    void TearDown() override { fake_cuda::reset({}); }
+    static TemporaryFolder*& folder() {
+        static TemporaryFolder* kept = nullptr;
+        return kept;
+    }
+    static fs::path path(const std::string& name) { return folder()->path / name; }
+
+    static TrainConfig config(const std::string& task = "classify") {
+        TrainConfig c = recipe_named("default", task);
+        c.data = path(task == "classify" ? "shots" : "scenes").string();
+        if (task == "classify") c.init = path("narrow.safetensors").string();
+        else c.model = "yolov5n";
+        c.image_size = task == "classify" ? 32 : 64, c.epochs = 2, c.batch = 4, c.seed = 7;
+        c.device = "cuda", c.cache = "memory", c.precision = "fp32";
+        c.save_minutes = 0.001, c.keep = 1000;  // 60 ms
+        return c;
+    }
+
+    // "" when it ended without an error; `fault_` and `steps_` tell the rest.
+    std::string train(const std::string& name, const TrainConfig& c, const fake_cuda::Settings& gpu, RunOptions options = {},
+                      const std::function<void(size_t)>& step = {}) {
+        fake_cuda::reset(gpu);
+        options.folder = path(name).string();
+        notes_.clear();
+        fault_ = {};
+        try {
+            const RunResult result = train_run(c, options, {.step = [&](const StepReport& r) { if (step) step(r.step); },
+                                                            .note = [&](const std::string& text) { notes_ += text + "\n"; }});
+            steps_ = result.step;
+        } catch (const Error& e) {
+            fault_ = e.fault;
+            EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
+            return e.what();
+        }
+        return "";
+    }
+
+    std::string notes_;
+    std::optional<Fault> fault_;
+    size_t steps_ = 0;
+};
+
+TEST_F(CudaRun, GoesOnAfterTheGpuWasLostBetweenTwoSteps) {
+    ASSERT_EQ(train("whole", config(), {}), "");
+    ASSERT_GE(steps_, 5u);
+    const std::string text = train("lost", config(), {}, {}, [](size_t step) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(70));  // the next step is saved
+        if (step == 3) fake_cuda::break_gpu(cudaErrorIllegalAddress);
+    });
+    ASSERT_EQ(fault_, Fault::environment) << text;
+    EXPECT_EQ(int(*fault_), 75);
+    EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
+    std::string last;
+    for (const auto& [name, bytes] : contents(path("lost/checkpoints"))) last = std::max(last, name);
+    EXPECT_NE(text.find("the last checkpoint is " + path("lost/checkpoints/" + last).string()), text.npos) << text;
+    EXPECT_EQ(train("lost", config(), {}), "");
+    EXPECT_NE(notes_.find("goes on at step"), notes_.npos) << notes_;
+    EXPECT_TRUE(content(path("lost/model.safetensors")) == content(path("whole/model.safetensors")));
+}
+
+// Wherever it happens, the run ends at once, says so in one line, and what it left is good to go on from.
+TEST_F(CudaRun, GoesOnAfterTheGpuWasLostAtAnyCall) {
+    ASSERT_EQ(train("entire", config(), {}), "");
+    const size_t calls = fake_cuda::counts().calls;
+    ASSERT_EQ(train("plan", config(), {}, {.plan_only = true}), "");
+    const size_t before = fake_cuda::counts().calls;
+    ASSERT_GT(calls, before + 100);
+    size_t times = 0;
+    for (size_t at = before + (calls - before) / 4;; at += 29) {
+        const std::string text = train("often", config(), {.lost_at_call = at});
+        if (text.empty()) break;
+        ++times;
+        SCOPED_TRACE(fmt::format("lost at call {} of about {}", at, calls));
+        ASSERT_EQ(fault_, Fault::environment) << text;
+        EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
+        EXPECT_LE(fake_cuda::counts().calls, at + 1) << "it was called again";
+        if (fs::exists(path("often/checkpoints"))) {
+            EXPECT_TRUE(contents(path("often/checkpoints")).empty() || text.find("the last checkpoint is ") != text.npos) << text;
+        }
+    }
+    EXPECT_GE(times, 3u);
+    EXPECT_TRUE(content(path("often/model.safetensors")) == content(path("entire/model.safetensors")));
+}
+
+TEST_F(CudaRun, BatchThatTheMessageNamesFitsAndFewMoreDoNot) {
+    for (const std::string task : {"classify", "detect"})
+        for (const std::string precision : {"fp32", "bf16"}) {
+            TrainConfig c = config(task);
+            c.precision = precision, c.epochs = 1;
+            const auto with = [&](uint64_t batch) {
+                c.batch = batch;
+                return c;
+            };
+            const auto used = [&](uint64_t batch) {  // until the first step
+                struct Planned {};
+                fake_cuda::reset({.memory = size_t(8) << 30});
+                const RunEvents stop{.planned = [](const RunPlan&) { throw Planned{}; }};
+                EXPECT_THROW(train_run(with(batch), {.folder = path("measured").string()}, stop), Planned);
+                return fake_cuda::counts().most_used;
+            };
+            const std::string about = task + " " + precision;
+            const fake_cuda::Settings gpu{.memory = used(12)};
+            const std::string text = train("large", with(48), gpu);
+            ASSERT_EQ(fault_, Fault::memory) << about << ": " << text;
+            EXPECT_EQ(int(*fault_), 5);
+            size_t needed = 0, free = 0, fits = 0;
+            ASSERT_EQ(std::sscanf(text.c_str(), "training needs %zu MB and %zu MB are free; --batch %zu would fit", &needed, &free, &fits), 3)
+                << about << ": " << text;
+            EXPECT_GT(needed, free);
+            EXPECT_NEAR(double(needed), double(used(48) - kScratch) / (1 << 20), 1) << about;
+            EXPECT_NEAR(double(free), double(gpu.memory - kScratch) / (1 << 20), 1) << about;
+            EXPECT_EQ(train("named" + task + precision, with(fits), gpu), "") << about << ", batch " << fits;
+            EXPECT_LE(fits, 12u);
+            EXPECT_GT(double(used(fits + 1) - kScratch), 0.95 * double(gpu.memory - kScratch)) << about << ": 5 % are left free, no more";
+            EXPECT_NE(train("more" + task + precision, with(13), gpu), "") << about;
+            EXPECT_EQ(fault_, Fault::memory);
+        }
+}
+
+TEST_F(CudaRun, OutOfMemoryLeavesTheCheckpoints) {
+    ASSERT_EQ(train("untouched", config(), {}), "");
+    ASSERT_EQ(train("short", config(), {}, {.stop_after_steps = 2}), "");
+    const auto before = contents(path("short/checkpoints"));
+    ASSERT_FALSE(before.empty());
+    ASSERT_NE(train("short", config(), {.memory = fake_cuda::counts().most_used - (1 << 20)}), "");
+    EXPECT_EQ(fault_, Fault::memory);
+    EXPECT_TRUE(contents(path("short/checkpoints")) == before);
+    EXPECT_EQ(train("short", config(), {}), "");
+    EXPECT_TRUE(content(path("short/model.safetensors")) == content(path("untouched/model.safetensors")));
+}
+
+// A last layer of huge numbers: the loss is none, its gradients are lost, and the weights stay as they were.
+TEST_F(CudaRun, TwentyLostStepsEndTheRunAndLeaveTheCheckpoint) {
+    synthesize({.out = path("many"), .pictures = 64, .width = 64, .height = 64, .seed = 3, .cameras = 2});
+    for (const std::string device : {"cuda", "cpu"}) {
+        TrainConfig c = config();
+        c.data = path("many").string(), c.batch = 2;  // an epoch has more than 22 steps
+        c.device = device;
+        const fs::path folder = path("lost " + device) / "checkpoints";
+        ASSERT_EQ(train("lost " + device, c, {}, {.stop_after_steps = 2}), "");
+        {
+            Checkpoint checkpoint = load_checkpoint(checkpoint_path(folder, 2));
+            std::vector<float> huge(elements<float>(checkpoint.file.at("model.fc.weight")).size(), 3e38f);
+            const auto held = checkpoint.file.tensors();
+            std::vector<FileTensor> tensors(held.begin(), held.end());
+            for (FileTensor& t : tensors)
+                if (t.name == "model.fc.weight") t.data = std::as_bytes(std::span(huge));
+            CheckpointWriter(folder).save(checkpoint.state, tensors);
+        }
+        const auto saved = contents(folder);
+        const std::string text = train("lost " + device, c, {});
+        ASSERT_EQ(fault_, Fault::not_finite) << text;
+        EXPECT_EQ(int(*fault_), 6);
+        EXPECT_NE(text.find("step 22: loss or gradients were not finite for 20 steps; lower --lr (now 0.05)"), text.npos) << text;
+        EXPECT_NE(text.find(folder.string()), text.npos) << text;
+        EXPECT_TRUE(contents(folder) == saved) << "a lost step was saved, or a checkpoint is gone";
+        EXPECT_NO_THROW(load_checkpoint(checkpoint_path(folder, 2)));
+    }
+}
+
+}  // namespace
