@@ -23,6 +23,10 @@ std::atomic<size_t> heap_calls{0};
     if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
     throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+    ++heap_calls;
+    return std::malloc(bytes);
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
@@ -104,7 +108,9 @@ TEST(StepCounts, memory_is_what_was_planned) {
     // What the machine gave: the host's copies of pictures, oneDNN's scratch and its code come on top.
     const double resident = double(resident_bytes()) - double(before);
     EXPECT_GT(resident, 0.5 * planned);
+#if !defined(__SANITIZE_ADDRESS__)  // shadow memory and freed blocks in quarantine count too
     EXPECT_LT(resident, 1.1 * planned + 100e6);
+#endif
 }
 
 TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
