@@ -9,8 +9,10 @@
 
 #include "app/picture_list.h"
 #include "app/shipped.h"
+#include "data/listing.h"
 #include "engine/processors.h"
 #include "engine/require.h"
+#include "engine/text.h"
 #include "train/model_file.h"
 
 using nlohmann::ordered_json;
@@ -23,8 +25,7 @@ struct Thresholds {
     double typical = 0.2, conservative = 0.1;  // MegaDetector's own for a model that it does not know
 };
 Thresholds thresholds_of(const YoloModel& model) {
-    std::string name = model.file_name;
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    const std::string name = lower(model.file_name);
     Thresholds t;
     if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) t.conservative = 0.05;
     if (name.find("redwood") != name.npos) t.typical = 0.3;
@@ -115,12 +116,6 @@ private:
     std::map<std::string, ordered_json>::const_iterator next_;
     size_t file_ = 0;
 };
-
-bool is_jpeg_name(std::string_view name) {
-    std::string lower(name.substr(name.size() - std::min<size_t>(5, name.size())));
-    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-    return lower.ends_with(".jpg") || lower == ".jpeg";
-}
 
 }  // namespace
 

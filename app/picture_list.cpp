@@ -8,16 +8,15 @@
 
 #include "data/listing.h"
 #include "engine/require.h"
+#include "engine/text.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 
 bool is_video_name(const fs::path& path) {
-    std::string extension = path.extension().string();
-    std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
     constexpr std::array kVideos{".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".wmv", ".3gp", ".asf"};
-    return std::ranges::find(kVideos, extension) != kVideos.end();
+    return std::ranges::find(kVideos, lower(path.extension().string())) != kVideos.end();
 }
 
 size_t count_videos(const fs::path& folder) {

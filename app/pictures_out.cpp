@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/jpeg_writer.h"
+#include "data/listing.h"
 #include "engine/require.h"
 
 namespace {
@@ -52,9 +53,7 @@ Picture crop(const Picture& picture, const Detection& d, double margin) {
 // "a/b.JPG" -> "a/b" and ".JPG"; "a/b.png" -> "a/b.png" and ".jpg".
 std::pair<std::string, std::string> jpeg_name(const std::string& file) {
     const std::string extension = fs::path(file).extension().string();
-    std::string lower = extension;
-    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-    if (lower != ".jpg" && lower != ".jpeg") return {file, ".jpg"};
+    if (!is_jpeg_name(extension)) return {file, ".jpg"};
     return {file.substr(0, file.size() - extension.size()), extension};
 }
 

@@ -1,7 +1,7 @@
 """How far a linear model gets on a folder of class folders: the measure of how hard `tundra synth` pictures are.
 
-    python3 -m venv /tmp/v && /tmp/v/bin/pip install numpy pillow
-    tundra synth quality && /tmp/v/bin/python bench/linear_baseline.py quality
+    python3 -m venv peers && peers/bin/pip install numpy pillow
+    tundra synth quality && peers/bin/python bench/linear_baseline.py quality
 
 Multinomial logistic regression with L2 regularisation, L-BFGS on standardised features; the regularisation is chosen on
 the validation pictures, then the test pictures are scored once. Features: RGB pixels at 64, 32 and 16 px, and colour

@@ -114,7 +114,7 @@ public:
             if (!box.is_array() || box.size() != 4 || !std::ranges::all_of(box, [](const json& v) { return v.is_number() && std::isfinite(v.get<double>()); }))
                 refuse(fmt::format("bbox {} is not four numbers", said(box)));
             if (box[2] < 0 || box[3] < 0) refuse(fmt::format("bbox {} has a negative side; it is left, top, width, height", said(box)));
-            if (a.value("iscrowd", json(0)) == json(1)) {
+            if (const json crowd = a.value("iscrowd", json(0)); crowd == 1 || crowd == true) {
                 source_.odd.count("boxes are around crowds and were left out", file_ + ", " + where);
                 continue;
             }

@@ -45,11 +45,6 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
 
 }  // namespace
 
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-    return text;
-}
-
 std::optional<Part> part_of(const std::string& name) {
     static const std::map<std::string, Part> kNames{
         {"train", Part::train},           {"training", Part::train},       {"val", Part::validation},

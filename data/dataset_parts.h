@@ -4,10 +4,10 @@
 #include <optional>
 
 #include "data/dataset.h"
+#include "engine/text.h"
 
 // "train", "Training", "val", "valid", ... in any case.
 std::optional<Part> part_of(const std::string& name);
-std::string lower(std::string text);
 
 struct WantedFacts {
     bool serial_first = false;  // the serial number of EXIF counts more than the camera that is known

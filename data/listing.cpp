@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <set>
 
+#include "engine/text.h"
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -42,9 +44,12 @@ bool is_picture_name(const std::string& name) {
     if (base.starts_with('.')) return false;
     const size_t dot = base.rfind('.');
     if (dot == std::string::npos) return false;
-    std::string extension = base.substr(dot);
-    std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-    return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+    return std::ranges::find(kExtensions, lower(base.substr(dot))) != kExtensions.end();
+}
+
+bool is_jpeg_name(const std::string& name) {
+    const std::string end = lower(name.substr(name.size() - std::min<size_t>(5, name.size())));
+    return end.ends_with(".jpg") || end == ".jpeg";
 }
 
 Listing list_pictures(const std::string& folder) {

@@ -7,6 +7,7 @@
 // By extension, in any case: also kinds that are not decoded here (gif, tif, webp, ...), so that they get a reason
 // instead of silence. Hidden files (".x", "._x.jpg" of macOS) are none.
 bool is_picture_name(const std::string& name);
+bool is_jpeg_name(const std::string& name);  // ends with .jpg or .jpeg
 
 struct Listing {
     std::vector<std::string> files;     // relative to the folder, in byte order, '/' between parts

@@ -8,6 +8,8 @@
 #include "kernels/image.h"
 #include "kernels/optimizer.h"
 
+class Device;
+
 // ---- pictures in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
@@ -16,6 +18,9 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions&);
+// out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of tensor
+// cores want.
+size_t picture_channels(const Device& device, DType precision);
 
 // ---- layers
 struct ConvOptions {

@@ -14,7 +14,7 @@ enum class Fault {
     inputs = 3,       // finished, but more than the allowed number of inputs failed
     damaged = 4,      // a model, checkpoint or result file that cannot be trusted
     memory = 5,       // host or device memory
-    not_finite = 6,   // the numbers of a training run are lost
+    not_finite = 6,   // numbers are lost: training diverged, or a network overflowed
     environment = 75  // disk full, device lost: retrying may help
 };
 

@@ -47,6 +47,10 @@ void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candid
 
     float* const detections = op.detections + picture * op.most * 6;
     std::fill_n(detections, op.most * 6, 0.0f);
+    if (!left.empty() && left.front().key == kNotFinite) {
+        op.count[picture] = -1;
+        return;
+    }
     size_t count = 0;
     while (!left.empty() && count < op.most) {
         const Candidate best = left.front();

@@ -80,10 +80,10 @@ __global__ void __launch_bounds__(kSelectThreads) select_boxes(SelectBoxes op, c
         taken = kNoCandidate;
         for (unsigned warp = 0; warp < kSelectThreads / 32; ++warp)
             if (best_of_warp[count & 1][warp] < taken) taken = best_of_warp[count & 1][warp];
-        if (taken == kNoCandidate) break;
+        if (taken == kNoCandidate || taken == kNotFinite) break;  // NaN: the first that is taken
         if (t == 0) write_detection(corners_of(boxes + row_of(taken) * values), taken, detections + 6 * count);
     }
-    if (t == 0) op.count[blockIdx.x] = int32_t(count);
+    if (t == 0) op.count[blockIdx.x] = taken == kNotFinite ? -1 : int32_t(count);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 //   With a mirror, the width of the picture that was mirrored, x becomes mirror - x.
 //
 // SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
-//   count: (n), how many of them are boxes
+//   count: (n), how many of them are boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
 //   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold. Greedy:
 //   the best candidate is taken and suppresses those of its class (or of all, with across_classes) whose intersection
 //   over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row first.

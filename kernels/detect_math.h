@@ -23,12 +23,13 @@ KERNEL_HD inline float intersection_over_union(const Corners& a, const Corners& 
 }
 
 // A candidate as a number: the smaller, the better. 32 bits of falling score, 24 of row, 8 of class.
-constexpr uint64_t kNoCandidate = ~uint64_t(0);
+constexpr uint64_t kNoCandidate = ~uint64_t(0), kNotFinite = 0;  // a NaN beats all candidates, so that nobody overlooks it
 constexpr size_t kMostRows = size_t(1) << 24, kMostClasses = 256;
 
 KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
     const float objectness = box[4];
-    if (!(objectness > threshold)) return kNoCandidate;
+    if (objectness != objectness) return kNotFinite;
+    if (objectness <= threshold) return kNoCandidate;
     size_t best = 0;
     float score = objectness * box[5];
     for (size_t k = 1; k < classes; ++k) {

@@ -40,7 +40,7 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
     : device_(device), config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = config_.largest_stride();
-    channels_ = device.kind() == "cuda" && options.precision != DType::f32 ? 8 : 3;
+    channels_ = picture_channels(device, options.precision);
     yolov5(declarations.input("x", {1, side, side, channels_}, options.precision), config_);
     parameters_ = std::make_unique<Parameters>(device, declarations);
     load(model.state, model.file_name);
@@ -109,10 +109,14 @@ std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, s
     const std::vector<int32_t> count = t.program->read<int32_t>(t.boxes.count);
     const std::vector<float> found = t.program->read<float>(t.boxes.detections);
     std::vector<std::vector<Box>> result(n);
-    for (size_t i = 0; i < n; ++i)
+    for (size_t i = 0; i < n; ++i) {
+        if (count[i] < 0)
+            fail(Fault::not_finite, "the detector's answer is not finite: numbers overflow within the network{}",
+                 options_.precision == DType::f32 ? "" : "; use --precision fp32");
         for (size_t k = 0; k < size_t(count[i]); ++k) {
             const float* b = &found[(i * options_.most + k) * 6];
             result[i].push_back({b[0], b[1], b[2], b[3], b[4], int(b[5])});
         }
+    }
     return result;
 }

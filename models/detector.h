@@ -62,7 +62,7 @@ private:
     Device& device_;
     YoloConfig config_;
     DetectorOptions options_;
-    size_t channels_ = 3;  // of the network's input; cuDNN wants 8 in 16 bits
+    size_t channels_ = 3;  // of the network's input
     Arena own_arena_;
     Arena& arena_;
     std::unique_ptr<Parameters> parameters_;

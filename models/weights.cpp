@@ -1,12 +1,12 @@
 #include "models/weights.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <cstring>
 
 #include "engine/require.h"
 #include "engine/safetensors.h"
+#include "engine/text.h"
 #include "kernels/types.h"
 #include "models/keras_file.h"
 
@@ -138,7 +138,7 @@ std::string mistaken(std::span<const std::byte> bytes) {
     if (start.starts_with("version https://git-lfs"))
         return "is a Git LFS pointer and not the file itself; run `git lfs pull` where it came from";
     start.erase(0, start.find_first_not_of(" \t\r\n"));
-    std::transform(start.begin(), start.end(), start.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    start = lower(start);
     if (start.starts_with("<!doctype") || start.starts_with("<html"))
         return "is a web page; the download went wrong, get the file itself";
     if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") ||

@@ -79,6 +79,7 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
     add("c", 2, {16, 8, 32, 16});     // again
     add("d", 2, nullptr);             // a label without a box
     coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {1, 1, 9, 9}}, {"iscrowd", 1}});
+    coco_["annotations"].push_back({{"id", 98}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {2, 2, 9, 9}}, {"iscrowd", true}});
     coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 0}});
     coco_["images"].push_back({{"id", "gone"}, {"file_name", "gone.jpg"}});
     coco_["images"].push_back({{"id", "turned"}, {"file_name", "turned.jpg"}, {"width", 40}, {"height", 80}});
@@ -88,7 +89,7 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
     EXPECT_EQ(data.samples[0].boxes.size(), 2u);
     const std::string text = notes(data);
     for (const char* part : {"1 boxes reach beyond their picture and were cut (first: ", "1 boxes lie outside of their picture and were left out",
-                             "1 boxes have no area and were left out", "1 boxes are there twice and count once", "1 boxes are around crowds",
+                             "1 boxes have no area and were left out", "1 boxes are there twice and count once", "2 boxes are around crowds",
                              "1 annotation ids are there twice", "1 pictures have a label but no box and were left out (first: ", "d.jpg",
                              "1 pictures are not there and were left out", "gone.jpg", "1 pictures have another shape than their labels say"})
         says(text, part);

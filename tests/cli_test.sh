@@ -2,7 +2,7 @@
 # The binary from outside: help, exit codes, messages, and every command on a tiny data set.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
-tundra=$(realpath "$1")
+tundra=$(realpath "$1") sources=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -32,9 +32,9 @@ expect 0 env COLUMNS=80 "$tundra" train --help; says "--[no-]decay-norm-and-bias
 [ "$(wc -L <out)" -le 80 ] || bad "train --help is wider than 80 columns"
 
 while read -r code; do
-    grep -q "^| $code |" "$2/docs/reference.md" || bad "docs/reference.md does not explain exit code $code"
+    grep -q "^| $code |" "$sources/docs/reference.md" || bad "docs/reference.md does not explain exit code $code"
 done < <("$tundra" -h | sed -n '/^Exit codes/,$p' | grep -oE '(^|  ) +[0-9]+  ' | tr -d ' ')
-[ "$(grep -cE '^\| [0-9]+ \|' "$2/docs/reference.md")" = 10 ] || bad "docs/reference.md has not 10 exit codes"
+[ "$(grep -cE '^\| [0-9]+ \|' "$sources/docs/reference.md")" = 10 ] || bad "docs/reference.md has not 10 exit codes"
 
 # Usage errors.
 expect 2 "$tundra"

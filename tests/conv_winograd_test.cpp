@@ -40,7 +40,11 @@ void run(const Cpu& cpu, const ConvForward<float>& op, const Floats& packed, con
     winograd_forward(cpu, op, packed.data(), scratch.data(), loops);
 }
 
-class Winograd : public testing::TestWithParam<ConvShape> {};
+class Winograd : public testing::TestWithParam<ConvShape> {
+    void SetUp() override {
+        if (all_loops().empty()) GTEST_SKIP() << "this processor has no AVX2";
+    }
+};
 
 TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
     const ConvShape s = GetParam();

@@ -18,6 +18,20 @@ std::atomic<size_t> allocated_bytes{0};
 
 class DetectRunTest : public DetectTest {};
 
+// An exception must not let the child go on as a second test program.
+template <class Work>
+pid_t in_a_child(const Work& work) {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    try {
+        work();
+    } catch (const std::exception& e) {
+        fprintf(stderr, "%s\n", e.what());
+        _exit(1);
+    }
+    _exit(0);
+}
+
 TEST_F(DetectRunTest, FileIsAsTheFormatWantsIt) {
     make_pictures(7);
     std::ofstream(folder_ / "in" / "a" / "broken.jpg") << "no picture";
@@ -49,9 +63,7 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
     size_t kills = 0, torn = 0, answered = 0;
     for (size_t round = 0; round < 100 && !fs::exists(slow.out); ++round) {
         const size_t steps = 1 + round % 5;  // dies while this picture is with the network
-        const pid_t child = fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) {
+        const pid_t child = in_a_child([&] {
             size_t calls = 0;
             slow.batch = 1;
             slow.network = [&](std::span<const uint8_t> p, size_t h, size_t w) {
@@ -59,8 +71,8 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
                 return stub(p, h, w);
             };
             detect(slow);
-            _exit(0);
-        }
+        });
+        ASSERT_GE(child, 0);
         int status = 0;
         ASSERT_EQ(waitpid(child, &status, 0), child);
         if (WIFSIGNALED(status)) {
@@ -229,13 +241,11 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
         }
         int ends[2];
         ASSERT_EQ(pipe(ends), 0);
-        const pid_t child = fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) {
+        const pid_t child = in_a_child([&] {
             j.progress = [&](const DetectCounts& counts, size_t) { return write(ends[1], &counts.done, sizeof counts.done) > 0; };
             detect(j);
-            _exit(0);
-        }
+        });
+        ASSERT_GE(child, 0);
         close(ends[1]);
         // Some pictures later, and then a random moment; every third kill hits the start.
         size_t told = 0;  // what it had said to be done

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tests/detect_cases.h"
 
@@ -57,6 +58,16 @@ std::vector<Box> plain_selection(const SelectCase& c, size_t picture) {
     return kept;
 }
 
+TEST(detect, an_objectness_that_is_not_a_number_is_told) {
+    SelectCase c = random_select_case(3, 40, 2, 1);
+    c.boxes[(40 + 17) * 7 + 4] = std::numeric_limits<float>::quiet_NaN();
+    const Selected got = select(c);
+    EXPECT_GT(got.count[0], 0);
+    EXPECT_EQ(got.count[1], -1);
+    EXPECT_TRUE(std::all_of(&got.detections[c.most * 6], &got.detections[2 * c.most * 6], [](float x) { return x == 0; }));
+    EXPECT_GT(got.count[2], 0);
+}
+
 TEST(detect, selection_equals_the_plain_one) {
     for (unsigned seed = 0; seed < 40; ++seed) {
         const SelectCase c = random_select_case(1 + seed % 3, 1 + seed * 7, 1 + seed % 4, seed);
@@ -94,7 +105,7 @@ TEST(detect, a_score_as_large_as_the_threshold_goes) {
     EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 0);   // score
     EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.25f, 2})).count[0], 0);     // objectness
     EXPECT_EQ(select(one_class(0.2499f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 1);
-    EXPECT_EQ(select(one_class(0.1f, 0.5f, {1, 1, 2, 2, NAN, 1, 1, 1, 2, 2, 1, NAN})).count[0], 0);
+    EXPECT_EQ(select(one_class(0.1f, 0.5f, {1, 1, 2, 2, 1, NAN, 1, 1, 2, 2, 1, NAN})).count[0], 0);
 }
 
 TEST(detect, a_suppressed_box_suppresses_nothing) {

@@ -58,6 +58,9 @@ TEST(simt_detect, selection) {
     SelectCase none = random_select_case(2, 50, 2, 9);
     none.threshold = 1;
     check_selection(none);
+    SelectCase overflown = random_select_case(2, 600, 2, 10);
+    overflown.boxes[(600 + 599) * 7 + 4] = std::numeric_limits<float>::quiet_NaN();
+    check_selection(overflown);
 }
 
 TEST(simt_detect, too_little_scratch_memory_is_an_error) {

@@ -61,5 +61,3 @@ size_t TrainingProgram::memory_bytes() const {
     for (const Optimizer::Slot& slot : optimizer_.slots()) bytes += slot.memory->bytes();
     return bytes;
 }
-
-size_t picture_channels(const Device& device, DType precision) { return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3; }

@@ -53,7 +53,3 @@ private:
     std::unique_ptr<Readback> figures_[2];  // of even and of odd steps
     size_t steps_ = 0;
 };
-
-// Channels of the pictures that enter a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit
-// convolutions of tensor cores want.
-size_t picture_channels(const Device& device, DType precision);

@@ -1,6 +1,7 @@
 // image_batch: pictures in, augmented and normalised.
 #include "kernels/image.h"
 
+#include "engine/device.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 
@@ -45,3 +46,5 @@ Value image_batch(Value pictures, Value transform, Value color, const ImageBatch
     return pictures.graph->add(Forward(s, o), {pictures, transform, color},
                                {{{s[0], o.out_h, o.out_w, o.out_channels}, pictures.graph->compute}})[0];
 }
+
+size_t picture_channels(const Device& device, DType precision) { return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3; }
