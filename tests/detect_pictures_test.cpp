@@ -383,4 +383,28 @@ TEST(DetectorDevices, BatchesAndSimt) {
     }
 }
 
+// Finite weights whose sums overflow: an error that says so, not a picture without boxes.
+TEST(DetectorDevices, OverflowIsAnError) {
+    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+    for (const char* kind : {"cpu", "simt"}) {
+        const auto device = open_device(kind, {.threads = 2});
+        Graph graph;
+        yolov5(graph.input("x", {1, 32, 32, 3}, DType::f32), model.config);
+        Parameters parameters(*device, graph);
+        initialize(parameters, 3);
+        model.state = download(parameters);
+        for (auto& [name, tensor] : model.state)
+            for (float& v : tensor.values) v *= 1e12f;
+        Detector detector(*device, model, {});
+        const std::vector<uint8_t> pixels(32 * 32 * 3, 200);
+        try {
+            detector.run(pixels, 32, 32);
+            FAIL() << kind << ": no error";
+        } catch (const Error& e) {
+            EXPECT_EQ(e.fault, Fault::not_finite);
+            EXPECT_NE(std::string(e.what()).find("overflow"), std::string::npos) << e.what();
+        }
+    }
+}
+
 }  // namespace
