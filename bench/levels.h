@@ -58,3 +58,14 @@ inline Cost cost_of(const Step& step) {
     }
     return cost;
 }
+
+// What a node computes, by its shapes.
+inline std::string describe(const Step& step) {
+    std::string name(step.op->name());
+    if (!step.in.empty()) name += " " + text(step.in[0].shape);
+    if (!step.out.empty()) name += " -> " + text(step.out[0].shape);
+    const auto kernel = [&](const Tensor& weight) { name += fmt::format(" {}x{}", weight.shape[1], weight.shape[2]); };
+    if (name.starts_with("conv ") || name.starts_with("conv_backward_data")) kernel(step.in[1]);
+    if (name.starts_with("conv_backward_weight")) kernel(step.out[0]);
+    return name;
+}

@@ -33,14 +33,6 @@ void print(const std::string& name, const Cost& cost, const Peaks& peaks) {
     fmt::print("  {}\n", cost.flops / peaks.flops_per_second > cost.bytes[as_built] / peaks.bytes_per_second ? "flops" : "bytes");
 }
 
-std::string describe(const Step& step) {
-    std::string name(step.op->name());
-    if (!step.in.empty()) name += " " + text(step.in[0].shape);
-    if (!step.out.empty()) name += " -> " + text(step.out[0].shape);
-    if (name.starts_with("conv ")) name += fmt::format(" {}x{}", step.in[1].shape[1], step.in[1].shape[2]);
-    return name;
-}
-
 void report(std::span<const Step> steps, const Peaks& peaks, size_t batch, bool layers) {
     fmt::print("{:<64} {:>9}", "", "GFLOP");
     for (const char* level : level_names) fmt::print("  {:>9} {:>9}", "MB", level);

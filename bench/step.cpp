@@ -1,10 +1,12 @@
 // Whole steps of ResNet and YOLOv5: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
 //   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu] [--threads 0]
-//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time]
+//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
 //        result FILE     writes what Workload::result() gives as raw floats
+//
+// --layers     instead of whole steps: every kind of node beside its floor, from peaks that are measured first
 //
 // --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other programs
 // on the machine then hardly disturb. With more threads it also counts how they wait for each other.
@@ -18,6 +20,7 @@
 
 #include "bench/levels.h"
 #include "bench/workload.h"
+#include "engine/processors.h"
 #include "train/machine.h"
 
 namespace {
@@ -29,7 +32,7 @@ struct Options {
     std::string size = "224", precision = "fp32", device = "cpu";
     int threads = 0;
     size_t steps = 10;
-    bool inference = false, json = false, serve = false;
+    bool inference = false, layers = false, json = false, serve = false;
 };
 
 bool count_cpu_time = false;
@@ -62,6 +65,31 @@ std::map<std::string, double> shares(Program& program) {
     return time;
 }
 
+// Nodes of the same operation and shapes are one row: their number, the sum of their median times, and of their floors.
+void print_layers(Program& program, size_t rounds, const Peaks& peaks) {
+    std::vector<std::vector<double>> taken(program.steps().size());
+    for (size_t round = 0; round < rounds; ++round)
+        for (size_t i = 0; i < taken.size(); ++i) {
+            const double start = now();
+            program.run_step(i);
+            taken[i].push_back(now() - start);
+        }
+    struct Row {
+        double seconds = 0, floor = 0;
+        size_t count = 0;
+    };
+    std::map<std::string, Row> rows;
+    for (size_t i = 0; i < taken.size(); ++i)
+        for (const std::string& name : {describe(program.steps()[i]), std::string("all")}) {
+            Row& row = rows[name];
+            row.seconds += quantile(taken[i], 0.5);
+            row.floor += cost_of(program.steps()[i]).floor(peaks, as_built);
+            ++row.count;
+        }
+    for (const auto& [name, row] : rows)
+        fmt::print("{:<84} {:3} x {:8.2f} ms, floor {:8.2f} ms\n", name, row.count, 1e3 * row.seconds, 1e3 * row.floor);
+}
+
 int serve(Workload& work) {
     for (std::string line; std::getline(std::cin, line);) {
         ordered_json answer = {{"peak_resident_bytes", peak_memory_bytes()}};
@@ -88,6 +116,10 @@ int run(const Options& o) {
 
     const double first = timed(*work);
     timed(*work);  // records, where the device records
+    if (o.layers) {
+        print_layers(work->program(), o.steps, measure_cpu_peaks(o.threads > 0 ? o.threads : usable_processors()));
+        return 0;
+    }
     std::vector<double> taken;
     for (size_t i = 0; i < o.steps; ++i) taken.push_back(timed(*work));
     Cost cost;
@@ -142,6 +174,7 @@ int main(int argc, char** argv) try {
     app.add_flag("--cpu-time", count_cpu_time);
     app.add_flag("--json", o.json);
     app.add_flag("--serve", o.serve);
+    app.add_flag("--layers", o.layers);
     CLI11_PARSE(app, argc, argv);
     parse_pixels(o.size, o.work);
     o.work.precision = parse_precision(o.precision);
