@@ -29,8 +29,8 @@ struct Op {
     // True where backward() takes the gradient of output 0 as two parts (grad[0] and second_grad).
     virtual bool adds_second_gradient() const { return false; }
 
-    // The input that output 0 may lie on when nothing reads that input later, on devices that are in_place(); -1: none.
-    virtual int overwrites() const { return -1; }
+    // The input that an output may lie on when nothing reads that input later, on devices that are in_place(); -1: none.
+    virtual int overwrites(size_t /*output*/) const { return -1; }
 
     // Multiplications and additions, and bytes read and written, for benches and reports. Bytes: every operand once, plus
     // what an operation reads or writes beyond that.

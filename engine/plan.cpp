@@ -15,19 +15,21 @@ struct Block {
 
 bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
 
-// The value in whose place output 0 of each node goes: itself, or an input that dies there and is as large.
+// The value in whose place each output of a node goes: itself, or an input that dies there and is as large.
 std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& last) {
     std::vector<size_t> place(graph.values.size());
     std::iota(place.begin(), place.end(), size_t(0));
     for (size_t n = 0; n < graph.nodes.size(); ++n) {
         const Node& node = graph.nodes[n];
-        const int input = node.op->overwrites();
-        if (input < 0 || node.in[size_t(input)] < 0) continue;
-        const size_t from = size_t(node.in[size_t(input)]), to = size_t(node.out[0]);
-        const Graph::Info &a = graph.values[from], &b = graph.values[to];
-        if (in_arena(a) && in_arena(b) && last[from] == n && a.shape == b.shape && a.dtype == b.dtype &&
-            std::ranges::count(node.in, int(from)) == 1)
-            place[to] = place[from];
+        for (size_t o = 0; o < node.out.size(); ++o) {
+            const int input = node.op->overwrites(o);
+            if (input < 0 || node.in[size_t(input)] < 0) continue;
+            const size_t from = size_t(node.in[size_t(input)]), to = size_t(node.out[o]);
+            const Graph::Info &a = graph.values[from], &b = graph.values[to];
+            if (in_arena(a) && in_arena(b) && last[from] == n && a.shape == b.shape && a.dtype == b.dtype &&
+                std::ranges::count(node.in, int(from)) == 1)
+                place[to] = place[from];
+        }
     }
     return place;
 }

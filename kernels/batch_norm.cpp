@@ -62,12 +62,25 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
 
 size_t partial_doubles(const BatchNormShape& shape) { return RowTiles(shape.rows).count * 2 * shape.channels; }
 
-// dy2 gives the second gradient of an element, store_residual takes g: both are fixed before the loops, which then have
-// no branches. Without a residual relu's input is computed again from x, bit for bit as forward did: y, a fifth of what
-// would be read otherwise, is left alone.
-template <class FixedActivation, class HasResidual, class SecondDy, class StoreResidual>
-void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, HasResidual, SecondDy dy2,
-              StoreResidual store_residual) {
+// Two passes over the same rows meet in the cache when the second one goes backwards. Within a piece rows ascend, which
+// is what the processor fetches ahead.
+template <class Body>
+void backwards(const Cpu& cpu, size_t rows, size_t channels, const Body& body) {
+    parallel_for(cpu, rows, 16, [&](size_t begin, size_t end) {
+        const size_t piece = std::max<size_t>(1, 16384 / channels);
+        while (end > begin) {
+            const size_t first = end - begin > piece ? end - piece : begin;
+            body(first, end);
+            end = first;
+        }
+    });
+}
+
+// dy2 gives the second gradient of an element: it is fixed before the loops, which then have no branches. With a residual
+// the first pass stores g where the residual's gradient belongs, and the second reads it there. Without one, relu's input is
+// computed again from x, bit for bit as forward did: y, a fifth of what would be read otherwise, is left alone.
+template <class FixedActivation, class HasResidual, class SecondDy>
+void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, HasResidual, SecondDy dy2) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
     float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
@@ -86,12 +99,14 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
         return sum;
     };
     // Four rows at a time are summed in float before they reach the sums in double.
-    const auto add_rows = [&](auto count, size_t row, double* __restrict sum_g, double* __restrict sum_gx) {
+    const auto add_rows = [&, dresidual = op.dresidual](auto count, size_t row, double* __restrict sum_g, double* __restrict sum_gx) {
+#pragma GCC ivdep
         for (size_t c = 0; c < channels; ++c) {
             float g_sum = 0, gx_sum = 0;
             for (size_t r = 0; r < count(); ++r) {
                 const size_t i = (row + r) * channels + c;
                 const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
+                if constexpr (HasResidual::value) dresidual[i] = g;
                 g_sum += g;
                 gx_sum += g * xhat;
             }
@@ -99,7 +114,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
             sum_gx[c] += double(gx_sum);
         }
     };
-    if (!op.sums_given) sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
+    if (HasResidual::value || !op.sums_given) sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
         size_t row = begin;
         // silu is too long for GCC to unroll four times and vectorise then.
         if (FixedActivation::value != Activation::silu)
@@ -113,14 +128,13 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
         mean_g[c] = float(sums[c] / double(rows));
         mean_gx[c] = float(sums[channels + c] / double(rows));
     }
-    parallel_for(cpu, rows, 16, [=, dx = op.dx](size_t begin, size_t end) {
+    backwards(cpu, rows, channels, [=, dx = op.dx, dresidual = op.dresidual](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
 #pragma GCC ivdep
             for (size_t c = 0; c < channels; ++c) {
                 const size_t i = row * channels + c;
-                const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
+                const float xhat = xhat_at(i, c), g = HasResidual::value ? dresidual[i] : g_at(i, c, xhat);
                 dx[i] = slope[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
-                store_residual(i, g);
             }
     });
 }
@@ -182,16 +196,10 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
 
 void compute(const Cpu& cpu, const BatchNormBackward<float>& op) {
     with_activation(op.shape.activation, op.dresidual, [&](auto activation) {
-        const auto run = [&](auto has_residual, auto dy2, auto store_residual) {
-            backward(cpu, op, activation, has_residual, dy2, store_residual);
+        const auto run = [&](auto has_residual) {
+            if (op.dy2) backward(cpu, op, activation, has_residual, [dy2 = op.dy2](size_t i) { return dy2[i]; });
+            else backward(cpu, op, activation, has_residual, [](size_t) { return 0.0f; });
         };
-        const auto none = [](size_t) { return 0.0f; };
-        const auto second = [dy2 = op.dy2](size_t i) { return dy2[i]; };
-        const auto keep = [](size_t, float) {};
-        const auto store = [dresidual = op.dresidual](size_t i, float g) { dresidual[i] = g; };
-        if (op.dresidual)
-            op.dy2 ? run(std::true_type{}, second, store) : run(std::true_type{}, none, store);
-        else
-            op.dy2 ? run(std::false_type{}, second, keep) : run(std::false_type{}, none, keep);
+        op.dresidual ? run(std::true_type{}) : run(std::false_type{});
     });
 }

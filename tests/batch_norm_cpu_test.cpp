@@ -31,6 +31,19 @@ struct Inputs {
           dy(random_floats(c.rows * c.channels, 7, 0.1f)), dy2(random_floats(c.rows * c.channels, 8)) {}
 };
 
+// As the plan of memory has it: dx lies where x was, the residual's gradient where dy was.
+void expect_same_in_place(const Cpu& cpu, BatchNormBackward<float> op, Floats x, Floats dy, const Result& r) {
+    const bool residual = op.dresidual;
+    op.x = op.dx = x.data();
+    op.dy = dy.data();
+    if (residual) op.dresidual = dy.data();
+    Floats dscale(r.dscale.size()), dshift(r.dshift.size());
+    op.dscale = dscale.data(), op.dshift = dshift.data();
+    compute(cpu, op);
+    EXPECT_EQ(x, r.dx);
+    if (residual) { EXPECT_EQ(dy, r.dresidual); }
+}
+
 Result run(const Case& c, const Inputs& in, int threads) {
     const CpuDevice cpu(threads);
     const size_t n = c.rows * c.channels;
@@ -41,10 +54,12 @@ Result run(const Case& c, const Inputs& in, int threads) {
         .shift = in.shift.data(), .residual = c.residual ? in.residual.data() : nullptr,
         .running_mean = r.running_mean.data(), .running_var = r.running_var.data(), .y = r.y.data(),
         .mean = r.mean.data(), .rstd = r.rstd.data()});
-    compute(cpu, BatchNormBackward<float>{.shape = shape, .x = in.x.data(), .y = r.y.data(), .dy = in.dy.data(),
+    const BatchNormBackward<float> backward{.shape = shape, .x = in.x.data(), .y = r.y.data(), .dy = in.dy.data(),
         .dy2 = c.second_dy ? in.dy2.data() : nullptr, .scale = in.scale.data(), .shift = in.shift.data(),
         .mean = r.mean.data(), .rstd = r.rstd.data(), .dx = r.dx.data(), .dscale = r.dscale.data(),
-        .dshift = r.dshift.data(), .dresidual = c.residual ? r.dresidual.data() : nullptr});
+        .dshift = r.dshift.data(), .dresidual = c.residual ? r.dresidual.data() : nullptr};
+    compute(cpu, backward);
+    expect_same_in_place(cpu, backward, in.x, in.dy, r);
     return r;
 }
 

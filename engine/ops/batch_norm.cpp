@@ -10,7 +10,8 @@ struct Backward final : KernelOp<Backward> {
     BatchNormShape shape;
     explicit Backward(const BatchNormShape& s) : shape(s) {}
     std::string_view name() const override { return "batch_norm_backward"; }
-    int overwrites() const override { return 2; }  // dx takes the place of dy
+    // dx takes the place of x, the gradient of the residual that of dy: they are read once before and once while written.
+    int overwrites(size_t output) const override { return output == 0 ? 0 : output == 3 ? 2 : -1; }
     double bytes(Tensors in, Tensors out) const override {  // x, y, dy and dy2 are read twice
         double sum = Op::bytes(in, out);
         for (size_t i = 0; i < 4; ++i) sum += in[i].data ? double(in[i].bytes()) : 0;
@@ -39,7 +40,7 @@ struct Forward final : KernelOp<Forward> {
     float momentum;
     Forward(const BatchNormShape& s, float momentum) : shape(s), momentum(momentum) {}
     std::string_view name() const override { return "batch_norm"; }
-    int overwrites() const override { return 3; }  // the residual
+    int overwrites(size_t output) const override { return output == 0 ? 3 : -1; }  // the residual
     double bytes(Tensors in, Tensors out) const override { return Op::bytes(in, out) + double(in[0].bytes()); }
     template <class T>
     BatchNormForward<T> call(Tensors in, Tensors out) const {

@@ -48,7 +48,7 @@ struct Forward final : KernelOp<Forward> {
         : shape(s), activation(o.activation), residual_last(o.residual_last), weight_is_constant(constant) {}
     std::string_view name() const override { return "conv"; }
     double flops() const override { return shape.flops(); }
-    int overwrites() const override { return 3; }  // the residual
+    int overwrites(size_t output) const override { return output == 0 ? 3 : -1; }  // the residual
     template <class T>
     ConvForward<T> call(Tensors in, Tensors out) const {
         return {.shape = shape,

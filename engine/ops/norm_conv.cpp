@@ -73,7 +73,7 @@ struct BackwardNorm final : KernelOp<BackwardNorm> {
     size_t rows, channels;
     BackwardNorm(size_t rows, size_t channels) : rows(rows), channels(channels) {}
     std::string_view name() const override { return "norm_backward"; }
-    int overwrites() const override { return 1; }  // dx takes the place of g
+    int overwrites(size_t output) const override { return output == 0 ? 1 : -1; }  // dx takes the place of g
     template <class T>
     BatchNormBackward<T> call(Tensors in, Tensors out) const {
         return {.shape = {.rows = rows, .channels = channels},
