@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "kernels/conv_onednn.h"
+#include "kernels/conv_product.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/onednn.h"
 #include "kernels/scratch_cpu.h"
@@ -13,25 +14,42 @@
 namespace {
 // A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
 // directions on NHWC, and in all three they want the weights in another order, every step of training anew.
-bool is_matrix_product(const ConvShape& s) {
-    return s.kernel_h == 1 && s.kernel_w == 1 && s.stride == 1 && s.padding == 0;
+bool is_pointwise(const ConvShape& s) { return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0; }
+bool is_matrix_product(const ConvShape& s) { return is_pointwise(s) && s.stride == 1; }
+
+// In training, where weights change between steps.
+bool is_bare(const ConvForward<float>& op) {
+    return op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out && !op.bias && !op.residual &&
+           op.activation == Activation::none && !op.weight_is_constant;
 }
-bool is_matrix_product(const ConvForward<float>& op) {
-    const bool dense = op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out;
-    return is_matrix_product(op.shape) && dense && !op.bias && !op.residual && op.activation == Activation::none &&
-           !op.weight_is_constant;
-}
+bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
 
 // Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result must
 // not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
+constexpr size_t many_weights = 256 * 256;
 bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
-    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= 512);
+    const size_t least = s.c_in * s.c_out >= many_weights ? 256 : 512;
+    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= least);
 }
 bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
 bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
-    constexpr size_t most = size_t(96) << 20;  // bytes of scratch
-    return winograd_wins(op.shape, true) && winograd_weight_scratch_count(op.shape) * sizeof(float) <= most;
+    constexpr size_t most = 700 * 700;  // more would not fit into the scratch memory
+    return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
+}
+
+// Own products where they were measured to be faster than oneDNN's: docs/performance.md.
+bool by_product(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && is_pointwise(s) && is_bare(op) && s.c_in >= 256 && (s.c_in > s.c_out || s.stride > 1);
+}
+bool by_product(const ConvBackwardData<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && is_pointwise(s) && s.stride > 1;
+}
+bool by_product(const ConvBackwardWeight<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && (is_pointwise(s) ? s.c_in >= 256 && s.c_out > s.c_in : s.stride > 1);
 }
 
 // The gradient of the data is the convolution of dy with flipped weights.
@@ -67,19 +85,32 @@ ConstantWeights& constant_weights() {
     return all;
 }
 
+// Many weights and few tiles. The number of threads is no part of the decision: sums are made in another order.
+bool is_fresh(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && s.n * s.h * s.w <= 4096;
+}
+
 size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    if (is_fresh(op)) return alignment + winograd_fresh_scratch_count(cpu, op.shape) * sizeof(float);
     const size_t packed = op.weight_is_constant ? 0 : aligned(winograd_packed_count(op.shape) * sizeof(float));
     return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
 }
-size_t winograd_bytes(const ConvBackwardWeight<float>& op) {
-    return alignment + winograd_weight_scratch_count(op.shape) * sizeof(float);
+size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return alignment + winograd_weight_scratch_count(cpu, op.shape) * sizeof(float);
 }
 float* aligned_scratch(const Cpu& cpu, size_t bytes) {
     return reinterpret_cast<float*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
 }
 
+template <class Op>
+size_t product_bytes(const Cpu& cpu, const Op& op) { return alignment + product_scratch_count(cpu, op) * sizeof(float); }
+template <class Op>
+void run_product(const Cpu& cpu, const Op& op) { product_compute(cpu, op, aligned_scratch(cpu, product_bytes(cpu, op))); }
+
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
+    if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant) return winograd_forward(cpu, op, constant_weights().find(cpu, op), scratch);
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
     winograd_forward(cpu, op, scratch, scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
@@ -87,6 +118,7 @@ void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
 }  // namespace
 
 void compute(const Cpu& cpu, const ConvForward<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
     const ConvShape& s = op.shape;
     if (is_matrix_product(op))
         return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
@@ -95,6 +127,7 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
     if (by_winograd(op)) return run_winograd(cpu, forward_of(op), true);
@@ -102,23 +135,27 @@ void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
-    if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(op)));
+    if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)));
     onednn::convolve(cpu, op);
 }
 
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op)) return 0;
     return by_winograd(op) ? winograd_bytes(cpu, op) : onednn::scratch_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op.shape)) return 0;
     return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : onednn::scratch_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op.shape)) return 0;
-    return by_winograd(op) ? winograd_bytes(op) : onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : onednn::scratch_bytes(cpu, op);
 }
 
 void forget_constant_weights() {

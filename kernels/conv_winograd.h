@@ -36,6 +36,12 @@ size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops&
 void winograd_forward(const Cpu&, const ConvForward<float>&, const float* packed, float* scratch,
                       const WinogradLoops& = *winograd_loops());
 
-size_t winograd_weight_scratch_count(const ConvShape&, const WinogradLoops& = *winograd_loops());
+// The same where the weights change from call to call: `weight` of the struct is read, and transformed panel by panel just
+// before it is multiplied with all tiles, so that the transformed weights never leave the cache. For few tiles and many weights.
+size_t winograd_fresh_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_fresh_forward(const Cpu&, const ConvForward<float>&, bool flipped, float* scratch,
+                            const WinogradLoops& = *winograd_loops());
+
+size_t winograd_weight_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
 void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<float>&, float* scratch,
                               const WinogradLoops& = *winograd_loops());

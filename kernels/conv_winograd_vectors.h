@@ -46,6 +46,20 @@ inline Vector activate(int activation, Vector x) {
     return x;
 }
 
+// In log2(lanes) steps, each of which exchanges halves between two rows.
+inline void transpose(Vector (&rows)[lanes]) {
+    for (size_t step = 1; step < lanes; step *= 2) {
+        Bits low, high;
+        for (size_t i = 0; i < lanes; ++i) low[i] = int(i & step ? lanes + i - step : i), high[i] = int(i & step ? lanes + i : i + step);
+        for (size_t i = 0; i < lanes; ++i)
+            if (!(i & step)) {
+                const Vector a = rows[i], b = rows[i + step];
+                rows[i] = __builtin_shuffle(a, b, low);
+                rows[i + step] = __builtin_shuffle(a, b, high);
+            }
+    }
+}
+
 size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
 size_t transformed_stride(size_t channels, size_t room) { return channel_blocks(channels) * room * lanes + winograd_gap; }
 size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
@@ -138,7 +152,8 @@ void transform(const WinogradTask& t, size_t block) {
 template <size_t rows, size_t vectors>
 void product(const WinogradTask& t, const float* v, const float* u, float* m) {
     Vector sum[rows][vectors] = {};
-    for (size_t block = channel_blocks(t.c_in); block--; v += t.room * lanes)
+    for (size_t block = channel_blocks(t.depth); block--; v += t.room * lanes) {
+        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.room + r) * lanes);
 #pragma GCC unroll 4
         for (size_t c = 0; c < lanes; ++c, u += panel_lanes) {
             Vector weight[vectors];
@@ -151,10 +166,14 @@ void product(const WinogradTask& t, const float* v, const float* u, float* m) {
                 for (size_t k = 0; k < vectors; ++k) sum[r][k] += weight[k] * value;
             }
         }
+    }
 #pragma GCC unroll 14
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
-        for (size_t k = 0; k < vectors; ++k) store(m + r * panel_lanes + k * lanes, sum[r][k]);
+        for (size_t k = 0; k < vectors; ++k) {
+            float* const to = m + r * panel_lanes + k * lanes;
+            store(to, t.first_part ? sum[r][k] : load(to) + sum[r][k]);
+        }
 }
 
 using Product = void (*)(const WinogradTask&, const float*, const float*, float*);
@@ -205,40 +224,47 @@ void multiply(const WinogradTask& t, size_t panel) {
     const size_t channel = panel * panel_lanes;
     const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
     const size_t groups = (t.tiles + rows_most - 1) / rows_most, rows = ((t.tiles + groups - 1) / groups + 1) / 2 * 2;
-    const float* u = t.packed + panel * winograd_points * packed_stride(t.c_in);
-    for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.c_in))
+    const float* u = t.packed;
+    for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.depth))
         for (size_t first = 0; first < t.tiles; first += rows) {
             const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
             (vectors == 2 ? product_of<2>(some) : product_of<1>(some))(
                 t, t.transformed + point * transformed_stride(t.c_in, t.room) + first * lanes, u,
                 t.products + point * products_stride(t) + first * panel_lanes);
         }
-    for (size_t k = 0; k < vectors; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
+    for (size_t k = 0; k < vectors && t.last_part; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
 }
 
 // weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
 void pack(const WinogradPack& w, size_t panel) {
-    const size_t c_in = channel_blocks(w.c_in) * lanes, stride = packed_stride(w.c_in);
-    float* const packed = w.packed + panel * winograd_points * stride;
+    const size_t stride = packed_stride(w.depth);
     for (size_t vector = 0; vector < 2; ++vector) {
         const size_t first = panel * panel_lanes + vector * lanes, count = first < w.c_out ? w.c_out - first : 0;
-        for (size_t c = 0; c < c_in; ++c) {
-            Vector g[3][3] = {};  // (column, row)
-            if (c < w.c_in && count)
-                for (size_t tap = 0; tap < 9; ++tap) {
-                    Vector& to = g[tap % 3][tap / 3];
-                    if (w.flipped)
-                        to = load_part(w.weight + (c * 9 + 8 - tap) * w.c_out + first, count);
-                    else
-                        for (size_t k = 0; k < lanes && k < count; ++k) to[k] = w.weight[((first + k) * 9 + tap) * w.c_in + c];
+        for (size_t block = 0; block < w.depth; block += lanes) {
+            const size_t channel = w.first + block, rest = count ? w.c_in - channel : 0;
+            Vector taps[9][lanes];  // (tap, c_in), vectors of c_out
+            for (size_t tap = 0; tap < 9; ++tap) {
+                for (size_t i = 0; i < lanes; ++i) {
+                    const float* const row = w.flipped ? w.weight + ((channel + i) * 9 + 8 - tap) * w.c_out + first
+                                                       : w.weight + ((first + i) * 9 + tap) * w.c_in + channel;
+                    __builtin_prefetch(row + (w.flipped ? lanes * 9 * w.c_out : lanes));  // too many streams for the processor to see
+                    taps[tap][i] = i < (w.flipped ? rest : count) ? load_part(row, w.flipped ? count : rest) : Vector{};
                 }
-            Vector half[3][6];
-            for (size_t j = 0; j < 3; ++j) transform_weight(g[j], half[j]);
-            for (size_t i = 0; i < 6; ++i) {
-                const Vector row[3] = {half[0][i], half[1][i], half[2][i]};
-                Vector out[6];
-                transform_weight(row, out);
-                for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes + vector * lanes, out[j]);
+                if (!w.flipped) transpose(taps[tap]);
+            }
+            float* const packed = w.packed + block * panel_lanes + vector * lanes;
+            for (size_t c = 0; c < lanes; ++c) {
+                Vector half[3][6];
+                for (size_t j = 0; j < 3; ++j) {
+                    const Vector column[3] = {taps[j][c], taps[3 + j][c], taps[6 + j][c]};
+                    transform_weight(column, half[j]);
+                }
+                for (size_t i = 0; i < 6; ++i) {
+                    const Vector row[3] = {half[0][i], half[1][i], half[2][i]};
+                    Vector out[6];
+                    transform_weight(row, out);
+                    for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes, out[j]);
+                }
             }
         }
     }
@@ -269,7 +295,7 @@ void transform_gradient(const WinogradTask& t, size_t block) {
 }
 
 size_t sums_stride(const WinogradWeightTask& t) {
-    return channel_blocks(t.c_out) * lanes * channel_blocks(t.c_in) * lanes + winograd_gap;
+    return t.out_blocks * lanes * channel_blocks(t.c_in) * lanes + winograd_gap;
 }
 
 // sums (rows of c_out, vectors * lanes of c_in) += sum over tiles of gradient * transformed
@@ -301,7 +327,7 @@ void accumulate_part(const WinogradWeightTask& t, const float* x, const float* d
 void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
     const size_t blocks = channel_blocks(t.c_in);
     const float* const x = t.transformed + point * transformed_stride(t.c_in, t.room);
-    const float* const dy = t.gradient + point * transformed_stride(t.c_out, t.room) + block * t.room * lanes;
+    const float* const dy = t.gradient + point * transformed_stride(t.c_out, t.room) + (t.out_first + block) * t.room * lanes;
     float* const sums = t.sums + point * sums_stride(t) + block * lanes * blocks * lanes;
     for (size_t half = 0; half < lanes; half += lanes / 2)
         for (size_t c = 0; c < blocks; c += 2)
@@ -324,7 +350,7 @@ void finish(const WinogradWeightTask& t, size_t channel) {
             Vector out[3];
             transform_sums(row, out);
             for (size_t j = 0; j < 3; ++j)
-                store_part(t.dweight + (channel * 9 + i * 3 + j) * t.c_in + block * lanes, out[j], t.c_in - block * lanes);
+                store_part(t.dweight + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in + block * lanes, out[j], t.c_in - block * lanes);
         }
     }
 }

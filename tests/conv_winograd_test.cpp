@@ -88,6 +88,35 @@ TEST_P(Winograd, flipped_weights_give_the_gradient_of_the_data) {
     }
 }
 
+// Weights that are transformed a part at a time, and forgotten.
+TEST_P(Winograd, fresh_weights_match_the_loops) {
+    const ConvShape s = GetParam(), back = shape_of(s.n, s.h, s.w, s.c_out, s.c_in);
+    const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3), weight = random_weight(s);
+    const Floats bias = random_floats(s.c_out, 4);
+    const CpuDevice direct(2, 8);
+    Floats expected_y = unwritten(s.y_count()), expected_dx = unwritten(s.x_count()), first_y, first_dx;
+    ConvForward<float> op{.shape = s, .activation = Activation::silu, .x = x.data(), .weight = weight.data(), .bias = bias.data(),
+                          .residual = nullptr, .y = expected_y.data()};
+    compute_direct(direct, op);
+    compute_direct(direct, ConvBackwardData<float>{s, dy.data(), weight.data(), expected_dx.data()});
+    for (const WinogradLoops* loops : all_loops())
+        for (int threads : {1, 2, 7}) {
+            const CpuDevice cpu(threads, 8);
+            Floats y = unwritten(s.y_count()), dx = unwritten(s.x_count());
+            Floats scratch = unwritten(winograd_fresh_scratch_count(cpu, s, *loops));
+            op.y = y.data();
+            winograd_fresh_forward(cpu, op, false, scratch.data(), *loops);
+            scratch = unwritten(winograd_fresh_scratch_count(cpu, back, *loops));
+            winograd_fresh_forward(cpu, {.shape = back, .x = dy.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr,
+                                         .y = dx.data()}, true, scratch.data(), *loops);
+            expect_close(expected_y, y, tolerance, "y");
+            expect_close(expected_dx, dx, tolerance, "dx");
+            if (first_y.empty()) first_y = y, first_dx = dx;
+            EXPECT_EQ(first_y, y) << threads << " threads, " << loops->lanes << " lanes";
+            EXPECT_EQ(first_dx, dx) << threads << " threads, " << loops->lanes << " lanes";
+        }
+}
+
 // Blocks of 128 tiles and their rest; as many threads and whatever instruction set give the same bits.
 TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
     const ConvShape s = GetParam();
@@ -96,8 +125,9 @@ TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
     compute_direct(CpuDevice(2, 8), ConvBackwardWeight<float>{s, x.data(), dy.data(), expected.data()});
     for (const WinogradLoops* loops : all_loops())
         for (int threads : {1, 2, 3}) {
-            Floats dweight = unwritten(s.weight_count()), scratch = unwritten(winograd_weight_scratch_count(s, *loops));
-            winograd_backward_weight(CpuDevice(threads, 8), {s, x.data(), dy.data(), dweight.data()}, scratch.data(), *loops);
+            const CpuDevice cpu(threads, 8);
+            Floats dweight = unwritten(s.weight_count()), scratch = unwritten(winograd_weight_scratch_count(cpu, s, *loops));
+            winograd_backward_weight(cpu, {s, x.data(), dy.data(), dweight.data()}, scratch.data(), *loops);
             expect_close(expected, dweight, tolerance);
             if (first.empty()) first = dweight;
             EXPECT_EQ(first, dweight) << threads << " threads, " << loops->lanes << " lanes";
