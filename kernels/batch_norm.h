@@ -16,7 +16,8 @@
 //
 // All gradients are assigned, not accumulated. dy2 is the second of two gradients that meet here (a residual
 // connection), so that their sum is never written to memory. Forward moves x twice and residual and y once; backward x,
-// dy, dy2 and y twice, dx and dresidual once.
+// dy, dy2 and y twice, dx and dresidual once; on Cpu with a residual dy, dy2 and y once and dresidual twice. There dx may lie
+// where x is or where dy is, and dresidual where dy is.
 #pragma once
 
 #include "kernels/device.h"
