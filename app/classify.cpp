@@ -167,7 +167,7 @@ bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress
             return false;
         }
         const Batch& batch = loader.next();
-        const std::vector<float> probabilities = model.classifier->run(batch.pictures);
+        const std::vector<float> probabilities = model.ready().run(batch.pictures);
         std::vector<Answer> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);

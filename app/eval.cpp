@@ -66,7 +66,7 @@ int run(Options& o) {
     match_classes(data, model.file.classes);
     Progress progress(o.quiet);
     const Predictions predictions =
-        predict(*model.classifier, data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true}, nullptr,
+        predict(model.ready(), data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true}, nullptr,
                 [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
     progress.clear();
     if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());

@@ -7,17 +7,18 @@
 #include "engine/processors.h"
 
 ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures) {
-    ReadyModel m{.file = read_model(path), .fingerprint = {}, .device = open_device(options.device, {.threads = int(options.threads)}),
+    ReadyModel m{.file = read_model(path, true), .fingerprint = {}, .device = open_device(options.device, {.threads = int(options.threads)}),
                  .arena = {}, .classifier = {},
-                 .threads = options.threads ? int(options.threads) : usable_processors()};
+                 .threads = options.threads ? int(options.threads) : usable_processors(), .loading = {}};
     m.arena = std::make_unique<Arena>(*m.device);
     m.classifier = std::make_unique<Classifier>(
         *m.device, *m.arena,
         ClassifierConfig{.model = m.file.model, .batch = std::clamp<size_t>(pictures, 1, std::max<size_t>(1, options.batch)),
                          .size = m.file.fit.size, .normalize = normalize_named(m.file.normalize),
                          .precision = m.device->kind() == "cuda" ? DType::bf16 : DType::f32});
-    m.fingerprint = fingerprint(m.file.state);
-    m.classifier->load(std::move(m.file.state), path);
+    const State state = std::exchange(m.file.state, {});
+    m.loading = std::async(m.device->kind() == "cpu" ? std::launch::async : std::launch::deferred, m.classifier->prepare_load(state, path));
+    m.fingerprint = fingerprint(state);
     return m;
 }
 

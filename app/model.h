@@ -1,6 +1,8 @@
 // A trained classifier, loaded and ready on a device: what eval and classify start from.
 #pragma once
 
+#include <future>
+
 #include "train/classifier.h"
 #include "train/model_file.h"
 
@@ -18,6 +20,12 @@ struct ReadyModel {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<Classifier> classifier;
     int threads;  // for decoding
+    std::future<void> loading;  // of the weights, while the caller finds pictures
+
+    Classifier& ready() {
+        if (loading.valid()) loading.get();
+        return *classifier;
+    }
 };
 
 // `pictures`: how many will come; a batch is never larger.

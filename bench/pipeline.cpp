@@ -18,6 +18,7 @@
 #include "bench/workload.h"
 #include "data/loader.h"
 #include "data/synth.h"
+#include "models/yolov5_start.h"
 #include "train/classifier.h"
 #include "train/machine.h"
 #include "train/trainer.h"
@@ -109,13 +110,10 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         Parameters parameters(device, graph);
         initialize(parameters, 1);
         model.state = download(parameters);
-        const size_t detect = model.config.detect_layer();  // anchors as files have them: divided by the stride
-        HostTensor anchors{{model.config.levels.size(), 3, 2}, {}};
-        for (const BoxLevel& level : model.config.levels)
-            for (const auto& sides : level.anchors) anchors.values.insert(anchors.values.end(), {sides[0] / level.stride, sides[1] / level.stride});
-        model.state[fmt::format("model.{}.anchors", detect)] = anchors;
+        const size_t detect = model.config.detect_layer();
+        model.state.insert(anchor_tensor(model.config));
         for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real pictures
-            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values, -3.0f);
+            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values.own(), -3.0f);
     }
     const fs::path file = folder / "model.safetensors";
     write_yolov5(file, model);

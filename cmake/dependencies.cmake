@@ -28,12 +28,19 @@ find_path(STB_INCLUDE stb_image.h PATH_SUFFIXES stb REQUIRED)
 add_library(tundra_stb INTERFACE)
 target_include_directories(tundra_stb SYSTEM INTERFACE ${STB_INCLUDE})
 
-# HDF5 reads Keras weights; without it `.h5` files are refused with a message.
+# HDF5 reads Keras weights; without it `.h5` files are refused with a message. The program opens it when the first such file comes,
+# by this name: it brings forty libraries with it, half of what an empty start takes.
 pkg_search_module(hdf5 IMPORTED_TARGET hdf5 hdf5-serial)
 if(hdf5_FOUND)
+    list(GET hdf5_LINK_LIBRARIES 0 hdf5_library)
+    execute_process(COMMAND ${CMAKE_READELF} -d ${hdf5_library} OUTPUT_VARIABLE hdf5_headers)
+    if(NOT hdf5_headers MATCHES "SONAME[^[]*\\[([^]]+)")
+        message(FATAL_ERROR "${hdf5_library} has no name to load it by")
+    endif()
     add_library(tundra_hdf5 INTERFACE)
-    target_link_libraries(tundra_hdf5 INTERFACE PkgConfig::hdf5)
-    target_compile_definitions(tundra_hdf5 INTERFACE TUNDRA_HDF5)
+    target_include_directories(tundra_hdf5 SYSTEM INTERFACE ${hdf5_INCLUDE_DIRS})
+    target_link_libraries(tundra_hdf5 INTERFACE ${CMAKE_DL_LIBS})
+    target_compile_definitions(tundra_hdf5 INTERFACE TUNDRA_HDF5="${CMAKE_MATCH_1}")
 endif()
 
 # yaml-cpp reads the data.yaml of YOLO's data sets; without it such files are refused with a message.

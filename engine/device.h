@@ -81,6 +81,7 @@ public:
     virtual size_t free_bytes() const { return size_t(-1); }     // that can still be allocated, where the device knows
 
     virtual void run(std::span<const Step> steps) = 0;
+    virtual void prepare(std::span<const Step>) {}  // see Program::prepare()
     // Null where recording brings nothing: the steps are then run one by one.
     virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
 

@@ -38,6 +38,9 @@ public:
     void run(std::span<const Step> steps) override {
         for (const Step& step : steps) step.op->run(cpu_, step.in, step.out);
     }
+    void prepare(std::span<const Step> steps) override {
+        for (const Step& step : steps) step.op->prepare(cpu_, step.in, step.out);
+    }
 
 private:
     void* allocate(size_t bytes) override {

@@ -14,7 +14,7 @@
 #include <string_view>
 
 struct FileBytes {
-    std::unique_ptr<std::byte[]> memory;
+    std::shared_ptr<std::byte[]> memory;
     size_t size = 0;
 
     std::span<const std::byte> span() const { return {memory.get(), size}; }

@@ -17,6 +17,7 @@ struct Op {
     virtual ~Op() = default;
     virtual std::string_view name() const = 0;
     virtual void run(const Cpu&, Tensors in, Tensors out) const = 0;
+    virtual void prepare(const Cpu&, Tensors, Tensors) const {}  // what a library wants to know of a shape once
     virtual void run(const Simt&, Tensors in, Tensors out) const = 0;
 #ifdef TUNDRA_HAS_CUDA
     virtual void run(const Cuda&, Tensors in, Tensors out) const = 0;

@@ -28,6 +28,7 @@ public:
             const ProgramOptions& options = {});
 
     void run();
+    void prepare();  // what run() would do the first time and can be done before the inputs are there
 
     template <class T>
     void write(Value input, std::span<const T> values) {

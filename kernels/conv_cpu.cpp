@@ -1,10 +1,12 @@
 // Which way a convolution goes on the CPU: as a product of matrices, by Winograd's method, or by oneDNN. See conv.h.
 #include "kernels/conv_cpu.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <tuple>
 
+#include "kernels/aligned_memory.h"
 #include "kernels/conv_onednn.h"
 #include "kernels/conv_product.h"
 #include "kernels/conv_winograd.h"
@@ -62,9 +64,12 @@ ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
 // Transformed weights of inference. One convolution at a time asks for them, but several may run at once.
 class ConstantWeights {
 public:
+    // Null at the first use: whoever runs a network once takes scratch, which lies in the cache, and no fresh memory.
     const float* find(const Cpu& cpu, const ConvForward<float>& op) {
         const std::lock_guard lock(mutex_);
-        AlignedMemory& packed = all_[{op.weight, op.shape.c_in, op.shape.c_out}];
+        const auto [found, first_use] = all_.try_emplace({op.weight, op.shape.c_in, op.shape.c_out});
+        if (first_use) return nullptr;
+        AlignedMemory& packed = found->second;
         if (!packed) {
             packed = aligned_memory(winograd_packed_count(op.shape) * sizeof(float));
             winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(packed.get()));
@@ -74,6 +79,10 @@ public:
     void clear() {
         const std::lock_guard lock(mutex_);
         all_.clear();
+    }
+    size_t kept() {
+        const std::lock_guard lock(mutex_);
+        return size_t(std::ranges::count_if(all_, [](const auto& one) { return bool(one.second); }));
     }
 
 private:
@@ -93,7 +102,7 @@ bool is_fresh(const ConvForward<float>& op) {
 
 size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
     if (is_fresh(op)) return alignment + winograd_fresh_scratch_count(cpu, op.shape) * sizeof(float);
-    const size_t packed = op.weight_is_constant ? 0 : aligned(winograd_packed_count(op.shape) * sizeof(float));
+    const size_t packed = aligned(winograd_packed_count(op.shape) * sizeof(float));
     return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
 }
 size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
@@ -111,7 +120,8 @@ void run_product(const Cpu& cpu, const Op& op) { product_compute(cpu, op, aligne
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
-    if (op.weight_is_constant) return winograd_forward(cpu, op, constant_weights().find(cpu, op), scratch);
+    if (op.weight_is_constant)
+        if (const float* const packed = constant_weights().find(cpu, op)) return winograd_forward(cpu, op, packed, scratch);
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
     winograd_forward(cpu, op, scratch, scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
 }
@@ -162,3 +172,5 @@ void forget_constant_weights() {
     constant_weights().clear();
     onednn::forget_constant_weights();
 }
+
+size_t conv_weights_kept() { return constant_weights().kept() + onednn::weights_kept(); }

@@ -2,7 +2,9 @@
 // weights are reordered to and from the layout that oneDNN prefers.
 #include "kernels/conv_onednn.h"
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -11,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/aligned_memory.h"
 #include "kernels/conv_cpu.h"
 #include "kernels/layout.h"
 #include "kernels/onednn.h"
@@ -143,6 +146,11 @@ public:
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream{engine};
 
+    // A profiler that asks oneDNN for its code is told nothing: looking for one takes longer than making the code.
+    Convolutions() {
+        if (!std::getenv("DNNL_JIT_PROFILE")) dnnl_set_jit_profiling_flags(DNNL_JIT_PROFILE_NONE);
+    }
+
     Prepared& find(const Cpu& cpu, const ConvForward<float>& op) {
         return find(cpu, key_of(cpu, Kind::forward, op.shape, &op), [&] { return make(op); });
     }
@@ -261,19 +269,25 @@ void run_reorder(Convolutions& all, Prepared& p, const void* from, void* to, voi
     p.reorder->run(all.stream);
 }
 
-// The weights as the convolution wants them: as they are, packed into scratch, or packed once and kept.
+// The weights as the convolution wants them: as they are, packed into scratch, or packed and kept. Constant ones are kept from
+// their second use on: whoever runs a network once takes no fresh memory.
 const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, bool constant, const Parts& parts) {
     if (!p.reorder) return weight;
-    if (!constant) {
-        run_reorder(all, p, weight, parts.packed, parts.pad);
-        return parts.packed;
+    void* to = parts.packed;
+    if (constant) {
+        const auto [first, last] = all.constant_weights.equal_range(weight);
+        const auto known = std::find_if(first, last, [&](const auto& one) { return one.second.desc == p.packed; });
+        if (known == last) {
+            all.constant_weights.emplace(weight, PackedWeight{p.packed, {}});
+        } else {
+            AlignedMemory& kept = known->second.memory;
+            if (kept) return kept.get();
+            kept = aligned_memory(p.packed_bytes);
+            to = kept.get();
+        }
     }
-    const auto [first, last] = all.constant_weights.equal_range(weight);
-    for (auto kept = first; kept != last; ++kept)
-        if (kept->second.desc == p.packed) return kept->second.memory.get();
-    PackedWeight packed{p.packed, aligned_memory(p.packed_bytes)};
-    run_reorder(all, p, weight, packed.memory.get(), parts.pad);
-    return all.constant_weights.emplace(weight, std::move(packed))->second.memory.get();
+    run_reorder(all, p, weight, to, parts.pad);
+    return to;
 }
 
 template <class Op>
@@ -347,6 +361,11 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { retu
 void forget_constant_weights() {
     const std::lock_guard lock(convolutions().mutex);
     convolutions().constant_weights.clear();
+}
+
+size_t weights_kept() {
+    const std::lock_guard lock(convolutions().mutex);
+    return size_t(std::ranges::count_if(convolutions().constant_weights, [](const auto& one) { return bool(one.second.memory); }));
 }
 }  // namespace onednn
 

@@ -12,5 +12,6 @@ size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create th
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
 
-void forget_constant_weights();  // kernels/conv_cpu.h
+void forget_constant_weights();
+size_t weights_kept();  // kernels/conv_cpu.h
 }  // namespace onednn

@@ -2,8 +2,27 @@
 #include "kernels/layout.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/parallel.h"
+
+void compute(const Cpu& cpu, const ConvWeight& op) {
+    const size_t kernel = op.kernel, in = op.c_in * kernel, out = op.padded_c_in * kernel;
+    parallel_for(cpu, op.c_out, 1, [&](size_t begin, size_t end) {
+        std::vector<float> scaled(in);
+        for (size_t o = begin; o < end; ++o) {
+            const float* const x = op.x + o * in;
+            float* const y = op.y + o * out;
+            const double factor = op.factor ? op.factor[o] : 1;
+            float* const row = kernel == 1 ? y : scaled.data();
+            for (size_t i = 0; i < in; ++i) row[i] = float(x[i] * factor);
+            if (out != in) std::fill_n(y + (kernel == 1 ? in : 0), out - (kernel == 1 ? in : 0), 0.0f);
+            if (kernel == 1) continue;
+            for (size_t k = 0; k < kernel; ++k)
+                for (size_t c = 0; c < op.c_in; ++c) y[k * op.padded_c_in + c] = row[c * kernel + k];
+        }
+    });
+}
 
 void compute(const Cpu& cpu, const CopyChannels<float>& op) {
     const size_t grain = std::max<size_t>(1, 4096 / std::max<size_t>(1, op.channels));

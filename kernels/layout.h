@@ -4,6 +4,8 @@
 //                (concatenation of channels, and its gradient)
 // Upsample2      x: (n, h, w, c), y: (n, 2h, 2w, c), each pixel four times (nearest)
 // Upsample2Backward   dx = sum of the four dy                                                          (assigned)
+// ConvWeight     y[o, k, c] = x[o, c, k] * factor[o], in double; 0 for the channels that only y has; factor null: 1
+//                a weight of a file, (c_out, c_in, kernel), as a network has it; only Cpu has it
 #pragma once
 
 #include "kernels/device.h"
@@ -30,6 +32,14 @@ struct Upsample2Backward {
     T *dx;
 };
 
+struct ConvWeight {
+    size_t c_out, c_in, kernel, padded_c_in;
+    const float *x;
+    const double *factor;
+    float *y;
+};
+
+void compute(const Cpu&, const ConvWeight&);
 void compute(const Cpu&, const CopyChannels<float>&);
 void compute(const Cpu&, const Upsample2<float>&);
 void compute(const Cpu&, const Upsample2Backward<float>&);

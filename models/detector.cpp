@@ -47,9 +47,8 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
 }
 
 void Detector::load(const State& state, const std::string& where) {
-    for (const auto& [name, tensor] : state)  // a score that is not a number is no candidate: every picture would look empty
-        if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); }))
-            fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
+    for (const std::string& name : not_finite(state))  // a score that is not a number is no candidate: every picture would look empty
+        fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
     upload(state, *parameters_, where);
 }
 

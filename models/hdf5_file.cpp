@@ -12,6 +12,7 @@ SafetensorsFile read_hdf5(const std::filesystem::path& path) {
 
 #else
 
+#include <dlfcn.h>
 #include <hdf5.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -21,6 +22,45 @@ SafetensorsFile read_hdf5(const std::filesystem::path& path) {
 #include <csignal>
 
 namespace {
+
+void* symbol(const char* name) {
+    static void* const library = dlopen(TUNDRA_HDF5, RTLD_NOW | RTLD_LOCAL);
+    void* const found = library ? dlsym(library, name) : nullptr;
+    if (!found) fail(Fault::environment, "HDF5 is needed to read Keras' files: {}", dlerror());
+    return found;
+}
+
+// Everything of the library that is used below.
+#define LOADED(name) (*reinterpret_cast<decltype(&::name)>(symbol(#name)))
+#define H5Dget_create_plist LOADED(H5Dget_create_plist)
+#define H5Dget_space LOADED(H5Dget_space)
+#define H5Dget_storage_size LOADED(H5Dget_storage_size)
+#define H5Dget_type LOADED(H5Dget_type)
+#define H5Dread LOADED(H5Dread)
+#define H5Eset_auto2 LOADED(H5Eset_auto2)
+#define H5Fopen LOADED(H5Fopen)
+#define H5Gget_info LOADED(H5Gget_info)
+#define H5Gopen2 LOADED(H5Gopen2)
+#define H5Idec_ref LOADED(H5Idec_ref)
+#define H5Iget_type LOADED(H5Iget_type)
+#define H5Lget_name_by_idx LOADED(H5Lget_name_by_idx)
+#define H5Oopen LOADED(H5Oopen)
+#define H5Pget_external_count LOADED(H5Pget_external_count)
+#define H5Pget_filter2 LOADED(H5Pget_filter2)
+#define H5Pget_layout LOADED(H5Pget_layout)
+#define H5Pget_nfilters LOADED(H5Pget_nfilters)
+#define H5Sget_simple_extent_dims LOADED(H5Sget_simple_extent_dims)
+#define H5Sget_simple_extent_ndims LOADED(H5Sget_simple_extent_ndims)
+#define H5Tget_class LOADED(H5Tget_class)
+#define H5Tget_size LOADED(H5Tget_size)
+#define H5check_version LOADED(H5check_version)
+#define H5open LOADED(H5open)
+#if H5_VERSION_GE(1, 12, 0)
+#define H5Lget_info2 LOADED(H5Lget_info2)
+#else
+#define H5Lget_info LOADED(H5Lget_info)
+#endif
+#define H5T_NATIVE_FLOAT_g LOADED(H5T_NATIVE_FLOAT_g)
 
 constexpr size_t kObjectLimit = 20'000, kDepthLimit = 8, kRankLimit = 8, kFreeBytes = size_t(64) << 20, kRatio = 16;
 constexpr unsigned kSeconds = 60;

@@ -67,13 +67,12 @@ HostTensor reversed(const FileTensor& tensor) {
     const std::vector<float> from = elements<float>(tensor);
     const Shape& s = tensor.shape;
     const size_t c_out = s.back(), c_in = s[s.size() - 2], kernel = s.size() == 4 ? s[0] * s[1] : 1;
-    HostTensor result{s.size() == 4 ? Shape{c_out, c_in, s[0], s[1]} : Shape{c_out, c_in},
-                      std::vector<float>(from.size())};
+    std::vector<float> to(from.size());
     for (size_t k = 0; k < kernel; ++k)
         for (size_t i = 0; i < c_in; ++i)
             for (size_t o = 0; o < c_out; ++o)
-                result.values[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
-    return result;
+                to[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
+    return {s.size() == 4 ? Shape{c_out, c_in, s[0], s[1]} : Shape{c_out, c_in}, std::move(to)};
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ using Taps = std::vector<std::pair<std::string, Value>>;
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero) -> logits (n, classes), float.
 // A graph made for training has batch_norm nodes and running statistics. Any other graph takes weights into which the
-// normalization is folded: each convolution NAME has NAME.weight and NAME.bias (fold_batch_norm in models/state.h).
+// normalization is folded: each convolution NAME has NAME.weight and NAME.bias (Folding in models/state.h).
 Value resnet(Value x, const ResNetConfig& config, Taps* taps = nullptr);
 
 // The names of every convolution and of the normalization that follows it.

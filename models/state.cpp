@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "kernels/aligned_memory.h"
 #include "kernels/conv_cpu.h"
+#include "kernels/layout.h"
 
 namespace {
 
@@ -16,17 +18,40 @@ std::vector<float> swap_last_two(const std::vector<float>& values, size_t a, siz
     return result;
 }
 
-// A file's weight in the layout of Parameters, padded with zeros to the network's input channels.
-std::vector<float> network_layout(const HostTensor& t, const Shape& shape) {
-    const size_t c_in = t.shape[1], kernel = shape[1] * shape[2];
-    const std::vector<float> dense = swap_last_two(t.values, shape[0], c_in, kernel);
-    if (c_in == shape[3]) return dense;
-    std::vector<float> padded(count(shape));
-    for (size_t row = 0; row < shape[0] * kernel; ++row) std::copy_n(&dense[row * c_in], c_in, &padded[row * shape[3]]);
-    return padded;
+// What a folded normalization makes of the convolution before it.
+struct Folded {
+    std::vector<double> factor;
+    std::vector<float> bias;
+};
+
+Folded fold(const State& state, const std::string& conv, const std::string& bn, double eps) {
+    const HostTensor& weight = state.at(conv + ".weight");
+    const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
+    if (weight.values.empty() || weight.values.size() != count(weight.shape))
+        fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
+    for (const std::string& name : {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
+        if (const auto found = state.find(name); found != state.end() && found->second.values.size() != channels)
+            fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape), channels);
+    const SharedFloats &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
+    const SharedFloats &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
+    const auto before = state.find(conv + ".bias");
+    Folded result{std::vector<double>(channels), std::vector<float>(channels)};
+    for (size_t c = 0; c < channels; ++c) {
+        const double factor = result.factor[c] = scale[c] / std::sqrt(double(var[c]) + eps);
+        const double bias = before == state.end() ? 0 : before->second.values[c];
+        result.bias[c] = float((bias - mean[c]) * factor + shift[c]);
+    }
+    return result;
 }
 
 }  // namespace
+
+std::vector<std::string> not_finite(const State& state) {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : state)
+        if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); })) names.push_back(name);
+    return names;
+}
 
 State download(const Parameters& parameters) {
     return download(parameters, [&](const Parameters::Entry& e) { return parameters.get(e.name); });
@@ -52,44 +77,62 @@ State download(const Parameters& parameters, const std::function<std::vector<flo
     return state;
 }
 
-void upload(const State& state, Parameters& parameters, const std::string& where) {
-    forget_constant_weights();
-    for (const Parameters::Entry& e : parameters.entries()) {
-        const auto found = state.find(e.name);
-        if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
-        const HostTensor& t = found->second;
-        const Shape& s = e.shape;
-        const bool convolution = s.size() == 4;
-        const Shape wanted = convolution ? Shape{s[0], s[3] - e.declaration.padding, s[1], s[2]} : s;
-        if (t.shape != wanted)
-            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(t.shape), text(wanted));
-        parameters.set(e.name, convolution ? network_layout(t, s) : t.values);
-    }
+void upload(const State& state, Parameters& parameters, const std::string& where, const Folding& folding) {
+    prepare_upload(state, parameters, where, folding)();
 }
 
-State fold_batch_norm(State state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps) {
-    for (const auto& [conv, bn] : conv_bn) {
-        HostTensor& weight = state.at(conv + ".weight");
-        const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
-        if (weight.values.empty() || weight.values.size() != count(weight.shape))
-            fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
-        const size_t per_channel = weight.values.size() / channels;
-        for (const std::string& name : {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
-            if (const auto found = state.find(name); found != state.end() && found->second.values.size() != channels)
-                fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape), channels);
-        const auto &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
-        const auto &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
-        HostTensor& bias = state[conv + ".bias"];
-        if (bias.values.empty()) bias = {{channels}, std::vector<float>(channels)};
-        for (size_t c = 0; c < channels; ++c) {
-            const double factor = scale[c] / std::sqrt(double(var[c]) + eps);
-            for (size_t i = 0; i < per_channel; ++i) {
-                float& w = weight.values[c * per_channel + i];
-                w = float(w * factor);
+std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where, const Folding& folding) {
+    std::map<std::string, Folded> folds;
+    for (const auto& [conv, bn] : folding.conv_bn) folds.emplace(conv, fold(state, conv, bn, folding.eps));
+    const auto fold_of = [](const std::map<std::string, Folded>& folds, const std::string& name) {
+        const auto found = folds.find(name.substr(0, name.rfind('.')));
+        return found == folds.end() ? nullptr : &found->second;
+    };
+    for (const Parameters::Entry& e : parameters.entries()) {
+        const Shape& s = e.shape;
+        if (s.size() == 1 && fold_of(folds, e.name)) continue;  // the bias of a folded convolution
+        const auto found = state.find(e.name);
+        if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
+        const Shape wanted = s.size() == 4 ? Shape{s[0], s[3] - e.declaration.padding, s[1], s[2]} : s;
+        if (found->second.shape != wanted)
+            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(found->second.shape), text(wanted));
+    }
+    return [state = std::move(state), folds = std::move(folds), fold_of, &parameters] {
+        forget_constant_weights();
+        size_t largest = 0;
+        for (const Parameters::Entry& e : parameters.entries()) largest = std::max(largest, count(e.shape));
+        const AlignedMemory memory = aligned_memory(largest * sizeof(float));
+        for (const Parameters::Entry& e : parameters.entries()) {
+            const Folded* const folded = fold_of(folds, e.name);
+            if (e.shape.size() == 4) {
+                const std::span<float> values(static_cast<float*>(memory.get()), count(e.shape));
+                compute(Cpu{}, ConvWeight{.c_out = e.shape[0], .c_in = e.shape[3] - e.declaration.padding, .kernel = e.shape[1] * e.shape[2],
+                                          .padded_c_in = e.shape[3], .x = state.at(e.name).values.data(),
+                                          .factor = folded ? folded->factor.data() : nullptr, .y = values.data()});
+                parameters.set(e.name, values);
+            } else if (folded && e.shape.size() == 1) {
+                parameters.set(e.name, folded->bias);
+            } else {
+                parameters.set(e.name, state.at(e.name).values);
             }
-            bias.values[c] = float((double(bias.values[c]) - mean[c]) * factor + shift[c]);
         }
+    };
+}
+
+State fold_batch_norm(State state, const Folding& folding) {
+    for (const auto& [conv, bn] : folding.conv_bn) {
+        Folded result = fold(state, conv, bn, folding.eps);
+        HostTensor& weight = state.at(conv + ".weight");
+        const size_t per_channel = weight.values.size() / weight.shape[0];
+        const std::span<float> values = weight.values.own();
+        for (size_t i = 0; i < values.size(); ++i) values[i] = float(values[i] * result.factor[i / per_channel]);
+        state[conv + ".bias"] = {{weight.shape[0]}, std::move(result.bias)};
         for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) state.erase(bn + part);
     }
     return state;
+}
+
+std::span<float> SharedFloats::own() {
+    if (!owned_ || owned_.use_count() > 2) *this = SharedFloats(std::vector<float>(begin(), end()));  // 2: owned_ and memory_
+    return *owned_;
 }

@@ -4,25 +4,61 @@
 // kernel_w, c_in) in Parameters. Everything else is alike.
 #pragma once
 
+#include <algorithm>
 #include <map>
+#include <memory>
 
 #include "engine/parameters.h"
 
+// Numbers that nobody changes but through own(): copies share them, and what a file holds as float32 stays where it was read to.
+class SharedFloats {
+public:
+    SharedFloats() = default;
+    SharedFloats(std::vector<float> values) : owned_(std::make_shared<std::vector<float>>(std::move(values))), memory_(owned_), view_(*owned_) {}
+    SharedFloats(std::shared_ptr<const void> memory, std::span<const float> view) : memory_(std::move(memory)), view_(view) {}
+
+    const float* data() const { return view_.data(); }
+    size_t size() const { return view_.size(); }
+    bool empty() const { return view_.empty(); }
+    const float* begin() const { return view_.data(); }
+    const float* end() const { return view_.data() + view_.size(); }
+    const float& operator[](size_t i) const { return view_[i]; }
+    friend bool operator==(const SharedFloats& a, const SharedFloats& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+
+    std::span<float> own();  // to be written, after a copy where others see them
+
+private:
+    std::shared_ptr<std::vector<float>> owned_;  // null: in memory of somebody else
+    std::shared_ptr<const void> memory_;
+    std::span<const float> view_;
+};
+
 struct HostTensor {
     Shape shape;
-    std::vector<float> values;
+    SharedFloats values;
 };
 
 using State = std::map<std::string, HostTensor>;
+
+std::vector<std::string> not_finite(const State& state);  // the names of tensors with such values
 
 State download(const Parameters& parameters);
 // The same with `values` in the place of what the network reads: an average of its weights.
 State download(const Parameters& parameters, const std::function<std::vector<float>(const Parameters::Entry&)>& values);
 
+// Normalizations that are folded into the convolutions before them, for inference: W' = W * scale / sqrt(var + eps),
+// b' = (b - mean) * scale / sqrt(var + eps) + shift, in double. Jacob et al. 2018, https://arxiv.org/abs/1712.05877
+struct Folding {
+    std::vector<std::pair<std::string, std::string>> conv_bn = {};  // names
+    double eps = 0;
+};
+
 // Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that are
 // padding become zero here, and download() leaves them out. `where` names the state in messages.
-void upload(const State& state, Parameters& parameters, const std::string& where);
+void upload(const State& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
 
-// For inference: W' = W * scale / sqrt(var + eps), b' = (b - mean) * scale / sqrt(var + eps) + shift, in double. The
-// normalization's names disappear, each convolution has a bias. Jacob et al. 2018, https://arxiv.org/abs/1712.05877
-State fold_batch_norm(State state, const std::vector<std::pair<std::string, std::string>>& conv_bn, double eps);
+// The same in two parts: this checks, and what it returns moves the numbers.
+std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where, const Folding& folding = {});
+
+// The state with the normalizations' names gone; each of the convolutions has a bias.
+State fold_batch_norm(State state, const Folding& folding);

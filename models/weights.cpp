@@ -1,5 +1,10 @@
 #include "models/weights.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -48,19 +53,23 @@ void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte
         case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
         case DType::u8: case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
     }
-    if (!floats) return;
-    if (!std::all_of(floats->begin(), floats->end(), [](float value) { return std::isfinite(value); }))
-        file.notes.push_back(fmt::format("{} holds values that are not finite", tensor.name));
-    file.state[tensor.name] = {tensor.shape, std::move(*floats)};
+    if (floats) file.state[tensor.name] = {tensor.shape, std::move(*floats)};
 }
 
 void read_safetensors(WeightFile& file, FileBytes bytes) {
     file.layout = "safetensors";
+    const std::shared_ptr<const void> memory = bytes.memory;
     const SafetensorsFile stored = SafetensorsFile::parse(std::move(bytes), file.path);
     file.metadata = stored.metadata();
     for (const FileTensor& tensor : stored.tensors()) file.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
     check_integers(file);
-    for (const FileTensor& tensor : stored.tensors()) add(file, {tensor.name, tensor.dtype, tensor.shape}, tensor.data);
+    for (const FileTensor& tensor : stored.tensors()) {
+        const auto* const numbers = reinterpret_cast<const float*>(tensor.data.data());
+        if (tensor.dtype == DType::f32 && reinterpret_cast<uintptr_t>(numbers) % alignof(float) == 0)
+            file.state[tensor.name] = {tensor.shape, SharedFloats(memory, {numbers, tensor.data.size() / sizeof(float)})};
+        else
+            add(file, {tensor.name, tensor.dtype, tensor.shape}, tensor.data);
+    }
 }
 
 void read_keras_file(WeightFile& file) {
@@ -129,6 +138,26 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     });
 }
 
+// The file as the system keeps it. All pages are brought in here: a disk that fails then is found by read_file() and not by a signal
+// later. Nothing where that cannot be done.
+FileBytes map_file(const std::filesystem::path& path) {
+    FileBytes bytes;
+#ifdef MADV_POPULATE_READ
+    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    if (file >= 0 && fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+        const size_t size = size_t(info.st_size);
+        void* const memory = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (memory != MAP_FAILED && madvise(memory, size, MADV_POPULATE_READ) == 0)
+            bytes = {.memory = {static_cast<std::byte*>(memory), [size](std::byte* all) { munmap(all, size); }}, .size = size};
+        else if (memory != MAP_FAILED)
+            munmap(memory, size);
+    }
+    if (file >= 0) close(file);
+#endif
+    return bytes;
+}
+
 // Says what a file is that people mistake for weights, from its first bytes.
 std::string mistaken(std::span<const std::byte> bytes) {
     std::string start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 300));
@@ -164,10 +193,11 @@ std::string shape_text(const Shape& shape) {
 
 }  // namespace
 
-WeightFile read_weights(const std::filesystem::path& path) {
+WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
     WeightFile file{};
     file.path = path.string();
-    FileBytes bytes = read_file(path);
+    FileBytes bytes = mapped ? map_file(path) : FileBytes{};
+    if (!bytes.memory) bytes = read_file(path);
     const std::span<const std::byte> all = bytes.span();
     const auto header = std::find_if(all.begin() + ptrdiff_t(std::min<size_t>(8, all.size())), all.end(),
                                      [](std::byte b) { return !std::isspace(int(b)); });
@@ -217,6 +247,6 @@ std::string inspect_weights(const std::filesystem::path& path) {
                             name(tensor.dtype), shape_text(tensor.shape));
     }
     text += fmt::format("\n  {} tensors, {} numbers, {:.1f} MB\n", file.tensors.size(), elements, double(bytes) / 1e6);
-    for (const std::string& note : file.notes) text += "  note: " + printable(note) + "\n";
+    for (const std::string& name : not_finite(file.state)) text += fmt::format("  note: {} holds values that are not finite\n", printable(name));
     return text;
 }

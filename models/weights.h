@@ -40,7 +40,6 @@ struct WeightFile {
     State state;                                          // the float tensors
     std::map<std::string, std::vector<int64_t>> integers; // the others
     std::map<std::string, std::string> metadata;          // texts and numbers beside the weights
-    std::vector<std::string> notes;                       // what a user should know
     RecognisedModel model;
 
     // The pickled module that the weights came from, `absent` in all other files: yaml, names, strides, epsilons.
@@ -48,7 +47,9 @@ struct WeightFile {
     PickleValue module;
 };
 
-WeightFile read_weights(const std::filesystem::path& path);
+// `mapped`: for weights that are dropped again at once; a safetensors file is then used where the system keeps it, without a copy, and
+// nobody may shorten it meanwhile.
+WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
 RecognisedModel recognise(const WeightFile& file);
 
 // The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is not there.

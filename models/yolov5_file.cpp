@@ -28,15 +28,15 @@ size_t bottlenecks(const WeightFile& file, size_t layer) {
 // colour c at the offset (g mod 2, g div 2) of each 2x2 square.
 HostTensor without_focus(const HostTensor& w) {
     const size_t out = w.shape[0];
-    HostTensor result{{out, 3, 6, 6}, std::vector<float>(out * 3 * 36)};
+    std::vector<float> values(out * 3 * 36);
     for (size_t o = 0; o < out; ++o)
         for (size_t g = 0; g < 4; ++g)
             for (size_t c = 0; c < 3; ++c)
                 for (size_t i = 0; i < 3; ++i)
                     for (size_t j = 0; j < 3; ++j)
-                        result.values[((o * 3 + c) * 6 + 2 * i + g % 2) * 6 + 2 * j + g / 2] =
+                        values[((o * 3 + c) * 6 + 2 * i + g % 2) * 6 + 2 * j + g / 2] =
                             w.values[((o * 12 + 3 * g + c) * 3 + i) * 3 + j];
-    return result;
+    return {{out, 3, 6, 6}, std::move(values)};
 }
 
 void replace_focus(WeightFile& file) {
@@ -161,8 +161,7 @@ YoloModel model_as_it_is(WeightFile file) {
         fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path, file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
     if (focus) replace_focus(file);
-    for (const std::string& note : file.notes)
-        if (note.ends_with("not finite")) fail(Fault::damaged, "{}: {}", file.path, note);
+    for (const std::string& name : not_finite(file.state)) fail(Fault::damaged, "{}: {} holds values that are not finite", file.path, name);
     YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
                     .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
                     .classes = file.model.class_names};
@@ -187,13 +186,13 @@ YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
 }
 
 YoloModel folded(YoloModel model) {
-    std::vector<std::pair<std::string, std::string>> pairs;
+    Folding folding{.eps = model.config.epsilon};
     for (const auto& [name, values] : model.state)
         if (name.ends_with(kVariance)) {
             const std::string layer = name.substr(0, name.size() - kVariance.size());
-            pairs.emplace_back(layer + ".conv", layer + ".bn");
+            folding.conv_bn.emplace_back(layer + ".conv", layer + ".bn");
         }
-    if (!pairs.empty()) model.state = fold_batch_norm(std::move(model.state), pairs, model.config.epsilon);
+    model.state = fold_batch_norm(std::move(model.state), folding);
     return model;
 }
 

@@ -12,11 +12,11 @@ std::string head_name(const YoloConfig& config, size_t level, const char* part) 
 }  // namespace
 
 std::pair<std::string, HostTensor> anchor_tensor(const YoloConfig& config) {
-    HostTensor anchors{{config.levels.size(), 3, 2}, {}};
+    std::vector<float> anchors;
     for (const BoxLevel& level : config.levels)
         for (const auto& sides : level.anchors)
-            for (const float side : sides) anchors.values.push_back(side / level.stride);
-    return {fmt::format("model.{}.anchors", config.detect_layer()), std::move(anchors)};
+            for (const float side : sides) anchors.push_back(side / level.stride);
+    return {fmt::format("model.{}.anchors", config.detect_layer()), {{config.levels.size(), 3, 2}, std::move(anchors)}};
 }
 
 State initialize_yolov5(const YoloConfig& config, uint64_t seed) {
@@ -29,7 +29,7 @@ State initialize_yolov5(const YoloConfig& config, uint64_t seed) {
     State state = download(parameters);
     const size_t values = 5 + config.classes;
     for (size_t level = 0; level < config.levels.size(); ++level) {
-        std::vector<float>& bias = state.at(head_name(config, level, "bias")).values;
+        const std::span<float> bias = state.at(head_name(config, level, "bias")).values.own();
         const double cells = std::pow(640 / double(config.levels[level].stride), 2);
         for (size_t row = 0; row < bias.size(); ++row)
             if (row % values >= 4)  // one class: nothing is learned about it, and its score is 1
@@ -62,10 +62,11 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
             const std::string name = head_name(model.config, level, part);
             const HostTensor& old = from.state.at(name);
             HostTensor& head = model.state[name] = fresh.at(name);
+            const std::span<float> values_of_head = head.values.own();
             const size_t length = old.values.size() / (3 * old_values);
             for (size_t row = 0; row < 3 * values; ++row)
                 if (const size_t k = source[row % values]; k < old_values)
-                    std::copy_n(&old.values[(row / values * old_values + k) * length], length, &head.values[row * length]);
+                    std::copy_n(&old.values[(row / values * old_values + k) * length], length, &values_of_head[row * length]);
         }
     if (!anew.empty() && classes.size() > 1)
         note = fmt::format("{} knows {}: in its heads {} start anew", from.file_name.empty() ? "the network" : from.file_name,

@@ -394,7 +394,7 @@ TEST(DetectorDevices, OverflowIsAnError) {
         initialize(parameters, 3);
         model.state = download(parameters);
         for (auto& [name, tensor] : model.state)
-            for (float& v : tensor.values) v *= 1e12f;
+            for (float& v : tensor.values.own()) v *= 1e12f;
         Detector detector(*device, model, {});
         const std::vector<uint8_t> pixels(32 * 32 * 3, 200);
         try {

@@ -170,8 +170,8 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
         State direction = model.state;
         double want = 0;
         for (const Parameters::Entry& e : t.trainer.parameters().entries()) {
-            std::vector<float>& d = direction.at(e.name).values;
-            const std::vector<float>& w = model.state.at(e.name).values;
+            const std::span<float> d = direction.at(e.name).values.own();
+            const SharedFloats& w = model.state.at(e.name).values;
             double size = 0;
             for (float x : w) size += std::abs(double(x));
             const bool vector = e.declaration.role == Role::vector;
@@ -188,7 +188,7 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             State moved = model.state;
             for (auto& [name, tensor] : moved)
                 if (!name.ends_with("anchors"))
-                    for (size_t i = 0; i < tensor.values.size(); ++i) tensor.values[i] += float(h * double(direction.at(name).values[i]));
+                    for (size_t i = 0; float& x : tensor.values.own()) x += float(h * double(direction.at(name).values[i++]));
             t.trainer.load(moved, "moved");
             t.trainer.step(scenes.batch(), 0, 0, 1);
             return double(t.trainer.figures().loss);

@@ -44,7 +44,7 @@ TEST(GoldenKeras, Forward) {
         std::vector<Value> keep = {logits, probabilities};
         for (const auto& [name, v] : values) keep.push_back(v);
         Parameters parameters(*device, *graph);
-        upload(fold_batch_norm(weights.state, resnet_conv_bn_pairs(config), config.epsilon()), parameters, file.string());
+        upload(weights.state, parameters, file.string(), {resnet_conv_bn_pairs(config), config.epsilon()});
         Arena arena(*device);
         Program program(arena, std::move(graph), parameters, keep);
         program.write<float>(in, x.as<float>());

@@ -32,12 +32,13 @@ State generate(const json& expected) {
         if (!w.contains("scale")) continue;  // num_batches_tracked
         HostTensor& t = state[name];
         t.shape = w.at("shape").get<Shape>();
-        t.values.resize(count(t.shape));
+        t.values = std::vector<float>(count(t.shape));
+        const std::span<float> values = t.values.own();
         const uint64_t key = fnv(seed + "/" + name);
         const double scale = w.at("scale"), offset = w.at("offset");
-        for (size_t i = 0; i < t.values.size(); ++i) {
+        for (size_t i = 0; i < values.size(); ++i) {
             const double s = double(2 * (generated(key, i) >> 40) + 1) / 0x1p24 - 1;
-            t.values[i] = float(offset + scale * s);
+            values[i] = float(offset + scale * s);
         }
     }
     return state;
@@ -114,7 +115,7 @@ protected:
         std::vector<Value> keep = {logits};
         for (const auto& [name, v] : taps) keep.push_back(v);
         Parameters parameters(*device, *graph);
-        upload(fold_batch_norm(weights, resnet_conv_bn_pairs(config), config.epsilon()), parameters, "golden");
+        upload(weights, parameters, "golden", {resnet_conv_bn_pairs(config), config.epsilon()});
         Arena arena(*device);
         Program program(arena, std::move(graph), parameters, keep);
         program.write<float>(x, nchw_to_nhwc(inputs.at("eval_x")));

@@ -1,6 +1,7 @@
 // Counts that no noise disturbs: a replayed step allocates nothing and creates no primitive, memory is what was planned,
 // and ResNet-50 moves the bytes that its shapes say.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include "kernels/conv_cpu.h"
 #include "models/detector.h"
 #include "train/classifier.h"
+#include "train/model_file.h"
 #include "train/trainer.h"
 
 namespace {
@@ -162,6 +164,50 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
     EXPECT_EQ(device->allocated(), allocated);
     EXPECT_EQ(conv_primitives_created(), primitives);
     EXPECT_EQ(heap_calls - before, 2 * heap_in_one) << "pictures differ in what they allocate";
+}
+
+// What a cold start lives from: weights stay where the file was read to, a network that runs once keeps no packed copy of them, and
+// what the second run keeps is all there is. The numbers are the same each time.
+TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
+    const ResNetConfig model = small_network();
+    const auto file = std::filesystem::temp_directory_path() / fmt::format("tundra-step-counts-{}.safetensors", getpid());
+    write_model(file, {.model = model, .classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, .fit = {.size = 64},
+                       .state = initialize_state(model, 1)});
+    const ModelFile read = read_model(file);
+    std::filesystem::remove(file);
+    size_t apart = 0;
+    for (const auto& [name, tensor] : read.state)
+        for (const auto& [other, later] : read.state) apart = std::max(apart, size_t(std::abs(tensor.values.data() - later.values.data())));
+    size_t numbers = 0;
+    for (const auto& [name, tensor] : read.state) numbers += tensor.values.size();
+    EXPECT_LE(apart, numbers) << "not one block";
+
+    const auto device = open_device("cpu", {.threads = 2});
+    Arena arena(*device);
+    Classifier classifier(*device, arena, {.model = model, .batch = 2, .size = 64, .normalize = normalize_named("imagenet")});
+    classifier.load(read.state, "file");
+    const size_t primitives = conv_primitives_created();
+    const std::vector<uint8_t> pictures(2 * 64 * 64 * 3, 90);
+    const std::vector<float> first = classifier.run(pictures);
+    EXPECT_EQ(conv_primitives_created(), primitives) << "load() prepares them";
+    EXPECT_EQ(conv_weights_kept(), 0u);
+    EXPECT_EQ(classifier.run(pictures), first);
+    const size_t kept = conv_weights_kept();
+    EXPECT_GT(kept, 40u);
+    EXPECT_EQ(classifier.run(pictures), first);
+    EXPECT_EQ(conv_weights_kept(), kept);
+}
+
+// Copies of a state share its numbers until one of them is written to.
+TEST(StepCounts, a_state_is_copied_where_it_is_written) {
+    State a{{"w", {{2}, std::vector<float>{1, 2}}}}, b = a;
+    EXPECT_EQ(a.at("w").values.data(), b.at("w").values.data());
+    b.at("w").values.own()[0] = 5;
+    EXPECT_EQ(a.at("w").values, SharedFloats(std::vector<float>{1, 2}));
+    EXPECT_EQ(b.at("w").values, SharedFloats(std::vector<float>{5, 2}));
+    const float* const before = b.at("w").values.data();
+    b.at("w").values.own()[1] = 6;
+    EXPECT_EQ(b.at("w").values.data(), before) << "nobody else sees it";
 }
 
 // YOLOv5x6 at 1280x960: 624 GFLOP and MegaDetector v5's 139.9 M parameters.

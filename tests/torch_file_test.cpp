@@ -243,7 +243,7 @@ TEST(TorchFile, WhatIsNoCheckpointIsNamed) {
 TEST(TorchFile, ASafetensorsHeaderMayLookLikeAPickle) {
     std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
     header.resize(0x0480, ' ');  // the file starts with 80 04
-    EXPECT_EQ(read(raw(uint64_t(header.size())) + header + raw(2.5f)).state.at("w").values, std::vector<float>{2.5f});
+    EXPECT_EQ(read(raw(uint64_t(header.size())) + header + raw(2.5f)).state.at("w").values, SharedFloats(std::vector<float>{2.5f}));
 }
 
 TEST(TorchFile, ManyWholeNumbersAreRefused) {

@@ -14,7 +14,7 @@ YoloModel small_model(bool p6, std::vector<std::string> classes) {
     model.state = initialize_yolov5(model.config, 5);
     for (auto& [name, tensor] : model.state)  // statistics as training would leave them
         if (name.ends_with(".running_mean") || name.ends_with(".running_var"))
-            for (size_t i = 0; i < tensor.values.size(); ++i) tensor.values[i] += 0.01f * float(i % 7);
+            for (size_t i = 0; float& x : tensor.values.own()) x += 0.01f * float(i++ % 7);
     return model;
 }
 
@@ -51,7 +51,7 @@ TEST(YoloStart, NamesAreThoseOfCheckpoints) {
 
 TEST(YoloStart, HeadsExpectFewObjects) {
     const YoloModel model = small_model(false, {"a", "b", "c"});
-    const std::vector<float>& bias = model.state.at("model.24.m.1.bias").values;  // stride 16: 1600 cells of 640 pixels
+    const SharedFloats& bias = model.state.at("model.24.m.1.bias").values;  // stride 16: 1600 cells of 640 pixels
     ASSERT_EQ(bias.size(), 24u);
     for (size_t row = 0; row < 24; ++row) {
         const double score = 1 / (1 + std::exp(-double(bias[row])));
@@ -103,7 +103,7 @@ TEST(YoloStart, LostWeightsAreNoDetector) {
     const auto device = open_device("cpu");
     YoloModel model = folded(small_model(false, {"animal"}));
     Detector detector(*device, model, {});
-    model.state.at("model.24.m.1.bias").values[4] = NAN;
+    model.state.at("model.24.m.1.bias").values.own()[4] = NAN;
     for (const bool again : {false, true}) try {
             again ? detector.load(model.state, "small") : void(Detector(*device, model, {}));
             ADD_FAILURE() << "NaN was taken";

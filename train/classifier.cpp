@@ -33,13 +33,16 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
 
-void Classifier::load(State state, const std::string& where) {
-    const auto pairs = resnet_conv_bn_pairs(config_.model);
-    for (const auto& [conv, bn] : pairs)
+std::function<void()> Classifier::prepare_load(State state, const std::string& where) {
+    const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
+    for (const auto& [conv, bn] : folding.conv_bn)
         for (const std::string& name : {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
             if (!state.contains(name))
                 fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
-    upload(fold_batch_norm(std::move(state), pairs, config_.model.epsilon()), parameters_, where);
+    return [this, upload = prepare_upload(std::move(state), parameters_, where, folding)] {
+        upload();
+        program_.prepare();
+    };
 }
 
 std::vector<float> Classifier::run(std::span<const uint8_t> pictures) {

@@ -18,7 +18,10 @@ class Classifier {
 public:
     Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
 
-    void load(State state, const std::string& where);  // as trained: with the normalization's statistics
+    // `state` as trained: with the normalization's statistics. In two parts: this checks, and what it returns moves the numbers
+    // and does what else a first run would do.
+    std::function<void()> prepare_load(State state, const std::string& where);
+    void load(const State& state, const std::string& where) { prepare_load(state, where)(); }
 
     // pictures: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
     std::vector<float> run(std::span<const uint8_t> pictures);

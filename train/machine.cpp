@@ -98,9 +98,7 @@ std::vector<Library> linked_libraries() {
         {"libzip", LIBZIP_VERSION, zip_libzip_version()},
     };
 #ifdef TUNDRA_HDF5
-    unsigned major = 0, minor = 0, release = 0;
-    H5get_libversion(&major, &minor, &release);
-    libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE), fmt::format("{}.{}.{}", major, minor, release)});
+    libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE), ""});  // loaded when a file needs it
 #endif
     return libraries;
 }

@@ -66,9 +66,9 @@ std::filesystem::path weight_file(const std::filesystem::path& path) {
     return file;
 }
 
-ModelFile read_model(const std::filesystem::path& path) {
+ModelFile read_model(const std::filesystem::path& path, bool mapped) {
     const std::filesystem::path file = weight_file(path);
-    WeightFile weights = read_weights(file);
+    WeightFile weights = read_weights(file, mapped);
     if (!weights.model.resnet)
         fail(Fault::usage, "{}: holds {}, and this command takes a ResNet classifier", file.string(), weights.model.text);
     ModelFile m{.model = *weights.model.resnet, .classes = {}, .fit = {.size = 224, .mode = FitMode::crop}, .state = std::move(weights.state)};

@@ -30,4 +30,5 @@ std::filesystem::path weight_file(const std::filesystem::path& path);
 
 // `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its classes
 // or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation.
-ModelFile read_model(const std::filesystem::path& path);
+// `mapped` as read_weights() has it.
+ModelFile read_model(const std::filesystem::path& path, bool mapped = false);

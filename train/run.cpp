@@ -28,9 +28,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 // Throws if a number of the network is lost: such weights are never saved over good ones.
 void require_finite(const State& network, size_t step, double lr) {
-    for (const auto& [name, tensor] : network)
-        if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); }))
-            fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name, lr);
+    for (const std::string& name : not_finite(network))
+        fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name, lr);
 }
 
 struct StartedStep {

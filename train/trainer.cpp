@@ -67,7 +67,7 @@ State Trainer::state() const {
 void Trainer::load(const State& state, const std::string& where) {
     if (!config_.freeze_backbone) return upload(state, training_.parameters(), where);
     frozen_ = state;
-    upload(fold_batch_norm(state, resnet_conv_bn_pairs(config_.model), config_.model.epsilon()), training_.parameters(), where);
+    upload(state, training_.parameters(), where, {resnet_conv_bn_pairs(config_.model), config_.model.epsilon()});
 }
 
 State initialize_state(const ResNetConfig& model, uint64_t seed) {

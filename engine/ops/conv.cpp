@@ -5,6 +5,7 @@
 #include "engine/ops.h"
 #include "engine/ops/conv_shape.h"
 #include "kernels/bias.h"
+#include "kernels/scratch_cpu.h"
 
 namespace {
 
@@ -49,6 +50,7 @@ struct Forward final : KernelOp<Forward> {
     std::string_view name() const override { return "conv"; }
     double flops() const override { return shape.flops(); }
     int overwrites(size_t output) const override { return output == 0 ? 3 : -1; }  // the residual
+    void prepare(const Cpu& cpu, Tensors in, Tensors out) const override { scratch_bytes(cpu, call<float>(in, out)); }
     template <class T>
     ConvForward<T> call(Tensors in, Tensors out) const {
         return {.shape = shape,
