@@ -108,26 +108,25 @@ TEST_F(CudaRun, GoesOnAfterTheGpuWasLostBetweenTwoSteps) {
 
 // Wherever it happens, the run ends at once, says so in one line, and what it left is good to go on from.
 TEST_F(CudaRun, GoesOnAfterTheGpuWasLostAtAnyCall) {
-    ASSERT_EQ(train("entire", config(), {}), "");
+    const auto slow = [](size_t) { std::this_thread::sleep_for(std::chrono::milliseconds(70)); };  // every step is saved
+    ASSERT_EQ(train("entire", config(), {}, {}, slow), "");
     const size_t calls = fake_cuda::counts().calls;
     ASSERT_EQ(train("plan", config(), {}, {.plan_only = true}), "");
     const size_t before = fake_cuda::counts().calls;
     ASSERT_GT(calls, before + 100);
-    size_t times = 0;
-    for (size_t at = before + (calls - before) / 4;; at += 29) {
-        const std::string text = train("often", config(), {.lost_at_call = at});
-        if (text.empty()) break;
-        ++times;
+    for (size_t eighth = 1; eighth <= 4; ++eighth) {
+        const size_t at = before + (calls - before) * eighth / 8;
         SCOPED_TRACE(fmt::format("lost at call {} of about {}", at, calls));
+        const std::string name = fmt::format("often{}", eighth), text = train(name, config(), {.lost_at_call = at}, {}, slow);
         ASSERT_EQ(fault_, Fault::environment) << text;
         EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
         EXPECT_LE(fake_cuda::counts().calls, at + 1) << "it was called again";
-        if (fs::exists(path("often/checkpoints"))) {
-            EXPECT_TRUE(contents(path("often/checkpoints")).empty() || text.find("the last checkpoint is ") != text.npos) << text;
-        }
+        const fs::path checkpoints = path(name + "/checkpoints");
+        const bool saved = fs::exists(checkpoints) && !contents(checkpoints).empty();
+        EXPECT_NE(text.find(saved ? "the last checkpoint is " : "no checkpoint was written yet"), text.npos) << text;
+        EXPECT_EQ(train(name, config(), {}), "");
+        EXPECT_TRUE(content(path(name + "/model.safetensors")) == content(path("entire/model.safetensors")));
     }
-    EXPECT_GE(times, 3u);
-    EXPECT_TRUE(content(path("often/model.safetensors")) == content(path("entire/model.safetensors")));
 }
 
 TEST_F(CudaRun, BatchThatTheMessageNamesFitsAndFewMoreDoNot) {
