@@ -7,18 +7,18 @@
 #include "engine/device.h"
 #include "engine/op.h"
 #include "engine/processors.h"
+#include "kernels/scratch_cpu.h"
 
 namespace {
-
-constexpr size_t kScratchBytes = size_t(256) << 20;  // address space; the machine gives pages only where they are touched
 
 class CpuDevice final : public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options) {
         cpu_.threads = options.threads > 0 ? options.threads : usable_processors();
-        cpu_.scratch = {CpuDevice::allocate(kScratchBytes), kScratchBytes};
+        const size_t bytes = scratch_reserved(cpu_.threads);
+        cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
     }
-    ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, kScratchBytes); }
+    ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }
 
     std::string_view kind() const override { return "cpu"; }
     std::string description() const override {

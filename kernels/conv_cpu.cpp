@@ -36,7 +36,7 @@ bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
 bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
 bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
-    constexpr size_t most = 700 * 700;  // more would not fit into the scratch memory
+    constexpr size_t most = 700 * 700;  // the sums of more would not fit into the scratch memory that all threads share
     return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
 }
 
@@ -51,7 +51,7 @@ bool by_product(const ConvBackwardData<float>& op) {
 }
 bool by_product(const ConvBackwardWeight<float>& op) {
     const ConvShape& s = op.shape;
-    return product_supports(s) && (is_pointwise(s) ? s.c_in >= 256 && s.c_out > s.c_in : s.stride > 1);
+    return product_supports(s) && (is_pointwise(s) ? s.c_in >= 256 && s.c_out > s.c_in : s.stride > 1 && s.c_in >= 128);
 }
 
 // The gradient of the data is the convolution of dy with flipped weights.
@@ -97,7 +97,8 @@ ConstantWeights& constant_weights() {
 // Many weights and few tiles. The number of threads is no part of the decision: sums are made in another order.
 bool is_fresh(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
-    return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && s.n * s.h * s.w <= 4096;
+    const size_t tiles = s.n * ((s.h + 3) / 4) * ((s.w + 3) / 4);
+    return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && tiles <= 512;
 }
 
 size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
@@ -117,6 +118,11 @@ size_t product_bytes(const Cpu& cpu, const Op& op) { return alignment + product_
 template <class Op>
 void run_product(const Cpu& cpu, const Op& op) { product_compute(cpu, op, aligned_scratch(cpu, product_bytes(cpu, op))); }
 
+template <class Op>
+size_t convolve_bytes(const Cpu& cpu, const Op& op) { return onednn::is_right() ? onednn::scratch_bytes(cpu, op) : 0; }
+template <class Op>
+void convolve(const Cpu& cpu, const Op& op) { onednn::is_right() ? onednn::convolve(cpu, op) : compute_direct(cpu, op); }
+
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
@@ -133,7 +139,7 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
     if (is_matrix_product(op))
         return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
     if (by_winograd(op)) return run_winograd(cpu, op, false);
-    onednn::convolve(cpu, op);
+    convolve(cpu, op);
 }
 
 void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
@@ -141,7 +147,7 @@ void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
     if (by_winograd(op)) return run_winograd(cpu, forward_of(op), true);
-    onednn::convolve(cpu, op);
+    convolve(cpu, op);
 }
 
 void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
@@ -149,23 +155,23 @@ void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
     if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)));
-    onednn::convolve(cpu, op);
+    convolve(cpu, op);
 }
 
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
     if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op)) return 0;
-    return by_winograd(op) ? winograd_bytes(cpu, op) : onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
     if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op.shape)) return 0;
-    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : convolve_bytes(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op.shape)) return 0;
-    return by_winograd(op) ? winograd_bytes(cpu, op) : onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
 }
 
 void forget_constant_weights() {

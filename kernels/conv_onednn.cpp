@@ -299,6 +299,11 @@ size_t bytes_of(const Cpu& cpu, const Op& op) {
 }  // namespace
 
 namespace onednn {
+bool is_right() {
+    static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return isa != dnnl_cpu_isa_sse41 && isa != dnnl_cpu_isa_avx;
+}
+
 void convolve(const Cpu& cpu, const ConvForward<float>& op) {
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);

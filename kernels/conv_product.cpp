@@ -59,7 +59,8 @@ template <class Left, class Out>
 void multiply_gathered(const Cpu& cpu, const Shape& s, const float* weight, bool transposed, float* scratch,
                        const ProductLoops& loops, const Left& left_row, const Out& out_row) {
     const size_t panels = pieces(s.columns, 2 * loops.lanes);
-    const size_t blocks = pieces(pieces(s.rows, room), size_t(cpu.threads)) * size_t(cpu.threads);
+    // None is empty: an empty one ends a thread's part, and OpenMP may give fewer threads than asked for.
+    const size_t blocks = std::min(s.rows, pieces(pieces(s.rows, room), size_t(cpu.threads)) * size_t(cpu.threads));
     const ProductPack pack{.depth = s.depth, .columns = s.columns, .transposed = transposed, .weight = weight, .packed = scratch};
     std::atomic<size_t> claimed = 0;
 #pragma omp parallel num_threads(cpu.threads)
@@ -102,21 +103,26 @@ Shape shape_of(const ConvBackwardData<float>& op) { return {op.shape.n * op.shap
 // How threads share the gradient of the weights: a grid over its rows and over the channels of x, the longer side first.
 // Each gathers what it needs by itself and waits for nobody.
 struct Grid {
-    size_t rows, columns;
+    size_t rows, columns, k_most, c_most;  // the most channels of a part
 
     Grid(const Cpu& cpu, const ConvShape& s, const ProductLoops& loops) {
         const size_t threads = size_t(cpu.threads), most_rows = pieces(s.c_out, loops.lanes), most_columns = pieces(s.c_in, 2 * loops.lanes);
         const bool rows_first = s.kernel_h * s.kernel_w == 1 && s.c_out >= s.c_in;
         rows = std::min(most_rows, rows_first ? threads : std::max<size_t>(1, threads / std::min(most_columns, threads)));
         columns = std::min(most_columns, std::max<size_t>(1, threads / rows));
+        k_most = pieces(most_rows, rows) * loops.lanes;
+        c_most = pieces(most_columns, columns) * 2 * loops.lanes;
     }
+    size_t parts() const { return rows * columns; }
+    size_t gathered() const { return sum_room * (k_most + c_most); }
 };
 }  // namespace
 
 size_t product_scratch_count(const Cpu& cpu, const ConvForward<float>& op, const ProductLoops&) { return shape_of(op).scratch(cpu); }
 size_t product_scratch_count(const Cpu& cpu, const ConvBackwardData<float>& op, const ProductLoops&) { return shape_of(op).scratch(cpu); }
-size_t product_scratch_count(const Cpu& cpu, const ConvBackwardWeight<float>& op, const ProductLoops&) {
-    return size_t(cpu.threads) * sum_room * (op.shape.c_in + op.shape.c_out);
+size_t product_scratch_count(const Cpu& cpu, const ConvBackwardWeight<float>& op, const ProductLoops& loops) {
+    const Grid grid(cpu, op.shape, loops);
+    return grid.parts() * grid.gathered();
 }
 
 void product_compute(const Cpu& cpu, const ConvForward<float>& op, float* scratch, const ProductLoops& loops) {
@@ -146,13 +152,13 @@ void product_compute(const Cpu& cpu, const ConvBackwardWeight<float>& op, float*
     const Grid grid(cpu, s, loops);
     const size_t taps = s.kernel_h * s.kernel_w, pixels = s.n * s.out_h() * s.out_w(), lanes = loops.lanes;
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
-    for (size_t part = 0; part < grid.rows * grid.columns; ++part) {
+    for (size_t part = 0; part < grid.parts(); ++part) {
         const auto cut = [](size_t count, size_t unit, size_t i, size_t of) { return std::min(count, pieces(count, unit) * i / of * unit); };
         const size_t row = part % grid.rows, column = part / grid.rows;
         const size_t k = cut(s.c_out, lanes, row, grid.rows), k_count = cut(s.c_out, lanes, row + 1, grid.rows) - k;
         const size_t c = cut(s.c_in, 2 * lanes, column, grid.columns), c_count = cut(s.c_in, 2 * lanes, column + 1, grid.columns) - c;
-        float* const left = scratch + part * sum_room * (s.c_in + s.c_out);
-        float* const right = left + sum_room * s.c_out;
+        float* const left = scratch + part * grid.gathered();
+        float* const right = left + sum_room * grid.k_most;
         // Two sets of pointers: what is gathered now, and what will be and is fetched ahead.
         const float *rows[2][sum_depth], *dy[sum_depth];
         const auto find_rows = [&](size_t first, size_t tap, const float** to) {

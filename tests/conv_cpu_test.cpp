@@ -4,6 +4,7 @@
 #include <array>
 
 #include "kernels/conv_cpu.h"
+#include "kernels/conv_onednn.h"
 #include "kernels/linear.h"
 #include "kernels/scratch_cpu.h"
 #include "tests/cpu_fixture.h"
@@ -138,6 +139,7 @@ TEST(ConvCpuPrimitives, are_created_once) {
         compute(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()});
         compute(cpu, ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()});
     };
+    if (!onednn::is_right()) GTEST_SKIP() << "by the loops";
     const size_t before = conv_primitives_created();
     step();
     const size_t after = conv_primitives_created();
@@ -174,6 +176,7 @@ TEST(ConvCpuPrimitives, constant_weights_are_packed_until_forgotten) {
 }
 
 TEST(ConvCpuPrimitives, name_the_scratch_memory_that_is_missing) {
+    if (!onednn::is_right()) GTEST_SKIP() << "by the loops";
     const ConvShape s{1, 9, 9, 32, 48, 3, 3, 1, 1};
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     Floats y(s.y_count());
@@ -183,6 +186,37 @@ TEST(ConvCpuPrimitives, name_the_scratch_memory_that_is_missing) {
     EXPECT_THROW(compute(small, op), std::length_error);
     const CpuDevice enough(2, scratch_bytes(small, op));
     EXPECT_NO_THROW(compute(enough, op));
+}
+
+// Of ResNet-50, every different convolution.
+std::vector<ConvShape> resnet50(size_t n, size_t size) {
+    std::vector<ConvShape> all = {{n, size, size, 3, 64, 7, 7, 2, 3}};
+    size_t side = size / 4, c_in = 64;
+    for (const size_t width : {64, 128, 256, 512}) {
+        const size_t stride = width == 64 ? 1 : 2, out = side / stride;
+        all.insert(all.end(), {{n, side, side, c_in, width, 1, 1}, {n, side, side, width, width, 3, 3, stride, 1},
+                               {n, out, out, width, 4 * width, 1, 1}, {n, side, side, c_in, 4 * width, 1, 1, stride},
+                               {n, out, out, 4 * width, width, 1, 1}, {n, out, out, width, width, 3, 3, 1, 1}});
+        side = out, c_in = 4 * width;
+    }
+    return all;
+}
+
+TEST(ConvCpuScratch, of_resnet50_fits_into_what_a_device_has) {
+    const float some = 0;
+    for (const auto& [n, size] : {std::pair<size_t, size_t>{8, 224}, {64, 224}, {32, 64}, {256, 64}, {1024, 64}})
+        for (const ConvShape& s : resnet50(n, size))
+            for (const int threads : {1, 2, 16, 96, 256}) {
+                Cpu cpu;
+                cpu.threads = threads;
+                ConvForward<float> forward{.shape = s, .x = nullptr, .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = nullptr};
+                size_t most = std::max({scratch_bytes(cpu, forward), scratch_bytes(cpu, ConvBackwardData<float>{s, nullptr, nullptr, nullptr}),
+                                        scratch_bytes(cpu, ConvBackwardWeight<float>{s, nullptr, nullptr, nullptr})});
+                forward.bias = &some, forward.activation = Activation::relu, forward.weight_is_constant = true;
+                most = std::max(most, scratch_bytes(cpu, forward));
+                EXPECT_LE(most, scratch_reserved(threads)) << threads << " threads, " << n << " times " << s.h << "x" << s.w << ", "
+                                                           << s.c_in << " to " << s.c_out << " channels, kernel " << s.kernel_h;
+            }
 }
 
 TEST(LinearCpu, matches_double) {

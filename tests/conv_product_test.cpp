@@ -52,6 +52,26 @@ TEST(ConvProduct, pointwise_matches_the_loops) {
     }
 }
 
+TEST(ConvProduct, has_all_rows_where_openmp_gives_fewer_threads) {
+    for (size_t rows = 1; rows <= 3; ++rows) {
+        const ConvShape s{1, 1, rows, 32, 32, 1, 1};
+        const Floats x = random_floats(s.x_count(), 1), weight = random_floats(s.weight_count(), 2);
+        Floats expected = unwritten(s.y_count()), y = expected;
+        ConvForward<float> op{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = expected.data()};
+        compute_direct(CpuDevice(1, 8), op);
+        op.y = y.data();
+        for (const ProductLoops* loops : all_loops()) {
+            const CpuDevice cpu(16, 8);
+            Floats scratch = unwritten(product_scratch_count(cpu, op, *loops));
+            std::ranges::fill(y, -7.0f);
+#pragma omp parallel num_threads(2)  // a team within a team has one thread
+#pragma omp single
+            product_compute(cpu, op, scratch.data(), *loops);
+            expect_close(expected, y, tolerance);
+        }
+    }
+}
+
 TEST(ConvProduct, gradient_of_the_weights_matches_the_loops) {
     for (const ConvShape& s : windows) {
         const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3);
