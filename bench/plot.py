@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 GOALS = {"resnet50 train:224:8": 1.3, "resnet50 train:64:32": 1.3, "resnet50 infer:224:1": 1.0, "resnet50 infer:224:16": 1.0,
          "yolov5s 640x640 batch 1": 1.0, "yolov5x6 960x1280 batch 1": 1.0, "end to end, 6 JPEG of 5 MP, yolov5x6": 1.3,
          "memory train:224:32": 1.0, "cold start, classify one picture": 1 / 0.3}
-COLOURS = ["#1b6e53", "#9aa5b1", "#c9a227", "#b4654a", "#6b7c93", "#7a5195"]
+COLOURS = ["#1b6e53", "#9aa5b1", "#c9a227", "#b4654a", "#6b7c93", "#7a5195", "#3d5a80", "#8f9779"]
 
 source, target = sys.argv[1:3]
 with open(source) as file:
@@ -44,8 +44,8 @@ parts, y = [], top
 for row in rows:
     first = y
     for name, r in sorted(row["ratio"].items(), key=lambda item: item[1]["median"]):
-        width = min(r["median"], 4) * scale / 2
-        low, high = min(r["low"], 4) * scale / 2, min(r["high"], 4) * scale / 2
+        width = min(r["median"], 5) * scale / 2
+        low, high = min(r["low"], 5) * scale / 2, min(r["high"], 5) * scale / 2
         parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{bar - 3}" fill="{colour[name]}"/>'
                      f'<path d="M{left + low:.1f} {y + 6}H{left + high:.1f}" stroke="#222"/>'
                      f'<text x="{left + max(width, high) + 6:.1f}" y="{y + 10}" font-size="10">{r["median"]:.2f}</text>')
@@ -61,7 +61,7 @@ for name in names:
     x += 40 + 7 * len(name)
 one = left + scale / 2
 with open(target, "w") as file:
-    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(x, 900)} {y + 30}" font-family="sans-serif" font-size="12">\n'
+    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(x, 1000)} {y + 30}" font-family="sans-serif" font-size="12">\n'
                f'<rect width="100%" height="100%" fill="#fff"/>\n<text x="20" y="18">Peer / Tundra: to the right of 1 Tundra is faster or smaller; '
                f'red: the goal; {escape(m["cpu"])}, {m["threads"]} threads, {m["date"][:10]}</text>\n'
                + "\n".join(legend + parts) + f'\n<path d="M{one} {top - 8}V{y}" stroke="#222" stroke-dasharray="4 3"/>'

@@ -64,7 +64,7 @@ for name in args.curves:
         continue
     points = {series: [{"x": x, "images_per_second": f["images_per_second"], "peak_resident_bytes": f["peak_resident_bytes"],
                         "planned_bytes": f.get("planned_bytes")} for x, f in values] for series, values in curve(name).items()}
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    commit = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     data["curves"][name] = {"series": points, "commit": commit, "date": time.strftime("%Y-%m-%d %H:%M"), "cpu": cpu, "threads": args.threads,
                             "load_average": round(os.getloadavg()[0], 2)}
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ if args.list:
 if not args.prepare and not args.out:
     sys.exit("all.py: --out FILE is missing (or --prepare)")
 
-commit, failed, start = common.said("git", "describe", "--always", "--dirty"), [], time.time()
+commit, failed, start = common.commit(), [], time.time()
 shares = sum(ROWS[name][2] for name in args.rows)
 for name in args.rows:
     row, command, share = ROWS[name]

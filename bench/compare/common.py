@@ -187,6 +187,12 @@ def version(package):
         return None
 
 
+def commit():
+    """Of the sources: what a run itself writes does not make them dirty."""
+    changed = said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!docs")
+    return said("git", "rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
 def said(*command):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     return done.stdout.strip()
@@ -200,7 +206,7 @@ def machine(args):
     packages = ["torch", "torchvision", "onnxruntime", "megadetector", "yolov5", "numpy", "pillow", "opencv-python-headless"]
     return {"date": time.strftime("%Y-%m-%d %H:%M"), "cpu": cpu, "cores": os.cpu_count(), "threads": args.threads,
             "clock": "CPU time" if args.cpu_time else "wall", "memory_bytes": memory,
-            "system": platform.platform(), "load_average": round(os.getloadavg()[0], 2), "commit": said("git", "describe", "--always", "--dirty"),
+            "system": platform.platform(), "load_average": round(os.getloadavg()[0], 2), "commit": commit(),
             "tundra": said(args.build / "tundra", "version").splitlines()[:1], "python": platform.python_version(),
             "versions": {p: v for p in packages if (v := version(p))}}
 
