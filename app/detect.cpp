@@ -25,11 +25,19 @@ int run(Options& o) {
     o.job.pictures_out.crops = o.crops;
     o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) { if (!o.quiet) note(progress, text); };
+    size_t done = 0;
     o.job.progress = [&](const DetectCounts& counts, size_t total) {
+        done = counts.done;
         progress.count(counts.done, total, "pictures");
         return !signals.received();
     };
-    const DetectOutcome outcome = detect(o.job);
+    DetectOutcome outcome;
+    try {
+        outcome = detect(o.job);
+    } catch (const Error& e) {  // a full disk, a lost GPU
+        if (e.fault != Fault::environment || !done) throw;
+        fail(e.fault, "{}; the same command goes on where it was", e.what());
+    }
     progress.clear();
     const DetectCounts& c = outcome.counts;
     if (!outcome.finished) {

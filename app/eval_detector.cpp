@@ -71,6 +71,8 @@ int eval_detector(EvalOptions& o) {
                                         [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
     progress.clear();
     if (found.pictures.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());
+    if (found.overflown)
+        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} pictures", found.overflown, found.pictures.size());
     const BoxMetrics metrics = measure_boxes(found.pictures, data.classes.size());
     for (const std::string& text : data.notes) if (!o.quiet) note(progress, text);
     for (const BadFile& file : found.bad_files) note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code, file.used ? ", used as far as it goes" : ""));

@@ -116,8 +116,8 @@ int guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
     const int code = guarded(argc, argv);
-#if defined(__SANITIZE_ADDRESS__)
-    return code;  // and leaks are reported
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return code;  // and what the sanitizer found is reported
 #else
     std::cout.flush();
     std::fflush(nullptr);

@@ -60,6 +60,8 @@ struct GpuFacts {  // for run.json
     std::string driver = {}, libraries = {};
 };
 
+constexpr size_t kUnknownBytes = size_t(-1);
+
 class Device {
 public:
     virtual ~Device() = default;
@@ -78,7 +80,7 @@ public:
     virtual void expect_uploads(void* /*to*/, size_t /*bytes*/) {}
     virtual size_t upload_slots() const { return 0; }  // copies of what is uploaded ahead that lie on the device
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
-    virtual size_t free_bytes() const { return size_t(-1); }     // that can still be allocated, where the device knows
+    virtual size_t free_bytes() const { return kUnknownBytes; }  // that can still be allocated
 
     virtual void run(std::span<const Step> steps) = 0;
     virtual void prepare(std::span<const Step>) {}  // see Program::prepare()

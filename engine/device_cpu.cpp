@@ -45,7 +45,7 @@ public:
 private:
     void* allocate(size_t bytes) override {
         void* memory = mmap(nullptr, bytes + !bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} MB more are needed; use a smaller --batch", bytes >> 20);
+        if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} MB more are needed", (bytes + 0xfffff) >> 20);
         madvise(memory, bytes, MADV_HUGEPAGE);
         return memory;
     }

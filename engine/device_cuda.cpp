@@ -106,10 +106,10 @@ public:
         }
         lost_ = true;
         if (libraries_) libraries_->abandon();
-        fail(Fault::environment, "the GPU is lost, {}: {}; the same command goes on where it was", doing, text_of(error));
+        fail(Fault::environment, "the GPU is lost, {}: {}", doing, text_of(error));
     }
     void require_alive() const {
-        if (lost_) fail(Fault::environment, "the GPU is lost; the same command goes on where it was");
+        if (lost_) fail(Fault::environment, "the GPU is lost");
     }
     bool lost() const { return lost_; }
     cudaStream_t stream() const { return cuda_.stream; }

@@ -48,7 +48,9 @@ void Program::fail_for_memory(const Error& error) {
     for (const Graph::Info& info : graph_->values)
         if (info.kind == Kind::input) needed += (1 + device_.upload_slots()) * count(info.shape) * size_of(info.dtype);
     inputs_.clear();
-    const auto batch = size_t(double(options_.batch) * 0.95 * double(device_.free_bytes() + arena_.bytes()) / double(needed));
+    const size_t free = device_.free_bytes();
+    if (free == kUnknownBytes) throw error;
+    const auto batch = size_t(double(options_.batch) * 0.95 * double(free + arena_.bytes()) / double(needed));
     if (batch >= options_.batch) throw error;
     fail(Fault::memory, "{}; {}", error.what(),
          batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch) : "a smaller picture or model would fit");

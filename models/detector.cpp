@@ -96,7 +96,7 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     return traces_.front();
 }
 
-std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, size_t h, size_t w) {
+std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, size_t h, size_t w, std::vector<bool>* overflown) {
     const size_t bytes = h * w * 3, n = pictures.size() / bytes;
     require(n * bytes == pictures.size() && n >= 1 && n <= options_.batch, "detector: {} bytes for at most {} pictures of {} x {}",
             pictures.size(), options_.batch, h, w);
@@ -108,12 +108,14 @@ std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, s
     const std::vector<int32_t> count = t.program->read<int32_t>(t.boxes.count);
     const std::vector<float> found = t.program->read<float>(t.boxes.detections);
     std::vector<std::vector<Box>> result(n);
+    if (overflown) overflown->assign(n, false);
     for (size_t i = 0; i < n; ++i) {
-        if (count[i] < 0)
+        if (count[i] < 0 && overflown) (*overflown)[i] = true;
+        if (count[i] < 0 && !overflown)
             fail(Fault::not_finite, "the detector's answer is not finite: numbers overflow within the network{}",
                  options_.precision == DType::f32 ? "" : "; use --precision fp32");
-        for (size_t k = 0; k < size_t(count[i]); ++k) {
-            const float* b = &found[(i * options_.most + k) * 6];
+        for (int32_t k = 0; k < count[i]; ++k) {
+            const float* b = &found[(i * options_.most + size_t(k)) * 6];
             result[i].push_back({b[0], b[1], b[2], b[3], b[4], int(b[5])});
         }
     }

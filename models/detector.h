@@ -40,8 +40,9 @@ public:
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // pictures: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always runs the
-    // whole batch, so that the numbers of a picture do not depend on how many others came with it.
-    std::vector<std::vector<Box>> run(std::span<const uint8_t> pictures, size_t h, size_t w);
+    // whole batch, so that the numbers of a picture do not depend on how many others came with it. Numbers that overflow within
+    // the network are an error, or with `overflown` a picture without boxes, whose place in it is true.
+    std::vector<std::vector<Box>> run(std::span<const uint8_t> pictures, size_t h, size_t w, std::vector<bool>* overflown = nullptr);
 
     // Other weights for the same network, folded; `where` names them in messages.
     void load(const State& state, const std::string& where);

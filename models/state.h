@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "engine/parameters.h"
 
@@ -16,6 +17,14 @@ public:
     SharedFloats() = default;
     SharedFloats(std::vector<float> values) : owned_(std::make_shared<std::vector<float>>(std::move(values))), memory_(owned_), view_(*owned_) {}
     SharedFloats(std::shared_ptr<const void> memory, std::span<const float> view) : memory_(std::move(memory)), view_(view) {}
+    SharedFloats(const SharedFloats&) = default;
+    SharedFloats& operator=(const SharedFloats&) = default;
+    SharedFloats(SharedFloats&& other) noexcept
+        : owned_(std::move(other.owned_)), memory_(std::move(other.memory_)), view_(std::exchange(other.view_, {})) {}
+    SharedFloats& operator=(SharedFloats&& other) noexcept {
+        owned_ = std::move(other.owned_), memory_ = std::move(other.memory_), view_ = std::exchange(other.view_, {});
+        return *this;
+    }
 
     const float* data() const { return view_.data(); }
     size_t size() const { return view_.size(); }

@@ -404,6 +404,9 @@ TEST(DetectorDevices, OverflowIsAnError) {
             EXPECT_EQ(e.fault, Fault::not_finite);
             EXPECT_NE(std::string(e.what()).find("overflow"), std::string::npos) << e.what();
         }
+        std::vector<bool> overflown;
+        EXPECT_TRUE(detector.run(pixels, 32, 32, &overflown)[0].empty());
+        EXPECT_EQ(overflown, std::vector<bool>{true});
     }
 }
 

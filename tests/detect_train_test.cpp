@@ -13,6 +13,7 @@
 #include "models/yolov5_file.h"
 #include "tests/pictures.h"
 #include "train/run.h"
+#include "train/task.h"
 
 namespace {
 
@@ -78,6 +79,25 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     const std::string page = content(write_report(folder()->path / "whole"));
     for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses", "Precision and recall", "Which threshold", "Pictures to look at"})
         EXPECT_NE(page.find(part), page.npos) << part;
+}
+
+// A validation whose numbers overflow is a bad one, and not the end of the run.
+TEST_F(DetectTrain, OverflowIsNoted) {
+    const TrainConfig c = config();
+    const auto device = open_device("cpu", {.threads = 1});
+    Arena arena(*device);
+    const std::unique_ptr<Task> task = make_task(c);
+    const Dataset data = task->open_data();
+    task->build({*device, arena, DType::f32, false}, data, [](const std::string&) {});
+    State state = task->result();
+    for (auto& [name, tensor] : state)
+        for (float& v : tensor.values.own()) v *= 1e12f;
+    task->load_result(state);
+    const Evaluated e = task->evaluate(Part::validation, nullptr, [] { return true; });
+    EXPECT_TRUE(e.whole);
+    EXPECT_EQ(e.figures, (std::vector<double>{0, 0}));
+    const size_t pictures = data.part(Part::validation).size();
+    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} pictures", pictures, pictures)), e.note.npos) << e.note;
 }
 
 TEST_F(DetectTrain, GoesOnFromATrainedFile) {

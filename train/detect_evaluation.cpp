@@ -31,13 +31,15 @@ FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector
     in_order.boxes.reset();
     in_order.augment = {};
     Loader loader(data, samples, in_order, cache);
+    std::vector<bool> overflown;
     size_t done = 0;
     for (size_t step = 0; step < loader.steps(); ++step) {
         const Batch& batch = loader.next();
-        const auto boxes = detector.run(batch.pictures, options.fit.h(), options.fit.w());
+        const auto boxes = detector.run(batch.pictures, options.fit.h(), options.fit.w(), &overflown);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
+            result.overflown += overflown[row];
             const Sample& sample = data.samples[size_t(batch.samples[row])];
             const Letterbox place = place_in_frame(sample, options.fit);
             JudgedBoxes picture{.truth = sample.boxes, .found = {}, .h = sample.h, .w = sample.w};

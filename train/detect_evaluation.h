@@ -17,6 +17,7 @@ struct FoundBoxes {
     std::vector<uint32_t> samples;      // numbers in the data set, of the pictures that could be read
     std::vector<JudgedBoxes> pictures;  // one per sample
     std::vector<BadFile> bad_files;
+    size_t overflown = 0;               // pictures without boxes, because numbers overflow within the network
 };
 
 // The pictures go through the network as `loader` letterboxes them: fit.h() and fit.w() must suit the network. `progress` is

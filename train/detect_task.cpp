@@ -73,8 +73,12 @@ public:
         FoundBoxes& found = found_[part];
         found = find_boxes(*detector_, *data_, data_->part(part), loader(false), cache, [&](size_t) { return go_on(); });
         const BoxMetrics m = measure_boxes(found.pictures, data_->classes.size());
+        std::string note;  // no reason to end a run, whose weights may come back
+        if (found.overflown)
+            note = fmt::format("{}: numbers overflow within the network on {} of {} pictures, which count as without boxes; lower --lr, or --precision fp32",
+                               part_name(part), found.overflown, found.pictures.size());
         // YOLOv5's weights of the two.
-        return {.whole = go_on(), .figures = {m.map50, m.map}, .badness = 1 - (0.1 * m.map50 + 0.9 * m.map), .bad_files = found.bad_files};
+        return {.whole = go_on(), .figures = {m.map50, m.map}, .badness = 1 - (0.1 * m.map50 + 0.9 * m.map), .bad_files = found.bad_files, .note = note};
     }
 
     void write_model(const std::filesystem::path& path, State result, uint64_t) const override {

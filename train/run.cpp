@@ -5,10 +5,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/device_counting.h"
 #include "engine/hash.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
+#include "train/fit_memory.h"
 #include "train/record.h"
 #include "train/run_folder.h"
 #include "train/setup.h"
@@ -43,7 +43,7 @@ class Run {
 public:
     Run(TrainConfig config, const RunOptions& options, const RunEvents& events)
         : config_(std::move(config)), options_(options), events_(events), folder_(options.folder, options.fresh),
-          task_(task_for(config_)) {}
+          task_(make_task(config_)) {}
 
     RunResult operator()() {
         open_data();
@@ -64,7 +64,7 @@ public:
         } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
             if (e.fault != Fault::environment) throw;
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
-            fail(e.fault, "{}; the last checkpoint is {}", e.what(), checkpoint_path(folder_ / "checkpoints", saved_step_).string());
+            fail(e.fault, "{}; the last checkpoint is {}, and the same command goes on from it", e.what(), checkpoint_path(folder_ / "checkpoints", saved_step_).string());
         }
     }
 
@@ -107,42 +107,17 @@ private:
                 .notes = data_.notes};
     }
 
-    std::unique_ptr<Task> task_for(const TrainConfig& config) const {
-        return config.task == "detect" ? make_detect_task(config) : make_classify_task(config);
-    }
-
     void build() {
+        const TaskPlace place{*device_, *arena_, precision_, options_.eager};
         try {
-            task_->build({*device_, *arena_, precision_, options_.eager}, data_, [this](const std::string& text) { note(text); });
+            task_->build(place, data_, [this](const std::string& text) { note(text); });
+            require_memory(*device_);
         } catch (const Error& e) {
             if (e.fault != Fault::memory) throw;
             task_.reset();
             arena_.reset();
-            fail_for_memory(device_->free_bytes());
+            fail_for_memory(config_, data_, *device_, precision_, options_.eager, e);
         }
-        // The system hands out memory that it does not have and kills later; so it is asked before the first step.
-        const uint64_t free = available_memory_bytes();
-        if (device_->kind() == "cpu" && device_->allocated() > free) fail_for_memory(free);
-    }
-
-    uint64_t memory_needed(uint64_t batch) const {
-        TrainConfig config = config_;
-        config.batch = batch;
-        CountingDevice counting(*device_);
-        Arena arena(counting);
-        const std::unique_ptr<Task> task = task_for(config);
-        task->build({counting, arena, precision_, options_.eager}, data_, [](const std::string&) {});
-        return counting.bytes();
-    }
-
-    // What a picture of the batch needs is always the same. 5 % are left for fragments and what libraries load later.
-    [[noreturn]] void fail_for_memory(uint64_t free) const {
-        const uint64_t all = memory_needed(config_.batch), room = free / 20 * 19;
-        std::string instead = "a smaller --image-size or model would fit";
-        if (config_.batch > 2)
-            if (const uint64_t two = memory_needed(2); two <= room)
-                instead = fmt::format("--batch {} would fit", 2 + (room - two) * (config_.batch - 2) / std::max<uint64_t>(all - two, 1));
-        fail(Fault::memory, "training needs {} MB and {} MB are free; {}", all >> 20, free >> 20, instead);
     }
 
     json gpu_facts() const {
@@ -252,6 +227,7 @@ private:
         Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
         if (!e.whole) return std::nullopt;
         report_bad_files(e.bad_files);
+        if (!e.note.empty()) note(e.note);
         return e;
     }
 

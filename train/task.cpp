@@ -37,3 +37,7 @@ double time_of_a_step(Task& task) {
     }
     return best;
 }
+
+std::unique_ptr<Task> make_task(const TrainConfig& config) {
+    return config.task == "detect" ? make_detect_task(config) : make_classify_task(config);
+}

@@ -40,6 +40,7 @@ struct Evaluated {
     std::vector<double> figures;  // as TaskNames::evaluation has them; NaN where there were no pictures
     double badness;               // what `select = best` makes small; NaN where there were no pictures
     std::vector<BadFile> bad_files;
+    std::string note = "";  // one line for people
 };
 
 // The columns of metrics.csv are train_X and validation_X.
@@ -89,6 +90,7 @@ protected:
 
 double time_of_a_step(Task& task);  // seconds; on grey pictures and at rate 0, so only for a plan
 
-// `config` must outlive the task.
+// `config` must outlive the task, and says which.
+std::unique_ptr<Task> make_task(const TrainConfig& config);
 std::unique_ptr<Task> make_classify_task(const TrainConfig& config);
 std::unique_ptr<Task> make_detect_task(const TrainConfig& config);
