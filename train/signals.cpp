@@ -9,6 +9,7 @@
 namespace {
 
 std::atomic<int> first_signal = 0;
+stack_t stack_before = {};  // AddressSanitizer has one of its own
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void note_signal(int signal) {
@@ -19,7 +20,8 @@ void note_signal(int signal) {
 void install(void (*handler)(int)) {
     struct sigaction action = {};
     action.sa_handler = handler;
-    action.sa_flags = SA_RESTART;  // a signal must not turn a read in a library into an error
+    // A signal must not turn a read in a library into an error, nor write below a stack that generated code may be using.
+    action.sa_flags = SA_RESTART | SA_ONSTACK;
     for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
 
@@ -27,9 +29,15 @@ void install(void (*handler)(int)) {
 
 StopSignals::StopSignals() {
     first_signal = 0;
+    static char own_stack[1 << 16];  // of the thread that is asked first, the one that came here
+    const stack_t stack = {.ss_sp = own_stack, .ss_flags = 0, .ss_size = sizeof own_stack};
+    sigaltstack(&stack, &stack_before);
     install(note_signal);
 }
 
-StopSignals::~StopSignals() { install(SIG_DFL); }
+StopSignals::~StopSignals() {
+    install(SIG_DFL);
+    sigaltstack(&stack_before, nullptr);
+}
 
 int StopSignals::received() const { return first_signal; }
