@@ -45,4 +45,26 @@ TEST(Signals, TheUsualMeaningReturnsAfterwards) {
     EXPECT_EXIT(after(), testing::KilledBySignal(SIGTERM), "");
 }
 
+// A handler on the stack that it interrupts corrupts what oneDNN's generated code keeps there.
+TEST(Signals, TheHandlerHasAStackOfItsOwn) {
+    stack_t before = {}, during = {}, after = {};
+    sigaltstack(nullptr, &before);
+    {
+        StopSignals signals;
+        for (const int signal : {SIGINT, SIGTERM}) {
+            struct sigaction action = {};
+            sigaction(signal, nullptr, &action);
+            EXPECT_TRUE(action.sa_flags & SA_ONSTACK) << signal;
+        }
+        sigaltstack(nullptr, &during);
+        EXPECT_FALSE(during.ss_flags & SS_DISABLE);
+        EXPECT_GE(during.ss_size, size_t(1) << 16);  // AVX-512 registers alone take kilobytes of it
+        raise(SIGINT);
+        EXPECT_EQ(signals.received(), SIGINT);
+    }
+    sigaltstack(nullptr, &after);
+    EXPECT_EQ(after.ss_sp, before.ss_sp);
+    EXPECT_EQ(after.ss_flags, before.ss_flags);
+}
+
 }  // namespace
