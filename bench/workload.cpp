@@ -41,14 +41,13 @@ private:
     Classifier classifier_;
 };
 
-class TrainerStep final : public Workload {
+// A training step of either kind; `Targets` is what the pictures are compared with.
+template <class Trainer, class Targets>
+class TrainingStep final : public Workload {
 public:
-    TrainerStep(Device& device, const WorkloadOptions& o)
+    TrainingStep(Device& device, const WorkloadOptions& o, const auto& config, const State& state, Targets targets)
         : arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)), transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
-          color_(repeated({1, 0}, o.batch)),
-          trainer_(device, arena_, config(o), resnet_state(o, resnet_config(o.model, 1000))) {
-        for (size_t i = 0; i < o.batch; ++i) labels_.push_back(int32_t(i % 1000));
-    }
+          color_(repeated({1, 0}, o.batch)), targets_(std::move(targets)), trainer_(device, arena_, config, state) {}
     void run() override {
         step();
         trainer_.previous_figures();  // one step late: a GPU goes on meanwhile
@@ -63,64 +62,42 @@ public:
     size_t arena_bytes() const override { return arena_.bytes(); }
 
 private:
-    static TrainerConfig config(const WorkloadOptions& o) {
-        ResNetConfig model = resnet_config(o.model, 1000);
-        model.fused = o.fused;
-        return {.model = model, .batch = o.batch, .size = o.h, .normalize = kImageNet,
-                .optimizer = {.decay_vectors = true, .loss_scale = o.precision == DType::f16 ? 1024.0f : 1.0f},
-                .class_weights = {}, .precision = o.precision};
-    }
-    void step() { trainer_.step({pictures_, transform_, color_, labels_}, 0.01, 0.9, ++steps_); }
+    void step() { trainer_.step({pictures_, transform_, color_, targets_}, 0.01, 0.9, ++steps_); }
 
     Arena arena_;
     std::vector<uint8_t> pictures_;
     std::vector<float> transform_, color_;
-    std::vector<int32_t> labels_;
+    Targets targets_;
     Trainer trainer_;
     size_t steps_ = 0;
 };
 
-// A detector for three classes in training: every loss, and the average of the weights; four boxes in each picture.
-class DetectTrainerStep final : public Workload {
-public:
-    DetectTrainerStep(Device& device, const WorkloadOptions& o)
-        : arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)), transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
-          color_(repeated({1, 0}, o.batch)), trainer_(device, arena_, config(o), initialize_yolov5(config(o).model, 1)) {
-        const size_t most = config(o).most_boxes;
-        boxes_.resize(o.batch * most * 5, -1.0f);
-        for (size_t i = 0; i < o.batch; ++i)
-            for (size_t k = 0; k < 4; ++k) {
-                const float side = float(std::min(o.h, o.w)), size = side * 0.08f * float(k + 1);
-                const float at = side * (0.2f + 0.15f * float(k) + 0.003f * float(i % 32));
-                std::ranges::copy(std::array{float(k % 3), at, at, size, 0.8f * size}, &boxes_[(i * most + k) * 5]);
-            }
-    }
-    void run() override {
-        step();
-        trainer_.previous_figures();  // one step late: a GPU goes on meanwhile
-    }
-    Program& program() override { return trainer_.program(); }
-    std::vector<float> result() override {
-        std::vector<float> losses;
-        for (int i = 0; i < 3; ++i) step(), losses.push_back(trainer_.figures().loss);
-        return losses;
-    }
-    size_t planned_bytes() const override { return trainer_.memory_bytes(); }
-    size_t arena_bytes() const override { return arena_.bytes(); }
+float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16 ? 1024.0f : 1.0f; }
 
-private:
-    static DetectTrainerConfig config(const WorkloadOptions& o) {
-        return {.model = yolov5_config(o.model.substr(6), 3), .batch = o.batch, .height = o.h, .width = o.w,
-                .optimizer = {.loss_scale = o.precision == DType::f16 ? 1024.0f : 1.0f, .average = 0.9999f}, .precision = o.precision};
-    }
-    void step() { trainer_.step({pictures_, transform_, color_, boxes_}, 0.01, 0.9, ++steps_); }
+std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
+    ResNetConfig model = resnet_config(o.model, 1000);
+    model.fused = o.fused;
+    const TrainerConfig config{.model = model, .batch = o.batch, .size = o.h, .normalize = kImageNet,
+                               .optimizer = {.decay_vectors = true, .loss_scale = loss_scale_of(o)}, .class_weights = {}, .precision = o.precision};
+    std::vector<int32_t> labels(o.batch);
+    for (size_t i = 0; i < o.batch; ++i) labels[i] = int32_t(i % 1000);
+    return std::make_unique<TrainingStep<Trainer, std::vector<int32_t>>>(device, o, config, resnet_state(o, resnet_config(o.model, 1000)),
+                                                                         std::move(labels));
+}
 
-    Arena arena_;
-    std::vector<uint8_t> pictures_;
-    std::vector<float> transform_, color_, boxes_;
-    DetectTrainer trainer_;
-    size_t steps_ = 0;
-};
+// Three classes: every loss, and the average of the weights; four boxes in each picture.
+std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOptions& o) {
+    const DetectTrainerConfig config{.model = yolov5_config(o.model.substr(6), 3), .batch = o.batch, .height = o.h, .width = o.w,
+                                     .optimizer = {.loss_scale = loss_scale_of(o), .average = 0.9999f}, .precision = o.precision};
+    std::vector<float> boxes(o.batch * config.most_boxes * 5, -1.0f);
+    for (size_t i = 0; i < o.batch; ++i)
+        for (size_t k = 0; k < 4; ++k) {
+            const float side = float(std::min(o.h, o.w)), size = side * 0.08f * float(k + 1);
+            const float at = side * (0.2f + 0.15f * float(k) + 0.003f * float(i % 32));
+            std::ranges::copy(std::array{float(k % 3), at, at, size, 0.8f * size}, &boxes[(i * config.most_boxes + k) * 5]);
+        }
+    return std::make_unique<TrainingStep<DetectTrainer, std::vector<float>>>(device, o, config, initialize_yolov5(config.model, 1), std::move(boxes));
+}
 
 YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
     if (!o.weights.empty()) return read_yolov5(o.weights);
@@ -189,12 +166,12 @@ std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o
     if (o.model.starts_with("yolov5")) {
         if (o.training) {
             if (!o.weights.empty()) fail(Fault::usage, "--weights: a training step of {} starts from random weights", o.model);
-            return std::make_unique<DetectTrainerStep>(device, o);
+            return detector_training(device, o);
         }
         return std::make_unique<DetectorStep>(device, o);
     }
     if (o.h != o.w) fail(Fault::usage, "{} takes square pictures, not {}x{}", o.model, o.h, o.w);
-    if (o.training) return std::make_unique<TrainerStep>(device, o);
+    if (o.training) return classifier_training(device, o);
     return std::make_unique<ClassifierStep>(device, o);
 }
 
