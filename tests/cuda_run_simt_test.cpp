@@ -11,6 +11,7 @@
 
 #include "data/synth.h"
 #include "engine/require.h"
+#include "tests/files.h"
 #include "tests/pictures.h"
 #include "train/checkpoint.h"
 #include "train/model_file.h"
@@ -20,12 +21,6 @@
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string content(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
 
 std::map<std::string, std::string> contents(const fs::path& folder) {
     std::map<std::string, std::string> result;

@@ -11,17 +11,12 @@ TEST(CudnnPlans, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
 #include <sstream>
 
 #include "kernels/conv_plans_cudnn.h"
+#include "tests/files.h"
 #include "tests/pictures.h"
 
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string content(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
 
 std::string text_of(const ConvPlan& plan) {
     std::string text(1 << 16, 0);

@@ -9,6 +9,7 @@
 
 #include "app/detect_job.h"
 #include "engine/hash.h"
+#include "tests/files.h"
 #include "tests/golden.h"
 #include "tests/pictures.h"
 
@@ -107,11 +108,6 @@ inline std::string breach_of_format(const nlohmann::json& file) {
 
 class DetectTest : public testing::Test {
 protected:
-    static std::string content(const std::filesystem::path& path) {
-        std::ifstream in(path, std::ios::binary);
-        EXPECT_TRUE(in.good()) << path;
-        return {std::istreambuf_iterator<char>(in), {}};
-    }
     // But for the completion time.
     static std::string comparable(const std::filesystem::path& path) {
         std::string text = content(path);

@@ -11,6 +11,7 @@
 #include "data/synth.h"
 #include "engine/require.h"
 #include "models/yolov5_file.h"
+#include "tests/files.h"
 #include "tests/pictures.h"
 #include "train/run.h"
 #include "train/task.h"
@@ -18,12 +19,6 @@
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string content(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
 
 class DetectTrain : public testing::Test {
 protected:

@@ -1,4 +1,5 @@
 // A training run as a whole: stopped after any step and continued, it ends in the same bits; what it refuses and leaves.
+#include "tests/files.h"
 #include "train/run.h"
 
 #include <gtest/gtest.h>
@@ -20,12 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::string content(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
 
 // 14 pictures to train, so that an epoch has three whole batches and a rest.
 class Run : public testing::Test {

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "engine/require.h"
+#include "tests/files.h"
 
 namespace {
 
@@ -22,12 +23,6 @@ struct Folder {
     fs::path operator/(const char* name) const { return path / name; }
     size_t entries() const { return size_t(std::distance(fs::directory_iterator(path), fs::directory_iterator())); }
 };
-
-std::string content(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
 
 std::string file_of(const std::string& header, size_t data_bytes) {
     const uint64_t size = header.size();

@@ -10,6 +10,7 @@
 
 #include "engine/require.h"
 #include "models/weights.h"
+#include "tests/files.h"
 #include "tests/golden.h"
 #include "tests/zip_writer.h"
 
@@ -253,11 +254,6 @@ TEST(TorchFile, ManyWholeNumbersAreRefused) {
     };
     refused(bytes(4097), "whole numbers hold 16781312 numbers");
     EXPECT_EQ(read(bytes(2)).integers.at("w"), std::vector<int64_t>(8192, 1));
-}
-
-std::string content(const std::filesystem::path& path) {
-    const FileBytes bytes = read_file(path);
-    return {reinterpret_cast<const char*>(bytes.memory.get()), bytes.size};
 }
 
 // Whatever is left of a file or changed in it: an Error or the weights, never anything else.
