@@ -68,7 +68,7 @@ DType precision_of(const std::string& name, const Device& device) {
 ResultFile take_earlier(const DetectJob& job, const ResultHead& head, const ordered_json& own, Names& files) {
     if (job.update.empty()) return {};
     ResultFile old = read_results(job.update);
-    if (old.head.categories != head.categories || old.head.info.value("detector", "") != head.info["detector"])
+    if (old.head.categories != head.categories || head.info["detector"] != old.head.info.value("detector", ""))
         fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update, old.head.info.value("detector", "another model"),
              head.info["detector"].get<std::string>());
     const ordered_json custom = old.head.info.value("custom_metadata", ordered_json());

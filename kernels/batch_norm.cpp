@@ -89,9 +89,11 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
     for (size_t c = 0; c < channels; ++c) slope[c] = op.scale[c] * op.rstd[c];
 
     // xhat and g of element i, which belongs to channel c.
-    const auto xhat_at = [x = op.x, mean = op.mean, rstd = op.rstd](size_t i, size_t c) { return (x[i] - mean[c]) * rstd[c]; };
-    const auto g_at = [=, x = op.x, y = op.y, dy = op.dy, scale = op.scale, shift = op.shift, mean = op.mean](
-                          size_t i, size_t c, float xhat) {
+    const float *const x = op.x, *const y = op.y, *const dy = op.dy;
+    const float *const scale = op.scale, *const shift = op.shift, *const mean = op.mean, *const rstd = op.rstd;
+    float *const dx = op.dx, *const dresidual = op.dresidual;
+    const auto xhat_at = [=](size_t i, size_t c) { return (x[i] - mean[c]) * rstd[c]; };
+    const auto g_at = [=](size_t i, size_t c, float xhat) {
         const float sum = dy[i] + dy2(i);
         if constexpr (FixedActivation::value == Activation::relu)
             return keep_if(HasResidual::value ? y[i] > 0 : slope[c] * (x[i] - mean[c]) + shift[c] > 0, sum);
@@ -99,7 +101,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
         return sum;
     };
     // Four rows at a time are summed in float before they reach the sums in double.
-    const auto add_rows = [&, dresidual = op.dresidual](auto count, size_t row, double* __restrict sum_g, double* __restrict sum_gx) {
+    const auto add_rows = [&](auto count, size_t row, double* __restrict sum_g, double* __restrict sum_gx) {
 #pragma GCC ivdep
         for (size_t c = 0; c < channels; ++c) {
             float g_sum = 0, gx_sum = 0;
@@ -128,7 +130,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
         mean_g[c] = float(sums[c] / double(rows));
         mean_gx[c] = float(sums[channels + c] / double(rows));
     }
-    backwards(cpu, rows, channels, [=, dx = op.dx, dresidual = op.dresidual](size_t begin, size_t end) {
+    backwards(cpu, rows, channels, [=](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
 #pragma GCC ivdep
             for (size_t c = 0; c < channels; ++c) {
@@ -149,7 +151,7 @@ size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>& op) {
 }
 
 void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
-    const auto [rows, channels, eps, activation] = op.shape;
+    const size_t rows = op.shape.rows, channels = op.shape.channels;
     if (op.running_var && rows < 2) throw std::invalid_argument("batch_norm: running statistics need two rows");
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
     float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));  // y = slope * (x - mean) + shift
@@ -162,7 +164,7 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
     for (size_t c = 0; c < channels && !op.sums_given; ++c) {
         const double offset = sums[c] / count, mean = double(op.x[c]) + offset;
         const double var = std::max(0.0, sums[channels + c] / count - offset * offset);
-        const double rstd = 1 / std::sqrt(var + double(eps));
+        const double rstd = 1 / std::sqrt(var + double(op.shape.eps));
         op.mean[c] = float(mean);
         op.rstd[c] = float(rstd);
         slope[c] = op.scale[c] * op.rstd[c];
@@ -170,7 +172,7 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
         if (op.running_var) op.running_var[c] += op.momentum * (float(var * count / (count - 1)) - op.running_var[c]);
     }
 
-    with_activation(activation, op.residual, [&](auto fixed) {
+    with_activation(op.shape.activation, op.residual, [&](auto fixed) {
         const auto apply = [&](auto residual_of) {
             parallel_for(cpu, rows, 16, [&](size_t begin, size_t end) {
                 const float* __restrict mean = op.mean;

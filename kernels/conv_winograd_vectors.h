@@ -46,18 +46,19 @@ inline Vector activate(int activation, Vector x) {
     return x;
 }
 
+template <size_t step, size_t... i>
+inline void exchange_halves(Vector& first, Vector& second, std::index_sequence<i...>) {
+    const Vector a = first, b = second;
+    first = __builtin_shufflevector(a, b, (i & step ? lanes + i - step : i)...);
+    second = __builtin_shufflevector(a, b, (i & step ? lanes + i : i + step)...);
+}
+
 // In log2(lanes) steps, each of which exchanges halves between two rows.
+template <size_t step = 1>
 inline void transpose(Vector (&rows)[lanes]) {
-    for (size_t step = 1; step < lanes; step *= 2) {
-        Bits low, high;
-        for (size_t i = 0; i < lanes; ++i) low[i] = int(i & step ? lanes + i - step : i), high[i] = int(i & step ? lanes + i : i + step);
-        for (size_t i = 0; i < lanes; ++i)
-            if (!(i & step)) {
-                const Vector a = rows[i], b = rows[i + step];
-                rows[i] = __builtin_shuffle(a, b, low);
-                rows[i + step] = __builtin_shuffle(a, b, high);
-            }
-    }
+    for (size_t i = 0; i < lanes; ++i)
+        if (!(i & step)) exchange_halves<step>(rows[i], rows[i + step], std::make_index_sequence<lanes>{});
+    if constexpr (2 * step < lanes) transpose<2 * step>(rows);
 }
 
 size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }

@@ -7,6 +7,8 @@
 //   of the area y is grey. The area is the part of x that shows something: [area_top, area_bottom) x [area_left, area_right).
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/device.h"
 
 struct Paste {

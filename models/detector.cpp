@@ -37,7 +37,7 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, 
 }
 
 Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena)
-    : device_(device), config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
+    : config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = config_.largest_stride();
     channels_ = picture_channels(device, options.precision);

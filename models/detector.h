@@ -60,7 +60,6 @@ private:
     };
     Trace& trace(size_t h, size_t w);
 
-    Device& device_;
     YoloConfig config_;
     DetectorOptions options_;
     size_t channels_ = 3;  // of the network's input
