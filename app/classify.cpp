@@ -44,10 +44,13 @@ std::vector<float> class_thresholds(const std::vector<std::string>& texts, const
                 size_t used = 0;
                 value = std::stof(text.substr(equals + 1), &used);
                 if (used + equals + 1 != text.size()) value = -1;
-            } catch (const std::exception&) {}
-        if (!(value > 0 && value <= 1)) fail(Fault::usage, "--threshold {}: must be CLASS=X with X above 0 and at most 1", text);
+            } catch (const std::exception&) {
+            }
+        if (!(value > 0 && value <= 1))
+            fail(Fault::usage, "--threshold {}: must be CLASS=X with X above 0 and at most 1", text);
         if (found == classes.end())
-            fail(Fault::usage, "--threshold {}: the model has no class '{}', it knows {}", text, name, fmt::join(classes, ", "));
+            fail(Fault::usage, "--threshold {}: the model has no class '{}', it knows {}", text, name,
+                 fmt::join(classes, ", "));
         thresholds[size_t(found - classes.begin())] = value;
     }
     if (std::ranges::find(thresholds, 0.0f) == thresholds.end())
@@ -64,12 +67,12 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
 }
 
 struct Answer {
-    std::string reason = {}, detail = {};    // of a picture with a problem
-    std::vector<float> probabilities = {};   // empty where it could not be read
+    std::string reason = {}, detail = {};   // of a picture with a problem
+    std::vector<float> probabilities = {};  // empty where it could not be read
 };
 
-// What is known so far: the answers of whole batches, in the order of the pictures, in a journal beside the result. Classes are
-// told apart only when the table is written, so thresholds are no settings.
+// What is known so far: the answers of whole batches, in the order of the pictures, in a journal beside the result.
+// Classes are told apart only when the table is written, so thresholds are no settings.
 class Answers {
 public:
     Answers(const std::string& path, const std::string& settings)
@@ -99,7 +102,8 @@ private:
 
 class Table {
 public:
-    Table(FileWriter& out, const std::vector<std::string>& classes, bool as_csv) : out_(out), classes_(classes), as_csv_(as_csv) {
+    Table(FileWriter& out, const std::vector<std::string>& classes, bool as_csv)
+        : out_(out), classes_(classes), as_csv_(as_csv) {
         if (!as_csv_) return;
         std::string head = "path,predicted,confidence";
         for (const std::string& name : classes_) head += "," + csv_field("p_" + name);
@@ -113,8 +117,10 @@ public:
 private:
     std::string csv_line(const std::string& path, const Answer& a, size_t predicted) const {
         std::string line = csv_field(path);
-        if (a.probabilities.empty()) line += "," + std::string(1 + classes_.size(), ',');
-        else line += fmt::format(",{},{:.6f}", csv_field(classes_[predicted]), a.probabilities[predicted]);
+        if (a.probabilities.empty())
+            line += "," + std::string(1 + classes_.size(), ',');
+        else
+            line += fmt::format(",{},{:.6f}", csv_field(classes_[predicted]), a.probabilities[predicted]);
         for (const float p : a.probabilities) line += fmt::format(",{:.6f}", p);
         return line + fmt::format(",{},{}\n", a.reason, csv_field(a.detail));
     }
@@ -142,28 +148,32 @@ struct Counts {
 // What makes the answers.
 std::string settings(const ReadyModel& model, const Dataset& data) {
     const Fit& fit = model.file.fit;
-    return one_line({{"model", model.fingerprint},
-                     {"classes", model.file.classes},
-                     {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
-                     {"device", model.device->kind()},
-                     {"batch", model.classifier->config().batch},
-                     {"pictures", data.samples.size()},
-                     {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}});
+    return one_line(
+        {{"model", model.fingerprint},
+         {"classes", model.file.classes},
+         {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
+         {"device", model.device->kind()},
+         {"batch", model.classifier->config().batch},
+         {"pictures", data.samples.size()},
+         {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}});
 }
 
 // The answers that are still missing; false if a signal stopped that.
-bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress& progress, const StopSignals& signals) {
+bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress& progress,
+              const StopSignals& signals) {
     const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
     std::vector<uint32_t> numbers;
     for (size_t i = answers.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
     if (done) note(progress, fmt::format("going on after {} of {} pictures", done, data.samples.size()));
-    Loader loader(data, std::move(numbers), {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads,
-                                             .accept_damaged = true});
+    Loader loader(
+        data, std::move(numbers),
+        {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
         if (signals.received()) {
-            note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", done, data.samples.size()));
+            note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", done,
+                                       data.samples.size()));
             return false;
         }
         const Batch& batch = loader.next();
@@ -172,7 +182,8 @@ bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
             Answer& answer = found.emplace_back();
-            if (const std::optional<BadFile> problem = loader.bad_file(sample)) answer.reason = problem->code, answer.detail = problem->text;
+            if (const std::optional<BadFile> problem = loader.bad_file(sample))
+                answer.reason = problem->code, answer.detail = problem->text;
             if (batch.labels[row] < 0) continue;
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
@@ -191,8 +202,10 @@ Counts write_table(Table& table, const Answers& answers, const Dataset& data, st
         for (const Answer& answer : answers.batch(i)) {
             const size_t predicted = predicted_class(answer.probabilities, thresholds);
             table.write(data.samples[counts.pictures++].name, answer, predicted);
-            if (answer.probabilities.empty()) ++counts.failures;
-            else ++counts.of_class[predicted];
+            if (answer.probabilities.empty())
+                ++counts.failures;
+            else
+                ++counts.of_class[predicted];
         }
     return counts;
 }
@@ -220,12 +233,14 @@ int run(const Options& o) {
     progress.clear();
     if (!o.quiet) {
         for (size_t c = 0; c < counts.of_class.size(); ++c)
-            if (counts.of_class[c]) say(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
-        say(progress, fmt::format("{} pictures, {} failed: {}", count_text(counts.pictures), count_text(counts.failures), o.out));
+            if (counts.of_class[c])
+                say(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
+        say(progress,
+            fmt::format("{} pictures, {} failed: {}", count_text(counts.pictures), count_text(counts.failures), o.out));
     }
     if (counts.failures > o.max_failures)
-        fail(Fault::inputs, "classify: {} of {} pictures failed, --max-failures is {}; {} has the reasons", counts.failures,
-             counts.pictures, o.max_failures, o.out);
+        fail(Fault::inputs, "classify: {} of {} pictures failed, --max-failures is {}; {} has the reasons",
+             counts.failures, counts.pictures, o.max_failures, o.out);
     return 0;
 }
 
@@ -233,10 +248,16 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("PICTURES", o->pictures, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
     app.add_option("--model", o->model, "run folder or weight file")->required()->type_name("MODEL");
-    app.add_option("--out", o->out, "one line per picture: FILE.csv or FILE.jsonl; a run that was stopped goes on")->required()->type_name("FILE");
-    app.add_option("--threshold", o->thresholds, "say CLASS only from this probability on, else the next best; for several, repeat")
-        ->type_name("CLASS=X")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures cannot be read [no limit]")->type_name("N");
+    app.add_option("--out", o->out, "one line per picture: FILE.csv or FILE.jsonl; a run that was stopped goes on")
+        ->required()
+        ->type_name("FILE");
+    app.add_option("--threshold", o->thresholds,
+                   "say CLASS only from this probability on, else the next best; for several, repeat")
+        ->type_name("CLASS=X")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures cannot be read [no limit]")
+        ->type_name("N");
     add_machine_options(app, o->machine);
     app.add_flag("-q,--quiet", o->quiet, "no progress, no counts");
     return [o] { return run(*o); };

@@ -35,7 +35,8 @@ Thresholds thresholds_of(const YoloModel& model) {
 ResultHead head_of(const YoloModel& model, size_t image_size) {
     ResultHead head;
     for (size_t i = 0; i < model.classes.size(); ++i) {
-        const bool blank = model.classes[i].find_first_not_of(" \t\r\n") == std::string::npos;  // which the format forbids
+        const bool blank =
+            model.classes[i].find_first_not_of(" \t\r\n") == std::string::npos;  // which the format forbids
         head.categories[std::to_string(i + 1)] = blank ? fmt::format("class {}", i) : json_name(model.classes[i]);
     }
     const Thresholds t = thresholds_of(model);
@@ -52,14 +53,19 @@ ResultHead head_of(const YoloModel& model, size_t image_size) {
 YoloModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
-        fail(Fault::usage, "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: docs/detection.md");
-    job.note("no --model: the small detector that comes with tundra knows the synthetic scenes of `tundra synth` only; for real pictures get MegaDetector");
+        fail(Fault::usage,
+             "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
+             "docs/detection.md");
+    job.note(
+        "no --model: the small detector that comes with tundra knows the synthetic scenes of `tundra synth` only; for "
+        "real pictures get MegaDetector");
     return read_yolov5(file);
 }
 
 DType precision_of(const std::string& name, const Device& device) {
     const bool f32 = name == "auto" || name == "fp32";  // MegaDetector's numbers are float32
-    if (!f32 && name != "bf16" && name != "fp16") fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
+    if (!f32 && name != "bf16" && name != "fp16")
+        fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
     if (!f32 && device.kind() == "cpu") fail(Fault::usage, "--precision {}: the device cpu computes in fp32", name);
     return f32 ? DType::f32 : name == "bf16" ? DType::bf16 : DType::f16;
 }
@@ -69,14 +75,15 @@ ResultFile take_earlier(const DetectJob& job, const ResultHead& head, const orde
     if (job.update.empty()) return {};
     ResultFile old = read_results(job.update);
     if (old.head.categories != head.categories || head.info["detector"] != old.head.info.value("detector", ""))
-        fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update, old.head.info.value("detector", "another model"),
-             head.info["detector"].get<std::string>());
+        fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
+             old.head.info.value("detector", "another model"), head.info["detector"].get<std::string>());
     const ordered_json custom = old.head.info.value("custom_metadata", ordered_json());
-    if (const ordered_json theirs = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json(); theirs.is_object())
+    if (const ordered_json theirs = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json();
+        theirs.is_object())
         for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision"})
             if (theirs.value(key, ordered_json()) != own.value(key, ordered_json()))
-                fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings", job.update, key,
-                     theirs.value(key, ordered_json()).dump(), own.value(key, ordered_json()).dump());
+                fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
+                     job.update, key, theirs.value(key, ordered_json()).dump(), own.value(key, ordered_json()).dump());
     files = files.filtered([&](size_t i) {
         const auto found = old.images.find(json_name(files[i]));
         if (found == old.images.end()) return true;
@@ -98,14 +105,17 @@ void take_shard(const DetectJob& job, Names& files, ordered_json& own) {
     files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
-// New results and kept entries, by name: both are in order, and no name is in both. Made for one walk from the first to the last.
+// New results and kept entries, by name: both are in order, and no name is in both. Made for one walk from the first to
+// the last.
 class Merged {
 public:
-    Merged(const DetectRun& run, const std::map<std::string, ordered_json>& kept) : run_(run), kept_(kept), next_(kept.begin()) {}
+    Merged(const DetectRun& run, const std::map<std::string, ordered_json>& kept)
+        : run_(run), kept_(kept), next_(kept.begin()) {}
     size_t size() const { return run_.options().files.size() + kept_.size(); }
     ordered_json next(ResultFormat format, const EntryOptions& options) {
         const Names& files = run_.options().files;
-        if (next_ != kept_.end() && (file_ == files.size() || next_->first < json_name(files[file_]))) return (next_++)->second;
+        if (next_ != kept_.end() && (file_ == files.size() || next_->first < json_name(files[file_])))
+            return (next_++)->second;
         const PictureResult result = run_.result(file_++);
         return format == ResultFormat::megadetector ? megadetector_entry(result, options) : to_json(result);
     }
@@ -122,7 +132,8 @@ private:
 DetectOutcome detect(const DetectJob& job) {
     const ResultFormat format = result_format(job.format, job.out);
     if (format != ResultFormat::megadetector && !(job.update.empty() && job.shard.empty()))
-        fail(Fault::usage, "--update and --shard work on MegaDetector files; make the other formats from the whole run");
+        fail(Fault::usage,
+             "--update and --shard work on MegaDetector files; make the other formats from the whole run");
     PictureList list = list_for_detection(job.pictures, job.base);
     for (const std::string& text : list.notes) job.note(text);
     if (list.videos) job.note(fmt::format("{} videos are left out: tundra works on pictures only", list.videos));
@@ -131,13 +142,16 @@ DetectOutcome detect(const DetectJob& job) {
     PicturesOut pictures_out = job.pictures_out;
     if (pictures_out.threshold == kModelThreshold) pictures_out.threshold = thresholds_of(model).typical;
     const size_t size = job.image_size ? job.image_size : model.image_size;
-    // MegaDetector pads by multiples of 64 if the model's own size is 1280, whatever size it is run at, and of 32 otherwise; the network
-    // may need 64 anyway. Every side is then a multiple of what the network needs, as the long side is.
-    const size_t needed = model.config.largest_stride(), stride = std::max<size_t>(model.image_size == 1280 ? 64 : 32, needed);
+    // MegaDetector pads by multiples of 64 if the model's own size is 1280, whatever size it is run at, and of 32
+    // otherwise; the network may need 64 anyway. Every side is then a multiple of what the network needs, as the long
+    // side is.
+    const size_t needed = model.config.largest_stride(),
+                 stride = std::max<size_t>(model.image_size == 1280 ? 64 : 32, needed);
     const size_t rounded = (size + needed - 1) / needed * needed;
     ResultHead head = head_of(model, rounded);
     const auto digits = [](double v) { return std::round(v * 1e6) / 1e6; };
-    ordered_json own{{"model", fingerprint(model.state)}, {"threshold", digits(job.threshold)}, {"overlap", digits(job.overlap)}};
+    ordered_json own{
+        {"model", fingerprint(model.state)}, {"threshold", digits(job.threshold)}, {"overlap", digits(job.overlap)}};
     if (job.tta) own["tta"] = true;
     if (job.tile) own["tile"] = job.tile, own["tile_overlap"] = digits(job.tile_overlap);
     if (job.precision == "bf16" || job.precision == "fp16") own["precision"] = job.precision;
@@ -177,8 +191,11 @@ DetectOutcome detect(const DetectJob& job) {
                                                               .overlap = job.overlap,
                                                               .precision = precision_of(job.precision, *device),
                                                               .augmented = job.tta});
-        options.network = [&](std::span<const uint8_t> pictures, size_t h, size_t w) { return detector->run(pictures, h, w); };
-        job.note(fmt::format("{}: {} classes, {} pixels, on {}", model.file_name, model.classes.size(), rounded, device->description()));
+        options.network = [&](std::span<const uint8_t> pictures, size_t h, size_t w) {
+            return detector->run(pictures, h, w);
+        };
+        job.note(fmt::format("{}: {} classes, {} pixels, on {}", model.file_name, model.classes.size(), rounded,
+                             device->description()));
     }
     model.state.clear();
     if (render || crops)
@@ -190,8 +207,10 @@ DetectOutcome detect(const DetectJob& job) {
     DetectRun run(std::move(options));
     const size_t total = run.options().files.size();
     if (run.counts().resumed) job.note(fmt::format("going on after {} of {} pictures", run.counts().resumed, total));
-    DetectOutcome outcome{.counts = {}, .pictures = total, .kept = earlier.images.size(), .threshold = pictures_out.threshold};
-    outcome.finished = run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
+    DetectOutcome outcome{
+        .counts = {}, .pictures = total, .kept = earlier.images.size(), .threshold = pictures_out.threshold};
+    outcome.finished =
+        run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
     outcome.counts = run.counts();
     if (!outcome.finished) return outcome;
 
@@ -203,12 +222,14 @@ DetectOutcome detect(const DetectJob& job) {
         const PictureResult result = run.result(i);
         if (result.damaged) damaged.insert(result.file);
         if (!result.reason.empty() && ++told <= kMostTold) job.note(fmt::format("{}: {}", result.file, result.reason));
-        const auto n = size_t(std::ranges::count_if(result.detections, [&](const Detection& d) { return d.confidence >= pictures_out.threshold; }));
+        const auto n = size_t(std::ranges::count_if(
+            result.detections, [&](const Detection& d) { return d.confidence >= pictures_out.threshold; }));
         outcome.detections += n;
         outcome.with_detections += n > 0;
         no_jpeg += result.failure.empty() && !is_jpeg_name(result.file);
     }
-    if (no_jpeg) job.note(fmt::format("{} pictures are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
+    if (no_jpeg)
+        job.note(fmt::format("{} pictures are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
     if (told > kMostTold) job.note(fmt::format("and {} more such pictures", told - kMostTold));
     if (!damaged.empty()) own["damaged_pictures"] = damaged;
     head.info["custom_metadata"]["tundra"] = own;

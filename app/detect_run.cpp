@@ -21,7 +21,8 @@ constexpr uint64_t kNone = ~uint64_t(0);
 Picture part(const Picture& picture, const Area& area) {
     Picture result{.h = area.h, .w = area.w, .rgb = std::vector<uint8_t>(area.h * area.w * 3)};
     for (size_t y = 0; y < area.h; ++y)
-        std::copy_n(&picture.rgb[((area.top + y) * picture.w + area.left) * 3], area.w * 3, &result.rgb[y * area.w * 3]);
+        std::copy_n(&picture.rgb[((area.top + y) * picture.w + area.left) * 3], area.w * 3,
+                    &result.rgb[y * area.w * 3]);
     return result;
 }
 
@@ -30,10 +31,10 @@ Picture part(const Picture& picture, const Area& area) {
 struct DetectRun::Work {  // a picture on its way
     size_t file = 0;
     PictureResult result = {};
-    std::vector<Area> areas = {};                 // empty where the picture could not be read
-    std::vector<std::vector<PartBox>> found = {}; // by area
-    size_t left = 0;                              // areas without boxes yet
-    Picture picture = {};                         // until all views are made, or longer where someone wants it
+    std::vector<Area> areas = {};                  // empty where the picture could not be read
+    std::vector<std::vector<PartBox>> found = {};  // by area
+    size_t left = 0;                               // areas without boxes yet
+    Picture picture = {};                          // until all views are made, or longer where someone wants it
     Exif exif = {};
 };
 
@@ -87,7 +88,8 @@ private:
         changed_.notify_all();
     }
     void work() {
-        // The network first: at each of its barriers one thread that lost its core to a decoder makes the others wait. (Of this thread alone.)
+        // The network first: at each of its barriers one thread that lost its core to a decoder makes the others wait.
+        // (Of this thread alone.)
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);
         std::unique_lock lock(mutex_);
         try {
@@ -133,17 +135,18 @@ private:
 };
 
 DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)), offset_(options_.files.size(), kNone) {
-    journal_ = std::make_unique<Journal>(options_.journal, options_.settings, [&](std::string_view line, uint64_t offset) {
-        const ordered_json json = ordered_json::parse(line);
-        const size_t file = options_.files.find(json.at("file").get<std::string>());
-        if (file == offset_.size()) return;  // a picture that is no longer asked for
-        uint64_t& known = offset_[file];
-        if (known != kNone) return;
-        known = offset;
-        ++counts_.done, ++counts_.resumed;
-        counts_.failed += json.contains("failure");
-        counts_.damaged += json.value("damaged", false);
-    });
+    journal_ =
+        std::make_unique<Journal>(options_.journal, options_.settings, [&](std::string_view line, uint64_t offset) {
+            const ordered_json json = ordered_json::parse(line);
+            const size_t file = options_.files.find(json.at("file").get<std::string>());
+            if (file == offset_.size()) return;  // a picture that is no longer asked for
+            uint64_t& known = offset_[file];
+            if (known != kNone) return;
+            known = offset;
+            ++counts_.done, ++counts_.resumed;
+            counts_.failed += json.contains("failure");
+            counts_.damaged += json.value("damaged", false);
+        });
 }
 
 std::shared_ptr<DetectRun::Work> DetectRun::load(size_t file) const {
@@ -175,10 +178,12 @@ std::shared_ptr<DetectRun::Work> DetectRun::load(size_t file) const {
 DetectRun::View DetectRun::view(const std::shared_ptr<Work>& work, size_t area) const {
     const Area& a = work->areas[area];
     View view{.work = work, .area = area};
-    view.letterbox = letterbox({.h = a.h, .w = a.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
+    view.letterbox = letterbox(
+        {.h = a.h, .w = a.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
     const bool whole = a.h == work->picture.h && a.w == work->picture.w;
     view.input.resize(view.letterbox.out_h * view.letterbox.out_w * 3);
-    letterbox_picture(whole ? work->picture : part(work->picture, a), view.letterbox, Filter::linear, view.input.data());
+    letterbox_picture(whole ? work->picture : part(work->picture, a), view.letterbox, Filter::linear,
+                      view.input.data());
     return view;
 }
 
@@ -206,13 +211,16 @@ void DetectRun::finish(Work& work) {
 void DetectRun::detect(std::vector<View> group) {
     const size_t h = group[0].letterbox.out_h, w = group[0].letterbox.out_w;
     std::vector<uint8_t> pictures;
-    if (group.size() == 1) pictures = std::move(group[0].input);
-    else for (const View& view : group) pictures.insert(pictures.end(), view.input.begin(), view.input.end());
+    if (group.size() == 1)
+        pictures = std::move(group[0].input);
+    else
+        for (const View& view : group) pictures.insert(pictures.end(), view.input.begin(), view.input.end());
     const std::vector<std::vector<Box>> boxes = options_.network(pictures, h, w);
     for (size_t i = 0; i < group.size(); ++i) {
         Work& work = *group[i].work;
         const Area& area = work.areas[group[i].area];
-        work.found[group[i].area] = part_boxes(picture_boxes(boxes.at(i), group[i].letterbox, area), area, work.result.h, work.result.w);
+        work.found[group[i].area] =
+            part_boxes(picture_boxes(boxes.at(i), group[i].letterbox, area), area, work.result.h, work.result.w);
         if (--work.left == 0) finish(work);
     }
 }
@@ -253,4 +261,6 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     return true;
 }
 
-PictureResult DetectRun::result(size_t file) const { return result_from_json(ordered_json::parse(journal_->line(offset_.at(file)))); }
+PictureResult DetectRun::result(size_t file) const {
+    return result_from_json(ordered_json::parse(journal_->line(offset_.at(file))));
+}

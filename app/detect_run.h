@@ -1,5 +1,5 @@
-// Many pictures through a detector: decoding and letterboxing on threads of their own, the network on the caller's, results
-// into a journal. Memory does not grow with the number of pictures but for their names and 24 bytes each.
+// Many pictures through a detector: decoding and letterboxing on threads of their own, the network on the caller's,
+// results into a journal. Memory does not grow with the number of pictures but for their names and 24 bytes each.
 #pragma once
 
 #include <filesystem>
@@ -16,14 +16,14 @@
 using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> pictures, size_t h, size_t w)>;
 
 struct DetectOptions {
-    std::filesystem::path base;        // names in `files` start here
+    std::filesystem::path base;  // names in `files` start here
     Names files;
     std::filesystem::path journal;
-    std::string settings;              // JSON: a journal with other settings is refused
+    std::string settings;  // JSON: a journal with other settings is refused
     size_t image_size = 1280, stride = 64;
-    size_t tile = 0;                   // side of the tiles that larger pictures are seen in, besides as a whole; 0: none
-    double tile_overlap = 0.5;         // of neighbouring tiles
-    float overlap = 0.45f;             // of boxes from different tiles: IoU
+    size_t tile = 0;            // side of the tiles that larger pictures are seen in, besides as a whole; 0: none
+    double tile_overlap = 0.5;  // of neighbouring tiles
+    float overlap = 0.45f;      // of boxes from different tiles: IoU
     size_t batch = 1, threads = 1;
     Network network;
     // Gets each picture with its boxes before they count as done; may be empty, and then pixels are not kept.
@@ -39,8 +39,8 @@ class DetectRun {
 public:
     explicit DetectRun(DetectOptions options);
 
-    // `progress` is called after each picture; false stops. True when every picture is done. Failures of single pictures are
-    // results.
+    // `progress` is called after each picture; false stops. True when every picture is done. Failures of single
+    // pictures are results.
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
     PictureResult result(size_t file) const;  // after it is done

@@ -7,7 +7,9 @@ using nlohmann::ordered_json;
 
 namespace {
 
-double cut(double value, double digits) { return std::floor(value * digits) / digits; }
+double cut(double value, double digits) {
+    return std::floor(value * digits) / digits;
+}
 
 // Middle and length in float32, as the reference has them, then the start in double.
 struct Span {
@@ -22,14 +24,16 @@ Span normalized(float from, float to, size_t side) {
 
 std::vector<Box> picture_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
     const double gain = std::min(double(l.out_h) / double(area.h), double(l.out_w) / double(area.w));
-    const float left = float((double(l.out_w) - double(area.w) * gain) / 2), top = float((double(l.out_h) - double(area.h) * gain) / 2);
+    const float left = float((double(l.out_w) - double(area.w) * gain) / 2),
+                top = float((double(l.out_h) - double(area.h) * gain) / 2);
     const auto pixel = [&](float v, float pad, size_t side, size_t start) {
         return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side))) + float(start);
     };
     std::vector<Box> result;
     for (const Box& b : boxes)
-        result.push_back({pixel(b.x1, left, area.w, area.left), pixel(b.y1, top, area.h, area.top), pixel(b.x2, left, area.w, area.left),
-                          pixel(b.y2, top, area.h, area.top), b.score, b.category});
+        result.push_back({pixel(b.x1, left, area.w, area.left), pixel(b.y1, top, area.h, area.top),
+                          pixel(b.x2, left, area.w, area.left), pixel(b.y2, top, area.h, area.top), b.score,
+                          b.category});
     return result;
 }
 
@@ -53,7 +57,8 @@ ordered_json megadetector_entry(const PictureResult& result, const EntryOptions&
     }
     entry["detections"] = ordered_json::array();
     for (const Detection& d : result.detections)
-        entry["detections"].push_back({{"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}});
+        entry["detections"].push_back(
+            {{"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}});
     return entry;
 }
 
@@ -75,10 +80,12 @@ PictureResult result_from_json(const ordered_json& json) {
     if (result.failure.empty())
         for (const ordered_json& d : json.at("detections")) {
             const auto box = d.at("bbox").get<std::vector<double>>();
-            result.detections.push_back(
-                {std::stoi(d.at("category").get<std::string>()), d.at("conf"), box.at(0), box.at(1), box.at(2), box.at(3)});
+            result.detections.push_back({std::stoi(d.at("category").get<std::string>()), d.at("conf"), box.at(0),
+                                         box.at(1), box.at(2), box.at(3)});
         }
     return result;
 }
 
-std::string one_line(const ordered_json& json) { return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace); }
+std::string one_line(const ordered_json& json) {
+    return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}

@@ -40,8 +40,13 @@ State trained(const std::string& kind, double& loss) {
     Arena arena(*device);
     constexpr size_t kBatch = 2, kSize = 32;
     const ResNetConfig model{.classes = 2, .width = 8};
-    Trainer trainer(*device, arena, {.model = model, .batch = kBatch, .size = kSize, .normalize = {{1 / 255.f, 1 / 255.f, 1 / 255.f}, {0, 0, 0}},
-                                     .optimizer = {}, .class_weights = {}},
+    Trainer trainer(*device, arena,
+                    {.model = model,
+                     .batch = kBatch,
+                     .size = kSize,
+                     .normalize = {{1 / 255.f, 1 / 255.f, 1 / 255.f}, {0, 0, 0}},
+                     .optimizer = {},
+                     .class_weights = {}},
                     initialize_state(model, 1));
     std::vector<uint8_t> pictures(kBatch * kSize * kSize * 3);
     for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 13);
@@ -68,8 +73,11 @@ Found self_test() {
             worst = std::max(worst, difference / largest);
         }
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        // Batch norm over few values makes roundings large: the devices' tests have tighter bounds on single operations.
-        return {"self-test", fmt::format("two training steps on cpu and simt differ by {:.1e} at most, {:.1f} s", worst, seconds), worst < 1e-2};
+        // Batch norm over few values makes roundings large: the devices' tests have tighter bounds on single
+        // operations.
+        return {"self-test",
+                fmt::format("two training steps on cpu and simt differ by {:.1e} at most, {:.1f} s", worst, seconds),
+                worst < 1e-2};
     } catch (const std::exception& error) {
         return {"self-test", error.what(), false};
     }
@@ -85,13 +93,24 @@ int run(bool as_json) {
     const Found test = self_test();
     const bool good = devices[0].good && test.good && free_bytes >= kEnoughDisk;
     if (as_json) {
-        json out = {{"version", build.version}, {"commit", build.commit}, {"good", good},
-                    {"machine", {{"processor", machine.processor.model}, {"cores", machine.processor.cores}, {"isa", machine.processor.isa},
-                                 {"threads", machine.threads}, {"memory_bytes", machine.memory_bytes},
-                                 {"memory_available_bytes", available_memory_bytes()}, {"system", machine.system}, {"kernel", machine.kernel}}},
-                    {"disk_free_bytes", free_bytes}, {"self_test", {{"good", test.good}, {"text", test.text}}}};
-        for (const Found& d : devices) out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
-        for (const Library& l : linked_libraries()) out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
+        json out = {{"version", build.version},
+                    {"commit", build.commit},
+                    {"good", good},
+                    {"machine",
+                     {{"processor", machine.processor.model},
+                      {"cores", machine.processor.cores},
+                      {"isa", machine.processor.isa},
+                      {"threads", machine.threads},
+                      {"memory_bytes", machine.memory_bytes},
+                      {"memory_available_bytes", available_memory_bytes()},
+                      {"system", machine.system},
+                      {"kernel", machine.kernel}}},
+                    {"disk_free_bytes", free_bytes},
+                    {"self_test", {{"good", test.good}, {"text", test.text}}}};
+        for (const Found& d : devices)
+            out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
+        for (const Library& l : linked_libraries())
+            out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
         fmt::print("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
         return good ? 0 : int(Fault::environment);
     }
@@ -101,9 +120,12 @@ int run(bool as_json) {
     };
     line("ok", "tundra", fmt::format("{}, commit {}", build.version, build.commit));
     line("ok", "system", fmt::format("{}, {}", machine.system, machine.kernel));
-    line("ok", "processor", fmt::format("{}, {} cores, {} threads, {}", machine.processor.model, machine.processor.cores, machine.threads,
-                                        fmt::join(machine.processor.isa, " ")));
-    line("ok", "memory", fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)), bytes_text(double(available_memory_bytes()))));
+    line("ok", "processor",
+         fmt::format("{}, {} cores, {} threads, {}", machine.processor.model, machine.processor.cores, machine.threads,
+                     fmt::join(machine.processor.isa, " ")));
+    line("ok", "memory",
+         fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)),
+                     bytes_text(double(available_memory_bytes()))));
     line(free_bytes >= kEnoughDisk ? "ok" : "BAD", "disk", fmt::format("{} free here", bytes_text(free_bytes)));
     for (const Found& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())

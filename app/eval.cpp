@@ -1,4 +1,5 @@
-// `tundra eval`: how good a trained network is on pictures whose truth is known. Here classifiers; detectors: eval_detector.cpp.
+// `tundra eval`: how good a trained network is on pictures whose truth is known. Here classifiers; detectors:
+// eval_detector.cpp.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -22,13 +23,17 @@ using Options = EvalOptions;
 Dataset open_data(const Options& o) {
     const fs::path config_file = fs::path(o.model) / "config";
     const bool of_run = fs::exists(config_file);
-    if (!of_run && o.data.empty()) fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
+    if (!of_run && o.data.empty())
+        fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
     TrainConfig config;
     if (of_run) assign(config, read_config(config_file.string()));
-    const bool other_data = !o.data.empty() && (!of_run || !fs::exists(config.data) || !fs::exists(o.data) || !fs::equivalent(config.data, o.data));
+    const bool other_data = !o.data.empty() && (!of_run || !fs::exists(config.data) || !fs::exists(o.data) ||
+                                                !fs::equivalent(config.data, o.data));
     if (other_data) return open_dataset(o.data, {.validation = 0, .test = 0});
-    return open_dataset(config.data, {.seed = config.seed, .split_by = config.split_by == "camera" ? SplitBy::camera : SplitBy::sequence,
-                                      .validation = config.validation, .test = config.test});
+    return open_dataset(config.data, {.seed = config.seed,
+                                      .split_by = config.split_by == "camera" ? SplitBy::camera : SplitBy::sequence,
+                                      .validation = config.validation,
+                                      .test = config.test});
 }
 
 // The data's classes become the model's, by name.
@@ -47,7 +52,8 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
 }  // namespace
 
 std::vector<uint32_t> pictures_of_part(const Dataset& data, std::string& part) {
-    if (part.empty()) part = data.part(Part::test).empty() ? data.part(Part::validation).empty() ? "all" : "validation" : "test";
+    if (part.empty())
+        part = data.part(Part::test).empty() ? data.part(Part::validation).empty() ? "all" : "validation" : "test";
     std::vector<uint32_t> numbers;
     for (uint32_t i = 0; i < data.samples.size(); ++i)
         if (part == "all" || part == part_name(data.samples[i].part)) numbers.push_back(i);
@@ -59,26 +65,31 @@ namespace {
 
 int run(Options& o) {
     if (is_detector(o.model)) return eval_detector(o);
-    if (o.min_map50 > 0) fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; it has --min-accuracy", o.model);
+    if (o.min_map50 > 0)
+        fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; it has --min-accuracy", o.model);
     Dataset data = open_data(o);
     const std::vector<uint32_t> numbers = pictures_of_part(data, o.part);
     ReadyModel model = open_model(o.model, o.machine, numbers.size());
     match_classes(data, model.file.classes);
     Progress progress(o.quiet);
     const Predictions predictions =
-        predict(model.ready(), data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true}, nullptr,
-                [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
+        predict(model.ready(), data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true},
+                nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
     progress.clear();
     if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());
     const Metrics metrics = predictions.metrics(data);
-    for (const BadFile& file : predictions.bad_files) note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code, file.used ? ", used as far as it goes" : ""));
+    for (const BadFile& file : predictions.bad_files)
+        note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code,
+                                   file.used ? ", used as far as it goes" : ""));
     if (!o.quiet) {
-        say(progress, fmt::format("{}: {} {} pictures of {}", o.model, count_text(predictions.rows.size()), o.part, data.root));
+        say(progress,
+            fmt::format("{}: {} {} pictures of {}", o.model, count_text(predictions.rows.size()), o.part, data.root));
         print_metrics(metrics, data.classes);
     }
     if (!o.json.empty()) write_evaluation(o.json, data, {{o.part, &predictions}});
     if (metrics.all.accuracy() >= o.min_accuracy) return 0;
-    fail(Fault::runtime, "eval: the accuracy {:.4f} is below --min-accuracy {}", metrics.all.accuracy(), o.min_accuracy);
+    fail(Fault::runtime, "eval: the accuracy {:.4f} is below --min-accuracy {}", metrics.all.accuracy(),
+         o.min_accuracy);
 }
 
 std::function<int()> add(CLI::App& app) {
@@ -86,10 +97,15 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("MODEL", o->model, "run folder or weight file")->required();
     app.add_option("DATA", o->data, "what `tundra train` takes; left out: the data of the run");
     app.add_option("--part", o->part, "test, validation, train or all [test where there is one]")
-        ->check(CLI::IsMember({"test", "validation", "train", "all"}))->type_name("PART");
+        ->check(CLI::IsMember({"test", "validation", "train", "all"}))
+        ->type_name("PART");
     app.add_option("--json", o->json, "write figures and predictions to this file")->type_name("FILE");
-    app.add_option("--min-accuracy", o->min_accuracy, "exit with 1 below this share")->type_name("X")->check(CLI::Range(0.0, 1.0));
-    app.add_option("--min-map50", o->min_map50, "the same for the mAP50 of a detector")->type_name("X")->check(CLI::Range(0.0, 1.0));
+    app.add_option("--min-accuracy", o->min_accuracy, "exit with 1 below this share")
+        ->type_name("X")
+        ->check(CLI::Range(0.0, 1.0));
+    app.add_option("--min-map50", o->min_map50, "the same for the mAP50 of a detector")
+        ->type_name("X")
+        ->check(CLI::Range(0.0, 1.0));
     add_machine_options(app, o->machine);
     app.add_flag("-q,--quiet", o->quiet, "no table");
     return [o] { return run(*o); };

@@ -24,7 +24,8 @@ TrainConfig config_of(const std::string& model) {
     return config;
 }
 
-// The data's categories become the model's, by name. Boxes of others could never be found: that is an error, not a zero.
+// The data's categories become the model's, by name. Boxes of others could never be found: that is an error, not a
+// zero.
 void match_classes(Dataset& data, const std::vector<std::string>& classes) {
     std::vector<uint32_t> number;
     for (const std::string& name : data.classes) {
@@ -50,11 +51,15 @@ bool is_detector(const std::string& model) {
 }
 
 int eval_detector(EvalOptions& o) {
-    if (o.min_accuracy > 0) fail(Fault::usage, "--min-accuracy is for classifiers, and {} is a detector; it has --min-map50", o.model);
+    if (o.min_accuracy > 0)
+        fail(Fault::usage, "--min-accuracy is for classifiers, and {} is a detector; it has --min-map50", o.model);
     TrainConfig config = config_of(o.model);
     config.threads = o.machine.threads;
-    const bool of_run = !config.data.empty(), other_data = !o.data.empty() && !(of_run && fs::exists(config.data) && fs::exists(o.data) && fs::equivalent(config.data, o.data));
-    if (!of_run && o.data.empty()) fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
+    const bool of_run = !config.data.empty(),
+               other_data = !o.data.empty() && !(of_run && fs::exists(config.data) && fs::exists(o.data) &&
+                                                 fs::equivalent(config.data, o.data));
+    if (!of_run && o.data.empty())
+        fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
     Dataset data = other_data ? open_box_dataset(o.data, {.validation = 0, .test = 0, .threads = thread_count(config)})
                               : open_box_dataset(config.data, dataset_options(config));
     const std::vector<uint32_t> numbers = pictures_of_part(data, o.part);
@@ -64,24 +69,32 @@ int eval_detector(EvalOptions& o) {
     LoaderOptions loader = loader_options(config, false);
     loader.fit = frame_for(config, data, model.config.largest_stride());
     const auto device = open_device(o.machine.device, {.threads = int(o.machine.threads)});
-    Detector detector(*device, model, {.batch = std::clamp<size_t>(numbers.size(), 1, std::max<size_t>(1, o.machine.batch)),
-                                       .precision = device->kind() == "cuda" ? DType::bf16 : DType::f32});
+    Detector detector(*device, model,
+                      {.batch = std::clamp<size_t>(numbers.size(), 1, std::max<size_t>(1, o.machine.batch)),
+                       .precision = device->kind() == "cuda" ? DType::bf16 : DType::f32});
     Progress progress(o.quiet);
-    const FoundBoxes found = find_boxes(detector, data, numbers, loader, nullptr,
-                                        [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
+    const FoundBoxes found = find_boxes(detector, data, numbers, loader, nullptr, [&](size_t done) {
+        return progress.count(done, numbers.size(), "pictures"), true;
+    });
     progress.clear();
     if (found.pictures.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());
     if (found.overflown)
-        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} pictures", found.overflown, found.pictures.size());
+        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} pictures", found.overflown,
+             found.pictures.size());
     const BoxMetrics metrics = measure_boxes(found.pictures, data.classes.size());
-    for (const std::string& text : data.notes) if (!o.quiet) note(progress, text);
-    for (const BadFile& file : found.bad_files) note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code, file.used ? ", used as far as it goes" : ""));
+    for (const std::string& text : data.notes)
+        if (!o.quiet) note(progress, text);
+    for (const BadFile& file : found.bad_files)
+        note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code,
+                                   file.used ? ", used as far as it goes" : ""));
     if (!o.quiet) {
-        say(progress, fmt::format("{}: {} {} pictures of {}, in frames of {} x {}", o.model, count_text(found.pictures.size()), o.part, data.root,
-                                  loader.fit.w(), loader.fit.h()));
+        say(progress,
+            fmt::format("{}: {} {} pictures of {}, in frames of {} x {}", o.model, count_text(found.pictures.size()),
+                        o.part, data.root, loader.fit.w(), loader.fit.h()));
         print_box_metrics(metrics, data.classes);
     }
     if (!o.json.empty()) write_box_evaluation(o.json, data, {{o.part, &found}});
-    if (o.min_map50 == 0 || metrics.map50 >= o.min_map50) return 0;  // without a true box there is no mAP50, and nothing is proved
+    if (o.min_map50 == 0 || metrics.map50 >= o.min_map50)
+        return 0;  // without a true box there is no mAP50, and nothing is proved
     fail(Fault::runtime, "eval: the mAP50 {:.4f} is below --min-map50 {}", metrics.map50, o.min_map50);
 }

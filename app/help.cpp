@@ -12,8 +12,10 @@ constexpr size_t kIndent = 2;
 // `left` in a column of `column` characters, `right` wrapped beside it.
 std::string row(const std::string& left, const std::string& right, size_t column, size_t width) {
     std::string text = std::string(kIndent, ' ') + left;
-    if (left.size() + kIndent + 1 > column) text += "\n" + std::string(column, ' ');
-    else text.resize(column, ' ');
+    if (left.size() + kIndent + 1 > column)
+        text += "\n" + std::string(column, ' ');
+    else
+        text.resize(column, ' ');
     size_t used = column;
     std::istringstream words(right);
     for (std::string word; words >> word; used += word.size() + 1) {
@@ -105,7 +107,8 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
     size_t column = 0;
     for (const CLI::Option* option : options)
         if (is_shown(*option)) {
-            if (const std::string group = full ? option->get_group() : "Options"; std::ranges::find(groups, group) == groups.end())
+            if (const std::string group = full ? option->get_group() : "Options";
+                std::ranges::find(groups, group) == groups.end())
                 groups.push_back(group);
             column = std::max(column, std::min<size_t>(left_of(*option).size(), 28));
         }
@@ -113,8 +116,10 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
     for (const std::string& group : groups) {
         text += "\n" + group + ":\n";
         for (const CLI::Option* option : options)
-            if (is_shown(*option) && (!full || option->get_group() == group)) text += row(left_of(*option), right_of(*option), column, width);
+            if (is_shown(*option) && (!full || option->get_group() == group))
+                text += row(left_of(*option), right_of(*option), column, width);
     }
-    if (!full && !command.short_help.empty()) text += fmt::format("\n`tundra {} --help` shows all options.\n", command.name);
+    if (!full && !command.short_help.empty())
+        text += fmt::format("\n`tundra {} --help` shows all options.\n", command.name);
     return text;
 }

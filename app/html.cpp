@@ -14,7 +14,11 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD", kDash = "\u2013", kThi
 size_t utf8_length(std::string_view text) {
     const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned first = byte(0);
-    const size_t length = first < 0x80 ? 1 : first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+    const size_t length = first < 0x80                    ? 1
+                          : first >= 0xC2 && first < 0xE0 ? 2
+                          : first >= 0xE0 && first < 0xF0 ? 3
+                          : first >= 0xF0 && first < 0xF5 ? 4
+                                                          : 0;
     if (length == 0 || text.size() < length) return 0;
     for (size_t i = 1; i < length; ++i)
         if ((byte(i) & 0xC0) != 0x80) return 0;
@@ -42,13 +46,20 @@ std::string escaped(std::string_view text) {
         const size_t length = utf8_length(text);
         const std::string_view character = text.substr(0, std::max<size_t>(1, length));
         text.remove_prefix(character.size());
-        if (length == 0 || misleads(character)) out += kReplacement;
-        else if (character == "&") out += "&amp;";
-        else if (character == "<") out += "&lt;";
-        else if (character == ">") out += "&gt;";
-        else if (character == "\"") out += "&quot;";
-        else if (character == "'") out += "&#39;";
-        else out += character;
+        if (length == 0 || misleads(character))
+            out += kReplacement;
+        else if (character == "&")
+            out += "&amp;";
+        else if (character == "<")
+            out += "&lt;";
+        else if (character == ">")
+            out += "&gt;";
+        else if (character == "\"")
+            out += "&quot;";
+        else if (character == "'")
+            out += "&#39;";
+        else
+            out += character;
     }
     return out;
 }
@@ -84,7 +95,9 @@ std::string grouped(uint64_t count) {
     return text;
 }
 
-std::string pictures_text(uint64_t count) { return grouped(count) + (count == 1 ? " picture" : " pictures"); }
+std::string pictures_text(uint64_t count) {
+    return grouped(count) + (count == 1 ? " picture" : " pictures");
+}
 
 std::string time_span(double seconds) {
     if (!std::isfinite(seconds) || seconds < 0) return std::string(kDash);
@@ -112,12 +125,14 @@ std::string html_table(const std::string& caption, const std::vector<Column>& co
     if (!caption.empty()) out += fmt::format("<caption>{}</caption>", caption);
     const auto style = [&](size_t i) { return columns[i].number ? " class=\"number\"" : ""; };
     out += "\n<thead><tr>";
-    for (size_t i = 0; i < columns.size(); ++i) out += fmt::format("<th scope=\"col\"{}>{}</th>", style(i), columns[i].head);
+    for (size_t i = 0; i < columns.size(); ++i)
+        out += fmt::format("<th scope=\"col\"{}>{}</th>", style(i), columns[i].head);
     out += "</tr></thead>\n<tbody>\n";
     for (const std::vector<std::string>& row : rows) {
         out += "<tr>";
         for (size_t i = 0; i < row.size(); ++i)
-            out += i ? fmt::format("<td{}>{}</td>", style(i), row[i]) : fmt::format("<th scope=\"row\"{}>{}</th>", style(i), row[i]);
+            out += i ? fmt::format("<td{}>{}</td>", style(i), row[i])
+                     : fmt::format("<th scope=\"row\"{}>{}</th>", style(i), row[i]);
         out += "</tr>\n";
     }
     return out + "</tbody></table>\n";

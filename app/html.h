@@ -14,13 +14,13 @@ std::string escaped(std::string_view text);
 std::string shortened(std::string_view text, size_t length);
 
 // All of them give an en dash for NaN.
-std::string percent_text(double share);             // "96.1 %"; what is not all or nothing never rounds to 100.0 or 0.0
+std::string percent_text(double share);  // "96.1 %"; what is not all or nothing never rounds to 100.0 or 0.0
 std::string fixed_text(double value, int digits);
-std::string grouped(uint64_t count);             // "12,345"
-std::string pictures_text(uint64_t count);          // "1 picture", "12,345 pictures"
-std::string time_span(double seconds);          // "9.3 s", "4 min 10 s", "1 h 04 min"
-std::string size_text(double bytes);               // "12.3 MiB"
-std::string time_text(std::string_view utc);        // "2026-11-23T08:50:21Z" -> "2026-11-23 08:50 UTC"; else as it is
+std::string grouped(uint64_t count);          // "12,345"
+std::string pictures_text(uint64_t count);    // "1 picture", "12,345 pictures"
+std::string time_span(double seconds);        // "9.3 s", "4 min 10 s", "1 h 04 min"
+std::string size_text(double bytes);          // "12.3 MiB"
+std::string time_text(std::string_view utc);  // "2026-11-23T08:50:21Z" -> "2026-11-23 08:50 UTC"; else as it is
 
 struct Column {
     std::string head;     // HTML, as the cells are

@@ -33,11 +33,16 @@ Inputs collect_inputs(const std::vector<std::string>& arguments) {
     Inputs inputs;
     for (const std::string& argument : arguments) {
         std::error_code ignored;
-        if (argument.starts_with('@') && !fs::exists(argument, ignored)) add_list(argument.substr(1), inputs);
-        else if (fs::is_directory(argument, ignored)) add_folder(argument, inputs);
-        else if (!fs::exists(argument, ignored)) fail(Fault::usage, "{}: no such file or folder", argument);
-        else if (argument.ends_with(".txt")) add_list(argument, inputs);
-        else inputs.paths.push_back(argument);
+        if (argument.starts_with('@') && !fs::exists(argument, ignored))
+            add_list(argument.substr(1), inputs);
+        else if (fs::is_directory(argument, ignored))
+            add_folder(argument, inputs);
+        else if (!fs::exists(argument, ignored))
+            fail(Fault::usage, "{}: no such file or folder", argument);
+        else if (argument.ends_with(".txt"))
+            add_list(argument, inputs);
+        else
+            inputs.paths.push_back(argument);
     }
     if (inputs.paths.empty()) fail(Fault::usage, "{}: no pictures found", fmt::join(arguments, ", "));
     return inputs;

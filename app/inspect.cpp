@@ -19,7 +19,8 @@ using nlohmann::json;
 
 json read_json(const fs::path& path) {
     const FileBytes bytes = read_file(path);
-    const json content = json::parse(std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
+    const json content =
+        json::parse(std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
     if (!content.is_object()) fail(Fault::damaged, "{}: is not JSON", path.string());
     return content;
 }
@@ -39,25 +40,31 @@ double number_at(const json& object, const char* key) {
 void inspect_run(const fs::path& folder) {
     Progress progress(true);
     const json run = read_json(folder / "run.json");
-    say(progress, fmt::format("{}: a training run, {}", folder.string(), text_at(run, "finished") == "true" ? "finished" : "not finished"));
-    const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("  {:<13} {}", what, text)); };
+    say(progress, fmt::format("{}: a training run, {}", folder.string(),
+                              text_at(run, "finished") == "true" ? "finished" : "not finished"));
+    const auto line = [&](const char* what, const std::string& text) {
+        say(progress, fmt::format("  {:<13} {}", what, text));
+    };
     const json data = run.value("data", json::object());
     line("task", run.contains("task") ? text_at(run, "task") : "classify");
     line("model", text_at(run, "model"));
     line("classes", text_at(run, "classes"));
-    line("data", fmt::format("{} pictures in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"), text_at(data, "fingerprint")));
+    line("data", fmt::format("{} pictures in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"),
+                             text_at(data, "fingerprint")));
     line("seed", text_at(run, "seed"));
-    line("trained on", fmt::format("{} pictures in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
+    line("trained on",
+         fmt::format("{} pictures in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
     size_t number = 0;
     if (const auto sessions = run.find("sessions"); sessions != run.end() && sessions->is_array())
         for (const json& session : *sessions)
             if (session.is_object())
-                say(progress, fmt::format("  session {:<5} {}, {}, {:.1f} images/s", ++number, text_at(session, "started"),
-                                          text_at(session, "device"), number_at(session, "images_per_second")));
+                say(progress,
+                    fmt::format("  session {:<5} {}, {}, {:.1f} images/s", ++number, text_at(session, "started"),
+                                text_at(session, "device"), number_at(session, "images_per_second")));
     std::vector<std::string> notes;
     if (const auto checkpoint = load_newest_checkpoint(folder / "checkpoints", notes))
-        say(progress, fmt::format("  checkpoint    {}: step {} of {}", checkpoint->path.filename().string(), checkpoint->state.step,
-                                  checkpoint->state.total_steps));
+        say(progress, fmt::format("  checkpoint    {}: step {} of {}", checkpoint->path.filename().string(),
+                                  checkpoint->state.step, checkpoint->state.total_steps));
     for (const std::string& text : notes) say(progress, "  note: " + text);
     if (fs::exists(folder / "model.safetensors")) fmt::print("\n{}", inspect_weights(folder / "model.safetensors"));
 }
@@ -84,6 +91,7 @@ std::function<int()> add(CLI::App& app) {
 Command inspect_command() {
     return {.name = "inspect",
             .summary = "Show what is in a weight file or a run folder.",
-            .examples = {"tundra inspect runs/quality", "tundra inspect runs/quality/model.safetensors", "tundra inspect md_v5a.0.0.pt"},
+            .examples = {"tundra inspect runs/quality", "tundra inspect runs/quality/model.safetensors",
+                         "tundra inspect md_v5a.0.0.pt"},
             .add = add};
 }

@@ -26,7 +26,8 @@ std::string_view content(std::string_view line) {
 
 // "threshold: 0.005 -> 0.1", of two JSON objects.
 std::string differences(std::string_view before, std::string_view now) {
-    const nlohmann::json a = nlohmann::json::parse(before, nullptr, false), b = nlohmann::json::parse(now, nullptr, false);
+    const nlohmann::json a = nlohmann::json::parse(before, nullptr, false),
+                         b = nlohmann::json::parse(now, nullptr, false);
     if (!a.is_object() || !b.is_object()) return "unknown";
     nlohmann::json all = a;
     all.update(b);
@@ -55,8 +56,9 @@ Journal::Journal(const std::filesystem::path& path, const std::string& header,
         if (json.empty()) break;
         if (first && json != header) {
             ::close(file_);
-            fail(Fault::usage, "{}: was left by a run with other settings ({}); use those again, or delete the file to begin anew", path.string(),
-                 differences(json, header));
+            fail(Fault::usage,
+                 "{}: was left by a run with other settings ({}); use those again, or delete the file to begin anew",
+                 path.string(), differences(json, header));
         }
         if (!first) visit(json, end_);
         end_ += line.size() + 1;
@@ -97,7 +99,9 @@ std::string Journal::line(uint64_t offset) const {
     for (;;) {
         const ssize_t n = ::pread(file_, buffer, sizeof buffer, off_t(offset + text.size()));
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) fail(Fault::environment, "{}: cannot be read back: {}", path_.string(), n ? std::strerror(errno) : "it ends too early");
+        if (n <= 0)
+            fail(Fault::environment, "{}: cannot be read back: {}", path_.string(),
+                 n ? std::strerror(errno) : "it ends too early");
         const size_t end = std::string_view(buffer, size_t(n)).find('\n');
         text.append(buffer, std::min(end, size_t(n)));
         if (end != std::string_view::npos) break;
@@ -107,4 +111,6 @@ std::string Journal::line(uint64_t offset) const {
     return std::string(json);
 }
 
-void Journal::remove() { ::unlink(path_.c_str()); }
+void Journal::remove() {
+    ::unlink(path_.c_str());
+}

@@ -25,7 +25,9 @@ struct Options {
 
 // On a network of its own; nothing of it stays.
 LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progress) {
-    if (config.task != "classify") fail(Fault::usage, "lr-find tests classifiers; for a detector start with --lr 0.01, or 0.001 from a trained one");
+    if (config.task != "classify")
+        fail(Fault::usage,
+             "lr-find tests classifiers; for a detector start with --lr 0.01, or 0.001 from a trained one");
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);
@@ -39,9 +41,11 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     LrFinder finder(o.test);
     for (size_t step = 1; step <= o.test.steps; ++step) {
         const Batch& batch = loader.next();
-        trainer.step({batch.pictures, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum, step);
+        trainer.step({batch.pictures, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum,
+                     step);
         const double loss = trainer.figures().loss;
-        progress.show(double(step) / double(o.test.steps), fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step, o.test.steps, finder.next_rate(), loss));
+        progress.show(double(step) / double(o.test.steps), fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step,
+                                                                       o.test.steps, finder.next_rate(), loss));
         if (!finder.add(loss)) break;
     }
     progress.clear();
@@ -54,7 +58,8 @@ void write_files(const std::string& out, const LrFinder& finder, const LrSuggest
     svg.replace_extension(".svg");
     write_file_durably(csv, [&](FileWriter& file) {
         file.write("rate,loss,smooth\n");
-        for (const LrPoint& p : finder.points()) file.write(fmt::format("{:.6g},{:.6f},{:.6f}\n", p.rate, p.loss, p.smooth));
+        for (const LrPoint& p : finder.points())
+            file.write(fmt::format("{:.6g},{:.6f},{:.6f}\n", p.rate, p.loss, p.smooth));
     });
     write_file_durably(svg, [&](FileWriter& file) { file.write(lr_plot(finder.points(), suggestion)); });
 }
@@ -73,7 +78,8 @@ int run(const Options& o, const CLI::App& app) {
     say(progress, fmt::format("minimum / 10     {:.2g}", s.minimum_tenth));
     if (o.quiet) return 0;
     say(progress, "");
-    say(progress, fmt::format("Next:  tundra train {} --out RUN{} --lr {:.2g}", config.data, o.config.given(app), s.valley));
+    say(progress,
+        fmt::format("Next:  tundra train {} --out RUN{} --lr {:.2g}", config.data, o.config.given(app), s.valley));
     return 0;
 }
 
@@ -98,6 +104,6 @@ Command lr_find_command() {
                          "tundra lr-find shots --out lr              writes lr.csv and lr.svg",
                          "tundra lr-find shots --optimizer adam --last 0.1"},
             .add = add,
-            .short_help = {"--out", "--steps", "--first", "--last", "--config", "--recipe", "--model", "--init", "--image-size", "--batch",
-                           "--optimizer", "--seed", "--device", "--threads", "--quiet"}};
+            .short_help = {"--out", "--steps", "--first", "--last", "--config", "--recipe", "--model", "--init",
+                           "--image-size", "--batch", "--optimizer", "--seed", "--device", "--threads", "--quiet"}};
 }

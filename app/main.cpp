@@ -15,8 +15,8 @@ namespace {
 
 std::vector<Command> commands() {
     return {
-        train_command(),   eval_command(),  classify_command(), detect_command(), merge_command(),  lr_find_command(),
-        report_command(),  synth_command(), inspect_command(),  import_command(), doctor_command(), version_command(),
+        train_command(),  eval_command(),  classify_command(), detect_command(), merge_command(),  lr_find_command(),
+        report_command(), synth_command(), inspect_command(),  import_command(), doctor_command(), version_command(),
     };
 }
 
@@ -47,11 +47,13 @@ int complain_about_options(const Command& command, const CLI::App& app, const CL
         for (const CLI::Option* option : app.get_options())
             for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
         const std::string better = guess(word, known);
-        return complain(fmt::format("{}: unknown option {}{}", command.name, word, better.empty() ? "" : ", did you mean " + better + "?"),
+        return complain(fmt::format("{}: unknown option {}{}", command.name, word,
+                                    better.empty() ? "" : ", did you mean " + better + "?"),
                         help, int(Fault::usage));
     }
     if (!app.remaining().empty())
-        return complain(fmt::format("{}: unexpected argument '{}'", command.name, app.remaining().front()), help, int(Fault::usage));
+        return complain(fmt::format("{}: unexpected argument '{}'", command.name, app.remaining().front()), help,
+                        int(Fault::usage));
     return complain(fmt::format("{}: {}", command.name, error.what()), help, int(Fault::usage));
 }
 

@@ -19,7 +19,7 @@ struct ReadyModel {
     std::unique_ptr<Device> device;
     std::unique_ptr<Arena> arena;
     std::unique_ptr<Classifier> classifier;
-    int threads;  // for decoding
+    int threads;                // for decoding
     std::future<void> loading;  // of the weights, while the caller finds pictures
 
     Classifier& ready() {
@@ -31,5 +31,7 @@ struct ReadyModel {
 // `pictures`: how many will come; a batch is never larger.
 ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures);
 
-namespace CLI { class App; }
+namespace CLI {
+class App;
+}
 void add_machine_options(CLI::App& app, MachineOptions& options);  // --device, --threads, --batch

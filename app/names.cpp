@@ -7,7 +7,11 @@
 size_t utf8_character(std::string_view text, uint32_t& code) {
     if (text.empty()) return 0;
     const auto byte = [&](size_t i) { return uint8_t(text[i]); };
-    const size_t length = byte(0) < 0x80 ? 1 : byte(0) >> 5 == 6 ? 2 : byte(0) >> 4 == 14 ? 3 : byte(0) >> 3 == 30 ? 4 : 0;
+    const size_t length = byte(0) < 0x80       ? 1
+                          : byte(0) >> 5 == 6  ? 2
+                          : byte(0) >> 4 == 14 ? 3
+                          : byte(0) >> 3 == 30 ? 4
+                                               : 0;
     if (length == 0 || text.size() < length) return 0;
     code = length == 1 ? byte(0) : byte(0) & (0x7f >> length);
     for (size_t i = 1; i < length; ++i) {
@@ -23,8 +27,10 @@ std::string json_name(std::string_view name) {
     result.reserve(name.size());
     for (uint32_t code; !name.empty();) {
         const size_t length = utf8_character(name, code);
-        if (length) result += name.substr(0, length);
-        else result += fmt::format("%{:02X}", uint8_t(name[0]));
+        if (length)
+            result += name.substr(0, length);
+        else
+            result += fmt::format("%{:02X}", uint8_t(name[0]));
         name.remove_prefix(std::max<size_t>(1, length));
     }
     return result;
@@ -38,7 +44,9 @@ Names::Names(std::vector<std::string> names) {
     for (const std::string& name : names) {
         if (size() && name == last) continue;
         if (size() && json_name(name) == json_name(last))
-            fail(Fault::usage, "{}: two pictures would have this name in the results, because one is not UTF-8; rename one", json_name(name));
+            fail(Fault::usage,
+                 "{}: two pictures would have this name in the results, because one is not UTF-8; rename one",
+                 json_name(name));
         add(name);
         last = name;
     }
@@ -49,8 +57,10 @@ size_t Names::find(std::string_view wanted) const {
     size_t low = 0, high = size();
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (json_name((*this)[middle]) < wanted) low = middle + 1;
-        else high = middle;
+        if (json_name((*this)[middle]) < wanted)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < size() && json_name((*this)[low]) == wanted ? low : size();
 }

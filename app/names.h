@@ -16,7 +16,8 @@ std::string json_name(std::string_view name);
 class Names {
 public:
     Names() = default;
-    explicit Names(std::vector<std::string> names);  // sorts, drops doubles; Fault::usage if two have the same JSON name
+    explicit Names(
+        std::vector<std::string> names);  // sorts, drops doubles; Fault::usage if two have the same JSON name
 
     size_t size() const { return ends_.size(); }
     std::string_view operator[](size_t i) const {

@@ -22,8 +22,8 @@ bool is_video_name(const fs::path& path) {
 size_t count_videos(const fs::path& folder) {
     size_t n = 0;
     std::error_code error;
-    for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end; !error && entry != end;
-         entry.increment(error))
+    for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
+         !error && entry != end; entry.increment(error))
         n += is_video_name(entry->path());
     return n;
 }
@@ -52,7 +52,9 @@ std::vector<std::string> matches(const std::string& pattern, size_t& videos) {
     return paths;
 }
 
-fs::path absolute(const fs::path& path) { return fs::absolute(path).lexically_normal(); }
+fs::path absolute(const fs::path& path) {
+    return fs::absolute(path).lexically_normal();
+}
 
 fs::path shared_folder(const std::vector<std::string>& paths) {
     fs::path shared = fs::path(paths.front()).parent_path();
@@ -100,7 +102,9 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
              list.videos ? fmt::format(" ({} videos, which tundra does not read)", list.videos) : "");
     const bool one_folder = arguments.size() == 1 && fs::is_directory(arguments[0], ignored);
     const auto without_slash = [](fs::path p) { return p.has_filename() ? p : p.parent_path(); };
-    list.base = !base.empty() ? without_slash(absolute(base)) : one_folder ? without_slash(absolute(arguments[0])) : shared_folder(paths);
+    list.base = !base.empty() ? without_slash(absolute(base))
+                : one_folder  ? without_slash(absolute(arguments[0]))
+                              : shared_folder(paths);
     for (std::string& path : paths) {
         std::string name = fs::path(path).lexically_relative(list.base).generic_string();
         if (name.empty() || name == ".." || name.starts_with("../"))

@@ -14,7 +14,7 @@ struct PictureList {
     size_t videos = 0;               // seen and left out
 };
 
-// An argument is a folder (all pictures below it), a picture, a text file of paths (@LIST, or LIST.txt), or a pattern with *
-// or ?. Base is the folder if there is only one, else what all pictures share, unless `base` says it. Fault::usage where an
-// argument is not there, a picture lies outside `base`, or there is none at all.
+// An argument is a folder (all pictures below it), a picture, a text file of paths (@LIST, or LIST.txt), or a pattern
+// with * or ?. Base is the folder if there is only one, else what all pictures share, unless `base` says it.
+// Fault::usage where an argument is not there, a picture lies outside `base`, or there is none at all.
 PictureList list_for_detection(const std::vector<std::string>& arguments, const std::string& base = "");

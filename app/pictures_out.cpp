@@ -23,12 +23,14 @@ Area area_of(const Detection& d, const Picture& p) {
 
 void draw(Picture& picture, const Detection& d) {
     // Easily told apart with any eyes: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/
-    constexpr std::array<std::array<uint8_t, 3>, 6> kColours{{{230, 159, 0}, {86, 180, 233}, {0, 158, 115}, {240, 228, 66}, {213, 94, 0}, {204, 121, 167}}};
+    constexpr std::array<std::array<uint8_t, 3>, 6> kColours{
+        {{230, 159, 0}, {86, 180, 233}, {0, 158, 115}, {240, 228, 66}, {213, 94, 0}, {204, 121, 167}}};
     const auto& colour = kColours[size_t(d.category - 1) % kColours.size()];
     const Area a = area_of(d, picture);
     const ptrdiff_t line = std::max<ptrdiff_t>(2, ptrdiff_t(std::max(picture.h, picture.w)) / 400);
     for (ptrdiff_t y = std::max<ptrdiff_t>(0, a.top - line); y < std::min(ptrdiff_t(picture.h), a.bottom + line); ++y)
-        for (ptrdiff_t x = std::max<ptrdiff_t>(0, a.left - line); x < std::min(ptrdiff_t(picture.w), a.right + line); ++x)
+        for (ptrdiff_t x = std::max<ptrdiff_t>(0, a.left - line); x < std::min(ptrdiff_t(picture.w), a.right + line);
+             ++x)
             if (y < a.top || y >= a.bottom || x < a.left || x >= a.right)
                 std::ranges::copy(colour, &picture.rgb[(size_t(y) * picture.w + size_t(x)) * 3]);
 }
@@ -46,7 +48,8 @@ Picture crop(const Picture& picture, const Detection& d, double margin) {
     Picture square{.h = size_t(side), .w = size_t(side), .rgb = std::vector<uint8_t>(size_t(side * side) * 3)};
     const ptrdiff_t from = std::max<ptrdiff_t>(left, 0), to = std::min(left + side, ptrdiff_t(picture.w));
     for (ptrdiff_t y = std::max<ptrdiff_t>(top, 0); y < std::min(top + side, ptrdiff_t(picture.h)); ++y)
-        std::copy_n(&picture.rgb[(size_t(y) * picture.w + size_t(from)) * 3], size_t(to - from) * 3, &square.rgb[size_t((y - top) * side + from - left) * 3]);
+        std::copy_n(&picture.rgb[(size_t(y) * picture.w + size_t(from)) * 3], size_t(to - from) * 3,
+                    &square.rgb[size_t((y - top) * side + from - left) * 3]);
     return square;
 }
 
@@ -69,7 +72,8 @@ void check_folders(const PicturesOut& out, const fs::path& base) {
         if (folder->empty()) continue;
         const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
         if (!inside.empty() && *inside.begin() != "..")
-            fail(Fault::usage, "{} {}: lies among the pictures ({}); choose a folder outside of it", option, folder->string(), base.string());
+            fail(Fault::usage, "{} {}: lies among the pictures ({}); choose a folder outside of it", option,
+                 folder->string(), base.string());
     }
     if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
         fail(Fault::usage, "--render and --crops need two folders");

@@ -14,16 +14,21 @@ std::string results(const RunFiles& run) {
     if (run.is_detector()) {
         const EvaluatedBoxes* boxes = run.main_boxes();
         if (boxes) return boxes_sections(run, *boxes);
-        return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: precision, classes and sample pictures come when a run has finished.</p></section>\n";
+        return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: precision, classes and sample "
+               "pictures come when a run has finished.</p></section>\n";
     }
     const EvaluatedPart* part = run.main_part();
     if (!part)
-        return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: confusion, confidence, cameras and sample pictures come when a "
+        return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: confusion, confidence, cameras "
+               "and sample pictures come when a "
                "run has finished.</p></section>\n";
     std::string out;
     if (run.parts.size() > 1 && part->name != "test")
-        out = "<p class=\"quiet\">The details below are about the validation pictures, because there are few test pictures.</p>\n";
-    return out + confusion_section(run, *part) + confidence_section(*part) + cameras_section(*part) + pictures_section(run, *part);
+        out =
+            "<p class=\"quiet\">The details below are about the validation pictures, because there are few test "
+            "pictures.</p>\n";
+    return out + confusion_section(run, *part) + confidence_section(*part) + cameras_section(*part) +
+           pictures_section(run, *part);
 }
 
 std::string missing_section(const RunFiles& run) {
@@ -39,12 +44,16 @@ std::filesystem::path write_report(const std::filesystem::path& run_folder) {
     const RunFiles run = read_run_files(run_folder);
     // The policy keeps a browser from loading anything, whatever a file name may have smuggled in.
     const std::string page = fmt::format(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"/>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" "
+        "content=\"width=device-width, initial-scale=1\"/>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src "
+        "data:\"/>\n"
         "<title>{}: Tundra report</title>\n<style>{}</style>\n</head>\n<body>\n{}<main>\n{}{}{}{}{}{}</main>\n"
-        "<footer>Made from the files of the run folder; nothing in this page needs a network.</footer>\n</body>\n</html>\n",
-        escaped(shortened(run_folder.filename().string(), 80)), kReportStyle, headline_section(run), curves_section(run), results(run),
-        unreadable_section(run), provenance_section(run), config_section(run), missing_section(run));
+        "<footer>Made from the files of the run folder; nothing in this page needs a "
+        "network.</footer>\n</body>\n</html>\n",
+        escaped(shortened(run_folder.filename().string(), 80)), kReportStyle, headline_section(run),
+        curves_section(run), results(run), unreadable_section(run), provenance_section(run), config_section(run),
+        missing_section(run));
     const std::filesystem::path path = run_folder / "report.html";
     write_file_durably(path, [&](FileWriter& out) { out.write(page); });
     return path;

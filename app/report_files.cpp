@@ -43,7 +43,9 @@ json json_of(RunFiles& run, const char* name) {
     return {};
 }
 
-bool is_step(double number) { return number >= 0 && number < 1e15; }
+bool is_step(double number) {
+    return number >= 0 && number < 1e15;
+}
 
 template <class Use>
 void for_each_line(const std::string& text, Use use) {
@@ -71,7 +73,8 @@ void read_log(RunFiles& run) {
         run.steps.push_back({step, number_of(entry, "loss"), number_of(entry, "rate"), number_of(entry, "momentum"),
                              number_of(entry, "box"), number_of(entry, "objectness"), number_of(entry, "class")});
     });
-    std::stable_sort(run.steps.begin(), run.steps.end(), [](const StepLine& a, const StepLine& b) { return a.step < b.step; });
+    std::stable_sort(run.steps.begin(), run.steps.end(),
+                     [](const StepLine& a, const StepLine& b) { return a.step < b.step; });
 }
 
 std::vector<CsvRow> csv_rows(RunFiles& run, const char* name) {
@@ -96,26 +99,35 @@ void read_metrics_table(RunFiles& run) {
             const auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), value);
             return error == std::errc() && stopped == text.data() + text.size() ? value : kUnknown;
         };
-        const EpochLine line{cell("step"),          cell("epoch"),           cell("train_loss"),
-                             cell("train_accuracy"), cell("validation_loss"), cell("validation_accuracy"), cell("seconds"),
-                             cell("validation_map50"), cell("validation_map")};
+        const EpochLine line{cell("step"),
+                             cell("epoch"),
+                             cell("train_loss"),
+                             cell("train_accuracy"),
+                             cell("validation_loss"),
+                             cell("validation_accuracy"),
+                             cell("seconds"),
+                             cell("validation_map50"),
+                             cell("validation_map")};
         if (is_step(line.step)) run.epochs.push_back(line);
     }
 }
 
-EvaluatedPart read_part(const std::string& name, const json& content, const std::map<std::string, size_t>& class_numbers) {
+EvaluatedPart read_part(const std::string& name, const json& content,
+                        const std::map<std::string, size_t>& class_numbers) {
     EvaluatedPart part{.name = name, .loss = number_of(content, "loss"), .pictures = {}, .metrics = {}, .left_out = 0};
     std::vector<Judgement> judgements;
     const json& rows = member(content, "predictions");
     if (!rows.is_array()) return part;
     for (const json& row : rows) {
-        const auto label = class_numbers.find(text_of(row, "label")), predicted = class_numbers.find(text_of(row, "predicted"));
+        const auto label = class_numbers.find(text_of(row, "label")),
+                   predicted = class_numbers.find(text_of(row, "predicted"));
         const double confidence = number_of(row, "confidence");
         if (label == class_numbers.end() || predicted == class_numbers.end() || !(confidence >= 0 && confidence <= 1)) {
             ++part.left_out;
             continue;
         }
-        part.pictures.push_back({text_of(row, "file"), label->second, predicted->second, confidence, number_of(row, "loss")});
+        part.pictures.push_back(
+            {text_of(row, "file"), label->second, predicted->second, confidence, number_of(row, "loss")});
         judgements.push_back({label->second, predicted->second, float(confidence), text_of(row, "camera")});
     }
     part.metrics = measure(judgements, class_numbers.size());
@@ -124,7 +136,9 @@ EvaluatedPart read_part(const std::string& name, const json& content, const std:
 
 // One row of truth or found boxes: class, x, y, w, h and maybe a score; nothing if it makes no sense.
 std::optional<FoundBox> box_of(const json& row, size_t numbers, size_t classes) {
-    if (!row.is_array() || row.size() != numbers || !std::ranges::all_of(row, [](const json& v) { return v.is_number(); })) return {};
+    if (!row.is_array() || row.size() != numbers ||
+        !std::ranges::all_of(row, [](const json& v) { return v.is_number(); }))
+        return {};
     const auto at = [&](size_t i) { return row[i].get<float>(); };
     for (size_t i = 1; i < numbers; ++i)
         if (!(at(i) >= 0 && at(i) <= 1.001f)) return {};
@@ -143,7 +157,8 @@ EvaluatedBoxes read_boxes(const std::string& name, const json& content, size_t c
         picture.boxes.w = size_t(w), picture.boxes.h = size_t(h);
         if (const json& list = member(row, "truth"); list.is_array())
             for (const json& one : list)
-                if (const auto b = box_of(one, 5, classes)) picture.boxes.truth.push_back({b->category, b->x, b->y, b->w, b->h});
+                if (const auto b = box_of(one, 5, classes))
+                    picture.boxes.truth.push_back({b->category, b->x, b->y, b->w, b->h});
         if (const json& list = member(row, "found"); list.is_array())
             for (const json& one : list)
                 if (const auto b = box_of(one, 6, classes)) picture.boxes.found.push_back(*b);
@@ -174,7 +189,9 @@ void read_evaluation(RunFiles& run) {
         }
         EvaluatedPart part = read_part(name, content, numbers);
         if (part.left_out)
-            run.missing.push_back(fmt::format("evaluation.json: {} predictions on {} pictures make no sense and were left out.", part.left_out, name));
+            run.missing.push_back(
+                fmt::format("evaluation.json: {} predictions on {} pictures make no sense and were left out.",
+                            part.left_out, name));
         if (!part.pictures.empty()) run.parts.push_back(std::move(part));
     }
 }
@@ -211,7 +228,9 @@ const json& RunFiles::last_session() const {
     return sessions.is_array() && !sessions.empty() ? sessions.back() : nothing;
 }
 
-bool RunFiles::finished() const { return member(record, "finished") == json(true); }
+bool RunFiles::finished() const {
+    return member(record, "finished") == json(true);
+}
 
 std::string RunFiles::last_event() const {
     const json& events = member(last_session(), "events");
@@ -219,7 +238,8 @@ std::string RunFiles::last_event() const {
 }
 
 double RunFiles::last_step() const {
-    const double logged = steps.empty() ? kUnknown : steps.back().step, tabled = epochs.empty() ? kUnknown : epochs.back().step;
+    const double logged = steps.empty() ? kUnknown : steps.back().step,
+                 tabled = epochs.empty() ? kUnknown : epochs.back().step;
     return std::fmax(logged, tabled);
 }
 
@@ -233,11 +253,16 @@ static const Evaluation* main_of(const std::vector<Evaluation>& parts) {
     if (parts.empty()) return nullptr;
     const Evaluation& last = parts.back();
     if (last.pictures.size() >= kEnoughTestPictures) return &last;
-    return &*std::max_element(parts.begin(), parts.end(), [](auto& a, auto& b) { return a.pictures.size() < b.pictures.size(); });
+    return &*std::max_element(parts.begin(), parts.end(),
+                              [](auto& a, auto& b) { return a.pictures.size() < b.pictures.size(); });
 }
 
-const EvaluatedPart* RunFiles::main_part() const { return main_of(parts); }
-const EvaluatedBoxes* RunFiles::main_boxes() const { return main_of(box_parts); }
+const EvaluatedPart* RunFiles::main_part() const {
+    return main_of(parts);
+}
+const EvaluatedBoxes* RunFiles::main_boxes() const {
+    return main_of(box_parts);
+}
 
 RunFiles read_run_files(const fs::path& folder) {
     std::error_code error;

@@ -69,8 +69,8 @@ struct RunFiles {
     std::vector<StepLine> steps;
     std::vector<EpochLine> epochs;
     std::vector<std::string> classes;
-    std::vector<EvaluatedPart> parts;        // of a classifier
-    std::vector<EvaluatedBoxes> box_parts;   // of a detector
+    std::vector<EvaluatedPart> parts;       // of a classifier
+    std::vector<EvaluatedBoxes> box_parts;  // of a detector
     std::vector<UnreadableFile> bad_files;
     bool has_bad_files = false;
     std::vector<std::string> missing;  // plain text

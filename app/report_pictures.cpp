@@ -17,17 +17,22 @@ constexpr size_t kSide = 240;  // of a thumbnail that is shown at up to 160 px: 
 
 std::string card(const RunFiles& run, const JudgedPicture& picture) {
     const bool right = picture.label == picture.predicted;
-    const std::string label = escaped(shortened(run.classes[picture.label], 40)), said = escaped(shortened(run.classes[picture.predicted], 40));
+    const std::string label = escaped(shortened(run.classes[picture.label], 40)),
+                      said = escaped(shortened(run.classes[picture.predicted], 40));
     const std::string name = std::filesystem::path(picture.file).filename().string();
     const Thumbnail small = make_thumbnail(picture.file, kSide);
-    const std::string what = right ? fmt::format("{}, recognised", label) : fmt::format("{}, taken for {}", label, said);
+    const std::string what =
+        right ? fmt::format("{}, recognised", label) : fmt::format("{}, taken for {}", label, said);
     const std::string image = small.data_url.empty()
                                   ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
-                                  : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>", small.data_url, small.w, small.h, what);
-    const std::string verdict = right ? fmt::format("<strong class=\"right\">{}</strong>", label)
-                                      : fmt::format("is <strong>{}</strong><br/>said <strong class=\"wrong\">{}</strong>", label, said);
-    return fmt::format("<li>{}<p>{} <span class=\"quiet\">{}</span></p><p class=\"file\" title=\"{}\">{}</p></li>\n", image, verdict,
-                       percent_text(picture.confidence), escaped(picture.file), escaped(shortened(name, 48)));
+                                  : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
+                                                small.data_url, small.w, small.h, what);
+    const std::string verdict =
+        right ? fmt::format("<strong class=\"right\">{}</strong>", label)
+              : fmt::format("is <strong>{}</strong><br/>said <strong class=\"wrong\">{}</strong>", label, said);
+    return fmt::format("<li>{}<p>{} <span class=\"quiet\">{}</span></p><p class=\"file\" title=\"{}\">{}</p></li>\n",
+                       image, verdict, percent_text(picture.confidence), escaped(picture.file),
+                       escaped(shortened(name, 48)));
 }
 
 std::vector<const JudgedPicture*> worst_errors(const EvaluatedPart& part) {
@@ -48,7 +53,8 @@ std::vector<const JudgedPicture*> some_right(const EvaluatedPart& part, size_t w
     const size_t rounds = by_class.empty() ? 0 : (wanted + by_class.size() - 1) / by_class.size();
     for (size_t round = 0; round < rounds; ++round)
         for (const auto& [label, pictures] : by_class)
-            if (chosen.size() < wanted && round < pictures.size()) chosen.push_back(pictures[round * pictures.size() / std::min(rounds, pictures.size())]);
+            if (chosen.size() < wanted && round < pictures.size())
+                chosen.push_back(pictures[round * pictures.size() / std::min(rounds, pictures.size())]);
     return chosen;
 }
 
@@ -67,10 +73,12 @@ std::string pictures_section(const RunFiles& run, const EvaluatedPart& part) {
     if (wrong.empty()) {
         out += fmt::format("<p>All {} are right.</p>\n", part_pictures(part));
     } else {
-        out += fmt::format("<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its confidence. "
-                           "Some of them may be labels that a person got wrong.</p>\n",
-                           grouped(wrong.size()), part_pictures(part),
-                           wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
+        out += fmt::format(
+            "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its "
+            "confidence. "
+            "Some of them may be labels that a person got wrong.</p>\n",
+            grouped(wrong.size()), part_pictures(part),
+            wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);
     }
     if (!right.empty()) out += "<h3>Some that are right</h3>\n" + cards(run, right, kRight);
@@ -87,16 +95,19 @@ std::string unreadable_section(const RunFiles& run) {
     std::string counts;
     size_t named = 0;
     for (const auto& [code, count] : reasons)
-        if (named++ < kReasons) counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", grouped(count), escaped(shortened(code, 40)));
-    out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n", pictures_text(run.bad_files.size()), counts, grouped(used));
+        if (named++ < kReasons)
+            counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", grouped(count), escaped(shortened(code, 40)));
+    out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n",
+                       pictures_text(run.bad_files.size()), counts, grouped(used));
     Rows rows;
     for (size_t i = 0; i < std::min(run.bad_files.size(), kUnreadable); ++i) {
         const UnreadableFile& f = run.bad_files[i];
-        rows.push_back({"<span class=\"path\">" + escaped(shortened(f.path, 200)) + "</span>", escaped(shortened(f.code, 40)),
-                        escaped(shortened(f.text, 200)), f.used ? "in part" : "no"});
+        rows.push_back({"<span class=\"path\">" + escaped(shortened(f.path, 200)) + "</span>",
+                        escaped(shortened(f.code, 40)), escaped(shortened(f.text, 200)), f.used ? "in part" : "no"});
     }
     out += fmt::format("<details{}><summary>The list</summary>{}</details>\n", rows.size() <= 8 ? " open=\"open\"" : "",
                        html_table("", {{"File"}, {"Reason"}, {"What exactly"}, {"Used"}}, rows));
-    if (run.bad_files.size() > kUnreadable) out += fmt::format("<p>The other {} are in bad_files.csv.</p>\n", grouped(run.bad_files.size() - kUnreadable));
+    if (run.bad_files.size() > kUnreadable)
+        out += fmt::format("<p>The other {} are in bad_files.csv.</p>\n", grouped(run.bad_files.size() - kUnreadable));
     return out + "</section>\n";
 }

@@ -13,7 +13,7 @@ std::string confusion_section(const RunFiles& run, const EvaluatedPart& part);
 std::string confidence_section(const EvaluatedPart& part);
 std::string cameras_section(const EvaluatedPart& part);
 std::string pictures_section(const RunFiles& run, const EvaluatedPart& part);  // reads the pictures
-std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);  // of a detector; reads pictures
+std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);   // of a detector; reads pictures
 std::string unreadable_section(const RunFiles& run);
 std::string provenance_section(const RunFiles& run);
 std::string config_section(const RunFiles& run);
@@ -22,16 +22,16 @@ std::string config_section(const RunFiles& run);
 std::string part_pictures(const std::string& name, size_t pictures);
 std::string part_pictures(const EvaluatedPart& part);
 
-// The range that holds the true accuracy with 95 % certainty if pictures were independent of each other: Wilson's interval,
-// https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
+// The range that holds the true accuracy with 95 % certainty if pictures were independent of each other: Wilson's
+// interval, https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
 std::array<double, 2> accuracy_range(size_t correct, size_t pictures);
 
 // What a person has to look at when predictions below a confidence are not trusted.
 struct ManualWork {
     double threshold;
-    size_t pictures;      // all of them
-    size_t looked_at;     // confidence < threshold
-    size_t errors_left;   // wrong, but not looked at
+    size_t pictures;     // all of them
+    size_t looked_at;    // confidence < threshold
+    size_t errors_left;  // wrong, but not looked at
     double share() const { return double(looked_at) / double(pictures); }
     double accuracy_of_rest() const;  // NaN if a person looks at everything
 };

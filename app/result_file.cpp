@@ -37,7 +37,8 @@ void write_megadetector(Text& text, const ResultHead& head, const ResultEntries&
     for (size_t i = 0; i < entries.count; ++i) text.add((i ? ",\n  " : "\n  ") + one_line(entries.at(i)));
     ordered_json info{{"format_version", "1.6"}};
     info.update(head.info);
-    text.add("\n ],\n \"detection_categories\": " + one_line(head.categories) + ",\n \"info\": " + one_line(info) + "\n}\n");
+    text.add("\n ],\n \"detection_categories\": " + one_line(head.categories) + ",\n \"info\": " + one_line(info) +
+             "\n}\n");
 }
 
 // Boxes in pixels of the picture; a picture is known by its number where its name is one, as YOLOv5's val.py has it.
@@ -47,7 +48,8 @@ void write_coco(Text& text, const ResultEntries& entries) {
     for (size_t i = 0; i < entries.count; ++i) {
         const PictureResult r = result_from_json(entries.at(i));
         const std::string stem = std::filesystem::path(r.file).stem().string();
-        const bool number = !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
+        const bool number =
+            !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
         for (const Detection& d : r.detections) {
             const double w = double(r.w), h = double(r.h);
             // Boxes are whole pixels, and four cut digits give them back on sides of less than 10,000.
@@ -80,16 +82,19 @@ void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries)
 std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
     const bool failed = image.contains("failure") && !image["failure"].is_null();
     if (failed && !image["failure"].is_string()) return "has a failure that is no text";
-    if (!image.contains("detections") || image["detections"].is_null()) return failed ? "" : "has neither detections nor a failure";
+    if (!image.contains("detections") || image["detections"].is_null())
+        return failed ? "" : "has neither detections nor a failure";
     if (failed) image["detections"] = nullptr;  // older writers put an empty list there
     if (failed) return "";
     if (!image["detections"].is_array()) return "has detections that are no list";
     for (ordered_json& d : image["detections"]) {
-        if (!d.is_object() || !d.contains("category") || !d["category"].is_string() || !categories.contains(d["category"].get<std::string>()))
+        if (!d.is_object() || !d.contains("category") || !d["category"].is_string() ||
+            !categories.contains(d["category"].get<std::string>()))
             return "has a detection of an unknown category";
         if (!d.contains("conf") || !d["conf"].is_number()) return "has a detection without a confidence";
         d["conf"] = d["conf"].get<double>();
-        if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4) return "has a detection without a box";
+        if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4)
+            return "has a detection without a box";
         for (ordered_json& v : d["bbox"]) {
             if (!v.is_number()) return "has a box that is no four numbers";
             v = v.get<double>();
@@ -115,8 +120,12 @@ namespace {
 
 ordered_json own_metadata(const ResultFile& file, const std::string& path) {
     const ordered_json custom = file.head.info.value("custom_metadata", ordered_json::object());
-    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() || !custom["tundra"].value("shard", ordered_json()).is_string())
-        fail(Fault::usage, "{}: does not say which part of the pictures it holds; merge takes files that `tundra detect --shard` wrote", path);
+    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() ||
+        !custom["tundra"].value("shard", ordered_json()).is_string())
+        fail(Fault::usage,
+             "{}: does not say which part of the pictures it holds; merge takes files that `tundra detect --shard` "
+             "wrote",
+             path);
     ordered_json own = custom["tundra"];
     if (!own.value("pictures", ordered_json()).is_number_unsigned() || !own.value("list", ordered_json()).is_string())
         fail(Fault::damaged, "{}: says which shard it is, but not of which list of pictures", path);
@@ -133,13 +142,20 @@ ResultFormat result_format(const std::string& name, const std::filesystem::path&
     fail(Fault::usage, "--format {}: must be megadetector, coco or csv", name);
 }
 
-void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head, const ResultEntries& entries) {
+void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head,
+                   const ResultEntries& entries) {
     write_file_durably(path, [&](FileWriter& file) {
         Text text(file);
         switch (format) {
-            case ResultFormat::megadetector: write_megadetector(text, head, entries); break;
-            case ResultFormat::coco: write_coco(text, entries); break;
-            case ResultFormat::csv: write_csv(text, head, entries); break;
+            case ResultFormat::megadetector:
+                write_megadetector(text, head, entries);
+                break;
+            case ResultFormat::coco:
+                write_coco(text, entries);
+                break;
+            case ResultFormat::csv:
+                write_csv(text, head, entries);
+                break;
         }
         text.flush();
     });
@@ -147,22 +163,29 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
 
 ResultFile read_results(const std::filesystem::path& path) {
     const FileBytes bytes = read_file(path, size_t(8) << 30);
-    ordered_json json = ordered_json::parse(std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
-    const auto wrong = [&](const std::string& what) { fail(Fault::damaged, "{}: is no MegaDetector result file: {}", path.string(), what); };
+    ordered_json json = ordered_json::parse(
+        std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
+    const auto wrong = [&](const std::string& what) {
+        fail(Fault::damaged, "{}: is no MegaDetector result file: {}", path.string(), what);
+    };
     if (!json.is_object()) wrong("it is not a JSON object");
     for (const char* key : {"images", "detection_categories", "info"})
         if (!json.contains(key)) wrong(fmt::format("it has no \"{}\"", key));
-    if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object()) wrong("its parts have other types");
+    if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object())
+        wrong("its parts have other types");
     const ordered_json& info = json["info"];
     if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is no text");
     for (const auto& category : json["detection_categories"])
         if (!category.is_string()) wrong("a category's name is no text");
     ResultFile file{.head = {json["detection_categories"], info}, .images = {}};
     for (ordered_json& image : json["images"]) {
-        if (!image.is_object() || !image.contains("file") || !image["file"].is_string()) wrong("an image has no \"file\"");
+        if (!image.is_object() || !image.contains("file") || !image["file"].is_string())
+            wrong("an image has no \"file\"");
         const std::string name = image["file"];
-        if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty()) wrong(fmt::format("'{}' {}", name, trouble));
-        if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' stands in it twice", name));
+        if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty())
+            wrong(fmt::format("'{}' {}", name, trouble));
+        if (!file.images.try_emplace(name, std::move(image)).second)
+            wrong(fmt::format("'{}' stands in it twice", name));
     }
     return file;
 }
@@ -170,8 +193,8 @@ ResultFile read_results(const std::filesystem::path& path) {
 Shard parse_shard(const std::string& text) {
     Shard shard{0, 0};
     int used = 0;
-    if (std::sscanf(text.c_str(), "%zu/%zu%n", &shard.number, &shard.of, &used) != 2 || size_t(used) != text.size() || shard.number < 1 ||
-        shard.number > shard.of)
+    if (std::sscanf(text.c_str(), "%zu/%zu%n", &shard.number, &shard.of, &used) != 2 || size_t(used) != text.size() ||
+        shard.number < 1 || shard.number > shard.of)
         fail(Fault::usage, "--shard {}: must be I/N with I from 1 to N, such as 3/8", text);
     return shard;
 }
@@ -193,7 +216,9 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
         if (first.is_null()) first = own, all.head = part.head;
         if (own != first || part.head.categories != all.head.categories ||
             part.head.info.value("detector", "") != all.head.info.value("detector", ""))
-            fail(Fault::usage, "{}: was made by another model, with other settings or from another list of pictures than {}", path, paths[0]);
+            fail(Fault::usage,
+                 "{}: was made by another model, with other settings or from another list of pictures than {}", path,
+                 paths[0]);
         if (const auto [other, added] = seen.try_emplace(shard.number, path); !added)
             fail(Fault::usage, "{} and {} are both shard {} of {}", other->second, path, shard.number, shard.of);
         for (auto& [name, image] : part.images)
@@ -205,8 +230,10 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     std::vector<std::string> names;
     std::vector<ordered_json> images;
     for (auto& [name, image] : all.images) names.push_back(name), images.push_back(std::move(image));
-    if (names.size() != first.value("pictures", size_t(0)) || list_hash(names.size(), [&](size_t i) { return names[i]; }) != first.value("list", ""))
-        fail(Fault::damaged, "merge: the shards hold {} pictures, which are not the {} of the list", names.size(), first.value("pictures", size_t(0)));
+    if (names.size() != first.value("pictures", size_t(0)) ||
+        list_hash(names.size(), [&](size_t i) { return names[i]; }) != first.value("list", ""))
+        fail(Fault::damaged, "merge: the shards hold {} pictures, which are not the {} of the list", names.size(),
+             first.value("pictures", size_t(0)));
     first.erase("shards");
     if (!damaged.empty()) first["damaged_pictures"] = damaged;
     all.head.info["custom_metadata"]["tundra"] = first;

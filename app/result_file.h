@@ -25,7 +25,8 @@ struct ResultEntries {
                                                        // MegaDetector files, to_json() for the others
 };
 
-void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head, const ResultEntries& entries);
+void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head,
+                   const ResultEntries& entries);
 
 // A MegaDetector file: its head, and its entries by name. Fault::damaged where it is not one.
 struct ResultFile {
@@ -41,8 +42,8 @@ struct Shard {
 };
 Shard parse_shard(const std::string& text);  // "3/8"; Fault::usage
 
-// One file out of those of all shards. Fault::usage if one is missing, twice there, or of another model or list; Fault::damaged
-// if the pictures are not exactly those of the list. Returns the number of pictures.
+// One file out of those of all shards. Fault::usage if one is missing, twice there, or of another model or list;
+// Fault::damaged if the pictures are not exactly those of the list. Returns the number of pictures.
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out);
 
 // Of the pictures' names in order; which list a shard belongs to.

@@ -15,12 +15,15 @@ constexpr double kWidth = 420, kLeft = 46, kRight = 10, kTop = 8, kBottom = 34;
 struct Frame {
     double x_low, x_high, y_low, y_high, height;
     double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
-    double y(double value) const { return height - kBottom - (value - y_low) / (y_high - y_low) * (height - kBottom - kTop); }
+    double y(double value) const {
+        return height - kBottom - (value - y_low) / (y_high - y_low) * (height - kBottom - kTop);
+    }
 };
 
 std::string number_text(double value, bool percent) {
     if (percent) return fmt::format("{:g}\u202F%", std::round(value * 1000) / 10);
-    if (std::abs(value) >= 1000 && std::abs(value) < 1e15) return (value < 0 ? "-" : "") + grouped(uint64_t(std::llround(std::abs(value))));
+    if (std::abs(value) >= 1000 && std::abs(value) < 1e15)
+        return (value < 0 ? "-" : "") + grouped(uint64_t(std::llround(std::abs(value))));
     return fmt::format("{:g}", value);
 }
 
@@ -32,19 +35,22 @@ std::string svg_line(double x1, double y1, double x2, double y2, const char* css
     return fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" class=\"{}\"/>", x1, y1, x2, y2, css);
 }
 
-std::string open_figure(const std::string& title, const std::string& description, double height, const std::string& legend = "") {
+std::string open_figure(const std::string& title, const std::string& description, double height,
+                        const std::string& legend = "") {
     return fmt::format(
-        "<figure><figcaption><strong>{}</strong>{}</figcaption>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", escaped(title),
-        legend, kWidth, height, escaped(title + ". " + description));
+        "<figure><figcaption><strong>{}</strong>{}</figcaption>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" "
+        "aria-label=\"{}\">",
+        escaped(title), legend, kWidth, height, escaped(title + ". " + description));
 }
 
 std::string legend_of(const LineChart& chart) {
     std::string out;
     for (const Series& s : chart.series)
         if (!s.name.empty())
-            out += fmt::format(" <span class=\"key\"><svg viewBox=\"0 0 22 8\" width=\"22\" height=\"8\" aria-hidden=\"true\">"
-                               "<path d=\"M0 4L22 4\" class=\"{}\"/></svg>{}</span>",
-                               s.css, escaped(s.name));
+            out += fmt::format(
+                " <span class=\"key\"><svg viewBox=\"0 0 22 8\" width=\"22\" height=\"8\" aria-hidden=\"true\">"
+                "<path d=\"M0 4L22 4\" class=\"{}\"/></svg>{}</span>",
+                s.css, escaped(s.name));
     return out;
 }
 
@@ -117,16 +123,18 @@ std::vector<double> round_ticks(double low, double high, size_t wanted) {
 
 std::string line_chart(const LineChart& chart) {
     const bool some = std::any_of(chart.series.begin(), chart.series.end(), [](const Series& s) {
-        return std::any_of(s.points.begin(), s.points.end(), [](auto& p) { return std::isfinite(p.first) && std::isfinite(p.second); });
+        return std::any_of(s.points.begin(), s.points.end(),
+                           [](auto& p) { return std::isfinite(p.first) && std::isfinite(p.second); });
     });
     if (!some) return fmt::format("<p class=\"quiet\">{}: nothing to draw yet.</p>\n", escaped(chart.title));
     const Frame f = frame_of(chart);
     std::string out = open_figure(chart.title, chart.description, chart.height, legend_of(chart));
     out += axes(f, chart.x_label, chart.percent);
-    if (std::isfinite(chart.marker_x)) out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), f.height - kBottom, "marker");
+    if (std::isfinite(chart.marker_x))
+        out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), f.height - kBottom, "marker");
     // An svg inside cuts off what is outside of the frame, without an id that must differ between charts.
-    out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft, kTop - 4,
-                       kWidth - kLeft - kRight + 4, f.height - kBottom - kTop + 8);
+    out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft,
+                       kTop - 4, kWidth - kLeft - kRight + 4, f.height - kBottom - kTop + 8);
     for (const Series& s : chart.series) out += curve(f, s);
     return out + "</svg></svg></figure>\n";
 }
@@ -145,15 +153,17 @@ std::string bar_chart(const BarChart& chart) {
         double top = bottom;
         if (std::isfinite(bar.share)) {
             top = f.y(std::clamp(bar.share, 0.0, 1.0));
-            out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"bar\"/>", left, top, pitch - 4,
-                               bottom - top);
-            if (std::isfinite(bar.expected)) out += svg_line(left - 1, f.y(bar.expected), left + pitch - 3, f.y(bar.expected), "marker");
+            out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"bar\"/>",
+                               left, top, pitch - 4, bottom - top);
+            if (std::isfinite(bar.expected))
+                out += svg_line(left - 1, f.y(bar.expected), left + pitch - 3, f.y(bar.expected), "marker");
         }
         out += svg_text(middle, top - 4, "middle", bar.above);
         out += svg_text(middle, bottom + 15, "middle", bar.label);
     }
     out += svg_line(kLeft, bottom, kWidth - kRight, bottom, "axis");
-    return out + svg_text((kLeft + kWidth - kRight) / 2, f.height - 3, "middle label", chart.x_label) + "</svg></figure>\n";
+    return out + svg_text((kLeft + kWidth - kRight) / 2, f.height - 3, "middle label", chart.x_label) +
+           "</svg></figure>\n";
 }
 
 std::string heat_map(const HeatMap& map) {
@@ -161,12 +171,15 @@ std::string heat_map(const HeatMap& map) {
     size_t longest = 0;
     for (const std::string& name : map.names) longest = std::max(longest, shortened(name, 14).size());
     const bool letters = n <= 30;
-    const double left = letters ? 34 + 5.8 * double(longest) : 24, top = letters ? 30 + (n > 4 ? 4.2 * double(longest) : 8) : 24;
+    const double left = letters ? 34 + 5.8 * double(longest) : 24,
+                 top = letters ? 30 + (n > 4 ? 4.2 * double(longest) : 8) : 24;
     const double cell = std::min(84.0, (kWidth - left - 14) / double(n));
     const double height = top + cell * double(n) + 6;
     std::string out = open_figure(map.title, map.description, std::ceil(height));
     out += svg_text(left + cell * double(n) / 2, 11, "middle label", "the model says");
-    out += fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the picture is</text>", top + cell * double(n) / 2);
+    out +=
+        fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the picture is</text>",
+                    top + cell * double(n) / 2);
     for (size_t row = 0; row < n; ++row) {
         size_t total = 0;
         for (size_t column = 0; column < n; ++column) total += map.counts[row * n + column];
@@ -174,25 +187,36 @@ std::string heat_map(const HeatMap& map) {
         if (letters) {
             const std::string name = escaped(shortened(map.names[row], 14));
             const double middle = left + cell * (double(row) + 0.5);
-            out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"end\" style=\"font-size:{:.1f}px\">{}</text>", left - 6, y + cell / 2 + 4,
-                               std::min(11.0, cell), name);
-            out += n > 4 ? fmt::format("<text transform=\"translate({:.1f} {:.1f}) rotate(-45)\" style=\"font-size:{:.1f}px\">{}</text>", middle + 3,
-                                       top - 5, std::min(11.0, cell), name)
-                         : fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle\">{}</text>", middle, top - 6, name);
+            out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"end\" style=\"font-size:{:.1f}px\">{}</text>",
+                               left - 6, y + cell / 2 + 4, std::min(11.0, cell), name);
+            out += n > 4 ? fmt::format(
+                               "<text transform=\"translate({:.1f} {:.1f}) rotate(-45)\" "
+                               "style=\"font-size:{:.1f}px\">{}</text>",
+                               middle + 3, top - 5, std::min(11.0, cell), name)
+                         : fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle\">{}</text>", middle, top - 6,
+                                       name);
         }
         for (size_t column = 0; column < n; ++column) {
             const size_t count = map.counts[row * n + column];
             const double x = left + cell * double(column), share = total ? double(count) / double(total) : 0;
             if (!count && n > 30) continue;
-            out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"{}\" style=\"fill-opacity:{:.3f}\">", x, y,
-                               cell - 1, cell - 1, count == 0 ? "none" : row == column ? "right" : "wrong", count ? 0.12 + 0.88 * share : 1);
+            out += fmt::format(
+                "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" class=\"{}\" "
+                "style=\"fill-opacity:{:.3f}\">",
+                x, y, cell - 1, cell - 1,
+                count == 0      ? "none"
+                : row == column ? "right"
+                                : "wrong",
+                count ? 0.12 + 0.88 * share : 1);
             out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", grouped(count), grouped(total),
                                escaped(shortened(map.names[row], 60)), escaped(shortened(map.names[column], 60)));
             if (n <= 16 && count)
-                out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle{}\" style=\"font-size:{:.1f}px\">{}</text>", x + cell / 2 - 0.5,
-                                   y + cell / 2 + size * 0.35, share > 0.7 ? " strong" : "", size, grouped(count));
+                out += fmt::format(
+                    "<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle{}\" style=\"font-size:{:.1f}px\">{}</text>",
+                    x + cell / 2 - 0.5, y + cell / 2 + size * 0.35, share > 0.7 ? " strong" : "", size, grouped(count));
         }
     }
-    out += fmt::format("<path d=\"M{:.1f} {:.1f}V{:.1f}H{:.1f}\" class=\"axis\"/>", left - 1, top, top + cell * double(n), left + cell * double(n));
+    out += fmt::format("<path d=\"M{:.1f} {:.1f}V{:.1f}H{:.1f}\" class=\"axis\"/>", left - 1, top,
+                       top + cell * double(n), left + cell * double(n));
     return out + "</svg></figure>\n";
 }

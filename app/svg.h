@@ -1,5 +1,6 @@
 // Charts as inline SVG, 420 units wide so that their letters stay readable on a phone. Colours, fonts and dashes come
-// from the page's style sheet (app/report_style.h): series are of class s0, s1, ..., and light and dark follow the page.
+// from the page's style sheet (app/report_style.h): series are of class s0, s1, ..., and light and dark follow the
+// page.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +12,10 @@
 inline constexpr double kOpen = std::numeric_limits<double>::quiet_NaN();  // a limit that is not set
 
 struct Series {
-    std::string name;                              // in the legend; empty: not named there
-    std::string css;                               // "s0", "s1", "s0 faint", ...
+    std::string name;                               // in the legend; empty: not named there
+    std::string css;                                // "s0", "s1", "s0 faint", ...
     std::vector<std::pair<double, double>> points;  // x ascending; a value that is not finite interrupts the line
-    bool dots = false;                             // mark each point
+    bool dots = false;                              // mark each point
 };
 
 struct LineChart {

@@ -27,7 +27,9 @@ void read_size(const std::string& text, SynthOptions& synth) {
 int run(Options& o) {
     o.synth.out = o.out;
     read_size(o.size, o.synth);
-    o.synth.task = o.task == "detect" ? SynthTask::detect : o.task == "species" ? SynthTask::species : SynthTask::quality;
+    o.synth.task = o.task == "detect"    ? SynthTask::detect
+                   : o.task == "species" ? SynthTask::species
+                                         : SynthTask::quality;
     // Two sets in one folder would be mixed, and both spoilt.
     if (std::error_code none; std::filesystem::exists(o.out, none) && !std::filesystem::is_empty(o.out, none))
         fail(Fault::usage, "{}: there is something in it; name a new folder", o.out);
@@ -37,7 +39,8 @@ int run(Options& o) {
     progress.clear();
     if (!o.quiet) {
         const std::string boxes = made.boxes ? fmt::format(" with {} boxes", count_text(uint64_t(made.boxes))) : "";
-        say(progress, fmt::format("{} pictures{} of {} cameras in {}", count_text(uint64_t(made.pictures)), boxes, made.cameras, o.out));
+        say(progress, fmt::format("{} pictures{} of {} cameras in {}", count_text(uint64_t(made.pictures)), boxes,
+                                  made.cameras, o.out));
     }
     return 0;
 }
@@ -46,7 +49,9 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("OUT", o->out, "folder to write to")->required();
     app.add_option("--task", o->task, "what is labelled: quality (good, bad), species (animals), detect (boxes)")
-        ->check(CLI::IsMember({"quality", "species", "detect"}))->type_name("NAME")->capture_default_str();
+        ->check(CLI::IsMember({"quality", "species", "detect"}))
+        ->type_name("NAME")
+        ->capture_default_str();
     app.add_option("--pictures", o->synth.pictures, "how many")->type_name("N")->capture_default_str();
     app.add_option("--size", o->size, "in pixels")->type_name("WxH")->capture_default_str();
     app.add_option("--cameras", o->synth.cameras, "each with its own scene")->type_name("N")->capture_default_str();

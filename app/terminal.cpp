@@ -15,7 +15,8 @@ namespace {
 
 bool is_harmless(uint32_t code) {
     if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;
-    return !(code >= 0x200e && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) && !(code >= 0x2066 && code <= 0x2069);
+    return !(code >= 0x200e && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) &&
+           !(code >= 0x2066 && code <= 0x2069);
 }
 
 // Columns, one per character: close enough for a line of progress.
@@ -33,7 +34,8 @@ std::string printable(std::string_view text) {
         if (length && is_harmless(code)) {
             result += text.substr(0, length);
         } else {
-            for (size_t i = 0; i < std::max<size_t>(1, length); ++i) result += fmt::format("\\x{:02x}", uint8_t(text[i]));
+            for (size_t i = 0; i < std::max<size_t>(1, length); ++i)
+                result += fmt::format("\\x{:02x}", uint8_t(text[i]));
         }
         text.remove_prefix(std::max<size_t>(1, length));
     }
@@ -41,7 +43,8 @@ std::string printable(std::string_view text) {
 }
 
 size_t terminal_columns() {
-    if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) >= 20) return size_t(std::atoi(columns));
+    if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) >= 20)
+        return size_t(std::atoi(columns));
     winsize size{};
     for (int stream : {STDOUT_FILENO, STDERR_FILENO})
         if (ioctl(stream, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) return size.ws_col;
@@ -61,7 +64,8 @@ std::string bytes_text(double bytes) {
     const char* units[] = {"bytes", "KB", "MB", "GB", "TB"};
     size_t unit = 0;
     for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
-    return unit == 0 ? fmt::format("{:.0f} bytes", bytes) : fmt::format("{:.{}f} {}", bytes, bytes < 10 ? 1 : 0, units[unit]);
+    return unit == 0 ? fmt::format("{:.0f} bytes", bytes)
+                     : fmt::format("{:.{}f} {}", bytes, bytes < 10 ? 1 : 0, units[unit]);
 }
 
 std::string count_text(uint64_t number) {
@@ -115,7 +119,8 @@ void Progress::clear() {
 void Progress::count(size_t done, size_t total, const char* unit) {
     const double fraction = total ? double(done) / double(total) : 1;
     if (first_ == kNone) first_ = done > 0 ? done - 1 : 0;  // those of an earlier run took no time
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(), rate = double(done - first_) / std::max(seconds, 1e-9);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(),
+                 rate = double(done - first_) / std::max(seconds, 1e-9);
     if (!is_due(fraction)) return;
     show(fraction, fmt::format("{}/{} {}  {:.1f}/s  {} left", count_text(done), count_text(total), unit, rate,
                                duration_text(double(total - done) / std::max(rate, 1e-9))));

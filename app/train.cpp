@@ -19,7 +19,9 @@ struct Options {
     bool quiet = false;
 };
 
-std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
+std::string percent(double share) {
+    return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share);
+}
 
 // "train_loss" and "validation_accuracy" as "loss 0.1234  validation accuracy  98.1 %".
 std::string figures_text(const Figures& figures) {
@@ -36,13 +38,16 @@ std::string figures_text(const Figures& figures) {
 }
 
 void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
-    const auto line = [&](const char* what, const std::string& text) { say(progress, fmt::format("{:<10} {}", what, text)); };
+    const auto line = [&](const char* what, const std::string& text) {
+        say(progress, fmt::format("{:<10} {}", what, text));
+    };
     line("pictures", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_pictures),
                                  count_text(plan.validation_pictures), count_text(plan.test_pictures)));
     line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
     line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
                               c.init.empty() ? "" : ", from " + c.init));
-    line("training", fmt::format("{} epochs x {} steps of {} pictures with {}", c.epochs, count_text(plan.steps_per_epoch), c.batch, c.optimizer));
+    line("training", fmt::format("{} epochs x {} steps of {} pictures with {}", c.epochs,
+                                 count_text(plan.steps_per_epoch), c.batch, c.optimizer));
     line("schedule", plan.schedule);
     line("device", fmt::format("{}, {}", plan.device, plan.precision));
     line("memory", fmt::format("{} for the network; decoded pictures {}", bytes_text(double(plan.memory_bytes)),
@@ -58,9 +63,10 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
         for (const std::string& text : plan.notes) note(progress, text);
         if (!o.run.plan_only) return;
         say(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
-        say(progress, fmt::format("{:<10} about {}: {} steps of {:.2f} s here and now; decoding and validation come on top", "time",
-                                  duration_text(plan.seconds_per_step * double(plan.total_steps)), count_text(plan.total_steps),
-                                  plan.seconds_per_step));
+        say(progress,
+            fmt::format("{:<10} about {}: {} steps of {:.2f} s here and now; decoding and validation come on top",
+                        "time", duration_text(plan.seconds_per_step * double(plan.total_steps)),
+                        count_text(plan.total_steps), plan.seconds_per_step));
     };
     events.step = [&](const StepReport& s) {
         const double fraction = double(s.step) / double(s.total_steps);
@@ -69,7 +75,8 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                                             s.images_per_second, s.loss, duration_text(s.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, figures_text(e.figures), duration_text(e.seconds), e.best ? "  best" : ""));
+        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, figures_text(e.figures),
+                                  duration_text(e.seconds), e.best ? "  best" : ""));
     };
     return events;
 }
@@ -86,9 +93,11 @@ int run(Options& o, const CLI::App& app) {
             note(progress, fmt::format("no report: {}", e.what()));
         }
     switch (result.end) {
-        case RunEnd::planned: break;
+        case RunEnd::planned:
+            break;
         case RunEnd::stopped:
-            note(progress, fmt::format("stopped at step {} and saved; the same command goes on from there", result.step));
+            note(progress,
+                 fmt::format("stopped at step {} and saved; the same command goes on from there", result.step));
             break;
         case RunEnd::already_finished:
             if (!o.quiet) say(progress, fmt::format("{}: this run has finished; --fresh starts it over", out));
@@ -96,7 +105,8 @@ int run(Options& o, const CLI::App& app) {
         case RunEnd::finished:
             if (o.quiet) break;
             say(progress, "result: " + figures_text(result.figures));
-            if (result.bad_files) say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
+            if (result.bad_files)
+                say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
             say(progress, fmt::format("model:  {}/model.safetensors", out));
             if (!report.empty()) say(progress, fmt::format("report: {}", report));
             break;
@@ -130,6 +140,7 @@ Command train_command() {
                          "tundra train shots --out runs/quality --plan     memory, disk, time",
                          "The same command again goes on where the run was stopped."},
             .add = add,
-            .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze", "--image-size", "--epochs",
-                           "--batch", "--optimizer", "--lr", "--schedule", "--seed", "--device", "--threads", "--quiet"}};
+            .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze",
+                           "--image-size", "--epochs", "--batch", "--optimizer", "--lr", "--schedule", "--seed",
+                           "--device", "--threads", "--quiet"}};
 }

@@ -15,10 +15,14 @@ std::string option_name(std::string_view key) {
     return "--" + name;
 }
 
-bool is_flag(const ConfigField& field) { return std::holds_alternative<bool TrainConfig::*>(field.member); }
+bool is_flag(const ConfigField& field) {
+    return std::holds_alternative<bool TrainConfig::*>(field.member);
+}
 
 // DATA is a positional, and the classes follow from it.
-bool is_option(const ConfigField& field) { return field.key != "data" && field.key != "classes"; }
+bool is_option(const ConfigField& field) {
+    return field.key != "data" && field.key != "classes";
+}
 
 std::string type_name(const ConfigField& field) {
     if (field.key == "init") return "FILE";
@@ -34,19 +38,23 @@ std::string default_text(const ConfigField& field) {
 }  // namespace
 
 void TrainOptions::add_data(CLI::App& app) {
-    app.add_option("DATA", data_, "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels; or in --config");
+    app.add_option("DATA", data_,
+                   "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels; or in --config");
 }
 
 void TrainOptions::add_fields(CLI::App& app) {
-    app.add_option("--config", config_file_, "settings from a file, as a run folder has them; options win")->type_name("FILE")->group("Data");
+    app.add_option("--config", config_file_, "settings from a file, as a run folder has them; options win")
+        ->type_name("FILE")
+        ->group("Data");
     for (const ConfigField& field : config_fields()) {
         if (!is_option(field)) continue;
         std::string& text = texts_[std::string(field.key)];
         const std::string name = option_name(field.key);
         std::string help(field.help);
         if (!field.choices.empty()) help += fmt::format(" ({})", fmt::join(field.choices, ", "));
-        CLI::Option* option = is_flag(field) ? app.add_flag(fmt::format("{},!--no-{}", name, name.substr(2)), text, help)
-                                             : app.add_option(name, text, help);
+        CLI::Option* option = is_flag(field)
+                                  ? app.add_flag(fmt::format("{},!--no-{}", name, name.substr(2)), text, help)
+                                  : app.add_option(name, text, help);
         std::string group(field.group);
         group[0] = char(std::toupper(group[0]));
         option->group(group)->type_name(type_name(field))->default_str(default_text(field));
@@ -64,7 +72,10 @@ TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     }
     assign(config, given);
     if (!data_.empty()) config.data = data_;
-    if (config.data.empty()) fail(Fault::usage, "no DATA: name a folder of class folders, a CSV of path,label, or for a detector COCO JSON or YOLO labels");
+    if (config.data.empty())
+        fail(
+            Fault::usage,
+            "no DATA: name a folder of class folders, a CSV of path,label, or for a detector COCO JSON or YOLO labels");
     return config;
 }
 

@@ -12,12 +12,18 @@ int run(bool as_json) {
     const Build build = this_build();
     if (as_json) {
         nlohmann::json libraries = nlohmann::json::object();
-        for (const Library& l : linked_libraries()) libraries[l.name] = {{"compiled", l.compiled}, {"loaded", l.loaded}};
-        fmt::print("{}\n", nlohmann::json{{"version", build.version}, {"commit", build.commit}, {"compiler", build.compiler},
-                                          {"flags", build.flags}, {"libraries", libraries}}.dump(1));
+        for (const Library& l : linked_libraries())
+            libraries[l.name] = {{"compiled", l.compiled}, {"loaded", l.loaded}};
+        fmt::print("{}\n", nlohmann::json{{"version", build.version},
+                                          {"commit", build.commit},
+                                          {"compiler", build.compiler},
+                                          {"flags", build.flags},
+                                          {"libraries", libraries}}
+                               .dump(1));
         return 0;
     }
-    fmt::print("tundra {}\ncommit    {}\ncompiler  {}\nflags     {}\n", build.version, build.commit, build.compiler, build.flags);
+    fmt::print("tundra {}\ncommit    {}\ncompiler  {}\nflags     {}\n", build.version, build.commit, build.compiler,
+               build.flags);
     for (const Library& l : linked_libraries())
         fmt::print("{:<14}built with {}{}\n", l.name, l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded);
     return 0;

@@ -1,14 +1,16 @@
 // Every operation of a training step and of inference of ResNet-50, and of inference of YOLOv5x6, one by one.
 //
-//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [Google Benchmark's options: --benchmark_filter=,
+//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [Google Benchmark's options:
+//   --benchmark_filter=,
 //           --benchmark_out=FILE, ...]
 //
-// The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size; yolov5x6:
-// one picture of --pixels), on every device of this build. Before a row is timed its results are compared with another
-// implementation on the same numbers: convolutions with the direct kernels of the device, everything else with the CUDA kernels
-// executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors in turn as exceed 128 MB, so
-// that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own counts, and `peak%`: the floor of the row,
-// max(bytes / copy peak, flops / FMA peak), in percent of the time taken. Peaks are measured when the program starts.
+// The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
+// yolov5x6: one picture of --pixels), on every device of this build. Before a row is timed its results are compared
+// with another implementation on the same numbers: convolutions with the direct kernels of the device, everything else
+// with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its
+// tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's
+// own counts, and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time
+// taken. Peaks are measured when the program starts.
 // --direct: the hand-written direct convolutions as rows of their own beside the library's; on a CPU they take minutes.
 #include <benchmark/benchmark.h>
 
@@ -43,7 +45,8 @@ struct DirectConv final : Op {
     DirectConv(Kind kind, const ConvShape& shape, Activation activation, bool residual_last)
         : kind(kind), shape(shape), activation(activation), residual_last(residual_last) {}
     std::string_view name() const override {
-        constexpr std::string_view names[] = {"conv_direct", "conv_backward_data_direct", "conv_backward_weight_direct"};
+        constexpr std::string_view names[] = {"conv_direct", "conv_backward_data_direct",
+                                              "conv_backward_weight_direct"};
         return names[size_t(kind)];
     }
     double flops() const override { return shape.flops(); }
@@ -66,12 +69,19 @@ private:
         float* const result = out[0].as<float>();
         switch (kind) {
             case Kind::forward:
-                return run(ConvForward<float>{.shape = shape, .activation = activation, .residual_last = residual_last, .x = a, .weight = b,
+                return run(ConvForward<float>{.shape = shape,
+                                              .activation = activation,
+                                              .residual_last = residual_last,
+                                              .x = a,
+                                              .weight = b,
                                               .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
                                               .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
-                                              .y = result, .weight_is_constant = constant});
-            case Kind::backward_data: return run(ConvBackwardData<float>{shape, a, b, result});
-            case Kind::backward_weight: return run(ConvBackwardWeight<float>{shape, a, b, result});
+                                              .y = result,
+                                              .weight_is_constant = constant});
+            case Kind::backward_data:
+                return run(ConvBackwardData<float>{shape, a, b, result});
+            case Kind::backward_weight:
+                return run(ConvBackwardWeight<float>{shape, a, b, result});
         }
     }
 };
@@ -104,7 +114,8 @@ public:
         auto graph = std::make_unique<Graph>();
         for (size_t i = 0; i < copies; ++i) {
             std::vector<Value> in;
-            for (const Slot& s : row.in) in.push_back(s.name.empty() ? Value{} : graph->input(s.name, s.shape, s.dtype));
+            for (const Slot& s : row.in)
+                in.push_back(s.name.empty() ? Value{} : graph->input(s.name, s.shape, s.dtype));
             const std::vector<Value> out = graph->add_node(op, in, row.out);
             keep_.insert(keep_.end(), out.begin(), out.end());
             if (i == 0) in_ = in, out_ = out;
@@ -114,8 +125,9 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
-        forget_constant_weights();  // packed copies are found by address, and memory was zeros or another bed's until now
-        }
+        forget_constant_weights();  // packed copies are found by address, and memory was zeros or another bed's until
+                                    // now
+    }
     Bed(const Bed&) = delete;
     ~Bed() { forget_constant_weights(); }
 
@@ -193,17 +205,21 @@ private:
     std::unique_ptr<Program> program_;
 };
 
-// Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000 products.
+// Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000
+// products.
 std::string difference(Device& device, Device& other, const Row& row) {
-    Bed timed(device, row, row.op, 1), reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1);
+    Bed timed(device, row, row.op, 1),
+        reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1);
     timed.run(0);
     reference.run(0);
     const auto got = timed.results(), want = reference.results();
     for (size_t i = 0; i < got.size(); ++i) {
         double largest = 0, worst = 0;
         for (float x : want[i]) largest = std::max(largest, std::fabs(double(x)));
-        for (size_t j = 0; j < got[i].size(); ++j) worst = std::max(worst, std::fabs(double(got[i][j]) - double(want[i][j])));
-        if (!(worst <= 1e-4 * largest + 1e-6)) return fmt::format("result {} is off by {:.2g} of {:.2g}", i, worst, largest);
+        for (size_t j = 0; j < got[i].size(); ++j)
+            worst = std::max(worst, std::fabs(double(got[i][j]) - double(want[i][j])));
+        if (!(worst <= 1e-4 * largest + 1e-6))
+            return fmt::format("result {} is off by {:.2g} of {:.2g}", i, worst, largest);
     }
     return {};
 }
@@ -232,8 +248,9 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
     return s;
 }
 
-// What stands behind a convolution of inference; a wrong guess would fail the comparison. ResNet: relu after the addition, nothing
-// where the result is only what another convolution adds. YOLOv5: silu before the addition, nothing in the heads.
+// What stands behind a convolution of inference; a wrong guess would fail the comparison. ResNet: relu after the
+// addition, nothing where the result is only what another convolution adds. YOLOv5: silu before the addition, nothing
+// in the heads.
 Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
     if (graph.training) return Activation::none;
     if (yolo) return graph.values[size_t(node.out[0])].shape.back() == 24 ? Activation::none : Activation::silu;
@@ -253,14 +270,16 @@ Row row_of(const Graph& graph, const Node& node, const std::string& where) {
     Row row{node.op, {}, {}, {}, where + "/" + std::string(node.op->name())};
     const auto info = [&](int id) -> const Graph::Info& { return graph.values[size_t(id)]; };
     for (int id : node.in) {
-        row.in.push_back(id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});
+        row.in.push_back(
+            id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});
         row.name += id < 0 ? "/-" : "/" + fmt::format("{}", fmt::join(info(id).shape, "x"));
     }
     for (int id : node.out) row.out.push_back({info(id).shape, info(id).dtype});
     using Kind = DirectConv::Kind;
     const Activation activation = node.op->name() == "conv" ? activation_of(graph, node, yolo) : Activation::none;
     const auto direct = [&](Kind kind, int x, int weight, int y) {
-        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape), activation, yolo);
+        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape),
+                                                     activation, yolo);
     };
     if (node.op->name() == "conv") direct(Kind::forward, node.in[0], node.in[1], node.out[0]);
     if (node.op->name() == "conv_backward_data") direct(Kind::backward_data, node.out[0], node.in[1], node.in[0]);
@@ -312,12 +331,18 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
         const auto number = [&] { return i + 1 < argc ? std::strtoul(argv[++i], nullptr, 10) : 0; };
-        if (option == "--batch") resnet.batch = number();
-        else if (option == "--size") resnet.h = resnet.w = number();
-        else if (option == "--pixels" && i + 1 < argc) parse_pixels(argv[++i], yolo);
-        else if (option == "--direct") direct = true;
-        else if (option == "--threads") threads = int(number());
-        else rest.push_back(argv[i]);
+        if (option == "--batch")
+            resnet.batch = number();
+        else if (option == "--size")
+            resnet.h = resnet.w = number();
+        else if (option == "--pixels" && i + 1 < argc)
+            parse_pixels(argv[++i], yolo);
+        else if (option == "--direct")
+            direct = true;
+        else if (option == "--threads")
+            threads = int(number());
+        else
+            rest.push_back(argv[i]);
     }
     int left = int(rest.size());
     benchmark::Initialize(&left, rest.data());
@@ -334,9 +359,14 @@ int main(int argc, char** argv) {
     const auto cpu = open_device("cpu", {.threads = threads}), simt = open_device("simt");
     std::unique_ptr<Device> cuda;
     const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
-        benchmark::RegisterBenchmark(fmt::format("{}/{}", device.kind(), row.name).c_str(), [&, device_peaks](benchmark::State& state) {
-            time_row(state, device, other, row, device_peaks);
-        })->UseRealTime()->MinTime(0.05)->Repetitions(5)->ReportAggregatesOnly()->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(
+            fmt::format("{}/{}", device.kind(), row.name).c_str(),
+            [&, device_peaks](benchmark::State& state) { time_row(state, device, other, row, device_peaks); })
+            ->UseRealTime()
+            ->MinTime(0.05)
+            ->Repetitions(5)
+            ->ReportAggregatesOnly()
+            ->Unit(benchmark::kMillisecond);
     };
     for (const Row& row : rows) add(*cpu, *simt, row, peaks);
     for (const Row& row : by_hand) add(*cpu, *simt, row, peaks);

@@ -12,7 +12,9 @@ public:
     std::string_view kind() const override { return kind_; }
     std::string description() const override { return kind_ + " on paper"; }
     void upload(void*, const void*, size_t) override {}
-    void download(void* to, const void*, size_t bytes) override { std::fill_n(static_cast<std::byte*>(to), bytes, std::byte{}); }
+    void download(void* to, const void*, size_t bytes) override {
+        std::fill_n(static_cast<std::byte*>(to), bytes, std::byte{});
+    }
     void synchronize() override {}
     bool in_place() const override { return kind_ == "cpu"; }
     void run(std::span<const Step>) override { fail(Fault::runtime, "nothing runs on paper"); }

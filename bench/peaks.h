@@ -1,4 +1,5 @@
-// What this machine's CPU reaches, measured: copying of memory too large for its caches, and fused multiply-adds in registers.
+// What this machine's CPU reaches, measured: copying of memory too large for its caches, and fused multiply-adds in
+// registers.
 #pragma once
 
 #include <immintrin.h>
@@ -80,4 +81,6 @@ inline double bandwidth(int threads) {
 
 }  // namespace peaks
 
-inline Peaks measure_cpu_peaks(int threads) { return {peaks::bandwidth(threads), peaks::flops(threads)}; }
+inline Peaks measure_cpu_peaks(int threads) {
+    return {peaks::bandwidth(threads), peaks::flops(threads)};
+}

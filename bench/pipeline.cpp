@@ -1,14 +1,16 @@
 // Files to results: what decoding alone reaches, what the network alone reaches, and both together, in the same run.
 //
-//   pipeline [--model resnet50|yolov5s|yolov5x6|none] [--files 40] [--width 2592 --height 1944] [--size 224] [--batch 16]
+//   pipeline [--model resnet50|yolov5s|yolov5x6|none] [--files 40] [--width 2592 --height 1944] [--size 224] [--batch
+//   16]
 //            [--threads 2] [--loaders 2] [--passes 3] [--device cpu] [--json]
 //
-// resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolov5*: JPEG to MegaDetector's JSON, as `tundra detect`
-// does it, --size the long side. none: detection with a network that finds nothing: cost per picture of everything else.
-// Makes camera-trap pictures (tundra synth, at most 64 different ones, the rest are links to them) in a folder that it removes
-// at its end. On a CPU decoding and network share the cores, so the ceiling of both together is 1 / (1/decode + 1/network).
-#include <CLI/CLI.hpp>
+// resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolov5*: JPEG to MegaDetector's JSON, as
+// `tundra detect` does it, --size the long side. none: detection with a network that finds nothing: cost per picture of
+// everything else. Makes camera-trap pictures (tundra synth, at most 64 different ones, the rest are links to them) in
+// a folder that it removes at its end. On a CPU decoding and network share the cores, so the ceiling of both together
+// is 1 / (1/decode + 1/network).
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -63,7 +65,11 @@ double rate(size_t count, const auto& run) {
 // `files` pictures in folders of a thousand.
 void make_pictures(const Options& o, const fs::path& folder) {
     const size_t different = std::min<size_t>(o.files, 64);
-    synthesize({.out = folder / "made", .task = SynthTask::quality, .pictures = int(std::max<size_t>(different, 10)), .width = o.width, .height = o.height});
+    synthesize({.out = folder / "made",
+                .task = SynthTask::quality,
+                .pictures = int(std::max<size_t>(different, 10)),
+                .width = o.width,
+                .height = o.height});
     std::vector<fs::path> made;
     for (const auto& entry : fs::recursive_directory_iterator(folder / "made"))
         if (entry.path().extension() == ".jpg") made.push_back(entry.path());
@@ -83,7 +89,9 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
     for (uint32_t i = 0; i < samples.size(); ++i) samples[i] = i;
     Arena arena(device);
     const ResNetConfig config = resnet_config(o.model, 1000);
-    Classifier classifier(device, arena, {.model = config, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
+    Classifier classifier(
+        device, arena,
+        {.model = config, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
     classifier.load(initialize_state(config, 1), "bench");
     const std::vector<uint8_t> still = bench_pictures(o.batch, o.size, o.size);
     const auto pass = [&](bool with_network) {
@@ -96,13 +104,20 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
     const size_t steps = (o.files + o.batch - 1) / o.batch;
     pass(true);
     return {median(o.passes, [&] { return rate(o.files, [&] { pass(false); }); }),
-            median(o.passes, [&] { return rate(steps * o.batch, [&] { for (size_t i = 0; i < steps; ++i) classifier.run(still); }); }),
+            median(o.passes,
+                   [&] {
+                       return rate(steps * o.batch, [&] {
+                           for (size_t i = 0; i < steps; ++i) classifier.run(still);
+                       });
+                   }),
             median(o.passes, [&] { return rate(o.files, [&] { pass(true); }); })};
 }
 
 Figures detection(const Options& o, const fs::path& folder, Device& device) {
     const bool stub = o.model == "none";
-    YoloModel model{.file_name = "bench", .config = yolov5_config(stub ? "n" : o.model.substr(6), 3), .classes = {"animal", "person", "vehicle"}};
+    YoloModel model{.file_name = "bench",
+                    .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
+                    .classes = {"animal", "person", "vehicle"}};
     {
         Graph graph;
         const size_t side = model.config.largest_stride();
@@ -135,14 +150,21 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
             return std::vector<std::vector<Box>>(pictures.size() / (h * w * 3));
         };
         const DetectOutcome outcome = detect(job);
-        if (outcome.counts.done != o.files || outcome.counts.failed) fail(Fault::runtime, "{} of {} pictures are done", outcome.counts.done, o.files);
+        if (outcome.counts.done != o.files || outcome.counts.failed)
+            fail(Fault::runtime, "{} of {} pictures are done", outcome.counts.done, o.files);
     };
     pass(!stub);
     const double decode = median(o.passes, [&] { return rate(o.files, [&] { pass(false); }); });
     if (stub) return {decode, 0, decode};
     const std::vector<uint8_t> still = bench_pictures(o.batch, h, w);
     const size_t steps = (o.files + o.batch - 1) / o.batch;
-    return {decode, median(o.passes, [&] { return rate(steps * o.batch, [&] { for (size_t i = 0; i < steps; ++i) detector.run(still, h, w); }); }),
+    return {decode,
+            median(o.passes,
+                   [&] {
+                       return rate(steps * o.batch, [&] {
+                           for (size_t i = 0; i < steps; ++i) detector.run(still, h, w);
+                       });
+                   }),
             median(o.passes, [&] { return rate(o.files, [&] { pass(true); }); })};
 }
 
@@ -150,22 +172,38 @@ int run(const Options& o) {
     const Folder folder(fs::temp_directory_path() / fmt::format("tundra-pipeline-{}", ::getpid()));
     make_pictures(o, folder.path);
     const auto device = open_device(o.device, {.threads = o.threads});
-    const Figures f = o.model.starts_with("resnet") ? classification(o, folder.path, *device) : detection(o, folder.path, *device);
-    const double ceiling = f.network == 0 ? f.decode : device->kind() == "cpu" ? 1 / (1 / f.decode + 1 / f.network) : std::min(f.decode, f.network);
+    const Figures f =
+        o.model.starts_with("resnet") ? classification(o, folder.path, *device) : detection(o, folder.path, *device);
+    const double ceiling = f.network == 0            ? f.decode
+                           : device->kind() == "cpu" ? 1 / (1 / f.decode + 1 / f.network)
+                                                     : std::min(f.decode, f.network);
     if (o.json) {
-        const nlohmann::ordered_json line = {{"bench", "pipeline"}, {"model", o.model}, {"files", o.files}, {"width", o.width}, {"height", o.height},
-                                             {"size", o.size}, {"batch", o.batch}, {"threads", o.threads}, {"loaders", o.loaders},
-                                             {"device", device->description()}, {"decode_images_per_second", f.decode},
-                                             {"network_images_per_second", f.network}, {"images_per_second", f.both},
-                                             {"ceiling_images_per_second", ceiling}, {"peak_resident_bytes", peak_memory_bytes()}};
+        const nlohmann::ordered_json line = {{"bench", "pipeline"},
+                                             {"model", o.model},
+                                             {"files", o.files},
+                                             {"width", o.width},
+                                             {"height", o.height},
+                                             {"size", o.size},
+                                             {"batch", o.batch},
+                                             {"threads", o.threads},
+                                             {"loaders", o.loaders},
+                                             {"device", device->description()},
+                                             {"decode_images_per_second", f.decode},
+                                             {"network_images_per_second", f.network},
+                                             {"images_per_second", f.both},
+                                             {"ceiling_images_per_second", ceiling},
+                                             {"peak_resident_bytes", peak_memory_bytes()}};
         fmt::print("{}\n", line.dump());
         return 0;
     }
-    fmt::print("{} JPEG files of {}x{}, {}, {} pixels, batch {}\n", o.files, o.width, o.height, o.model, o.size, o.batch);
+    fmt::print("{} JPEG files of {}x{}, {}, {} pixels, batch {}\n", o.files, o.width, o.height, o.model, o.size,
+               o.batch);
     fmt::print("everything but the network {:8.1f} images/s\n", f.decode);
     if (f.network > 0)
-        fmt::print("network alone              {:8.1f} images/s\nboth                       {:8.1f} images/s, {:.0f} % of the ceiling of {:.1f}\n",
-                   f.network, f.both, 100 * f.both / ceiling, ceiling);
+        fmt::print(
+            "network alone              {:8.1f} images/s\nboth                       {:8.1f} images/s, {:.0f} % of the "
+            "ceiling of {:.1f}\n",
+            f.network, f.both, 100 * f.both / ceiling, ceiling);
     fmt::print("resident at most {:.1f} MB\n", double(peak_memory_bytes()) / 1e6);
     return 0;
 }
@@ -184,7 +222,8 @@ int main(int argc, char** argv) try {
     app.add_option("--device", o.device);
     app.add_option("--threads", o.threads, "of the network");
     app.add_option("--loaders", o.loaders, "threads that decode");
-    app.add_option("--passes", o.passes, "repetitions of each measurement; the median counts")->check(CLI::PositiveNumber);
+    app.add_option("--passes", o.passes, "repetitions of each measurement; the median counts")
+        ->check(CLI::PositiveNumber);
     app.add_flag("--json", o.json);
     CLI11_PARSE(app, argc, argv);
     return run(o);

@@ -100,24 +100,52 @@ std::vector<Layer> resnet50_layers(size_t size, size_t batch) {
 void time_layer(Bench& bench, const Layer& layer) {
     const ConvShape& s = layer.conv;
     Floats x(s.x_count(), 0.5f), weight(s.weight_count(), 0.01f), y(s.y_count(), 0.5f), dy(s.y_count(), 0.1f);
-    Floats residual(s.y_count(), 0.1f), z(s.y_count()), dz(s.y_count()), dresidual(s.y_count()), dx(s.x_count()), dweight(s.weight_count());
-    bench.time("conv forward", ConvForward<float>{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr,
-        .residual = nullptr, .y = y.data()}, layer.count, s.flops());
+    Floats residual(s.y_count(), 0.1f), z(s.y_count()), dz(s.y_count()), dresidual(s.y_count()), dx(s.x_count()),
+        dweight(s.weight_count());
+    bench.time(
+        "conv forward",
+        ConvForward<float>{
+            .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y.data()},
+        layer.count, s.flops());
     if (s.c_in > 3)
-        bench.time("conv backward data", ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()}, layer.count, s.flops());
-    bench.time("conv backward weight", ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()}, layer.count, s.flops());
+        bench.time("conv backward data", ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()}, layer.count,
+                   s.flops());
+    bench.time("conv backward weight", ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()}, layer.count,
+               s.flops());
 
     const size_t c = s.c_out, rows = s.y_count() / c;
     Floats one(c, 1), mean(c), rstd(c), running(c), running_var(c), dscale(c), dshift(c);
     for (size_t i = 0; i < y.size(); ++i) y[i] = float(i % 17);
     const BatchNormShape shape{.rows = rows, .channels = c, .activation = Activation::relu};
     const float* const added = layer.residual ? residual.data() : nullptr;
-    bench.time("batch norm forward", BatchNormForward<float>{.shape = shape, .momentum = 0.1f, .x = y.data(),
-        .scale = one.data(), .shift = one.data(), .residual = added, .running_mean = running.data(),
-        .running_var = running_var.data(), .y = z.data(), .mean = mean.data(), .rstd = rstd.data()}, layer.count);
-    bench.time("batch norm backward", BatchNormBackward<float>{.shape = shape, .x = y.data(), .y = z.data(), .dy = dy.data(),
-        .dy2 = added, .scale = one.data(), .shift = one.data(), .mean = mean.data(), .rstd = rstd.data(), .dx = dz.data(),
-        .dscale = dscale.data(), .dshift = dshift.data(), .dresidual = added ? dresidual.data() : nullptr}, layer.count);
+    bench.time("batch norm forward",
+               BatchNormForward<float>{.shape = shape,
+                                       .momentum = 0.1f,
+                                       .x = y.data(),
+                                       .scale = one.data(),
+                                       .shift = one.data(),
+                                       .residual = added,
+                                       .running_mean = running.data(),
+                                       .running_var = running_var.data(),
+                                       .y = z.data(),
+                                       .mean = mean.data(),
+                                       .rstd = rstd.data()},
+               layer.count);
+    bench.time("batch norm backward",
+               BatchNormBackward<float>{.shape = shape,
+                                        .x = y.data(),
+                                        .y = z.data(),
+                                        .dy = dy.data(),
+                                        .dy2 = added,
+                                        .scale = one.data(),
+                                        .shift = one.data(),
+                                        .mean = mean.data(),
+                                        .rstd = rstd.data(),
+                                        .dx = dz.data(),
+                                        .dscale = dscale.data(),
+                                        .dshift = dshift.data(),
+                                        .dresidual = added ? dresidual.data() : nullptr},
+               layer.count);
 }
 
 void time_rest(Bench& bench, size_t size, size_t batch) {
@@ -130,13 +158,24 @@ void time_rest(Bench& bench, size_t size, size_t batch) {
     const size_t parameters = 25557032;
     StepState state;
     Floats parameter(parameters), gradient(parameters), momentum(parameters);
-    bench.time("sgd", SgdStep<float>{.count = parameters, .weight_decay = 1e-4f, .nesterov = false, .state = &state,
-        .gradient = gradient.data(), .parameter = parameter.data(), .momentum = momentum.data(), .copy = nullptr}, 1);
+    bench.time("sgd",
+               SgdStep<float>{.count = parameters,
+                              .weight_decay = 1e-4f,
+                              .nesterov = false,
+                              .state = &state,
+                              .gradient = gradient.data(),
+                              .parameter = parameter.data(),
+                              .momentum = momentum.data(),
+                              .copy = nullptr},
+               1);
     const LinearShape head{batch, 2048, 1000};
     Floats features(batch * 2048), weight(2048000), bias(1000), logits(batch * 1000);
-    bench.time("linear forward", LinearForward<float>{head, features.data(), weight.data(), bias.data(), logits.data()}, 1);
-    bench.time("linear backward", LinearBackward<float>{head, features.data(), weight.data(), logits.data(), features.data(),
-                                                        weight.data(), bias.data()}, 1);
+    bench.time("linear forward", LinearForward<float>{head, features.data(), weight.data(), bias.data(), logits.data()},
+               1);
+    bench.time("linear backward",
+               LinearBackward<float>{head, features.data(), weight.data(), logits.data(), features.data(),
+                                     weight.data(), bias.data()},
+               1);
 }
 }  // namespace
 
@@ -146,6 +185,7 @@ int main(int count, char** values) {
     Bench bench(int(argument(3, 2)), int(argument(4, 3)));
     for (const Layer& layer : resnet50_layers(size, batch)) time_layer(bench, layer);
     time_rest(bench, size, batch);
-    fmt::print("ResNet-50 training, {} px, batch {}, {} threads, {} primitives\n", size, batch, argument(3, 2), conv_primitives_created());
+    fmt::print("ResNet-50 training, {} px, batch {}, {} threads, {} primitives\n", size, batch, argument(3, 2),
+               conv_primitives_created());
     bench.print();
 }

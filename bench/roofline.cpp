@@ -3,8 +3,8 @@
 //   roofline [--model resnet50|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--layers]
 //            [--machine cpu|h200|h200-sheet|h100-sheet|a100-sheet] [--bytes GB/s --flops GFLOP/s] [--precision fp32]
 //
-// The nodes are those of the engine's own graph for that kind of device, traced without memory: no GPU is needed for the
-// floors of one, and no batch is too large. --machine cpu measures the peaks of this machine first.
+// The nodes are those of the engine's own graph for that kind of device, traced without memory: no GPU is needed for
+// the floors of one, and no batch is too large. --machine cpu measures the peaks of this machine first.
 #include <CLI/CLI.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -30,7 +30,8 @@ void print(const std::string& name, const Cost& cost, const Peaks& peaks) {
     fmt::print("{:<64} {:9.2f}", name, cost.flops * 1e-9);
     for (const Level level : {unfused, as_built, ideal})
         fmt::print("  {:9.1f} {:9.3f}", cost.bytes[level] * 1e-6, 1e3 * cost.floor(peaks, level));
-    fmt::print("  {}\n", cost.flops / peaks.flops_per_second > cost.bytes[as_built] / peaks.bytes_per_second ? "flops" : "bytes");
+    fmt::print("  {}\n",
+               cost.flops / peaks.flops_per_second > cost.bytes[as_built] / peaks.bytes_per_second ? "flops" : "bytes");
 }
 
 void report(std::span<const Step> steps, const Peaks& peaks, size_t batch, bool layers) {
@@ -50,7 +51,8 @@ void report(std::span<const Step> steps, const Peaks& peaks, size_t batch, bool 
     if (layers) fmt::print("\n");
     for (const auto& [name, cost] : by_name) print(name, cost, peaks);
     fmt::print("{:<64} {:9.2f}", "all, floors of the nodes added", all.flops * 1e-9);
-    for (const Level level : {unfused, as_built, ideal}) fmt::print("  {:9.1f} {:9.3f}", all.bytes[level] * 1e-6, 1e3 * floor[level]);
+    for (const Level level : {unfused, as_built, ideal})
+        fmt::print("  {:9.1f} {:9.3f}", all.bytes[level] * 1e-6, 1e3 * floor[level]);
     fmt::print("\n");
     for (const Level level : {unfused, as_built, ideal})
         fmt::print("{:<9} at most {:10.2f} images/s\n", level_names[level], double(batch) / floor[level]);
@@ -86,12 +88,14 @@ int main(int argc, char** argv) try {
         if (cpu) peaks = measure_cpu_peaks(threads), source = fmt::format("measured now, {} threads", threads);
         for (const NamedPeaks& named : kNamed)
             if (machine == named.name) peaks = {named.terabytes * 1e12, named.teraflops * 1e12}, source = named.source;
-        if (peaks.flops_per_second <= 0) fail(Fault::usage, "--machine {}: known are cpu, h200, h200-sheet, h100-sheet, a100-sheet", machine);
+        if (peaks.flops_per_second <= 0)
+            fail(Fault::usage, "--machine {}: known are cpu, h200, h200-sheet, h100-sheet, a100-sheet", machine);
     }
     if (precision.empty()) precision = cpu ? "fp32" : "bf16";
     work.precision = parse_precision(precision);
-    fmt::print("{} {}x{}, batch {}, {}, {}\n{}: {:.1f} GB/s, {:.1f} GFLOP/s ({})\n\n", work.model, work.h, work.w, work.batch,
-               inference ? "inference" : "training step", precision, machine, peaks.bytes_per_second * 1e-9, peaks.flops_per_second * 1e-9, source);
+    fmt::print("{} {}x{}, batch {}, {}, {}\n{}: {:.1f} GB/s, {:.1f} GFLOP/s ({})\n\n", work.model, work.h, work.w,
+               work.batch, inference ? "inference" : "training step", precision, machine, peaks.bytes_per_second * 1e-9,
+               peaks.flops_per_second * 1e-9, source);
     PaperDevice device(cpu ? "cpu" : "cuda");
     const auto workload = open_workload(device, work);
     report(workload->program().steps(), peaks, work.batch, layers);

@@ -1,6 +1,7 @@
 // Whole steps of ResNet and YOLOv5: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
-//   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu] [--threads 0]
+//   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu]
+//   [--threads 0]
 //        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
@@ -8,8 +9,8 @@
 //
 // --layers     instead of whole steps: every kind of node beside its floor, from peaks that are measured first
 //
-// --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other programs
-// on the machine then hardly disturb. With more threads it also counts how they wait for each other.
+// --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other
+// programs on the machine then hardly disturb. With more threads it also counts how they wait for each other.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <ctime>
@@ -97,7 +98,8 @@ int serve(Workload& work) {
             for (int i = std::stoi(line.substr(4)); i > 0; --i) answer["seconds"].push_back(timed(work));
         } else if (line.starts_with("result ")) {
             const std::vector<float> result = work.result();
-            std::ofstream(line.substr(7), std::ios::binary).write(reinterpret_cast<const char*>(result.data()), std::streamsize(4 * result.size()));
+            std::ofstream(line.substr(7), std::ios::binary)
+                .write(reinterpret_cast<const char*>(result.data()), std::streamsize(4 * result.size()));
         } else {
             fail(Fault::usage, "step --serve does not know '{}'", line);
         }
@@ -126,12 +128,24 @@ int run(const Options& o) {
     for (const Step& step : work->program().steps()) cost += cost_of(step);
     const Plan& plan = work->program().plan();
     const double median = quantile(taken, 0.5);
-    ordered_json facts = {{"bench", "step"}, {"model", o.work.model}, {"training", o.work.training}, {"h", o.work.h}, {"w", o.work.w},
-                          {"batch", o.work.batch}, {"precision", o.precision}, {"device", device->description()},
-                          {"images_per_second", double(o.work.batch) / median}, {"median_seconds", median}, {"seconds", taken},
-                          {"open_seconds", opened}, {"first_step_seconds", first}, {"gflop", cost.flops * 1e-9},
-                          {"planned_bytes", work->planned_bytes()}, {"allocated_bytes", device->allocated()},
-                          {"arena_bytes", plan.bytes}, {"arena_lower_bound_bytes", plan.lower_bound},
+    ordered_json facts = {{"bench", "step"},
+                          {"model", o.work.model},
+                          {"training", o.work.training},
+                          {"h", o.work.h},
+                          {"w", o.work.w},
+                          {"batch", o.work.batch},
+                          {"precision", o.precision},
+                          {"device", device->description()},
+                          {"images_per_second", double(o.work.batch) / median},
+                          {"median_seconds", median},
+                          {"seconds", taken},
+                          {"open_seconds", opened},
+                          {"first_step_seconds", first},
+                          {"gflop", cost.flops * 1e-9},
+                          {"planned_bytes", work->planned_bytes()},
+                          {"allocated_bytes", device->allocated()},
+                          {"arena_bytes", plan.bytes},
+                          {"arena_lower_bound_bytes", plan.lower_bound},
                           {"peak_resident_bytes", peak_memory_bytes()}};
     for (const Level level : {unfused, as_built, ideal}) facts["bytes_moved"][level_names[level]] = cost.bytes[level];
     facts["share_seconds"] = shares(work->program());
@@ -139,20 +153,25 @@ int run(const Options& o) {
         fmt::print("{}\n", facts.dump());
         return 0;
     }
-    fmt::print("{} {} {}x{} batch {} on {}\n", o.work.model, o.work.training ? "training" : "inference", o.work.h, o.work.w, o.work.batch,
-               device->description());
-    fmt::print("median {:.1f} ms ({:.1f} to {:.1f}), {:.2f} images/s; first step {:.2f} s after {:.2f} s of opening\n", 1e3 * median,
-               1e3 * quantile(taken, 0), 1e3 * quantile(taken, 1), double(o.work.batch) / median, first, opened);
-    fmt::print("memory: planned {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB), allocated {:.1f} MB, resident at most {:.1f} MB\n",
-               double(work->planned_bytes()) / 1e6, double(plan.bytes) / 1e6, double(plan.lower_bound) / 1e6,
-               double(device->allocated()) / 1e6, double(peak_memory_bytes()) / 1e6);
+    fmt::print("{} {} {}x{} batch {} on {}\n", o.work.model, o.work.training ? "training" : "inference", o.work.h,
+               o.work.w, o.work.batch, device->description());
+    fmt::print("median {:.1f} ms ({:.1f} to {:.1f}), {:.2f} images/s; first step {:.2f} s after {:.2f} s of opening\n",
+               1e3 * median, 1e3 * quantile(taken, 0), 1e3 * quantile(taken, 1), double(o.work.batch) / median, first,
+               opened);
+    fmt::print(
+        "memory: planned {:.1f} MB (arena {:.1f} MB, lower bound {:.1f} MB), allocated {:.1f} MB, resident at most "
+        "{:.1f} MB\n",
+        double(work->planned_bytes()) / 1e6, double(plan.bytes) / 1e6, double(plan.lower_bound) / 1e6,
+        double(device->allocated()) / 1e6, double(peak_memory_bytes()) / 1e6);
     fmt::print("{:.1f} GFLOP; bytes moved: unfused {:.2f} GB, as built {:.2f} GB, ideal {:.2f} GB\n", cost.flops * 1e-9,
                cost.bytes[unfused] * 1e-9, cost.bytes[as_built] * 1e-9, cost.bytes[ideal] * 1e-9);
     std::vector<std::pair<double, std::string>> rows;
     double all = 0;
-    for (const auto& [name, seconds] : facts["share_seconds"].items()) rows.emplace_back(seconds.get<double>(), name), all += rows.back().first;
+    for (const auto& [name, seconds] : facts["share_seconds"].items())
+        rows.emplace_back(seconds.get<double>(), name), all += rows.back().first;
     std::ranges::sort(rows, std::greater{});
-    for (const auto& [seconds, name] : rows) fmt::print("  {:<32} {:8.2f} ms  {:5.1f} %\n", name, 1e3 * seconds, 100 * seconds / all);
+    for (const auto& [seconds, name] : rows)
+        fmt::print("  {:<32} {:8.2f} ms  {:5.1f} %\n", name, 1e3 * seconds, 100 * seconds / all);
     return 0;
 }
 

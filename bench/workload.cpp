@@ -8,7 +8,8 @@
 
 namespace {
 
-constexpr Normalize kImageNet{{1 / (255 * 0.229f), 1 / (255 * 0.224f), 1 / (255 * 0.225f)}, {-0.485f / 0.229f, -0.456f / 0.224f, -0.406f / 0.225f}};
+constexpr Normalize kImageNet{{1 / (255 * 0.229f), 1 / (255 * 0.224f), 1 / (255 * 0.225f)},
+                              {-0.485f / 0.229f, -0.456f / 0.224f, -0.406f / 0.225f}};
 
 std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
     std::vector<float> result;
@@ -23,9 +24,15 @@ State resnet_state(const WorkloadOptions& o, const ResNetConfig& config) {
 class ClassifierStep final : public Workload {
 public:
     ClassifierStep(Device& device, const WorkloadOptions& o)
-        : device_(device), arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)),
-          classifier_(device, arena_, {.model = resnet_config(o.model, 1000), .batch = o.batch, .size = o.h, .normalize = kImageNet,
-                                       .precision = o.precision}) {
+        : device_(device),
+          arena_(device),
+          pictures_(bench_pictures(o.batch, o.h, o.w)),
+          classifier_(device, arena_,
+                      {.model = resnet_config(o.model, 1000),
+                       .batch = o.batch,
+                       .size = o.h,
+                       .normalize = kImageNet,
+                       .precision = o.precision}) {
         classifier_.load(resnet_state(o, classifier_.config().model), "bench");
     }
     void run() override { classifier_.run(pictures_); }
@@ -46,8 +53,12 @@ template <class Trainer, class Targets>
 class TrainingStep final : public Workload {
 public:
     TrainingStep(Device& device, const WorkloadOptions& o, const auto& config, const State& state, Targets targets)
-        : arena_(device), pictures_(bench_pictures(o.batch, o.h, o.w)), transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
-          color_(repeated({1, 0}, o.batch)), targets_(std::move(targets)), trainer_(device, arena_, config, state) {}
+        : arena_(device),
+          pictures_(bench_pictures(o.batch, o.h, o.w)),
+          transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
+          color_(repeated({1, 0}, o.batch)),
+          targets_(std::move(targets)),
+          trainer_(device, arena_, config, state) {}
     void run() override {
         step();
         trainer_.previous_figures();  // one step late: a GPU goes on meanwhile
@@ -72,36 +83,51 @@ private:
     size_t steps_ = 0;
 };
 
-float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16 ? 1024.0f : 1.0f; }
+float loss_scale_of(const WorkloadOptions& o) {
+    return o.precision == DType::f16 ? 1024.0f : 1.0f;
+}
 
 std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
     ResNetConfig model = resnet_config(o.model, 1000);
     model.fused = o.fused;
-    const TrainerConfig config{.model = model, .batch = o.batch, .size = o.h, .normalize = kImageNet,
-                               .optimizer = {.decay_vectors = true, .loss_scale = loss_scale_of(o)}, .class_weights = {}, .precision = o.precision};
+    const TrainerConfig config{.model = model,
+                               .batch = o.batch,
+                               .size = o.h,
+                               .normalize = kImageNet,
+                               .optimizer = {.decay_vectors = true, .loss_scale = loss_scale_of(o)},
+                               .class_weights = {},
+                               .precision = o.precision};
     std::vector<int32_t> labels(o.batch);
     for (size_t i = 0; i < o.batch; ++i) labels[i] = int32_t(i % 1000);
-    return std::make_unique<TrainingStep<Trainer, std::vector<int32_t>>>(device, o, config, resnet_state(o, resnet_config(o.model, 1000)),
-                                                                         std::move(labels));
+    return std::make_unique<TrainingStep<Trainer, std::vector<int32_t>>>(
+        device, o, config, resnet_state(o, resnet_config(o.model, 1000)), std::move(labels));
 }
 
 // Three classes: every loss, and the average of the weights; four boxes in each picture.
 std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOptions& o) {
-    const DetectTrainerConfig config{.model = yolov5_config(o.model.substr(6), 3), .batch = o.batch, .height = o.h, .width = o.w,
-                                     .optimizer = {.loss_scale = loss_scale_of(o), .average = 0.9999f}, .precision = o.precision};
+    const DetectTrainerConfig config{.model = yolov5_config(o.model.substr(6), 3),
+                                     .batch = o.batch,
+                                     .height = o.h,
+                                     .width = o.w,
+                                     .optimizer = {.loss_scale = loss_scale_of(o), .average = 0.9999f},
+                                     .precision = o.precision};
     std::vector<float> boxes(o.batch * config.most_boxes * 5, -1.0f);
     for (size_t i = 0; i < o.batch; ++i)
         for (size_t k = 0; k < 4; ++k) {
             const float side = float(std::min(o.h, o.w)), size = side * 0.08f * float(k + 1);
             const float at = side * (0.2f + 0.15f * float(k) + 0.003f * float(i % 32));
-            std::ranges::copy(std::array{float(k % 3), at, at, size, 0.8f * size}, &boxes[(i * config.most_boxes + k) * 5]);
+            std::ranges::copy(std::array{float(k % 3), at, at, size, 0.8f * size},
+                              &boxes[(i * config.most_boxes + k) * 5]);
         }
-    return std::make_unique<TrainingStep<DetectTrainer, std::vector<float>>>(device, o, config, initialize_yolov5(config.model, 1), std::move(boxes));
+    return std::make_unique<TrainingStep<DetectTrainer, std::vector<float>>>(
+        device, o, config, initialize_yolov5(config.model, 1), std::move(boxes));
 }
 
 YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
     if (!o.weights.empty()) return read_yolov5(o.weights);
-    YoloModel model{.file_name = "random " + o.model, .config = yolov5_config(o.model.substr(6), 3), .classes = {"animal", "person", "vehicle"}};
+    YoloModel model{.file_name = "random " + o.model,
+                    .config = yolov5_config(o.model.substr(6), 3),
+                    .classes = {"animal", "person", "vehicle"}};
     Graph graph;
     const size_t side = model.config.largest_stride();
     yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
@@ -124,9 +150,11 @@ public:
         const YoloModel model = yolo_model(device_, o_);
         auto graph = std::make_unique<Graph>(o_.precision);
         const Value pictures = graph->input("pictures", {o_.batch, o_.h, o_.w, 3}, DType::u8);
-        const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32), color = graph->input("color", {o_.batch, 2}, DType::f32);
+        const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
+                    color = graph->input("color", {o_.batch, 2}, DType::f32);
         constexpr float unit = 1 / 255.0f;
-        const Value x = image_batch(pictures, transform, color, {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
+        const Value x = image_batch(pictures, transform, color,
+                                    {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
         const Value boxes = decode_boxes(yolov5(x, model.config), model.config.levels, model.config.classes);
         Parameters parameters(device_, *graph);
         upload(model.state, parameters, "bench");
@@ -141,7 +169,9 @@ public:
 
 private:
     DetectorStep(Device& device, const WorkloadOptions& o, const YoloModel& model)
-        : device_(device), o_(o), pictures_(bench_pictures(o.batch, o.h, o.w)),
+        : device_(device),
+          o_(o),
+          pictures_(bench_pictures(o.batch, o.h, o.w)),
           detector_(device, model, {.batch = o.batch, .threshold = 0.2f, .precision = o.precision}) {}
 
     Device& device_;
@@ -158,14 +188,16 @@ std::vector<uint8_t> bench_pictures(size_t count, size_t h, size_t w) {
         for (size_t y = 0; y < h; ++y)
             for (size_t x = 0; x < w; ++x)
                 for (size_t c = 0; c < 3; ++c, ++i)
-                    bytes[i] = uint8_t((i * 2654435761u >> 24) % 64 + (37 * n + 91 * c + 3 * (y / 8) * (n % 7 + 1) + 5 * (x / 8) * (n % 5 + 1)) % 192);
+                    bytes[i] = uint8_t((i * 2654435761u >> 24) % 64 +
+                                       (37 * n + 91 * c + 3 * (y / 8) * (n % 7 + 1) + 5 * (x / 8) * (n % 5 + 1)) % 192);
     return bytes;
 }
 
 std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o) {
     if (o.model.starts_with("yolov5")) {
         if (o.training) {
-            if (!o.weights.empty()) fail(Fault::usage, "--weights: a training step of {} starts from random weights", o.model);
+            if (!o.weights.empty())
+                fail(Fault::usage, "--weights: a training step of {} starts from random weights", o.model);
             return detector_training(device, o);
         }
         return std::make_unique<DetectorStep>(device, o);
@@ -178,7 +210,8 @@ std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o
 void parse_pixels(const std::string& text, WorkloadOptions& o) {
     char end = 0;
     if (std::sscanf(text.c_str(), "%zux%zu%c", &o.h, &o.w, &end) == 2) return;
-    if (std::sscanf(text.c_str(), "%zu%c", &o.h, &end) != 1) fail(Fault::usage, "--size {}: must be a number or HEIGHTxWIDTH", text);
+    if (std::sscanf(text.c_str(), "%zu%c", &o.h, &end) != 1)
+        fail(Fault::usage, "--size {}: must be a number or HEIGHTxWIDTH", text);
     o.w = o.h;
 }
 

@@ -8,14 +8,14 @@
 struct WorkloadOptions {
     std::string model = "resnet50";  // resnet50, resnet101, ...; yolov5n ... yolov5x6
     bool training = false;
-    bool fused = false;              // TrainConfig::fused
+    bool fused = false;  // TrainConfig::fused
     size_t batch = 8, h = 224, w = 224;
     DType precision = DType::f32;
-    std::string weights = {};        // a file that Tundra reads; empty: random ones
+    std::string weights = {};  // a file that Tundra reads; empty: random ones
 };
 
-// Stripes of another slope on each picture, and noise: with equal pictures batch norm would blow up rounding. No file is
-// needed: bench/compare/common.py makes the same.
+// Stripes of another slope on each picture, and noise: with equal pictures batch norm would blow up rounding. No file
+// is needed: bench/compare/common.py makes the same.
 std::vector<uint8_t> bench_pictures(size_t count, size_t h, size_t w);
 
 class Workload {
@@ -24,8 +24,9 @@ public:
     virtual void run() = 0;  // from pixels on the host to results on the host
     virtual Program& program() = 0;
 
-    // To compare with other programs. Inference: probabilities (batch, classes), or decoded boxes (batch, rows, 5 + classes).
-    // Training: the losses of three steps (learning rate 0.01, momentum 0.9, weight decay 1e-4 on all) from the present state.
+    // To compare with other programs. Inference: probabilities (batch, classes), or decoded boxes (batch, rows, 5 +
+    // classes). Training: the losses of three steps (learning rate 0.01, momentum 0.9, weight decay 1e-4 on all) from
+    // the present state.
     virtual std::vector<float> result() = 0;
 
     virtual size_t planned_bytes() const = 0;  // parameters, optimizer, inputs, arena

@@ -23,7 +23,9 @@ Affine operator*(const Affine& p, const Affine& q) {  // first q, then p
             p.yx * q.xx + p.yy * q.yx, p.yx * q.xy + p.yy * q.yy, p.yx * q.x0 + p.yy * q.y0 + p.y0};
 }
 
-double radians(double degrees) { return degrees * std::numbers::pi / 180; }
+double radians(double degrees) {
+    return degrees * std::numbers::pi / 180;
+}
 
 // In pixel coordinates of kernels/image.h, where a square of side n has its centre at n / 2.
 std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size) {
@@ -43,7 +45,8 @@ Affine affine(const AugmentRanges& r, Draws& draw) {
     const double area = draw.between(r.crop, 1), ratio = std::sqrt(std::exp(draw.between(-1, 1) * std::log(4.0 / 3)));
     const double crop_x = r.crop < 1 ? std::min(1.0, std::sqrt(area) * ratio) : 1;
     const double crop_y = r.crop < 1 ? std::min(1.0, std::sqrt(area) / ratio) : 1;
-    const double crop_right = draw.between(-1, 1) * (1 - crop_x) / 2, crop_down = draw.between(-1, 1) * (1 - crop_y) / 2;
+    const double crop_right = draw.between(-1, 1) * (1 - crop_x) / 2,
+                 crop_down = draw.between(-1, 1) * (1 - crop_y) / 2;
     const bool flip = draw.between(0, 1) < r.flip;
 
     const Affine rotation{std::cos(theta), std::sin(theta), 0, -std::sin(theta), std::cos(theta), 0};

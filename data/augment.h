@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-// How far a picture may be moved and lit; all zeros leave it alone. The default recipe and Keras' image generator as Celis et
-// al. 2024 set it are values of this struct (train/config.h).
+// How far a picture may be moved and lit; all zeros leave it alone. The default recipe and Keras' image generator as
+// Celis et al. 2024 set it are values of this struct (train/config.h).
 struct AugmentRanges {
     double flip = 0;                      // probability of a mirrored picture
     double rotate = 0, shear = 0;         // degrees, drawn from -x..x

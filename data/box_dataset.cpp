@@ -48,7 +48,8 @@ bool same_shape(const SourceRow& row, const Sample& sample) {
 
 std::vector<std::string> Oddities::notes() const {
     std::vector<std::string> notes;
-    for (const auto& [what, seen] : seen_) notes.push_back(fmt::format("{} {} (first: {})", seen.number, what, seen.first));
+    for (const auto& [what, seen] : seen_)
+        notes.push_back(fmt::format("{} {} (first: {})", seen.number, what, seen.first));
     return notes;
 }
 
@@ -67,7 +68,8 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         if (source.rows[i].sample.name == source.rows[i - 1].sample.name)
             fail(Fault::usage, "{}: the picture {} is there twice", path, source.rows[i].sample.name);
 
-    Dataset data{.root = source.root.string(), .classes = source.classes, .samples = {}, .notes = {}, .fingerprint = {}};
+    Dataset data{
+        .root = source.root.string(), .classes = source.classes, .samples = {}, .notes = {}, .fingerprint = {}};
     for (const SourceRow& row : source.rows) data.samples.push_back(row.sample);
     read_all_facts(data, options, {.serial_first = true, .size = true});
     std::vector<Sample> kept;
@@ -78,7 +80,8 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
             if (first_missing.empty()) first_missing = data.path(sample);
             source.odd.count("pictures are not there and were left out", data.path(sample));
         } else if (!same_shape(source.rows[i], sample)) {
-            source.odd.count("pictures have another shape than their labels say (turned or cropped?) and were left out", sample.name);
+            source.odd.count("pictures have another shape than their labels say (turned or cropped?) and were left out",
+                             sample.name);
         } else {
             take_boxes(source.rows[i], sample, source.odd);
             sample.label = sample.boxes.empty() ? 0 : sample.boxes[0].category + 1;  // so that every part gets of all
@@ -87,7 +90,9 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     }
     data.samples = std::move(kept);
     if (data.samples.empty())
-        fail(Fault::usage, "{}: {}", path, first_missing.empty() ? "no pictures that can be used" : "none of its pictures is there; the first would be " + first_missing);
+        fail(Fault::usage, "{}: {}", path,
+             first_missing.empty() ? "no pictures that can be used"
+                                   : "none of its pictures is there; the first would be " + first_missing);
     make_parts(source.has_parts, options, data.classes.size() + 1, data);
     for (Sample& sample : data.samples) sample.label = 0;
     const std::vector<std::string> odd = source.odd.notes();
@@ -97,7 +102,9 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     size_t all = 0, empty = 0;
     for (size_t c = 0; c < boxes.size(); ++c) {
         all += boxes[c];
-        if (!boxes[c]) data.notes.push_back(fmt::format("class '{}' has no boxes to train on: it will not be found", data.classes[c]));
+        if (!boxes[c])
+            data.notes.push_back(
+                fmt::format("class '{}' has no boxes to train on: it will not be found", data.classes[c]));
     }
     if (!all) fail(Fault::usage, "{}: there are no boxes to train on", path);
     for (const Sample& sample : data.samples) empty += sample.part == Part::train && sample.boxes.empty();

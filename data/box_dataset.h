@@ -1,16 +1,20 @@
 // Pictures with boxes, what a detector learns from. A data set is one of
-//   COCO JSON      a file, or a folder with one; several whose names end with train, val or test are the parts. Pictures are
-//                  looked for beside the file, in `images` there, and one folder up. A picture without annotations shows
-//                  nothing; one with an annotation but no box (a label of the whole picture) is left out, unless it says "empty"
-//                  https://cocodataset.org/#format-data, https://github.com/Microsoft/CameraTraps (COCO Camera Traps)
-//   YOLO labels    a folder with `images` and `labels` and a data.yaml or classes.txt for the names, or such a yaml file. A
-//                  label file has lines of class, centre x, centre y, width, height as shares of the sides; a polygon counts as
-//                  the box around it
-// Parts are those of the data set; without them data/split.h makes some. What is odd but harmless is counted in the notes.
+//   COCO JSON      a file, or a folder with one; several whose names end with train, val or test are the parts.
+//   Pictures are
+//                  looked for beside the file, in `images` there, and one folder up. A picture without annotations
+//                  shows nothing; one with an annotation but no box (a label of the whole picture) is left out, unless
+//                  it says "empty" https://cocodataset.org/#format-data, https://github.com/Microsoft/CameraTraps (COCO
+//                  Camera Traps)
+//   YOLO labels    a folder with `images` and `labels` and a data.yaml or classes.txt for the names, or such a yaml
+//   file. A
+//                  label file has lines of class, centre x, centre y, width, height as shares of the sides; a polygon
+//                  counts as the box around it
+// Parts are those of the data set; without them data/split.h makes some. What is odd but harmless is counted in the
+// notes.
 #pragma once
 
 #include "data/dataset.h"
 
-// Errors (usage), with file and line or number of the annotation: no such file, no pictures, no boxes to train on, an unknown
-// category, a number that is none, the same picture twice, a result file of a detector, ...
+// Errors (usage), with file and line or number of the annotation: no such file, no pictures, no boxes to train on, an
+// unknown category, a number that is none, the same picture twice, a result file of a detector, ...
 Dataset open_box_dataset(const std::string& path, const DatasetOptions& options = {});

@@ -14,15 +14,18 @@ struct SourceBox {
 };
 
 struct SourceRow {
-    Sample sample;              // name, part, camera, sequence
-    double w = 0, h = 0;        // the picture's sides in the boxes' units; 0: pixels, and the source does not say how many
+    Sample sample;        // name, part, camera, sequence
+    double w = 0, h = 0;  // the picture's sides in the boxes' units; 0: pixels, and the source does not say how many
     std::vector<SourceBox> boxes = {};
 };
 
 // Oddities that do not stop anything: how many, and the first.
 class Oddities {
 public:
-    void count(const std::string& what, const std::string& where) { auto& seen = seen_[what]; if (seen.number++ == 0) seen.first = where; }
+    void count(const std::string& what, const std::string& where) {
+        auto& seen = seen_[what];
+        if (seen.number++ == 0) seen.first = where;
+    }
     std::vector<std::string> notes() const;  // "3 boxes lie outside of their picture (first: annotation 12)"
 
 private:

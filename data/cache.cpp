@@ -25,10 +25,13 @@ constexpr size_t kHeaderBytes = 64, kSlotHeaderBytes = 24;
 std::string fit_text(const Fit& fit) {
     constexpr const char* kFilters[] = {"antialias", "linear", "nearest"};
     constexpr const char* kModes[] = {"stretch", "crop", "letterbox"};
-    return fmt::format("{}x{}_{}_{}_{}", fit.w(), fit.h(), kModes[int(fit.mode)], kFilters[int(fit.filter)], fit.shorter);
+    return fmt::format("{}x{}_{}_{}_{}", fit.w(), fit.h(), kModes[int(fit.mode)], kFilters[int(fit.filter)],
+                       fit.shorter);
 }
 
-std::string gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", double(bytes) * 1e-9); }
+std::string gigabytes(uint64_t bytes) {
+    return fmt::format("{:.2f} GB", double(bytes) * 1e-9);
+}
 
 uint64_t number_in(const char* path, uint64_t otherwise) {
     std::ifstream in(path);
@@ -40,7 +43,8 @@ uint64_t free_disk_bytes(std::filesystem::path folder) {
     struct statvfs status;
     std::error_code ignored;
     while (folder.has_relative_path() && !std::filesystem::exists(folder, ignored)) folder = folder.parent_path();
-    return statvfs(folder.empty() ? "." : folder.c_str(), &status) == 0 ? uint64_t(status.f_bavail) * status.f_frsize : 0;
+    return statvfs(folder.empty() ? "." : folder.c_str(), &status) == 0 ? uint64_t(status.f_bavail) * status.f_frsize
+                                                                        : 0;
 }
 
 bool read_at(int file, uint8_t* to, size_t bytes, size_t at) {
@@ -88,10 +92,12 @@ Cache::Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::str
             mode_ = CacheMode::off;
     }
     const char* name = mode_ == CacheMode::memory ? "memory" : mode_ == CacheMode::disk ? "disk" : "off";
-    choice_ = fmt::format("{}: decoded pictures take {}, {} of memory are available", name, gigabytes(needed), gigabytes(memory));
+    choice_ = fmt::format("{}: decoded pictures take {}, {} of memory are available", name, gigabytes(needed),
+                          gigabytes(memory));
     if (mode_ == CacheMode::memory) {
         memory_bytes_ = std::max<size_t>(1, size_t(needed));
-        void* memory = mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* memory =
+            mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED)
             fail(Fault::memory, "no {} of memory for decoded pictures; use --cache disk or off", gigabytes(needed));
         memory_ = static_cast<uint8_t*>(memory);
@@ -109,7 +115,9 @@ Cache::Descriptor::~Descriptor() {
     if (number >= 0) close(number);
 }
 
-size_t Cache::slot_at(uint32_t sample) const { return kHeaderBytes + sample * (kSlotHeaderBytes + pixels_bytes_); }
+size_t Cache::slot_at(uint32_t sample) const {
+    return kHeaderBytes + sample * (kSlotHeaderBytes + pixels_bytes_);
+}
 
 void Cache::open_file(const std::string& folder) {
     std::error_code error;
@@ -127,14 +135,16 @@ void Cache::open_file(const std::string& folder) {
     flock(file_.number, LOCK_EX);  // closing releases it on every way out
     struct stat status = {};
     fstat(file_.number, &status);
-    const bool sound = size_t(status.st_size) == slot_at(uint32_t(slots)) && read_at(file_.number, found, kHeaderBytes, 0) &&
-                       std::memcmp(wanted, found, kHeaderBytes) == 0;
+    const bool sound = size_t(status.st_size) == slot_at(uint32_t(slots)) &&
+                       read_at(file_.number, found, kHeaderBytes, 0) && std::memcmp(wanted, found, kHeaderBytes) == 0;
     if (!sound) {
         const uint64_t needed = slot_at(uint32_t(slots)), free = free_disk_bytes(folder);
         if (free < needed)
-            fail(Fault::environment, "{}: the cache of decoded pictures takes {}, the disk has {}; use --cache memory or off",
-                 path_, gigabytes(needed), gigabytes(free));
-        if (ftruncate(file_.number, 0) != 0 || ftruncate(file_.number, off_t(needed)) != 0 || !write_at(file_.number, wanted, kHeaderBytes, 0))
+            fail(Fault::environment,
+                 "{}: the cache of decoded pictures takes {}, the disk has {}; use --cache memory or off", path_,
+                 gigabytes(needed), gigabytes(free));
+        if (ftruncate(file_.number, 0) != 0 || ftruncate(file_.number, off_t(needed)) != 0 ||
+            !write_at(file_.number, wanted, kHeaderBytes, 0))
             fail(Fault::environment, "{}: cannot be written: {}", path_, std::strerror(errno));
     }
     flock(file_.number, LOCK_UN);
@@ -144,8 +154,8 @@ bool Cache::key_of(uint32_t sample, Key& key) const {
     struct stat status;
     const Sample& it = data_.samples[sample];
     if (stat(data_.path(it).c_str(), &status) != 0) return false;
-    const std::string text = fmt::format("{}{}{}{}{}.{:09}{}{}", it.name, '\0', status.st_size, '\0', status.st_mtim.tv_sec,
-                                         status.st_mtim.tv_nsec, '\0', fit_text(fit_));
+    const std::string text = fmt::format("{}{}{}{}{}.{:09}{}{}", it.name, '\0', status.st_size, '\0',
+                                         status.st_mtim.tv_sec, status.st_mtim.tv_nsec, '\0', fit_text(fit_));
     const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
     key = {hash.high64, hash.low64};
     return true;

@@ -1,6 +1,7 @@
 // Decoded pictures, kept: after the first epoch nothing is decoded again.
 //
-// One slot with the pixels of a frame (data/fit.h) per sample of a data set. In memory, or in one sparse file that later runs find again:
+// One slot with the pixels of a frame (data/fit.h) per sample of a data set. In memory, or in one sparse file that
+// later runs find again:
 //   header   "tundra pictures 1\n", then slots and bytes per slot as uint64, padded to 64 bytes
 //   slot i   key (16 bytes), XXH3-64 of the pixels (8 bytes), pixels
 // The key is XXH3-128 of name, size and modification time (ns) of the picture's file and of the fit: the file itself is
@@ -34,10 +35,10 @@ public:
     bool get(uint32_t sample, uint8_t* rgb);
     void put(uint32_t sample, const uint8_t* rgb);
 
-    CacheMode mode() const { return mode_; }            // never automatic
+    CacheMode mode() const { return mode_; }               // never automatic
     const std::string& choice() const { return choice_; }  // for people: what was chosen and why
-    std::string problem() const;                        // why writing ended; empty if it did not
-    const std::string& file() const { return path_; }   // of CacheMode::disk
+    std::string problem() const;                           // why writing ended; empty if it did not
+    const std::string& file() const { return path_; }      // of CacheMode::disk
 
 private:
     struct Key {

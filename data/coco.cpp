@@ -18,11 +18,14 @@ namespace {
 constexpr size_t kLargestFile = size_t(4) << 30;
 constexpr size_t kLookedFor = 20;  // pictures that are tried to find where a file's pictures lie
 
-std::string said(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80); }
+std::string said(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80);
+}
 
 const json& list_at(const json& content, const char* key, const std::string& file) {
     const auto found = content.find(key);
-    if (found == content.end() || !found->is_array()) fail(Fault::usage, "{}: has no list \"{}\"; COCO JSON has images, annotations and categories", file, key);
+    if (found == content.end() || !found->is_array())
+        fail(Fault::usage, "{}: has no list \"{}\"; COCO JSON has images, annotations and categories", file, key);
     return *found;
 }
 
@@ -51,8 +54,12 @@ json read(const std::string& file) {
         fail(Fault::usage, "{}: is not JSON: {}", file, e.what());
     }
     if (content.is_object() && content.contains("detection_categories"))
-        fail(Fault::usage, "{}: holds what a detector found, not what is true; look through it in a labelling program and train on what that exports as COCO", file);
-    if (content.is_array()) fail(Fault::usage, "{}: is a COCO list of results; to train, the annotations of people are needed", file);
+        fail(Fault::usage,
+             "{}: holds what a detector found, not what is true; look through it in a labelling program and train on "
+             "what that exports as COCO",
+             file);
+    if (content.is_array())
+        fail(Fault::usage, "{}: is a COCO list of results; to train, the annotations of people are needed", file);
     if (!content.is_object()) fail(Fault::usage, "{}: is no COCO JSON", file);
     return content;
 }
@@ -68,13 +75,17 @@ public:
         std::set<std::string> names;
         std::vector<std::pair<std::string, std::string>> here;
         for (const json& c : list_at(content_, "categories", file_)) {
-            const std::string id = c.is_object() && c.contains("id") ? said(c["id"]) : "", name = c.is_object() ? text_at(c, "name") : "";
+            const std::string id = c.is_object() && c.contains("id") ? said(c["id"]) : "",
+                              name = c.is_object() ? text_at(c, "name") : "";
             if (id.empty() || name.empty()) fail(Fault::usage, "{}: category {} has no id or no name", file_, said(c));
-            if (!category_names.emplace(id, name).second) fail(Fault::usage, "{}: category id {} is there twice", file_, id);
+            if (!category_names.emplace(id, name).second)
+                fail(Fault::usage, "{}: category id {} is there twice", file_, id);
             if (!names.insert(name).second) fail(Fault::usage, "{}: two categories are called '{}'", file_, name);
             here.emplace_back(id, name);
         }
-        std::ranges::stable_sort(here, [](const auto& a, const auto& b) { return std::pair(a.first.size(), a.first) < std::pair(b.first.size(), b.first); });
+        std::ranges::stable_sort(here, [](const auto& a, const auto& b) {
+            return std::pair(a.first.size(), a.first) < std::pair(b.first.size(), b.first);
+        });
         if (in_order.empty()) in_order = here;
         if (in_order != here) fail(Fault::usage, "{}: its categories are not those of the files before", file_);
     }
@@ -83,12 +94,17 @@ public:
         for (const json& image : list_at(content_, "images", file_)) {
             const std::string id = image.is_object() && image.contains("id") ? said(image["id"]) : "";
             std::string name = image.is_object() ? text_at(image, "file_name") : "";
-            if (id.empty() || name.empty()) fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
+            if (id.empty() || name.empty())
+                fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
             if (name.find('/') == name.npos) std::ranges::replace(name, '\\', '/');
-            if (!rows_.emplace(id, rows_.size()).second) fail(Fault::usage, "{}: image id {} is there twice", file_, id);
-            SourceRow row{.sample = {.name = name, .part = part_.value_or(Part::train), .camera = text_at(image, "location"),
+            if (!rows_.emplace(id, rows_.size()).second)
+                fail(Fault::usage, "{}: image id {} is there twice", file_, id);
+            SourceRow row{.sample = {.name = name,
+                                     .part = part_.value_or(Part::train),
+                                     .camera = text_at(image, "location"),
                                      .sequence = text_at(image, "seq_id")},
-                          .w = number_at(image, "width"), .h = number_at(image, "height")};
+                          .w = number_at(image, "width"),
+                          .h = number_at(image, "height")};
             if (row.w < 0 || row.h < 0) fail(Fault::usage, "{}: image {} has a negative size", file_, id);
             if (row.w == 0 || row.h == 0) row.w = row.h = 0;
             own_.push_back(std::move(row));
@@ -101,19 +117,26 @@ public:
             const std::string where = "annotation " + (a.is_object() && a.contains("id") ? said(a["id"]) : said(a));
             const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{}: {}: {}", file_, where, what); };
             if (!a.is_object()) refuse("is no object");
-            if (a.contains("id") && !ids_.insert(said(a["id"])).second) source_.odd.count("annotation ids are there twice", file_ + ", " + where);
+            if (a.contains("id") && !ids_.insert(said(a["id"])).second)
+                source_.odd.count("annotation ids are there twice", file_ + ", " + where);
             const auto row = rows_.find(a.contains("image_id") ? said(a["image_id"]) : "");
-            if (row == rows_.end()) refuse(fmt::format("there is no image {}", a.contains("image_id") ? said(a["image_id"]) : "without a number"));
+            if (row == rows_.end())
+                refuse(fmt::format("there is no image {}",
+                                   a.contains("image_id") ? said(a["image_id"]) : "without a number"));
             const std::string category = a.contains("category_id") ? said(a["category_id"]) : "none";
-            if (!category_names.contains(category)) refuse(fmt::format("category {} is not in the list of categories", category));
+            if (!category_names.contains(category))
+                refuse(fmt::format("category {} is not in the list of categories", category));
             const json box = a.value("bbox", json());
             if (box.is_null() || (box.is_array() && box.empty())) {
                 if (!means_empty(category_names.at(category))) labelled_only_[row->second] = true;
                 continue;
             }
-            if (!box.is_array() || box.size() != 4 || !std::ranges::all_of(box, [](const json& v) { return v.is_number() && std::isfinite(v.get<double>()); }))
+            if (!box.is_array() || box.size() != 4 || !std::ranges::all_of(box, [](const json& v) {
+                    return v.is_number() && std::isfinite(v.get<double>());
+                }))
                 refuse(fmt::format("bbox {} is not four numbers", said(box)));
-            if (box[2] < 0 || box[3] < 0) refuse(fmt::format("bbox {} has a negative side; it is left, top, width, height", said(box)));
+            if (box[2] < 0 || box[3] < 0)
+                refuse(fmt::format("bbox {} has a negative side; it is left, top, width, height", said(box)));
             if (const json crowd = a.value("iscrowd", json(0)); crowd == 1 || crowd == true) {
                 source_.odd.count("boxes are around crowds and were left out", file_ + ", " + where);
                 continue;
@@ -132,7 +155,8 @@ public:
         const fs::path base = folder_of_pictures();
         for (size_t i = 0; i < own_.size(); ++i) {
             if (labelled_only_[i]) {
-                source_.odd.count("pictures have a label but no box and were left out", file_ + ", " + own_[i].sample.name);
+                source_.odd.count("pictures have a label but no box and were left out",
+                                  file_ + ", " + own_[i].sample.name);
                 continue;
             }
             own_[i].sample.name = (base / own_[i].sample.name).lexically_normal().generic_string();
@@ -167,7 +191,9 @@ private:
     std::vector<Placed> boxes_;
 };
 
-bool is_json(const fs::path& path) { return lower(path.extension().string()) == ".json"; }
+bool is_json(const fs::path& path) {
+    return lower(path.extension().string()) == ".json";
+}
 
 // "annotations_train", "instances_val2017", "test" say a part.
 std::optional<Part> part_in(const fs::path& file) {
@@ -193,8 +219,8 @@ std::vector<std::pair<fs::path, std::optional<Part>>> coco_files(const fs::path&
         std::ranges::sort(files);
         for (const fs::path& file : files)
             if (const auto part = part_in(file); part && !parts.emplace(*part, file).second)
-                fail(Fault::usage, "{}: {} and {} both look like the {} part; name the file to train on", folder.string(),
-                     parts.at(*part).filename().string(), file.filename().string(), part_name(*part));
+                fail(Fault::usage, "{}: {} and {} both look like the {} part; name the file to train on",
+                     folder.string(), parts.at(*part).filename().string(), file.filename().string(), part_name(*part));
         if (parts.contains(Part::train)) {
             std::vector<std::pair<fs::path, std::optional<Part>>> result;
             for (const auto& [part, file] : parts) result.emplace_back(file, part);
@@ -202,13 +228,18 @@ std::vector<std::pair<fs::path, std::optional<Part>>> coco_files(const fs::path&
         }
         if (fs::exists(folder / "annotations.json")) return {{folder / "annotations.json", std::nullopt}};
         if (files.size() == 1) return {{files[0], std::nullopt}};
-        if (files.size() > 1) fail(Fault::usage, "{}: has {} JSON files; name the one to train on", folder.string(), files.size());
+        if (files.size() > 1)
+            fail(Fault::usage, "{}: has {} JSON files; name the one to train on", folder.string(), files.size());
     }
     return {};
 }
 
 BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>& files) {
-    BoxSource source{.root = files[0].first.parent_path(), .classes = {}, .rows = {}, .has_parts = files[0].second.has_value(), .odd = {}};
+    BoxSource source{.root = files[0].first.parent_path(),
+                     .classes = {},
+                     .rows = {},
+                     .has_parts = files[0].second.has_value(),
+                     .odd = {}};
     std::vector<std::pair<std::string, std::string>> categories;
     std::set<std::string> with_boxes;
     std::vector<std::unique_ptr<Reader>> readers;

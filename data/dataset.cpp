@@ -28,7 +28,7 @@ struct Table {
     std::vector<Row> rows;
     std::set<std::string> classes;  // also those without pictures
     std::vector<std::string> notes;
-    bool has_parts = false;         // the data set says which part a picture belongs to
+    bool has_parts = false;  // the data set says which part a picture belongs to
 };
 
 std::vector<std::string> folders_in(const fs::path& folder) {
@@ -58,7 +58,8 @@ void read_class_folders(const std::string& root, const std::string& prefix, Part
         if (slash == std::string::npos)
             fail(Fault::usage, "{}: {} lies in no class folder; put every picture into a folder named after its class",
                  folder.string(), file);
-        table.rows.push_back({.sample = {.name = prefix.empty() ? file : prefix + "/" + file, .part = part,
+        table.rows.push_back({.sample = {.name = prefix.empty() ? file : prefix + "/" + file,
+                                         .part = part,
                                          .camera = folder_camera(file.substr(slash + 1))},
                               .label = file.substr(0, slash)});
     }
@@ -89,12 +90,13 @@ Table read_folder(const std::string& root) {
         const std::optional<Part> part = part_of(name);
         if (!part) {
             if (!list_pictures((fs::path(root) / name).string()).files.empty())
-                fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders", root,
-                     name, seen.empty() ? "train" : seen.begin()->second);
+                fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders",
+                     root, name, seen.empty() ? "train" : seen.begin()->second);
             continue;
         }
         if (!seen.emplace(*part, name).second)
-            fail(Fault::usage, "{}: folders {} and {} both mean {}; keep one", root, seen[*part], name, part_name(*part));
+            fail(Fault::usage, "{}: folders {} and {} both mean {}; keep one", root, seen[*part], name,
+                 part_name(*part));
         read_class_folders(root, name, *part, table);
     }
     return table;
@@ -105,10 +107,11 @@ struct Columns {
 };
 
 std::optional<Columns> header_of(const CsvRow& row) {
-    static const std::map<std::string, int Columns::*> kNames{
-        {"path", &Columns::path},   {"file", &Columns::path},      {"filename", &Columns::path}, {"image", &Columns::path},
-        {"label", &Columns::label}, {"class", &Columns::label},    {"split", &Columns::part},    {"part", &Columns::part},
-        {"camera", &Columns::camera}, {"site", &Columns::camera}};
+    static const std::map<std::string, int Columns::*> kNames{{"path", &Columns::path},     {"file", &Columns::path},
+                                                              {"filename", &Columns::path}, {"image", &Columns::path},
+                                                              {"label", &Columns::label},   {"class", &Columns::label},
+                                                              {"split", &Columns::part},    {"part", &Columns::part},
+                                                              {"camera", &Columns::camera}, {"site", &Columns::camera}};
     Columns columns{.path = -1, .label = -1, .part = -1, .camera = -1};
     for (size_t i = 0; i < row.fields.size(); ++i) {
         const auto found = kNames.find(lower(row.fields[i]));
@@ -138,20 +141,23 @@ Table read_csv(const std::string& file) {
         const std::string path = fs::path(field(columns.path)).lexically_normal().generic_string();
         const std::string label = field(columns.label), part = field(columns.part);
         if (field(columns.path).empty() || label.empty())
-            fail(Fault::usage, "{}: line {}: path or label is empty; each line is path,label[,split[,camera]]", file, row.line);
+            fail(Fault::usage, "{}: line {}: path or label is empty; each line is path,label[,split[,camera]]", file,
+                 row.line);
         if (const auto [first, is_new] = lines.emplace(path, row.line); !is_new)
             fail(Fault::usage, "{}: line {}: {} is on line {} already", file, row.line, path, first->second);
         const std::optional<Part> known = part_of(part);
         if (!part.empty() && !known)
-            fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
+            fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line,
+                 part);
         if (part.empty() && table.has_parts)
             fail(Fault::usage, "{}: line {}: no split, but the lines before have one", file, row.line);
         if (!part.empty() && !table.has_parts && !table.rows.empty())
             fail(Fault::usage, "{}: line {}: split '{}', but the lines before have none", file, row.line, part);
         table.has_parts = known.has_value();
         table.classes.insert(label);
-        table.rows.push_back({.sample = {.name = path, .part = known.value_or(Part::train), .camera = field(columns.camera)},
-                              .label = label});
+        table.rows.push_back(
+            {.sample = {.name = path, .part = known.value_or(Part::train), .camera = field(columns.camera)},
+             .label = label});
     }
     return table;
 }
@@ -160,9 +166,11 @@ void number_classes(const std::string& path, Table& table, Dataset& data) {
     data.classes.assign(table.classes.begin(), table.classes.end());
     if (data.classes.size() == 1)
         fail(Fault::usage, "{}: only one class, '{}'; a classifier needs two or more", path, data.classes[0]);
-    std::sort(table.rows.begin(), table.rows.end(), [](const Row& a, const Row& b) { return a.sample.name < b.sample.name; });
+    std::sort(table.rows.begin(), table.rows.end(),
+              [](const Row& a, const Row& b) { return a.sample.name < b.sample.name; });
     for (Row& row : table.rows) {
-        row.sample.label = uint32_t(std::lower_bound(data.classes.begin(), data.classes.end(), row.label) - data.classes.begin());
+        row.sample.label =
+            uint32_t(std::lower_bound(data.classes.begin(), data.classes.end(), row.label) - data.classes.begin());
         data.samples.push_back(std::move(row.sample));
     }
 }
@@ -180,10 +188,14 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
         fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
     }
     if (table.rows.empty())
-        fail(Fault::usage, "{}: no pictures found; expected folders named after the classes, with pictures in them", path);
+        fail(Fault::usage, "{}: no pictures found; expected folders named after the classes, with pictures in them",
+             path);
 
-    Dataset data{.root = is_folder ? path : fs::path(path).parent_path().string(), .classes = {}, .samples = {},
-                 .notes = table.notes, .fingerprint = {}};
+    Dataset data{.root = is_folder ? path : fs::path(path).parent_path().string(),
+                 .classes = {},
+                 .samples = {},
+                 .notes = table.notes,
+                 .fingerprint = {}};
     number_classes(path, table, data);
     std::vector<size_t> pictures(data.classes.size());
     for (const Sample& sample : data.samples) ++pictures[sample.label];

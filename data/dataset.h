@@ -26,8 +26,8 @@ struct TrueBox {
 };
 
 struct Sample {
-    std::string name;     // relative to Dataset::root, or absolute if the CSV has it so
-    uint32_t label = 0;   // of a class; with boxes it says nothing
+    std::string name;    // relative to Dataset::root, or absolute if the CSV has it so
+    uint32_t label = 0;  // of a class; with boxes it says nothing
     Part part = Part::train;
     std::string camera = {};    // empty: not known
     std::string sequence = {};  // of pictures that were taken together; empty: not known
@@ -44,27 +44,28 @@ struct DatasetOptions {
     // How pictures are parted when the data set does not say: see data/split.h.
     SplitBy split_by = SplitBy::sequence;
     double validation = 0.08, test = 0.02;
-    int threads = 1;          // read EXIF; the result does not depend on it
+    int threads = 1;  // read EXIF; the result does not depend on it
     bool read_exif = true;
 };
 
 struct Fingerprint {
     size_t pictures = 0;
     uint64_t bytes = 0;
-    std::string hash = {};  // 32 hex digits: XXH3-128 of every name, size, part and class or boxes in the order of names
+    std::string hash =
+        {};  // 32 hex digits: XXH3-128 of every name, size, part and class or boxes in the order of names
 };
 
 struct Dataset {
     std::string root;
     std::vector<std::string> classes;
-    std::vector<Sample> samples;      // by name, in byte order
-    std::vector<std::string> notes;   // for people: how the parts came about, folders that could not be read, ...
+    std::vector<Sample> samples;     // by name, in byte order
+    std::vector<std::string> notes;  // for people: how the parts came about, folders that could not be read, ...
     Fingerprint fingerprint;
 
     std::string path(const Sample& sample) const;
-    std::vector<uint32_t> part(Part part) const;           // numbers of its samples, ascending
-    std::vector<size_t> class_counts(Part part) const;     // pictures per class
-    std::vector<size_t> box_counts(Part part) const;       // boxes per class
+    std::vector<uint32_t> part(Part part) const;        // numbers of its samples, ascending
+    std::vector<size_t> class_counts(Part part) const;  // pictures per class
+    std::vector<size_t> box_counts(Part part) const;    // boxes per class
 };
 
 // Throws an Error (Fault::usage) that names the path and what to do: no such path, no pictures, pictures outside class

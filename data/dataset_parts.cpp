@@ -46,10 +46,10 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
 }  // namespace
 
 std::optional<Part> part_of(const std::string& name) {
-    static const std::map<std::string, Part> kNames{
-        {"train", Part::train},           {"training", Part::train},       {"val", Part::validation},
-        {"valid", Part::validation},      {"validate", Part::validation},  {"validation", Part::validation},
-        {"test", Part::test},             {"testing", Part::test}};
+    static const std::map<std::string, Part> kNames{{"train", Part::train},         {"training", Part::train},
+                                                    {"val", Part::validation},      {"valid", Part::validation},
+                                                    {"validate", Part::validation}, {"validation", Part::validation},
+                                                    {"test", Part::test},           {"testing", Part::test}};
     const auto found = kNames.find(lower(name));
     return found == kNames.end() ? std::nullopt : std::optional(found->second);
 }
@@ -71,14 +71,17 @@ void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Da
     };
     if (has_parts && has(Part::validation)) return;
     const double test = has_parts ? 0 : options.test;
-    split_samples(data.samples, {.seed = options.seed, .by = options.split_by, .validation = options.validation, .test = test,
+    split_samples(data.samples, {.seed = options.seed,
+                                 .by = options.split_by,
+                                 .validation = options.validation,
+                                 .test = test,
                                  .classes = labels});
     const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
     data.notes.push_back(has_parts ? fmt::format("no validation pictures given: {} taken from train, {}",
-                                                       data.part(Part::validation).size(), together)
-                                         : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test", options.seed,
-                                                       together, data.part(Part::train).size(),
-                                                       data.part(Part::validation).size(), data.part(Part::test).size()));
+                                                 data.part(Part::validation).size(), together)
+                                   : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test",
+                                                 options.seed, together, data.part(Part::train).size(),
+                                                 data.part(Part::validation).size(), data.part(Part::test).size()));
 }
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes) {
@@ -88,7 +91,8 @@ Fingerprint fingerprint_of(const Dataset& data, bool boxes) {
     for (const Sample& sample : data.samples) {
         std::string line = fmt::format("{}{}{}{}{}", sample.name, '\0', sample.bytes, '\0', int(sample.part));
         if (!boxes) line += data.classes[sample.label];
-        for (const TrueBox& b : sample.boxes) line += fmt::format(" {} {} {} {} {}", data.classes[b.category], b.x, b.y, b.w, b.h);
+        for (const TrueBox& b : sample.boxes)
+            line += fmt::format(" {} {} {} {} {}", data.classes[b.category], b.x, b.y, b.w, b.h);
         line += '\n';
         XXH3_128bits_update(state, line.data(), line.size());
         result.bytes += sample.bytes;
@@ -103,7 +107,9 @@ const char* part_name(Part part) {
     return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
 }
 
-std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }
+std::string Dataset::path(const Sample& sample) const {
+    return (fs::path(root) / sample.name).string();
+}
 
 std::vector<uint32_t> Dataset::part(Part part) const {
     std::vector<uint32_t> numbers;

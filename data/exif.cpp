@@ -78,9 +78,11 @@ Exif read_exif(Bytes jpeg) {
 
 int64_t exif_seconds(const std::string& date) {
     int year, month, day, hour, minute, second;
-    if (std::sscanf(date.c_str(), "%4d:%2d:%2d %2d:%2d:%2d", &year, &month, &day, &hour, &minute, &second) != 6) return -1;
+    if (std::sscanf(date.c_str(), "%4d:%2d:%2d %2d:%2d:%2d", &year, &month, &day, &hour, &minute, &second) != 6)
+        return -1;
     using namespace std::chrono;
-    const year_month_day when{std::chrono::year(year), std::chrono::month(unsigned(month)), std::chrono::day(unsigned(day))};
+    const year_month_day when{std::chrono::year(year), std::chrono::month(unsigned(month)),
+                              std::chrono::day(unsigned(day))};
     if (!when.ok() || year < 1970 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
         return -1;
     return int64_t(sys_days(when).time_since_epoch().count()) * 86400 + hour * 3600 + minute * 60 + second;

@@ -8,10 +8,10 @@
 #include "data/jpeg_segments.h"
 
 struct Exif {
-    std::string date = {};         // DateTimeOriginal, "2024:07:31 13:05:59"; empty if there is none
+    std::string date = {};  // DateTimeOriginal, "2024:07:31 13:05:59"; empty if there is none
     std::string make = {}, model = {};
-    std::string serial = {};       // BodySerialNumber
-    int orientation = 1;           // 1..8; anything else in a file counts as 1
+    std::string serial = {};  // BodySerialNumber
+    int orientation = 1;      // 1..8; anything else in a file counts as 1
 };
 
 // From the bytes of a JPEG, or as many of its first bytes as hold the EXIF segment (64 KiB and a bit do). Never fails:

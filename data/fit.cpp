@@ -16,13 +16,19 @@ void resize(const Picture& picture, size_t h, size_t w, Filter filter, uint8_t* 
         std::memcpy(rgb, picture.rgb.data(), picture.rgb.size());
         return;
     }
-    compute(Cpu{.threads = 1, .scratch = {}}, Resize{.h = picture.h, .w = picture.w, .out_h = h, .out_w = w,
-                                                     .filter = filter, .x = picture.rgb.data(), .y = rgb});
+    compute(Cpu{.threads = 1, .scratch = {}}, Resize{.h = picture.h,
+                                                     .w = picture.w,
+                                                     .out_h = h,
+                                                     .out_w = w,
+                                                     .filter = filter,
+                                                     .x = picture.rgb.data(),
+                                                     .y = rgb});
 }
 
 // Scaling a sliver by its shorter side would make gigabytes of which the middle is kept: so the middle comes first.
 Picture middle_of_sliver(const Picture& picture) {
-    const size_t longest = 16 * std::min(picture.h, picture.w), h = std::min(picture.h, longest), w = std::min(picture.w, longest);
+    const size_t longest = 16 * std::min(picture.h, picture.w), h = std::min(picture.h, longest),
+                 w = std::min(picture.w, longest);
     const size_t top = (picture.h - h) / 2, left = (picture.w - w) / 2;
     Picture middle{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3)};
     for (size_t i = 0; i < h; ++i)
@@ -48,7 +54,8 @@ void letterbox_picture(const Picture& picture, const Letterbox& box, Filter filt
 
 void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb) {
     if (fit.mode == FitMode::letterbox)
-        return letterbox_picture(picture, letterbox({.h = picture.h, .w = picture.w, .out_h = fit.h(), .out_w = fit.w()}), fit.filter, rgb);
+        return letterbox_picture(
+            picture, letterbox({.h = picture.h, .w = picture.w, .out_h = fit.h(), .out_w = fit.w()}), fit.filter, rgb);
     if (fit.mode == FitMode::stretch) return resize(picture, fit.size, fit.size, fit.filter, rgb);
     if (std::max(picture.h, picture.w) > 16 * std::min(picture.h, picture.w))
         return fit_picture(middle_of_sliver(picture), fit, rgb);
@@ -56,13 +63,15 @@ void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb) {
     const size_t h = shorter * picture.h / small, w = shorter * picture.w / small;
     std::vector<uint8_t> whole(h * w * 3);
     resize(picture, h, w, fit.filter, whole.data());
-    const auto top = size_t(std::nearbyint(double(h - fit.size) / 2)), left = size_t(std::nearbyint(double(w - fit.size) / 2));
+    const auto top = size_t(std::nearbyint(double(h - fit.size) / 2)),
+               left = size_t(std::nearbyint(double(w - fit.size) / 2));
     for (size_t i = 0; i < fit.size; ++i)
         std::memcpy(rgb + i * fit.size * 3, whole.data() + ((top + i) * w + left) * 3, fit.size * 3);
 }
 
 DecodeOptions options_for(const Fit& fit, DecodeOptions options) {
-    const size_t wanted = fit.mode == FitMode::crop ? std::max(shorter_side(fit), fit.size) : std::max(fit.h(), fit.w());
+    const size_t wanted =
+        fit.mode == FitMode::crop ? std::max(shorter_side(fit), fit.size) : std::max(fit.h(), fit.w());
     options.enough_h = options.enough_w = fit.filter == Filter::antialias ? 2 * wanted : 0;
     return options;
 }

@@ -6,17 +6,17 @@
 
 enum class FitMode {
     stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the picture is (Keras' directory iterator)
-    crop,     // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
-              // then the middle `size`; offsets round half to even. Of pictures longer than 16:1 the middle only.
-    letterbox // as large as fits, centred, the rest grey 114: what detectors look at (kernels/image.h, letterbox)
+    crop,  // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
+           // then the middle `size`; offsets round half to even. Of pictures longer than 16:1 the middle only.
+    letterbox  // as large as fits, centred, the rest grey 114: what detectors look at (kernels/image.h, letterbox)
 };
 
 struct Fit {
-    size_t size = 224;    // width, and height where that is 0
+    size_t size = 224;  // width, and height where that is 0
     FitMode mode = FitMode::stretch;
     Filter filter = Filter::antialias;
-    size_t shorter = 0;   // of FitMode::crop; 0: round(size * 256 / 224)
-    size_t height = 0;    // of FitMode::letterbox
+    size_t shorter = 0;  // of FitMode::crop; 0: round(size * 256 / 224)
+    size_t height = 0;   // of FitMode::letterbox
 
     size_t h() const { return height ? height : size; }
     size_t w() const { return size; }

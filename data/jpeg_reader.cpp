@@ -23,7 +23,9 @@ struct Header {
     std::string text;
 };
 
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+}
 
 Trouble trouble_of(const std::string& text) {  // of TurboJPEG
     if (contains(text, "Premature end")) return Trouble::truncated;
@@ -38,8 +40,8 @@ Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
         header.text = "ends before the picture begins";
         return header;
     }
-    const int status =
-        tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling, &header.colours);
+    const int status = tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling,
+                                           &header.colours);
     if (status != 0 && (tjGetErrorCode(handle) == TJERR_FATAL || header.w < 1 || header.h < 1)) {
         header.text = tjGetErrorStr2(handle);
         header.trouble = trouble_of(header.text);
@@ -77,7 +79,9 @@ std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk, bool inverted
 
 }  // namespace
 
-bool is_jpeg(Bytes file) { return file.size() >= 3 && file[0] == 0xff && file[1] == 0xd8 && file[2] == 0xff; }
+bool is_jpeg(Bytes file) {
+    return file.size() >= 3 && file[0] == 0xff && file[1] == 0xd8 && file[2] == 0xff;
+}
 
 Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     const Handle handle(tjInitDecompress(), &tjDestroy);
@@ -123,7 +127,8 @@ Planes decode_planes(Bytes file, const DecodeOptions& options) {
         return {};
     }
     unsigned char* where[3] = {planes.luma.data(), planes.cb.data(), planes.cr.data()};
-    if (tjDecompressToYUVPlanes(handle.get(), file.data(), file.size(), where, header.w, nullptr, header.h, kFlags) != 0)
+    if (tjDecompressToYUVPlanes(handle.get(), file.data(), file.size(), where, header.w, nullptr, header.h, kFlags) !=
+        0)
         return {};
     if (even_w != planes.w)
         for (size_t i = 1; i < planes.h; ++i)

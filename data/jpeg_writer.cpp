@@ -10,7 +10,8 @@
 
 #include "engine/require.h"
 
-std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings, const Exif* exif) {
+std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings,
+                                 const Exif* exif) {
     require(h >= 1 && w >= 1 && h <= 65500 && w <= 65500, "encode_jpeg: a JPEG cannot have {} x {} pixels", w, h);
     const std::unique_ptr<void, decltype(&tjDestroy)> handle(tjInitCompress(), &tjDestroy);
     if (!handle) fail(Fault::memory, "encode_jpeg: {}", tjGetErrorStr2(nullptr));

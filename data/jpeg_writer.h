@@ -7,7 +7,7 @@
 #include "data/exif.h"
 
 struct JpegSettings {
-    int quality = 90;          // 1..100
+    int quality = 90;  // 1..100
     bool progressive = false;
     bool full_chroma = false;  // 4:4:4 instead of 4:2:0
 };

@@ -38,8 +38,8 @@ struct Walk {
 }  // namespace
 
 bool is_picture_name(const std::string& name) {
-    static constexpr std::array kExtensions{".jpg",  ".jpeg", ".jpe",  ".jfif", ".png",  ".bmp", ".gif",
-                                            ".tif",  ".tiff", ".webp", ".heic", ".heif", ".avif"};
+    static constexpr std::array kExtensions{".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".bmp", ".gif",
+                                            ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"};
     const std::string base = name.substr(name.rfind('/') + 1);
     if (base.starts_with('.')) return false;
     const size_t dot = base.rfind('.');

@@ -16,8 +16,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache)
-    : data_(data), samples_(std::move(samples)), options_(options), cache_(cache),
-      picture_bytes_(options.fit.bytes()), slots_(options.ahead + 1) {
+    : data_(data),
+      samples_(std::move(samples)),
+      options_(options),
+      cache_(cache),
+      picture_bytes_(options.fit.bytes()),
+      slots_(options.ahead + 1) {
     require(!samples_.empty(), "loader: no samples");
     require(options_.batch > 0 && options_.ahead > 0, "loader: batch {} and ahead {} must be positive", options_.batch,
             options_.ahead);
@@ -28,14 +32,18 @@ Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderO
 Batch blank_batch(const LoaderOptions& o) {
     Batch batch;
     batch.pictures.assign(o.batch * o.fit.bytes(), 128);
-    for (size_t i = 0; i < o.batch; ++i) batch.transform.insert(batch.transform.end(), {1, 0, 0, 0, 1, 0}), batch.color.insert(batch.color.end(), {1, 0});
+    for (size_t i = 0; i < o.batch; ++i)
+        batch.transform.insert(batch.transform.end(), {1, 0, 0, 0, 1, 0}),
+            batch.color.insert(batch.color.end(), {1, 0});
     batch.labels.assign(o.batch, 0);
     batch.samples.assign(o.batch, 0);
     if (o.boxes) batch.boxes.assign(o.batch * o.boxes->most * 5, -1);
     return batch;
 }
 
-Loader::~Loader() { stop(); }
+Loader::~Loader() {
+    stop();
+}
 
 size_t Loader::steps() const {
     const size_t whole = samples_.size() / options_.batch, rest = samples_.size() % options_.batch;
@@ -68,7 +76,8 @@ void Loader::prepare(Slot& slot) {
     const uint64_t number = first_batch_ + slot.serial, epoch = number / steps();
     const size_t batch = options_.batch, step = size_t(number % steps());
     if (order_.empty() || order_epoch_ != epoch) {
-        order_ = options_.shuffle ? order(options_.seed, epoch, samples_.size()) : std::vector<uint32_t>(samples_.size());
+        order_ =
+            options_.shuffle ? order(options_.seed, epoch, samples_.size()) : std::vector<uint32_t>(samples_.size());
         if (!options_.shuffle)
             for (uint32_t i = 0; i < order_.size(); ++i) order_[i] = i;
         order_epoch_ = epoch;
@@ -101,15 +110,19 @@ bool Loader::take(Ticket& ticket) {
     }
     const int64_t sample = slot.batch.samples[row];
     const auto bad = sample < 0 ? bad_.end() : bad_.find(uint32_t(sample));
-    ticket = {.slot = &slot, .row = row, .sample = uint32_t(std::max<int64_t>(0, sample)),
+    ticket = {.slot = &slot,
+              .row = row,
+              .sample = uint32_t(std::max<int64_t>(0, sample)),
               .known_bad = sample < 0 || (bad != bad_.end() && !bad->second.used)};
     return true;
 }
 
 void Loader::report(uint32_t sample, const Decoded& decoded) {
     const std::lock_guard lock(mutex_);
-    bad_.emplace(sample, BadFile{.path = data_.path(data_.samples[sample]), .code = trouble_code(decoded.trouble),
-                                 .text = decoded.text, .used = decoded.usable()});
+    bad_.emplace(sample, BadFile{.path = data_.path(data_.samples[sample]),
+                                 .code = trouble_code(decoded.trouble),
+                                 .text = decoded.text,
+                                 .used = decoded.usable()});
 }
 
 // Fills the row's pixels; false if there are none.
@@ -175,7 +188,8 @@ void Loader::finish(Slot& slot) const {
     for (size_t row = 0, bad = 0; row < options_.batch; ++row) {
         const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = uint64_t(batch.samples[row])};
         // What is composed has all but its color behind it.
-        const Augmentation how = augmentation(options_.boxes ? AugmentRanges{} : options_.augment, key, options_.fit.size, out_size);
+        const Augmentation how =
+            augmentation(options_.boxes ? AugmentRanges{} : options_.augment, key, options_.fit.size, out_size);
         std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
         if (!options_.boxes || !slot.good[row]) std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
         uint8_t* rgb = &batch.pictures[row * picture_bytes_];
@@ -221,7 +235,8 @@ void Loader::work() {
 const Batch& Loader::next() {
     const auto start = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
-    require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(), "loader: no batch after the last epoch");
+    require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(),
+            "loader: no batch after the last epoch");
     if (in_use_) {
         ++released_;
         room_.notify_all();

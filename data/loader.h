@@ -16,19 +16,19 @@
 
 struct BoxOptions {  // of a detector's pictures
     BoxAugment augment = {};
-    size_t most = 100;            // rows for boxes per picture
+    size_t most = 100;  // rows for boxes per picture
 };
 
 struct LoaderOptions {
     size_t batch = 32;
     Fit fit = {};
-    size_t out_size = 0;          // side of what the network gets; 0: fit.size
+    size_t out_size = 0;  // side of what the network gets; 0: fit.size
     AugmentRanges augment = {};
     std::optional<BoxOptions> boxes = {};  // then `augment` and `out_size` do not count, and fit.mode is letterbox
     uint64_t seed = 0;
     bool shuffle = false;
-    uint64_t epochs = 0;          // after so many nothing more is read ahead; 0: without end
-    bool drop_last = false;       // leave out an incomplete last batch, unless it is the only one
+    uint64_t epochs = 0;     // after so many nothing more is read ahead; 0: without end
+    bool drop_last = false;  // leave out an incomplete last batch, unless it is the only one
     int threads = 1;
     size_t ahead = 4;             // batches that are ready or in the making, beside the one in use
     bool accept_damaged = false;  // truncated and corrupt pictures take part as far as they decode
@@ -38,15 +38,15 @@ struct LoaderOptions {
 struct Batch {
     uint64_t epoch = 0;
     size_t step = 0;
-    std::vector<uint8_t> pictures;   // (batch, h, w, 3)
-    std::vector<float> transform;    // (batch, 6)  for kernels/image.h
-    std::vector<float> color;        // (batch, 2)
-    // (batch)  -1: the row does not count. Its picture is bad, or the data ran out; its pixels repeat those of other rows
-    // of the batch, so that they do not disturb its statistics.
+    std::vector<uint8_t> pictures;  // (batch, h, w, 3)
+    std::vector<float> transform;   // (batch, 6)  for kernels/image.h
+    std::vector<float> color;       // (batch, 2)
+    // (batch)  -1: the row does not count. Its picture is bad, or the data ran out; its pixels repeat those of other
+    // rows of the batch, so that they do not disturb its statistics.
     std::vector<int32_t> labels;
-    std::vector<int64_t> samples;    // (batch)  number in the data set; -1 where the data ran out
-    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. A picture that
-    // repeats another has its boxes.
+    std::vector<int64_t> samples;  // (batch)  number in the data set; -1 where the data ran out
+    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. A picture
+    // that repeats another has its boxes.
     std::vector<float> boxes = {};
 };
 
@@ -81,7 +81,7 @@ public:
 
     LoaderCounts counts() const;
     std::optional<BadFile> bad_file(uint32_t sample) const;  // of a sample of a batch that next() gave
-    std::vector<BadFile> bad_files() const;  // that were met so far, each once, by path
+    std::vector<BadFile> bad_files() const;                  // that were met so far, each once, by path
 
 private:
     struct Slot {
@@ -119,9 +119,9 @@ private:
     std::condition_variable room_, ready_;
     bool stopping_ = false, in_use_ = false;
     std::exception_ptr failure_;
-    uint64_t first_batch_ = 0;    // since epoch 0, of serial 0
-    uint64_t next_row_ = 0;       // since start(); rows are handed out in this order
-    uint64_t released_ = 0;       // batches that were used up
+    uint64_t first_batch_ = 0;  // since epoch 0, of serial 0
+    uint64_t next_row_ = 0;     // since start(); rows are handed out in this order
+    uint64_t released_ = 0;     // batches that were used up
     uint64_t order_epoch_ = 0;
     std::vector<uint32_t> order_;
     std::map<uint32_t, BadFile> bad_;

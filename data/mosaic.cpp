@@ -14,40 +14,51 @@ struct Axis {  // u = scale * x + offset
     double scale = 1, offset = 0;
 };
 
-Axis mirrored(const Axis& axis, double low, double high) { return {-axis.scale, low + high - axis.offset}; }
+Axis mirrored(const Axis& axis, double low, double high) {
+    return {-axis.scale, low + high - axis.offset};
+}
 
-size_t pixel(double at, size_t side) { return size_t(std::clamp(std::nearbyint(at), 0.0, double(side))); }
+size_t pixel(double at, size_t side) {
+    return size_t(std::clamp(std::nearbyint(at), 0.0, double(side)));
+}
 
 }  // namespace
 
 Letterbox place_in_frame(const Sample& sample, const Fit& fit) {
     const bool known = sample.h && sample.w;
-    return letterbox({.h = known ? sample.h : fit.h(), .w = known ? sample.w : fit.w(), .out_h = fit.h(), .out_w = fit.w()});
+    return letterbox(
+        {.h = known ? sample.h : fit.h(), .w = known ? sample.w : fit.w(), .out_h = fit.h(), .out_w = fit.w()});
 }
 
-Composition compose(const BoxAugment& how, const AugmentKey& key, const Dataset& data, std::span<const uint32_t> samples, const Fit& fit) {
+Composition compose(const BoxAugment& how, const AugmentKey& key, const Dataset& data,
+                    std::span<const uint32_t> samples, const Fit& fit) {
     const size_t h = fit.h(), w = fit.w();
     Draws draw(key.seed ^ kComposeStream, key.epoch, key.sample);
     const double scale = draw.between(1 - how.zoom, 1 + how.zoom);
-    const double right = draw.between(-how.shift, how.shift) * double(w), down = draw.between(-how.shift, how.shift) * double(h);
-    const double contrast = draw.between(1 - how.contrast, 1 + how.contrast), light = draw.between(1 - how.brightness, 1 + how.brightness);
+    const double right = draw.between(-how.shift, how.shift) * double(w),
+                 down = draw.between(-how.shift, how.shift) * double(h);
+    const double contrast = draw.between(1 - how.contrast, 1 + how.contrast),
+                 light = draw.between(1 - how.brightness, 1 + how.brightness);
     Composition result{.tiles = {}, .color = {float(contrast * light), float(128 * (1 - contrast) * light)}};
     const auto flipped = [&] { return draw.uniform() < how.flip; };
     const auto add = [&](uint32_t sample, const Letterbox& place, Axis x, const Axis& y, std::array<size_t, 4> part) {
         if (flipped()) x = mirrored(x, double(place.left), double(place.left + place.inner_w));
         if (part[0] < part[2] && part[1] < part[3])
-            result.tiles.push_back({sample, part[0], part[1], part[2], part[3], float(x.scale), float(x.offset), float(y.scale), float(y.offset)});
+            result.tiles.push_back({sample, part[0], part[1], part[2], part[3], float(x.scale), float(x.offset),
+                                    float(y.scale), float(y.offset)});
     };
     const bool mosaic = draw.uniform() < how.mosaic && key.epoch < how.mosaic_epochs;
     const double middle_x = double(w) / 2, middle_y = double(h) / 2;
     if (!mosaic) {
-        const Axis x{1 / scale, middle_x - (middle_x + right) / scale}, y{1 / scale, middle_y - (middle_y + down) / scale};
+        const Axis x{1 / scale, middle_x - (middle_x + right) / scale},
+            y{1 / scale, middle_y - (middle_y + down) / scale};
         add(uint32_t(key.sample), place_in_frame(data.samples[key.sample], fit), x, y, {0, 0, w, h});
         return result;
     }
     // The canvas's point that frame pixel x looks at is (x - middle - shift) / scale + w; c is the meeting point on it.
     const double centre_x = draw.between(0.5, 1.5) * double(w), centre_y = draw.between(0.5, 1.5) * double(h);
-    const size_t split_x = pixel((centre_x - double(w)) * scale + middle_x + right, w), split_y = pixel((centre_y - double(h)) * scale + middle_y + down, h);
+    const size_t split_x = pixel((centre_x - double(w)) * scale + middle_x + right, w),
+                 split_y = pixel((centre_y - double(h)) * scale + middle_y + down, h);
     for (size_t tile = 0; tile < 4; ++tile) {
         const uint32_t sample = tile == 0 ? uint32_t(key.sample) : samples[draw.below(samples.size())];
         const Letterbox place = place_in_frame(data.samples[sample], fit);
@@ -56,16 +67,31 @@ Composition compose(const BoxAugment& how, const AugmentKey& key, const Dataset&
         Axis y{1 / scale, double(h) - (middle_y + down) / scale - centre_y + double(place.top)};
         if (!is_right) x.offset += double(place.inner_w);
         if (!is_low) y.offset += double(place.inner_h);
-        add(sample, place, x, y, {is_right ? split_x : 0, is_low ? split_y : 0, is_right ? w : split_x, is_low ? h : split_y});
+        add(sample, place, x, y,
+            {is_right ? split_x : 0, is_low ? split_y : 0, is_right ? w : split_x, is_low ? h : split_y});
     }
     return result;
 }
 
 Paste paste_of(const Tile& tile, const Letterbox& place, const Fit& fit, const uint8_t* x, uint8_t* y) {
-    return {.h = fit.h(), .w = fit.w(), .area_top = place.top, .area_left = place.left,
-            .area_bottom = place.top + place.inner_h, .area_right = place.left + place.inner_w,
-            .out_h = fit.h(), .out_w = fit.w(), .top = tile.top, .left = tile.left, .bottom = tile.bottom, .right = tile.right,
-            .a = tile.a, .c = tile.c, .e = tile.e, .f = tile.f, .x = x, .y = y};
+    return {.h = fit.h(),
+            .w = fit.w(),
+            .area_top = place.top,
+            .area_left = place.left,
+            .area_bottom = place.top + place.inner_h,
+            .area_right = place.left + place.inner_w,
+            .out_h = fit.h(),
+            .out_w = fit.w(),
+            .top = tile.top,
+            .left = tile.left,
+            .bottom = tile.bottom,
+            .right = tile.right,
+            .a = tile.a,
+            .c = tile.c,
+            .e = tile.e,
+            .f = tile.f,
+            .x = x,
+            .y = y};
 }
 
 void append_boxes(const Tile& tile, const Sample& sample, const Fit& fit, std::vector<std::array<float, 5>>& boxes) {
@@ -75,8 +101,10 @@ void append_boxes(const Tile& tile, const Sample& sample, const Fit& fit, std::v
         return std::array{std::min(p, q), std::max(p, q)};
     };
     for (const TrueBox& box : sample.boxes) {
-        const auto x = span(float(place.left) + box.x * float(place.inner_w), box.w * float(place.inner_w), tile.a, tile.c);
-        const auto y = span(float(place.top) + box.y * float(place.inner_h), box.h * float(place.inner_h), tile.e, tile.f);
+        const auto x =
+            span(float(place.left) + box.x * float(place.inner_w), box.w * float(place.inner_w), tile.a, tile.c);
+        const auto y =
+            span(float(place.top) + box.y * float(place.inner_h), box.h * float(place.inner_h), tile.e, tile.f);
         const float x1 = std::max(x[0], float(tile.left)), x2 = std::min(x[1], float(tile.right));
         const float y1 = std::max(y[0], float(tile.top)), y2 = std::min(y[1], float(tile.bottom));
         if (x2 - x1 < kShortestSide || y2 - y1 < kShortestSide) continue;

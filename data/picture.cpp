@@ -21,10 +21,18 @@ struct Signature {
     const char* name;
 };
 constexpr Signature kUnsupported[] = {
-    {0, "GIF8", "GIF"},         {0, std::string_view("II*\0", 4), "TIFF or raw"}, {0, std::string_view("MM\0*", 4), "TIFF or raw"},
-    {8, "WEBP", "WebP"},        {4, "ftypavif", "AVIF"},   {4, "ftypheic", "HEIC"},
-    {4, "ftypmif1", "HEIF"},    {0, "8BPS", "Photoshop"},  {0, std::string_view("\0\0\0\x0cjP  ", 8), "JPEG 2000"},
-    {4, "ftyp", "MP4 video"},   {8, "AVI ", "AVI video"},  {0, "%PDF", "PDF"},
+    {0, "GIF8", "GIF"},
+    {0, std::string_view("II*\0", 4), "TIFF or raw"},
+    {0, std::string_view("MM\0*", 4), "TIFF or raw"},
+    {8, "WEBP", "WebP"},
+    {4, "ftypavif", "AVIF"},
+    {4, "ftypheic", "HEIC"},
+    {4, "ftypmif1", "HEIF"},
+    {0, "8BPS", "Photoshop"},
+    {0, std::string_view("\0\0\0\x0cjP  ", 8), "JPEG 2000"},
+    {4, "ftyp", "MP4 video"},
+    {8, "AVI ", "AVI video"},
+    {0, "%PDF", "PDF"},
     {0, "\xff\x0a", "JPEG XL"},
 };
 
@@ -43,16 +51,26 @@ Decoded refuse(Trouble trouble, std::string text) {
 
 const char* trouble_code(Trouble trouble) {
     switch (trouble) {
-        case Trouble::none: return "";
-        case Trouble::missing: return "missing";
-        case Trouble::unreadable: return "unreadable";
-        case Trouble::empty_file: return "empty_file";
-        case Trouble::not_a_picture: return "not_a_picture";
-        case Trouble::unsupported: return "unsupported";
-        case Trouble::too_large: return "too_large";
-        case Trouble::truncated: return "truncated";
-        case Trouble::corrupt: return "corrupt";
-        case Trouble::out_of_memory: return "out_of_memory";
+        case Trouble::none:
+            return "";
+        case Trouble::missing:
+            return "missing";
+        case Trouble::unreadable:
+            return "unreadable";
+        case Trouble::empty_file:
+            return "empty_file";
+        case Trouble::not_a_picture:
+            return "not_a_picture";
+        case Trouble::unsupported:
+            return "unsupported";
+        case Trouble::too_large:
+            return "too_large";
+        case Trouble::truncated:
+            return "truncated";
+        case Trouble::corrupt:
+            return "corrupt";
+        case Trouble::out_of_memory:
+            return "out_of_memory";
     }
     return "";
 }

@@ -1,8 +1,10 @@
-// One picture from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never crashes.
+// One picture from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never
+// crashes.
 //
 // JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; grey, CMYK and YCCK too (Adobe writes those inverted).
 // PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
-// Anything else (GIF, TIFF, WebP, HEIC, ...) is refused by name: their decoders have a worse record than their use here.
+// Anything else (GIF, TIFF, WebP, HEIC, ...) is refused by name: their decoders have a worse record than their use
+// here.
 #pragma once
 
 #include <cstddef>
@@ -34,19 +36,20 @@ const char* trouble_code(Trouble trouble);
 
 struct DecodeOptions {
     size_t max_file_bytes = 256u << 20;
-    size_t max_pixels = 100'000'000;  // checked between header and allocation; the peak is 3 bytes a pixel, 6 when turned
-    bool orient = true;               // apply the EXIF orientation, all eight
-    bool accept_damaged = true;       // truncated and corrupt pictures come as far as they decode, with their trouble
+    size_t max_pixels =
+        100'000'000;             // checked between header and allocation; the peak is 3 bytes a pixel, 6 when turned
+    bool orient = true;          // apply the EXIF orientation, all eight
+    bool accept_damaged = true;  // truncated and corrupt pictures come as far as they decode, with their trouble
     // A picture of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
     size_t enough_h = 0, enough_w = 0;
-    bool size_only = false;           // full_h and full_w from the first bytes of a file; nothing is decoded
+    bool size_only = false;  // full_h and full_w from the first bytes of a file; nothing is decoded
 };
 
 struct Decoded {
-    Picture picture = {};            // empty unless usable
+    Picture picture = {};  // empty unless usable
     Trouble trouble = Trouble::none;
-    std::string text = {};           // what exactly, for people; empty without trouble
-    size_t full_h = 0, full_w = 0;   // of the file, after turning, before any scaling
+    std::string text = {};          // what exactly, for people; empty without trouble
+    size_t full_h = 0, full_w = 0;  // of the file, after turning, before any scaling
 
     bool usable() const { return !picture.rgb.empty(); }
 };

@@ -41,7 +41,8 @@ Groups groups_of(const std::vector<Sample>& samples, SplitBy by) {
         else if (!sample.sequence.empty())
             together = together && before->sequence == sample.sequence;
         else
-            together = together && before->sequence.empty() && before->time >= 0 && sample.time - before->time <= kBurstSeconds;
+            together = together && before->sequence.empty() && before->time >= 0 &&
+                       sample.time - before->time <= kBurstSeconds;
         if (!together) groups.emplace_back();
         groups.back().samples.push_back(i);
         before = &sample;
@@ -96,7 +97,8 @@ void split_samples(std::vector<Sample>& samples, const SplitRequest& request) {
         deal.given[which].resize(request.classes);
         for (const size_t total : deal.total) {
             const auto rounded = size_t(std::lround(double(total) * share[which]));
-            deal.wanted[which].push_back(which == 0 && share[0] > 0 && total >= 3 ? std::max<size_t>(1, rounded) : rounded);
+            deal.wanted[which].push_back(which == 0 && share[0] > 0 && total >= 3 ? std::max<size_t>(1, rounded)
+                                                                                  : rounded);
         }
     }
     for (const Group& group : groups)

@@ -1,13 +1,15 @@
-// Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of them.
+// Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of
+// them.
 //
-// SplitBy::sequence  pictures of one camera with the same sequence stay together; without a sequence those that were taken
+// SplitBy::sequence  pictures of one camera with the same sequence stay together; without a sequence those that were
+// taken
 //                    at most 60 s after the one before (a burst). A picture without sequence and time is alone.
 // SplitBy::camera    all pictures of a camera stay together. A picture without a camera is alone.
 //
 // Groups are walked in an order that the seed and the name of their first picture decide. Each goes to test, else to
-// validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one), else to train.
-// A class that ended without validation, or test, pictures gives up its smallest group if that is at most half, or a
-// tenth, of it.
+// validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one),
+// else to train. A class that ended without validation, or test, pictures gives up its smallest group if that is at
+// most half, or a tenth, of it.
 #pragma once
 
 #include "data/dataset.h"

@@ -68,7 +68,9 @@ Damage check_png(Bytes file) {
 
 }  // namespace
 
-bool is_png(Bytes file) { return file.size() >= 8 && std::memcmp(file.data(), "\x89PNG\r\n\x1a\n", 8) == 0; }
+bool is_png(Bytes file) {
+    return file.size() >= 8 && std::memcmp(file.data(), "\x89PNG\r\n\x1a\n", 8) == 0;
+}
 bool is_bmp(Bytes file) {  // two letters are a weak signature: the four reserved bytes behind the size are zero too
     return file.size() >= 10 && file[0] == 'B' && file[1] == 'M' && big_endian(file.data() + 6) == 0;
 }
@@ -89,8 +91,8 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     if (is_png(file) && file.size() >= 24) {
         const size_t claimed_w = big_endian(file.data() + 16), claimed_h = big_endian(file.data() + 20);
         if (claimed_w > 0xffff || claimed_h > 0xffff || claimed_w * claimed_h > options.max_pixels)
-            return refuse(Trouble::too_large, fmt::format("{} x {} pixels; at most {} are decoded", claimed_w, claimed_h,
-                                                          options.max_pixels));
+            return refuse(Trouble::too_large, fmt::format("{} x {} pixels; at most {} are decoded", claimed_w,
+                                                          claimed_h, options.max_pixels));
     }
     if (!stbi_info_from_memory(file.data(), size, &w, &h, &channels)) return refuse(Trouble::corrupt, "damaged header");
     h = h == INT_MIN ? 0 : std::abs(h);  // a BMP from top to bottom has a negative height
@@ -99,7 +101,8 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     result.full_w = size_t(w);
     const size_t pixels = size_t(w) * size_t(h);
     if (pixels > options.max_pixels)
-        return refuse(Trouble::too_large, fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
+        return refuse(Trouble::too_large,
+                      fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
     if (options.size_only) return result;
     const Damage damage = is_png(file) ? check_png(file) : Damage{};
     if (damage.trouble != Trouble::none) return refuse(damage.trouble, damage.text);

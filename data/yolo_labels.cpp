@@ -68,8 +68,10 @@ Description read_yaml(const fs::path& file) {
             const YAML::Node node = yaml[key];
             if (!node || node.IsNull()) continue;
             std::vector<std::string> paths;
-            if (node.IsSequence()) paths = node.as<std::vector<std::string>>();
-            else paths.push_back(node.as<std::string>());
+            if (node.IsSequence())
+                paths = node.as<std::vector<std::string>>();
+            else
+                paths.push_back(node.as<std::string>());
             for (const std::string& text : paths) {
                 fs::path path = base / text;
                 // One exporter writes paths as seen from a folder that is not there.
@@ -81,13 +83,17 @@ Description read_yaml(const fs::path& file) {
     } catch (const YAML::Exception& e) {
         fail(Fault::usage, "{}: {}", file.string(), e.what());
     }
-    if (result.names.empty()) fail(Fault::usage, "{}: has no names of classes: names: [animal, person, vehicle]", file.string());
-    if (result.folders.empty()) fail(Fault::usage, "{}: does not say where pictures are: train: images/train", file.string());
+    if (result.names.empty())
+        fail(Fault::usage, "{}: has no names of classes: names: [animal, person, vehicle]", file.string());
+    if (result.folders.empty())
+        fail(Fault::usage, "{}: does not say where pictures are: train: images/train", file.string());
     return result;
 }
 #else
 Description read_yaml(const fs::path& file) {
-    fail(Fault::usage, "{}: this tundra was built without yaml-cpp; put the names of the classes into classes.txt, one a line", file.string());
+    fail(Fault::usage,
+         "{}: this tundra was built without yaml-cpp; put the names of the classes into classes.txt, one a line",
+         file.string());
 }
 #endif
 
@@ -95,7 +101,8 @@ Folders parts_below(const fs::path& folder, const std::string& inside) {
     Folders parts;
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(folder, ignored))
-        if (const auto part = part_of(entry.path().filename().string()); part && fs::is_directory(entry.path() / inside))
+        if (const auto part = part_of(entry.path().filename().string());
+            part && fs::is_directory(entry.path() / inside))
             parts.emplace_back(entry.path() / inside, part);
     std::ranges::sort(parts);
     return parts;
@@ -108,16 +115,21 @@ Description look_around(const fs::path& root) {
             for (const Line& line : lines_of(file)) result.names.push_back(line.text);
     result.folders = parts_below(root / "images", "");
     if (result.folders.empty()) result.folders = parts_below(root, "images");
-    if (result.folders.empty()) result.folders = {{fs::is_directory(root / "images") ? root / "images" : root, std::nullopt}};
+    if (result.folders.empty())
+        result.folders = {{fs::is_directory(root / "images") ? root / "images" : root, std::nullopt}};
     if (result.names.empty())
-        fail(Fault::usage, "{}: holds neither COCO JSON nor data.yaml nor classes.txt; what a detector trains on is pictures with boxes in COCO JSON or YOLO label files", root.string());
+        fail(Fault::usage,
+             "{}: holds neither COCO JSON nor data.yaml nor classes.txt; what a detector trains on is pictures with "
+             "boxes in COCO JSON or YOLO label files",
+             root.string());
     return result;
 }
 
 Description describe(const fs::path& path) {
     const auto is_yaml = [](const fs::path& p) { return p.extension() == ".yaml" || p.extension() == ".yml"; };
     if (!fs::is_directory(path)) {
-        if (!is_yaml(path)) fail(Fault::usage, "{}: is neither COCO JSON nor a data.yaml of YOLO labels", path.string());
+        if (!is_yaml(path))
+            fail(Fault::usage, "{}: is neither COCO JSON nor a data.yaml of YOLO labels", path.string());
         return read_yaml(path);
     }
     for (const char* name : {"data.yaml", "data.yml", "dataset.yaml", "dataset.yml"})
@@ -136,7 +148,9 @@ fs::path label_file(const fs::path& picture) {
 }
 
 SourceBox read_line(const std::string& line, const std::string& where, size_t classes, Oddities& odd) {
-    const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{}: '{}' {}", where, line.substr(0, 60), what); };
+    const auto refuse = [&](const std::string& what) {
+        fail(Fault::usage, "{}: '{}' {}", where, line.substr(0, 60), what);
+    };
     std::vector<double> numbers;
     for (const char *at = line.data(), *end = at + line.size(); at < end;) {
         if (*at == ' ' || *at == '\t') {
@@ -145,7 +159,8 @@ SourceBox read_line(const std::string& line, const std::string& where, size_t cl
         }
         double value = 0;
         const auto [stopped, error] = std::from_chars(at, end, value);
-        if (error != std::errc() || !std::isfinite(value) || (stopped != end && *stopped != ' ' && *stopped != '\t')) refuse("is not numbers");
+        if (error != std::errc() || !std::isfinite(value) || (stopped != end && *stopped != ' ' && *stopped != '\t'))
+            refuse("is not numbers");
         numbers.push_back(value);
         at = stopped;
     }
@@ -157,7 +172,9 @@ SourceBox read_line(const std::string& line, const std::string& where, size_t cl
     if (polygon) {
         odd.count("outlines count as the boxes around them", where);
         std::array<double, 2> low{INFINITY, INFINITY}, high{-INFINITY, -INFINITY};
-        for (size_t i = 1; i < numbers.size(); ++i) low[(i + 1) % 2] = std::min(low[(i + 1) % 2], numbers[i]), high[(i + 1) % 2] = std::max(high[(i + 1) % 2], numbers[i]);
+        for (size_t i = 1; i < numbers.size(); ++i)
+            low[(i + 1) % 2] = std::min(low[(i + 1) % 2], numbers[i]),
+                          high[(i + 1) % 2] = std::max(high[(i + 1) % 2], numbers[i]);
         return {category, low[0], low[1], high[0] - low[0], high[1] - low[1], where};
     }
     if (numbers[3] < 0 || numbers[4] < 0) refuse("has a negative side");
@@ -170,7 +187,10 @@ SourceBox read_line(const std::string& line, const std::string& where, size_t cl
 
 BoxSource read_yolo_labels(const fs::path& path) {
     const Description description = describe(path);
-    BoxSource source{.root = fs::is_directory(path) ? path : path.parent_path(), .classes = description.names, .rows = {}, .odd = {}};
+    BoxSource source{.root = fs::is_directory(path) ? path : path.parent_path(),
+                     .classes = description.names,
+                     .rows = {},
+                     .odd = {}};
     size_t labels = 0;
     for (const auto& [folder, part] : description.folders) {
         source.has_parts = source.has_parts || part.has_value();
@@ -180,17 +200,23 @@ BoxSource read_yolo_labels(const fs::path& path) {
             for (const std::string& problem : listing.problems) source.odd.count("folders cannot be read", problem);
             for (const std::string& name : listing.files) pictures.push_back(folder / name);
         } else {
-            for (const Line& line : lines_of(folder)) pictures.push_back((folder.parent_path() / line.text).lexically_normal());
+            for (const Line& line : lines_of(folder))
+                pictures.push_back((folder.parent_path() / line.text).lexically_normal());
         }
         for (const fs::path& picture : pictures) {
-            SourceRow row{.sample = {.name = picture.lexically_proximate(source.root).generic_string(), .part = part.value_or(Part::train)}, .w = 1, .h = 1};
-            if (const fs::path below = picture.lexically_proximate(folder).parent_path(); fs::is_directory(folder) && !below.empty())
+            SourceRow row{.sample = {.name = picture.lexically_proximate(source.root).generic_string(),
+                                     .part = part.value_or(Part::train)},
+                          .w = 1,
+                          .h = 1};
+            if (const fs::path below = picture.lexically_proximate(folder).parent_path();
+                fs::is_directory(folder) && !below.empty())
                 row.sample.camera = below.begin()->string();
             const fs::path file = label_file(picture);
             if (fs::exists(file)) {
                 ++labels;
                 for (const Line& line : lines_of(file))
-                    row.boxes.push_back(read_line(line.text, fmt::format("{}:{}", file.string(), line.number), source.classes.size(), source.odd));
+                    row.boxes.push_back(read_line(line.text, fmt::format("{}:{}", file.string(), line.number),
+                                                  source.classes.size(), source.odd));
             } else {
                 source.odd.count("pictures have no label file and count as showing nothing", picture.string());
             }
@@ -198,6 +224,8 @@ BoxSource read_yolo_labels(const fs::path& path) {
         }
     }
     if (source.rows.empty()) fail(Fault::usage, "{}: no pictures found", description.folders[0].first.string());
-    if (!labels) fail(Fault::usage, "{}: not one label file found; the first would be {}", path.string(), label_file(source.root / source.rows[0].sample.name).string());
+    if (!labels)
+        fail(Fault::usage, "{}: not one label file found; the first would be {}", path.string(),
+             label_file(source.root / source.rows[0].sample.name).string());
     return source;
 }

@@ -13,13 +13,18 @@ inline std::string text_of(cudaError_t error) {
 // After most errors that are not the caller's, every later call of the process fails too or may hang.
 inline bool gpu_is_lost(cudaError_t error) {
     switch (int(error)) {
-        case 0:                      // success
-        case 1: case 2: case 9:      // invalid value, memory allocation, invalid configuration
-        case 98:                     // invalid device function
-        case 209: case 218: case 222:  // no kernel image for this GPU, invalid or unsupported PTX
-        case 400: case 600:          // invalid handle, not ready
-        case 701:                    // launch out of resources
-        case 801:                    // not supported
+        case 0:  // success
+        case 1:
+        case 2:
+        case 9:   // invalid value, memory allocation, invalid configuration
+        case 98:  // invalid device function
+        case 209:
+        case 218:
+        case 222:  // no kernel image for this GPU, invalid or unsupported PTX
+        case 400:
+        case 600:  // invalid handle, not ready
+        case 701:  // launch out of resources
+        case 801:  // not supported
             return false;
     }
     return int(error) < 900 || int(error) > 910;  // 900 to 910: mistakes while a stream is recorded
@@ -29,11 +34,18 @@ inline bool gpu_is_lost(cudaError_t error) {
 [[noreturn]] inline void fail_without_gpu(cudaError_t error, int driver, int runtime) {
     const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
     if (int(error) == 35 && driver == 0)
-        fail(Fault::usage, "--device cuda: there is no NVIDIA driver here; install one, give the container its GPU, or use --device cpu");
+        fail(Fault::usage,
+             "--device cuda: there is no NVIDIA driver here; install one, give the container its GPU, or use --device "
+             "cpu");
     if (int(error) == 35)
-        fail(Fault::usage, "--device cuda: the NVIDIA driver is too old: it knows CUDA {}, this program is built with {}; update the driver",
+        fail(Fault::usage,
+             "--device cuda: the NVIDIA driver is too old: it knows CUDA {}, this program is built with {}; update the "
+             "driver",
              version(driver), version(runtime));
     if (int(error) == 100 || error == cudaSuccess)
-        fail(Fault::usage, "--device cuda: no NVIDIA GPU is visible; look at nvidia-smi and at CUDA_VISIBLE_DEVICES, or use --device cpu");
-    fail(Fault::usage, "--device cuda: the GPU cannot be used: {}; look at nvidia-smi, or use --device cpu", text_of(error));
+        fail(Fault::usage,
+             "--device cuda: no NVIDIA GPU is visible; look at nvidia-smi and at CUDA_VISIBLE_DEVICES, or use --device "
+             "cpu");
+    fail(Fault::usage, "--device cuda: the GPU cannot be used: {}; look at nvidia-smi, or use --device cpu",
+         text_of(error));
 }

@@ -50,8 +50,9 @@ public:
         size_t bytes;
     };
     virtual ~Readback() = default;
-    virtual void start(std::span<const Piece> pieces) = 0;  // as they are after the work before it; does not wait for that
-    virtual std::span<const std::byte> wait() = 0;          // the pieces of the last start(), one behind the other
+    virtual void start(
+        std::span<const Piece> pieces) = 0;         // as they are after the work before it; does not wait for that
+    virtual std::span<const std::byte> wait() = 0;  // the pieces of the last start(), one behind the other
 };
 
 struct GpuFacts {  // for run.json
@@ -112,9 +113,10 @@ struct DeviceOptions {
     bool deterministic = false;
 };
 
-// "auto" takes cuda where a usable GPU is there, else cpu; `reason` then says why. A device that is asked for by name and
-// is not there is an Error with Fault::usage.
-std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {}, std::string* reason = nullptr);
+// "auto" takes cuda where a usable GPU is there, else cpu; `reason` then says why. A device that is asked for by name
+// and is not there is an Error with Fault::usage.
+std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {},
+                                    std::string* reason = nullptr);
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();

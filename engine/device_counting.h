@@ -1,4 +1,5 @@
-// Takes the place of a device to find out how much memory something needs there: whatever is built on it exists in numbers only.
+// Takes the place of a device to find out how much memory something needs there: whatever is built on it exists in
+// numbers only.
 #pragma once
 
 #include <cstring>

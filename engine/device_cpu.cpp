@@ -44,7 +44,8 @@ public:
 
 private:
     void* allocate(size_t bytes) override {
-        void* memory = mmap(nullptr, bytes + !bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* memory =
+            mmap(nullptr, bytes + !bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} MB more are needed", (bytes + 0xfffff) >> 20);
         madvise(memory, bytes, MADV_HUGEPAGE);
         return memory;
@@ -56,4 +57,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Device> open_cpu(const DeviceOptions& options) { return std::make_unique<CpuDevice>(options); }
+std::unique_ptr<Device> open_cpu(const DeviceOptions& options) {
+    return std::make_unique<CpuDevice>(options);
+}

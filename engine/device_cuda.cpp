@@ -60,7 +60,8 @@ public:
 
     std::string_view kind() const override { return "cuda"; }
     std::string description() const override {
-        return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver, gpu_.libraries);
+        return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver,
+                           gpu_.libraries);
     }
     GpuFacts gpu() const override { return gpu_; }
     int architecture() const override { return architecture_; }
@@ -163,7 +164,8 @@ private:
         const cudaError_t error = cudaMalloc(&memory, bytes + !bytes);
         if (error == cudaErrorMemoryAllocation) {
             cudaGetLastError();
-            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free", (bytes + 0xfffff) >> 20, free_bytes() >> 20);
+            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free",
+                 (bytes + 0xfffff) >> 20, free_bytes() >> 20);
         }
         check(error, "taking memory");
         return memory;
@@ -171,7 +173,8 @@ private:
     void release(void* memory, size_t bytes) noexcept override {
         if (lost_) return;
         auto* begin = static_cast<std::byte*>(memory);
-        for (auto it = inputs_.lower_bound(begin); it != inputs_.end() && it->first < begin + bytes; it = inputs_.erase(it))
+        for (auto it = inputs_.lower_bound(begin); it != inputs_.end() && it->first < begin + bytes;
+             it = inputs_.erase(it))
             close_input(it->second);
         cudaFree(memory);
     }
@@ -218,8 +221,9 @@ public:
         used_ = 0;
         for (const Piece& piece : pieces) {
             require(used_ + piece.bytes <= bytes_, "a readback of {} bytes is asked for more", bytes_);
-            device_.check(cudaMemcpyAsync(static_cast<std::byte*>(pinned_) + used_, piece.from, piece.bytes, cudaMemcpyDeviceToHost,
-                                          device_.stream()), "copying from the GPU");
+            device_.check(cudaMemcpyAsync(static_cast<std::byte*>(pinned_) + used_, piece.from, piece.bytes,
+                                          cudaMemcpyDeviceToHost, device_.stream()),
+                          "copying from the GPU");
             used_ += piece.bytes;
         }
         device_.check(cudaEventRecord(done_, device_.stream()), "copying from the GPU");
@@ -241,13 +245,15 @@ void CudaDevice::open(const DeviceOptions& options) {
     int count = 0, driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
-    if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) fail_without_gpu(error, driver, runtime);
+    if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0)
+        fail_without_gpu(error, driver, runtime);
     if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
     cudaDeviceProp gpu;
     check(cudaGetDeviceProperties(&gpu, 0), "looking at the GPU");
     architecture_ = gpu.major * 10 + gpu.minor;
     if (architecture_ < kOldestArchitecture)
-        fail(Fault::usage, "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
+        fail(Fault::usage,
+             "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
              gpu.major, gpu.minor);
     check(cudaStreamCreateWithFlags(&cuda_.stream, cudaStreamNonBlocking), "making a stream");
     check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a stream");
@@ -260,8 +266,12 @@ void CudaDevice::open(const DeviceOptions& options) {
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
-    gpu_ = {.name = gpu.name, .count = 1, .memory_bytes = gpu.totalGlobalMem, .driver = driver_name,
-            .libraries = fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions())};
+    gpu_ = {.name = gpu.name,
+            .count = 1,
+            .memory_bytes = gpu.totalGlobalMem,
+            .driver = driver_name,
+            .libraries =
+                fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions())};
 }
 
 void CudaDevice::close() noexcept {
@@ -298,8 +308,8 @@ void CudaDevice::close_input(Input& input) noexcept {
     }
 }
 
-// host -> pinned slot (now) -> slot on the GPU (second stream, beside the step that runs) -> the input (between two steps).
-// The last move, within the GPU, is what leaves the input at one address, which recordings hold.
+// host -> pinned slot (now) -> slot on the GPU (second stream, beside the step that runs) -> the input (between two
+// steps). The last move, within the GPU, is what leaves the input at one address, which recordings hold.
 void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
     require_alive();
     if (bytes == 0) return;
@@ -309,8 +319,8 @@ void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
     input.next = 1 - input.next;
     constexpr std::string_view doing = "copying inputs to the GPU";
     if (slot.used) {
-        check(cudaEventSynchronize(slot.copied), doing);                 // the pinned bytes have been read
-        check(cudaStreamWaitEvent(copies_, slot.taken, 0), doing);       // so have those on the GPU
+        check(cudaEventSynchronize(slot.copied), doing);            // the pinned bytes have been read
+        check(cudaStreamWaitEvent(copies_, slot.taken, 0), doing);  // so have those on the GPU
     }
     std::memcpy(slot.pinned, from, bytes);
     slot.used = true;
@@ -321,7 +331,9 @@ void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
     check(cudaEventRecord(slot.taken, cuda_.stream), doing);
 }
 
-std::unique_ptr<Readback> CudaDevice::readback(size_t bytes) { return std::make_unique<CudaReadback>(*this, bytes); }
+std::unique_ptr<Readback> CudaDevice::readback(size_t bytes) {
+    return std::make_unique<CudaReadback>(*this, bytes);
+}
 
 std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
     check(cudaStreamBeginCapture(cuda_.stream, cudaStreamCaptureModeThreadLocal), "recording a step");
@@ -346,4 +358,6 @@ std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
 
 }  // namespace
 
-std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
+std::unique_ptr<Device> open_cuda(const DeviceOptions& options) {
+    return std::make_unique<CudaDevice>(options);
+}

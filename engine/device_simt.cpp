@@ -55,4 +55,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Device> open_simt() { return std::make_unique<SimtDevice>(); }
+std::unique_ptr<Device> open_simt() {
+    return std::make_unique<SimtDevice>();
+}

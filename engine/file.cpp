@@ -30,7 +30,8 @@ struct Descriptor {
     }
 };
 
-constexpr size_t kReadByTwo = size_t(16) << 20;  // a file that is in memory already is copied, which two threads do faster
+constexpr size_t kReadByTwo =
+    size_t(16) << 20;  // a file that is in memory already is copied, which two threads do faster
 
 std::shared_ptr<std::byte[]> memory_for(size_t bytes) {
     return {static_cast<std::byte*>(aligned_memory(bytes).release()), FreeAligned()};
@@ -76,7 +77,8 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
     FileBytes bytes{.memory = memory_for(size), .size = size};
     const auto read = [&](size_t done, size_t end) {
         while (done < end) {
-            const ssize_t count = pread(file.number, bytes.memory.get() + done, std::min(end - done, kLargestTransfer), off_t(done));
+            const ssize_t count =
+                pread(file.number, bytes.memory.get() + done, std::min(end - done, kLargestTransfer), off_t(done));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) fail(Fault::environment, "{}: cannot read: {}", path.string(), reason());
             if (count == 0) fail(Fault::damaged, "{}: became shorter while it was read", path.string());

@@ -48,7 +48,7 @@ private:
     size_t written_bytes_ = 0;
 };
 
-// `fill` writes the content. On any error (Fault::environment, or what `fill` throws) the temporary file is removed and the
-// old content stays. Without `durable` both fsync are left out: safe against a kill, not against a power cut.
+// `fill` writes the content. On any error (Fault::environment, or what `fill` throws) the temporary file is removed and
+// the old content stays. Without `durable` both fsync are left out: safe against a kill, not against a power cut.
 void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill,
                         bool durable = true, const FileCalls& calls = {});

@@ -52,8 +52,8 @@ enum class Init {
 struct Declaration {
     Role role = Role::weight;
     Init init = Init::zeros;
-    size_t fan_in = 0;  // of uniform_fan_in biases, whose shape does not tell
-    size_t padding = 0; // of a convolution's input channels, the last ones: no file holds them, and x is zero there
+    size_t fan_in = 0;   // of uniform_fan_in biases, whose shape does not tell
+    size_t padding = 0;  // of a convolution's input channels, the last ones: no file holds them, and x is zero there
 };
 
 struct Node {
@@ -64,7 +64,8 @@ struct Node {
 
 class Graph {
 public:
-    // `compute`: type of activations and weights. `training`: weights change between steps, gradients will be asked for.
+    // `compute`: type of activations and weights. `training`: weights change between steps, gradients will be asked
+    // for.
     explicit Graph(DType compute = DType::f32, bool training = false) : compute(compute), training(training) {}
     Graph(const Graph&) = delete;  // values point to their graph
 
@@ -78,11 +79,13 @@ public:
     };
     const DType compute;
     const bool training;
-    std::string layer;        // that the next nodes belong to
+    std::string layer;  // that the next nodes belong to
     std::vector<Info> values;
     std::vector<Node> nodes;  // in the order in which they run
 
-    Value input(std::string name, Shape shape, DType dtype) { return value({std::move(name), std::move(shape), dtype, Kind::input, {}}); }
+    Value input(std::string name, Shape shape, DType dtype) {
+        return value({std::move(name), std::move(shape), dtype, Kind::input, {}});
+    }
     Value parameter(std::string name, Shape shape, Declaration declaration);  // the same name again is the same value
     Value external(std::string name, Shape shape, DType dtype, void* address) {
         return value({std::move(name), std::move(shape), dtype, Kind::external, {}, address});
@@ -109,8 +112,12 @@ private:
     }
 };
 
-inline const Shape& Value::shape() const { return graph->values[size_t(id)].shape; }
-inline DType Value::dtype() const { return graph->values[size_t(id)].dtype; }
+inline const Shape& Value::shape() const {
+    return graph->values[size_t(id)].shape;
+}
+inline DType Value::dtype() const {
+    return graph->values[size_t(id)].dtype;
+}
 
 // Adds to the graph of y the gradient of sum(y * dy) with respect to each of `wanted`; an empty Value where y does not
 // depend on it. dy has y's shape.

@@ -1,5 +1,5 @@
-// The menu: every operation that a model can call. Shapes are checked here, when the graph is traced; the formulas stand in
-// kernels/<name>.h. Pictures and activations are (n, h, w, channels).
+// The menu: every operation that a model can call. Shapes are checked here, when the graph is traced; the formulas
+// stand in kernels/<name>.h. Pictures and activations are (n, h, w, channels).
 #pragma once
 
 #include <array>
@@ -18,8 +18,8 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions&);
-// out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of tensor
-// cores want.
+// out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of
+// tensor cores want.
 size_t picture_channels(const Device& device, DType precision);
 
 // ---- layers
@@ -33,24 +33,26 @@ struct ConvOptions {
 Value conv(Value x, Value weight, const ConvOptions& = {});  // weight: (c_out, kernel_h, kernel_w, c_in)
 
 struct BatchNormOptions {
-    float eps = 1e-5f, momentum = 0.1f;        // momentum: weight of the new batch in the running statistics
+    float eps = 1e-5f, momentum = 0.1f;  // momentum: weight of the new batch in the running statistics
     Value running_mean = {}, running_var = {};
     Activation activation = Activation::none;  // none, relu or silu
     Value residual = {};
-    Value mean = {}, rstd = {};                // given by norm_conv's sums; then nothing else is made of x
+    Value mean = {}, rstd = {};  // given by norm_conv's sums; then nothing else is made of x
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
 
-// conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result: kernels/norm_conv.h
+// conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result:
+// kernels/norm_conv.h
 struct Summed {
     Value y, sum, squares;
 };
 Summed norm_conv(Value x, Value weight, const ConvOptions& = {});  // of x as it is
-Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions&, Value weight, const ConvOptions& = {});
+Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
+                 const ConvOptions& = {});
 Value batch_norm(const Summed& x, Value scale, Value shift, const BatchNormOptions& = {});
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
-Value global_average_pool(Value x);              // -> (n, channels)
+Value global_average_pool(Value x);               // -> (n, channels)
 Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
 Value activation(Value x, Activation);
 Value add(Value a, Value b);
@@ -61,7 +63,7 @@ Value upsample2(Value x);    // nearest, twice as high and wide
 struct BoxLevel {
     float stride = 0;
     std::array<std::array<float, 2>, 3> anchors = {};  // width and height in pixels of the input
-    float mirror = 0;                                  // width of the input where it was mirrored: x counts from its right
+    float mirror = 0;  // width of the input where it was mirrored: x counts from its right
 };
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
 
@@ -80,14 +82,15 @@ SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 struct DetectLossOptions {
     float box = 0.05f, objectness = 1, classes = 0.5f;  // gains
     float smoothing = 0, ratio = 4;
-    std::vector<float> balance = {};                    // of the levels' objectness; empty: all alike
+    std::vector<float> balance = {};  // of the levels' objectness; empty: all alike
 };
 struct DetectLossResult {
     Value loss;     // (1)
     Value parts;    // (3): box, objectness, classes
     Value matches;  // (levels): cells and anchors that a box belongs to
 };
-DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes, const DetectLossOptions& = {});
+DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes,
+                             const DetectLossOptions& = {});
 
 // ---- loss of a classifier: logits (rows, classes) float, labels (rows) i32, class_weight (classes) float or empty
 struct CrossEntropyOptions {

@@ -91,7 +91,8 @@ void* Parameters::gradient(const std::string& name) const {
 void Parameters::set(const std::string& name, std::span<const float> values) {
     const Entry& e = entry(name);
     const ParameterGroup& g = group(e.declaration.role);
-    require(values.size() == ::count(e.shape), "parameter {} has shape {}, {} values were given", name, text(e.shape), values.size());
+    require(values.size() == ::count(e.shape), "parameter {} has shape {}, {} values were given", name, text(e.shape),
+            values.size());
     device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
     if (g.dtype == DType::bf16) device_.upload(address(name), rounded<bf16>(values).data(), values.size() * 2);
     if (g.dtype == DType::f16) device_.upload(address(name), rounded<fp16>(values).data(), values.size() * 2);
@@ -100,7 +101,8 @@ void Parameters::set(const std::string& name, std::span<const float> values) {
 std::vector<float> Parameters::get(const std::string& name) const {
     const Entry& e = entry(name);
     std::vector<float> values(::count(e.shape));
-    device_.download(values.data(), group(e.declaration.role).master.as<float>() + e.offset, values.size() * sizeof(float));
+    device_.download(values.data(), group(e.declaration.role).master.as<float>() + e.offset,
+                     values.size() * sizeof(float));
     return values;
 }
 
@@ -122,15 +124,22 @@ void initialize(Parameters& parameters, uint64_t seed) {
             for (size_t i = 0; i < values.size(); ++i) values[i] = float(bound * (2 * random(i) - 1));
         };
         switch (e.declaration.init) {
-            case Init::zeros: break;
-            case Init::ones: std::fill(values.begin(), values.end(), 1.0f); break;
+            case Init::zeros:
+                break;
+            case Init::ones:
+                std::fill(values.begin(), values.end(), 1.0f);
+                break;
             case Init::kaiming_normal_fan_out:
                 for (size_t i = 0; i < values.size(); ++i)  // Box & Muller
                     values[i] = float(std::sqrt(2 / (out * kernel)) * std::sqrt(-2 * std::log(random(2 * i))) *
                                       std::cos(2 * std::numbers::pi * random(2 * i + 1)));
                 break;
-            case Init::kaiming_uniform_fan_in: uniform(1 / std::sqrt(in)); break;
-            case Init::glorot_uniform: uniform(std::sqrt(6 / (in + out * kernel))); break;
+            case Init::kaiming_uniform_fan_in:
+                uniform(1 / std::sqrt(in));
+                break;
+            case Init::glorot_uniform:
+                uniform(std::sqrt(6 / (in + out * kernel)));
+                break;
             case Init::uniform_fan_in:
                 uniform(1 / std::sqrt(double(e.declaration.fan_in ? e.declaration.fan_in : size_t(in))));
                 break;

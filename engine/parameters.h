@@ -8,11 +8,11 @@
 
 // Parameters of one Role. Those that are not trained stand first, so that the trained ones are one range.
 struct ParameterGroup {
-    DType dtype = DType::f32;          // of the copy and of the gradient
-    size_t count = 0, frozen = 0;      // elements; the range [frozen, count) is trained
-    Memory master;                     // count floats
-    Memory gradient;                   // count elements of dtype; only where gradients are wanted
-    Memory copy;                       // count elements of dtype; only where dtype is not f32
+    DType dtype = DType::f32;      // of the copy and of the gradient
+    size_t count = 0, frozen = 0;  // elements; the range [frozen, count) is trained
+    Memory master;                 // count floats
+    Memory gradient;               // count elements of dtype; only where gradients are wanted
+    Memory copy;                   // count elements of dtype; only where dtype is not f32
     size_t trained() const { return count - frozen; }
 };
 
@@ -56,6 +56,6 @@ private:
     ParameterGroup groups_[3];
 };
 
-// Fills every parameter as its declaration says. Each name has its own stream of random numbers, so that the result does
-// not depend on the order or on what else the network has.
+// Fills every parameter as its declaration says. Each name has its own stream of random numbers, so that the result
+// does not depend on the order or on what else the network has.
 void initialize(Parameters& parameters, uint64_t seed);

@@ -13,7 +13,9 @@ struct Block {
     size_t value, first, last, bytes, offset = 0;  // alive from node `first` to node `last`
 };
 
-bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
+bool in_arena(const Graph::Info& info) {
+    return info.kind == Kind::temporary && !info.address;
+}
 
 // The value in whose place each output of a node goes: itself, or an input that dies there and is as large.
 std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& last) {
@@ -90,7 +92,7 @@ std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::
         if (id < 0) return {};
         const size_t v = size_t(id);
         const Graph::Info& info = graph.values[v];
-        void* data = info.address ? info.address
+        void* data = info.address                   ? info.address
                      : info.kind == Kind::temporary ? static_cast<std::byte*>(arena) + plan.offset[v]
                                                     : storage[v];
         return {data, info.shape, info.dtype};

@@ -19,9 +19,9 @@ struct Plan {
 };
 
 struct PlanOptions {
-    bool share = true;  // two temporaries share memory when the last use of one comes before the first of the other
+    bool share = true;      // two temporaries share memory when the last use of one comes before the first of the other
     bool in_place = false;  // an output may take the place of the input that its operation overwrites()
-    size_t gap = 0;     // bytes between values, for builds that poison them
+    size_t gap = 0;         // bytes between values, for builds that poison them
 };
 
 // `keep`: values that are read after the step.

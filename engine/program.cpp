@@ -28,8 +28,8 @@ void Program::take_memory(const Parameters& parameters) {
         const Graph::Info& info = graph_->values[v];
         if (info.kind == Kind::parameter) {
             const Parameters::Entry& entry = parameters.entry(info.name);
-            require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name, text(entry.shape),
-                    text(info.shape));
+            require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name,
+                    text(entry.shape), text(info.shape));
             storage_[v] = parameters.address(info.name);
         }
         if (info.kind == Kind::input) {
@@ -41,8 +41,8 @@ void Program::take_memory(const Parameters& parameters) {
     arena_.reserve(plan_.bytes);
 }
 
-// Nearly all of a program's memory is activations and inputs, which are as many as the batch is large; 5 % are left for fragments
-// and for what libraries load later.
+// Nearly all of a program's memory is activations and inputs, which are as many as the batch is large; 5 % are left for
+// fragments and for what libraries load later.
 void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const Graph::Info& info : graph_->values)
@@ -53,7 +53,8 @@ void Program::fail_for_memory(const Error& error) {
     const auto batch = size_t(double(options_.batch) * 0.95 * double(free + arena_.bytes()) / double(needed));
     if (batch >= options_.batch) throw error;
     fail(Fault::memory, "{}; {}", error.what(),
-         batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch) : "a smaller picture or model would fit");
+         batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch)
+               : "a smaller picture or model would fit");
 }
 
 std::span<const Step> Program::steps() {
@@ -87,7 +88,9 @@ void Program::run() {
     ++runs_;
 }
 
-void Program::prepare() { device_.prepare(steps()); }
+void Program::prepare() {
+    device_.prepare(steps());
+}
 
 void Program::run_step(size_t i) {
     device_.run(steps().subspan(i, 1));
@@ -109,14 +112,14 @@ void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
 
 const void* Program::address(Value v) const {
     const Graph::Info& info = graph_->values[size_t(v.id)];
-    return info.address ? info.address
+    return info.address                   ? info.address
            : info.kind == Kind::temporary ? static_cast<const std::byte*>(placed_at_) + plan_.offset[size_t(v.id)]
                                           : storage_[size_t(v.id)];
 }
 
 void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
     const Graph::Info& info = graph_->values[size_t(v.id)];
-    require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size", info.name,
-            name(info.dtype));
+    require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size",
+            info.name, name(info.dtype));
     device_.download(bytes.data(), address(v), bytes.size());
 }

@@ -18,7 +18,8 @@ private:
 
 struct ProgramOptions {
     bool eager = false;  // never record: for sanitizers and profilers
-    size_t batch = 0;    // what the graph computes at once: an out-of-memory message then names the largest that would fit
+    size_t batch =
+        0;  // what the graph computes at once: an out-of-memory message then names the largest that would fit
 };
 
 class Program {
@@ -46,8 +47,8 @@ public:
 
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
-    std::span<const Step> steps();                // placed at the arena's present address
-    void run_step(size_t i);                      // one step, alone and finished: for benches that time each
+    std::span<const Step> steps();  // placed at the arena's present address
+    void run_step(size_t i);        // one step, alone and finished: for benches that time each
     size_t input_bytes() const;
 
 private:
@@ -61,10 +62,10 @@ private:
     std::unique_ptr<Graph> graph_;
     ProgramOptions options_;
     Plan plan_;
-    std::vector<Memory> inputs_;   // by value id; empty where the value is no input
-    std::vector<void*> storage_;   // by value id
+    std::vector<Memory> inputs_;  // by value id; empty where the value is no input
+    std::vector<void*> storage_;  // by value id
     std::vector<Step> steps_;
     std::unique_ptr<Recording> recording_;
     const void* placed_at_ = nullptr;
-    size_t runs_ = 0;              // since the steps were placed
+    size_t runs_ = 0;  // since the steps were placed
 };

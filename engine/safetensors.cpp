@@ -178,8 +178,7 @@ SafetensorsFile SafetensorsFile::parse(FileBytes bytes, std::string label) {
         file.tensors_.push_back(
             {std::move(entry.name), *entry.dtype, std::move(entry.shape), data.subspan(begin, end - begin)});
     }
-    if (position != data.size())
-        reader.damaged("{} bytes after the last tensor", data.size() - position);
+    if (position != data.size()) reader.damaged("{} bytes after the last tensor", data.size() - position);
     for (size_t i = 0; i < file.tensors_.size(); ++i) file.index_.emplace(file.tensors_[i].name, i);
     file.metadata_ = std::move(reader.metadata);
     return file;
@@ -200,9 +199,8 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
                        const std::map<std::string, std::string>& metadata, bool durable, const FileCalls& calls) {
     std::vector<const FileTensor*> order;
     for (const FileTensor& tensor : tensors) order.push_back(&tensor);
-    std::stable_sort(order.begin(), order.end(), [](const FileTensor* a, const FileTensor* b) {
-        return size_of(a->dtype) > size_of(b->dtype);
-    });
+    std::stable_sort(order.begin(), order.end(),
+                     [](const FileTensor* a, const FileTensor* b) { return size_of(a->dtype) > size_of(b->dtype); });
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     if (!metadata.empty()) header["__metadata__"] = metadata;
     std::unordered_set<std::string_view> names{"__metadata__"};
@@ -231,9 +229,12 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
     require(text.size() <= kHeaderLimit, "write_safetensors: a header of {} bytes, the limit is {}", text.size(),
             kHeaderLimit);
     const uint64_t length = text.size();
-    write_file_durably(path, [&](FileWriter& file) {
-        file.write(std::as_bytes(std::span(&length, 1)));
-        file.write(text);
-        for (const FileTensor* tensor : order) file.write(tensor->data);
-    }, durable, calls);
+    write_file_durably(
+        path,
+        [&](FileWriter& file) {
+            file.write(std::as_bytes(std::span(&length, 1)));
+            file.write(text);
+            for (const FileTensor* tensor : order) file.write(tensor->data);
+        },
+        durable, calls);
 }

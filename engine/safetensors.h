@@ -1,7 +1,8 @@
-// Weight files in the safetensors layout, read with every check of its rules and written so that other readers take them.
+// Weight files in the safetensors layout, read with every check of its rules and written so that other readers take
+// them.
 //
-// u64 little-endian N; N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end)}, "__metadata__": {text: text}};
-// data, row-major and little-endian, covered by the tensors without gap or overlap.
+// u64 little-endian N; N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end)}, "__metadata__": {text:
+// text}}; data, row-major and little-endian, covered by the tensors without gap or overlap.
 // https://github.com/huggingface/safetensors#format
 #pragma once
 

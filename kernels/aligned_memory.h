@@ -1,5 +1,5 @@
-// Memory on the host that begins at a cache line, and at a large page where it is that large: fresh pages of 4 KiB cost more
-// than what is then written to them.
+// Memory on the host that begins at a cache line, and at a large page where it is that large: fresh pages of 4 KiB cost
+// more than what is then written to them.
 #pragma once
 
 #include <sys/mman.h>
@@ -10,7 +10,9 @@
 #include <new>
 
 constexpr size_t alignment = 64;  // bytes
-constexpr size_t aligned(size_t bytes, size_t to = alignment) { return (bytes + to - 1) / to * to; }
+constexpr size_t aligned(size_t bytes, size_t to = alignment) {
+    return (bytes + to - 1) / to * to;
+}
 
 struct FreeAligned {
     void operator()(void* memory) const { std::free(memory); }

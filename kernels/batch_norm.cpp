@@ -4,9 +4,9 @@
 #include <cmath>
 #include <type_traits>
 
-#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch_cpu.h"
+#include "kernels/vector_math.h"
 
 namespace {
 template <Activation A>
@@ -18,9 +18,12 @@ void with_activation(Activation activation, bool residual, const Run& run) {
     if (activation == Activation::sigmoid || (activation == Activation::silu && residual))
         throw std::invalid_argument("batch_norm takes no sigmoid, and no residual with silu");
     switch (activation) {
-        case Activation::relu: return run(Fixed<Activation::relu>{});
-        case Activation::silu: return run(Fixed<Activation::silu>{});
-        default: return run(Fixed<Activation::none>{});
+        case Activation::relu:
+            return run(Fixed<Activation::relu>{});
+        case Activation::silu:
+            return run(Fixed<Activation::silu>{});
+        default:
+            return run(Fixed<Activation::none>{});
     }
 }
 
@@ -41,14 +44,15 @@ void sum_tiles(const Cpu& cpu, const BatchNormShape& shape, double* partial, con
         for (size_t i = 0; i < 2 * channels; ++i) partial[i] += partial[tile * 2 * channels + i];
 }
 
-// Sums of x - pivot and its square. The pivot, row 0, lies within a few standard deviations of the mean, so that nothing
-// cancels where |mean| is much larger than they are.
+// Sums of x - pivot and its square. The pivot, row 0, lies within a few standard deviations of the mean, so that
+// nothing cancels where |mean| is much larger than they are.
 void sum_statistics(const float* __restrict x, const float* __restrict pivot, size_t rows, size_t channels,
                     double* __restrict sum, double* __restrict squares) {
     for (; rows >= 4; rows -= 4, x += 4 * channels)
         for (size_t c = 0; c < channels; ++c) {
             const double p = pivot[c];
-            const double a = x[c] - p, b = x[channels + c] - p, d = x[2 * channels + c] - p, e = x[3 * channels + c] - p;
+            const double a = x[c] - p, b = x[channels + c] - p, d = x[2 * channels + c] - p,
+                         e = x[3 * channels + c] - p;
             sum[c] += (a + b) + (d + e);
             squares[c] += (a * a + b * b) + (d * d + e * e);
         }
@@ -60,7 +64,9 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
         }
 }
 
-size_t partial_doubles(const BatchNormShape& shape) { return RowTiles(shape.rows).count * 2 * shape.channels; }
+size_t partial_doubles(const BatchNormShape& shape) {
+    return RowTiles(shape.rows).count * 2 * shape.channels;
+}
 
 // Two passes over the same rows meet in the cache when the second one goes backwards. Within a piece rows ascend, which
 // is what the processor fetches ahead.
@@ -76,9 +82,10 @@ void backwards(const Cpu& cpu, size_t rows, size_t channels, const Body& body) {
     });
 }
 
-// dy2 gives the second gradient of an element: it is fixed before the loops, which then have no branches. With a residual
-// the first pass stores g where the residual's gradient belongs, and the second reads it there. Without one, relu's input is
-// computed again from x, bit for bit as forward did: y, a fifth of what would be read otherwise, is left alone.
+// dy2 gives the second gradient of an element: it is fixed before the loops, which then have no branches. With a
+// residual the first pass stores g where the residual's gradient belongs, and the second reads it there. Without one,
+// relu's input is computed again from x, bit for bit as forward did: y, a fifth of what would be read otherwise, is
+// left alone.
 template <class FixedActivation, class HasResidual, class SecondDy>
 void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, HasResidual, SecondDy dy2) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
@@ -116,13 +123,14 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
             sum_gx[c] += double(gx_sum);
         }
     };
-    if (HasResidual::value || !op.sums_given) sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
-        size_t row = begin;
-        // silu is too long for GCC to unroll four times and vectorise then.
-        if (FixedActivation::value != Activation::silu)
-            for (; row + 4 <= end; row += 4) add_rows(std::integral_constant<size_t, 4>{}, row, sum_g, sum_gx);
-        for (; row < end; ++row) add_rows(std::integral_constant<size_t, 1>{}, row, sum_g, sum_gx);
-    });
+    if (HasResidual::value || !op.sums_given)
+        sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
+            size_t row = begin;
+            // silu is too long for GCC to unroll four times and vectorise then.
+            if (FixedActivation::value != Activation::silu)
+                for (; row + 4 <= end; row += 4) add_rows(std::integral_constant<size_t, 4>{}, row, sum_g, sum_gx);
+            for (; row < end; ++row) add_rows(std::integral_constant<size_t, 1>{}, row, sum_g, sum_gx);
+        });
     for (size_t c = 0; c < channels; ++c) {
         if (op.sums_given) sums[c] = op.dshift[c], sums[channels + c] = op.dscale[c];
         op.dshift[c] = float(sums[c]);
@@ -155,9 +163,10 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
     if (op.running_var && rows < 2) throw std::invalid_argument("batch_norm: running statistics need two rows");
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
     float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));  // y = slope * (x - mean) + shift
-    if (!op.sums_given) sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum, double* squares) {
-        sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
-    });
+    if (!op.sums_given)
+        sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum, double* squares) {
+            sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
+        });
 
     const double count = double(rows);
     for (size_t c = 0; c < channels && op.sums_given; ++c) slope[c] = op.scale[c] * op.rstd[c];
@@ -184,7 +193,9 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
 #pragma GCC ivdep
                     for (size_t c = 0; c < channels; ++c) {
                         const float z = a[c] * (x[c] - mean[c]) + shift[c] + residual_of(row * channels + c);
-                        y[c] = fixed() == Activation::relu ? (z < 0 ? 0 : z) : fixed() == Activation::silu ? silu(z) : z;
+                        y[c] = fixed() == Activation::relu   ? (z < 0 ? 0 : z)
+                               : fixed() == Activation::silu ? silu(z)
+                                                             : z;
                     }
                 }
             });
@@ -199,8 +210,10 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
 void compute(const Cpu& cpu, const BatchNormBackward<float>& op) {
     with_activation(op.shape.activation, op.dresidual, [&](auto activation) {
         const auto run = [&](auto has_residual) {
-            if (op.dy2) backward(cpu, op, activation, has_residual, [dy2 = op.dy2](size_t i) { return dy2[i]; });
-            else backward(cpu, op, activation, has_residual, [](size_t) { return 0.0f; });
+            if (op.dy2)
+                backward(cpu, op, activation, has_residual, [dy2 = op.dy2](size_t i) { return dy2[i]; });
+            else
+                backward(cpu, op, activation, has_residual, [](size_t) { return 0.0f; });
         };
         op.dresidual ? run(std::true_type{}) : run(std::false_type{});
     });

@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
 
 // All blocks' (mean, squares) to those of the channel: Chan, Golub & LeVeque 1979, the mean of all first.
 template <class T>
-__global__ void __launch_bounds__(kMergeThreads) forward_merge(BatchNormForward<T> p, const float* partial,
-                                                               unsigned row_blocks, unsigned block_rows) {
+__global__ void __launch_bounds__(kMergeThreads)
+    forward_merge(BatchNormForward<T> p, const float* partial, unsigned row_blocks, unsigned block_rows) {
     const size_t C = p.shape.channels, c = blockIdx.x * blockDim.x + threadIdx.x;
     const Columns<1> at(row_blocks, C);
     const float rows = float(p.shape.rows), first = at.inside ? partial[c] : 0;
@@ -148,8 +148,10 @@ struct Incoming {
     __device__ __forceinline__ float g(const BatchNormBackward<T>& p, int k, float centred, float slope,
                                        float shift) const {
         const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
-        if constexpr (kSilu) return sum * activation_slope(Activation::silu, fmaf(centred, slope, shift));
-        else return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
+        if constexpr (kSilu)
+            return sum * activation_slope(Activation::silu, fmaf(centred, slope, shift));
+        else
+            return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
     }
 };
 
@@ -205,8 +207,8 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_sums(BatchNormBack
 }
 
 template <class T>
-__global__ void __launch_bounds__(kMergeThreads) backward_merge(BatchNormBackward<T> p, const float* partial,
-                                                                unsigned row_blocks) {
+__global__ void __launch_bounds__(kMergeThreads)
+    backward_merge(BatchNormBackward<T> p, const float* partial, unsigned row_blocks) {
     float sum[2];
     merge_partial(partial, row_blocks, p.shape.channels, sum);
     const Columns<1> at(row_blocks, p.shape.channels);
@@ -265,7 +267,8 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     if (!p.sums_given) {
         float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
         simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
-        simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(), sums.block.y);
+        simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
+                     sums.block.y);
     }
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
@@ -288,8 +291,7 @@ void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
 template <class T>
 void compute(const Gpu& gpu, const BatchNormForward<T>& p) {
     require_supported(p.shape, p.residual);
-    if (p.running_var && p.shape.rows < 2)
-        throw std::invalid_argument("batch_norm: running statistics need two rows");
+    if (p.running_var && p.shape.rows < 2) throw std::invalid_argument("batch_norm: running statistics need two rows");
     const bool vectors = p.shape.channels % kVector<T> == 0 && aligned(p.x, p.residual, p.y);
     vectors ? forward<kVector<T>>(gpu, p) : forward<1>(gpu, p);
 }

@@ -16,8 +16,8 @@
 //
 // All gradients are assigned, not accumulated. dy2 is the second of two gradients that meet here (a residual
 // connection), so that their sum is never written to memory. Forward moves x twice and residual and y once; backward x,
-// dy, dy2 and y twice, dx and dresidual once; on Cpu with a residual dy, dy2 and y once and dresidual twice. There dx may lie
-// where x is or where dy is, and dresidual where dy is.
+// dy, dy2 and y twice, dx and dresidual once; on Cpu with a residual dy, dy2 and y once and dresidual twice. There dx
+// may lie where x is or where dy is, and dresidual where dy is.
 #pragma once
 
 #include "kernels/device.h"
@@ -33,29 +33,33 @@ template <class T>
 struct BatchNormForward {
     BatchNormShape shape;
     float momentum;  // of the running statistics, in PyTorch's sense: the weight of the new batch
-    const T *x;
+    const T* x;
     const float *scale, *shift;
-    const T *residual;                    // may be null
-    float *running_mean, *running_var;    // updated; may both be null
-    T *y;
+    const T* residual;                  // may be null
+    float *running_mean, *running_var;  // updated; may both be null
+    T* y;
     float *mean, *rstd;
-    bool sums_given = false;              // mean and rstd are there already, and the running statistics are up to date
+    bool sums_given = false;  // mean and rstd are there already, and the running statistics are up to date
 };
 
 template <class T>
 struct BatchNormBackward {
     BatchNormShape shape;
-    const T *x, *y, *dy, *dy2;            // dy2 may be null; y may be read, for relu only
+    const T *x, *y, *dy, *dy2;  // dy2 may be null; y may be read, for relu only
     const float *scale, *shift, *mean, *rstd;
-    T *dx;
+    T* dx;
     float *dscale, *dshift;
-    T *dresidual;                         // null exactly where forward had no residual
-    bool sums_given = false;              // dscale and dshift are there already
+    T* dresidual;             // null exactly where forward had no residual
+    bool sums_given = false;  // dscale and dshift are there already
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);
 void compute(const Cpu&, const BatchNormBackward<float>&);
-template <class T> void compute(const Simt&, const BatchNormForward<T>&);
-template <class T> void compute(const Simt&, const BatchNormBackward<T>&);
-template <class T> void compute(const Cuda&, const BatchNormForward<T>&);
-template <class T> void compute(const Cuda&, const BatchNormBackward<T>&);
+template <class T>
+void compute(const Simt&, const BatchNormForward<T>&);
+template <class T>
+void compute(const Simt&, const BatchNormBackward<T>&);
+template <class T>
+void compute(const Cuda&, const BatchNormForward<T>&);
+template <class T>
+void compute(const Cuda&, const BatchNormBackward<T>&);

@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(kColumnThreads, 4) bias_sums(BiasBackward<T> p
     if (threadIdx.y == 0 && at.inside) store_floats(partial + blockIdx.y * p.channels + at.channel, sum);
 }
 
-__global__ void __launch_bounds__(kMergeThreads) bias_merge(const float* partial, unsigned row_blocks, size_t channels,
-                                                            float* dbias) {
+__global__ void __launch_bounds__(kMergeThreads)
+    bias_merge(const float* partial, unsigned row_blocks, size_t channels, float* dbias) {
     float sum[1];
     merge_partial(partial, row_blocks, channels, sum);
     const Columns<1> at(row_blocks, channels);

@@ -8,10 +8,12 @@
 template <class T>
 struct BiasBackward {
     size_t rows, channels;
-    const T *dy;
-    float *dbias;
+    const T* dy;
+    float* dbias;
 };
 
 void compute(const Cpu&, const BiasBackward<float>&);
-template <class T> void compute(const Simt&, const BiasBackward<T>&);
-template <class T> void compute(const Cuda&, const BiasBackward<T>&);
+template <class T>
+void compute(const Simt&, const BiasBackward<T>&);
+template <class T>
+void compute(const Cuda&, const BiasBackward<T>&);

@@ -28,7 +28,8 @@ struct WindowWalk {
 
 struct Pixel {
     int n, row, column;
-    __device__ __forceinline__ Pixel(int index, int h, int w) : n(index / (h * w)), row(index / w % h), column(index % w) {}
+    __device__ __forceinline__ Pixel(int index, int h, int w)
+        : n(index / (h * w)), row(index / w % h), column(index % w) {}
 };
 
 // Puts kWidth values of row or column `index` at depths k, k + 1, ... of a tile; zeros unless `inside`.
@@ -113,7 +114,8 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
         for (int k = 0; k < kDepth; k += kWidth) {
             const int down = at.row + int(shape.padding) - walk.r, along = at.column + int(shape.padding) - walk.s;
             const int p = down / stride, q = along / stride;
-            const bool hit = down >= 0 && along >= 0 && p * stride == down && q * stride == along && p < out_h && q < out_w;
+            const bool hit =
+                down >= 0 && along >= 0 && p * stride == down && q * stride == along && p < out_h && q < out_w;
             fill_down<kWidth>(left[turn], k, t, picture + ptrdiff_t(p * out_w + q) * c_out + walk.c,
                               hit && k0 + k < depth && my_pixel < pixels);
             walk.advance(kWidth, c_out, kernel_w);
@@ -121,7 +123,8 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
         SIMT_UNROLL
         for (int k = t / kAcross; k < kDepth; k += kTileThreads / kAcross) {
             const int tap = (k0 + k) / c_out, from = (k0 + k) % c_out;
-            fill_across<kWidth>(right[turn], k, across, op.weight + (size_t(from) * size_t(taps) + size_t(tap)) * shape.c_in + my_channel,
+            fill_across<kWidth>(right[turn], k, across,
+                                op.weight + (size_t(from) * size_t(taps) + size_t(tap)) * shape.c_in + my_channel,
                                 k0 + k < depth && my_channel < channels);
         }
         __syncthreads();
@@ -130,12 +133,14 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
     const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kOwn, channel = int(blockIdx.y) * kTile + t % 8 * kOwn;
     SIMT_UNROLL
     for (int i = 0; i < kOwn; ++i)
-        if (first_pixel + i < pixels) store_own(op.dx + size_t(first_pixel + i) * shape.c_in, channel, channels, wide, sum[i]);
+        if (first_pixel + i < pixels)
+            store_own(op.dx + size_t(first_pixel + i) * shape.c_in, channel, channels, wide, sum[i]);
 }
 
 // Block z sums the pixels [z * part, (z + 1) * part) of y. `to` is (parts, c_out, kernel_h, kernel_w, c_in).
 template <class T, int kWidth, class To>
-__global__ void __launch_bounds__(kTileThreads) conv_backward_weight(ConvBackwardWeight<T> op, To* to, int part, bool wide) {
+__global__ void __launch_bounds__(kTileThreads)
+    conv_backward_weight(ConvBackwardWeight<T> op, To* to, int part, bool wide) {
     SIMT_SHARED(TileRow, left, [2][kDepth]);
     SIMT_SHARED(TileRow, right, [2][kDepth]);
     const ConvShape& shape = op.shape;
@@ -197,7 +202,8 @@ void launch_forward(const Gpu& gpu, ConvForward<T> op) {
     const bool narrow = op.shape.c_in % kWidth || op.x_pitch % kWidth || !aligned(op.x, op.weight);
     const bool wide = op.y_pitch % kWidth == 0 && aligned(op.y);
     const dim3 grid(ceil_div(op.shape.n * op.shape.out_h() * op.shape.out_w(), kTile), ceil_div(op.shape.c_out, kTile));
-    simt::launch(narrow ? conv_forward<T, 1> : conv_forward<T, kWidth>, grid, dim3(kTileThreads), 0, stream_of(gpu), op, wide);
+    simt::launch(narrow ? conv_forward<T, 1> : conv_forward<T, kWidth>, grid, dim3(kTileThreads), 0, stream_of(gpu), op,
+                 wide);
 }
 
 template <class T>
@@ -226,28 +232,38 @@ void launch_backward(const Gpu& gpu, const ConvBackwardWeight<T>& op) {
     const ConvShape& shape = op.shape;
     const bool narrow = shape.c_in % kWidth || shape.c_out % kWidth || !aligned(op.x, op.dy);
     const bool wide = shape.c_in % kWidth == 0 && aligned(op.dweight);
-    const size_t columns = shape.kernel_h * shape.kernel_w * shape.c_in, pixels = shape.n * shape.out_h() * shape.out_w();
+    const size_t columns = shape.kernel_h * shape.kernel_w * shape.c_in,
+                 pixels = shape.n * shape.out_h() * shape.out_w();
     dim3 grid(ceil_div(shape.c_out, kTile), ceil_div(columns, kTile));
     const size_t wanted = parts_of(gpu, shape, size_t(grid.x) * grid.y);
     const size_t part = ceil_div(ceil_div(pixels, wanted), kDepth) * size_t(kDepth);
     grid.z = ceil_div(pixels, part);
     if (grid.z == 1) {
-        simt::launch(narrow ? conv_backward_weight<T, 1, T> : conv_backward_weight<T, kWidth, T>, grid, dim3(kTileThreads), 0,
-                     stream_of(gpu), op, op.dweight, part, wide);
+        simt::launch(narrow ? conv_backward_weight<T, 1, T> : conv_backward_weight<T, kWidth, T>, grid,
+                     dim3(kTileThreads), 0, stream_of(gpu), op, op.dweight, part, wide);
         return;
     }
     float* const parts = gpu.scratch.take<float>(grid.z * shape.weight_count());
     simt::launch(narrow ? conv_backward_weight<T, 1, float> : conv_backward_weight<T, kWidth, float>, grid,
                  dim3(kTileThreads), 0, stream_of(gpu), op, parts, part, wide);
-    simt::launch(add_parts<T>, dim3(ceil_div(shape.weight_count(), 256)), dim3(256), 0, stream_of(gpu), parts, int(grid.z),
-                 shape.weight_count(), op.dweight);
+    simt::launch(add_parts<T>, dim3(ceil_div(shape.weight_count(), 256)), dim3(256), 0, stream_of(gpu), parts,
+                 int(grid.z), shape.weight_count(), op.dweight);
 }
 
 }  // namespace
 
-template <class T> void compute_direct(const Gpu& gpu, const ConvForward<T>& op) { launch_forward(gpu, op); }
-template <class T> void compute_direct(const Gpu& gpu, const ConvBackwardData<T>& op) { launch_backward(gpu, op); }
-template <class T> void compute_direct(const Gpu& gpu, const ConvBackwardWeight<T>& op) { launch_backward(gpu, op); }
+template <class T>
+void compute_direct(const Gpu& gpu, const ConvForward<T>& op) {
+    launch_forward(gpu, op);
+}
+template <class T>
+void compute_direct(const Gpu& gpu, const ConvBackwardData<T>& op) {
+    launch_backward(gpu, op);
+}
+template <class T>
+void compute_direct(const Gpu& gpu, const ConvBackwardWeight<T>& op) {
+    launch_backward(gpu, op);
+}
 template void compute_direct(const Gpu&, const ConvForward<float>&);
 template void compute_direct(const Gpu&, const ConvForward<bf16>&);
 template void compute_direct(const Gpu&, const ConvForward<fp16>&);
@@ -259,9 +275,18 @@ template void compute_direct(const Gpu&, const ConvBackwardWeight<bf16>&);
 template void compute_direct(const Gpu&, const ConvBackwardWeight<fp16>&);
 
 #if defined(TUNDRA_SIMT_FLAVOUR)  // Cuda has cuDNN for this
-template <class T> void compute(const Simt& gpu, const ConvForward<T>& op) { launch_forward(gpu, op); }
-template <class T> void compute(const Simt& gpu, const ConvBackwardData<T>& op) { launch_backward(gpu, op); }
-template <class T> void compute(const Simt& gpu, const ConvBackwardWeight<T>& op) { launch_backward(gpu, op); }
+template <class T>
+void compute(const Simt& gpu, const ConvForward<T>& op) {
+    launch_forward(gpu, op);
+}
+template <class T>
+void compute(const Simt& gpu, const ConvBackwardData<T>& op) {
+    launch_backward(gpu, op);
+}
+template <class T>
+void compute(const Simt& gpu, const ConvBackwardWeight<T>& op) {
+    launch_backward(gpu, op);
+}
 template void compute(const Simt&, const ConvForward<float>&);
 template void compute(const Simt&, const ConvForward<bf16>&);
 template void compute(const Simt&, const ConvForward<fp16>&);

@@ -5,8 +5,9 @@
 //
 //   y[n,p,q,k] = sum over r,s,c of x[n, p*stride + r - padding, q*stride + s - padding, c] * weight[k,r,s,c]
 //   y          = activation(y + bias + residual)             or, with residual_last, activation(y + bias) + residual
-//   dx[n,i,j,c]      = sum over k and all p,r with p*stride + r - padding = i (same for q,s,j) of dy[n,p,q,k] * weight[k,r,s,c]
-//   dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride + r - padding, q*stride + s - padding, c]
+//   dx[n,i,j,c]      = sum over k and all p,r with p*stride + r - padding = i (same for q,s,j) of dy[n,p,q,k] *
+//   weight[k,r,s,c] dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride + r - padding, q*stride + s -
+//   padding, c]
 //
 // Where an index leaves x, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
 // `y_pitch` is the distance in elements between two pixels of y: c_out, or more where y is a slice of the channels of a
@@ -40,9 +41,9 @@ struct ConvForward {
     bool residual_last = false;
     size_t x_pitch = 0, y_pitch = 0;  // 0: dense
     const T *x, *weight;
-    const float *bias;  // may be null
-    const T *residual;  // may be null; dense
-    T *y;
+    const float* bias;  // may be null
+    const T* residual;  // may be null; dense
+    T* y;
     bool weight_is_constant = false;  // inference: a library may keep its own packed copy, keyed by the pointer
 };
 
@@ -50,32 +51,44 @@ template <class T>
 struct ConvBackwardData {
     ConvShape shape;
     const T *dy, *weight;
-    T *dx;
+    T* dx;
 };
 
 template <class T>
 struct ConvBackwardWeight {
     ConvShape shape;
     const T *x, *dy;
-    T *dweight;
+    T* dweight;
 };
 
 void compute(const Cpu&, const ConvForward<float>&);
 void compute(const Cpu&, const ConvBackwardData<float>&);
 void compute(const Cpu&, const ConvBackwardWeight<float>&);
-template <class T> void compute(const Simt&, const ConvForward<T>&);
-template <class T> void compute(const Simt&, const ConvBackwardData<T>&);
-template <class T> void compute(const Simt&, const ConvBackwardWeight<T>&);
-template <class T> void compute(const Cuda&, const ConvForward<T>&);
-template <class T> void compute(const Cuda&, const ConvBackwardData<T>&);
-template <class T> void compute(const Cuda&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute(const Simt&, const ConvForward<T>&);
+template <class T>
+void compute(const Simt&, const ConvBackwardData<T>&);
+template <class T>
+void compute(const Simt&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute(const Cuda&, const ConvForward<T>&);
+template <class T>
+void compute(const Cuda&, const ConvBackwardData<T>&);
+template <class T>
+void compute(const Cuda&, const ConvBackwardWeight<T>&);
 
 void compute_direct(const Cpu&, const ConvForward<float>&);
 void compute_direct(const Cpu&, const ConvBackwardData<float>&);
 void compute_direct(const Cpu&, const ConvBackwardWeight<float>&);
-template <class T> void compute_direct(const Simt&, const ConvForward<T>&);
-template <class T> void compute_direct(const Simt&, const ConvBackwardData<T>&);
-template <class T> void compute_direct(const Simt&, const ConvBackwardWeight<T>&);
-template <class T> void compute_direct(const Cuda&, const ConvForward<T>&);
-template <class T> void compute_direct(const Cuda&, const ConvBackwardData<T>&);
-template <class T> void compute_direct(const Cuda&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute_direct(const Simt&, const ConvForward<T>&);
+template <class T>
+void compute_direct(const Simt&, const ConvBackwardData<T>&);
+template <class T>
+void compute_direct(const Simt&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvForward<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvBackwardData<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvBackwardWeight<T>&);

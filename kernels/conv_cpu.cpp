@@ -16,25 +16,35 @@
 namespace {
 // A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
 // directions on NHWC, and in all three they want the weights in another order, every step of training anew.
-bool is_pointwise(const ConvShape& s) { return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0; }
-bool is_matrix_product(const ConvShape& s) { return is_pointwise(s) && s.stride == 1; }
+bool is_pointwise(const ConvShape& s) {
+    return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0;
+}
+bool is_matrix_product(const ConvShape& s) {
+    return is_pointwise(s) && s.stride == 1;
+}
 
 // In training, where weights change between steps.
 bool is_bare(const ConvForward<float>& op) {
     return op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out && !op.bias && !op.residual &&
            op.activation == Activation::none && !op.weight_is_constant;
 }
-bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
+bool is_matrix_product(const ConvForward<float>& op) {
+    return is_matrix_product(op.shape) && is_bare(op);
+}
 
-// Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result must
-// not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
+// Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result
+// must not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
 constexpr size_t many_weights = 256 * 256;
 bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
     const size_t least = s.c_in * s.c_out >= many_weights ? 256 : 512;
     return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= least);
 }
-bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
-bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
+bool by_winograd(const ConvForward<float>& op) {
+    return winograd_wins(op.shape, op.weight_is_constant);
+}
+bool by_winograd(const ConvBackwardData<float>& op) {
+    return winograd_wins(op.shape, false);
+}
 bool by_winograd(const ConvBackwardWeight<float>& op) {
     constexpr size_t most = 700 * 700;  // the sums of more would not fit into the scratch memory that all threads share
     return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
@@ -114,22 +124,32 @@ float* aligned_scratch(const Cpu& cpu, size_t bytes) {
 }
 
 template <class Op>
-size_t product_bytes(const Cpu& cpu, const Op& op) { return alignment + product_scratch_count(cpu, op) * sizeof(float); }
+size_t product_bytes(const Cpu& cpu, const Op& op) {
+    return alignment + product_scratch_count(cpu, op) * sizeof(float);
+}
 template <class Op>
-void run_product(const Cpu& cpu, const Op& op) { product_compute(cpu, op, aligned_scratch(cpu, product_bytes(cpu, op))); }
+void run_product(const Cpu& cpu, const Op& op) {
+    product_compute(cpu, op, aligned_scratch(cpu, product_bytes(cpu, op)));
+}
 
 template <class Op>
-size_t convolve_bytes(const Cpu& cpu, const Op& op) { return onednn::is_right() ? onednn::scratch_bytes(cpu, op) : 0; }
+size_t convolve_bytes(const Cpu& cpu, const Op& op) {
+    return onednn::is_right() ? onednn::scratch_bytes(cpu, op) : 0;
+}
 template <class Op>
-void convolve(const Cpu& cpu, const Op& op) { onednn::is_right() ? onednn::convolve(cpu, op) : compute_direct(cpu, op); }
+void convolve(const Cpu& cpu, const Op& op) {
+    onednn::is_right() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
+}
 
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant)
-        if (const float* const packed = constant_weights().find(cpu, op)) return winograd_forward(cpu, op, packed, scratch);
+        if (const float* const packed = constant_weights().find(cpu, op))
+            return winograd_forward(cpu, op, packed, scratch);
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
-    winograd_forward(cpu, op, scratch, scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
+    winograd_forward(cpu, op, scratch,
+                     scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
 }
 }  // namespace
 
@@ -179,4 +199,6 @@ void forget_constant_weights() {
     onednn::forget_constant_weights();
 }
 
-size_t conv_weights_kept() { return constant_weights().kept() + onednn::weights_kept(); }
+size_t conv_weights_kept() {
+    return constant_weights().kept() + onednn::weights_kept();
+}

@@ -4,28 +4,30 @@
 
 template <class T>
 void compute(const Cuda& cuda, const ConvForward<T>& op) {
-    cuda.convolutions->run(cuda,
-                           {.direction = ConvDirection::forward,
-                            .shape = op.shape,
-                            .type = cudnn_type<T>,
-                            .x_pitch = op.x_pitch ? op.x_pitch : op.shape.c_in,
-                            .y_pitch = op.y_pitch ? op.y_pitch : op.shape.c_out,
-                            .activation = op.activation,
-                            .bias = op.bias != nullptr,
-                            .residual = op.residual != nullptr,
-                            .residual_last = op.residual != nullptr && op.residual_last},
-                           {{kConvX, op.x}, {kConvWeight, op.weight}, {kConvY, op.y}, {kConvBias, op.bias}, {kConvResidual, op.residual}});
+    cuda.convolutions->run(
+        cuda,
+        {.direction = ConvDirection::forward,
+         .shape = op.shape,
+         .type = cudnn_type<T>,
+         .x_pitch = op.x_pitch ? op.x_pitch : op.shape.c_in,
+         .y_pitch = op.y_pitch ? op.y_pitch : op.shape.c_out,
+         .activation = op.activation,
+         .bias = op.bias != nullptr,
+         .residual = op.residual != nullptr,
+         .residual_last = op.residual != nullptr && op.residual_last},
+        {{kConvX, op.x}, {kConvWeight, op.weight}, {kConvY, op.y}, {kConvBias, op.bias}, {kConvResidual, op.residual}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
-    cuda.convolutions->run(
-        cuda, {ConvDirection::backward_data, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out}, {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
+    cuda.convolutions->run(cuda, {ConvDirection::backward_data, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+                           {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardWeight<T>& op) {
-    cuda.convolutions->run(cuda, {ConvDirection::backward_weight, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+    cuda.convolutions->run(cuda,
+                           {ConvDirection::backward_weight, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
                            {{kConvX, op.x}, {kConvWeight, op.dweight}, {kConvY, op.dy}});
 }
 

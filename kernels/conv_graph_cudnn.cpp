@@ -32,11 +32,16 @@ CudnnDescriptor tensor(const TensorSpec& t) {
 TensorSpec pixels(int64_t id, size_t n, size_t c, size_t h, size_t w, size_t pitch, cudnnDataType_t type) {
     const int64_t p = int64_t(pitch), bytes = p * (type == CUDNN_DATA_FLOAT ? 4 : 2);
     const int64_t alignment = bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : 2;
-    return {id, {int64_t(n), int64_t(c), int64_t(h), int64_t(w)}, {int64_t(h * w) * p, 1, int64_t(w) * p, p}, type, alignment};
+    return {id,
+            {int64_t(n), int64_t(c), int64_t(h), int64_t(w)},
+            {int64_t(h * w) * p, 1, int64_t(w) * p, p},
+            type,
+            alignment};
 }
 
 CudnnDescriptor convolution(const ConvShape& s) {
-    const int64_t stride[2] = {int64_t(s.stride), int64_t(s.stride)}, padding[2] = {int64_t(s.padding), int64_t(s.padding)};
+    const int64_t stride[2] = {int64_t(s.stride), int64_t(s.stride)},
+                  padding[2] = {int64_t(s.padding), int64_t(s.padding)};
     const int64_t dilation[2] = {1, 1};
     CudnnDescriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     return d.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
@@ -49,7 +54,8 @@ CudnnDescriptor convolution(const ConvShape& s) {
         .finalize("cuDNN: convolution");
 }
 
-CudnnDescriptor forward(const CudnnDescriptor& x, const CudnnDescriptor& weight, const CudnnDescriptor& y, const ConvShape& shape) {
+CudnnDescriptor forward(const CudnnDescriptor& x, const CudnnDescriptor& weight, const CudnnDescriptor& y,
+                        const ConvShape& shape) {
     CudnnDescriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
     return op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x)
         .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, weight)
@@ -85,7 +91,8 @@ CudnnDescriptor backward_weight(const CudnnDescriptor& x, const CudnnDescriptor&
 }
 
 // y = mode(x), or x + b where b is given.
-CudnnDescriptor pointwise(cudnnPointwiseMode_t mode, const CudnnDescriptor& x, const CudnnDescriptor* b, const CudnnDescriptor& y) {
+CudnnDescriptor pointwise(cudnnPointwiseMode_t mode, const CudnnDescriptor& x, const CudnnDescriptor* b,
+                          const CudnnDescriptor& y) {
     CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode)
         .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
@@ -146,20 +153,23 @@ CudnnDescriptor sums(const CudnnDescriptor& y, size_t channels) {
 }
 
 // The gradient of the convolution's input, on through relu(scale * (x - mean) * rstd + shift) to g and the sums over g.
-std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const TensorSpec& x, const CudnnDescriptor& weight,
-                                                 const CudnnDescriptor& dy) {
+std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const TensorSpec& x,
+                                                 const CudnnDescriptor& weight, const CudnnDescriptor& dy) {
     const size_t c = p.shape.c_in;
     const auto vector = [&](int64_t id) { return per_channel(id, c, CUDNN_DATA_FLOAT); };
     const CudnnDescriptor x_in = tensor(x), dz = inside(x, 200, p.type);
-    const CudnnDescriptor mean = vector(kNormMean), rstd = vector(kNormRstd), scale = vector(kNormScale), shift = vector(kNormShift);
+    const CudnnDescriptor mean = vector(kNormMean), rstd = vector(kNormRstd), scale = vector(kNormScale),
+                          shift = vector(kNormShift);
     TensorSpec g_spec = x;
     g_spec.id = kNormG;
     const CudnnDescriptor g = tensor(g_spec);
     std::vector<CudnnDescriptor> ops = {backward_data(dz, weight, dy, p.shape)};
     CudnnDescriptor value = x_in;
     int64_t id = 201;
-    for (const auto& [mode, operand] : {std::pair{CUDNN_POINTWISE_SUB, &mean}, {CUDNN_POINTWISE_MUL, &rstd},
-                                        {CUDNN_POINTWISE_MUL, &scale}, {CUDNN_POINTWISE_ADD, &shift}}) {
+    for (const auto& [mode, operand] : {std::pair{CUDNN_POINTWISE_SUB, &mean},
+                                        {CUDNN_POINTWISE_MUL, &rstd},
+                                        {CUDNN_POINTWISE_MUL, &scale},
+                                        {CUDNN_POINTWISE_ADD, &shift}}) {
         const CudnnDescriptor next = inside(x, id++, CUDNN_DATA_FLOAT);
         ops.push_back(pointwise(mode, value, operand, next));
         value = next;
@@ -183,15 +193,18 @@ std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const Ten
 
 cudnnPointwiseMode_t mode_of(Activation a) {
     switch (a) {
-        case Activation::relu: return CUDNN_POINTWISE_RELU_FWD;
-        case Activation::silu: return CUDNN_POINTWISE_SWISH_FWD;
-        default: return CUDNN_POINTWISE_SIGMOID_FWD;
+        case Activation::relu:
+            return CUDNN_POINTWISE_RELU_FWD;
+        case Activation::silu:
+            return CUDNN_POINTWISE_SWISH_FWD;
+        default:
+            return CUDNN_POINTWISE_SIGMOID_FWD;
     }
 }
 
 // The convolution and what follows it: each operation reads what the one before gave; the last one writes y.
-std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDescriptor& x, const CudnnDescriptor& weight,
-                                           const TensorSpec& y) {
+std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDescriptor& x,
+                                           const CudnnDescriptor& weight, const TensorSpec& y) {
     enum class Then { bias, residual, activation };
     std::vector<Then> chain;
     if (p.bias) chain.push_back(Then::bias);
@@ -225,29 +238,32 @@ std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDesc
     return ops;
 }
 
-bool any_of(const std::vector<cudnnBackendNumericalNote_t>& notes, std::initializer_list<cudnnBackendNumericalNote_t> unwanted) {
+bool any_of(const std::vector<cudnnBackendNumericalNote_t>& notes,
+            std::initializer_list<cudnnBackendNumericalNote_t> unwanted) {
     return std::ranges::any_of(unwanted, [&](auto note) { return std::ranges::find(notes, note) != notes.end(); });
 }
 
 bool allowed(const CudnnDescriptor& engine, cudnnDataType_t type, const ConvEngineRules& rules) {
-    const auto notes = engine.values<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                                                  CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
-    const auto behaviour = engine.values<cudnnBackendBehaviorNote_t>(CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
-                                                                     CUDNN_BEHAVIOR_NOTE_TYPE_COUNT);
-    if (any_of(notes, {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION})) return false;
+    const auto notes = engine.values<cudnnBackendNumericalNote_t>(
+        CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+    const auto behaviour = engine.values<cudnnBackendBehaviorNote_t>(
+        CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT);
+    if (any_of(notes, {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION}))
+        return false;
     if (type == CUDNN_DATA_FLOAT && any_of(notes, {CUDNN_NUMERICAL_NOTE_TENSOR_CORE})) return false;
     if (rules.deterministic && any_of(notes, {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC})) return false;
     return std::ranges::find(behaviour, CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER) == behaviour.end();
 }
 
 // Descriptors that cuDNN fills: made by the caller, as the API wants it.
-std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
-                                    int64_t room) {
+std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAttributeName_t name,
+                                    cudnnBackendDescriptorType_t type, int64_t room) {
     std::vector<CudnnDescriptor> owners;
     std::vector<cudnnBackendDescriptor_t> raw;
     for (int64_t i = 0; i < room; ++i) raw.push_back(owners.emplace_back(type).get());
     int64_t count = 0;
-    if (cudnnBackendGetAttribute(from.get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &count, raw.data()) != CUDNN_STATUS_SUCCESS)
+    if (cudnnBackendGetAttribute(from.get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &count, raw.data()) !=
+        CUDNN_STATUS_SUCCESS)
         count = 0;
     owners.resize(size_t(std::min(count, room)));
     return owners;
@@ -255,10 +271,11 @@ std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAtt
 
 ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engine) {
     ConvEngine result{engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64), {}};
-    for (const CudnnDescriptor& choice :
-         filled(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
-        result.knobs.emplace_back(choice.value<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE),
-                                  choice.value<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64));
+    for (const CudnnDescriptor& choice : filled(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                                CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
+        result.knobs.emplace_back(
+            choice.value<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE),
+            choice.value<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64));
     std::ranges::sort(result.knobs);
     return result;
 }
@@ -268,10 +285,16 @@ ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engin
 std::string text(const ConvProblem& p) {
     const ConvShape& s = p.shape;
     std::ostringstream out;
-    out << (p.direction == ConvDirection::forward ? "forward" : p.direction == ConvDirection::backward_data ? "data" : "weight") << '-'
-        << (p.type == CUDNN_DATA_FLOAT ? "fp32" : p.type == CUDNN_DATA_BFLOAT16 ? "bf16" : "fp16");
-    for (const size_t part : {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding, p.x_pitch, p.y_pitch,
-                              size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
+    out << (p.direction == ConvDirection::forward         ? "forward"
+            : p.direction == ConvDirection::backward_data ? "data"
+                                                          : "weight")
+        << '-'
+        << (p.type == CUDNN_DATA_FLOAT      ? "fp32"
+            : p.type == CUDNN_DATA_BFLOAT16 ? "bf16"
+                                            : "fp16");
+    for (const size_t part :
+         {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding, p.x_pitch, p.y_pitch,
+          size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
         out << '-' << part;
     if (p.normalized) out << "-normalized";
     if (p.statistics) out << "-statistics";
@@ -305,7 +328,8 @@ CudnnDescriptor cudnn_device(cudnnHandle_t handle) {
 
 CudnnDescriptor cudnn_device(const std::string& properties_json) {
     CudnnDescriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-    return device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, std::span<const char>(properties_json))
+    return device
+        .set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, std::span<const char>(properties_json))
         .finalize("cuDNN: device properties");
 }
 
@@ -316,8 +340,10 @@ CudnnDescriptor conv_graph(const ConvProblem& p) {
     const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.y_pitch, p.type);
     std::vector<CudnnDescriptor> ops;
     if (p.direction == ConvDirection::backward_data) {
-        if (p.normalized) ops = normalized_gradient(p, x_spec, weight, tensor(y));
-        else ops = {backward_data(tensor(x_spec), weight, tensor(y), s)};
+        if (p.normalized)
+            ops = normalized_gradient(p, x_spec, weight, tensor(y));
+        else
+            ops = {backward_data(tensor(x_spec), weight, tensor(y), s)};
     } else {
         const CudnnDescriptor x = p.normalized ? normalized(p, x_spec, ops) : tensor(x_spec);
         if (p.direction == ConvDirection::backward_weight) {
@@ -333,7 +359,9 @@ CudnnDescriptor conv_graph(const ConvProblem& p) {
     std::vector<cudnnBackendDescriptor_t> raw;
     for (const CudnnDescriptor& op : ops) raw.push_back(op.get());
     CudnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    return graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::span<const cudnnBackendDescriptor_t>(raw))
+    return graph
+        .set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+             std::span<const cudnnBackendDescriptor_t>(raw))
         .finalize("cuDNN: operation graph");
 }
 
@@ -364,14 +392,15 @@ std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDe
     return engines;
 }
 
-ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type, const ConvEngineRules& rules,
-                   const ConvEngine& chosen) {
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& chosen) {
     CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph)
         .set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, chosen.index)
         .set(CUDNN_ATTR_ENGINE_DEVICEPROP, device)
         .finalize("cuDNN: engine");
-    if (!allowed(engine, type, rules)) throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that rounds or orders differently");
+    if (!allowed(engine, type, rules))
+        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that rounds or orders differently");
     std::vector<CudnnDescriptor> choices;
     std::vector<cudnnBackendDescriptor_t> raw;
     for (const auto& [type, value] : chosen.knobs) {
@@ -384,11 +413,15 @@ ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, 
     CudnnDescriptor config(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     config.set(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
     if (!raw.empty())
-        config.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::span<const cudnnBackendDescriptor_t>(raw));
+        config.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                   std::span<const cudnnBackendDescriptor_t>(raw));
     config.finalize("cuDNN: engine configuration");
     CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device).finalize("cuDNN: plan");
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)
+        .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
+        .finalize("cuDNN: plan");
     const auto workspace = size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64));
-    if (workspace > rules.workspace) throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
+    if (workspace > rules.workspace)
+        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
     return {plan, workspace};
 }

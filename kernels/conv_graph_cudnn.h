@@ -5,7 +5,8 @@
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
 // Those of kernels/norm_conv.h, with z = relu(a * x + b):
 //   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
-//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and p, q, r of dx = p * g + q * x + r
+//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and p, q, r of dx = p * g + q *
+//   x + r
 #pragma once
 
 #include <optional>
@@ -29,7 +30,8 @@ struct ConvProblem {  // what decides which engines are possible
     size_t x_pitch, y_pitch;
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
-    bool normalized = false;  // forward, weight: x becomes relu(a * x + b) on its way in; data: the gradient goes on through that
+    bool normalized =
+        false;  // forward, weight: x becomes relu(a * x + b) on its way in; data: the gradient goes on through that
     bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
 };
@@ -37,9 +39,25 @@ std::string text(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
 enum ConvTensor : int64_t {
-    kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual,
-    kNormA, kNormB, kNormSum, kNormSquares,                                            // forward and weight
-    kNormG, kNormScale, kNormShift, kNormMean, kNormRstd, kNormDscale, kNormDshift, kNormP, kNormQ, kNormR  // data
+    kConvX = 1,
+    kConvWeight,
+    kConvY,
+    kConvBias,
+    kConvResidual,
+    kNormA,
+    kNormB,
+    kNormSum,
+    kNormSquares,  // forward and weight
+    kNormG,
+    kNormScale,
+    kNormShift,
+    kNormMean,
+    kNormRstd,
+    kNormDscale,
+    kNormDshift,
+    kNormP,
+    kNormQ,
+    kNormR  // data
 };
 
 CudnnDescriptor cudnn_device(cudnnHandle_t handle);
@@ -60,8 +78,8 @@ struct ConvEngineRules {
     size_t workspace = size_t(256) << 20;  // bytes at most
 };
 
-// What cuDNN's heuristics propose for the graph, best first, each once, `limit` at most. Engines that break a rule are left
-// out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
+// What cuDNN's heuristics propose for the graph, best first, each once, `limit` at most. Engines that break a rule are
+// left out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
 std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
                                      const ConvEngineRules& rules, size_t limit);
 
@@ -70,5 +88,5 @@ struct ConvPlan {
     size_t workspace = 0;
 };
 // Throws CudnnError where the engine cannot do it after all, or breaks a rule.
-ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type, const ConvEngineRules& rules,
-                   const ConvEngine& engine);
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& engine);

@@ -1,7 +1,7 @@
 // Convolution as plain loops: the readable reference on the CPU. See conv.h.
 #include "kernels/conv.h"
-#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
+#include "kernels/vector_math.h"
 
 namespace {
 // Runs visit(out, tap) for every output position and tap of one axis that meet input position `in`.
@@ -27,10 +27,14 @@ void for_taps(const ConvShape& shape, size_t p, size_t q, const Visit& visit) {
 
 float activate(Activation activation, float x) {
     switch (activation) {
-        case Activation::relu: return x < 0 ? 0 : x;
-        case Activation::silu: return silu(x);
-        case Activation::sigmoid: return sigmoid(x);
-        default: return x;
+        case Activation::relu:
+            return x < 0 ? 0 : x;
+        case Activation::silu:
+            return silu(x);
+        case Activation::sigmoid:
+            return sigmoid(x);
+        default:
+            return x;
     }
 }
 

@@ -26,12 +26,15 @@ using Desc = dnnl::memory::desc;
 using Key = std::array<size_t, 18>;
 enum class Kind { forward, backward_data, backward_weight };
 
-// The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with a
-// residual elsewhere a 1x1 convolution of ResNet-50 takes up to twice as long.
-bool in_place(const ConvForward<float>& op) { return op.residual && op.residual == op.y; }
+// The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with
+// a residual elsewhere a 1x1 convolution of ResNet-50 takes up to twice as long.
+bool in_place(const ConvForward<float>& op) {
+    return op.residual && op.residual == op.y;
+}
 
 Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<float>* forward = nullptr) {
-    Key key = {size_t(kind), size_t(cpu.threads), s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding};
+    Key key = {size_t(kind), size_t(cpu.threads), s.n,        s.h,      s.w,      s.c_in,
+               s.c_out,      s.kernel_h,          s.kernel_w, s.stride, s.padding};
     if (forward) {
         key[11] = size_t(forward->activation);
         key[12] = forward->bias != nullptr;
@@ -46,24 +49,32 @@ Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<floa
 
 Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
     const auto dim = [](size_t size) { return Memory::dim(size); };
-    return {{dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
+    return {
+        {dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
 }
-Desc x_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.h, s.w, s.c_in, pitch); }
-Desc y_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch); }
+Desc x_desc(const ConvShape& s, size_t pitch) {
+    return activations(s.n, s.h, s.w, s.c_in, pitch);
+}
+Desc y_desc(const ConvShape& s, size_t pitch) {
+    return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch);
+}
 Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
     return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
             Memory::data_type::f32,
             tag};
 }
-Desc bias_desc(const ConvShape& s) { return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a}; }
+Desc bias_desc(const ConvShape& s) {
+    return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a};
+}
 
-
-dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
-                                                           dnnl::prop_kind kind, const ConvShape& s, const Desc& x,
-                                                           const Desc& bias, const Desc& y) {
+dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine,
+                                                           const dnnl::primitive_attr& attributes, dnnl::prop_kind kind,
+                                                           const ConvShape& s, const Desc& x, const Desc& bias,
+                                                           const Desc& y) {
     const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
     return describe<dnnl::convolution_forward>(engine, attributes, kind, dnnl::algorithm::convolution_direct, x,
-                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding, padding);
+                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding,
+                                               padding);
 }
 
 int residual_argument(const ConvForward<float>& op) {  // which post-op it is
@@ -111,7 +122,7 @@ struct Prepared {
     Call convolution;
     std::optional<Call> reorder;
     Desc packed;
-    size_t packed_bytes = 0;               // 0 without reorder
+    size_t packed_bytes = 0;                    // 0 without reorder
     size_t x_copy_bytes = 0, y_copy_bytes = 0;  // of dense copies, where oneDNN has no fast kernel for a pitch
 
     size_t scratch_bytes() const {
@@ -269,8 +280,8 @@ void run_reorder(Convolutions& all, Prepared& p, const void* from, void* to, voi
     p.reorder->run(all.stream);
 }
 
-// The weights as the convolution wants them: as they are, packed into scratch, or packed and kept. Constant ones are kept from
-// their second use on: whoever runs a network once takes no fresh memory.
+// The weights as the convolution wants them: as they are, packed into scratch, or packed and kept. Constant ones are
+// kept from their second use on: whoever runs a network once takes no fresh memory.
 const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, bool constant, const Parts& parts) {
     if (!p.reorder) return weight;
     void* to = parts.packed;
@@ -316,9 +327,16 @@ void convolve(const Cpu& cpu, const ConvForward<float>& op) {
     call.set(DNNL_ARG_BIAS, op.bias);
     call.set(DNNL_ARG_DST, op.y);
     if (op.residual) call.set(residual_argument(op), op.residual);
-    const auto copy = [&](size_t channels, size_t count, const float* from, size_t from_pitch, float* to, size_t to_pitch) {
-        compute(cpu, CopyChannels<float>{.rows = count / channels, .channels = channels, .x_pitch = from_pitch, .x_offset = 0,
-                                         .y_pitch = to_pitch, .y_offset = 0, .x = from, .y = to});
+    const auto copy = [&](size_t channels, size_t count, const float* from, size_t from_pitch, float* to,
+                          size_t to_pitch) {
+        compute(cpu, CopyChannels<float>{.rows = count / channels,
+                                         .channels = channels,
+                                         .x_pitch = from_pitch,
+                                         .x_offset = 0,
+                                         .y_pitch = to_pitch,
+                                         .y_offset = 0,
+                                         .x = from,
+                                         .y = to});
     };
     const ConvShape& s = op.shape;
     float* const x = reinterpret_cast<float*>(parts.x_copy);
@@ -359,9 +377,15 @@ void convolve(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (p.reorder) run_reorder(all, p, parts.packed, op.dweight, parts.pad);
 }
 
-size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return bytes_of(cpu, op); }
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    return bytes_of(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    return bytes_of(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return bytes_of(cpu, op);
+}
 
 void forget_constant_weights() {
     const std::lock_guard lock(convolutions().mutex);
@@ -370,7 +394,8 @@ void forget_constant_weights() {
 
 size_t weights_kept() {
     const std::lock_guard lock(convolutions().mutex);
-    return size_t(std::ranges::count_if(convolutions().constant_weights, [](const auto& one) { return bool(one.second.memory); }));
+    return size_t(std::ranges::count_if(convolutions().constant_weights,
+                                        [](const auto& one) { return bool(one.second.memory); }));
 }
 }  // namespace onednn
 

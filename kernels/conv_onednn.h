@@ -8,8 +8,8 @@ void convolve(const Cpu&, const ConvForward<float>&);
 void convolve(const Cpu&, const ConvBackwardData<float>&);
 void convolve(const Cpu&, const ConvBackwardWeight<float>&);
 
-// Without AVX2 (an old processor, or DNNL_MAX_CPU_ISA) version 2.6 is not: of forward where channels do not fill vectors and
-// something follows. Nothing is left to it then.
+// Without AVX2 (an old processor, or DNNL_MAX_CPU_ISA) version 2.6 is not: of forward where channels do not fill
+// vectors and something follows. Nothing is left to it then.
 bool is_right();
 
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create the primitive

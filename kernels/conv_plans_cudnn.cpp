@@ -9,11 +9,13 @@
 
 namespace {
 
-constexpr size_t kCandidates = 12;  // per problem: later ones of cuDNN's ranking are seldom best, and each may compile code
+constexpr size_t kCandidates =
+    12;  // per problem: later ones of cuDNN's ranking are seldom best, and each may compile code
 constexpr int kTimedRuns = 3;
 
 void check_cuda(cudaError_t error) {
-    if (error != cudaSuccess) throw std::runtime_error(std::string("timing a convolution: ") + cudaGetErrorString(error));
+    if (error != cudaSuccess)
+        throw std::runtime_error(std::string("timing a convolution: ") + cudaGetErrorString(error));
 }
 
 struct Event {
@@ -32,9 +34,12 @@ std::string conv_choices_file(const std::string& gpu, const std::string& cudnn_v
         if (!isalnum(static_cast<unsigned char>(c)) && c != '.') c = '_';
     const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
     std::filesystem::path folder;
-    if (cache && *cache == '/') folder = cache;
-    else if (home && *home == '/') folder = std::filesystem::path(home) / ".cache";
-    else return "";
+    if (cache && *cache == '/')
+        folder = cache;
+    else if (home && *home == '/')
+        folder = std::filesystem::path(home) / ".cache";
+    else
+        return "";
     std::error_code error;
     std::filesystem::create_directories(folder / "tundra", error);
     return error ? "" : (folder / "tundra" / (name + ".txt")).string();
@@ -54,8 +59,8 @@ void ConvPlans::read() {
             if (const auto parsed = parse_conv_engine(engine.substr(0, engine.size() - 2))) stored_[key] = *parsed;
 }
 
-// Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm. The line break comes
-// first: the line before may have no end.
+// Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm. The line
+// break comes first: the line before may have no end.
 void ConvPlans::remember(const std::string& key, const ConvEngine& engine) {
     if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + text(engine) + " .\n";
 }
@@ -73,7 +78,8 @@ bool ConvPlans::recorded(const Cuda& cuda) const {
     return capturing != cudaStreamCaptureStatusNone;
 }
 
-ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const std::string& key, const Pointers& pointers) {
+ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const std::string& key,
+                           const Pointers& pointers) {
     if (recorded(cuda)) throw std::logic_error("conv " + key + " is recorded before it ran once");
     const CudnnDescriptor graph = conv_graph(problem);
     const ConvEngineRules rules{.deterministic = cuda.deterministic, .workspace = cuda.scratch.bytes};

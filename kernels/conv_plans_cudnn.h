@@ -12,8 +12,8 @@ public:
     virtual void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) = 0;
 };
 
-// Where choices are stored: $XDG_CACHE_HOME/tundra/..., one file per GPU with its driver and version of cuDNN. Empty where no
-// such folder can be made.
+// Where choices are stored: $XDG_CACHE_HOME/tundra/..., one file per GPU with its driver and version of cuDNN. Empty
+// where no such folder can be made.
 std::string conv_choices_file(const std::string& gpu, const std::string& cudnn_version);
 
 class ConvPlans : public CudaConvolutions {
@@ -21,8 +21,9 @@ public:
     // `file`: one line per choice, "PROBLEM ENGINE KNOB:VALUE ... ."; empty: nothing is stored.
     ConvPlans(cudnnHandle_t handle, CudnnDescriptor device, std::string file);
 
-    // Runs the problem on the device's stream. The first time it chooses, which waits for the device: so every problem must
-    // have run once before it is recorded. What the convolution writes is assigned, so running it often does no harm.
+    // Runs the problem on the device's stream. The first time it chooses, which waits for the device: so every problem
+    // must have run once before it is recorded. What the convolution writes is assigned, so running it often does no
+    // harm.
     void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) override;
 
 protected:  // what needs a GPU; a test does without

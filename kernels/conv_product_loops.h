@@ -11,8 +11,8 @@ struct ProductRows {
     size_t rows, offset, width, room;
     float* to;
 };
-// What the next block gathers, fetched into the second cache while this one is multiplied: a few lines at a time, since a
-// burst of them would wait for memory.
+// What the next block gathers, fetched into the second cache while this one is multiplied: a few lines at a time, since
+// a burst of them would wait for memory.
 struct ProductAhead {
     const float* const* row;
     const float* const* end;
@@ -26,7 +26,7 @@ struct ProductPack {
 };
 struct ProductTask {
     size_t rows, room, depth, columns;
-    bool first;  // of the parts of the depth: out is assigned, else added to
+    bool first;                 // of the parts of the depth: out is assigned, else added to
     const float *left, *right;  // gathered; packed
     float* const* out;          // of every row
     ProductAhead* ahead;

@@ -26,7 +26,8 @@ void pack_product(const ProductPack& w, size_t panel) {
         for (size_t k = 0; k < w.depth; k += lanes) {
             Vector rows[lanes];
             for (size_t i = 0; i < lanes; ++i)
-                rows[i] = load(w.transposed ? w.weight + (column + i) * w.depth + k : w.weight + (k + i) * w.columns + column);
+                rows[i] = load(w.transposed ? w.weight + (column + i) * w.depth + k
+                                            : w.weight + (k + i) * w.columns + column);
             if (w.transposed) transpose(rows);
             for (size_t i = 0; i < lanes; ++i) store(packed + (k + i) * panel_lanes + vector * lanes, rows[i]);
         }
@@ -70,22 +71,36 @@ using MultiplyRows = void (*)(const ProductTask&, const float*, const float*, fl
 template <size_t vectors>
 MultiplyRows multiply_of(size_t rows) {
     switch (rows) {
-        case 1: return multiply_rows<1, vectors>;
-        case 2: return multiply_rows<2, vectors>;
-        case 3: return multiply_rows<3, vectors>;
-        case 4: return multiply_rows<4, vectors>;
-        case 5: return multiply_rows<5, vectors>;
+        case 1:
+            return multiply_rows<1, vectors>;
+        case 2:
+            return multiply_rows<2, vectors>;
+        case 3:
+            return multiply_rows<3, vectors>;
+        case 4:
+            return multiply_rows<4, vectors>;
+        case 5:
+            return multiply_rows<5, vectors>;
 #if WINOGRAD_ROWS > 6
-        case 6: return multiply_rows<6, vectors>;
-        case 7: return multiply_rows<7, vectors>;
-        case 8: return multiply_rows<8, vectors>;
-        case 9: return multiply_rows<9, vectors>;
-        case 10: return multiply_rows<10, vectors>;
-        case 11: return multiply_rows<11, vectors>;
-        case 12: return multiply_rows<12, vectors>;
-        case 13: return multiply_rows<13, vectors>;
+        case 6:
+            return multiply_rows<6, vectors>;
+        case 7:
+            return multiply_rows<7, vectors>;
+        case 8:
+            return multiply_rows<8, vectors>;
+        case 9:
+            return multiply_rows<9, vectors>;
+        case 10:
+            return multiply_rows<10, vectors>;
+        case 11:
+            return multiply_rows<11, vectors>;
+        case 12:
+            return multiply_rows<12, vectors>;
+        case 13:
+            return multiply_rows<13, vectors>;
 #endif
-        default: return multiply_rows<rows_most, vectors>;
+        default:
+            return multiply_rows<rows_most, vectors>;
     }
 }
 
@@ -94,7 +109,8 @@ void multiply_product(const ProductTask& t, size_t panel) {
     const size_t groups = (t.rows + rows_most - 1) / rows_most;
     for (size_t group = 0; group < groups; ++group) {
         const size_t first = t.rows * group / groups, rows = t.rows * (group + 1) / groups - first;
-        (t.columns - column > lanes ? multiply_of<2> : multiply_of<1>)(rows)(t, t.left + first * lanes, t.right, t.out + first, column);
+        (t.columns - column > lanes ? multiply_of<2> : multiply_of<1>)(rows)(t, t.left + first * lanes, t.right,
+                                                                             t.out + first, column);
     }
 }
 
@@ -134,8 +150,9 @@ void accumulate_product(const ProductSum& s) {
     for (size_t first = 0; first < s.rows; first += rows_block)
         for (size_t c = 0; c < s.columns; c += panel_lanes)
             for (size_t r = first; r < s.rows && r < first + rows_block; r += lanes / 2)
-                (s.columns - c > lanes ? accumulate_rows<2> : accumulate_rows<1>)(
-                    s, s.left + r / lanes * s.room * lanes + r % lanes, s.right + c * s.room, s.out + r * s.pitch + c,
-                    s.ahead[s.ahead[0].row == s.ahead[0].end]);
+                (s.columns - c > lanes ? accumulate_rows<2>
+                                       : accumulate_rows<1>)(s, s.left + r / lanes * s.room * lanes + r % lanes,
+                                                             s.right + c * s.room, s.out + r * s.pitch + c,
+                                                             s.ahead[s.ahead[0].row == s.ahead[0].end]);
 }
 }  // namespace

@@ -1,4 +1,5 @@
-// The first layer of ResNet, forward: 7x7, stride 2, padding 3, few channels; a tile's piece of the picture is read once.
+// The first layer of ResNet, forward: 7x7, stride 2, padding 3, few channels; a tile's piece of the picture is read
+// once.
 //
 // A block makes 8 x 8 pixels of 64 channels from 21 x 21 pixels of the picture, which it keeps in shared memory as
 // floats, a plane per channel; the weights pass by one kernel row at a time. A thread makes 8 pixels in a row of 8
@@ -30,8 +31,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_stem(ConvForward<T> op, boo
     for (int at = t; at < kPatch * kPatchPitch; at += kTileThreads) {
         const int row = at / kPatchPitch, column = at % kPatchPitch;
         const int i = 2 * first_row - kPadding + row, j = 2 * first_column - kPadding + column;
-        const bool inside =
-            unsigned(i) < unsigned(shape.h) && unsigned(j) < unsigned(shape.w) && column < kPatch;
+        const bool inside = unsigned(i) < unsigned(shape.h) && unsigned(j) < unsigned(shape.w) && column < kPatch;
         SIMT_UNROLL
         for (int c = 0; c < kChannels; c += kStep) {
             float values[kStep] = {};
@@ -83,7 +83,8 @@ void convolve_stem(const Gpu& gpu, const ConvForward<T>& op) {
     const bool wide = op.y_pitch % kVector<T> == 0 && aligned(op.y);
     const dim3 grid(unsigned(op.shape.n) * ceil_div(op.shape.out_h(), kSide) * ceil_div(op.shape.out_w(), kSide),
                     ceil_div(op.shape.c_out, kTile));
-    simt::launch(op.shape.c_in == 3 ? conv_stem<T, 3> : conv_stem<T, 4>, grid, dim3(kTileThreads), 0, stream_of(gpu), op, wide);
+    simt::launch(op.shape.c_in == 3 ? conv_stem<T, 3> : conv_stem<T, 4>, grid, dim3(kTileThreads), 0, stream_of(gpu),
+                 op, wide);
 }
 
 template void convolve_stem(const Gpu&, const ConvForward<float>&);

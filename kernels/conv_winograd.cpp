@@ -19,7 +19,9 @@ const WinogradLoops* winograd_loops() {
 }
 
 namespace {
-size_t pieces(size_t count, size_t size) { return (count + size - 1) / size; }
+size_t pieces(size_t count, size_t size) {
+    return (count + size - 1) / size;
+}
 
 size_t packed_panel(size_t c_in, const WinogradLoops& loops) {
     return winograd_points * (pieces(c_in, loops.lanes) * loops.lanes * 2 * loops.lanes + winograd_gap);
@@ -57,8 +59,14 @@ void winograd_pack(const Cpu& cpu, const ConvShape& s, const float* weight, bool
                    const WinogradLoops& loops) {
     parallel_for(cpu, pieces(s.c_out, 2 * loops.lanes), 1, [&](size_t begin, size_t end) {
         for (size_t panel = begin; panel < end; ++panel)
-            loops.pack({.c_in = s.c_in, .c_out = s.c_out, .first = 0, .depth = s.c_in, .flipped = flipped, .weight = weight,
-                        .packed = packed + panel * packed_panel(s.c_in, loops)}, panel);
+            loops.pack({.c_in = s.c_in,
+                        .c_out = s.c_out,
+                        .first = 0,
+                        .depth = s.c_in,
+                        .flipped = flipped,
+                        .weight = weight,
+                        .packed = packed + panel * packed_panel(s.c_in, loops)},
+                       panel);
     });
 }
 
@@ -73,12 +81,27 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
     const Blocks blocks(cpu, s, loops);
     float* const products = scratch + blocks.transformed_kept(cpu) * blocks.transformed;
     const auto task = [&](size_t block, size_t transformed_at, size_t panel) {
-        return WinogradTask{.h = s.h, .w = s.w, .c_in = s.c_in, .c_out = s.c_out,
-                            .x_pitch = op.x_pitch ? op.x_pitch : s.c_in, .y_pitch = op.y_pitch ? op.y_pitch : s.c_out,
-                            .tiles_h = blocks.tiles_h, .tiles_w = blocks.tiles_w, .first = blocks.first(block),
-                            .tiles = blocks.first(block + 1) - blocks.first(block), .room = blocks.room,
-                            .depth = s.c_in, .first_part = true, .last_part = true, .activation = int(op.activation), .residual_last = op.residual_last, .x = op.x, .bias = op.bias,
-                            .residual = op.residual, .packed = packed + panel * packed_panel(s.c_in, loops), .y = op.y,
+        return WinogradTask{.h = s.h,
+                            .w = s.w,
+                            .c_in = s.c_in,
+                            .c_out = s.c_out,
+                            .x_pitch = op.x_pitch ? op.x_pitch : s.c_in,
+                            .y_pitch = op.y_pitch ? op.y_pitch : s.c_out,
+                            .tiles_h = blocks.tiles_h,
+                            .tiles_w = blocks.tiles_w,
+                            .first = blocks.first(block),
+                            .tiles = blocks.first(block + 1) - blocks.first(block),
+                            .room = blocks.room,
+                            .depth = s.c_in,
+                            .first_part = true,
+                            .last_part = true,
+                            .activation = int(op.activation),
+                            .residual_last = op.residual_last,
+                            .x = op.x,
+                            .bias = op.bias,
+                            .residual = op.residual,
+                            .packed = packed + panel * packed_panel(s.c_in, loops),
+                            .y = op.y,
                             .transformed = scratch + transformed_at * blocks.transformed,
                             .products = products + size_t(omp_get_thread_num()) * blocks.products};
     };
@@ -107,8 +130,12 @@ struct FreshParts {
     size_t tiles_h, tiles_w, tiles, room, panels, channel_blocks, transformed, packed, products;
 
     FreshParts(const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(pieces(s.h, 4)), tiles_w(pieces(s.w, 4)), tiles(s.n * tiles_h * tiles_w), room(tiles + 2 * loops.rows),
-          panels(pieces(s.c_out, 2 * loops.lanes)), channel_blocks(pieces(s.c_in, loops.lanes)) {
+        : tiles_h(pieces(s.h, 4)),
+          tiles_w(pieces(s.w, 4)),
+          tiles(s.n * tiles_h * tiles_w),
+          room(tiles + 2 * loops.rows),
+          panels(pieces(s.c_out, 2 * loops.lanes)),
+          channel_blocks(pieces(s.c_in, loops.lanes)) {
         transformed = winograd_points * (channel_blocks * room * loops.lanes + winograd_gap);
         packed = packed_panel(std::min(depth, s.c_in), loops);
         products = winograd_points * (room * 2 * loops.lanes + winograd_gap);
@@ -121,18 +148,38 @@ size_t winograd_fresh_scratch_count(const Cpu& cpu, const ConvShape& s, const Wi
     return parts.transformed + size_t(cpu.threads) * (parts.packed + parts.products);
 }
 
-void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch, const WinogradLoops& loops) {
+void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
+                            const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const FreshParts parts(s, loops);
     const size_t chunk = 16, chunks = pieces(parts.tiles, chunk);  // tiles of a thread's part of the transform
 #pragma omp parallel num_threads(cpu.threads)
     {
-        float* const packed = scratch + parts.transformed + size_t(omp_get_thread_num()) * (parts.packed + parts.products);
-        WinogradTask task{.h = s.h, .w = s.w, .c_in = s.c_in, .c_out = s.c_out, .x_pitch = op.x_pitch ? op.x_pitch : s.c_in,
-                          .y_pitch = op.y_pitch ? op.y_pitch : s.c_out, .tiles_h = parts.tiles_h, .tiles_w = parts.tiles_w,
-                          .first = 0, .tiles = 0, .room = parts.room, .depth = 0, .first_part = true, .last_part = true,
-                          .activation = int(op.activation), .residual_last = op.residual_last, .x = op.x, .bias = op.bias,
-                          .residual = op.residual, .packed = packed, .y = op.y, .transformed = scratch, .products = packed + parts.packed};
+        float* const packed =
+            scratch + parts.transformed + size_t(omp_get_thread_num()) * (parts.packed + parts.products);
+        WinogradTask task{.h = s.h,
+                          .w = s.w,
+                          .c_in = s.c_in,
+                          .c_out = s.c_out,
+                          .x_pitch = op.x_pitch ? op.x_pitch : s.c_in,
+                          .y_pitch = op.y_pitch ? op.y_pitch : s.c_out,
+                          .tiles_h = parts.tiles_h,
+                          .tiles_w = parts.tiles_w,
+                          .first = 0,
+                          .tiles = 0,
+                          .room = parts.room,
+                          .depth = 0,
+                          .first_part = true,
+                          .last_part = true,
+                          .activation = int(op.activation),
+                          .residual_last = op.residual_last,
+                          .x = op.x,
+                          .bias = op.bias,
+                          .residual = op.residual,
+                          .packed = packed,
+                          .y = op.y,
+                          .transformed = scratch,
+                          .products = packed + parts.packed};
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < chunks * parts.channel_blocks; ++i) {
             task.first = i / parts.channel_blocks * chunk;
@@ -140,7 +187,8 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
             task.transformed = scratch + task.first * loops.lanes;
             loops.transform(task, i % parts.channel_blocks);
         }
-        const size_t ranges = std::min(parts.tiles, pieces(size_t(cpu.threads), parts.panels));  // of tiles, lest a thread has nothing to do
+        const size_t ranges = std::min(
+            parts.tiles, pieces(size_t(cpu.threads), parts.panels));  // of tiles, lest a thread has nothing to do
 #pragma omp for schedule(dynamic) nowait
         for (size_t i = 0; i < parts.panels * ranges; ++i) {
             const size_t panel = i / ranges, range = i % ranges;
@@ -149,8 +197,14 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
                 task.depth = std::min(parts.depth, s.c_in - c);
                 task.first_part = c == 0, task.last_part = c + task.depth == s.c_in;
                 task.transformed = scratch + c * parts.room + task.first * loops.lanes;
-                loops.pack({.c_in = s.c_in, .c_out = s.c_out, .first = c, .depth = task.depth, .flipped = flipped, .weight = op.weight,
-                            .packed = packed}, panel);
+                loops.pack({.c_in = s.c_in,
+                            .c_out = s.c_out,
+                            .first = c,
+                            .depth = task.depth,
+                            .flipped = flipped,
+                            .weight = op.weight,
+                            .packed = packed},
+                           panel);
                 loops.multiply(task, panel);
             }
         }
@@ -159,15 +213,20 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
 
 namespace {
 // Where the parts of the weights' gradient lie in scratch. Sums over tiles are made block by block, in order. Where one
-// block has all tiles, a thread makes all sums of a few output channels and is done with them: they never leave the cache.
+// block has all tiles, a thread makes all sums of a few output channels and is done with them: they never leave the
+// cache.
 struct WeightParts {
     static constexpr size_t room = 128, chunk = 16;  // tiles of a block, and of a thread's part of its transform
     size_t tiles_h, tiles_w, tiles, in_blocks, out_blocks, transformed, gradient, group, sums;
     bool single;
 
     WeightParts(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(pieces(s.h, 4)), tiles_w(pieces(s.w, 4)), tiles(s.n * tiles_h * tiles_w), in_blocks(pieces(s.c_in, loops.lanes)),
-          out_blocks(pieces(s.c_out, loops.lanes)), single(tiles <= room) {
+        : tiles_h(pieces(s.h, 4)),
+          tiles_w(pieces(s.w, 4)),
+          tiles(s.n * tiles_h * tiles_w),
+          in_blocks(pieces(s.c_in, loops.lanes)),
+          out_blocks(pieces(s.c_out, loops.lanes)),
+          single(tiles <= room) {
         transformed = winograd_points * (in_blocks * room * loops.lanes + winograd_gap);
         gradient = winograd_points * (out_blocks * room * loops.lanes + winograd_gap);
         group = single ? std::clamp<size_t>(out_blocks / (2 * size_t(cpu.threads)), 1, 64 / loops.lanes) : out_blocks;
@@ -181,18 +240,46 @@ size_t winograd_weight_scratch_count(const Cpu& cpu, const ConvShape& s, const W
     return parts.transformed + parts.gradient + (parts.single ? size_t(cpu.threads) : 1) * parts.sums;
 }
 
-void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch, const WinogradLoops& loops) {
+void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch,
+                              const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const WeightParts parts(cpu, s, loops);
     float* const gradient = scratch + parts.transformed;
     const auto side = [&](const float* from, size_t channels, float* to, size_t first, size_t offset, size_t tiles) {
-        return WinogradTask{.h = s.h, .w = s.w, .c_in = channels, .c_out = 0, .x_pitch = channels, .y_pitch = 0,
-                            .tiles_h = parts.tiles_h, .tiles_w = parts.tiles_w, .first = first + offset, .tiles = tiles,
-                            .room = parts.room, .depth = channels, .first_part = true, .last_part = true, .activation = 0,
-                            .residual_last = false, .x = from, .bias = nullptr, .residual = nullptr, .packed = nullptr, .y = nullptr, .transformed = to + offset * loops.lanes, .products = nullptr};
+        return WinogradTask{.h = s.h,
+                            .w = s.w,
+                            .c_in = channels,
+                            .c_out = 0,
+                            .x_pitch = channels,
+                            .y_pitch = 0,
+                            .tiles_h = parts.tiles_h,
+                            .tiles_w = parts.tiles_w,
+                            .first = first + offset,
+                            .tiles = tiles,
+                            .room = parts.room,
+                            .depth = channels,
+                            .first_part = true,
+                            .last_part = true,
+                            .activation = 0,
+                            .residual_last = false,
+                            .x = from,
+                            .bias = nullptr,
+                            .residual = nullptr,
+                            .packed = nullptr,
+                            .y = nullptr,
+                            .transformed = to + offset * loops.lanes,
+                            .products = nullptr};
     };
-    WinogradWeightTask task{.c_in = s.c_in, .c_out = s.c_out, .tiles = 0, .room = parts.room, .out_first = 0, .out_blocks = parts.group,
-                            .first = true, .transformed = scratch, .gradient = gradient, .sums = gradient + parts.gradient,
+    WinogradWeightTask task{.c_in = s.c_in,
+                            .c_out = s.c_out,
+                            .tiles = 0,
+                            .room = parts.room,
+                            .out_first = 0,
+                            .out_blocks = parts.group,
+                            .first = true,
+                            .transformed = scratch,
+                            .gradient = gradient,
+                            .sums = gradient + parts.gradient,
                             .dweight = op.dweight};
 #pragma omp parallel num_threads(cpu.threads) firstprivate(task)
     {
@@ -201,11 +288,13 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
             const size_t chunks = pieces(task.tiles, parts.chunk), blocks = parts.in_blocks + parts.out_blocks;
 #pragma omp for schedule(dynamic)
             for (size_t i = 0; i < chunks * blocks; ++i) {
-                const size_t block = i % blocks, offset = i / blocks * parts.chunk, tiles = std::min(parts.chunk, task.tiles - offset);
+                const size_t block = i % blocks, offset = i / blocks * parts.chunk,
+                             tiles = std::min(parts.chunk, task.tiles - offset);
                 if (block < parts.in_blocks)
                     loops.transform(side(op.x, s.c_in, scratch, first, offset, tiles), block);
                 else
-                    loops.transform_gradient(side(op.dy, s.c_out, gradient, first, offset, tiles), block - parts.in_blocks);
+                    loops.transform_gradient(side(op.dy, s.c_out, gradient, first, offset, tiles),
+                                             block - parts.in_blocks);
             }
             if (parts.single) break;
 #pragma omp for schedule(dynamic)
@@ -218,8 +307,10 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
             for (size_t group = 0; group < pieces(parts.out_blocks, parts.group); ++group) {
                 task.out_first = group * parts.group;
                 task.out_blocks = std::min(parts.group, parts.out_blocks - task.out_first);
-                for (size_t i = 0; i < winograd_points * task.out_blocks; ++i) loops.accumulate(task, i / task.out_blocks, i % task.out_blocks);
-                const size_t channel = task.out_first * loops.lanes, end = std::min(s.c_out, channel + task.out_blocks * loops.lanes);
+                for (size_t i = 0; i < winograd_points * task.out_blocks; ++i)
+                    loops.accumulate(task, i / task.out_blocks, i % task.out_blocks);
+                const size_t channel = task.out_first * loops.lanes,
+                             end = std::min(s.c_out, channel + task.out_blocks * loops.lanes);
                 for (size_t k = 0; k < end - channel; ++k) loops.finish(task, k);
             }
         } else {

@@ -6,7 +6,8 @@
 //   products     (point, room, 2 * lanes)             of one block and one panel
 //
 //   gradient     (point, c_out / lanes, room, lanes)  dy, transformed
-//   sums         (point, c_out, c_in)                 of the gradient of the weights, of some vectors of c_out; rounded up to lanes
+//   sums         (point, c_out, c_in)                 of the gradient of the weights, of some vectors of c_out; rounded
+//   up to lanes
 //
 // Between two points lie a few floats more, lest all 36 fall on the same lines of the cache.
 #pragma once
@@ -17,11 +18,11 @@ constexpr size_t winograd_points = 36, winograd_gap = 16;
 
 struct WinogradTask {
     size_t h, w, c_in, c_out, x_pitch, y_pitch, tiles_h, tiles_w;
-    size_t first, tiles;  // of all pictures one behind the other, row by row
-    size_t room;          // tiles that a block has room for
-    size_t depth;         // channels of x that `packed` has: all, or a part of them
+    size_t first, tiles;         // of all pictures one behind the other, row by row
+    size_t room;                 // tiles that a block has room for
+    size_t depth;                // channels of x that `packed` has: all, or a part of them
     bool first_part, last_part;  // of those parts: products are assigned, else added; what follows comes after the last
-    int activation;       // enum Activation
+    int activation;              // enum Activation
     bool residual_last;
     const float *x, *bias, *residual, *packed;
     float *y, *transformed, *products;
@@ -37,7 +38,7 @@ struct WinogradPack {
 struct WinogradWeightTask {
     size_t c_in, c_out, tiles, room;
     size_t out_first, out_blocks;  // which vectors of c_out
-    bool first;  // of the blocks of tiles: sums are assigned, else added
+    bool first;                    // of the blocks of tiles: sums are assigned, else added
     const float *transformed, *gradient;
     float *sums, *dweight;
 };

@@ -1,6 +1,7 @@
 // The loops of conv_winograd.h on vectors of WINOGRAD_LANES floats. conv_winograd_avx2.cpp and conv_winograd_avx512.cpp
-// compile them for their instruction set. All is in an anonymous namespace: a function that the linker shared with other
-// files would carry instructions there that the machine may not have. For the same reason nothing of std is called.
+// compile them for their instruction set. All is in an anonymous namespace: a function that the linker shared with
+// other files would carry instructions there that the machine may not have. For the same reason nothing of std is
+// called.
 #include "kernels/conv_winograd_loops.h"
 #include "kernels/types.h"
 
@@ -9,8 +10,12 @@ constexpr size_t lanes = WINOGRAD_LANES, rows_most = WINOGRAD_ROWS, panel_lanes 
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 typedef int Bits __attribute__((vector_size(lanes * sizeof(float))));
 
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Vector load(const float* from) {
+    return *reinterpret_cast<const Vector*>(from);
+}
+inline void store(float* to, Vector value) {
+    *reinterpret_cast<Vector*>(to) = value;
+}
 inline Vector load_part(const float* from, size_t count) {
     if (count >= lanes) return load(from);
     Vector value = {};
@@ -61,10 +66,18 @@ inline void transpose(Vector (&rows)[lanes]) {
     if constexpr (2 * step < lanes) transpose<2 * step>(rows);
 }
 
-size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
-size_t transformed_stride(size_t channels, size_t room) { return channel_blocks(channels) * room * lanes + winograd_gap; }
-size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
-size_t products_stride(const WinogradTask& t) { return t.room * panel_lanes + winograd_gap; }
+size_t channel_blocks(size_t c_in) {
+    return (c_in + lanes - 1) / lanes;
+}
+size_t transformed_stride(size_t channels, size_t room) {
+    return channel_blocks(channels) * room * lanes + winograd_gap;
+}
+size_t packed_stride(size_t c_in) {
+    return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap;
+}
+size_t products_stride(const WinogradTask& t) {
+    return t.room * panel_lanes + winograd_gap;
+}
 
 // The pixels of a tile: y from (top, left), x from one above and left of it.
 struct Place {
@@ -134,8 +147,10 @@ void transform(const WinogradTask& t, size_t block) {
             Vector column[6];
             for (size_t i = 0; i < 6; ++i) {
                 const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
-                if (inside) column[i] = load(x + (row * t.w + col) * t.x_pitch);
-                else column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.x_pitch, count) : Vector{};
+                if (inside)
+                    column[i] = load(x + (row * t.w + col) * t.x_pitch);
+                else
+                    column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.x_pitch, count) : Vector{};
             }
             transform_input(column, half[j]);
         }
@@ -181,16 +196,24 @@ using Product = void (*)(const WinogradTask&, const float*, const float*, float*
 template <size_t vectors>
 Product product_of(size_t rows) {
     switch ((rows + 1) / 2) {
-        case 1: return product<2, vectors>;
-        case 2: return product<4, vectors>;
-        case 3: return product<6, vectors>;
+        case 1:
+            return product<2, vectors>;
+        case 2:
+            return product<4, vectors>;
+        case 3:
+            return product<6, vectors>;
 #if WINOGRAD_ROWS > 6
-        case 4: return product<8, vectors>;
-        case 5: return product<10, vectors>;
-        case 6: return product<12, vectors>;
-        default: return product<14, vectors>;
+        case 4:
+            return product<8, vectors>;
+        case 5:
+            return product<10, vectors>;
+        case 6:
+            return product<12, vectors>;
+        default:
+            return product<14, vectors>;
 #else
-        default: return nullptr;
+        default:
+            return nullptr;
 #endif
     }
 }
@@ -213,7 +236,8 @@ void inverse(const WinogradTask& t, size_t channel, const float* products) {
             const size_t pixel = (at.n * t.h + at.top + i) * t.w + at.left;
             for (size_t j = 0; j < 4 && at.left + j < t.w; ++j) {
                 Vector y = out[j] + bias;
-                const Vector residual = t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
+                const Vector residual =
+                    t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
                 y = t.residual_last ? activate(t.activation, y) + residual : activate(t.activation, y + residual);
                 store_part(t.y + (pixel + j) * t.y_pitch + channel, y, count);
             }
@@ -248,7 +272,8 @@ void pack(const WinogradPack& w, size_t panel) {
                 for (size_t i = 0; i < lanes; ++i) {
                     const float* const row = w.flipped ? w.weight + ((channel + i) * 9 + 8 - tap) * w.c_out + first
                                                        : w.weight + ((first + i) * 9 + tap) * w.c_in + channel;
-                    __builtin_prefetch(row + (w.flipped ? lanes * 9 * w.c_out : lanes));  // too many streams for the processor to see
+                    __builtin_prefetch(
+                        row + (w.flipped ? lanes * 9 * w.c_out : lanes));  // too many streams for the processor to see
                     taps[tap][i] = i < (w.flipped ? rest : count) ? load_part(row, w.flipped ? count : rest) : Vector{};
                 }
                 if (!w.flipped) transpose(taps[tap]);
@@ -281,7 +306,8 @@ void transform_gradient(const WinogradTask& t, size_t block) {
             for (size_t i = 0; i < 4; ++i) {
                 const size_t row = at.top + i, col = at.left + j;
                 column[i] = row < t.h && col < t.w
-                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.x_pitch + channel, count) : Vector{};
+                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.x_pitch + channel, count)
+                                : Vector{};
             }
             transform_gradient(column, half[j]);
         }
@@ -328,7 +354,8 @@ void accumulate_part(const WinogradWeightTask& t, const float* x, const float* d
 void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
     const size_t blocks = channel_blocks(t.c_in);
     const float* const x = t.transformed + point * transformed_stride(t.c_in, t.room);
-    const float* const dy = t.gradient + point * transformed_stride(t.c_out, t.room) + (t.out_first + block) * t.room * lanes;
+    const float* const dy =
+        t.gradient + point * transformed_stride(t.c_out, t.room) + (t.out_first + block) * t.room * lanes;
     float* const sums = t.sums + point * sums_stride(t) + block * lanes * blocks * lanes;
     for (size_t half = 0; half < lanes; half += lanes / 2)
         for (size_t c = 0; c < blocks; c += 2)
@@ -351,7 +378,8 @@ void finish(const WinogradWeightTask& t, size_t channel) {
             Vector out[3];
             transform_sums(row, out);
             for (size_t j = 0; j < 3; ++j)
-                store_part(t.dweight + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in + block * lanes, out[j], t.c_in - block * lanes);
+                store_part(t.dweight + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in + block * lanes,
+                           out[j], t.c_in - block * lanes);
         }
     }
 }

@@ -10,7 +10,9 @@ namespace {
 
 constexpr unsigned kRowThreads = 128, kBatchThreads = 256;
 
-__device__ float weight_of(const float* class_weight, size_t k) { return class_weight ? class_weight[k] : 1.0f; }
+__device__ float weight_of(const float* class_weight, size_t k) {
+    return class_weight ? class_weight[k] : 1.0f;
+}
 
 // class_weight[k] * q[k] of a row
 struct Target {
@@ -28,8 +30,8 @@ struct Target {
     }
 };
 
-// above: (rows), how many logits of the row are larger than the label's. There are few rows: left alone, nvcc keeps to 32 registers
-// so that 16 blocks fit, and spills one on sm_100.
+// above: (rows), how many logits of the row are larger than the label's. There are few rows: left alone, nvcc keeps to
+// 32 registers so that 16 blocks fit, and spills one on sm_100.
 __global__ void __launch_bounds__(kRowThreads, 8) forward_rows(CrossEntropyForward p, float* above) {
     const size_t row = blockIdx.x, classes = p.shape.classes;
     const float* const x = p.logits + row * classes;

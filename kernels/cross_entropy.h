@@ -7,7 +7,8 @@
 //   q[k]    = (1 - s) * [k == label] + s / classes                        s = smoothing
 //   sample  = - sum over k of class_weight[k] * q[k] * log p[k]
 //   loss    = sum of samples / sum over rows of class_weight[label]        (all weights 1: the mean over rows)
-//   dlogits[k] = dloss * (p[k] * sum over j of class_weight[j] * q[j] - class_weight[k] * q[k]) / sum of class_weight[label]
+//   dlogits[k] = dloss * (p[k] * sum over j of class_weight[j] * q[j] - class_weight[k] * q[k]) / sum of
+//   class_weight[label]
 //
 // A label of -1 marks a row that does not count: its sample is 0, its gradient 0, the denominator leaves it out; a
 // batch without any row that counts has loss 0.
@@ -25,18 +26,18 @@ struct CrossEntropyShape {
 
 struct CrossEntropyForward {
     CrossEntropyShape shape;
-    const float *logits;
-    const int32_t *labels;
-    const float *class_weight;  // may be null
+    const float* logits;
+    const int32_t* labels;
+    const float* class_weight;  // may be null
     float *loss, *sample_loss, *probabilities, *correct;
 };
 
 struct CrossEntropyBackward {
     CrossEntropyShape shape;
-    const float *probabilities;
-    const int32_t *labels;
+    const float* probabilities;
+    const int32_t* labels;
     const float *class_weight, *dloss;
-    float *dlogits;
+    float* dlogits;
 };
 
 void compute(const Cpu&, const CrossEntropyForward&);

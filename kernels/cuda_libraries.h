@@ -13,6 +13,6 @@ struct CudaLibraries {
     virtual std::string versions() const = 0;  // "cuDNN 9.19.0, cuBLASLt 13.0.2"
 };
 
-// Fills in `cuda.cudnn`, `cuda.cublas`, `cuda.convolutions`; the stream and the scratch memory must be set. `gpu` names the
-// GPU and its driver: choices of engines are stored for the next start under that name, and under cuDNN's version.
+// Fills in `cuda.cudnn`, `cuda.cublas`, `cuda.convolutions`; the stream and the scratch memory must be set. `gpu` names
+// the GPU and its driver: choices of engines are stored for the next start under that name, and under cuDNN's version.
 std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu);

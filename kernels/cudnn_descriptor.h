@@ -33,8 +33,10 @@ public:
     cudnnBackendDescriptor_t get() const { return static_cast<cudnnBackendDescriptor_t>(descriptor_.get()); }
 
     template <class T>
-    CudnnDescriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::span<const T> values) {
-        check(cudnnBackendSetAttribute(get(), name, type, int64_t(values.size()), values.data()), "cuDNN: setting an attribute");
+    CudnnDescriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                         std::span<const T> values) {
+        check(cudnnBackendSetAttribute(get(), name, type, int64_t(values.size()), values.data()),
+              "cuDNN: setting an attribute");
         return *this;
     }
     template <class T>
@@ -71,7 +73,9 @@ public:
 
 private:
     struct Destroy {
-        void operator()(void* descriptor) const { cudnnBackendDestroyDescriptor(static_cast<cudnnBackendDescriptor_t>(descriptor)); }
+        void operator()(void* descriptor) const {
+            cudnnBackendDestroyDescriptor(static_cast<cudnnBackendDescriptor_t>(descriptor));
+        }
     };
     std::shared_ptr<void> descriptor_;  // shared: plans keep alive the graph that they were made from
 };

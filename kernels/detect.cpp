@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/detect_math.h"
-#include "kernels/vector_math.h"
 #include "kernels/parallel.h"
+#include "kernels/vector_math.h"
 
 void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
     const size_t values = 5 + op.classes;
@@ -41,7 +41,8 @@ void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candid
     const float* const boxes = op.boxes + picture * op.rows * values;
     left.clear();
     for (size_t row = 0; row < op.rows; ++row)
-        if (const uint64_t key = candidate_key(boxes + row * values, row, op.classes, op.threshold); key != kNoCandidate)
+        if (const uint64_t key = candidate_key(boxes + row * values, row, op.classes, op.threshold);
+            key != kNoCandidate)
             left.push_back({key, corners_of(boxes + row * values)});
     std::sort(left.begin(), left.end());
 
@@ -66,7 +67,8 @@ void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candid
 
 void compute(const Cpu& cpu, const SelectBoxes& op) {
     if (op.rows > kMostRows || op.classes > kMostClasses || op.classes == 0 || !(op.threshold >= 0))
-        throw std::invalid_argument("select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
+        throw std::invalid_argument(
+            "select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
     parallel_for(cpu, op.n, 1, [&](size_t begin, size_t end) {
         std::vector<Candidate> candidates;
         for (size_t picture = begin; picture < end; ++picture) select_of_picture(op, picture, candidates);

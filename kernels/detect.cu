@@ -1,9 +1,10 @@
-// Boxes on the GPU. Decoding: a thread per 16 bytes of the head. Selection: a kernel gives every row a key, then one block per picture
-// takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or read back.
+// Boxes on the GPU. Decoding: a thread per 16 bytes of the head. Selection: a kernel gives every row a key, then one
+// block per picture takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or
+// read back.
 //
 // Floor per picture of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
-// selection reads those and 8 bytes per row twice. 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the rounds
-// dominate: about 2 us each while the candidates fit the 512 threads a few times, that is 0.1 ms for 50 boxes.
+// selection reads those and 8 bytes per row twice. 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the
+// rounds dominate: about 2 us each while the candidates fit the 512 threads a few times, that is 0.1 ms for 50 boxes.
 #include "kernels/detect.h"
 
 #include <stdexcept>
@@ -22,7 +23,8 @@ __global__ void __launch_bounds__(kThreads) decode_boxes(DecodeBoxes<T> op) {
     const unsigned values = unsigned(5 + op.classes), parts = values / kWidth, pixels = unsigned(op.h * op.w);
     const unsigned index = blockIdx.x * kThreads + threadIdx.x, row = index / parts, first = index % parts * kWidth;
     if (row >= op.n * 3 * pixels) return;
-    const unsigned anchor = row % 3, pixel = row / 3 % pixels, n = row / 3 / pixels, i = pixel / unsigned(op.w), j = pixel % unsigned(op.w);
+    const unsigned anchor = row % 3, pixel = row / 3 % pixels, n = row / 3 / pixels, i = pixel / unsigned(op.w),
+                   j = pixel % unsigned(op.w);
     float box[kWidth];
     load_floats(op.head + size_t(row) * values + first, box);
     SIMT_UNROLL
@@ -37,7 +39,8 @@ __global__ void __launch_bounds__(kThreads) candidate_keys(SelectBoxes op, uint6
 }
 
 // `all` and `candidates` are (n, rows); the order of the candidates does not matter, their keys are all different.
-__global__ void __launch_bounds__(kSelectThreads) select_boxes(SelectBoxes op, const uint64_t* all, uint64_t* candidates) {
+__global__ void __launch_bounds__(kSelectThreads)
+    select_boxes(SelectBoxes op, const uint64_t* all, uint64_t* candidates) {
     SIMT_SHARED(int, candidate_count, [1]);
     SIMT_SHARED(uint64_t, best_of_warp, [2][kSelectThreads / 32]);
     const unsigned t = threadIdx.x;
@@ -93,8 +96,8 @@ void compute(const Gpu& gpu, const DecodeBoxes<T>& op) {
     const size_t values = 5 + op.classes, numbers = op.n * 3 * op.h * op.w * values;
     if (numbers >> 32) throw std::length_error("decode boxes: 2^32 numbers and more at once");
     const bool wide = values % kVector<T> == 0 && aligned(op.head, op.boxes);
-    simt::launch(wide ? decode_boxes<kVector<T>, T> : decode_boxes<1, T>, dim3(ceil_div(numbers / (wide ? kVector<T> : 1), kThreads)),
-                 dim3(kThreads), 0, stream_of(gpu), op);
+    simt::launch(wide ? decode_boxes<kVector<T>, T> : decode_boxes<1, T>,
+                 dim3(ceil_div(numbers / (wide ? kVector<T> : 1), kThreads)), dim3(kThreads), 0, stream_of(gpu), op);
 }
 template void compute(const Gpu&, const DecodeBoxes<float>&);
 template void compute(const Gpu&, const DecodeBoxes<bf16>&);
@@ -102,8 +105,10 @@ template void compute(const Gpu&, const DecodeBoxes<fp16>&);
 
 void compute(const Gpu& gpu, const SelectBoxes& op) {
     if (op.rows > kMostRows || op.classes > kMostClasses || op.classes == 0 || !(op.threshold >= 0))
-        throw std::invalid_argument("select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
+        throw std::invalid_argument(
+            "select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
     uint64_t* const keys = gpu.scratch.take<uint64_t>(2 * op.n * op.rows);
     simt::launch(candidate_keys, dim3(ceil_div(op.n * op.rows, kThreads)), dim3(kThreads), 0, stream_of(gpu), op, keys);
-    simt::launch(select_boxes, dim3(unsigned(op.n)), dim3(kSelectThreads), 0, stream_of(gpu), op, keys, keys + op.n * op.rows);
+    simt::launch(select_boxes, dim3(unsigned(op.n)), dim3(kSelectThreads), 0, stream_of(gpu), op, keys,
+                 keys + op.n * op.rows);
 }

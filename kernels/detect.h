@@ -3,15 +3,15 @@
 // DecodeBoxes  one level. head: (n, h, w, 3 * (5 + classes)), before the sigmoid
 //   boxes: (n, rows, 5 + classes): x y w h of the box in pixels of the network's input, objectness, class scores; this
 //   level's rows start at first_row, ordered anchor, i, j. With s = sigmoid(head) of pixel (i, j) and anchor a:
-//   x = (2 s0 - 1/2 + j) * stride,  y = (2 s1 - 1/2 + i) * stride,  w = (2 s2)^2 * anchors[a][0],  h = (2 s3)^2 * anchors[a][1]
-//   With a mirror, the width of the picture that was mirrored, x becomes mirror - x.
+//   x = (2 s0 - 1/2 + j) * stride,  y = (2 s1 - 1/2 + i) * stride,  w = (2 s2)^2 * anchors[a][0],  h = (2 s3)^2 *
+//   anchors[a][1] With a mirror, the width of the picture that was mirrored, x becomes mirror - x.
 //
 // SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
 //   count: (n), how many of them are boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
-//   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold. Greedy:
-//   the best candidate is taken and suppresses those of its class (or of all, with across_classes) whose intersection
-//   over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row first.
-//   YOLOv5 also drops all but the best 30000 candidates beforehand and stops after a time; neither is done here.
+//   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold.
+//   Greedy: the best candidate is taken and suppresses those of its class (or of all, with across_classes) whose
+//   intersection over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row
+//   first. YOLOv5 also drops all but the best 30000 candidates beforehand and stops after a time; neither is done here.
 //
 // Source: YOLOv5 models/yolo.py (Detect), utils/general.py (non_max_suppression); torchvision ops/nms.
 #pragma once
@@ -26,26 +26,30 @@ struct DecodeBoxes {
     float anchors[3][2];  // width and height in pixels
     float mirror = 0;
     size_t first_row, rows;
-    const T *head;
-    float *boxes;
+    const T* head;
+    float* boxes;
 };
 
 struct SelectBoxes {
-    size_t n, rows, classes;  // at most 2^24 rows and 256 classes
+    size_t n, rows, classes;   // at most 2^24 rows and 256 classes
     float threshold, overlap;  // threshold >= 0
     bool across_classes = false;
     size_t most = 300;
-    const float *boxes;
-    float *detections;
-    int32_t *count;
+    const float* boxes;
+    float* detections;
+    int32_t* count;
 };
 
 // On a GPU: the scratch memory that SelectBoxes takes.
-inline size_t select_boxes_scratch(size_t n, size_t rows) { return 2 * n * rows * sizeof(uint64_t); }
+inline size_t select_boxes_scratch(size_t n, size_t rows) {
+    return 2 * n * rows * sizeof(uint64_t);
+}
 
 void compute(const Cpu&, const DecodeBoxes<float>&);
 void compute(const Cpu&, const SelectBoxes&);  // allocates a list of the candidates
-template <class T> void compute(const Simt&, const DecodeBoxes<T>&);
+template <class T>
+void compute(const Simt&, const DecodeBoxes<T>&);
 void compute(const Simt&, const SelectBoxes&);
-template <class T> void compute(const Cuda&, const DecodeBoxes<T>&);
+template <class T>
+void compute(const Cuda&, const DecodeBoxes<T>&);
 void compute(const Cuda&, const SelectBoxes&);

@@ -1,4 +1,5 @@
-// The detector's loss on the CPU: a picture and anchor per piece of work; most cells have no box and only say "nothing here".
+// The detector's loss on the CPU: a picture and anchor per piece of work; most cells have no box and only say "nothing
+// here".
 #include "kernels/detect_loss.h"
 
 #include <algorithm>
@@ -29,7 +30,8 @@ struct Piece {
             const float* box = boxes + 5 * m;
             if (!fits_anchor(box, cell(0, 0), shape.ratio)) continue;
             const float gx = box[1] / level.stride, gy = box[2] / level.stride;
-            const int i = cell_of(gy, level.h), j = cell_of(gx, level.w), down = side_of(gy, level.h), right = side_of(gx, level.w);
+            const int i = cell_of(gy, level.h), j = cell_of(gx, level.w), down = side_of(gy, level.h),
+                      right = side_of(gx, level.w);
             const auto take = [&](int row, int column) {
                 if (row < 0 || column < 0 || row >= int(level.h) || column >= int(level.w)) return;
                 const Cell c = cell(size_t(row), size_t(column));
@@ -66,7 +68,8 @@ void compute(const Cpu& cpu, const DetectLossForward<float>& op) {
         const DetectLossLevel<float>& level = op.level[l];
         Sums sums;
         for (size_t i = 0; i < level.h; ++i)
-            for (size_t j = 0; j < level.w; ++j) sums.objectness += double(softplus(level.head[piece.offset(i, j) + 4]));
+            for (size_t j = 0; j < level.w; ++j)
+                sums.objectness += double(softplus(level.head[piece.offset(i, j) + 4]));
         piece.for_matched_cells([&](const Cell& c) {
             const float* t = level.head + piece.offset(c.i, c.j);
             const LossSums loss = cell_loss(s, c, t);
@@ -82,7 +85,8 @@ void compute(const Cpu& cpu, const DetectLossForward<float>& op) {
         Sums sums;
         for (size_t k = 0; k < pieces; ++k) {
             const Sums& part = all[l * pieces + k];
-            sums.box += part.box, sums.objectness += part.objectness, sums.classes += part.classes, sums.matches += part.matches;
+            sums.box += part.box, sums.objectness += part.objectness, sums.classes += part.classes,
+                sums.matches += part.matches;
         }
         const LossWeights weight = loss_weights(s, op.level[l], float(sums.matches));
         parts[0] += double(weight.box) * sums.box;

@@ -1,9 +1,10 @@
-// The detector's loss on the GPU: a thread per cell and anchor walks over the boxes of its picture, so that every number is
-// written by one thread and nothing has to be sorted or collected first.
+// The detector's loss on the GPU: a thread per cell and anchor walks over the boxes of its picture, so that every
+// number is written by one thread and nothing has to be sorted or collected first.
 //
-// Floor in bytes, s = bytes of T, R = n * 3 * h * w rows: forward R * 32 (a sector of each row), backward R * (32 + s * (5 + classes)).
-// Batch 64 at 640 pixels, 3 classes: R = 1.6 M, 51 MB, 12 us forward, 18 us backward at 4.3 TB/s. The walk over 100 boxes takes
-// 50 k warps * 100 * about 5 instructions: 27 us. Cells with a box are few, and their longer work hides behind the others.
+// Floor in bytes, s = bytes of T, R = n * 3 * h * w rows: forward R * 32 (a sector of each row), backward R * (32 + s *
+// (5 + classes)). Batch 64 at 640 pixels, 3 classes: R = 1.6 M, 51 MB, 12 us forward, 18 us backward at 4.3 TB/s. The
+// walk over 100 boxes takes 50 k warps * 100 * about 5 instructions: 27 us. Cells with a box are few, and their longer
+// work hides behind the others.
 #include "kernels/detect_loss.h"
 
 #include "kernels/detect_loss_math.h"
@@ -16,22 +17,27 @@ constexpr unsigned kThreads = 256, kMostBlocks = 528;  // each leaves one row of
 
 // Row `row` of (n, h, w, 3). No index into the struct: a GPU would copy it to the stack.
 template <class T>
-__device__ __forceinline__ Cell cell_at(const DetectLossShape& s, const DetectLossLevel<T>& level, const float* boxes, size_t row) {
+__device__ __forceinline__ Cell cell_at(const DetectLossShape& s, const DetectLossLevel<T>& level, const float* boxes,
+                                        size_t row) {
     const unsigned anchor = unsigned(row % 3);
-    const size_t pixel = row / 3, pixels = level.h * level.w, picture = pixel / pixels, within = pixel - picture * pixels;
+    const size_t pixel = row / 3, pixels = level.h * level.w, picture = pixel / pixels,
+                 within = pixel - picture * pixels;
     const auto side = [&](int axis) {
         return anchor == 0 ? level.anchors[0][axis] : anchor == 1 ? level.anchors[1][axis] : level.anchors[2][axis];
     };
-    return {within / level.w, within % level.w, level.h, level.w, side(0), side(1), level.stride, boxes + picture * s.most_boxes * 5};
+    return {within / level.w, within % level.w, level.h,      level.w,
+            side(0),          side(1),          level.stride, boxes + picture * s.most_boxes * 5};
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) detect_sums(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, LossSums* sums) {
+__global__ void __launch_bounds__(kThreads)
+    detect_sums(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, LossSums* sums) {
     const size_t rows = s.n * 3 * level.h * level.w, step = size_t(gridDim.x) * kThreads;
     LossSums own;
     for (size_t row = size_t(blockIdx.x) * kThreads + threadIdx.x; row < rows; row += step) {
         const LossSums loss = cell_loss(s, cell_at(s, level, boxes, row), level.head + row * (5 + s.classes));
-        own = {own.box + loss.box, own.objectness + loss.objectness, own.classes + loss.classes, own.matches + loss.matches};
+        own = {own.box + loss.box, own.objectness + loss.objectness, own.classes + loss.classes,
+               own.matches + loss.matches};
     }
     own.box = block_reduce<kThreads>(own.box, Sum{});
     own.objectness = block_reduce<kThreads>(own.objectness, Sum{});
@@ -42,12 +48,14 @@ __global__ void __launch_bounds__(kThreads) detect_sums(DetectLossShape s, Detec
 
 // One level after the other adds its part: `parts` of the levels before must be there.
 template <class T>
-__global__ void __launch_bounds__(kThreads) detect_merge(DetectLossShape s, DetectLossLevel<T> level, const LossSums* sums, unsigned blocks,
-                                                         size_t number, float* loss, float* parts, float* matches) {
+__global__ void __launch_bounds__(kThreads)
+    detect_merge(DetectLossShape s, DetectLossLevel<T> level, const LossSums* sums, unsigned blocks, size_t number,
+                 float* loss, float* parts, float* matches) {
     LossSums all;
     for (unsigned block = threadIdx.x; block < blocks; block += kThreads) {
         const LossSums part = sums[block];
-        all = {all.box + part.box, all.objectness + part.objectness, all.classes + part.classes, all.matches + part.matches};
+        all = {all.box + part.box, all.objectness + part.objectness, all.classes + part.classes,
+               all.matches + part.matches};
     }
     all.box = block_reduce<kThreads>(all.box, Sum{});
     all.objectness = block_reduce<kThreads>(all.objectness, Sum{});
@@ -64,8 +72,9 @@ __global__ void __launch_bounds__(kThreads) detect_merge(DetectLossShape s, Dete
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) detect_gradient(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, const float* matches,
-                                                            const float* dloss) {
+__global__ void __launch_bounds__(kThreads)
+    detect_gradient(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, const float* matches,
+                    const float* dloss) {
     const size_t rows = s.n * 3 * level.h * level.w, row = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (row >= rows) return;
     LossWeights weight = loss_weights(s, level, *matches);
@@ -76,7 +85,9 @@ __global__ void __launch_bounds__(kThreads) detect_gradient(DetectLossShape s, D
 }
 
 template <class T>
-size_t rows_of(const DetectLossShape& s, const DetectLossLevel<T>& level) { return s.n * 3 * level.h * level.w; }
+size_t rows_of(const DetectLossShape& s, const DetectLossLevel<T>& level) {
+    return s.n * 3 * level.h * level.w;
+}
 
 }  // namespace
 
@@ -85,17 +96,18 @@ void compute(const Gpu& gpu, const DetectLossForward<T>& op) {
     LossSums* const sums = gpu.scratch.take<LossSums>(kMostBlocks);
     for (size_t l = 0; l < op.shape.levels; ++l) {
         const unsigned blocks = std::min(kMostBlocks, ceil_div(rows_of(op.shape, op.level[l]), kThreads));
-        simt::launch(detect_sums<T>, dim3(blocks), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], op.boxes, sums);
-        simt::launch(detect_merge<T>, dim3(1), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], sums, blocks, l, op.loss, op.parts,
-                     op.matches);
+        simt::launch(detect_sums<T>, dim3(blocks), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], op.boxes,
+                     sums);
+        simt::launch(detect_merge<T>, dim3(1), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], sums, blocks,
+                     l, op.loss, op.parts, op.matches);
     }
 }
 
 template <class T>
 void compute(const Gpu& gpu, const DetectLossBackward<T>& op) {
     for (size_t l = 0; l < op.shape.levels; ++l)
-        simt::launch(detect_gradient<T>, dim3(ceil_div(rows_of(op.shape, op.level[l]), kThreads)), dim3(kThreads), 0, stream_of(gpu), op.shape,
-                     op.level[l], op.boxes, op.matches + l, op.dloss);
+        simt::launch(detect_gradient<T>, dim3(ceil_div(rows_of(op.shape, op.level[l]), kThreads)), dim3(kThreads), 0,
+                     stream_of(gpu), op.shape, op.level[l], op.boxes, op.matches + l, op.dloss);
 }
 
 template void compute(const Gpu&, const DetectLossForward<float>&);

@@ -1,34 +1,40 @@
 // The loss of a YOLOv5: where each box of a picture belongs in the heads, and how far the heads are from it.
 //
 // heads, dhead: per level (n, h, w, 3 * (5 + classes)) before the sigmoid; per anchor x y w h, objectness, classes
-// boxes: (n, most_boxes, 5) float: class, centre x, centre y, width, height in pixels of the network's input. A class below 0
+// boxes: (n, most_boxes, 5) float: class, centre x, centre y, width, height in pixels of the network's input. A class
+// below 0
 //   marks a row without a box.
 // loss, dloss: one float   parts: (3) box, objectness, classes   matches: (levels)
 //
-// Assignment. Per level (stride s, anchors in pixels) a box belongs to anchor a where no side differs by `ratio` or more:
+// Assignment. Per level (stride s, anchors in pixels) a box belongs to anchor a where no side differs by `ratio` or
+// more:
 //   max(bw / aw, aw / bw, bh / ah, ah / bh) < ratio
-// and there to the cell that its centre g = (cx / s, cy / s) lies in (at the border: the nearest), and to the neighbour that is
-// less than half a cell away to the left or right and to the one above or below, where that lies in the grid:
+// and there to the cell that its centre g = (cx / s, cy / s) lies in (at the border: the nearest), and to the neighbour
+// that is less than half a cell away to the left or right and to the one above or below, where that lies in the grid:
 //   left of cell j = floor(gx) if frac(gx) < 1/2, right if frac(gx) > 1/2; so each box has up to three cells per anchor
 //
 // Losses, with t the head's numbers at (cell i j, anchor a) and s = sigmoid(t), in units of cells:
 //   p = (2 s0 - 1/2 + j,  2 s1 - 1/2 + i,  (2 s2)^2 * aw / stride,  (2 s3)^2 * ah / stride)
 //   CIoU(p, b) = IoU - d^2 / c^2 - alpha * v     d: distance of the centres, c: diagonal of the box around both,
-//     v = 4 / pi^2 * (atan(bw / bh) - atan(pw / ph))^2,   alpha = v / (1 - IoU + v), which the gradient takes as a constant
+//     v = 4 / pi^2 * (atan(bw / bh) - atan(pw / ph))^2,   alpha = v / (1 - IoU + v), which the gradient takes as a
+//     constant
 //   bce(t, q) = max(t, 0) - t * q + log(1 + exp(-|t|)),   derivative sigmoid(t) - q
 //   box        = sum over levels of the mean over matches of 1 - CIoU
-//   objectness = sum over levels of balance * the mean over all cells and anchors of bce(t4, q), where q is 0 without a match
+//   objectness = sum over levels of balance * the mean over all cells and anchors of bce(t4, q), where q is 0 without a
+//   match
 //                and else the largest max(0, CIoU) of the cell's matches, taken as a constant
-//   classes    = sum over levels of the mean over matches and classes of bce(t5.., q), q = 1 - smoothing / 2 for the box's class
+//   classes    = sum over levels of the mean over matches and classes of bce(t5.., q), q = 1 - smoothing / 2 for the
+//   box's class
 //                and smoothing / 2 for the others; 0 where there is only one class
 //   parts = gains * (box, objectness, classes)         loss = n * (their sum)
 // The factor n is YOLOv5's: the gradient is a sum over pictures, so a learning rate holds for any batch.
 //
-// Two boxes in one cell and anchor: both count in `box` and `classes`; objectness takes the better of them. (YOLOv5 takes
-// whichever it wrote last, and counts a box twice whose centre lies exactly between two cells.) All sums have a fixed order.
+// Two boxes in one cell and anchor: both count in `box` and `classes`; objectness takes the better of them. (YOLOv5
+// takes whichever it wrote last, and counts a box twice whose centre lies exactly between two cells.) All sums have a
+// fixed order.
 //
-// Sources: Redmon & Farhadi 2018, https://arxiv.org/abs/1804.02767; Zheng et al. 2021, https://arxiv.org/abs/2005.03572 (CIoU);
-// the assignment, q and the gains: YOLOv5 6.x, Jocher et al., https://doi.org/10.5281/zenodo.3908559
+// Sources: Redmon & Farhadi 2018, https://arxiv.org/abs/1804.02767; Zheng et al. 2021, https://arxiv.org/abs/2005.03572
+// (CIoU); the assignment, q and the gains: YOLOv5 6.x, Jocher et al., https://doi.org/10.5281/zenodo.3908559
 #pragma once
 
 #include "kernels/device.h"
@@ -47,15 +53,15 @@ struct DetectLossLevel {
     size_t h, w;
     float stride, balance;
     float anchors[3][2];  // width and height in pixels
-    const T *head;
-    T *dhead;             // backward only; assigned
+    const T* head;
+    T* dhead;  // backward only; assigned
 };
 
 template <class T>
 struct DetectLossForward {
     DetectLossShape shape;
     DetectLossLevel<T> level[kMostLevels];
-    const float *boxes;
+    const float* boxes;
     float *loss, *parts, *matches;
 };
 
@@ -68,7 +74,11 @@ struct DetectLossBackward {
 
 void compute(const Cpu&, const DetectLossForward<float>&);
 void compute(const Cpu&, const DetectLossBackward<float>&);
-template <class T> void compute(const Simt&, const DetectLossForward<T>&);
-template <class T> void compute(const Simt&, const DetectLossBackward<T>&);
-template <class T> void compute(const Cuda&, const DetectLossForward<T>&);
-template <class T> void compute(const Cuda&, const DetectLossBackward<T>&);
+template <class T>
+void compute(const Simt&, const DetectLossForward<T>&);
+template <class T>
+void compute(const Simt&, const DetectLossBackward<T>&);
+template <class T>
+void compute(const Cuda&, const DetectLossForward<T>&);
+template <class T>
+void compute(const Cuda&, const DetectLossBackward<T>&);

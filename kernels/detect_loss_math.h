@@ -1,5 +1,5 @@
-// The arithmetic of one cell and anchor of the detector's loss, shared by detect_loss.cpp and detect_loss.cu. Everything is in
-// units of cells.
+// The arithmetic of one cell and anchor of the detector's loss, shared by detect_loss.cpp and detect_loss.cu.
+// Everything is in units of cells.
 #pragma once
 
 #include <cmath>
@@ -25,38 +25,50 @@ KERNEL_HD inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
 
     const float hull_left = fminf(p.x - p.w / 2, b.x - b.w / 2), hull_right = fmaxf(p.x + p.w / 2, b.x + b.w / 2);
     const float hull_top = fminf(p.y - p.h / 2, b.y - b.h / 2), hull_bottom = fmaxf(p.y + p.h / 2, b.y + b.h / 2);
-    const float hull_w = hull_right - hull_left, hull_h = hull_bottom - hull_top, diagonal = hull_w * hull_w + hull_h * hull_h + tiny;
+    const float hull_w = hull_right - hull_left, hull_h = hull_bottom - hull_top,
+                diagonal = hull_w * hull_w + hull_h * hull_h + tiny;
     const float dx = p.x - b.x, dy = p.y - b.y, apart = (dx * dx + dy * dy) / diagonal;
 
     constexpr float k = 0.405284735f;  // 4 / pi^2
     const float turn = atan2f(b.w, b.h) - atan2f(p.w, p.h), v = k * turn * turn, alpha = v / (1 - iou + v + 1e-7f);
 
-    // Of each side of p: is it one of the intersection, or one of the hull? Sides move by 1 with the centre, by 1/2 with the size.
+    // Of each side of p: is it one of the intersection, or one of the hull? Sides move by 1 with the centre, by 1/2
+    // with the size.
     const bool meet = over_w > 0 && over_h > 0;
-    const float in_left = meet && p.x - p.w / 2 > b.x - b.w / 2 ? 1.0f : 0.0f, in_right = meet && p.x + p.w / 2 < b.x + b.w / 2 ? 1.0f : 0.0f;
-    const float in_top = meet && p.y - p.h / 2 > b.y - b.h / 2 ? 1.0f : 0.0f, in_bottom = meet && p.y + p.h / 2 < b.y + b.h / 2 ? 1.0f : 0.0f;
-    const float out_left = p.x - p.w / 2 < b.x - b.w / 2 ? 1.0f : 0.0f, out_right = p.x + p.w / 2 > b.x + b.w / 2 ? 1.0f : 0.0f;
-    const float out_top = p.y - p.h / 2 < b.y - b.h / 2 ? 1.0f : 0.0f, out_bottom = p.y + p.h / 2 > b.y + b.h / 2 ? 1.0f : 0.0f;
+    const float in_left = meet && p.x - p.w / 2 > b.x - b.w / 2 ? 1.0f : 0.0f,
+                in_right = meet && p.x + p.w / 2 < b.x + b.w / 2 ? 1.0f : 0.0f;
+    const float in_top = meet && p.y - p.h / 2 > b.y - b.h / 2 ? 1.0f : 0.0f,
+                in_bottom = meet && p.y + p.h / 2 < b.y + b.h / 2 ? 1.0f : 0.0f;
+    const float out_left = p.x - p.w / 2 < b.x - b.w / 2 ? 1.0f : 0.0f,
+                out_right = p.x + p.w / 2 > b.x + b.w / 2 ? 1.0f : 0.0f;
+    const float out_top = p.y - p.h / 2 < b.y - b.h / 2 ? 1.0f : 0.0f,
+                out_bottom = p.y + p.h / 2 > b.y + b.h / 2 ? 1.0f : 0.0f;
 
-    const float of_both = (1 + iou) / all;             // IoU by the intersection, the union moving with it
-    const float of_hull = 2 * apart / diagonal;        // -apart by a side of the hull, times that side
+    const float of_both = (1 + iou) / all;       // IoU by the intersection, the union moving with it
+    const float of_hull = 2 * apart / diagonal;  // -apart by a side of the hull, times that side
     const float of_turn = 2 * k * alpha * turn / (p.w * p.w + p.h * p.h + tiny);  // -alpha * v by atan(w / h)
     CellBox slope;
     slope.x = of_both * over_h * (in_right - in_left) - 2 * dx / diagonal + of_hull * hull_w * (out_right - out_left);
     slope.y = of_both * over_w * (in_bottom - in_top) - 2 * dy / diagonal + of_hull * hull_h * (out_bottom - out_top);
-    slope.w = of_both * over_h * (in_right + in_left) / 2 - iou / all * p.h + of_hull * hull_w * (out_right + out_left) / 2 + of_turn * p.h;
-    slope.h = of_both * over_w * (in_bottom + in_top) / 2 - iou / all * p.w + of_hull * hull_h * (out_bottom + out_top) / 2 - of_turn * p.w;
+    slope.w = of_both * over_h * (in_right + in_left) / 2 - iou / all * p.h +
+              of_hull * hull_w * (out_right + out_left) / 2 + of_turn * p.h;
+    slope.h = of_both * over_w * (in_bottom + in_top) / 2 - iou / all * p.w +
+              of_hull * hull_h * (out_bottom + out_top) / 2 - of_turn * p.w;
     return {iou - apart - alpha * v, slope};
 }
 
-KERNEL_HD inline float softplus(float t) { return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t))); }
-KERNEL_HD inline float logistic(float t) { return 1 / (1 + expf(-t)); }
+KERNEL_HD inline float softplus(float t) {
+    return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t)));
+}
+KERNEL_HD inline float logistic(float t) {
+    return 1 / (1 + expf(-t));
+}
 
 // One cell and anchor of one picture.
 struct Cell {
     size_t i, j, h, w;
     float anchor_w, anchor_h, stride;  // pixels
-    const float *boxes;                // (most_boxes, 5) of the picture
+    const float* boxes;                // (most_boxes, 5) of the picture
 };
 
 KERNEL_HD inline bool fits_anchor(const float* box, const Cell& c, float ratio) {
@@ -66,7 +78,9 @@ KERNEL_HD inline bool fits_anchor(const float* box, const Cell& c, float ratio) 
 }
 
 // The cell of a coordinate in a row of `count`.
-KERNEL_HD inline int cell_of(float g, size_t count) { return int(fminf(fmaxf(floorf(g), 0.0f), float(count - 1))); }
+KERNEL_HD inline int cell_of(float g, size_t count) {
+    return int(fminf(fmaxf(floorf(g), 0.0f), float(count - 1)));
+}
 
 // -1, 0 or 1: the neighbour on whose side of the cell the coordinate lies.
 KERNEL_HD inline int side_of(float g, size_t count) {
@@ -84,10 +98,10 @@ KERNEL_HD inline bool belongs(const float* box, const Cell& c, float ratio) {
 
 // What the boxes of a cell add up to.
 struct CellSums {
-    float matches = 0, box = 0;         // box: 1 - CIoU
-    CellBox slope = {0, 0, 0, 0};       // of the sum of CIoU by the prediction
-    float target = 0;                   // of objectness
-    int label = -1;                     // of the first
+    float matches = 0, box = 0;    // box: 1 - CIoU
+    CellBox slope = {0, 0, 0, 0};  // of the sum of CIoU by the prediction
+    float target = 0;              // of objectness
+    int label = -1;                // of the first
 };
 
 KERNEL_HD inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, const CellBox& prediction) {
@@ -95,20 +109,24 @@ KERNEL_HD inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, con
     for (size_t m = 0; m < s.most_boxes; ++m) {
         const float* box = c.boxes + 5 * m;
         if (!belongs(box, c, s.ratio)) continue;
-        const Agreement a = complete_iou(prediction, {box[1] / c.stride, box[2] / c.stride, box[3] / c.stride, box[4] / c.stride});
+        const Agreement a =
+            complete_iou(prediction, {box[1] / c.stride, box[2] / c.stride, box[3] / c.stride, box[4] / c.stride});
         if (sums.matches == 0) sums.label = int(box[0]);
         sums.matches += 1;
         sums.box += 1 - a.value;
         sums.target = fmaxf(sums.target, a.value);
-        sums.slope = {sums.slope.x + a.slope.x, sums.slope.y + a.slope.y, sums.slope.w + a.slope.w, sums.slope.h + a.slope.h};
+        sums.slope = {sums.slope.x + a.slope.x, sums.slope.y + a.slope.y, sums.slope.w + a.slope.w,
+                      sums.slope.h + a.slope.h};
     }
     return sums;
 }
 
-// The sum over the boxes of a cell of the target of class k. Several boxes in one cell are rare: then they are walked again.
+// The sum over the boxes of a cell of the target of class k. Several boxes in one cell are rare: then they are walked
+// again.
 KERNEL_HD inline float class_targets(const DetectLossShape& s, const Cell& c, const CellSums& sums, size_t k) {
     float own = 0;
-    if (sums.matches == 1) own = sums.label == int(k) ? 1.0f : 0.0f;
+    if (sums.matches == 1)
+        own = sums.label == int(k) ? 1.0f : 0.0f;
     else
         for (size_t m = 0; m < s.most_boxes; ++m)
             if (int(c.boxes[5 * m]) == int(k) && belongs(c.boxes + 5 * m, c, s.ratio)) own += 1;
@@ -118,8 +136,8 @@ KERNEL_HD inline float class_targets(const DetectLossShape& s, const Cell& c, co
 template <class T>
 KERNEL_HD CellBox predicted(const Cell& c, const T* t) {
     const float sw = 2 * logistic(float(t[2])), sh = 2 * logistic(float(t[3]));
-    return {2 * logistic(float(t[0])) - 0.5f + float(c.j), 2 * logistic(float(t[1])) - 0.5f + float(c.i), sw * sw * c.anchor_w / c.stride,
-            sh * sh * c.anchor_h / c.stride};
+    return {2 * logistic(float(t[0])) - 0.5f + float(c.j), 2 * logistic(float(t[1])) - 0.5f + float(c.i),
+            sw * sw * c.anchor_w / c.stride, sh * sh * c.anchor_h / c.stride};
 }
 
 // What a cell adds to the sums of its level.
@@ -157,13 +175,15 @@ template <class T>
 KERNEL_HD void cell_gradient(const DetectLossShape& s, const Cell& c, const LossWeights& weight, const T* t, T* dt) {
     const CellBox p = predicted(c, t);
     const CellSums sums = cell_sums(s, c, p);
-    const float sx = logistic(float(t[0])), sy = logistic(float(t[1])), sw = logistic(float(t[2])), sh = logistic(float(t[3]));
+    const float sx = logistic(float(t[0])), sy = logistic(float(t[1])), sw = logistic(float(t[2])),
+                sh = logistic(float(t[3]));
     dt[0] = T(-weight.box * sums.slope.x * 2 * sx * (1 - sx));
     dt[1] = T(-weight.box * sums.slope.y * 2 * sy * (1 - sy));
     dt[2] = T(-weight.box * sums.slope.w * 2 * p.w * (1 - sw));
     dt[3] = T(-weight.box * sums.slope.h * 2 * p.h * (1 - sh));
     dt[4] = T(weight.objectness * (logistic(float(t[4])) - sums.target));
     for (size_t k = 0; k < s.classes; ++k)
-        dt[5 + k] = T(sums.matches == 0 ? 0.0f
-                                        : weight.classes * (sums.matches * logistic(float(t[5 + k])) - class_targets(s, c, sums, k)));
+        dt[5 + k] = T(sums.matches == 0
+                          ? 0.0f
+                          : weight.classes * (sums.matches * logistic(float(t[5 + k])) - class_targets(s, c, sums, k)));
 }

@@ -17,13 +17,15 @@ KERNEL_HD inline Corners corners_of(const float* box) {  // x y w h
 KERNEL_HD inline float intersection_over_union(const Corners& a, const Corners& b) {
     const auto less = [](float u, float v) { return u < v ? u : v; };  // fminf() is a call on the CPU
     const auto more = [](float u, float v) { return u > v ? u : v; };
-    const float w = more(less(a.x2, b.x2) - more(a.x1, b.x1), 0.0f), h = more(less(a.y2, b.y2) - more(a.y1, b.y1), 0.0f);
+    const float w = more(less(a.x2, b.x2) - more(a.x1, b.x1), 0.0f),
+                h = more(less(a.y2, b.y2) - more(a.y1, b.y1), 0.0f);
     const float both = w * h;
     return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
 }
 
 // A candidate as a number: the smaller, the better. 32 bits of falling score, 24 of row, 8 of class.
-constexpr uint64_t kNoCandidate = ~uint64_t(0), kNotFinite = 0;  // a NaN beats all candidates, so that nobody overlooks it
+constexpr uint64_t kNoCandidate = ~uint64_t(0),
+                   kNotFinite = 0;  // a NaN beats all candidates, so that nobody overlooks it
 constexpr size_t kMostRows = size_t(1) << 24, kMostClasses = 256;
 
 KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
@@ -39,9 +41,15 @@ KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t cla
     if (!(score > threshold)) return kNoCandidate;
     return uint64_t(0x7f800000u - detail::bits_of(score)) << 32 | uint64_t(row) << 8 | best;
 }
-KERNEL_HD inline float score_of(uint64_t key) { return detail::float_of(0x7f800000u - uint32_t(key >> 32)); }
-KERNEL_HD inline size_t row_of(uint64_t key) { return size_t(key >> 8 & 0xffffffu); }
-KERNEL_HD inline int class_of(uint64_t key) { return int(key & 0xffu); }
+KERNEL_HD inline float score_of(uint64_t key) {
+    return detail::float_of(0x7f800000u - uint32_t(key >> 32));
+}
+KERNEL_HD inline size_t row_of(uint64_t key) {
+    return size_t(key >> 8 & 0xffffffu);
+}
+KERNEL_HD inline int class_of(uint64_t key) {
+    return int(key & 0xffu);
+}
 
 KERNEL_HD inline void write_detection(const Corners& at, uint64_t key, float* to) {
     to[0] = at.x1, to[1] = at.y1, to[2] = at.x2, to[3] = at.y2, to[4] = score_of(key), to[5] = float(class_of(key));
@@ -58,9 +66,13 @@ KERNEL_HD float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i,
             const float x = (2 * s - 0.5f + float(j)) * op.stride;
             return op.mirror > 0 ? op.mirror - x : x;
         }
-        case 1: return (2 * s - 0.5f + float(i)) * op.stride;
-        case 2: return 4 * s * s * side(0);
-        case 3: return 4 * s * s * side(1);
-        default: return s;
+        case 1:
+            return (2 * s - 0.5f + float(i)) * op.stride;
+        case 2:
+            return 4 * s * s * side(0);
+        case 3:
+            return 4 * s * s * side(1);
+        default:
+            return s;
     }
 }

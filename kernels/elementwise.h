@@ -13,15 +13,15 @@ template <class T>
 struct Add {
     size_t count;
     const T *a, *b;
-    T *y;
+    T* y;
 };
 
 template <class T>
 struct ActivationForward {
     size_t count;
     Activation activation;
-    const T *x;
-    T *y;
+    const T* x;
+    T* y;
 };
 
 template <class T>
@@ -29,25 +29,33 @@ struct ActivationBackward {
     size_t count;
     Activation activation;
     const T *x, *dy;
-    T *dx;
+    T* dx;
 };
 
 template <class T>
 struct Cast {  // from float
     size_t count;
-    const float *x;
-    T *y;
+    const float* x;
+    T* y;
 };
 
 void compute(const Cpu&, const Add<float>&);
 void compute(const Cpu&, const ActivationForward<float>&);
 void compute(const Cpu&, const ActivationBackward<float>&);
 void compute(const Cpu&, const Cast<float>&);
-template <class T> void compute(const Simt&, const Add<T>&);
-template <class T> void compute(const Simt&, const ActivationForward<T>&);
-template <class T> void compute(const Simt&, const ActivationBackward<T>&);
-template <class T> void compute(const Simt&, const Cast<T>&);
-template <class T> void compute(const Cuda&, const Add<T>&);
-template <class T> void compute(const Cuda&, const ActivationForward<T>&);
-template <class T> void compute(const Cuda&, const ActivationBackward<T>&);
-template <class T> void compute(const Cuda&, const Cast<T>&);
+template <class T>
+void compute(const Simt&, const Add<T>&);
+template <class T>
+void compute(const Simt&, const ActivationForward<T>&);
+template <class T>
+void compute(const Simt&, const ActivationBackward<T>&);
+template <class T>
+void compute(const Simt&, const Cast<T>&);
+template <class T>
+void compute(const Cuda&, const Add<T>&);
+template <class T>
+void compute(const Cuda&, const ActivationForward<T>&);
+template <class T>
+void compute(const Cuda&, const ActivationBackward<T>&);
+template <class T>
+void compute(const Cuda&, const Cast<T>&);

@@ -48,7 +48,7 @@ struct PlanarRows {
     const uint8_t* row(size_t i, uint8_t* buffer) const {
         const size_t cw = chroma_w();
         const ChromaTap tap = chroma_tap(int(i), int((h + 1) / 2));
-        int16_t* const sum = reinterpret_cast<int16_t*>(buffer) + 1;  // a sample on both sides repeats the edge
+        int16_t* const sum = reinterpret_cast<int16_t*>(buffer) + 1;     // a sample on both sides repeats the edge
         uint8_t* const upsampled = buffer + (cw + 2) * sizeof(int16_t);  // cb, then cr, 2 * cw each
         for (size_t plane = 0; plane < 2; ++plane) {
             const uint8_t* near = (plane ? cr : cb) + size_t(tap.near) * cw;
@@ -152,8 +152,7 @@ template <class Rows, class Sink>
 void resize_antialias(const Cpu& cpu, const Size& size, const Rows& source, const Sink& sink) {
     const Taps columns = antialias_taps(size.w, size.out_w), rows = antialias_taps(size.h, size.out_h);
     const size_t width = size.out_w * 3, threads = size_t(std::max(cpu.threads, 1));
-    const size_t thread_bytes =
-        (width * sizeof(int) + source.buffer_bytes() + (rows.most + 1) * width + 63) / 64 * 64;
+    const size_t thread_bytes = (width * sizeof(int) + source.buffer_bytes() + (rows.most + 1) * width + 63) / 64 * 64;
     std::vector<uint8_t> memory(threads * thread_bytes);
     over_bands(cpu.threads, size.out_h, [&](size_t thread, size_t begin, size_t end) {
         int* const sum = reinterpret_cast<int*>(memory.data() + thread * thread_bytes);
@@ -208,11 +207,15 @@ void resize_nearest(const Cpu& cpu, const Size& size, const Rows& source, const 
 
 template <class Rows, class Sink>
 void resize(const Cpu& cpu, const Size& size, Filter filter, const Rows& source, const Sink& sink) {
-    if (!size.h || !size.w || !size.out_h || !size.out_w) throw std::invalid_argument("resize: a side is 0 pixels long");
+    if (!size.h || !size.w || !size.out_h || !size.out_w)
+        throw std::invalid_argument("resize: a side is 0 pixels long");
     switch (filter) {
-        case Filter::antialias: return resize_antialias(cpu, size, source, sink);
-        case Filter::linear: return resize_linear(cpu, size, source, sink);
-        case Filter::nearest: return resize_nearest(cpu, size, source, sink);
+        case Filter::antialias:
+            return resize_antialias(cpu, size, source, sink);
+        case Filter::linear:
+            return resize_linear(cpu, size, source, sink);
+        case Filter::nearest:
+            return resize_nearest(cpu, size, source, sink);
     }
 }
 

@@ -1,9 +1,9 @@
 // Pictures on the GPU: 8-bit pixels, or the planes of a JPEG file, to the network's input in one pass. See image.h.
 //
-// Floor, bytes per picture: the pixels once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960 x 4
-// in 16 bits moves 7.6 + 9.8 MB (4 us on an H200), far below what decoding takes. Two taps read global memory directly,
-// as no pixel is needed twice when shrinking by two; the triangle filter keeps a strip of the source in shared memory,
-// so that colour is converted once per tile and the two passes of the filter stay separate.
+// Floor, bytes per picture: the pixels once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960
+// x 4 in 16 bits moves 7.6 + 9.8 MB (4 us on an H200), far below what decoding takes. Two taps read global memory
+// directly, as no pixel is needed twice when shrinking by two; the triangle filter keeps a strip of the source in
+// shared memory, so that colour is converted once per tile and the two passes of the filter stay separate.
 #include "kernels/image.h"
 
 #include <algorithm>
@@ -43,7 +43,8 @@ __device__ __forceinline__ void fill_rows(size_t rows, size_t out_w, bool wide, 
     float values[kCount * kChannels];
     SIMT_UNROLL
     for (int k = 0; k < kCount; ++k)
-        if (column + size_t(k) < out_w) put<kChannels>(color(row, column + size_t(k)), normalize, values + k * kChannels);
+        if (column + size_t(k) < out_w)
+            put<kChannels>(color(row, column + size_t(k)), normalize, values + k * kChannels);
     T* const to = y + (row * out_w + column) * kChannels;
     if (wide) {
         store_floats(to, values);
@@ -63,14 +64,16 @@ __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool w
             color.rgb[0] = color.rgb[1] = color.rgb[2] = op.grey;
             return color;
         }
-        const AffineTap tap = affine_tap(op.transform + 6 * picture, int(row % op.out_h), int(column), int(op.h), int(op.w));
+        const AffineTap tap =
+            affine_tap(op.transform + 6 * picture, int(row % op.out_h), int(column), int(op.h), int(op.w));
         const uint8_t* const pixels = op.pictures + picture * op.h * op.w * 3;
         const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
         const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
                       *p11 = at(tap.bottom, tap.right);
         SIMT_UNROLL
         for (int c = 0; c < 3; ++c)
-            color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * picture], op.color[2 * picture + 1]);
+            color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * picture],
+                                   op.color[2 * picture + 1]);
         return color;
     });
 }
@@ -93,7 +96,8 @@ template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool wide) {
     T* const y = op.y + op.index * op.out_h * op.out_w * kChannels;
     fill_rows<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) -> Color {
-        const size_t i = row - op.top, j = column - op.left;  // above and left of the picture these wrap to large numbers
+        const size_t i = row - op.top,
+                     j = column - op.left;  // above and left of the picture these wrap to large numbers
         if (i >= op.inner_h || j >= op.inner_w) return {{op.grey, op.grey, op.grey}};
         if (op.filter == Filter::nearest) {
             const Rgb p = source_pixel(op, int(nearest(i, op.h, op.inner_h)), int(nearest(j, op.w, op.inner_w)));
@@ -107,7 +111,8 @@ __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool 
             return float(linear_blend(v00 * across.weight_first + v01 * across.weight_second,
                                       v10 * across.weight_first + v11 * across.weight_second, down));
         };
-        return {{blend(p00.r, p01.r, p10.r, p11.r), blend(p00.g, p01.g, p10.g, p11.g), blend(p00.b, p01.b, p10.b, p11.b)}};
+        return {
+            {blend(p00.r, p01.r, p10.r, p11.r), blend(p00.g, p01.g, p10.g, p11.g), blend(p00.b, p01.b, p10.b, p11.b)}};
     });
 }
 
@@ -115,11 +120,14 @@ struct TriangleWeights {  // of the pixels from tap.first on, in float
     float offset, slope;
     __device__ __forceinline__ explicit TriangleWeights(const TriangleTap& tap)
         : offset(float(tap.first + 0.5 - tap.centre)), slope(float(1 / tap.support)) {}
-    __device__ __forceinline__ float operator[](int k) const { return fmaxf(0.0f, 1 - fabsf(float(k) + offset) * slope); }
+    __device__ __forceinline__ float operator[](int k) const {
+        return fmaxf(0.0f, 1 - fabsf(float(k) + offset) * slope);
+    }
 };
 
 // The source rows and columns that a tile of `count` outputs from `from` on needs, of a picture side.
-__device__ __forceinline__ void source_range(int from, int count, int inner, int size, double scale, int& begin, int& end) {
+__device__ __forceinline__ void source_range(int from, int count, int inner, int size, double scale, int& begin,
+                                             int& end) {
     const int first = max(from, 0), last = min(from + count, inner) - 1;
     begin = end = 0;
     if (first > last) return;
@@ -130,7 +138,8 @@ __device__ __forceinline__ void source_range(int from, int count, int inner, int
 // Filter::antialias. A block makes a tile of the frame; `strip_rows` source rows at a time pass through shared memory,
 // first as bytes, `strip_w` to a row, then narrowed to the tile's columns. Every thread sums its own pixel downwards.
 template <class T, int kChannels>
-__global__ void __launch_bounds__(kTileW * kTileH) camera_antialias(CameraBatch<T> op, int strip_rows, int strip_w, bool wide) {
+__global__ void __launch_bounds__(kTileW* kTileH)
+    camera_antialias(CameraBatch<T> op, int strip_rows, int strip_w, bool wide) {
     SIMT_DYNAMIC_SHARED(uchar4, strip);  // (strip_rows, strip_w), then (strip_rows, kTileW, 3) floats
     float* const narrowed = reinterpret_cast<float*>(strip + strip_rows * strip_w);
     const double scale_y = double(op.h) / double(op.inner_h), scale_x = double(op.w) / double(op.inner_w);
@@ -198,7 +207,8 @@ template <class T, int kChannels>
 void launch(const Gpu& gpu, const ImageBatch<T>& op) {
     const size_t groups = op.n * op.out_h * ceil_div(op.out_w, kPixels<T, kChannels>);
     const bool wide = op.out_w % kPixels<T, kChannels> == 0 && aligned(op.y);
-    simt::launch(image_batch<T, kChannels>, dim3(ceil_div(groups, kThreads)), dim3(kThreads), 0, stream_of(gpu), op, wide);
+    simt::launch(image_batch<T, kChannels>, dim3(ceil_div(groups, kThreads)), dim3(kThreads), 0, stream_of(gpu), op,
+                 wide);
 }
 
 template <class T, int kChannels>
@@ -207,8 +217,9 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
         throw std::invalid_argument("camera batch: the picture does not fit into its frame");
     if (op.filter != Filter::antialias) {
         const bool wide = op.out_w % kPixels<T, kChannels> == 0 && aligned(op.y);
-        simt::launch(camera_taps<T, kChannels>, dim3(ceil_div(op.out_h * ceil_div(op.out_w, kPixels<T, kChannels>), kThreads)),
-                     dim3(kThreads), 0, stream_of(gpu), op, wide);
+        simt::launch(camera_taps<T, kChannels>,
+                     dim3(ceil_div(op.out_h * ceil_div(op.out_w, kPixels<T, kChannels>), kThreads)), dim3(kThreads), 0,
+                     stream_of(gpu), op, wide);
         return;
     }
     const double scale = double(op.w) / double(op.inner_w), support = std::max(scale, 1.0);
@@ -224,17 +235,27 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
 template <class Op>
 void launch_channels(const Gpu& gpu, const Op& op) {
     switch (op.out_c) {
-        case 3: return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
-        case 4: return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
-        case 8: return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
-        default: throw std::invalid_argument("pictures have 3, 4 or 8 channels on a GPU");
+        case 3:
+            return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
+        case 4:
+            return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
+        case 8:
+            return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
+        default:
+            throw std::invalid_argument("pictures have 3, 4 or 8 channels on a GPU");
     }
 }
 
 }  // namespace
 
-template <class T> void compute(const Gpu& gpu, const ImageBatch<T>& op) { launch_channels(gpu, op); }
-template <class T> void compute(const Gpu& gpu, const CameraBatch<T>& op) { launch_channels(gpu, op); }
+template <class T>
+void compute(const Gpu& gpu, const ImageBatch<T>& op) {
+    launch_channels(gpu, op);
+}
+template <class T>
+void compute(const Gpu& gpu, const CameraBatch<T>& op) {
+    launch_channels(gpu, op);
+}
 template void compute(const Gpu&, const ImageBatch<float>&);
 template void compute(const Gpu&, const ImageBatch<bf16>&);
 template void compute(const Gpu&, const ImageBatch<fp16>&);

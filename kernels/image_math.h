@@ -1,4 +1,5 @@
-// The arithmetic of one pixel, shared by image.cpp and image.cu: where a resized pixel looks, how JPEG colour becomes RGB.
+// The arithmetic of one pixel, shared by image.cpp and image.cu: where a resized pixel looks, how JPEG colour becomes
+// RGB.
 //
 // Sources: OpenCV imgproc/src/resize.cpp (8-bit INTER_LINEAR: weights in 1/2048), libjpeg-turbo jdsample.c ("fancy"
 // upsampling: a chroma sample weighs 9/16, its nearest neighbours 3/16, 3/16, 1/16) and jdcolor.c (16-bit fixed point).
@@ -16,7 +17,12 @@ struct LinearTap {  // y = (x[first] * weight_first + x[second] * weight_second)
 KERNEL_HD inline LinearTap linear_tap(int i, int size, double scale) {
     const float at = float((i + 0.5) * scale - 0.5), whole = floorf(at), fraction = at - whole;
     const int first = int(whole), last = size - 1;
-    return {first < 0 ? 0 : first > last ? last : first, first + 1 < 0 ? 0 : first + 1 > last ? last : first + 1,
+    return {first < 0      ? 0
+            : first > last ? last
+                           : first,
+            first + 1 < 0      ? 0
+            : first + 1 > last ? last
+                               : first + 1,
             int(rintf((1 - fraction) * 2048)), int(rintf(fraction * 2048))};
 }
 
@@ -38,13 +44,17 @@ KERNEL_HD inline TriangleTap triangle_tap(int i, int size, double scale) {
     return {first < 0 ? 0 : first, end > size ? size : end, centre, support};
 }
 
-KERNEL_HD inline size_t nearest(size_t i, size_t size, size_t out) { return (2 * i + 1) * size / (2 * out); }
+KERNEL_HD inline size_t nearest(size_t i, size_t size, size_t out) {
+    return (2 * i + 1) * size / (2 * out);
+}
 
 struct Rgb {
     int r, g, b;
 };
 
-KERNEL_HD inline int clamp_byte(int v) { return v < 0 ? 0 : v > 255 ? 255 : v; }
+KERNEL_HD inline int clamp_byte(int v) {
+    return v < 0 ? 0 : v > 255 ? 255 : v;
+}
 
 KERNEL_HD inline Rgb ycbcr_to_rgb(int luma, int cb, int cr) {  // full range BT.601; constants are times 65536
     cb -= 128, cr -= 128;
@@ -62,7 +72,9 @@ KERNEL_HD inline ChromaTap chroma_tap(int at, int chroma_size) {
     return {near, far < 0 ? 0 : far >= chroma_size ? chroma_size - 1 : far};
 }
 // Sums of a column are 3 * near row + far row. Odd pixels round half down, as the decoder has it.
-KERNEL_HD inline int chroma_value(int near_sum, int far_sum, int at) { return (3 * near_sum + far_sum + 8 - (at & 1)) >> 4; }
+KERNEL_HD inline int chroma_value(int near_sum, int far_sum, int at) {
+    return (3 * near_sum + far_sum + 8 - (at & 1)) >> 4;
+}
 
 // fmaxf() and fminf() are calls on the CPU. A NaN becomes the lower end.
 KERNEL_HD inline float bounded(float v, float least, float most) {
@@ -81,8 +93,12 @@ KERNEL_HD inline AffineTap affine_tap(const float* transform, int i, int j, int 
     const float v = bounded(transform[3] * x + transform[4] * y + transform[5] - 0.5f, -1, float(h));
     const float left = floorf(u), top = floorf(v);
     const auto inside = [](int at, int size) { return at < 0 ? 0 : at >= size ? size - 1 : at; };
-    return {inside(int(top), h),  inside(int(top) + 1, h), inside(int(left), w), inside(int(left) + 1, w),
-            v - top, u - left};
+    return {inside(int(top), h),
+            inside(int(top) + 1, h),
+            inside(int(left), w),
+            inside(int(left) + 1, w),
+            v - top,
+            u - left};
 }
 KERNEL_HD inline float bilinear(float p00, float p01, float p10, float p11, const AffineTap& tap) {
     const float above = p00 + (p01 - p00) * tap.across, below = p10 + (p11 - p10) * tap.across;

@@ -14,38 +14,44 @@
 template <class T>
 struct CopyChannels {
     size_t rows, channels, x_pitch, x_offset, y_pitch, y_offset;
-    const T *x;
-    T *y;
+    const T* x;
+    T* y;
 };
 
 template <class T>
 struct Upsample2 {
     size_t n, h, w, c;
-    const T *x;
-    T *y;
+    const T* x;
+    T* y;
 };
 
 template <class T>
 struct Upsample2Backward {
     size_t n, h, w, c;  // of dx
-    const T *dy;
-    T *dx;
+    const T* dy;
+    T* dx;
 };
 
 struct ConvWeight {
     size_t c_out, c_in, kernel, padded_c_in;
-    const float *x;
-    const double *factor;
-    float *y;
+    const float* x;
+    const double* factor;
+    float* y;
 };
 
 void compute(const Cpu&, const ConvWeight&);
 void compute(const Cpu&, const CopyChannels<float>&);
 void compute(const Cpu&, const Upsample2<float>&);
 void compute(const Cpu&, const Upsample2Backward<float>&);
-template <class T> void compute(const Simt&, const CopyChannels<T>&);
-template <class T> void compute(const Simt&, const Upsample2<T>&);
-template <class T> void compute(const Simt&, const Upsample2Backward<T>&);
-template <class T> void compute(const Cuda&, const CopyChannels<T>&);
-template <class T> void compute(const Cuda&, const Upsample2<T>&);
-template <class T> void compute(const Cuda&, const Upsample2Backward<T>&);
+template <class T>
+void compute(const Simt&, const CopyChannels<T>&);
+template <class T>
+void compute(const Simt&, const Upsample2<T>&);
+template <class T>
+void compute(const Simt&, const Upsample2Backward<T>&);
+template <class T>
+void compute(const Cuda&, const CopyChannels<T>&);
+template <class T>
+void compute(const Cuda&, const Upsample2<T>&);
+template <class T>
+void compute(const Cuda&, const Upsample2Backward<T>&);

@@ -18,7 +18,8 @@ public:
         check(cudnnSetStream(cudnn_, cuda.stream), "cuDNN: setting the stream");
         if (const auto status = cublasLtCreate(&cublas_); status != CUBLAS_STATUS_SUCCESS)
             throw std::runtime_error(std::string("cuBLASLt cannot start: ") + cublasLtGetStatusString(status));
-        plans_ = std::make_unique<ConvPlans>(cudnn_, cudnn_device(cudnn_), conv_choices_file(gpu, version_text(cudnnGetVersion(), 10000)));
+        plans_ = std::make_unique<ConvPlans>(cudnn_, cudnn_device(cudnn_),
+                                             conv_choices_file(gpu, version_text(cudnnGetVersion(), 10000)));
         cuda.cudnn = cudnn_;
         cuda.cublas = cublas_;
         cuda.convolutions = plans_.get();
@@ -34,7 +35,8 @@ public:
     }
     void abandon() override { abandoned_ = true; }
     std::string versions() const override {
-        return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " + version_text(cublasLtGetVersion(), 10000);
+        return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " +
+               version_text(cublasLtGetVersion(), 10000);
     }
 
 private:
@@ -46,4 +48,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu) { return std::make_unique<Libraries>(cuda, gpu); }
+std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu) {
+    return std::make_unique<Libraries>(cuda, gpu);
+}

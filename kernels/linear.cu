@@ -1,7 +1,8 @@
 // The classifier's matrix product by tiles in shared memory: what Simt runs, and what cuBLAS is compared with on Cuda.
 //
-// Floor: 2 * rows * in * out operations, s * (rows * in + out * in) + 4 * rows * out bytes: 1 GFLOP and 6 MB for 256 rows
-// of 2048 to 1000 in 16 bits. That is 1.5 us of memory and 16 us of float units: a tensor-core library has the real work.
+// Floor: 2 * rows * in * out operations, s * (rows * in + out * in) + 4 * rows * out bytes: 1 GFLOP and 6 MB for 256
+// rows of 2048 to 1000 in 16 bits. That is 1.5 us of memory and 16 us of float units: a tensor-core library has the
+// real work.
 #include "kernels/linear.h"
 
 #include "kernels/bias.h"
@@ -31,7 +32,7 @@ struct Strided {
 
 // c (a.rows, b.columns) = a * b + bias, rounded to C; bias: (b.columns), may be null.
 template <class A, class B, class C>
-__global__ void __launch_bounds__(kSide * kSide) product(Strided<A> a, Strided<B> b, const float* bias, C* c) {
+__global__ void __launch_bounds__(kSide* kSide) product(Strided<A> a, Strided<B> b, const float* bias, C* c) {
     SIMT_SHARED(float, tile_a, [kTile][kTile + 1]);
     SIMT_SHARED(float, tile_b, [kTile][kTile + 1]);
     const size_t i0 = size_t(blockIdx.y) * kTile, j0 = size_t(blockIdx.x) * kTile;

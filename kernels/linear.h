@@ -18,26 +18,32 @@ template <class T>
 struct LinearForward {
     LinearShape shape;
     const T *x, *weight;
-    const float *bias;  // may be null
-    float *y;
+    const float* bias;  // may be null
+    float* y;
 };
 
 template <class T>
 struct LinearBackward {
     LinearShape shape;
     const T *x, *weight;
-    const float *dy;
+    const float* dy;
     T *dx, *dweight;  // each may be null
-    float *dbias;     // may be null
+    float* dbias;     // may be null
 };
 
 void compute(const Cpu&, const LinearForward<float>&);
 void compute(const Cpu&, const LinearBackward<float>&);
-template <class T> void compute(const Simt&, const LinearForward<T>&);
-template <class T> void compute(const Simt&, const LinearBackward<T>&);
-template <class T> void compute(const Cuda&, const LinearForward<T>&);
-template <class T> void compute(const Cuda&, const LinearBackward<T>&);
+template <class T>
+void compute(const Simt&, const LinearForward<T>&);
+template <class T>
+void compute(const Simt&, const LinearBackward<T>&);
+template <class T>
+void compute(const Cuda&, const LinearForward<T>&);
+template <class T>
+void compute(const Cuda&, const LinearBackward<T>&);
 
 // The tiled kernels of linear.cu, the readable reference beside cuBLAS. On Simt compute() is the same kernels.
-template <class T> void compute_direct(const Cuda&, const LinearForward<T>&);
-template <class T> void compute_direct(const Cuda&, const LinearBackward<T>&);
+template <class T>
+void compute_direct(const Cuda&, const LinearForward<T>&);
+template <class T>
+void compute_direct(const Cuda&, const LinearBackward<T>&);

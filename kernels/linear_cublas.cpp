@@ -1,5 +1,5 @@
-// The classifier's matrix products through cuBLASLt, which is column-major: every matrix is named there by its transpose.
-// https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api
+// The classifier's matrix products through cuBLASLt, which is column-major: every matrix is named there by its
+// transpose. https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api
 #include <cublasLt.h>
 
 #include <memory>
@@ -19,7 +19,8 @@ template <>
 constexpr cudaDataType_t kType<fp16> = CUDA_R_16F;
 
 void check(cublasStatus_t status) {
-    if (status != CUBLAS_STATUS_SUCCESS) throw std::runtime_error(std::string("cuBLASLt: ") + cublasLtGetStatusString(status));
+    if (status != CUBLAS_STATUS_SUCCESS)
+        throw std::runtime_error(std::string("cuBLASLt: ") + cublasLtGetStatusString(status));
 }
 
 struct Destroy {
@@ -44,7 +45,8 @@ Owned<cublasLtMatrixLayout_t> layout(const Matrix& m) {
 }
 
 // c = a * b (+ bias per row of c); sums in float. False where cuBLASLt has no way to do it.
-bool multiply(const Cuda& cuda, const Scratch& workspace, const Matrix& a, const Matrix& b, const Matrix& c, const float* bias = nullptr) {
+bool multiply(const Cuda& cuda, const Scratch& workspace, const Matrix& a, const Matrix& b, const Matrix& c,
+              const float* bias = nullptr) {
     cublasLtMatmulDesc_t made = nullptr;
     check(cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F));  // float32 stays float32: no TF32
     const Owned<cublasLtMatmulDesc_t> product(made);
@@ -62,8 +64,8 @@ bool multiply(const Cuda& cuda, const Scratch& workspace, const Matrix& a, const
     cublasLtMatmulPreference_t preference_made = nullptr;
     check(cublasLtMatmulPreferenceCreate(&preference_made));
     const Owned<cublasLtMatmulPreference_t> preference(preference_made);
-    check(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace.bytes,
-                                               sizeof workspace.bytes));
+    check(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                               &workspace.bytes, sizeof workspace.bytes));
     // The default promises 256 bytes; slices of flat arrays give less.
     const auto promise = [&](cublasLtMatmulPreferenceAttributes_t name, const void* data) {
         uint32_t bytes = 256;
@@ -76,13 +78,14 @@ bool multiply(const Cuda& cuda, const Scratch& workspace, const Matrix& a, const
     promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c.data);
     cublasLtMatmulHeuristicResult_t best;
     int found = 0;
-    const auto status = cublasLtMatmulAlgoGetHeuristic(cuda.cublas, product.get(), la.get(), lb.get(), lc.get(), lc.get(),
-                                                       preference.get(), 1, &best, &found);
+    const auto status = cublasLtMatmulAlgoGetHeuristic(cuda.cublas, product.get(), la.get(), lb.get(), lc.get(),
+                                                       lc.get(), preference.get(), 1, &best, &found);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || found == 0) return false;
     check(status);
     const float one = 1, zero = 0;
     check(cublasLtMatmul(cuda.cublas, product.get(), &one, a.data, la.get(), b.data, lb.get(), &zero, c.data, lc.get(),
-                         const_cast<void*>(c.data), lc.get(), &best.algo, workspace.memory, workspace.bytes, cuda.stream));
+                         const_cast<void*>(c.data), lc.get(), &best.algo, workspace.memory, workspace.bytes,
+                         cuda.stream));
     return true;
 }
 
@@ -116,7 +119,8 @@ void compute(const Cuda& cuda, const LinearBackward<T>& p) {
     bool done = true;
     if (p.dx) done = multiply(cuda, rest, {p.weight, kType<T>, in, out}, gradient, {p.dx, kType<T>, in, rows});
     if (p.dweight && done)
-        done = multiply(cuda, rest, {p.x, kType<T>, in, rows}, {dy, kType<T>, out, rows, true}, {p.dweight, kType<T>, in, out});
+        done = multiply(cuda, rest, {p.x, kType<T>, in, rows}, {dy, kType<T>, out, rows, true},
+                        {p.dweight, kType<T>, in, out});
     if (!done) return compute_direct(cuda, p);
     if (p.dbias) compute(cuda, BiasBackward<float>{.rows = rows, .channels = out, .dy = p.dy, .dbias = p.dbias});
 }

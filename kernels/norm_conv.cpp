@@ -18,7 +18,8 @@ const float* normalized(Scratch& scratch, const ConvShape& s, const float* x, co
 
 void compute(const Cpu&, const NormConstants<float>& p) {
     for (size_t c = 0; c < p.channels; ++c) {
-        const float rows = float(p.rows), mean = p.sum[c] / rows, var = std::fmax(0.0f, p.squares[c] / rows - mean * mean);
+        const float rows = float(p.rows), mean = p.sum[c] / rows,
+                    var = std::fmax(0.0f, p.squares[c] / rows - mean * mean);
         const float rstd = 1 / std::sqrt(var + p.eps), a = p.scale[c] * rstd;
         p.mean[c] = mean;
         p.rstd[c] = rstd;
@@ -31,7 +32,8 @@ void compute(const Cpu&, const NormConstants<float>& p) {
 void compute(const Cpu& cpu, const NormConvForward<float>& p) {
     Cpu rest = cpu;
     const float* z = normalized(rest.scratch, p.shape, p.x, p.a, p.b);
-    compute(rest, ConvForward<float>{.shape = p.shape, .x = z, .weight = p.weight, .bias = nullptr, .residual = nullptr, .y = p.y});
+    compute(rest, ConvForward<float>{
+                      .shape = p.shape, .x = z, .weight = p.weight, .bias = nullptr, .residual = nullptr, .y = p.y});
     for (size_t c = 0; c < p.shape.c_out; ++c) {
         double sum = 0, squares = 0;
         for (size_t i = c; i < p.shape.y_count(); i += p.shape.c_out) sum += p.y[i], squares += double(p.y[i]) * p.y[i];

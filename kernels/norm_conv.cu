@@ -1,8 +1,8 @@
-// The fused chain of training: the constants of a normalization (every device), and around the direct convolutions the parts
-// that cuDNN's engines fuse (simt).
+// The fused chain of training: the constants of a normalization (every device), and around the direct convolutions the
+// parts that cuDNN's engines fuse (simt).
 //
-// Constants: 4 floats in, 2 floats and 2 elements out per channel, all launch. The rest is written to be read, not to be fast:
-// on a GPU the fused engines take its place and move x, weight and y once.
+// Constants: 4 floats in, 2 floats and 2 elements out per channel, all launch. The rest is written to be read, not to
+// be fast: on a GPU the fused engines take its place and move x, weight and y once.
 #include "kernels/norm_conv.h"
 
 #include "kernels/columns.cuh"
@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(kColumnThreads) norm_sums(size_t rows, size_t 
 
 // g in place of the gradient of z. partial (row_blocks, 2, channels): sum of g, sum of g * (x - mean).
 template <class T>
-__global__ void __launch_bounds__(kColumnThreads) norm_gradient(size_t rows, NormConvBackwardData<T> p, float* partial) {
+__global__ void __launch_bounds__(kColumnThreads)
+    norm_gradient(size_t rows, NormConvBackwardData<T> p, float* partial) {
     const size_t channels = p.shape.c_in;
     const Columns<1> at(rows, channels);
     float sum[2] = {};
@@ -112,13 +113,14 @@ template <class T>
 void compute(const Simt& gpu, const NormConvForward<T>& p) {
     Simt rest = gpu;
     const T* z = normalized(rest, p.shape, p.x, p.a, p.b);
-    compute(rest, ConvForward<T>{.shape = p.shape, .x = z, .weight = p.weight, .bias = nullptr, .residual = nullptr, .y = p.y});
+    compute(rest, ConvForward<T>{
+                      .shape = p.shape, .x = z, .weight = p.weight, .bias = nullptr, .residual = nullptr, .y = p.y});
     const size_t channels = p.shape.c_out, rows = p.shape.y_count() / channels;
     const ColumnGrid sums(rows, channels, 1, kSumBlocks);
     float* const partial = rest.scratch.take<float>(2 * sums.row_blocks() * channels);
     simt::launch(norm_sums<T>, sums.grid, sums.block, 0, stream_of(gpu), rows, channels, p.y, partial);
-    simt::launch(norm_merge, merge_grid(channels), merge_block(), 0, stream_of(gpu), partial, sums.row_blocks(), channels, nullptr, p.sum,
-                 p.squares);
+    simt::launch(norm_merge, merge_grid(channels), merge_block(), 0, stream_of(gpu), partial, sums.row_blocks(),
+                 channels, nullptr, p.sum, p.squares);
 }
 
 template <class T>
@@ -129,8 +131,8 @@ void compute(const Simt& gpu, const NormConvBackwardData<T>& p) {
     const ColumnGrid sums(rows, channels, 1, kSumBlocks);
     float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * channels);
     simt::launch(norm_gradient<T>, sums.grid, sums.block, 0, stream_of(gpu), rows, p, partial);
-    simt::launch(norm_merge, merge_grid(channels), merge_block(), 0, stream_of(gpu), partial, sums.row_blocks(), channels, p.rstd, p.dshift,
-                 p.dscale);
+    simt::launch(norm_merge, merge_grid(channels), merge_block(), 0, stream_of(gpu), partial, sums.row_blocks(),
+                 channels, p.rstd, p.dshift, p.dscale);
 }
 
 template <class T>

@@ -14,11 +14,17 @@ void compute(const Cuda& cuda, const NormConvForward<T>& p) {
                             .y_pitch = p.shape.c_out,
                             .normalized = p.a != nullptr,
                             .statistics = true},
-                           {{kConvX, p.x}, {kConvWeight, p.weight}, {kConvY, p.y}, {kNormA, p.a}, {kNormB, p.b}, {kNormSum, p.sum},
+                           {{kConvX, p.x},
+                            {kConvWeight, p.weight},
+                            {kConvY, p.y},
+                            {kNormA, p.a},
+                            {kNormB, p.b},
+                            {kNormSum, p.sum},
                             {kNormSquares, p.squares}});
 }
 
-// The engines also want to write the three factors of dx = p * g + q * x + r; the kernel that makes dx does not need them.
+// The engines also want to write the three factors of dx = p * g + q * x + r; the kernel that makes dx does not need
+// them.
 template <class T>
 void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
     const ConvProblem problem{.direction = ConvDirection::backward_data,
@@ -27,14 +33,25 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
                               .x_pitch = p.shape.c_in,
                               .y_pitch = p.shape.c_out,
                               .normalized = p.scale != nullptr};
-    if (!p.scale) return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
+    if (!p.scale)
+        return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
     Cuda rest = cuda;
     float* const factors[] = {rest.scratch.cut<float>(p.shape.c_in), rest.scratch.cut<float>(p.shape.c_in),
                               rest.scratch.cut<float>(p.shape.c_in)};
     cuda.convolutions->run(rest, problem,
-                           {{kConvX, p.x}, {kConvWeight, p.weight}, {kConvY, p.dy}, {kNormG, p.g}, {kNormScale, p.scale},
-                            {kNormShift, p.shift}, {kNormMean, p.mean}, {kNormRstd, p.rstd}, {kNormDscale, p.dscale},
-                            {kNormDshift, p.dshift}, {kNormP, factors[0]}, {kNormQ, factors[1]}, {kNormR, factors[2]}});
+                           {{kConvX, p.x},
+                            {kConvWeight, p.weight},
+                            {kConvY, p.dy},
+                            {kNormG, p.g},
+                            {kNormScale, p.scale},
+                            {kNormShift, p.shift},
+                            {kNormMean, p.mean},
+                            {kNormRstd, p.rstd},
+                            {kNormDscale, p.dscale},
+                            {kNormDshift, p.dshift},
+                            {kNormP, factors[0]},
+                            {kNormQ, factors[1]},
+                            {kNormR, factors[2]}});
 }
 
 template <class T>

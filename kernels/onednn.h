@@ -25,9 +25,9 @@ inline void use_threads(const Cpu& cpu) {
 inline void multiply(const Cpu& cpu, size_t m, size_t n, size_t k, const float* a, bool a_transposed, const float* b,
                      bool b_transposed, float beta, float* y) {
     use_threads(cpu);
-    check_onednn(dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n), dnnl_dim_t(k),
-                            1.0f, a, dnnl_dim_t(a_transposed ? m : k), b, dnnl_dim_t(b_transposed ? k : n), beta, y,
-                            dnnl_dim_t(n)),
+    check_onednn(dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n),
+                            dnnl_dim_t(k), 1.0f, a, dnnl_dim_t(a_transposed ? m : k), b,
+                            dnnl_dim_t(b_transposed ? k : n), beta, y, dnnl_dim_t(n)),
                  "matrix product");
 }
 
@@ -62,9 +62,13 @@ inline void append_activation(dnnl::post_ops& post_ops, Activation activation) {
 #endif
     };
     switch (activation) {
-        case Activation::none: return;
-        case Activation::relu: return append(dnnl::algorithm::eltwise_relu, 0.0f);
-        case Activation::silu: return append(dnnl::algorithm::eltwise_swish, 1.0f);
-        case Activation::sigmoid: return append(dnnl::algorithm::eltwise_logistic, 0.0f);
+        case Activation::none:
+            return;
+        case Activation::relu:
+            return append(dnnl::algorithm::eltwise_relu, 0.0f);
+        case Activation::silu:
+            return append(dnnl::algorithm::eltwise_swish, 1.0f);
+        case Activation::sigmoid:
+            return append(dnnl::algorithm::eltwise_logistic, 0.0f);
     }
 }

@@ -23,8 +23,9 @@ void for_each_parameter(const Cpu& cpu, const StepState& state, size_t count, co
 template <class Op>
 void copy_parameters(const Cpu& cpu, const Op& op) {
     if (!op.copy || op.state->nonfinite != 0) return;
-    parallel_for(cpu, op.count, grain,
-                 [&](size_t begin, size_t end) { std::copy(op.parameter + begin, op.parameter + end, op.copy + begin); });
+    parallel_for(cpu, op.count, grain, [&](size_t begin, size_t end) {
+        std::copy(op.parameter + begin, op.parameter + end, op.copy + begin);
+    });
 }
 }  // namespace
 
@@ -64,7 +65,8 @@ void compute(const Cpu& cpu, const AdamStep<float>& op) {
 
 void compute(const Cpu& cpu, const AverageStep& op) {
     const float rate = *op.rate;
-    for_each_parameter(cpu, *op.state, op.count, [=](size_t i) { op.average[i] += rate * (op.parameter[i] - op.average[i]); });
+    for_each_parameter(cpu, *op.state, op.count,
+                       [=](size_t i) { op.average[i] += rate * (op.parameter[i] - op.average[i]); });
 }
 
 void compute(const Cpu& cpu, const CheckFinite<float>& op) {

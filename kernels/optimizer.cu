@@ -1,8 +1,8 @@
 // The optimizer's step over flat arrays, the search for lost gradients, and the loss scale.
 //
 // Floor in bytes per parameter, s = bytes of the network's type, copy written only where it is not float:
-// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), AverageStep 12, CheckFinite s. Under 20 operations per parameter.
-// Four parameters per thread: the float arrays are most of the bytes, and four floats are 16.
+// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), AverageStep 12, CheckFinite s. Under 20 operations per
+// parameter. Four parameters per thread: the float arrays are most of the bytes, and four floats are 16.
 #include "kernels/optimizer.h"
 
 #include "kernels/elements.cuh"

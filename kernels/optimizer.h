@@ -4,7 +4,8 @@
 // `copy` receives the new parameter rounded to the network's type; null where the network reads `parameter` itself.
 //
 //   g = gradient / loss_scale + weight_decay * parameter
-//   SGD    buffer = momentum * buffer + g          parameter -= learning_rate * (nesterov ? g + momentum * buffer : buffer)
+//   SGD    buffer = momentum * buffer + g          parameter -= learning_rate * (nesterov ? g + momentum * buffer :
+//   buffer)
 //          (buffer starts at 0, so the first step has buffer = g, as in PyTorch)
 //   Adam   first = beta1 * first + (1 - beta1) * g          second = beta2 * second + (1 - beta2) * g^2
 //          torch:  parameter -= learning_rate * (first / c1) / (sqrt(second / c2) + epsilon)
@@ -25,11 +26,11 @@
 #include "kernels/device.h"
 #include "kernels/types.h"
 
-struct StepState {  // everything that changes from step to step; lives in device memory
+struct StepState {            // everything that changes from step to step; lives in device memory
     float learning_rate = 0;  // written by the host before a step, with momentum (beta1), c1 and c2
     float momentum = 0;
     float c1 = 1, c2 = 1;
-    float loss_scale = 1;     // kept by FinishStep from here on
+    float loss_scale = 1;  // kept by FinishStep from here on
     float nonfinite = 0;
     float clean_steps = 0, skipped_steps = 0;
 };
@@ -39,10 +40,10 @@ struct SgdStep {
     size_t count;
     float weight_decay;
     bool nesterov;
-    const StepState *state;
-    const T *gradient;
+    const StepState* state;
+    const T* gradient;
     float *parameter, *momentum;
-    T *copy;
+    T* copy;
 };
 
 enum class AdamForm { torch, keras };
@@ -53,30 +54,30 @@ struct AdamStep {
     float weight_decay, beta2, epsilon;
     bool decoupled;
     AdamForm form;
-    const StepState *state;  // momentum is beta1
-    const T *gradient;
+    const StepState* state;  // momentum is beta1
+    const T* gradient;
     float *parameter, *first, *second;
-    T *copy;
+    T* copy;
 };
 
 struct AverageStep {
     size_t count;
-    const StepState *state;
-    const float *rate;  // one float in device memory: it changes from step to step
-    const float *parameter;
-    float *average;
+    const StepState* state;
+    const float* rate;  // one float in device memory: it changes from step to step
+    const float* parameter;
+    float* average;
 };
 
 template <class T>
 struct CheckFinite {
     size_t count;
-    const T *gradient;
-    StepState *state;
+    const T* gradient;
+    StepState* state;
 };
 
 struct FinishStep {
     float growth_interval, largest_scale;
-    StepState *state;
+    StepState* state;
 };
 
 void compute(const Cpu&, const SgdStep<float>&);
@@ -84,13 +85,19 @@ void compute(const Cpu&, const AdamStep<float>&);
 void compute(const Cpu&, const AverageStep&);
 void compute(const Cpu&, const CheckFinite<float>&);
 void compute(const Cpu&, const FinishStep&);
-template <class T> void compute(const Simt&, const SgdStep<T>&);
-template <class T> void compute(const Simt&, const AdamStep<T>&);
+template <class T>
+void compute(const Simt&, const SgdStep<T>&);
+template <class T>
+void compute(const Simt&, const AdamStep<T>&);
 void compute(const Simt&, const AverageStep&);
-template <class T> void compute(const Simt&, const CheckFinite<T>&);
+template <class T>
+void compute(const Simt&, const CheckFinite<T>&);
 void compute(const Simt&, const FinishStep&);
-template <class T> void compute(const Cuda&, const SgdStep<T>&);
-template <class T> void compute(const Cuda&, const AdamStep<T>&);
+template <class T>
+void compute(const Cuda&, const SgdStep<T>&);
+template <class T>
+void compute(const Cuda&, const AdamStep<T>&);
 void compute(const Cuda&, const AverageStep&);
-template <class T> void compute(const Cuda&, const CheckFinite<T>&);
+template <class T>
+void compute(const Cuda&, const CheckFinite<T>&);
 void compute(const Cuda&, const FinishStep&);

@@ -16,14 +16,15 @@ Tap tap_at(float u, size_t begin, size_t end) {
     if (!(u >= float(begin) && u <= float(end))) return {-1, 0, 0, 0};
     const float at = u - 0.5f, whole = std::floor(at);
     const int weight = int(std::lrint((at - whole) * 2048)), first = int(whole);
-    return {std::clamp(first, int(begin), int(end) - 1), std::clamp(first + 1, int(begin), int(end) - 1), 2048 - weight, weight};
+    return {std::clamp(first, int(begin), int(end) - 1), std::clamp(first + 1, int(begin), int(end) - 1), 2048 - weight,
+            weight};
 }
 
 }  // namespace
 
 void compute(const Cpu&, const Paste& op) {
-    if (op.area_bottom > op.h || op.area_right > op.w || op.area_top >= op.area_bottom || op.area_left >= op.area_right ||
-        op.bottom > op.out_h || op.right > op.out_w)
+    if (op.area_bottom > op.h || op.area_right > op.w || op.area_top >= op.area_bottom ||
+        op.area_left >= op.area_right || op.bottom > op.out_h || op.right > op.out_w)
         throw std::invalid_argument("paste: an area is empty or leaves its picture");
     std::vector<Tap> columns;
     for (size_t j = op.left; j < op.right; ++j) {
@@ -44,8 +45,10 @@ void compute(const Cpu&, const Paste& op) {
                     to[k] = op.grey;
                     continue;
                 }
-                const int p = above[column.first + k] * column.weight_first + above[column.second + k] * column.weight_second;
-                const int q = below[column.first + k] * column.weight_first + below[column.second + k] * column.weight_second;
+                const int p =
+                    above[column.first + k] * column.weight_first + above[column.second + k] * column.weight_second;
+                const int q =
+                    below[column.first + k] * column.weight_first + below[column.second + k] * column.weight_second;
                 to[k] = uint8_t((p * row.weight_first + q * row.weight_second + (1 << 21)) >> 22);
             }
             to += 3;

@@ -1,10 +1,12 @@
-// A picture scaled, mirrored and shifted into a part of a frame: what training pictures of detectors are put together of. On
-// the CPU, while pictures are read.
+// A picture scaled, mirrored and shifted into a part of a frame: what training pictures of detectors are put together
+// of. On the CPU, while pictures are read.
 //
-// Paste   x: (h, w, 3) uint8   y: (out_h, out_w, 3) uint8, of which rows top..bottom and columns left..right are written
+// Paste   x: (h, w, 3) uint8   y: (out_h, out_w, 3) uint8, of which rows top..bottom and columns left..right are
+// written
 //   The pixel (i, j) of y looks at u = a*(j+0.5) + c and v = e*(i+0.5) + f of x, where pixel centres lie at +0.5:
-//   y = bilinear(x, u - 0.5, v - 0.5), in 1/2048 per axis, rounded; edges of the area repeat, and where (u, v) lies outside
-//   of the area y is grey. The area is the part of x that shows something: [area_top, area_bottom) x [area_left, area_right).
+//   y = bilinear(x, u - 0.5, v - 0.5), in 1/2048 per axis, rounded; edges of the area repeat, and where (u, v) lies
+//   outside of the area y is grey. The area is the part of x that shows something: [area_top, area_bottom) x
+//   [area_left, area_right).
 #pragma once
 
 #include <cstdint>
@@ -16,8 +18,8 @@ struct Paste {
     size_t out_h, out_w, top, left, bottom, right;
     float a, c, e, f;
     uint8_t grey = 114;
-    const uint8_t *x;
-    uint8_t *y;
+    const uint8_t* x;
+    uint8_t* y;
 };
 
 void compute(const Cpu&, const Paste&);

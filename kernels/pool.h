@@ -22,42 +22,50 @@ struct MaxPoolShape {
 template <class T>
 struct MaxPoolForward {
     MaxPoolShape shape;
-    const T *x;
-    T *y;
-    uint8_t *argmax;  // null when no gradient will be asked for
+    const T* x;
+    T* y;
+    uint8_t* argmax;  // null when no gradient will be asked for
 };
 
 template <class T>
 struct MaxPoolBackward {
     MaxPoolShape shape;
-    const T *dy;
-    const uint8_t *argmax;
-    T *dx;
+    const T* dy;
+    const uint8_t* argmax;
+    T* dx;
 };
 
 template <class T>
 struct GlobalAveragePoolForward {
     size_t n, pixels, c;
-    const T *x;
-    T *y;
+    const T* x;
+    T* y;
 };
 
 template <class T>
 struct GlobalAveragePoolBackward {
     size_t n, pixels, c;
-    const T *dy;
-    T *dx;
+    const T* dy;
+    T* dx;
 };
 
 void compute(const Cpu&, const MaxPoolForward<float>&);
 void compute(const Cpu&, const MaxPoolBackward<float>&);
 void compute(const Cpu&, const GlobalAveragePoolForward<float>&);
 void compute(const Cpu&, const GlobalAveragePoolBackward<float>&);
-template <class T> void compute(const Simt&, const MaxPoolForward<T>&);
-template <class T> void compute(const Simt&, const MaxPoolBackward<T>&);
-template <class T> void compute(const Simt&, const GlobalAveragePoolForward<T>&);
-template <class T> void compute(const Simt&, const GlobalAveragePoolBackward<T>&);
-template <class T> void compute(const Cuda&, const MaxPoolForward<T>&);
-template <class T> void compute(const Cuda&, const MaxPoolBackward<T>&);
-template <class T> void compute(const Cuda&, const GlobalAveragePoolForward<T>&);
-template <class T> void compute(const Cuda&, const GlobalAveragePoolBackward<T>&);
+template <class T>
+void compute(const Simt&, const MaxPoolForward<T>&);
+template <class T>
+void compute(const Simt&, const MaxPoolBackward<T>&);
+template <class T>
+void compute(const Simt&, const GlobalAveragePoolForward<T>&);
+template <class T>
+void compute(const Simt&, const GlobalAveragePoolBackward<T>&);
+template <class T>
+void compute(const Cuda&, const MaxPoolForward<T>&);
+template <class T>
+void compute(const Cuda&, const MaxPoolBackward<T>&);
+template <class T>
+void compute(const Cuda&, const GlobalAveragePoolForward<T>&);
+template <class T>
+void compute(const Cuda&, const GlobalAveragePoolBackward<T>&);

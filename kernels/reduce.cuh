@@ -5,7 +5,9 @@
 
 struct Sum {
     template <class T>
-    __device__ __forceinline__ T operator()(T a, T b) const { return a + b; }
+    __device__ __forceinline__ T operator()(T a, T b) const {
+        return a + b;
+    }
 };
 struct Largest {  // NaN counts for nothing, as in fmaxf
     __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); }

@@ -67,7 +67,9 @@ struct alignas(2) bf16 {
         bits = f != f ? uint16_t(0x7fff) : uint16_t((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
 #endif
     }
-    KERNEL_HD explicit operator float() const { return detail::float_of(uint32_t(bits) << 16); }
+    KERNEL_HD explicit operator float() const {
+        return detail::float_of(uint32_t(bits) << 16);
+    }
 };
 
 struct alignas(2) fp16 {

@@ -13,15 +13,25 @@ inline constexpr int kVector = 16 / sizeof(T);
 template <size_t kBytes>
 struct Access;
 template <>
-struct Access<1> { using type = uint8_t; };
+struct Access<1> {
+    using type = uint8_t;
+};
 template <>
-struct Access<2> { using type = uint16_t; };
+struct Access<2> {
+    using type = uint16_t;
+};
 template <>
-struct Access<4> { using type = uint32_t; };
+struct Access<4> {
+    using type = uint32_t;
+};
 template <>
-struct Access<8> { using type = uint2; };
+struct Access<8> {
+    using type = uint2;
+};
 template <>
-struct Access<16> { using type = uint4; };
+struct Access<16> {
+    using type = uint4;
+};
 
 // kWidth elements as 32-bit words: an element is taken out of its word where it is used, so 16-bit numbers need half of
 // the registers that floats would.
@@ -67,8 +77,10 @@ template <class T>
 __device__ __forceinline__ uint32_t rounded_pair(float first, float second) {
 #if defined(__CUDA_ARCH__)
     uint32_t pair;
-    if constexpr (std::is_same_v<T, bf16>) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-    else asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    if constexpr (std::is_same_v<T, bf16>)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
     return pair;
 #else
     return T(first).bits | uint32_t(T(second).bits) << 16;
@@ -80,9 +92,12 @@ __device__ __forceinline__ Vector<T, kWidth> rounded(const float (&values)[kWidt
     Vector<T, kWidth> vector;
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k) {
-        if constexpr (sizeof(T) == 4) vector.words[k] = detail::bits_of(values[k]);
-        else if constexpr (kWidth == 1) vector.words[k] = T(values[k]).bits;
-        else if (k % 2 == 0) vector.words[k / 2] = rounded_pair<T>(values[k], values[k + 1]);
+        if constexpr (sizeof(T) == 4)
+            vector.words[k] = detail::bits_of(values[k]);
+        else if constexpr (kWidth == 1)
+            vector.words[k] = T(values[k]).bits;
+        else if (k % 2 == 0)
+            vector.words[k / 2] = rounded_pair<T>(values[k], values[k + 1]);
     }
     return vector;
 }
@@ -117,4 +132,6 @@ bool aligned(const P*... p) {
     return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
 }
 
-inline unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }
+inline unsigned ceil_div(size_t a, size_t b) {
+    return unsigned((a + b - 1) / b);
+}

@@ -9,7 +9,8 @@ inline float keep_if(bool condition, float value) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & -uint32_t(condition));
 }
 
-// One or the other. GCC 12 leaves a loop with a conditional expression on floats as a branch, and then does not vectorise it.
+// One or the other. GCC 12 leaves a loop with a conditional expression on floats as a branch, and then does not
+// vectorise it.
 inline float select(bool condition, float yes, float no) {
     const uint32_t mask = -uint32_t(condition);
     return std::bit_cast<float>((std::bit_cast<uint32_t>(yes) & mask) | (std::bit_cast<uint32_t>(no) & ~mask));
@@ -34,8 +35,12 @@ inline float exp_float(float x) {
     return p * std::bit_cast<float>(exponent);
 }
 
-inline float sigmoid(float x) { return 1.0f / (1.0f + exp_float(-x)); }
-inline float silu(float x) { return x * sigmoid(x); }
+inline float sigmoid(float x) {
+    return 1.0f / (1.0f + exp_float(-x));
+}
+inline float silu(float x) {
+    return x * sigmoid(x);
+}
 inline float silu_slope(float x) {
     const float s = sigmoid(x);
     return s * (1.0f + x * (1.0f - s));

@@ -29,8 +29,11 @@ BoxLevel level_of(const Pass& pass, BoxLevel level, size_t w) {
 std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented) {
     const size_t stride = config.largest_stride(), levels = config.levels.size();
     const auto pass = [&](double scale, bool mirrored, size_t first, size_t last) {
-        const auto frame = [&](size_t side) { return size_t(std::ceil(double(side) * scale / double(stride))) * stride; };
-        return Pass{float(scale), mirrored, size_t(double(h) * scale), size_t(double(w) * scale), frame(h), frame(w), first, last};
+        const auto frame = [&](size_t side) {
+            return size_t(std::ceil(double(side) * scale / double(stride))) * stride;
+        };
+        return Pass{float(scale), mirrored, size_t(double(h) * scale), size_t(double(w) * scale), frame(h), frame(w),
+                    first,        last};
     };
     if (!augmented) return {pass(1, false, 0, levels)};
     return {pass(1, false, 0, levels - 1), pass(0.83, true, 0, levels), pass(0.67, false, 1, levels)};
@@ -47,7 +50,8 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
 }
 
 void Detector::load(const State& state, const std::string& where) {
-    for (const std::string& name : not_finite(state))  // a score that is not a number is no candidate: every picture would look empty
+    for (const std::string& name :
+         not_finite(state))  // a score that is not a number is no candidate: every picture would look empty
         fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
     upload(state, *parameters_, where);
 }
@@ -84,22 +88,24 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     }
     t.boxes = select_boxes(decode_boxes(heads, levels, config_.classes),
                            {.threshold = options_.threshold, .overlap = options_.overlap, .most = options_.most});
-    t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_, std::array{t.boxes.detections, t.boxes.count},
-                                          ProgramOptions{.batch = n});
+    t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_,
+                                          std::array{t.boxes.detections, t.boxes.count}, ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {
         const float across = float(w) / float(passes[i].inner_w), down = float(h) / float(passes[i].inner_h);
         const bool mirrored = passes[i].mirrored;
-        t.program->write<float>(transforms[i], repeated({mirrored ? -across : across, 0, mirrored ? float(w) : 0, 0, down, 0}, n));
+        t.program->write<float>(transforms[i],
+                                repeated({mirrored ? -across : across, 0, mirrored ? float(w) : 0, 0, down, 0}, n));
     }
     t.program->write<float>(color, repeated({1, 0}, n));
     traces_.push_front(std::move(t));
     return traces_.front();
 }
 
-std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, size_t h, size_t w, std::vector<bool>* overflown) {
+std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, size_t h, size_t w,
+                                            std::vector<bool>* overflown) {
     const size_t bytes = h * w * 3, n = pictures.size() / bytes;
-    require(n * bytes == pictures.size() && n >= 1 && n <= options_.batch, "detector: {} bytes for at most {} pictures of {} x {}",
-            pictures.size(), options_.batch, h, w);
+    require(n * bytes == pictures.size() && n >= 1 && n <= options_.batch,
+            "detector: {} bytes for at most {} pictures of {} x {}", pictures.size(), options_.batch, h, w);
     Trace& t = trace(h, w);
     padded_.assign(pictures.begin(), pictures.end());
     padded_.resize(options_.batch * bytes);

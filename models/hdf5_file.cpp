@@ -231,7 +231,8 @@ SafetensorsFile read_hdf5(const std::filesystem::path& path) {
     close(report[0]);
     if (process < 0) fail(Fault::environment, "{}: cannot start a process to read it", path.string());
     int status = 0;
-    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
     if (!WIFEXITED(status))
         fail(Fault::damaged, "{}: damaged HDF5 file: the library fails on it (signal {}); copy or download it again",
              path.string(), WTERMSIG(status));

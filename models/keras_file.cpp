@@ -70,8 +70,7 @@ HostTensor reversed(const FileTensor& tensor) {
     std::vector<float> to(from.size());
     for (size_t k = 0; k < kernel; ++k)
         for (size_t i = 0; i < c_in; ++i)
-            for (size_t o = 0; o < c_out; ++o)
-                to[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
+            for (size_t o = 0; o < c_out; ++o) to[(o * c_in + i) * kernel + k] = from[(k * c_in + i) * c_out + o];
     return {s.size() == 4 ? Shape{c_out, c_in, s[0], s[1]} : Shape{c_out, c_in}, std::move(to)};
 }
 

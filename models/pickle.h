@@ -19,13 +19,20 @@
 #include <vector>
 
 enum class PickleKind : uint8_t {
-    absent,      // what was asked for is not there
-    none, boolean, integer, real,
-    text, bytes, // bytes also stand for integers of more than 64 bits
-    tuple, list, set, dict,
-    global,      // a class or function: text() is "module.name"
-    object,      // what a call would have made: type_name(), arguments(), state(), and its own items as of a dict
-    persistent   // a persistent id: arguments()
+    absent,  // what was asked for is not there
+    none,
+    boolean,
+    integer,
+    real,
+    text,
+    bytes,  // bytes also stand for integers of more than 64 bits
+    tuple,
+    list,
+    set,
+    dict,
+    global,     // a class or function: text() is "module.name"
+    object,     // what a call would have made: type_name(), arguments(), state(), and its own items as of a dict
+    persistent  // a persistent id: arguments()
 };
 
 struct PickleTree;
@@ -45,14 +52,14 @@ public:
     double real() const;      // of real, integer and boolean
     std::string_view text() const;
 
-    size_t size() const;                             // elements of tuple, list, set; entries of dict and object
-    PickleValue operator[](size_t index) const;      // element, or value of an entry
-    PickleValue key(size_t index) const;             // of dict and object
-    PickleValue find(std::string_view key) const;    // last entry of that text key; object: attribute, then entry
-    std::string_view type_name() const;              // of object: "torch.nn.modules.conv.Conv2d", or ""
+    size_t size() const;                           // elements of tuple, list, set; entries of dict and object
+    PickleValue operator[](size_t index) const;    // element, or value of an entry
+    PickleValue key(size_t index) const;           // of dict and object
+    PickleValue find(std::string_view key) const;  // last entry of that text key; object: attribute, then entry
+    std::string_view type_name() const;            // of object: "torch.nn.modules.conv.Conv2d", or ""
     PickleValue arguments() const;
     PickleValue state() const;
-    uint32_t id() const { return node_; }            // equal for the same Python object
+    uint32_t id() const { return node_; }  // equal for the same Python object
 
 private:
     const struct PickleNode* node() const;
@@ -74,7 +81,7 @@ struct PickleTree {
     std::vector<PickleNode> nodes{1};  // node 0 is absent
     std::deque<std::string> names;     // texts that do not stand in the pickle as they are
     uint32_t root = 0;
-    size_t bytes_used = 0;             // up to and with STOP
+    size_t bytes_used = 0;  // up to and with STOP
 
     PickleTree() = default;
     PickleTree(const PickleTree&) = delete;

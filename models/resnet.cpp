@@ -10,9 +10,12 @@ constexpr size_t kExpansion = 4;  // of the channels by the last convolution of 
 
 std::array<size_t, 4> blocks_per_stage(size_t depth) {
     switch (depth) {
-        case 50: return {3, 4, 6, 3};
-        case 101: return {3, 4, 23, 3};
-        case 152: return {3, 8, 36, 3};
+        case 50:
+            return {3, 4, 6, 3};
+        case 101:
+            return {3, 4, 23, 3};
+        case 152:
+            return {3, 8, 36, 3};
     }
     fail(Fault::usage, "a ResNet of depth {} is not known; the depths are 50, 101 and 152", depth);
 }
@@ -54,9 +57,11 @@ public:
         const Layer second{name + ".conv2", name + ".bn2", channels, 3, second_stride, Activation::relu};
         Layer third{name + ".conv3", name + ".bn3", out, 1, 1, Activation::relu};
         if (graph_.training && config_.fused) {
-            third.residual = project ? normalized(norm_conv(x, weight_of(x, projection), {.stride = stride}), projection) : x;
+            third.residual =
+                project ? normalized(norm_conv(x, weight_of(x, projection), {.stride = stride}), projection) : x;
             Summed y = norm_conv(x, weight_of(x, first), {.stride = first_stride});
-            y = norm_conv(y, scale_of(first), shift_of(first), norm_of(first), weight_of(y.y, second), {.stride = second_stride, .padding = 1});
+            y = norm_conv(y, scale_of(first), shift_of(first), norm_of(first), weight_of(y.y, second),
+                          {.stride = second_stride, .padding = 1});
             y = norm_conv(y, scale_of(second), shift_of(second), norm_of(second), weight_of(y.y, third), {});
             return normalized(y, third);
         }
@@ -67,13 +72,12 @@ public:
     Value classifier(Value x) {
         const size_t features = x.shape().back();
         graph_.layer = "fc";
-        const Value weight =
-            graph_.parameter("fc.weight", {config_.classes, features},
-                             {.role = Role::weight, .init = config_.keras ? Init::glorot_uniform : Init::uniform_fan_in});
-        const Value bias = graph_.parameter("fc.bias", {config_.classes},
-                                            {.role = Role::vector,
-                                             .init = config_.keras ? Init::zeros : Init::uniform_fan_in,
-                                             .fan_in = features});
+        const Value weight = graph_.parameter(
+            "fc.weight", {config_.classes, features},
+            {.role = Role::weight, .init = config_.keras ? Init::glorot_uniform : Init::uniform_fan_in});
+        const Value bias = graph_.parameter(
+            "fc.bias", {config_.classes},
+            {.role = Role::vector, .init = config_.keras ? Init::zeros : Init::uniform_fan_in, .fan_in = features});
         return linear(x, weight, bias);
     }
 
@@ -90,7 +94,8 @@ private:
                                 {.role = Role::weight, .init = init, .padding = l.padding});
     }
     Value scale_of(const Layer& l) {
-        // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017, arXiv:1706.02677, 5.1.
+        // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017,
+        // arXiv:1706.02677, 5.1.
         return vector(l.bn + ".weight", l.channels, l.residual && !config_.keras ? Init::zeros : Init::ones);
     }
     Value shift_of(const Layer& l) { return vector(l.bn + ".bias", l.channels, Init::zeros); }
@@ -128,7 +133,8 @@ ResNetConfig resnet_config(std::string_view name, size_t classes) {
             if (name == model_name(config)) return config;
         }
     fail(Fault::usage,
-         "--model {}: the models are resnet50, resnet101, resnet152, and each with -keras (the paper's form) behind its name",
+         "--model {}: the models are resnet50, resnet101, resnet152, and each with -keras (the paper's form) behind "
+         "its name",
          name);
 }
 

@@ -1,8 +1,8 @@
 // ResNet for classification: He et al. 2015, https://arxiv.org/abs/1512.03385.
 //
 // resnet50, 101, 152         "v1.5": the stride of a stage sits in its first 3x3 convolution; names, shapes and numbers
-//                            of torchvision, so that weight files interchange; initial values too, but that the last scale
-//                            of each block starts at 0 (torchvision's zero_init_residual)
+//                            of torchvision, so that weight files interchange; initial values too, but that the last
+//                            scale of each block starts at 0 (torchvision's zero_init_residual)
 // resnet50-keras, ...        "v1": the stride sits in the first 1x1 convolution, every convolution has a bias, batch
 //                            normalization with epsilon 1.001e-5 and momentum 0.99 in Keras' sense; parameters carry
 //                            torchvision's names, plus the biases

@@ -29,9 +29,11 @@ Folded fold(const State& state, const std::string& conv, const std::string& bn, 
     const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
     if (weight.values.empty() || weight.values.size() != count(weight.shape))
         fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
-    for (const std::string& name : {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
+    for (const std::string& name :
+         {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
         if (const auto found = state.find(name); found != state.end() && found->second.values.size() != channels)
-            fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape), channels);
+            fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape),
+                 channels);
     const SharedFloats &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
     const SharedFloats &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
     const auto before = state.find(conv + ".bias");
@@ -57,7 +59,8 @@ State download(const Parameters& parameters) {
     return download(parameters, [&](const Parameters::Entry& e) { return parameters.get(e.name); });
 }
 
-State download(const Parameters& parameters, const std::function<std::vector<float>(const Parameters::Entry&)>& values_of) {
+State download(const Parameters& parameters,
+               const std::function<std::vector<float>(const Parameters::Entry&)>& values_of) {
     State state;
     for (const Parameters::Entry& e : parameters.entries()) {
         std::vector<float> values = values_of(e);
@@ -66,7 +69,8 @@ State download(const Parameters& parameters, const std::function<std::vector<flo
             const size_t kernel = shape[1] * shape[2], c_in = shape[3] - e.declaration.padding;
             if (c_in != shape[3]) {
                 for (size_t row = 0; row < shape[0] * kernel; ++row)
-                    std::copy_n(values.begin() + ptrdiff_t(row * shape[3]), c_in, values.begin() + ptrdiff_t(row * c_in));
+                    std::copy_n(values.begin() + ptrdiff_t(row * shape[3]), c_in,
+                                values.begin() + ptrdiff_t(row * c_in));
                 values.resize(shape[0] * kernel * c_in);
             }
             values = swap_last_two(values, shape[0], kernel, c_in);
@@ -81,7 +85,8 @@ void upload(const State& state, Parameters& parameters, const std::string& where
     prepare_upload(state, parameters, where, folding)();
 }
 
-std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where, const Folding& folding) {
+std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where,
+                                     const Folding& folding) {
     std::map<std::string, Folded> folds;
     for (const auto& [conv, bn] : folding.conv_bn) folds.emplace(conv, fold(state, conv, bn, folding.eps));
     const auto fold_of = [](const std::map<std::string, Folded>& folds, const std::string& name) {
@@ -95,7 +100,8 @@ std::function<void()> prepare_upload(State state, Parameters& parameters, const 
         if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
         const Shape wanted = s.size() == 4 ? Shape{s[0], s[3] - e.declaration.padding, s[1], s[2]} : s;
         if (found->second.shape != wanted)
-            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(found->second.shape), text(wanted));
+            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(found->second.shape),
+                 text(wanted));
     }
     return [state = std::move(state), folds = std::move(folds), fold_of, &parameters] {
         forget_constant_weights();
@@ -106,9 +112,13 @@ std::function<void()> prepare_upload(State state, Parameters& parameters, const 
             const Folded* const folded = fold_of(folds, e.name);
             if (e.shape.size() == 4) {
                 const std::span<float> values(static_cast<float*>(memory.get()), count(e.shape));
-                compute(Cpu{}, ConvWeight{.c_out = e.shape[0], .c_in = e.shape[3] - e.declaration.padding, .kernel = e.shape[1] * e.shape[2],
-                                          .padded_c_in = e.shape[3], .x = state.at(e.name).values.data(),
-                                          .factor = folded ? folded->factor.data() : nullptr, .y = values.data()});
+                compute(Cpu{}, ConvWeight{.c_out = e.shape[0],
+                                          .c_in = e.shape[3] - e.declaration.padding,
+                                          .kernel = e.shape[1] * e.shape[2],
+                                          .padded_c_in = e.shape[3],
+                                          .x = state.at(e.name).values.data(),
+                                          .factor = folded ? folded->factor.data() : nullptr,
+                                          .y = values.data()});
                 parameters.set(e.name, values);
             } else if (folded && e.shape.size() == 1) {
                 parameters.set(e.name, folded->bias);
@@ -133,6 +143,7 @@ State fold_batch_norm(State state, const Folding& folding) {
 }
 
 std::span<float> SharedFloats::own() {
-    if (!owned_ || owned_.use_count() > 2) *this = SharedFloats(std::vector<float>(begin(), end()));  // 2: owned_ and memory_
+    if (!owned_ || owned_.use_count() > 2)
+        *this = SharedFloats(std::vector<float>(begin(), end()));  // 2: owned_ and memory_
     return *owned_;
 }

@@ -1,4 +1,5 @@
-// The state of a network on the host: named float arrays in the layout of weight files, and their way to and from a device.
+// The state of a network on the host: named float arrays in the layout of weight files, and their way to and from a
+// device.
 //
 // Convolution weights are (c_out, c_in, kernel_h, kernel_w) in a State, as in PyTorch's files, and (c_out, kernel_h,
 // kernel_w, c_in) in Parameters. Everything else is alike.
@@ -11,12 +12,15 @@
 
 #include "engine/parameters.h"
 
-// Numbers that nobody changes but through own(): copies share them, and what a file holds as float32 stays where it was read to.
+// Numbers that nobody changes but through own(): copies share them, and what a file holds as float32 stays where it was
+// read to.
 class SharedFloats {
 public:
     SharedFloats() = default;
-    SharedFloats(std::vector<float> values) : owned_(std::make_shared<std::vector<float>>(std::move(values))), memory_(owned_), view_(*owned_) {}
-    SharedFloats(std::shared_ptr<const void> memory, std::span<const float> view) : memory_(std::move(memory)), view_(view) {}
+    SharedFloats(std::vector<float> values)
+        : owned_(std::make_shared<std::vector<float>>(std::move(values))), memory_(owned_), view_(*owned_) {}
+    SharedFloats(std::shared_ptr<const void> memory, std::span<const float> view)
+        : memory_(std::move(memory)), view_(view) {}
     SharedFloats(const SharedFloats&) = default;
     SharedFloats& operator=(const SharedFloats&) = default;
     SharedFloats(SharedFloats&& other) noexcept
@@ -32,7 +36,9 @@ public:
     const float* begin() const { return view_.data(); }
     const float* end() const { return view_.data() + view_.size(); }
     const float& operator[](size_t i) const { return view_[i]; }
-    friend bool operator==(const SharedFloats& a, const SharedFloats& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+    friend bool operator==(const SharedFloats& a, const SharedFloats& b) {
+        return std::equal(a.begin(), a.end(), b.begin(), b.end());
+    }
 
     std::span<float> own();  // to be written, after a copy where others see them
 
@@ -62,12 +68,13 @@ struct Folding {
     double eps = 0;
 };
 
-// Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that are
-// padding become zero here, and download() leaves them out. `where` names the state in messages.
+// Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that
+// are padding become zero here, and download() leaves them out. `where` names the state in messages.
 void upload(const State& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
 
 // The same in two parts: this checks, and what it returns moves the numbers.
-std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where, const Folding& folding = {});
+std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where,
+                                     const Folding& folding = {});
 
 // The state with the normalizations' names gone; each of the convolutions has a bias.
 State fold_batch_norm(State state, const Folding& folding);

@@ -31,13 +31,17 @@ struct TypeName {
     std::string_view storage, torch;
     DType type;
 };
-constexpr TypeName kTypes[] = {
-    {"DoubleStorage", "torch.float64", DType::f64}, {"FloatStorage", "torch.float32", DType::f32},
-    {"HalfStorage", "torch.float16", DType::f16},   {"BFloat16Storage", "torch.bfloat16", DType::bf16},
-    {"LongStorage", "torch.int64", DType::i64},     {"IntStorage", "torch.int32", DType::i32},
-    {"ShortStorage", "torch.int16", DType::i16},    {"CharStorage", "torch.int8", DType::i8},
-    {"ByteStorage", "torch.uint8", DType::u8},      {"BoolStorage", "torch.bool", DType::boolean},
-    {"UntypedStorage", "", DType::u8}};
+constexpr TypeName kTypes[] = {{"DoubleStorage", "torch.float64", DType::f64},
+                               {"FloatStorage", "torch.float32", DType::f32},
+                               {"HalfStorage", "torch.float16", DType::f16},
+                               {"BFloat16Storage", "torch.bfloat16", DType::bf16},
+                               {"LongStorage", "torch.int64", DType::i64},
+                               {"IntStorage", "torch.int32", DType::i32},
+                               {"ShortStorage", "torch.int16", DType::i16},
+                               {"CharStorage", "torch.int8", DType::i8},
+                               {"ByteStorage", "torch.uint8", DType::u8},
+                               {"BoolStorage", "torch.bool", DType::boolean},
+                               {"UntypedStorage", "", DType::u8}};
 
 std::optional<DType> type_of_storage(std::string_view name) {
     for (const std::string_view prefix : {"torch.cuda.", "torch.storage.", "torch."})
@@ -160,7 +164,9 @@ bool TorchFile::recognises(std::span<const std::byte> bytes) {
     return starts_with(bytes, "PK\3\4", 4) || starts_with(bytes, kLegacyMagic, sizeof kLegacyMagic);
 }
 
-TorchFile TorchFile::open(const std::filesystem::path& path) { return parse(read_file(path), path.string()); }
+TorchFile TorchFile::open(const std::filesystem::path& path) {
+    return parse(read_file(path), path.string());
+}
 
 TorchFile TorchFile::parse(FileBytes bytes, std::string label) {
     TorchFile file;

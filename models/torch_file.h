@@ -25,8 +25,8 @@ struct TorchTensor {
     DType dtype = DType::f32;
     std::vector<size_t> shape{}, strides{};  // strides and offset in elements
     size_t offset = 0;
-    std::string storage{};                   // key of the storage
-    size_t storage_bytes = 0;                // what the pickle says of it
+    std::string storage{};     // key of the storage
+    size_t storage_bytes = 0;  // what the pickle says of it
 };
 
 struct NamedTorchTensor {
@@ -68,10 +68,10 @@ private:
     size_t storage_size(const std::string& key) const;
     std::vector<std::byte> gather(const TorchTensor& tensor, std::span<const std::byte> storage) const;
 
-    std::string label_, folder_;                                 // folder_: the archive's top folder, with its slash
+    std::string label_, folder_;  // folder_: the archive's top folder, with its slash
     FileBytes bytes_;
     std::vector<std::byte> pickle_;
-    std::unique_ptr<ZipFile> zip_;                               // null for the legacy layout
-    std::map<std::string, std::span<const std::byte>> storages_; // of the legacy layout
+    std::unique_ptr<ZipFile> zip_;                                // null for the legacy layout
+    std::map<std::string, std::span<const std::byte>> storages_;  // of the legacy layout
     std::unique_ptr<PickleTree> tree_;
 };

@@ -36,22 +36,43 @@ void check_integers(const WeightFile& file) {
     for (const StoredTensor& tensor : file.tensors)
         if (name(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += count(tensor.shape);
     if (total > kIntegersLimit)
-        fail(Fault::damaged, "{}: its tensors of whole numbers hold {} numbers, the limit is {}; tundra takes weights in floating point, not quantised ones",
+        fail(Fault::damaged,
+             "{}: its tensors of whole numbers hold {} numbers, the limit is {}; tundra takes weights in floating "
+             "point, not quantised ones",
              file.path, total, kIntegersLimit);
 }
 
 void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte> bytes) {
     std::optional<std::vector<float>> floats;
     switch (tensor.dtype) {
-        case DType::f64: floats = converted<double, float>(bytes); break;
-        case DType::f32: floats = converted<float, float>(bytes); break;
-        case DType::f16: floats = converted<fp16, float>(bytes); break;
-        case DType::bf16: floats = converted<bf16, float>(bytes); break;
-        case DType::i64: file.integers[tensor.name] = converted<int64_t, int64_t>(bytes); break;
-        case DType::i32: file.integers[tensor.name] = converted<int32_t, int64_t>(bytes); break;
-        case DType::i16: file.integers[tensor.name] = converted<int16_t, int64_t>(bytes); break;
-        case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
-        case DType::u8: case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
+        case DType::f64:
+            floats = converted<double, float>(bytes);
+            break;
+        case DType::f32:
+            floats = converted<float, float>(bytes);
+            break;
+        case DType::f16:
+            floats = converted<fp16, float>(bytes);
+            break;
+        case DType::bf16:
+            floats = converted<bf16, float>(bytes);
+            break;
+        case DType::i64:
+            file.integers[tensor.name] = converted<int64_t, int64_t>(bytes);
+            break;
+        case DType::i32:
+            file.integers[tensor.name] = converted<int32_t, int64_t>(bytes);
+            break;
+        case DType::i16:
+            file.integers[tensor.name] = converted<int16_t, int64_t>(bytes);
+            break;
+        case DType::i8:
+            file.integers[tensor.name] = converted<int8_t, int64_t>(bytes);
+            break;
+        case DType::u8:
+        case DType::boolean:
+            file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes);
+            break;
     }
     if (floats) file.state[tensor.name] = {tensor.shape, std::move(*floats)};
 }
@@ -66,7 +87,8 @@ void read_safetensors(WeightFile& file, FileBytes bytes) {
     for (const FileTensor& tensor : stored.tensors()) {
         const auto* const numbers = reinterpret_cast<const float*>(tensor.data.data());
         if (tensor.dtype == DType::f32 && reinterpret_cast<uintptr_t>(numbers) % alignof(float) == 0)
-            file.state[tensor.name] = {tensor.shape, SharedFloats(memory, {numbers, tensor.data.size() / sizeof(float)})};
+            file.state[tensor.name] = {tensor.shape,
+                                       SharedFloats(memory, {numbers, tensor.data.size() / sizeof(float)})};
         else
             add(file, {tensor.name, tensor.dtype, tensor.shape}, tensor.data);
     }
@@ -138,8 +160,8 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     });
 }
 
-// The file as the system keeps it. All pages are brought in here: a disk that fails then is found by read_file() and not by a signal
-// later. Nothing where that cannot be done.
+// The file as the system keeps it. All pages are brought in here: a disk that fails then is found by read_file() and
+// not by a signal later. Nothing where that cannot be done.
 FileBytes map_file(const std::filesystem::path& path) {
     FileBytes bytes;
 #ifdef MADV_POPULATE_READ
@@ -149,7 +171,8 @@ FileBytes map_file(const std::filesystem::path& path) {
         const size_t size = size_t(info.st_size);
         void* const memory = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
         if (memory != MAP_FAILED && madvise(memory, size, MADV_POPULATE_READ) == 0)
-            bytes = {.memory = {static_cast<std::byte*>(memory), [size](std::byte* all) { munmap(all, size); }}, .size = size};
+            bytes = {.memory = {static_cast<std::byte*>(memory), [size](std::byte* all) { munmap(all, size); }},
+                     .size = size};
         else if (memory != MAP_FAILED)
             munmap(memory, size);
     }
@@ -247,6 +270,7 @@ std::string inspect_weights(const std::filesystem::path& path) {
                             name(tensor.dtype), shape_text(tensor.shape));
     }
     text += fmt::format("\n  {} tensors, {} numbers, {:.1f} MB\n", file.tensors.size(), elements, double(bytes) / 1e6);
-    for (const std::string& name : not_finite(file.state)) text += fmt::format("  note: {} holds values that are not finite\n", printable(name));
+    for (const std::string& name : not_finite(file.state))
+        text += fmt::format("  note: {} holds values that are not finite\n", printable(name));
     return text;
 }

@@ -37,9 +37,9 @@ struct WeightFile {
     std::string path, layout;  // "PyTorch zip", "PyTorch legacy", "safetensors", "Keras HDF5"
     std::string source;        // where in a checkpoint the weights were: "ema"; "" at the top
     std::vector<StoredTensor> tensors;
-    State state;                                          // the float tensors
-    std::map<std::string, std::vector<int64_t>> integers; // the others
-    std::map<std::string, std::string> metadata;          // texts and numbers beside the weights
+    State state;                                           // the float tensors
+    std::map<std::string, std::vector<int64_t>> integers;  // the others
+    std::map<std::string, std::string> metadata;           // texts and numbers beside the weights
     RecognisedModel model;
 
     // The pickled module that the weights came from, `absent` in all other files: yaml, names, strides, epsilons.
@@ -47,8 +47,8 @@ struct WeightFile {
     PickleValue module;
 };
 
-// `mapped`: for weights that are dropped again at once; a safetensors file is then used where the system keeps it, without a copy, and
-// nobody may shorten it meanwhile.
+// `mapped`: for weights that are dropped again at once; a safetensors file is then used where the system keeps it,
+// without a copy, and nobody may shorten it meanwhile.
 WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
 RecognisedModel recognise(const WeightFile& file);
 

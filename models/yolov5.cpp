@@ -16,22 +16,24 @@ public:
         const size_t padding = c.kernel == 6 ? 2 : c.kernel / 2;
         const Value w = weight(name + ".conv", c.channels, c.kernel, x);
         if (!graph_.training)
-            return conv(x, w, {.stride = c.stride,
-                               .padding = padding,
-                               .bias = vector(name + ".conv.bias", c.channels),
-                               .activation = Activation::silu,
-                               .residual = c.residual,
-                               .residual_last = true});
+            return conv(x, w,
+                        {.stride = c.stride,
+                         .padding = padding,
+                         .bias = vector(name + ".conv.bias", c.channels),
+                         .activation = Activation::silu,
+                         .residual = c.residual,
+                         .residual_last = true});
         const auto statistic = [&](const char* part, Init init) {
             return graph_.parameter(name + part, {c.channels}, {.role = Role::statistic, .init = init});
         };
-        const Value y = batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
-                                   vector(name + ".bn.weight", c.channels, Init::ones), vector(name + ".bn.bias", c.channels),
-                                   {.eps = float(config_.epsilon),
-                                    .momentum = 0.03f,
-                                    .running_mean = statistic(".bn.running_mean", Init::zeros),
-                                    .running_var = statistic(".bn.running_var", Init::ones),
-                                    .activation = Activation::silu});
+        const Value y =
+            batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
+                       vector(name + ".bn.weight", c.channels, Init::ones), vector(name + ".bn.bias", c.channels),
+                       {.eps = float(config_.epsilon),
+                        .momentum = 0.03f,
+                        .running_mean = statistic(".bn.running_mean", Init::zeros),
+                        .running_var = statistic(".bn.running_var", Init::ones),
+                        .activation = Activation::silu});
         return c.residual ? add(c.residual, y) : y;
     }
 
@@ -81,7 +83,8 @@ private:
 };
 
 constexpr float kAnchorsP5[] = {10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326};
-constexpr float kAnchorsP6[] = {19, 27, 44, 40, 38, 94, 96, 68, 86, 152, 180, 137, 140, 301, 303, 264, 238, 542, 436, 615, 739, 380, 925, 792};
+constexpr float kAnchorsP6[] = {19,  27,  44,  40,  38,  94,  96,  68,  86,  152, 180, 137,
+                                140, 301, 303, 264, 238, 542, 436, 615, 739, 380, 925, 792};
 
 }  // namespace
 
@@ -117,8 +120,8 @@ YoloConfig yolov5_config(std::string_view size, size_t classes) {
 std::vector<Value> yolov5(Value x, const YoloConfig& config) {
     const Shape& s = x.shape();
     const size_t stride = config.largest_stride(), last = config.channels.size() - 1;
-    require(s.size() == 4 && s[1] % stride == 0 && s[2] % stride == 0, "yolov5: the input has shape {}; its sides must be multiples of {}",
-            text(s), stride);
+    require(s.size() == 4 && s[1] % stride == 0 && s[2] % stride == 0,
+            "yolov5: the input has shape {}; its sides must be multiples of {}", text(s), stride);
     Layers layers(*x.graph, config);
     const std::vector<size_t>& channels = config.channels;
 
@@ -141,7 +144,8 @@ std::vector<Value> yolov5(Value x, const YoloConfig& config) {
     std::vector<Value> outputs = {x};
     for (size_t stage = 2; stage < last; ++stage) {
         x = layers.conv_silu(x, layers.next(), {channels[stage], 3, 2});
-        x = layers.c3(concat(std::array{x, lateral[stage]}), layers.next(1), channels[stage + 1], config.head_repeats, false);
+        x = layers.c3(concat(std::array{x, lateral[stage]}), layers.next(1), channels[stage + 1], config.head_repeats,
+                      false);
         outputs.push_back(x);
     }
     const std::string detect = layers.next();

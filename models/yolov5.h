@@ -1,8 +1,8 @@
-// YOLOv5 in all its sizes: n, s, m, l, x on three levels (P5) and n6 .. x6 on four (P6). Jocher et al. 2020, with the layer
-// numbers of its files; https://doi.org/10.5281/zenodo.3908559
+// YOLOv5 in all its sizes: n, s, m, l, x on three levels (P5) and n6 .. x6 on four (P6). Jocher et al. 2020, with the
+// layer numbers of its files; https://doi.org/10.5281/zenodo.3908559
 //
-// A stem that halves the picture, stages that halve it again (convolution, then a C3 block), pooling in three windows (SPPF),
-// then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
+// A stem that halves the picture, stages that halve it again (convolution, then a C3 block), pooling in three windows
+// (SPPF), then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
 //   Conv        silu(norm(conv(x))): in training with the statistics of the batch, else folded into weights and bias
 //   Bottleneck  x + Conv3x3(Conv1x1(x)), without the addition outside the backbone
 //   C3          Conv1x1(concat(bottlenecks(Conv1x1(x)), Conv1x1(x)))
@@ -37,6 +37,7 @@ YoloConfig yolov5_config(std::string_view size, size_t classes);
 YoloConfig yolov5_config(bool p6, double depth, double width, size_t classes);
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero), sides multiples of the largest stride -> one head per level,
-// (n, h / stride, w / stride, 3 * (5 + classes)). A layer NAME has NAME.conv.weight and, in a graph made for training, the four
-// arrays of NAME.bn, else NAME.conv.bias; a head has weight and bias. These are the names of YOLOv5's state dict.
+// (n, h / stride, w / stride, 3 * (5 + classes)). A layer NAME has NAME.conv.weight and, in a graph made for training,
+// the four arrays of NAME.bn, else NAME.conv.bias; a head has weight and bias. These are the names of YOLOv5's state
+// dict.
 std::vector<Value> yolov5(Value x, const YoloConfig& config);

@@ -24,8 +24,8 @@ size_t bottlenecks(const WeightFile& file, size_t layer) {
     return n;
 }
 
-// Space to depth and a 3x3 convolution over 12 channels is a 6x6 convolution of stride 2: channel 3 g + c of the twelve is
-// colour c at the offset (g mod 2, g div 2) of each 2x2 square.
+// Space to depth and a 3x3 convolution over 12 channels is a 6x6 convolution of stride 2: channel 3 g + c of the twelve
+// is colour c at the offset (g mod 2, g div 2) of each 2x2 square.
 HostTensor without_focus(const HostTensor& w) {
     const size_t out = w.shape[0];
     std::vector<float> values(out * 3 * 36);
@@ -43,7 +43,8 @@ void replace_focus(WeightFile& file) {
     const std::string old = "model.0.conv.";
     const HostTensor& w = tensor(file, old + "conv.weight", 4);
     if (w.shape[1] != 12 || w.shape[2] != 3 || w.shape[3] != 3)
-        fail(Fault::damaged, "{}: the Focus layer has weights of shape {}, not (n, 12, 3, 3)", file.path, text(w.shape));
+        fail(Fault::damaged, "{}: the Focus layer has weights of shape {}, not (n, 12, 3, 3)", file.path,
+             text(w.shape));
     file.state["model.0.conv.weight"] = without_focus(w);
     file.state.erase(old + "conv.weight");
     for (const char* part : {"weight", "bias", "running_mean", "running_var"})
@@ -62,16 +63,20 @@ void check_layers(const WeightFile& file, const YoloConfig& config) {
     wanted[0] = "Conv|Focus";
     wanted.back() = "SPPF|SPP";
     if (config.pool_first) std::swap(wanted[wanted.size() - 1], wanted[wanted.size() - 2]);
-    for (size_t stage = last - 1; stage >= 2; --stage) wanted.insert(wanted.end(), {"Conv", "Upsample", "Concat", "C3"});
+    for (size_t stage = last - 1; stage >= 2; --stage)
+        wanted.insert(wanted.end(), {"Conv", "Upsample", "Concat", "C3"});
     for (size_t stage = 2; stage < last; ++stage) wanted.insert(wanted.end(), {"Conv", "Concat", "C3"});
     wanted.push_back("Detect");
     for (size_t i = 0; i <= wanted.size(); ++i) {
         const std::string type(child_module(file.module, fmt::format("model.{}", i)).type_name());
         const std::string name = type.substr(type.rfind('.') + 1);
-        const bool known = i == wanted.size() ? type.empty() : !name.empty() && ("|" + wanted[i] + "|").find("|" + name + "|") != std::string::npos;
+        const bool known = i == wanted.size()
+                               ? type.empty()
+                               : !name.empty() && ("|" + wanted[i] + "|").find("|" + name + "|") != std::string::npos;
         if (!known)
-            fail(Fault::usage, "{}: layer {} is '{}' where a YOLOv5 has '{}'; only the standard P5 and P6 networks can be run", file.path, i,
-                 type, i < wanted.size() ? wanted[i] : "nothing");
+            fail(Fault::usage,
+                 "{}: layer {} is '{}' where a YOLOv5 has '{}'; only the standard P5 and P6 networks can be run",
+                 file.path, i, type, i < wanted.size() ? wanted[i] : "nothing");
     }
 }
 
@@ -79,7 +84,9 @@ size_t pool_window(const WeightFile& file, const YoloConfig& config) {
     const size_t layer = 2 * config.channels.size() - (config.pool_first ? 2 : 1);
     const PickleValue module = child_module(file.module, fmt::format("model.{}.m", layer));
     if (const auto said = file.metadata.find("tundra.pool"); said != file.metadata.end())
-        if (const size_t window = size_t(std::atoi(said->second.c_str())); window % 2 == 1 && window >= 3 && window <= 13) return window;
+        if (const size_t window = size_t(std::atoi(said->second.c_str()));
+            window % 2 == 1 && window >= 3 && window <= 13)
+            return window;
     if (module.is(PickleKind::absent)) return config.pool_first && config.channels.size() == 6 ? 3 : 5;
     const PickleValue first = child_module(module, "0");
     const int64_t window = (first.is(PickleKind::absent) ? module : first).find("kernel_size").integer();
@@ -87,13 +94,15 @@ size_t pool_window(const WeightFile& file, const YoloConfig& config) {
     for (size_t i = 0; !first.is(PickleKind::absent) && i < 3; ++i)
         if (child_module(module, std::to_string(i)).find("kernel_size").integer() != int64_t(i + 1) * (window - 1) + 1)
             fail(Fault::usage, "{}: the windows of its SPP layer are not those of a standard YOLOv5", file.path);
-    if (window < 3 || window > 13 || window % 2 == 0) fail(Fault::damaged, "{}: pooling windows of {} pixels", file.path, window);
+    if (window < 3 || window > 13 || window % 2 == 0)
+        fail(Fault::damaged, "{}: pooling windows of {} pixels", file.path, window);
     return size_t(window);
 }
 
 double epsilon_of(const WeightFile& file) {
     for (const char* layer : {"model.0.bn", "model.0.conv.bn"})
-        if (const PickleValue eps = child_module(file.module, layer).find("eps"); eps.is(PickleKind::real)) return eps.real();
+        if (const PickleValue eps = child_module(file.module, layer).find("eps"); eps.is(PickleKind::real))
+            return eps.real();
     if (const auto said = file.metadata.find("batch_norm_epsilon"); said != file.metadata.end())
         if (const double eps = std::strtod(said->second.c_str(), nullptr); eps > 0 && eps < 1) return eps;
     return 1e-3;  // what YOLOv5 sets for all its networks
@@ -104,7 +113,8 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     const bool p6 = file.state.contains("model.33.anchors");
     const size_t stages = p6 ? 5 : 4;
     config.classes = file.model.classes;
-    if (config.classes > 256) fail(Fault::usage, "{}: has {} classes; at most 256 are possible", file.path, config.classes);
+    if (config.classes > 256)
+        fail(Fault::usage, "{}: has {} classes; at most 256 are possible", file.path, config.classes);
     config.pool_first = focus;
     config.channels.push_back(tensor(file, "model.0.conv.weight", 4).shape[0]);
     for (size_t stage = 1; stage <= stages; ++stage) {
@@ -114,8 +124,8 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     config.head_repeats = bottlenecks(file, config.detect_layer() - 1);
     const HostTensor& anchors = tensor(file, fmt::format("model.{}.anchors", config.detect_layer()), 3);
     if (anchors.shape != Shape{stages - 1, 3, 2})
-        fail(Fault::usage, "{}: its anchors have shape {}; only three anchors on each of {} levels are possible", file.path,
-             text(anchors.shape), stages - 1);
+        fail(Fault::usage, "{}: its anchors have shape {}; only three anchors on each of {} levels are possible",
+             file.path, text(anchors.shape), stages - 1);
     for (size_t level = 0; level + 1 < stages; ++level) {  // stored divided by the stride
         const float stride = float(8 << level);
         BoxLevel& l = config.levels.emplace_back(BoxLevel{.stride = stride, .anchors = {}});
@@ -137,7 +147,8 @@ void check_normalization(const WeightFile& file) {
                 if (tensor(file, layer + part, 1).shape != values.shape)
                     fail(Fault::damaged, "{}: {}{} does not have the shape of {}", file.path, layer, part, name);
             if (tensor(file, layer + ".conv.weight", 4).shape[0] != values.values.size())
-                fail(Fault::damaged, "{}: {} normalises another number of channels than its convolution has", file.path, layer);
+                fail(Fault::damaged, "{}: {} normalises another number of channels than its convolution has", file.path,
+                     layer);
         }
 }
 
@@ -145,12 +156,15 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
     const auto found = file.metadata.find("megadetector_info.json");
     const json info = found == file.metadata.end() ? json() : json::parse(found->second, nullptr, false);
     if (info.is_object()) {
-        const auto number = [&](const char* key) { return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt; };
+        const auto number = [&](const char* key) {
+            return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt;
+        };
         if (const auto size = number("image_size")) model.image_size = size_t(std::clamp(*size, 0.0, 1e6));
         model.typical_threshold = number("typical_detection_threshold");
         model.conservative_threshold = number("conservative_detection_threshold");
         for (const char* key : {"megadetector_version", "model_version_string"})
-            if (model.version.empty() && info.contains(key) && info[key].is_string()) model.version = info[key].get<std::string>();
+            if (model.version.empty() && info.contains(key) && info[key].is_string())
+                model.version = info[key].get<std::string>();
     }
     if (model.image_size < 64 || model.image_size > 8192)
         fail(Fault::damaged, "{}: says that its image size is {}", file.path, model.image_size);
@@ -158,14 +172,17 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
 
 YoloModel model_as_it_is(WeightFile file) {
     if (!file.model.yolov5)
-        fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path, file.model.text);
+        fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
+             file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
     if (focus) replace_focus(file);
-    for (const std::string& name : not_finite(file.state)) fail(Fault::damaged, "{}: {} holds values that are not finite", file.path, name);
+    for (const std::string& name : not_finite(file.state))
+        fail(Fault::damaged, "{}: {} holds values that are not finite", file.path, name);
     YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
                     .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
                     .classes = file.model.class_names};
-    for (size_t i = model.classes.size(); i < model.config.classes; ++i) model.classes.push_back(fmt::format("class {}", i));
+    for (size_t i = model.classes.size(); i < model.config.classes; ++i)
+        model.classes.push_back(fmt::format("class {}", i));
     take_metadata(file, model);
     check_normalization(file);
     model.state = std::move(file.state);
@@ -174,14 +191,21 @@ YoloModel model_as_it_is(WeightFile file) {
 
 }  // namespace
 
-YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
-YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
+YoloModel yolov5_model(WeightFile file) {
+    return folded(model_as_it_is(std::move(file)));
+}
+YoloModel read_yolov5(const std::filesystem::path& path) {
+    return yolov5_model(read_weights(path));
+}
 
 YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
     YoloModel model = model_as_it_is(read_weights(path));
     if (!model.state.contains("model.0" + std::string(kVariance)))
-        fail(Fault::usage, "{}: its normalization is folded into the weights, which is good for detection only; training goes on from the "
-             "file as it was trained", path.string());
+        fail(Fault::usage,
+             "{}: its normalization is folded into the weights, which is good for detection only; training goes on "
+             "from the "
+             "file as it was trained",
+             path.string());
     return model;
 }
 
@@ -198,17 +222,19 @@ YoloModel folded(YoloModel model) {
 
 void write_yolov5(const std::filesystem::path& path, const YoloModel& model) {
     std::vector<FileTensor> tensors;
-    for (const auto& [name, t] : model.state) tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
+    for (const auto& [name, t] : model.state)
+        tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
     json info = {{"image_size", model.image_size}};
     if (!model.version.empty()) info["megadetector_version"] = model.version;
     if (model.typical_threshold) info["typical_detection_threshold"] = *model.typical_threshold;
     if (model.conservative_threshold) info["conservative_detection_threshold"] = *model.conservative_threshold;
-    std::map<std::string, std::string> metadata = {{"format", "pt"},
-                                                   {"tundra.model", "yolov5"},
-                                                   {"tundra.pool", std::to_string(model.config.pool)},
-                                                   {"batch_norm_epsilon", fmt::format("{}", model.config.epsilon)},
-                                                   {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
-                                                   {"megadetector_info.json", info.dump()}};
+    std::map<std::string, std::string> metadata = {
+        {"format", "pt"},
+        {"tundra.model", "yolov5"},
+        {"tundra.pool", std::to_string(model.config.pool)},
+        {"batch_norm_epsilon", fmt::format("{}", model.config.epsilon)},
+        {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+        {"megadetector_info.json", info.dump()}};
     if (model.config.pool_first) metadata["tundra.pool_first"] = "1";
     write_safetensors(path, tensors, metadata);
 }

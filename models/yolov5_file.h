@@ -8,17 +8,18 @@
 #include "models/yolov5.h"
 
 struct YoloModel {
-    std::string file_name;            // without folders
+    std::string file_name;  // without folders
     YoloConfig config;
     std::vector<std::string> classes;
-    size_t image_size = 1280;         // the long side that it was trained for; 1280 where the file does not say, as in MegaDetector
-    std::string version = {};         // of MegaDetector, where the file says so; else ""
+    size_t image_size =
+        1280;  // the long side that it was trained for; 1280 where the file does not say, as in MegaDetector
+    std::string version = {};  // of MegaDetector, where the file says so; else ""
     std::optional<double> typical_threshold = {}, conservative_threshold = {};
-    State state = {};                 // names as in models/yolov5.h; for training or folded for inference
+    State state = {};  // names as in models/yolov5.h; for training or folded for inference
 };
 
-// Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0) become
-// the 6x6 convolution that computes the same.
+// Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0)
+// become the 6x6 convolution that computes the same.
 YoloModel yolov5_model(WeightFile file);
 YoloModel read_yolov5(const std::filesystem::path& path);
 

@@ -33,13 +33,15 @@ State initialize_yolov5(const YoloConfig& config, uint64_t seed) {
         const double cells = std::pow(640 / double(config.levels[level].stride), 2);
         for (size_t row = 0; row < bias.size(); ++row)
             if (row % values >= 4)  // one class: nothing is learned about it, and its score is 1
-                bias[row] = float(row % values == 4 ? std::log(8 / cells) : std::log(0.6 / (double(config.classes) - 0.99999)));
+                bias[row] =
+                    float(row % values == 4 ? std::log(8 / cells) : std::log(0.6 / (double(config.classes) - 0.99999)));
     }
     state.insert(anchor_tensor(config));
     return state;
 }
 
-YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>& classes, uint64_t seed, std::string& note) {
+YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>& classes, uint64_t seed,
+                          std::string& note) {
     note.clear();
     if (from.classes == classes) return from;
     YoloModel model = from;
@@ -53,8 +55,10 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
         source[k] = k;
         if (k < 5) continue;
         // The only class of a network was never learned against another: its rows say nothing.
-        const auto found = from.config.classes > 1 ? std::ranges::find(from.classes, classes[k - 5]) : from.classes.end();
-        source[k] = found == from.classes.end() || classes.size() == 1 ? old_values : 5 + size_t(found - from.classes.begin());
+        const auto found =
+            from.config.classes > 1 ? std::ranges::find(from.classes, classes[k - 5]) : from.classes.end();
+        source[k] =
+            found == from.classes.end() || classes.size() == 1 ? old_values : 5 + size_t(found - from.classes.begin());
         if (source[k] == old_values) anew.push_back(classes[k - 5]);
     }
     for (size_t level = 0; level < model.config.levels.size(); ++level)
@@ -66,10 +70,12 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
             const size_t length = old.values.size() / (3 * old_values);
             for (size_t row = 0; row < 3 * values; ++row)
                 if (const size_t k = source[row % values]; k < old_values)
-                    std::copy_n(&old.values[(row / values * old_values + k) * length], length, &values_of_head[row * length]);
+                    std::copy_n(&old.values[(row / values * old_values + k) * length], length,
+                                &values_of_head[row * length]);
         }
     if (!anew.empty() && classes.size() > 1)
-        note = fmt::format("{} knows {}: in its heads {} start anew", from.file_name.empty() ? "the network" : from.file_name,
-                           fmt::join(from.classes, ", "), fmt::join(anew, ", "));
+        note = fmt::format("{} knows {}: in its heads {} start anew",
+                           from.file_name.empty() ? "the network" : from.file_name, fmt::join(from.classes, ", "),
+                           fmt::join(anew, ", "));
     return model;
 }

@@ -32,7 +32,8 @@ TEST(Order, is_a_permutation_of_its_own) {
     EXPECT_EQ(order(1, 2, 100), order(1, 2, 100));
     EXPECT_NE(order(1, 2, 100), order(1, 3, 100));
     EXPECT_NE(order(2, 2, 100), order(1, 2, 100));
-    // Where element 0 goes is spread evenly: 2,000 epochs over 10 places, 200 expected, deviation 13; 70 is five of them.
+    // Where element 0 goes is spread evenly: 2,000 epochs over 10 places, 200 expected, deviation 13; 70 is five of
+    // them.
     std::vector<int> places(10);
     for (uint64_t epoch = 0; epoch < 2000; ++epoch) {
         const std::vector<uint32_t> one = order(7, epoch, 10);
@@ -96,8 +97,10 @@ TEST(Augment, ranges) {
         const Augmentation how = augmentation(kCrop, {.seed = 5, .epoch = 0, .sample = sample}, 100, 100);
         // A crop stays inside the picture and keeps at least half of it.
         const Point corner = mapped(how, 0, 0), opposite = mapped(how, 100, 100);
-        for (const double u : {corner.x, corner.y, opposite.x, opposite.y}) EXPECT_NEAR(std::clamp(u, 0.0, 100.0), u, 1e-3);
-        EXPECT_GE(std::fabs((corner.x - opposite.x) * (corner.y - opposite.y)), 0.43 * 100 * 100);  // clipped sides lose some
+        for (const double u : {corner.x, corner.y, opposite.x, opposite.y})
+            EXPECT_NEAR(std::clamp(u, 0.0, 100.0), u, 1e-3);
+        EXPECT_GE(std::fabs((corner.x - opposite.x) * (corner.y - opposite.y)),
+                  0.43 * 100 * 100);  // clipped sides lose some
         EXPECT_NEAR(how.color[0], 1, 0.45);
         EXPECT_LE(how.color[0] * 128 + how.color[1], 128 * 1.2 + 0.01) << "contrast moved the middle grey";
     }
@@ -110,7 +113,8 @@ TEST(Augment, keras_matrix) {
         const Point o = mapped(how, 50, 50), x = mapped(how, 51, 50), y = mapped(how, 50, 51);
         // d(row_in, col_in)/d(row_out) = zoom_row * (cos t, sin t): the first column of rotation * shear * zoom.
         const double zoom_row = std::hypot(y.y - o.y, y.x - o.x), t = std::atan2(y.x - o.x, y.y - o.y);
-        // d/d(col_out) = +-zoom_col * (-cos t sin s - sin t cos s, -sin t sin s + cos t cos s) = +-zoom_col * (-sin(t+s), cos(t+s))
+        // d/d(col_out) = +-zoom_col * (-cos t sin s - sin t cos s, -sin t sin s + cos t cos s) = +-zoom_col *
+        // (-sin(t+s), cos(t+s))
         const double sign = (x.x - o.x) * std::cos(t) - (x.y - o.y) * std::sin(t) > 0 ? 1 : -1;
         const double t_and_s = std::atan2(-sign * (x.y - o.y), sign * (x.x - o.x));
         EXPECT_LE(std::fabs(t_and_s - t), 0.2001 * 3.14159265 / 180) << "shear is in degrees";
@@ -123,10 +127,17 @@ TEST(Augment, a_flip_is_a_mirror) {
     // A mirror about the centre in the convention of kernels/image.h: u = -x + 16.
     const float transform[6] = {-1, 0, 16, 0, 1, 0}, color[2] = {1, 0};
     std::vector<float> mirrored(16 * 16 * 3);
-    compute(Cpu{.threads = 1, .scratch = {}},
-            ImageBatch<float>{.n = 1, .h = 16, .w = 16, .out_h = 16, .out_w = 16, .out_c = 3,
-                              .normalize = {{1, 1, 1}, {0, 0, 0}}, .pictures = picture.rgb.data(), .transform = transform,
-                              .color = color, .y = mirrored.data()});
+    compute(Cpu{.threads = 1, .scratch = {}}, ImageBatch<float>{.n = 1,
+                                                                .h = 16,
+                                                                .w = 16,
+                                                                .out_h = 16,
+                                                                .out_w = 16,
+                                                                .out_c = 3,
+                                                                .normalize = {{1, 1, 1}, {0, 0, 0}},
+                                                                .pictures = picture.rgb.data(),
+                                                                .transform = transform,
+                                                                .color = color,
+                                                                .y = mirrored.data()});
     const Picture want = turned(picture, 2);
     for (size_t i = 0; i < mirrored.size(); ++i) ASSERT_FLOAT_EQ(mirrored[i], want.rgb[i]);
 }

@@ -7,7 +7,9 @@
 #include "tests/cpu_fixture.h"
 
 namespace {
-double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
+double sigmoid_of(double x) {
+    return 1 / (1 + std::exp(-x));
+}
 
 struct Case {
     size_t rows, channels;
@@ -25,10 +27,14 @@ struct Inputs {
     Floats x, scale, shift, residual, running_mean, running_var, dy, dy2;
 
     explicit Inputs(const Case& c)
-        : x(random_floats(c.rows * c.channels, 1, c.mean, c.deviation)), scale(random_floats(c.channels, 2, 1, 0.3f)),
-          shift(random_floats(c.channels, 3)), residual(random_floats(c.rows * c.channels, 4)),
-          running_mean(random_floats(c.channels, 5)), running_var(random_floats(c.channels, 6, 3, 0.1f)),
-          dy(random_floats(c.rows * c.channels, 7, 0.1f)), dy2(random_floats(c.rows * c.channels, 8)) {}
+        : x(random_floats(c.rows * c.channels, 1, c.mean, c.deviation)),
+          scale(random_floats(c.channels, 2, 1, 0.3f)),
+          shift(random_floats(c.channels, 3)),
+          residual(random_floats(c.rows * c.channels, 4)),
+          running_mean(random_floats(c.channels, 5)),
+          running_var(random_floats(c.channels, 6, 3, 0.1f)),
+          dy(random_floats(c.rows * c.channels, 7, 0.1f)),
+          dy2(random_floats(c.rows * c.channels, 8)) {}
 };
 
 // As the plan of memory has it: dx lies where x was, the residual's gradient where dy was.
@@ -41,7 +47,9 @@ void expect_same_in_place(const Cpu& cpu, BatchNormBackward<float> op, Floats x,
     op.dscale = dscale.data(), op.dshift = dshift.data();
     compute(cpu, op);
     EXPECT_EQ(x, r.dx);
-    if (residual) { EXPECT_EQ(dy, r.dresidual); }
+    if (residual) {
+        EXPECT_EQ(dy, r.dresidual);
+    }
 }
 
 Result run(const Case& c, const Inputs& in, int threads) {
@@ -50,14 +58,30 @@ Result run(const Case& c, const Inputs& in, int threads) {
     Result r{unwritten(n), unwritten(c.channels), unwritten(c.channels), in.running_mean, in.running_var,
              unwritten(n), unwritten(c.channels), unwritten(c.channels), unwritten(n)};
     const BatchNormShape shape{.rows = c.rows, .channels = c.channels, .activation = c.activation};
-    compute(cpu, BatchNormForward<float>{.shape = shape, .momentum = 0.1f, .x = in.x.data(), .scale = in.scale.data(),
-        .shift = in.shift.data(), .residual = c.residual ? in.residual.data() : nullptr,
-        .running_mean = r.running_mean.data(), .running_var = r.running_var.data(), .y = r.y.data(),
-        .mean = r.mean.data(), .rstd = r.rstd.data()});
-    const BatchNormBackward<float> backward{.shape = shape, .x = in.x.data(), .y = r.y.data(), .dy = in.dy.data(),
-        .dy2 = c.second_dy ? in.dy2.data() : nullptr, .scale = in.scale.data(), .shift = in.shift.data(),
-        .mean = r.mean.data(), .rstd = r.rstd.data(), .dx = r.dx.data(), .dscale = r.dscale.data(),
-        .dshift = r.dshift.data(), .dresidual = c.residual ? r.dresidual.data() : nullptr};
+    compute(cpu, BatchNormForward<float>{.shape = shape,
+                                         .momentum = 0.1f,
+                                         .x = in.x.data(),
+                                         .scale = in.scale.data(),
+                                         .shift = in.shift.data(),
+                                         .residual = c.residual ? in.residual.data() : nullptr,
+                                         .running_mean = r.running_mean.data(),
+                                         .running_var = r.running_var.data(),
+                                         .y = r.y.data(),
+                                         .mean = r.mean.data(),
+                                         .rstd = r.rstd.data()});
+    const BatchNormBackward<float> backward{.shape = shape,
+                                            .x = in.x.data(),
+                                            .y = r.y.data(),
+                                            .dy = in.dy.data(),
+                                            .dy2 = c.second_dy ? in.dy2.data() : nullptr,
+                                            .scale = in.scale.data(),
+                                            .shift = in.shift.data(),
+                                            .mean = r.mean.data(),
+                                            .rstd = r.rstd.data(),
+                                            .dx = r.dx.data(),
+                                            .dscale = r.dscale.data(),
+                                            .dshift = r.dshift.data(),
+                                            .dresidual = c.residual ? r.dresidual.data() : nullptr};
     compute(cpu, backward);
     expect_same_in_place(cpu, backward, in.x, in.dy, r);
     return r;
@@ -118,7 +142,8 @@ TEST_P(BatchNormCpu, matches_double) {
     const double sum_tolerance = tolerance * std::max(1.0, std::sqrt(double(c.rows)) / 4);
     expect_close(e.dshift, r.dshift, sum_tolerance, "dshift");
     expect_close(e.dscale, r.dscale, sum_tolerance, "dscale");
-    expect_close(e.dx, r.dx, c.rows == 2 ? 1e-3 : 2 * tolerance, "dx");  // two rows: dx is what is left of a cancellation
+    expect_close(e.dx, r.dx, c.rows == 2 ? 1e-3 : 2 * tolerance,
+                 "dx");  // two rows: dx is what is left of a cancellation
     if (c.residual) expect_close(e.dresidual, r.dresidual, tolerance, "dresidual");
 }
 
@@ -133,11 +158,13 @@ TEST_P(BatchNormCpu, same_bits_for_any_number_of_threads) {
     EXPECT_EQ(one.dx, three.dx);
 }
 
-INSTANTIATE_TEST_SUITE_P(shapes, BatchNormCpu, testing::Values(
-    Case{2, 1}, Case{3, 7}, Case{33, 1}, Case{7, 33, Activation::relu}, Case{513, 3, Activation::silu},
-    Case{513, 33, Activation::relu, true}, Case{1500, 64, Activation::relu, true, true}, Case{70, 513, Activation::none, true},
-    Case{1025, 16, Activation::silu, false, true}, Case{33, 256, Activation::none, false, true},
-    Case{513, 7, Activation::none, false, false, 1e4f, 1}, Case{2000, 33, Activation::relu, true, false, -300, 0.05f}));
+INSTANTIATE_TEST_SUITE_P(
+    shapes, BatchNormCpu,
+    testing::Values(Case{2, 1}, Case{3, 7}, Case{33, 1}, Case{7, 33, Activation::relu}, Case{513, 3, Activation::silu},
+                    Case{513, 33, Activation::relu, true}, Case{1500, 64, Activation::relu, true, true},
+                    Case{70, 513, Activation::none, true}, Case{1025, 16, Activation::silu, false, true},
+                    Case{33, 256, Activation::none, false, true}, Case{513, 7, Activation::none, false, false, 1e4f, 1},
+                    Case{2000, 33, Activation::relu, true, false, -300, 0.05f}));
 
 TEST(BatchNormCpuStatistics, hold_when_the_first_row_is_an_outlier) {
     const Case c{4000, 8, Activation::none, false, false, 500, 0.01f};
@@ -152,9 +179,17 @@ TEST(BatchNormCpuStatistics, running_statistics_may_be_absent_and_x_constant) {
     const CpuDevice cpu;
     const Floats x(21, 2.5f), scale(7, 2.0f), shift(7, 0.5f);
     Floats y = unwritten(21), mean = unwritten(7), rstd = unwritten(7);
-    compute(cpu, BatchNormForward<float>{.shape = {.rows = 3, .channels = 7}, .momentum = 0.1f, .x = x.data(),
-        .scale = scale.data(), .shift = shift.data(), .residual = nullptr, .running_mean = nullptr, .running_var = nullptr,
-        .y = y.data(), .mean = mean.data(), .rstd = rstd.data()});
+    compute(cpu, BatchNormForward<float>{.shape = {.rows = 3, .channels = 7},
+                                         .momentum = 0.1f,
+                                         .x = x.data(),
+                                         .scale = scale.data(),
+                                         .shift = shift.data(),
+                                         .residual = nullptr,
+                                         .running_mean = nullptr,
+                                         .running_var = nullptr,
+                                         .y = y.data(),
+                                         .mean = mean.data(),
+                                         .rstd = rstd.data()});
     EXPECT_EQ(y, Floats(21, 0.5f));
     EXPECT_EQ(mean, Floats(7, 2.5f));
     EXPECT_NEAR(rstd[0], 1 / std::sqrt(1e-5), 1e-3);
@@ -163,9 +198,17 @@ TEST(BatchNormCpuStatistics, running_statistics_may_be_absent_and_x_constant) {
 TEST(BatchNormCpuErrors, say_what_is_wrong) {
     Cpu cpu;  // without scratch memory
     Floats v(8);
-    BatchNormForward<float> op{.shape = {.rows = 4, .channels = 2}, .momentum = 0.1f, .x = v.data(), .scale = v.data(),
-        .shift = v.data(), .residual = nullptr, .running_mean = nullptr, .running_var = nullptr, .y = v.data(),
-        .mean = v.data(), .rstd = v.data()};
+    BatchNormForward<float> op{.shape = {.rows = 4, .channels = 2},
+                               .momentum = 0.1f,
+                               .x = v.data(),
+                               .scale = v.data(),
+                               .shift = v.data(),
+                               .residual = nullptr,
+                               .running_mean = nullptr,
+                               .running_var = nullptr,
+                               .y = v.data(),
+                               .mean = v.data(),
+                               .rstd = v.data()};
     EXPECT_THROW(compute(cpu, op), std::length_error);
     op.shape.activation = Activation::sigmoid;
     EXPECT_THROW(compute(CpuDevice(), op), std::invalid_argument);

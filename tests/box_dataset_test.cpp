@@ -16,18 +16,28 @@ using nlohmann::json;
 class BoxDataset : public testing::Test {
 protected:
     BoxDataset() {
-        for (const char* name : {"a.jpg", "b.jpg", "c.jpg", "d.jpg"}) folder_.write(name, jpeg_of(sample_picture(40, 80)));
+        for (const char* name : {"a.jpg", "b.jpg", "c.jpg", "d.jpg"})
+            folder_.write(name, jpeg_of(sample_picture(40, 80)));
         coco_ = {{"images", json::array()},
                  {"annotations", json::array()},
-                 {"categories", {{{"id", 7}, {"name", "person"}}, {{"id", 2}, {"name", "animal"}}, {{"id", 0}, {"name", "empty"}}}}};
+                 {"categories",
+                  {{{"id", 7}, {"name", "person"}}, {{"id", 2}, {"name", "animal"}}, {{"id", 0}, {"name", "empty"}}}}};
         for (const char* name : {"a", "b", "c", "d"})
-            coco_["images"].push_back({{"id", name}, {"file_name", std::string(name) + ".jpg"}, {"width", 160}, {"height", 80}, {"location", "cam"}, {"seq_id", 3}});
+            coco_["images"].push_back({{"id", name},
+                                       {"file_name", std::string(name) + ".jpg"},
+                                       {"width", 160},
+                                       {"height", 80},
+                                       {"location", "cam"},
+                                       {"seq_id", 3}});
         add("a", 2, {16, 8, 32, 16});
         add("b", 7, {0, 0, 160, 80});
         add("c", 2, {16, 8, 32, 16});
     }
     void add(const char* image, int category, json box) {
-        coco_["annotations"].push_back({{"id", coco_["annotations"].size()}, {"image_id", image}, {"category_id", category}, {"bbox", std::move(box)}});
+        coco_["annotations"].push_back({{"id", coco_["annotations"].size()},
+                                        {"image_id", image},
+                                        {"category_id", category},
+                                        {"bbox", std::move(box)}});
     }
     std::string refusal(const std::string& path) {
         try {
@@ -39,8 +49,12 @@ protected:
         return "accepted";
     }
     std::string refusal() { return refusal(folder_.write("labels.json", text_content(coco_.dump()))); }
-    Dataset opened() { return open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0, .test = 0}); }
-    void says(const std::string& text, const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << text << "\n  has no: " << part; }
+    Dataset opened() {
+        return open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0, .test = 0});
+    }
+    void says(const std::string& text, const std::string& part) {
+        EXPECT_NE(text.find(part), std::string::npos) << text << "\n  has no: " << part;
+    }
     std::string notes(const Dataset& data) {
         std::string text;
         for (const std::string& note : data.notes) text += note + "\n";
@@ -73,13 +87,15 @@ TEST_F(BoxDataset, FingerprintKnowsTheBoxes) {
 }
 
 TEST_F(BoxDataset, OdditiesAreCounted) {
-    add("a", 2, {150, 70, 20, 20});   // reaches beyond
-    add("a", 2, {200, 10, 20, 20});   // outside
-    add("a", 2, {10, 10, 0, 5});      // no area
-    add("c", 2, {16, 8, 32, 16});     // again
-    add("d", 2, nullptr);             // a label without a box
-    coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {1, 1, 9, 9}}, {"iscrowd", 1}});
-    coco_["annotations"].push_back({{"id", 98}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {2, 2, 9, 9}}, {"iscrowd", true}});
+    add("a", 2, {150, 70, 20, 20});  // reaches beyond
+    add("a", 2, {200, 10, 20, 20});  // outside
+    add("a", 2, {10, 10, 0, 5});     // no area
+    add("c", 2, {16, 8, 32, 16});    // again
+    add("d", 2, nullptr);            // a label without a box
+    coco_["annotations"].push_back(
+        {{"id", 99}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {1, 1, 9, 9}}, {"iscrowd", 1}});
+    coco_["annotations"].push_back(
+        {{"id", 98}, {"image_id", "a"}, {"category_id", 2}, {"bbox", {2, 2, 9, 9}}, {"iscrowd", true}});
     coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 0}});
     coco_["images"].push_back({{"id", "gone"}, {"file_name", "gone.jpg"}});
     coco_["images"].push_back({{"id", "turned"}, {"file_name", "turned.jpg"}, {"width", 40}, {"height", 80}});
@@ -88,10 +104,13 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
     ASSERT_EQ(data.samples.size(), 3u);
     EXPECT_EQ(data.samples[0].boxes.size(), 2u);
     const std::string text = notes(data);
-    for (const char* part : {"1 boxes reach beyond their picture and were cut (first: ", "1 boxes lie outside of their picture and were left out",
-                             "1 boxes have no area and were left out", "1 boxes are there twice and count once", "2 boxes are around crowds",
-                             "1 annotation ids are there twice", "1 pictures have a label but no box and were left out (first: ", "d.jpg",
-                             "1 pictures are not there and were left out", "gone.jpg", "1 pictures have another shape than their labels say"})
+    for (const char* part :
+         {"1 boxes reach beyond their picture and were cut (first: ",
+          "1 boxes lie outside of their picture and were left out", "1 boxes have no area and were left out",
+          "1 boxes are there twice and count once", "2 boxes are around crowds", "1 annotation ids are there twice",
+          "1 pictures have a label but no box and were left out (first: ", "d.jpg",
+          "1 pictures are not there and were left out", "gone.jpg",
+          "1 pictures have another shape than their labels say"})
         says(text, part);
 }
 
@@ -104,9 +123,13 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
         EXPECT_EQ(text.find('\n'), text.npos) << text;
         return text;
     };
-    says(with([&](json& c) { c["annotations"][1]["category_id"] = 9; }), "labels.json: annotation 1: category 9 is not in the list");
+    says(with([&](json& c) { c["annotations"][1]["category_id"] = 9; }),
+         "labels.json: annotation 1: category 9 is not in the list");
     says(with([&](json& c) { c["annotations"][1]["image_id"] = "z"; }), "annotation 1: there is no image \"z\"");
-    says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, 3}; }), "annotation 1: bbox [1,2,3] is not four numbers");
+    says(with([&](json& c) {
+             c["annotations"][1]["bbox"] = {1, 2, 3};
+         }),
+         "annotation 1: bbox [1,2,3] is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, "3", 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, nullptr, 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, -3, 4}; }), "has a negative side");
@@ -118,11 +141,18 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     says(with([&](json& c) { c["categories"][1]["name"] = "person"; }), "two categories are called 'person'");
     says(with([&](json& c) { c.erase("categories"); }), "has no list \"categories\"");
     says(with([&](json& c) { c["annotations"] = json::array(); }), "no boxes to train on");
-    says(with([&](json& c) { for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>(); }), "none of its pictures is there; the first would be");
-    says(with([&](json& c) { c["detection_categories"] = {{"1", "animal"}}; }), "holds what a detector found, not what is true");
+    says(with([&](json& c) {
+             for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>();
+         }),
+         "none of its pictures is there; the first would be");
+    says(with([&](json& c) {
+             c["detection_categories"] = {{"1", "animal"}};
+         }),
+         "holds what a detector found, not what is true");
     says(with([&](json& c) { c = json::array({{{"image_id", 1}}}); }), "list of results");
     says(refusal(folder_.write("labels.json", text_content("{\"images\": [NaN]}"))), "is not JSON");
-    says(refusal(folder_.write("labels.json", text_content("{\"annotations\": [{\"bbox\": [1e999, 2, 3, 4]}]}"))), "labels.json");
+    says(refusal(folder_.write("labels.json", text_content("{\"annotations\": [{\"bbox\": [1e999, 2, 3, 4]}]}"))),
+         "labels.json");
     says(refusal((folder_.path / "nowhere").string()), "no such file or folder");
 }
 
@@ -145,10 +175,18 @@ TEST_F(BoxDataset, PicturesOfASequenceStayTogether) {
     for (int i = 0; i < 200; ++i) {
         const std::string name = "s" + std::to_string(i) + ".jpg";
         folder_.write(name, jpeg_of(sample_picture(40, 80)));
-        coco_["images"].push_back({{"id", i}, {"file_name", name}, {"width", 160}, {"height", 80}, {"location", "cam"}, {"seq_id", 100 + i / 5}});
-        if (i % 3) coco_["annotations"].push_back({{"id", 1000 + i}, {"image_id", i}, {"category_id", 2}, {"bbox", {1, 1, 20, 20}}});
+        coco_["images"].push_back({{"id", i},
+                                   {"file_name", name},
+                                   {"width", 160},
+                                   {"height", 80},
+                                   {"location", "cam"},
+                                   {"seq_id", 100 + i / 5}});
+        if (i % 3)
+            coco_["annotations"].push_back(
+                {{"id", 1000 + i}, {"image_id", i}, {"category_id", 2}, {"bbox", {1, 1, 20, 20}}});
     }
-    const Dataset data = open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0.3, .test = 0.1});
+    const Dataset data =
+        open_box_dataset(folder_.write("labels.json", text_content(coco_.dump())), {.validation = 0.3, .test = 0.1});
     std::map<std::string, std::set<Part>> parts;
     for (const Sample& s : data.samples) parts[s.sequence].insert(s.part);
     for (const auto& [sequence, seen] : parts) EXPECT_EQ(seen.size(), 1u) << sequence;
@@ -156,7 +194,13 @@ TEST_F(BoxDataset, PicturesOfASequenceStayTogether) {
 }
 
 TEST_F(BoxDataset, WhatSynthWrites) {
-    synthesize({.out = folder_.path / "synth", .task = SynthTask::detect, .pictures = 40, .width = 160, .height = 120, .seed = 2, .cameras = 4});
+    synthesize({.out = folder_.path / "synth",
+                .task = SynthTask::detect,
+                .pictures = 40,
+                .width = 160,
+                .height = 120,
+                .seed = 2,
+                .cameras = 4});
     const Dataset data = open_box_dataset((folder_.path / "synth").string());
     EXPECT_EQ(data.classes, (std::vector<std::string>{"animal", "person", "vehicle"}));
     EXPECT_EQ(data.samples.size(), 40u);
@@ -168,7 +212,8 @@ TEST_F(BoxDataset, YoloLabels) {
     folder_.write("y/images/train/cam1/a.jpg", jpeg_of(sample_picture(40, 80)));
     folder_.write("y/images/train/cam1/b.jpg", jpeg_of(sample_picture(40, 80)));
     folder_.write("y/images/val/c.jpg", jpeg_of(sample_picture(40, 80)));
-    folder_.write("y/labels/train/cam1/a.txt", text_content("1 0.5 0.5 0.2 0.4\r\n\n0 0.1 0.1 0.1 0.1 0.2 0.1 0.2 0.3\n1 0.95 0.5 0.2 0.4"));
+    folder_.write("y/labels/train/cam1/a.txt",
+                  text_content("1 0.5 0.5 0.2 0.4\r\n\n0 0.1 0.1 0.1 0.1 0.2 0.1 0.2 0.3\n1 0.95 0.5 0.2 0.4"));
     folder_.write("y/labels/val/c.txt", text_content(""));
     folder_.write("y/classes.txt", text_content("animal\nperson\n"));
     Dataset data = open_box_dataset((folder_.path / "y").string());
@@ -207,7 +252,9 @@ TEST_F(BoxDataset, DataYaml) {
     folder_.write("y/valid/images/b.jpg", jpeg_of(sample_picture(40, 80)));
     folder_.write("y/train/labels/a.txt", text_content("1 0.5 0.5 0.2 0.4"));
     for (const char* names : {"names: ['animal', 'person']", "names:\n  0: animal\n  1: person"}) {
-        const std::string yaml = folder_.write("y/data.yaml", text_content(std::string("train: ../train/images\nval: valid/images  # there\nnc: 2\n") + names));
+        const std::string yaml = folder_.write(
+            "y/data.yaml",
+            text_content(std::string("train: ../train/images\nval: valid/images  # there\nnc: 2\n") + names));
         for (const std::string& path : {yaml, (folder_.path / "y").string()}) {
             const Dataset data = open_box_dataset(path);
             EXPECT_EQ(data.classes, (std::vector<std::string>{"animal", "person"}));

@@ -16,7 +16,9 @@ using nlohmann::json;
 std::vector<JudgedBoxes> pictures_of(const json& one) {
     std::vector<JudgedBoxes> pictures;
     for (const json& size : one["images"]) pictures.push_back({.truth = {}, .found = {}, .h = size[1], .w = size[0]});
-    const auto share = [](const json& box, size_t i, size_t side) { return float(box[i + 2].get<double>() / double(side)); };
+    const auto share = [](const json& box, size_t i, size_t side) {
+        return float(box[i + 2].get<double>() / double(side));
+    };
     for (const json& t : one["truth"]) {
         JudgedBoxes& p = pictures[t[0]];
         p.truth.push_back({t[1], share(t, 0, p.w), share(t, 1, p.h), share(t, 2, p.w), share(t, 3, p.h)});
@@ -54,7 +56,9 @@ TEST(BoxMetrics, AgreesWithPycocotools) {
 
 TEST(BoxMetrics, ThresholdsCountBoxesAndPictures) {
     const TrueBox a{0, 0.1f, 0.1f, 0.2f, 0.2f}, b{1, 0.5f, 0.5f, 0.3f, 0.3f};
-    const auto found = [](const TrueBox& t, uint32_t category, float score) { return FoundBox{category, score, t.x, t.y, t.w, t.h}; };
+    const auto found = [](const TrueBox& t, uint32_t category, float score) {
+        return FoundBox{category, score, t.x, t.y, t.w, t.h};
+    };
     const std::vector<JudgedBoxes> pictures = {
         {.truth = {a, b}, .found = {found(a, 0, 0.9f), found(b, 0, 0.3f)}, .h = 100, .w = 100},  // b as the wrong class
         {.truth = {a}, .found = {found(a, 0, 0.52f), found(a, 0, 0.51f)}, .h = 100, .w = 100},   // twice

@@ -18,27 +18,44 @@ struct Planes {
 Planes decoded(int h, int w) {
     std::mt19937 generator(unsigned(h * 1000 + w));
     std::vector<uint8_t> picture(size_t(h * w * 3));
-    for (size_t i = 0; i < picture.size(); ++i) picture[i] = uint8_t(i < 9 ? generator() % 256 : (picture[i - 9] * 3u + generator() % 256) / 4);
+    for (size_t i = 0; i < picture.size(); ++i)
+        picture[i] = uint8_t(i < 9 ? generator() % 256 : (picture[i - 9] * 3u + generator() % 256) / 4);
     tjhandle to = tjInitCompress(), from = tjInitDecompress();
     unsigned char* file = nullptr;
     unsigned long bytes = 0;
     EXPECT_EQ(tjCompress2(to, picture.data(), w, 0, h, TJPF_RGB, &file, &bytes, TJSAMP_420, 90, 0), 0);
     const size_t chroma = size_t((h + 1) / 2) * size_t((w + 1) / 2);
-    Planes planes{{}, std::vector<uint8_t>(chroma), std::vector<uint8_t>(chroma), std::vector<uint8_t>(size_t(h * w * 3))};
+    Planes planes{
+        {}, std::vector<uint8_t>(chroma), std::vector<uint8_t>(chroma), std::vector<uint8_t>(size_t(h * w * 3))};
     const int pitch = (w + 1) / 2 * 2;  // the library pads luma to whole chroma samples
     std::vector<uint8_t> padded(size_t(pitch * ((h + 1) / 2 * 2)));
     unsigned char* pointers[3] = {padded.data(), planes.cb.data(), planes.cr.data()};
     EXPECT_EQ(tjDecompressToYUVPlanes(from, file, bytes, pointers, w, nullptr, h, TJFLAG_ACCURATEDCT), 0);
     EXPECT_EQ(tjDecompress2(from, file, bytes, planes.rgb.data(), w, 0, h, TJPF_RGB, TJFLAG_ACCURATEDCT), 0);
-    for (int i = 0; i < h; ++i) planes.luma.insert(planes.luma.end(), &padded[size_t(i * pitch)], &padded[size_t(i * pitch)] + w);
+    for (int i = 0; i < h; ++i)
+        planes.luma.insert(planes.luma.end(), &padded[size_t(i * pitch)], &padded[size_t(i * pitch)] + w);
     tjFree(file), tjDestroy(to), tjDestroy(from);
     return planes;
 }
 
 CameraBatch<float> camera(size_t h, size_t w, size_t out_h, size_t out_w, Filter filter, float* y) {
-    return {.h = h, .w = w, .inner_h = out_h, .inner_w = out_w, .top = 0, .left = 0, .index = 0, .out_h = out_h, .out_w = out_w,
-            .out_c = 3, .filter = filter, .normalize = {{1, 1, 1}, {0, 0, 0}}, .rgb = nullptr, .luma = nullptr, .cb = nullptr,
-            .cr = nullptr, .y = y};
+    return {.h = h,
+            .w = w,
+            .inner_h = out_h,
+            .inner_w = out_w,
+            .top = 0,
+            .left = 0,
+            .index = 0,
+            .out_h = out_h,
+            .out_w = out_w,
+            .out_c = 3,
+            .filter = filter,
+            .normalize = {{1, 1, 1}, {0, 0, 0}},
+            .rgb = nullptr,
+            .luma = nullptr,
+            .cb = nullptr,
+            .cr = nullptr,
+            .y = y};
 }
 
 TEST(camera_planes, equal_decoding_to_rgb) {

@@ -1,7 +1,7 @@
 // One check for every operation: a test names shapes and calls the operation, as a model would.
 //
-// On cpu the gradient of every input must agree with finite differences along a random direction. On simt every value of
-// the graph must agree with cpu. The arena starts as NaN, so that what is read before or left unwritten shows.
+// On cpu the gradient of every input must agree with finite differences along a random direction. On simt every value
+// of the graph must agree with cpu. The arena starts as NaN, so that what is read before or left unwritten shows.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,10 +14,10 @@
 
 struct OpCase {
     std::string name;
-    std::vector<Shape> inputs;                                   // float
-    std::function<Value(const std::vector<Value>&)> build;       // the output whose gradient is checked
-    double tolerance = 2e-4;                                     // of a gradient, relative to the sum of its parts
-    float mean = 0;                                              // of the random inputs
+    std::vector<Shape> inputs;                                        // float
+    std::function<Value(const std::vector<Value>&)> build;            // the output whose gradient is checked
+    double tolerance = 2e-4;                                          // of a gradient, relative to the sum of its parts
+    float mean = 0;                                                   // of the random inputs
     std::vector<std::pair<Shape, std::vector<int32_t>>> labels = {};  // further inputs, integers, after the others
 };
 
@@ -59,7 +59,8 @@ private:
         for (Value v : kept) EXPECT_TRUE(v) << "an input has no gradient";
         kept.push_back(y);
         for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::temporary && graph.values[v].dtype == DType::f32) kept.push_back({&graph, int(v)});
+            if (graph.values[v].kind == Kind::temporary && graph.values[v].dtype == DType::f32)
+                kept.push_back({&graph, int(v)});
         Parameters parameters(*device, graph);
         Arena arena(*device);
         Program program(arena, std::move(owned), parameters, kept);
@@ -117,4 +118,6 @@ private:
     std::vector<std::string> names_;
 };
 
-inline void check_op(const OpCase& test) { OpCheck(test).run(); }
+inline void check_op(const OpCase& test) {
+    OpCheck(test).run();
+}

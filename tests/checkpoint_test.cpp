@@ -50,8 +50,16 @@ struct Arrays {
 };
 
 TrainingState state_of(uint64_t step) {
-    return {.step = step, .total_steps = 1000, .epoch = step / 10, .position = step % 10 * 32, .seed = 0xfedcba9876543210,
-            .loss_scale = 65536, .best_step = 0, .best_metric = 0.1 + double(step), .data_fingerprint = "d", .config_hash = "c"};
+    return {.step = step,
+            .total_steps = 1000,
+            .epoch = step / 10,
+            .position = step % 10 * 32,
+            .seed = 0xfedcba9876543210,
+            .loss_scale = 65536,
+            .best_step = 0,
+            .best_metric = 0.1 + double(step),
+            .data_fingerprint = "d",
+            .config_hash = "c"};
 }
 
 void save(CheckpointWriter& writer, uint64_t step, uint64_t best_step = 0) {
@@ -89,7 +97,8 @@ TEST_F(CheckpointTest, StepsAreNumbers) {
     CheckpointWriter writer(folder_);
     save(writer, 9);
     save(writer, 10);
-    for (const char* name : {"step-99x.safetensors", "step-.safetensors", "step-098.safetensors", "stop-99.safetensors"})
+    for (const char* name :
+         {"step-99x.safetensors", "step-.safetensors", "step-098.safetensors", "stop-99.safetensors"})
         overwrite(folder_ / name, "not ours");
     EXPECT_EQ(load_newest_checkpoint(folder_, notes_)->state.step, 10u);
     EXPECT_TRUE(notes_.empty());

@@ -58,8 +58,10 @@ TEST(Config, EveryFieldOfTheStructIsInTheTable) {
 }
 
 TEST(Config, TextIsForgiving) {
-    TrainConfig config = configured("\xef\xbb\xbf" + std::string("# comment\r\n\n  lr=0.25 # high\r\nmodel = resnet101\nanneal=\"linear\"  # \"why\"\n"
-                                    "classes = [\"a#\", \"b\"] # two\nfreeze = true\ninit = x"));
+    TrainConfig config =
+        configured("\xef\xbb\xbf" +
+                   std::string("# comment\r\n\n  lr=0.25 # high\r\nmodel = resnet101\nanneal=\"linear\"  # \"why\"\n"
+                               "classes = [\"a#\", \"b\"] # two\nfreeze = true\ninit = x"));
     EXPECT_EQ(config.lr, 0.25);
     EXPECT_EQ(config.model, "resnet101");
     EXPECT_EQ(config.anneal, "linear");
@@ -68,7 +70,8 @@ TEST(Config, TextIsForgiving) {
 }
 
 TEST(Config, ErrorsNameTheLineTheValueAndTheNearestWord) {
-    EXPECT_EQ(refusal("\nlabel_smothing = 0.1"), "file:2: 'label_smothing' is not a setting; did you mean 'label_smoothing'?");
+    EXPECT_EQ(refusal("\nlabel_smothing = 0.1"),
+              "file:2: 'label_smothing' is not a setting; did you mean 'label_smoothing'?");
     EXPECT_EQ(refusal("xyzzy = 1"), "file:1: 'xyzzy' is not a setting");
     EXPECT_EQ(refusal("lr = fast"), "file:1: lr = 'fast' is not a number");
     EXPECT_EQ(refusal("lr = nan"), "file:1: lr = nan must lie between 1e-12 and 1000");
@@ -76,7 +79,8 @@ TEST(Config, ErrorsNameTheLineTheValueAndTheNearestWord) {
     EXPECT_EQ(refusal("batch = -1"), "file:1: batch = '-1' is not a whole number");
     EXPECT_EQ(refusal("batch = 0"), "file:1: batch = 0 must lie between 1 and 65536");
     EXPECT_EQ(refusal("freeze = yes"), "file:1: freeze = 'yes' must be true or false");
-    EXPECT_EQ(refusal("optimizer = adma"), "file:1: optimizer = 'adma' must be one of sgd, adam, adamw; did you mean 'adam'?");
+    EXPECT_EQ(refusal("optimizer = adma"),
+              "file:1: optimizer = 'adma' must be one of sgd, adam, adamw; did you mean 'adam'?");
     EXPECT_EQ(refusal("lr = 1\nlr = 2"), "file:2: 'lr' was set already in file:1");
     EXPECT_EQ(refusal("lr"), "file:1: 'lr' is not of the form key = value");
     EXPECT_EQ(refusal("classes = a, b"), "file:1: classes = a, b is not a list like [\"a\", \"b\"]");
@@ -127,7 +131,8 @@ TEST(Config, DifferencesAreWhatMakesTheResult) {
     EXPECT_TRUE(config_differences(before, after).empty());
     EXPECT_EQ(config_hash(before), config_hash(after));
     after.lr = 0.1, after.classes = {"a"};
-    EXPECT_EQ(config_differences(before, after), (std::vector<std::string>{"classes: [] -> [\"a\"]", "lr: 0.05 -> 0.1"}));
+    EXPECT_EQ(config_differences(before, after),
+              (std::vector<std::string>{"classes: [] -> [\"a\"]", "lr: 0.05 -> 0.1"}));
     EXPECT_NE(config_hash(before), config_hash(after));
 }
 
@@ -152,7 +157,8 @@ TEST(Config, NearestWord) {
 }
 
 TEST(Config, ReadsAFile) {
-    std::string path = (std::filesystem::temp_directory_path() / ("tundra-config-" + std::to_string(getpid()))).string();
+    std::string path =
+        (std::filesystem::temp_directory_path() / ("tundra-config-" + std::to_string(getpid()))).string();
     std::ofstream(path) << "epochs = 3\n";
     EXPECT_EQ(read_config(path).at(0).text, "3");
     EXPECT_EQ(read_config(path).at(0).source, path + ":1");

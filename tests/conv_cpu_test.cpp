@@ -14,11 +14,11 @@ namespace {
 constexpr double tolerance = 5e-6;
 
 const ConvShape shapes[] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 0},     {2, 7, 7, 3, 33, 3, 3, 1, 1},    {1, 33, 7, 7, 3, 5, 5, 2, 2},
-    {2, 3, 5, 33, 7, 1, 1, 1, 0},    {1, 13, 11, 16, 32, 3, 3, 2, 1}, {2, 32, 32, 3, 64, 7, 7, 2, 3},
-    {1, 64, 48, 3, 16, 6, 6, 2, 2},  {2, 14, 14, 64, 64, 3, 3, 1, 1}, {2, 14, 14, 64, 256, 1, 1, 1, 0},
-    {1, 15, 15, 128, 64, 1, 1, 2, 0}, {1, 7, 7, 513, 70, 1, 1, 1, 0}, {1, 4, 4, 512, 512, 3, 3, 1, 1},
-    {1, 5, 9, 8, 8, 3, 5, 1, 1},     {3, 10, 10, 32, 255, 1, 1, 1, 0}, {1, 40, 24, 48, 96, 3, 3, 2, 1},
+    {1, 1, 1, 1, 1, 1, 1, 1, 0},      {2, 7, 7, 3, 33, 3, 3, 1, 1},     {1, 33, 7, 7, 3, 5, 5, 2, 2},
+    {2, 3, 5, 33, 7, 1, 1, 1, 0},     {1, 13, 11, 16, 32, 3, 3, 2, 1},  {2, 32, 32, 3, 64, 7, 7, 2, 3},
+    {1, 64, 48, 3, 16, 6, 6, 2, 2},   {2, 14, 14, 64, 64, 3, 3, 1, 1},  {2, 14, 14, 64, 256, 1, 1, 1, 0},
+    {1, 15, 15, 128, 64, 1, 1, 2, 0}, {1, 7, 7, 513, 70, 1, 1, 1, 0},   {1, 4, 4, 512, 512, 3, 3, 1, 1},
+    {1, 5, 9, 8, 8, 3, 5, 1, 1},      {3, 10, 10, 32, 255, 1, 1, 1, 0}, {1, 40, 24, 48, 96, 3, 3, 2, 1},
 };
 
 // Weights that keep y near 1, so that errors before and after an activation compare.
@@ -28,7 +28,8 @@ Floats random_weight(const ConvShape& s) {
 
 class ConvCpu : public testing::TestWithParam<ConvShape> {};
 
-double naive_forward(const ConvShape& s, const Floats& x, const Floats& weight, size_t n, size_t p, size_t q, size_t k) {
+double naive_forward(const ConvShape& s, const Floats& x, const Floats& weight, size_t n, size_t p, size_t q,
+                     size_t k) {
     double sum = 0;
     for (size_t r = 0; r < s.kernel_h; ++r)
         for (size_t t = 0; t < s.kernel_w; ++t)
@@ -45,12 +46,16 @@ TEST_P(ConvCpu, loops_follow_the_formula) {
     const ConvShape s = GetParam();
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     Floats y = unwritten(s.y_count());
-    compute_direct(CpuDevice(), ConvForward<float>{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr,
-                                                   .residual = nullptr, .y = y.data()});
+    compute_direct(
+        CpuDevice(),
+        ConvForward<float>{
+            .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y.data()});
     std::mt19937 generator(3);
     for (int i = 0; i < 100; ++i) {
-        const size_t k = generator() % s.c_out, q = generator() % s.out_w(), p = generator() % s.out_h(), n = generator() % s.n;
-        EXPECT_NEAR(y[((n * s.out_h() + p) * s.out_w() + q) * s.c_out + k], naive_forward(s, x, weight, n, p, q, k), 1e-4);
+        const size_t k = generator() % s.c_out, q = generator() % s.out_w(), p = generator() % s.out_h(),
+                     n = generator() % s.n;
+        EXPECT_NEAR(y[((n * s.out_h() + p) * s.out_w() + q) * s.c_out + k], naive_forward(s, x, weight, n, p, q, k),
+                    1e-4);
     }
 }
 
@@ -61,8 +66,10 @@ TEST_P(ConvCpu, gradients_are_adjoint_to_forward) {
     const Floats dy = random_floats(s.y_count(), 3);
     Floats y = unwritten(s.y_count()), dx = unwritten(s.x_count()), dweight = unwritten(s.weight_count());
     const CpuDevice cpu;
-    compute_direct(cpu, ConvForward<float>{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr,
-                                           .residual = nullptr, .y = y.data()});
+    compute_direct(
+        cpu,
+        ConvForward<float>{
+            .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y.data()});
     compute_direct(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()});
     compute_direct(cpu, ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()});
     const auto dot = [](const Floats& a, const Floats& b) {
@@ -82,8 +89,8 @@ TEST_P(ConvCpu, onednn_matches_the_loops) {
     const CpuDevice cpu;
     Floats y = unwritten(s.y_count()), dx = unwritten(s.x_count()), dweight = unwritten(s.weight_count());
     Floats y2 = y, dx2 = dx, dweight2 = dweight;
-    ConvForward<float> forward{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr,
-                               .y = y.data()};
+    ConvForward<float> forward{
+        .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y.data()};
     ConvBackwardData<float> backward_data{s, dy.data(), weight.data(), dx.data()};
     ConvBackwardWeight<float> backward_weight{s, x.data(), dy.data(), dweight.data()};
     compute(cpu, forward);
@@ -106,14 +113,22 @@ TEST_P(ConvCpu, onednn_matches_the_loops_with_all_that_follows) {
     const Floats bias = random_floats(s.c_out, 3), residual = random_floats(s.y_count(), 4);
     const CpuDevice cpu;
     for (size_t i = 0; i < 8; ++i) {
-        const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
+        const Activation activation =
+            std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
         const size_t follow = (s.c_in + i + i / 4) % 4;  // other combinations for other shapes
         const bool pitched = i % 2;
         const size_t width = pitched ? y_pitch : s.c_out;
         Floats y(s.y_count() / s.c_out * width, -7), y2 = y;
-        ConvForward<float> op{.shape = s, .activation = activation, .residual_last = follow == 2,
-            .x_pitch = pitched ? x_pitch : 0, .y_pitch = pitched ? y_pitch : 0, .x = x.data(), .weight = weight.data(),
-            .bias = follow != 3 ? bias.data() : nullptr, .residual = follow ? residual.data() : nullptr, .y = y.data()};
+        ConvForward<float> op{.shape = s,
+                              .activation = activation,
+                              .residual_last = follow == 2,
+                              .x_pitch = pitched ? x_pitch : 0,
+                              .y_pitch = pitched ? y_pitch : 0,
+                              .x = x.data(),
+                              .weight = weight.data(),
+                              .bias = follow != 3 ? bias.data() : nullptr,
+                              .residual = follow ? residual.data() : nullptr,
+                              .y = y.data()};
         compute(cpu, op);
         op.y = y2.data();
         compute_direct(cpu, op);
@@ -134,8 +149,13 @@ TEST(ConvCpuPrimitives, are_created_once) {
     const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3);
     Floats weight = random_weight(s), y(s.y_count()), dx(s.x_count()), dweight(s.weight_count());
     const auto step = [&] {
-        compute(cpu, ConvForward<float>{.shape = s, .activation = Activation::relu, .x = x.data(), .weight = weight.data(),
-                                        .bias = nullptr, .residual = nullptr, .y = y.data()});
+        compute(cpu, ConvForward<float>{.shape = s,
+                                        .activation = Activation::relu,
+                                        .x = x.data(),
+                                        .weight = weight.data(),
+                                        .bias = nullptr,
+                                        .residual = nullptr,
+                                        .y = y.data()});
         compute(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()});
         compute(cpu, ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()});
     };
@@ -158,8 +178,13 @@ TEST(ConvCpuPrimitives, constant_weights_are_packed_until_forgotten) {
         const ConvShape s{1, 9, 9, 32, 48, 3, 3, stride, 1};
         const Floats x = random_floats(s.x_count(), 1);
         Floats weight = random_weight(s), y(s.y_count()), expected(s.y_count());
-        ConvForward<float> op{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr,
-                              .y = y.data(), .weight_is_constant = true};
+        ConvForward<float> op{.shape = s,
+                              .x = x.data(),
+                              .weight = weight.data(),
+                              .bias = nullptr,
+                              .residual = nullptr,
+                              .y = y.data(),
+                              .weight_is_constant = true};
         compute(cpu, op);
         compute(cpu, op);
         op.y = expected.data();
@@ -180,8 +205,8 @@ TEST(ConvCpuPrimitives, name_the_scratch_memory_that_is_missing) {
     const ConvShape s{1, 9, 9, 32, 48, 3, 3, 1, 1};
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     Floats y(s.y_count());
-    const ConvForward<float> op{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr,
-                                .y = y.data()};
+    const ConvForward<float> op{
+        .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y.data()};
     const CpuDevice small(2, 8);
     EXPECT_THROW(compute(small, op), std::length_error);
     const CpuDevice enough(2, scratch_bytes(small, op));
@@ -194,9 +219,12 @@ std::vector<ConvShape> resnet50(size_t n, size_t size) {
     size_t side = size / 4, c_in = 64;
     for (const size_t width : {64, 128, 256, 512}) {
         const size_t stride = width == 64 ? 1 : 2, out = side / stride;
-        all.insert(all.end(), {{n, side, side, c_in, width, 1, 1}, {n, side, side, width, width, 3, 3, stride, 1},
-                               {n, out, out, width, 4 * width, 1, 1}, {n, side, side, c_in, 4 * width, 1, 1, stride},
-                               {n, out, out, 4 * width, width, 1, 1}, {n, out, out, width, width, 3, 3, 1, 1}});
+        all.insert(all.end(), {{n, side, side, c_in, width, 1, 1},
+                               {n, side, side, width, width, 3, 3, stride, 1},
+                               {n, out, out, width, 4 * width, 1, 1},
+                               {n, side, side, c_in, 4 * width, 1, 1, stride},
+                               {n, out, out, 4 * width, width, 1, 1},
+                               {n, out, out, width, width, 3, 3, 1, 1}});
         side = out, c_in = 4 * width;
     }
     return all;
@@ -209,13 +237,16 @@ TEST(ConvCpuScratch, of_resnet50_fits_into_what_a_device_has) {
             for (const int threads : {1, 2, 16, 96, 256}) {
                 Cpu cpu;
                 cpu.threads = threads;
-                ConvForward<float> forward{.shape = s, .x = nullptr, .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = nullptr};
-                size_t most = std::max({scratch_bytes(cpu, forward), scratch_bytes(cpu, ConvBackwardData<float>{s, nullptr, nullptr, nullptr}),
+                ConvForward<float> forward{
+                    .shape = s, .x = nullptr, .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = nullptr};
+                size_t most = std::max({scratch_bytes(cpu, forward),
+                                        scratch_bytes(cpu, ConvBackwardData<float>{s, nullptr, nullptr, nullptr}),
                                         scratch_bytes(cpu, ConvBackwardWeight<float>{s, nullptr, nullptr, nullptr})});
                 forward.bias = &some, forward.activation = Activation::relu, forward.weight_is_constant = true;
                 most = std::max(most, scratch_bytes(cpu, forward));
-                EXPECT_LE(most, scratch_reserved(threads)) << threads << " threads, " << n << " times " << s.h << "x" << s.w << ", "
-                                                           << s.c_in << " to " << s.c_out << " channels, kernel " << s.kernel_h;
+                EXPECT_LE(most, scratch_reserved(threads))
+                    << threads << " threads, " << n << " times " << s.h << "x" << s.w << ", " << s.c_in << " to "
+                    << s.c_out << " channels, kernel " << s.kernel_h;
             }
 }
 
@@ -224,7 +255,8 @@ TEST(LinearCpu, matches_double) {
     for (const auto& [rows, in, out] : {LinearShape{1, 1, 1}, {3, 7, 33}, {33, 513, 3}, {8, 2048, 2}, {70, 33, 1000}}) {
         const Floats x = random_floats(rows * in, 1), weight = random_floats(out * in, 2), bias = random_floats(out, 3);
         const Floats dy = random_floats(rows * out, 4);
-        Floats y = unwritten(rows * out), dx = unwritten(rows * in), dweight = unwritten(out * in), dbias = unwritten(out);
+        Floats y = unwritten(rows * out), dx = unwritten(rows * in), dweight = unwritten(out * in),
+               dbias = unwritten(out);
         Doubles ey(rows * out), edx(rows * in), edweight(out * in), edbias(out);
         for (size_t r = 0; r < rows; ++r)
             for (size_t o = 0; o < out; ++o) {
@@ -238,7 +270,8 @@ TEST(LinearCpu, matches_double) {
             }
         const LinearShape shape{rows, in, out};
         compute(cpu, LinearForward<float>{shape, x.data(), weight.data(), bias.data(), y.data()});
-        compute(cpu, LinearBackward<float>{shape, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data()});
+        compute(cpu, LinearBackward<float>{shape, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(),
+                                           dbias.data()});
         expect_close(ey, y, tolerance, "y");
         expect_close(edx, dx, tolerance, "dx");
         expect_close(edweight, dweight, tolerance, "dweight");

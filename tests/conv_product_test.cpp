@@ -1,5 +1,5 @@
-// Convolution as a product of gathered rows against the loops, for every instruction set that this machine has: strides,
-// padding, blocks that end early; as many threads and whatever instruction set give the same bits.
+// Convolution as a product of gathered rows against the loops, for every instruction set that this machine has:
+// strides, padding, blocks that end early; as many threads and whatever instruction set give the same bits.
 #include "kernels/conv_product.h"
 
 #include "kernels/conv_product_loops.h"
@@ -10,11 +10,13 @@ namespace {
 constexpr double tolerance = 5e-6;
 
 const ConvShape pointwise[] = {
-    {1, 1, 1, 16, 16, 1, 1}, {2, 7, 9, 48, 80, 1, 1}, {3, 33, 5, 256, 32, 1, 1, 2}, {1, 14, 14, 528, 112, 1, 1, 2}, {2, 10, 9, 272, 48, 1, 1, 3},
+    {1, 1, 1, 16, 16, 1, 1},        {2, 7, 9, 48, 80, 1, 1},      {3, 33, 5, 256, 32, 1, 1, 2},
+    {1, 14, 14, 528, 112, 1, 1, 2}, {2, 10, 9, 272, 48, 1, 1, 3},
 };
 const ConvShape windows[] = {
-    {1, 1, 1, 16, 16, 1, 1},       {2, 7, 9, 48, 80, 1, 1},        {2, 33, 17, 32, 320, 1, 1, 2}, {1, 13, 11, 16, 32, 3, 3, 2, 1},
-    {2, 14, 14, 80, 48, 3, 3, 2, 1}, {1, 9, 20, 32, 32, 5, 3, 3, 2}, {1, 4, 4, 64, 16, 3, 3, 1, 1},
+    {1, 1, 1, 16, 16, 1, 1},         {2, 7, 9, 48, 80, 1, 1},         {2, 33, 17, 32, 320, 1, 1, 2},
+    {1, 13, 11, 16, 32, 3, 3, 2, 1}, {2, 14, 14, 80, 48, 3, 3, 2, 1}, {1, 9, 20, 32, 32, 5, 3, 3, 2},
+    {1, 4, 4, 64, 16, 3, 3, 1, 1},
 };
 
 std::vector<const ProductLoops*> all_loops() {
@@ -34,7 +36,8 @@ void check(size_t count, const Op& op) {
     for (const ProductLoops* loops : all_loops())
         for (int threads : {1, 2, 3, 7}) {
             const CpuDevice cpu(threads, 8);
-            Floats result = unwritten(count), scratch = unwritten(product_scratch_count(cpu, op(result.data()), *loops));
+            Floats result = unwritten(count),
+                   scratch = unwritten(product_scratch_count(cpu, op(result.data()), *loops));
             product_compute(cpu, op(result.data()), scratch.data(), *loops);
             expect_close(expected, result, tolerance);
             if (first.empty()) first = result;
@@ -44,9 +47,11 @@ void check(size_t count, const Op& op) {
 
 TEST(ConvProduct, pointwise_matches_the_loops) {
     for (const ConvShape& s : pointwise) {
-        const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3), weight = random_floats(s.weight_count(), 2);
+        const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3),
+                     weight = random_floats(s.weight_count(), 2);
         check(s.y_count(), [&](float* y) {
-            return ConvForward<float>{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y};
+            return ConvForward<float>{
+                .shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = y};
         });
         check(s.x_count(), [&](float* dx) { return ConvBackwardData<float>{s, dy.data(), weight.data(), dx}; });
     }
@@ -57,7 +62,12 @@ TEST(ConvProduct, has_all_rows_where_openmp_gives_fewer_threads) {
         const ConvShape s{1, 1, rows, 32, 32, 1, 1};
         const Floats x = random_floats(s.x_count(), 1), weight = random_floats(s.weight_count(), 2);
         Floats expected = unwritten(s.y_count()), y = expected;
-        ConvForward<float> op{.shape = s, .x = x.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr, .y = expected.data()};
+        ConvForward<float> op{.shape = s,
+                              .x = x.data(),
+                              .weight = weight.data(),
+                              .bias = nullptr,
+                              .residual = nullptr,
+                              .y = expected.data()};
         compute_direct(CpuDevice(1, 8), op);
         op.y = y.data();
         for (const ProductLoops* loops : all_loops()) {
@@ -75,7 +85,9 @@ TEST(ConvProduct, has_all_rows_where_openmp_gives_fewer_threads) {
 TEST(ConvProduct, gradient_of_the_weights_matches_the_loops) {
     for (const ConvShape& s : windows) {
         const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3);
-        check(s.weight_count(), [&](float* dweight) { return ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight}; });
+        check(s.weight_count(), [&](float* dweight) {
+            return ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight};
+        });
     }
 }
 }  // namespace

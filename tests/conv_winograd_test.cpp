@@ -1,5 +1,5 @@
-// Winograd's convolution against the loops, for every instruction set that this machine has: sides that end within a tile,
-// channels that end within a vector, everything that may follow, and what a result must not depend on.
+// Winograd's convolution against the loops, for every instruction set that this machine has: sides that end within a
+// tile, channels that end within a vector, everything that may follow, and what a result must not depend on.
 #include "kernels/conv_winograd.h"
 
 #include "kernels/conv_winograd_loops.h"
@@ -9,10 +9,12 @@ namespace {
 // Of the largest result. Direct sums of floats stay within 5e-6 (conv_cpu_test.cpp).
 constexpr double tolerance = 1e-5;
 
-ConvShape shape_of(size_t n, size_t h, size_t w, size_t c_in, size_t c_out) { return {n, h, w, c_in, c_out, 3, 3, 1, 1}; }
+ConvShape shape_of(size_t n, size_t h, size_t w, size_t c_in, size_t c_out) {
+    return {n, h, w, c_in, c_out, 3, 3, 1, 1};
+}
 
 const ConvShape shapes[] = {
-    shape_of(1, 1, 1, 1, 1),    shape_of(2, 3, 3, 7, 33),   shape_of(1, 7, 7, 33, 7),    shape_of(3, 33, 3, 16, 16),
+    shape_of(1, 1, 1, 1, 1),    shape_of(2, 3, 3, 7, 33),    shape_of(1, 7, 7, 33, 7),    shape_of(3, 33, 3, 16, 16),
     shape_of(1, 4, 4, 512, 48), shape_of(2, 14, 14, 64, 80), shape_of(1, 33, 65, 24, 40), shape_of(5, 9, 10, 17, 1),
 };
 
@@ -29,7 +31,8 @@ Floats random_weight(const ConvShape& s) {
     return random_floats(s.weight_count(), 2, 0, 1 / std::sqrt(float(9 * s.c_in)));
 }
 
-Floats packed_weight(const Cpu& cpu, const ConvShape& s, const Floats& weight, bool flipped, const WinogradLoops& loops) {
+Floats packed_weight(const Cpu& cpu, const ConvShape& s, const Floats& weight, bool flipped,
+                     const WinogradLoops& loops) {
     Floats packed(winograd_packed_count(s, loops), 0);
     winograd_pack(cpu, s, weight.data(), flipped, packed.data(), loops);
     return packed;
@@ -55,12 +58,20 @@ TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
     for (const WinogradLoops* loops : all_loops()) {
         const Floats packed = packed_weight(cpu, s, weight, false, *loops);
         for (size_t i = 0; i < 12; ++i) {
-            const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
+            const Activation activation =
+                std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
             const bool pitched = i % 2;
             Floats y(s.y_count() / s.c_out * (pitched ? y_pitch : s.c_out), -7), expected = y;
-            ConvForward<float> op{.shape = s, .activation = activation, .residual_last = i % 3 == 2,
-                .x_pitch = pitched ? x_pitch : 0, .y_pitch = pitched ? y_pitch : 0, .x = x.data(), .weight = weight.data(),
-                .bias = i % 5 ? bias.data() : nullptr, .residual = i % 3 ? residual.data() : nullptr, .y = expected.data()};
+            ConvForward<float> op{.shape = s,
+                                  .activation = activation,
+                                  .residual_last = i % 3 == 2,
+                                  .x_pitch = pitched ? x_pitch : 0,
+                                  .y_pitch = pitched ? y_pitch : 0,
+                                  .x = x.data(),
+                                  .weight = weight.data(),
+                                  .bias = i % 5 ? bias.data() : nullptr,
+                                  .residual = i % 3 ? residual.data() : nullptr,
+                                  .y = expected.data()};
             compute_direct(cpu, op);
             op.y = y.data();
             run(cpu, op, packed, *loops);
@@ -82,7 +93,8 @@ TEST_P(Winograd, flipped_weights_give_the_gradient_of_the_data) {
     compute_direct(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), expected.data()});
     for (const WinogradLoops* loops : all_loops()) {
         Floats dx = unwritten(s.x_count());
-        run(cpu, {.shape = back, .x = dy.data(), .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = dx.data()},
+        run(cpu,
+            {.shape = back, .x = dy.data(), .weight = nullptr, .bias = nullptr, .residual = nullptr, .y = dx.data()},
             packed_weight(cpu, back, weight, true, *loops), *loops);
         expect_close(expected, dx, tolerance);
     }
@@ -95,8 +107,13 @@ TEST_P(Winograd, fresh_weights_match_the_loops) {
     const Floats bias = random_floats(s.c_out, 4);
     const CpuDevice direct(2, 8);
     Floats expected_y = unwritten(s.y_count()), expected_dx = unwritten(s.x_count()), first_y, first_dx;
-    ConvForward<float> op{.shape = s, .activation = Activation::silu, .x = x.data(), .weight = weight.data(), .bias = bias.data(),
-                          .residual = nullptr, .y = expected_y.data()};
+    ConvForward<float> op{.shape = s,
+                          .activation = Activation::silu,
+                          .x = x.data(),
+                          .weight = weight.data(),
+                          .bias = bias.data(),
+                          .residual = nullptr,
+                          .y = expected_y.data()};
     compute_direct(direct, op);
     compute_direct(direct, ConvBackwardData<float>{s, dy.data(), weight.data(), expected_dx.data()});
     for (const WinogradLoops* loops : all_loops())
@@ -107,8 +124,14 @@ TEST_P(Winograd, fresh_weights_match_the_loops) {
             op.y = y.data();
             winograd_fresh_forward(cpu, op, false, scratch.data(), *loops);
             scratch = unwritten(winograd_fresh_scratch_count(cpu, back, *loops));
-            winograd_fresh_forward(cpu, {.shape = back, .x = dy.data(), .weight = weight.data(), .bias = nullptr, .residual = nullptr,
-                                         .y = dx.data()}, true, scratch.data(), *loops);
+            winograd_fresh_forward(cpu,
+                                   {.shape = back,
+                                    .x = dy.data(),
+                                    .weight = weight.data(),
+                                    .bias = nullptr,
+                                    .residual = nullptr,
+                                    .y = dx.data()},
+                                   true, scratch.data(), *loops);
             expect_close(expected_y, y, tolerance, "y");
             expect_close(expected_dx, dx, tolerance, "dx");
             if (first_y.empty()) first_y = y, first_dx = dx;
@@ -126,7 +149,8 @@ TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
     for (const WinogradLoops* loops : all_loops())
         for (int threads : {1, 2, 3}) {
             const CpuDevice cpu(threads, 8);
-            Floats dweight = unwritten(s.weight_count()), scratch = unwritten(winograd_weight_scratch_count(cpu, s, *loops));
+            Floats dweight = unwritten(s.weight_count()),
+                   scratch = unwritten(winograd_weight_scratch_count(cpu, s, *loops));
             winograd_backward_weight(cpu, {s, x.data(), dy.data(), dweight.data()}, scratch.data(), *loops);
             expect_close(expected, dweight, tolerance);
             if (first.empty()) first = dweight;
@@ -144,8 +168,13 @@ TEST_P(Winograd, results_depend_on_the_tile_alone) {
             const CpuDevice cpu(threads, 8);
             const Floats packed = packed_weight(cpu, s, weight, false, *loops);
             Floats y = unwritten(s.y_count()), last = unwritten(s.y_count() / s.n);
-            ConvForward<float> op{.shape = s, .activation = Activation::silu, .x = x.data(), .weight = nullptr, .bias = nullptr,
-                                  .residual = nullptr, .y = y.data()};
+            ConvForward<float> op{.shape = s,
+                                  .activation = Activation::silu,
+                                  .x = x.data(),
+                                  .weight = nullptr,
+                                  .bias = nullptr,
+                                  .residual = nullptr,
+                                  .y = y.data()};
             run(cpu, op, packed, *loops);
             if (first.empty()) first = y;
             EXPECT_EQ(first, y) << threads << " threads, " << loops->lanes << " lanes";

@@ -1,5 +1,5 @@
-// Training runs on the device cuda over the stand-in for the CUDA runtime (tests/fake_cuda): a GPU lost anywhere, memory that does
-// not suffice. What is said, what stays, and that the same command goes on.
+// Training runs on the device cuda over the stand-in for the CUDA runtime (tests/fake_cuda): a GPU lost anywhere,
+// memory that does not suffice. What is said, what stays, and that the same command goes on.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -35,10 +35,21 @@ protected:
     static void SetUpTestSuite() {
         folder() = new TemporaryFolder;
         synthesize({.out = path("shots"), .pictures = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
-        synthesize({.out = path("scenes"), .task = SynthTask::detect, .pictures = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        synthesize({.out = path("scenes"),
+                    .task = SynthTask::detect,
+                    .pictures = 16,
+                    .width = 64,
+                    .height = 64,
+                    .seed = 2,
+                    .cameras = 2});
         const ResNetConfig model{.depth = 50, .classes = 3, .width = 4};  // simt is slow
-        write_model(path("narrow.safetensors"), {.model = model, .classes = {"a", "b", "c"}, .fit = {}, .normalize = "imagenet",
-                                                 .state = initialize_state(model, 1), .steps = 0, .more = {}});
+        write_model(path("narrow.safetensors"), {.model = model,
+                                                 .classes = {"a", "b", "c"},
+                                                 .fit = {},
+                                                 .normalize = "imagenet",
+                                                 .state = initialize_state(model, 1),
+                                                 .steps = 0,
+                                                 .more = {}});
     }
     static void TearDownTestSuite() { delete folder(); }
     void TearDown() override { fake_cuda::reset({}); }
@@ -51,8 +62,10 @@ protected:
     static TrainConfig config(const std::string& task = "classify") {
         TrainConfig c = recipe_named("default", task);
         c.data = path(task == "classify" ? "shots" : "scenes").string();
-        if (task == "classify") c.init = path("narrow.safetensors").string();
-        else c.model = "yolov5n";
+        if (task == "classify")
+            c.init = path("narrow.safetensors").string();
+        else
+            c.model = "yolov5n";
         c.image_size = task == "classify" ? 32 : 64, c.epochs = 2, c.batch = 4, c.seed = 7;
         c.device = "cuda", c.cache = "memory", c.precision = "fp32";
         c.save_minutes = 0.001, c.keep = 1000;  // 60 ms
@@ -60,15 +73,19 @@ protected:
     }
 
     // "" when it ended without an error; `fault_` and `steps_` tell the rest.
-    std::string train(const std::string& name, const TrainConfig& c, const fake_cuda::Settings& gpu, RunOptions options = {},
-                      const std::function<void(size_t)>& step = {}) {
+    std::string train(const std::string& name, const TrainConfig& c, const fake_cuda::Settings& gpu,
+                      RunOptions options = {}, const std::function<void(size_t)>& step = {}) {
         fake_cuda::reset(gpu);
         options.folder = path(name).string();
         notes_.clear();
         fault_ = {};
         try {
-            const RunResult result = train_run(c, options, {.step = [&](const StepReport& r) { if (step) step(r.step); },
-                                                            .note = [&](const std::string& text) { notes_ += text + "\n"; }});
+            const RunResult result = train_run(c, options,
+                                               {.step =
+                                                    [&](const StepReport& r) {
+                                                        if (step) step(r.step);
+                                                    },
+                                                .note = [&](const std::string& text) { notes_ += text + "\n"; }});
             steps_ = result.step;
         } catch (const Error& e) {
             fault_ = e.fault;
@@ -103,7 +120,9 @@ TEST_F(CudaRun, GoesOnAfterTheGpuWasLostBetweenTwoSteps) {
 
 // Wherever it happens, the run ends at once, says so in one line, and what it left is good to go on from.
 TEST_F(CudaRun, GoesOnAfterTheGpuWasLostAtAnyCall) {
-    const auto slow = [](size_t) { std::this_thread::sleep_for(std::chrono::milliseconds(70)); };  // every step is saved
+    const auto slow = [](size_t) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(70));
+    };  // every step is saved
     ASSERT_EQ(train("entire", config(), {}, {}, slow), "");
     const size_t calls = fake_cuda::counts().calls;
     ASSERT_EQ(train("plan", config(), {}, {.plan_only = true}), "");
@@ -112,7 +131,8 @@ TEST_F(CudaRun, GoesOnAfterTheGpuWasLostAtAnyCall) {
     for (size_t eighth = 1; eighth <= 4; ++eighth) {
         const size_t at = before + (calls - before) * eighth / 8;
         SCOPED_TRACE(fmt::format("lost at call {} of about {}", at, calls));
-        const std::string name = fmt::format("often{}", eighth), text = train(name, config(), {.lost_at_call = at}, {}, slow);
+        const std::string name = fmt::format("often{}", eighth),
+                          text = train(name, config(), {.lost_at_call = at}, {}, slow);
         ASSERT_EQ(fault_, Fault::environment) << text;
         EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
         EXPECT_LE(fake_cuda::counts().calls, at + 1) << "it was called again";
@@ -146,14 +166,17 @@ TEST_F(CudaRun, BatchThatTheMessageNamesFitsAndFewMoreDoNot) {
             ASSERT_EQ(fault_, Fault::memory) << about << ": " << text;
             EXPECT_EQ(int(*fault_), 5);
             size_t needed = 0, free = 0, fits = 0;
-            ASSERT_EQ(std::sscanf(text.c_str(), "training needs %zu MB and %zu MB are free; --batch %zu would fit", &needed, &free, &fits), 3)
+            ASSERT_EQ(std::sscanf(text.c_str(), "training needs %zu MB and %zu MB are free; --batch %zu would fit",
+                                  &needed, &free, &fits),
+                      3)
                 << about << ": " << text;
             EXPECT_GT(needed, free);
             EXPECT_NEAR(double(needed), double(used(48) - kScratch) / (1 << 20), 1) << about;
             EXPECT_NEAR(double(free), double(gpu.memory - kScratch) / (1 << 20), 1) << about;
             EXPECT_EQ(train("named" + task + precision, with(fits), gpu), "") << about << ", batch " << fits;
             EXPECT_LE(fits, 12u);
-            EXPECT_GT(double(used(fits + 1) - kScratch), 0.95 * double(gpu.memory - kScratch)) << about << ": 5 % are left free, no more";
+            EXPECT_GT(double(used(fits + 1) - kScratch), 0.95 * double(gpu.memory - kScratch))
+                << about << ": 5 % are left free, no more";
             EXPECT_NE(train("more" + task + precision, with(13), gpu), "") << about;
             EXPECT_EQ(fault_, Fault::memory);
         }
@@ -193,7 +216,9 @@ TEST_F(CudaRun, TwentyLostStepsEndTheRunAndLeaveTheCheckpoint) {
         const std::string text = train("lost " + device, c, {});
         ASSERT_EQ(fault_, Fault::not_finite) << text;
         EXPECT_EQ(int(*fault_), 6);
-        EXPECT_NE(text.find("step 22: loss or gradients were not finite for 20 steps; lower --lr (now 0.05)"), text.npos) << text;
+        EXPECT_NE(text.find("step 22: loss or gradients were not finite for 20 steps; lower --lr (now 0.05)"),
+                  text.npos)
+            << text;
         EXPECT_NE(text.find(folder.string()), text.npos) << text;
         EXPECT_TRUE(contents(folder) == saved) << "a lost step was saved, or a checkpoint is gone";
         EXPECT_NO_THROW(load_checkpoint(checkpoint_path(folder, 2)));

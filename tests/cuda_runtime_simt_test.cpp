@@ -1,5 +1,6 @@
-// engine/device_cuda.cpp against a stand-in for the CUDA runtime (tests/fake_cuda), with the kernels of simt: memory, copies,
-// streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time for this test.
+// engine/device_cuda.cpp against a stand-in for the CUDA runtime (tests/fake_cuda), with the kernels of simt: memory,
+// copies, streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time for this
+// test.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +32,8 @@ constexpr size_t kBatch = 4, kSize = 32;
 
 Batch batch(unsigned seed) {
     Batch b;
-    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i) b.pictures.push_back(uint8_t((i + seed) * 2654435761u >> 24));
+    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i)
+        b.pictures.push_back(uint8_t((i + seed) * 2654435761u >> 24));
     for (size_t i = 0; i < kBatch; ++i) {
         for (float f : {1, 0, 0, 0, 1, 0}) b.transform.push_back(f);
         for (float f : {1, 0}) b.color.push_back(f);
@@ -60,8 +62,10 @@ std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool
         Batch b = batch(unsigned(step));
         trainer.step(b.view(), step < 3 ? 0.01 : 0.2, 0.9, step);
         std::ranges::fill(b.pictures, 0);  // the caller may use its memory again at once
-        if (!late) result.push_back(trainer.figures().loss);
-        else if (const auto figures = trainer.previous_figures()) result.push_back(figures->loss);
+        if (!late)
+            result.push_back(trainer.figures().loss);
+        else if (const auto figures = trainer.previous_figures())
+            result.push_back(figures->loss);
         if (step == 1) allocations = fake_cuda::counts().allocations;
     }
     EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the first step";
@@ -141,7 +145,8 @@ TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
             fake_cuda::reset({});
             {
                 const auto device = open_cuda({});
-                EXPECT_EQ(losses(*device, 6, eager, late), want) << (eager ? "eager" : "recorded") << (late ? ", read late" : "");
+                EXPECT_EQ(losses(*device, 6, eager, late), want)
+                    << (eager ? "eager" : "recorded") << (late ? ", read late" : "");
             }
             EXPECT_EQ(fake_cuda::counts().graph_launches, eager ? 0u : 5u);
             EXPECT_EQ(fake_cuda::counts().alive, 0u);

@@ -1,9 +1,11 @@
-// The engine chosen for a convolution: timed once, stored, taken at the next start; what another GPU, version, shape or a damaged
-// file do to that. cuDNN makes the plans for a described GPU; a test's clock stands in for the GPU.
+// The engine chosen for a convolution: timed once, stored, taken at the next start; what another GPU, version, shape or
+// a damaged file do to that. cuDNN makes the plans for a described GPU; a test's clock stands in for the GPU.
 #include <gtest/gtest.h>
 
 #if !defined(TUNDRA_HAS_CUDA)
-TEST(CudnnPlans, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
+TEST(CudnnPlans, Skipped) {
+    GTEST_SKIP() << "this build has no cuDNN";
+}
 #else
 
 #include <fstream>
@@ -21,8 +23,8 @@ namespace fs = std::filesystem;
 std::string text_of(const ConvPlan& plan) {
     std::string text(1 << 16, 0);
     int64_t count = 0;
-    check(cudnnBackendGetAttribute(plan.plan.get(), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, int64_t(text.size()), &count,
-                                   text.data()),
+    check(cudnnBackendGetAttribute(plan.plan.get(), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                   int64_t(text.size()), &count, text.data()),
           "plan as text");
     return text.substr(0, size_t(count));
 }
@@ -46,8 +48,11 @@ private:
     mutable std::string last_;
 };
 
-const ConvProblem weight_gradient{.direction = ConvDirection::backward_weight, .shape = {8, 28, 28, 64, 64, 3, 3, 1, 1},
-                                  .type = CUDNN_DATA_BFLOAT16, .x_pitch = 64, .y_pitch = 64};
+const ConvProblem weight_gradient{.direction = ConvDirection::backward_weight,
+                                  .shape = {8, 28, 28, 64, 64, 3, 3, 1, 1},
+                                  .type = CUDNN_DATA_BFLOAT16,
+                                  .x_pitch = 64,
+                                  .y_pitch = 64};
 constexpr size_t kScratch = size_t(256) << 20;
 
 class CudnnPlans : public testing::Test {
@@ -121,7 +126,8 @@ TEST_F(CudnnPlans, StoredEnginesThatCannotOrMustNotRunAreChosenAnew) {
     const auto allowed = conv_engines(graph, device, CUDNN_DATA_FLOAT, {}, 100);
     std::optional<ConvEngine> rounding;  // by tensor cores, which the rules of a 16-bit type would allow
     for (const ConvEngine& engine : conv_engines(graph, device, CUDNN_DATA_HALF, {}, 100))
-        if (std::ranges::none_of(allowed, [&](const ConvEngine& e) { return e.index == engine.index; })) rounding = engine;
+        if (std::ranges::none_of(allowed, [&](const ConvEngine& e) { return e.index == engine.index; }))
+            rounding = engine;
     ASSERT_TRUE(rounding);
     std::ofstream(file_) << text(exact) << ' ' << text(*rounding) << " .\n";
     EXPECT_GT(timed(exact), 0u);

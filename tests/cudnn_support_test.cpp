@@ -1,14 +1,16 @@
-// cuDNN has an engine for every convolution of every model, asked without a GPU: a description of the device stands in for
-// it. The models are traced, and their operations describe the problems, as they would on a GPU. This tells support, never
-// speed.
+// cuDNN has an engine for every convolution of every model, asked without a GPU: a description of the device stands in
+// for it. The models are traced, and their operations describe the problems, as they would on a GPU. This tells
+// support, never speed.
 //
-// What cuDNN compiles at run time (convolutions with something behind them) takes seconds each, so only ResNet-50 and YOLOv5s
-// are asked for. TUNDRA_CUDNN_FULL=1: every size of every model in every type, for both devices. TUNDRA_CUDNN_FULL=plans: each of
-// them up to a plan, which takes hours.
+// What cuDNN compiles at run time (convolutions with something behind them) takes seconds each, so only ResNet-50 and
+// YOLOv5s are asked for. TUNDRA_CUDNN_FULL=1: every size of every model in every type, for both devices.
+// TUNDRA_CUDNN_FULL=plans: each of them up to a plan, which takes hours.
 #include <gtest/gtest.h>
 
 #if !defined(TUNDRA_HAS_CUDA)
-TEST(CudnnSupport, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
+TEST(CudnnSupport, Skipped) {
+    GTEST_SKIP() << "this build has no cuDNN";
+}
 #else
 
 #include <cstdlib>
@@ -29,7 +31,9 @@ const bool kFull = full != nullptr, kPlans = kFull && std::string(full) == "plan
 // Takes the place of the device's plans and notes what it is asked to run.
 class Problems final : public CudaConvolutions {
 public:
-    void run(const Cuda&, const ConvProblem& problem, const Pointers&) override { all_.emplace(text(problem), problem); }
+    void run(const Cuda&, const ConvProblem& problem, const Pointers&) override {
+        all_.emplace(text(problem), problem);
+    }
 
     void take_from(const Graph& graph) {
         void* const somewhere = reinterpret_cast<void*>(4096);  // nothing is computed
@@ -46,7 +50,9 @@ private:
     std::map<std::string, ConvProblem> all_;
 };
 
-size_t picture_channels(DType type) { return type == DType::f32 ? 3 : 8; }
+size_t picture_channels(DType type) {
+    return type == DType::f32 ? 3 : 8;
+}
 
 void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training) {
     Graph graph(type, training);
@@ -54,7 +60,8 @@ void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size
     if (training) {
         std::vector<Value> wanted;
         for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != Role::statistic) wanted.push_back({&graph, int(v)});
+            if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != Role::statistic)
+                wanted.push_back({&graph, int(v)});
         gradients(y, graph.input("dy", y.shape(), y.dtype()), wanted);
     }
     problems.take_from(graph);
@@ -63,7 +70,8 @@ void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size
 void add_yolo(Problems& problems, const std::string& size, DType type, size_t batch) {
     Graph graph(type);
     const bool p6 = size.size() == 2;
-    yolov5(graph.input("x", {batch, p6 ? 960u : 640u, p6 ? 1280u : 640u, picture_channels(type)}, type), yolov5_config(size, 3));
+    yolov5(graph.input("x", {batch, p6 ? 960u : 640u, p6 ? 1280u : 640u, picture_channels(type)}, type),
+           yolov5_config(size, 3));
     problems.take_from(graph);
 }
 
@@ -81,7 +89,8 @@ protected:
             try {
                 const CudnnDescriptor graph = conv_graph(problem);
                 const ConvEngineRules rules;
-                for (const ConvEngine& engine : conv_engines(graph, device_, problem.type, rules, planned ? 12 : 1)) try {
+                for (const ConvEngine& engine : conv_engines(graph, device_, problem.type, rules, planned ? 12 : 1))
+                    try {
                         const auto parsed = parse_conv_engine(text(engine));
                         ASSERT_TRUE(parsed && *parsed == engine) << text(engine);
                         if (planned) conv_plan(graph, device_, problem.type, rules, *parsed);
@@ -103,7 +112,8 @@ protected:
 
 constexpr DType kTypes[] = {DType::bf16, DType::f16, DType::f32};
 
-// Engines that are there ready-made: plans are cheap. The paper's form has a bias behind each convolution and is in the other test.
+// Engines that are there ready-made: plans are cheap. The paper's form has a bias behind each convolution and is in the
+// other test.
 TEST_P(CudnnSupport, ResNetTraining) {
     Problems problems;
     for (const DType type : kTypes)
@@ -114,9 +124,11 @@ TEST_P(CudnnSupport, ResNetTraining) {
 TEST_P(CudnnSupport, FusedTraining) {
     if (std::string(GetParam()) != "h200.json") GTEST_SKIP() << "train --fused is for compute capability 9.0";
     Problems problems;
-    for (const size_t depth : {50, 101, 152}) add_resnet(problems, {.depth = depth, .fused = true}, DType::f16, 256, true);
+    for (const size_t depth : {50, 101, 152})
+        add_resnet(problems, {.depth = depth, .fused = true}, DType::f16, 256, true);
     size_t normalized = 0, statistics = 0;
-    for (const auto& [name, problem] : problems.all()) normalized += problem.normalized, statistics += problem.statistics;
+    for (const auto& [name, problem] : problems.all())
+        normalized += problem.normalized, statistics += problem.statistics;
     EXPECT_EQ(normalized, 3 * 11u) << "3 directions; 3x3 with stride 1 and 1x1 in 4 stages, 3x3 with stride 2 in 3";
     EXPECT_EQ(statistics, 11u + 12u) << "those forward, and per stage two forms of the first 1x1 and the shortcut";
     expect(problems, true);
@@ -126,7 +138,8 @@ TEST_P(CudnnSupport, ResNetOfThePaper) {
     Problems problems;
     for (const size_t depth : {50, 101, 152})
         for (const DType type : kTypes)
-            if (kFull || (depth == 50 && type == DType::bf16)) add_resnet(problems, {.depth = depth, .keras = true}, type, 32, true);
+            if (kFull || (depth == 50 && type == DType::bf16))
+                add_resnet(problems, {.depth = depth, .keras = true}, type, 32, true);
     expect(problems, kPlans);
 }
 
@@ -135,7 +148,8 @@ TEST_P(CudnnSupport, ResNetInference) {
     for (const size_t depth : {50, 101, 152})
         for (const bool keras : {false, true})
             for (const DType type : kTypes)
-                if (kFull || (depth == 50 && !keras && type == DType::f16)) add_resnet(problems, {.depth = depth, .keras = keras}, type, 64, false);
+                if (kFull || (depth == 50 && !keras && type == DType::f16))
+                    add_resnet(problems, {.depth = depth, .keras = keras}, type, 64, false);
     expect(problems, kPlans);
 }
 
@@ -150,7 +164,15 @@ TEST_P(CudnnSupport, Yolo) {
 // A slice of a wider tensor, as concatenation in place makes them.
 TEST_P(CudnnSupport, Pitches) {
     Problems problems;
-    problems.run({}, {ConvDirection::forward, {8, 40, 40, 64, 64, 3, 3, 1, 1}, CUDNN_DATA_BFLOAT16, 128, 192, Activation::silu, true}, {});
+    problems.run({},
+                 {ConvDirection::forward,
+                  {8, 40, 40, 64, 64, 3, 3, 1, 1},
+                  CUDNN_DATA_BFLOAT16,
+                  128,
+                  192,
+                  Activation::silu,
+                  true},
+                 {});
     expect(problems, kPlans);
 }
 

@@ -71,7 +71,8 @@ TEST(Dataset, part_folders_in_any_case) {
 
     std::filesystem::remove_all(folder.path / "VALIDATE");
     for (int i = 0; i < 20; ++i)
-        for (const char* name : {"a", "b"}) folder.write(std::string("Train/") + name + "/" + std::to_string(i) + ".jpg", small_jpeg());
+        for (const char* name : {"a", "b"})
+            folder.write(std::string("Train/") + name + "/" + std::to_string(i) + ".jpg", small_jpeg());
     const Dataset carved = open_dataset(folder.path.string());
     EXPECT_EQ(carved.class_counts(Part::validation), (std::vector<size_t>{2, 2}));
     EXPECT_EQ(carved.class_counts(Part::test), (std::vector<size_t>{1, 1})) << "the given test part stays as it is";
@@ -88,8 +89,9 @@ TEST(Dataset, a_class_may_be_called_train) {
 TEST(Dataset, csv_with_and_without_header) {
     const TemporaryFolder folder;
     for (int i = 0; i < 4; ++i) folder.write("pictures/p, " + std::to_string(i) + ".jpg", small_jpeg());
-    const std::string plain = folder.write("plain.csv", text_content("\"pictures/p, 0.jpg\",fox,train,c1\r\n\"./pictures/p, 1.jpg\",hare,train,c1\r\n"
-                                                                     "\n\"pictures/p, 2.jpg\",fox,val,c2\n\"pictures/p, 3.jpg\",\"ha\"\"re\",Train,\n"));
+    const std::string plain = folder.write(
+        "plain.csv", text_content("\"pictures/p, 0.jpg\",fox,train,c1\r\n\"./pictures/p, 1.jpg\",hare,train,c1\r\n"
+                                  "\n\"pictures/p, 2.jpg\",fox,val,c2\n\"pictures/p, 3.jpg\",\"ha\"\"re\",Train,\n"));
     const Dataset data = open_dataset(plain);
     EXPECT_EQ(data.classes, (std::vector<std::string>{"fox", "ha\"re", "hare"}));
     EXPECT_EQ(data.samples[2].part, Part::validation);
@@ -97,7 +99,10 @@ TEST(Dataset, csv_with_and_without_header) {
     EXPECT_EQ(data.samples[2].camera, "c2");
     EXPECT_GT(data.samples[0].bytes, 0u);
 
-    const std::string named = folder.write("named.csv", text_content("\xef\xbb\xbf" "Label,Camera,File\nfox,north,\"pictures/p, 0.jpg\"\nhare,south,\"pictures/p, 1.jpg\"\n"));
+    const std::string named = folder.write(
+        "named.csv",
+        text_content("\xef\xbb\xbf"
+                     "Label,Camera,File\nfox,north,\"pictures/p, 0.jpg\"\nhare,south,\"pictures/p, 1.jpg\"\n"));
     const Dataset other = open_dataset(named);
     EXPECT_EQ(other.samples[0].camera, "north");
     EXPECT_EQ(other.class_counts(Part::train), (std::vector<size_t>{1, 1})) << "one picture of a class is for training";
@@ -132,7 +137,8 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(csv("a.jpg,fox\nb.jpg,hare,val\n"), "line 2: split 'val'");
     expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is on line 1 already");
     expect_error(csv("a.jpg,fox\n\"b.jpg,hare\n"), "line 2: a quote");
-    EXPECT_EQ(open_dataset(csv("gone.jpg,fox\ngone2.jpg,hare\n")).samples[0].bytes, 0u) << "missing files are the loader's to report";
+    EXPECT_EQ(open_dataset(csv("gone.jpg,fox\ngone2.jpg,hare\n")).samples[0].bytes, 0u)
+        << "missing files are the loader's to report";
 }
 
 TEST(Dataset, bursts_by_exif_stay_together) {
@@ -166,7 +172,8 @@ TEST(Dataset, bursts_by_exif_stay_together) {
 TEST(Split, depends_on_the_seed_alone) {
     std::vector<Sample> samples;
     for (uint32_t i = 0; i < 1000; ++i)
-        samples.push_back({.name = fmt::format("{:04}.jpg", i), .label = i % 10 == 0, .camera = i % 3 ? "a" : "", .time = -1});
+        samples.push_back(
+            {.name = fmt::format("{:04}.jpg", i), .label = i % 10 == 0, .camera = i % 3 ? "a" : "", .time = -1});
     auto parted = [&](uint64_t seed) {
         std::vector<Sample> copy = samples;
         split_samples(copy, {.seed = seed, .by = SplitBy::sequence, .validation = 0.08, .test = 0.02, .classes = 2});

@@ -20,7 +20,8 @@ inline SelectCase random_select_case(size_t n, size_t rows, size_t classes, unsi
     const auto uniform = [&](int below) { return float(generator() % unsigned(below)); };
     SelectCase c{n, rows, classes, 0.2f, 0.45f, seed % 2 == 1, 20, {}};
     for (size_t i = 0; i < n * rows; ++i) {
-        for (const float value : {uniform(40), uniform(40), 5 + uniform(20) * 1.37f, 5 + uniform(20) * 1.21f, uniform(17) / 16})
+        for (const float value :
+             {uniform(40), uniform(40), 5 + uniform(20) * 1.37f, 5 + uniform(20) * 1.21f, uniform(17) / 16})
             c.boxes.push_back(value);
         for (size_t k = 0; k < classes; ++k) c.boxes.push_back(uniform(17) / 16);
     }

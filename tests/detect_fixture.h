@@ -1,4 +1,5 @@
-// For tests of whole detections: a folder of pictures, networks that follow from the pixels, and the rules of the result file.
+// For tests of whole detections: a folder of pictures, networks that follow from the pixels, and the rules of the
+// result file.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,7 +30,8 @@ inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> pictures, siz
     return result;
 }
 
-// Sees what is magenta: one box around all of it. Large ones score better than small ones, and cut ones best: the worst case for tiles.
+// Sees what is magenta: one box around all of it. Large ones score better than small ones, and cut ones best: the worst
+// case for tiles.
 inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> pictures, size_t h, size_t w) {
     std::vector<std::vector<Box>> result;
     for (size_t at = 0; at < pictures.size(); at += h * w * 3) {
@@ -37,12 +39,16 @@ inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> pi
         for (size_t i = 0; i < h * w; ++i) {
             const uint8_t* p = &pictures[at + i * 3];
             if (p[0] < 180 || p[1] > 90 || p[2] < 180) continue;
-            x1 = std::min(x1, i % w), x2 = std::max(x2, i % w + 1), y1 = std::min(y1, i / w), y2 = std::max(y2, i / w + 1);
+            x1 = std::min(x1, i % w), x2 = std::max(x2, i % w + 1), y1 = std::min(y1, i / w),
+            y2 = std::max(y2, i / w + 1);
         }
         std::vector<Box>& boxes = result.emplace_back();
         if (x2 > x1)
             boxes.push_back({float(x1), float(y1), float(x2), float(y2),
-                             x1 == 0 || y1 == 0 || x2 == w || y2 == h ? 0.95f : 0.5f + 0.4f * float((x2 - x1) * (y2 - y1)) / float(h * w), 0});
+                             x1 == 0 || y1 == 0 || x2 == w || y2 == h
+                                 ? 0.95f
+                                 : 0.5f + 0.4f * float((x2 - x1) * (y2 - y1)) / float(h * w),
+                             0});
     }
     return result;
 }
@@ -55,7 +61,8 @@ inline Picture with_magenta(size_t h, size_t w, const Area& where) {
     return picture;
 }
 
-// The rules of MegaDetector's format 1.6 and of its validator, and what Timelapse needs beside them; text of the first breach, or "".
+// The rules of MegaDetector's format 1.6 and of its validator, and what Timelapse needs beside them; text of the first
+// breach, or "".
 inline std::string breach_of_format(const nlohmann::json& file) {
     using nlohmann::json;
     const auto text = [](const json& v) { return v.is_string() && !v.get<std::string>().empty(); };
@@ -64,14 +71,17 @@ inline std::string breach_of_format(const nlohmann::json& file) {
     const json& info = file["info"];
     if (info.value("format_version", json()) != "1.6") return "format_version is not the text 1.6";
     if (!text(info["detector"])) return "no detector";
-    if (const std::string at = info.value("detection_completion_time", ""); at.size() != 19 || at[4] != '-' || at[10] != ' ' || at[13] != ':')
+    if (const std::string at = info.value("detection_completion_time", "");
+        at.size() != 19 || at[4] != '-' || at[10] != ' ' || at[13] != ':')
         return "completion time " + at;
     for (const char* key : {"typical_detection_threshold", "conservative_detection_threshold"})
         if (!info["detector_metadata"][key].is_number_float()) return std::string("no ") + key;
     std::set<std::string> names;
     for (const auto& [id, name] : file["detection_categories"].items()) {
-        if (id.empty() || id.find_first_not_of("0123456789") != std::string::npos || id == "0") return "category id " + id;
-        if (!text(name) || name.get<std::string>().find_first_not_of(" \t") == std::string::npos) return "a blank category";
+        if (id.empty() || id.find_first_not_of("0123456789") != std::string::npos || id == "0")
+            return "category id " + id;
+        if (!text(name) || name.get<std::string>().find_first_not_of(" \t") == std::string::npos)
+            return "a blank category";
         if (!names.insert(name).second) return "two categories are called " + name.get<std::string>();
     }
     std::string last;
@@ -85,22 +95,27 @@ inline std::string breach_of_format(const nlohmann::json& file) {
         last = name;
         const bool failed = image.contains("failure") && !image["failure"].is_null();
         if (failed) {
-            if (image["failure"] != "image access failure" && image["failure"] != "inference failure") return name + ": failure text";
-            if (image.contains("detections") && !image["detections"].is_null()) return name + ": a failure with detections";
+            if (image["failure"] != "image access failure" && image["failure"] != "inference failure")
+                return name + ": failure text";
+            if (image.contains("detections") && !image["detections"].is_null())
+                return name + ": a failure with detections";
             continue;
         }
         if (!image.contains("detections") || !image["detections"].is_array()) return name + ": no detections";
         double before = 2;
         for (const json& d : image["detections"]) {
-            if (!text(d["category"]) || !file["detection_categories"].contains(d["category"].get<std::string>())) return name + ": category";
-            if (!d["conf"].is_number_float() || d["conf"] < 0 || d["conf"] > 1) return name + ": conf is no float from 0 to 1";
+            if (!text(d["category"]) || !file["detection_categories"].contains(d["category"].get<std::string>()))
+                return name + ": category";
+            if (!d["conf"].is_number_float() || d["conf"] < 0 || d["conf"] > 1)
+                return name + ": conf is no float from 0 to 1";
             if (d["conf"] > before) return name + ": detections out of order";
             before = d["conf"];
             if (!d["bbox"].is_array() || d["bbox"].size() != 4) return name + ": bbox";
             for (const json& v : d["bbox"])
                 if (!v.is_number_float() || v < 0 || v > 1) return name + ": bbox is no four floats from 0 to 1";
             for (size_t k = 0; k < 2; ++k)
-                if (d["bbox"][k].get<double>() + d["bbox"][k + 2].get<double>() > 1.0001) return name + ": a box leaves the picture";
+                if (d["bbox"][k].get<double>() + d["bbox"][k + 2].get<double>() > 1.0001)
+                    return name + ": a box leaves the picture";
         }
     }
     return "";

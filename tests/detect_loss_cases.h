@@ -24,7 +24,8 @@ template <class Op, class Head, class DHead>
 void set_levels(Op& op, const DetectLossCase& c, const Head& head, const DHead& dhead) {
     for (size_t l = 0; l < c.levels.size(); ++l) {
         const auto& from = c.levels[l];
-        op.level[l].h = from.h, op.level[l].w = from.w, op.level[l].stride = from.stride, op.level[l].balance = from.balance;
+        op.level[l].h = from.h, op.level[l].w = from.w, op.level[l].stride = from.stride,
+        op.level[l].balance = from.balance;
         for (size_t k = 0; k < 6; ++k) op.level[l].anchors[k / 2][k % 2] = from.anchors[k];
         op.level[l].head = head(l), op.level[l].dhead = dhead(l);
     }
@@ -35,9 +36,15 @@ inline DetectLossCase stored_detect_loss_case(const std::filesystem::path& file)
     const auto spec = nlohmann::json::parse(tensors.metadata.at("spec"));
     const auto shape = tensors.at("boxes").shape;
     DetectLossCase c{.name = file.stem().string(),
-                     .shape = {.n = shape.at(0), .classes = spec.at("classes"), .most_boxes = shape.at(1), .levels = spec.at("strides").size(),
-                               .box_gain = spec.at("gains")[0], .objectness_gain = spec.at("gains")[1], .class_gain = spec.at("gains")[2],
-                               .smoothing = spec.at("smoothing"), .ratio = spec.at("ratio")},
+                     .shape = {.n = shape.at(0),
+                               .classes = spec.at("classes"),
+                               .most_boxes = shape.at(1),
+                               .levels = spec.at("strides").size(),
+                               .box_gain = spec.at("gains")[0],
+                               .objectness_gain = spec.at("gains")[1],
+                               .class_gain = spec.at("gains")[2],
+                               .smoothing = spec.at("smoothing"),
+                               .ratio = spec.at("ratio")},
                      .levels = {},
                      .boxes = tensors.at("boxes").as<float>(),
                      .loss = tensors.at("loss").as<float>(),
@@ -45,8 +52,13 @@ inline DetectLossCase stored_detect_loss_case(const std::filesystem::path& file)
                      .matches = tensors.at("matches").as<float>()};
     for (size_t l = 0; l < c.shape.levels; ++l) {
         const GoldenArray& head = tensors.at(fmt::format("head{}", l));
-        DetectLossCase::Level level{head.shape.at(1), head.shape.at(2), spec.at("strides")[l], spec.at("balance")[l], {},
-                                    head.as<float>(), tensors.at(fmt::format("dhead{}", l)).as<float>()};
+        DetectLossCase::Level level{head.shape.at(1),
+                                    head.shape.at(2),
+                                    spec.at("strides")[l],
+                                    spec.at("balance")[l],
+                                    {},
+                                    head.as<float>(),
+                                    tensors.at(fmt::format("dhead{}", l)).as<float>()};
         for (size_t k = 0; k < 6; ++k) level.anchors[k] = spec.at("anchors")[l][k / 2][k % 2];
         c.levels.push_back(level);
     }
@@ -70,20 +82,37 @@ inline DetectLossCase random_detect_loss_case(const RandomDetectLoss& r, unsigne
     const auto uniform = [&] { return std::uniform_real_distribution<float>(0, 1)(generator); };
     std::normal_distribution<float> normal(0, 1.5f);
     DetectLossCase c{.name = fmt::format("{} pictures, {}x{}, {} classes, {} boxes", r.n, r.h, r.w, r.classes, r.most),
-                     .shape = {.n = r.n, .classes = r.classes, .most_boxes = r.most, .levels = r.levels, .box_gain = 0.05f,
-                               .objectness_gain = 1, .class_gain = 0.5f, .smoothing = r.smoothing, .ratio = 4},
-                     .levels = {}, .boxes = {}, .loss = {}, .parts = {}, .matches = {}};
+                     .shape = {.n = r.n,
+                               .classes = r.classes,
+                               .most_boxes = r.most,
+                               .levels = r.levels,
+                               .box_gain = 0.05f,
+                               .objectness_gain = 1,
+                               .class_gain = 0.5f,
+                               .smoothing = r.smoothing,
+                               .ratio = 4},
+                     .levels = {},
+                     .boxes = {},
+                     .loss = {},
+                     .parts = {},
+                     .matches = {}};
     for (size_t l = 0; l < r.levels; ++l) {
         const float stride = float(8 << l);
-        DetectLossCase::Level level{std::max<size_t>(1, r.h >> l), std::max<size_t>(1, r.w >> l), stride, 1.0f / float(1 + l),
-                                    {stride, 2 * stride, 2 * stride, stride, 3 * stride, 3 * stride}, {}, {}};
+        DetectLossCase::Level level{std::max<size_t>(1, r.h >> l),
+                                    std::max<size_t>(1, r.w >> l),
+                                    stride,
+                                    1.0f / float(1 + l),
+                                    {stride, 2 * stride, 2 * stride, stride, 3 * stride, 3 * stride},
+                                    {},
+                                    {}};
         level.head.resize(r.n * level.h * level.w * 3 * (5 + r.classes));
         for (float& x : level.head) x = normal(generator);
         c.levels.push_back(level);
     }
     for (size_t k = 0; k < r.n * r.most; ++k)
-        for (const float value : {float(generator() % (r.classes + 1)) - 1, uniform() * float(8 * r.w), uniform() * float(8 * r.h),
-                                  4 + 60 * uniform() * uniform(), 4 + 60 * uniform() * uniform()})
+        for (const float value :
+             {float(generator() % (r.classes + 1)) - 1, uniform() * float(8 * r.w), uniform() * float(8 * r.h),
+              4 + 60 * uniform() * uniform(), 4 + 60 * uniform() * uniform()})
             c.boxes.push_back(value);
     return c;
 }

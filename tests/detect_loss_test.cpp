@@ -19,12 +19,19 @@ Result run(const DetectLossCase& c, float dloss = 1, int threads = 2) {
     const CpuDevice cpu(threads, 1 << 16);
     Result r{NAN, unwritten(3), unwritten(c.levels.size()), {}};
     for (const auto& level : c.levels) r.dhead.push_back(unwritten(level.head.size()));
-    DetectLossForward<float> forward{.shape = c.shape, .level = {}, .boxes = c.boxes.data(), .loss = &r.loss, .parts = r.parts.data(),
+    DetectLossForward<float> forward{.shape = c.shape,
+                                     .level = {},
+                                     .boxes = c.boxes.data(),
+                                     .loss = &r.loss,
+                                     .parts = r.parts.data(),
                                      .matches = r.matches.data()};
-    set_levels(forward, c, [&](size_t l) { return c.levels[l].head.data(); }, [](size_t) { return nullptr; });
+    set_levels(
+        forward, c, [&](size_t l) { return c.levels[l].head.data(); }, [](size_t) { return nullptr; });
     compute(cpu, forward);
-    DetectLossBackward<float> backward{.shape = c.shape, .level = {}, .boxes = c.boxes.data(), .matches = r.matches.data(), .dloss = &dloss};
-    set_levels(backward, c, [&](size_t l) { return c.levels[l].head.data(); }, [&](size_t l) { return r.dhead[l].data(); });
+    DetectLossBackward<float> backward{
+        .shape = c.shape, .level = {}, .boxes = c.boxes.data(), .matches = r.matches.data(), .dloss = &dloss};
+    set_levels(
+        backward, c, [&](size_t l) { return c.levels[l].head.data(); }, [&](size_t l) { return r.dhead[l].data(); });
     compute(cpu, backward);
     return r;
 }
@@ -44,7 +51,8 @@ TEST(DetectLoss, IsPyTorchs) {
 }
 
 TEST(DetectLoss, GradientIsScaledAndTheSameOnAnyNumberOfThreads) {
-    const DetectLossCase c = random_detect_loss_case({.n = 3, .h = 12, .w = 9, .classes = 4, .most = 8, .smoothing = 0.1f}, 4);
+    const DetectLossCase c =
+        random_detect_loss_case({.n = 3, .h = 12, .w = 9, .classes = 4, .most = 8, .smoothing = 0.1f}, 4);
     const Result one = run(c, 1, 1), other = run(c, 1, 3), scaled = run(c, 1024);
     EXPECT_EQ(one.loss, other.loss);
     EXPECT_EQ(one.dhead, other.dhead);
@@ -55,7 +63,8 @@ TEST(DetectLoss, GradientIsScaledAndTheSameOnAnyNumberOfThreads) {
 // Objectness and class numbers: the loss is smooth in them and nothing is held constant.
 TEST(DetectLoss, FiniteDifferencesOfScores) {
     for (const float smoothing : {0.0f, 0.2f}) {
-        DetectLossCase c = random_detect_loss_case({.n = 2, .h = 8, .w = 10, .classes = 3, .most = 6, .smoothing = smoothing}, 7);
+        DetectLossCase c =
+            random_detect_loss_case({.n = 2, .h = 8, .w = 10, .classes = 3, .most = 6, .smoothing = smoothing}, 7);
         const Result r = run(c);
         std::vector<Floats> direction;
         double want = 0;
@@ -69,7 +78,8 @@ TEST(DetectLoss, FiniteDifferencesOfScores) {
         const auto along = [&](double h) {
             DetectLossCase moved = c;
             for (size_t l = 0; l < c.levels.size(); ++l)
-                for (size_t i = 0; i < direction[l].size(); ++i) moved.levels[l].head[i] += float(h * double(direction[l][i]));
+                for (size_t i = 0; i < direction[l].size(); ++i)
+                    moved.levels[l].head[i] += float(h * double(direction[l][i]));
             return double(run(moved).loss);
         };
         const double h = 2e-2, slope = (8 * (along(h / 2) - along(-h / 2)) - (along(h) - along(-h))) / (6 * h);
@@ -104,7 +114,8 @@ TEST(DetectLoss, FiniteDifferencesOfAgreement) {
             p[axis] = 3 * uniform(generator), b[axis] = 3 * uniform(generator);
             p[axis + 2] = 0.2 + 4 * uniform(generator), b[axis + 2] = 0.2 + 4 * uniform(generator);
         }
-        const Agreement a = complete_iou({float(p[0]), float(p[1]), float(p[2]), float(p[3])}, {float(b[0]), float(b[1]), float(b[2]), float(b[3])});
+        const Agreement a = complete_iou({float(p[0]), float(p[1]), float(p[2]), float(p[3])},
+                                         {float(b[0]), float(b[1]), float(b[2]), float(b[3])});
         double alpha = 0;
         ASSERT_NEAR(a.value, ciou(p, b, 0, &alpha), 2e-5);
         const float slope[] = {a.slope.x, a.slope.y, a.slope.w, a.slope.h};

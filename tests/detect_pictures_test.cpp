@@ -28,8 +28,12 @@ protected:
 };
 
 TEST(Tiles, CoverThePictureAndOverlap) {
-    for (const auto& [h, w, side, overlap] : {std::tuple(3000, 4000, 1280, 0.5), {1280, 1280, 1280, 0.5}, {1281, 90, 1280, 0.5}, {50, 2000, 640, 0.2},
-                                              {700, 700, 640, 0.0}, {1920, 2560, 640, 0.9}}) {
+    for (const auto& [h, w, side, overlap] : {std::tuple(3000, 4000, 1280, 0.5),
+                                              {1280, 1280, 1280, 0.5},
+                                              {1281, 90, 1280, 0.5},
+                                              {50, 2000, 640, 0.2},
+                                              {700, 700, 640, 0.0},
+                                              {1920, 2560, 640, 0.9}}) {
         const std::vector<Area> areas = areas_of(size_t(h), size_t(w), size_t(side), overlap);
         ASSERT_EQ(areas[0].h, size_t(h));
         ASSERT_EQ(areas[0].w, size_t(w));
@@ -55,9 +59,12 @@ TEST(Tiles, CoverThePictureAndOverlap) {
 }
 
 TEST(Tiles, PartsGiveWayToWholes) {
-    const auto box = [](float x1, float y1, float x2, float y2, float score, int category = 0) { return Box{x1, y1, x2, y2, score, category}; };
+    const auto box = [](float x1, float y1, float x2, float y2, float score, int category = 0) {
+        return Box{x1, y1, x2, y2, score, category};
+    };
     // A part that scores better; a part of another class; a whole one with too small a score to count.
-    std::vector<Box> found = merged_boxes({{box(0, 0, 100, 100, 0.5f)}, {box(50, 0, 100, 100, 0.8f), true}, {box(60, 0, 100, 90, 0.3f, 1), true}}, 0.45f);
+    std::vector<Box> found = merged_boxes(
+        {{box(0, 0, 100, 100, 0.5f)}, {box(50, 0, 100, 100, 0.8f), true}, {box(60, 0, 100, 90, 0.3f, 1), true}}, 0.45f);
     ASSERT_EQ(found.size(), 2u);
     EXPECT_EQ(found[0].x1, 0);
     EXPECT_EQ(found[0].score, 0.8f);
@@ -67,8 +74,11 @@ TEST(Tiles, PartsGiveWayToWholes) {
     EXPECT_EQ(found[0].x1, 50);
     // Not cut: a small animal before a large one stays.
     EXPECT_EQ(merged_boxes({{box(0, 0, 100, 100, 0.5f)}, {box(50, 50, 80, 80, 0.8f)}}, 0.45f).size(), 2u);
-    // The usual rule between tiles: more overlap than allowed is one, of the better score; others and other classes stay.
-    found = merged_boxes({{box(0, 0, 10, 10, 0.5f)}, {box(0, 0, 10, 9, 0.6f)}, {box(0, 0, 10, 10, 0.4f, 2)}, {box(8, 0, 18, 10, 0.2f)}}, 0.45f);
+    // The usual rule between tiles: more overlap than allowed is one, of the better score; others and other classes
+    // stay.
+    found = merged_boxes(
+        {{box(0, 0, 10, 10, 0.5f)}, {box(0, 0, 10, 9, 0.6f)}, {box(0, 0, 10, 10, 0.4f, 2)}, {box(8, 0, 18, 10, 0.2f)}},
+        0.45f);
     ASSERT_EQ(found.size(), 3u);
     EXPECT_EQ(found[0].y2, 9);
     EXPECT_EQ(merged_boxes({{box(0, 0, 1, 1, 0.5f)}, {box(5, 5, 6, 6, 0.6f)}}, 0.45f, 1).size(), 1u);
@@ -95,7 +105,9 @@ TEST_F(DetectPictures, AnObjectOnASeamIsFoundOnce) {
     EXPECT_EQ(file["info"]["custom_metadata"]["tundra"]["tile_overlap"], 0.5);
     for (const auto& [name, where] : planted) {
         const Area found = only_area(image(file, name), 150, 200);
-        EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w), std::tuple(where.top, where.left, where.h, where.w)) << name;
+        EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w),
+                  std::tuple(where.top, where.left, where.h, where.w))
+            << name;
     }
     const Area large = only_area(image(file, "large.png"), 150, 200);
     EXPECT_NEAR(double(large.left), 30, 4);
@@ -121,7 +133,8 @@ TEST_F(DetectPictures, AnObjectOnASeamIsFoundOnce) {
 }
 
 TEST_F(DetectPictures, TilesWithCropsAndCopies) {
-    for (size_t i = 0; i < 4; ++i) temporary_.write(fmt::format("in/{}.png", i), png_of(with_magenta(150, 200, {20 * i, 30 * i + 10, 18, 22})));
+    for (size_t i = 0; i < 4; ++i)
+        temporary_.write(fmt::format("in/{}.png", i), png_of(with_magenta(150, 200, {20 * i, 30 * i + 10, 18, 22})));
     DetectJob j = magenta_job("r.json");
     j.tile = 64;
     j.pictures_out = {.render = folder_ / "boxes", .crops = folder_ / "crops", .threshold = 0.2};
@@ -159,7 +172,9 @@ TEST_F(DetectPictures, EveryOrientation) {
         EXPECT_EQ(entry["height"], 128) << orientation;
         EXPECT_EQ(entry["datetime"], "2024:07:31 13:05:59");
         const Area found = only_area(entry, 128, 192);
-        EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w), std::tuple(where.top, where.left, where.h, where.w)) << orientation;
+        EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w),
+                  std::tuple(where.top, where.left, where.h, where.w))
+            << orientation;
     }
 }
 
@@ -181,7 +196,8 @@ TEST_F(DetectPictures, EveryKindOfFileAndName) {
     temporary_.write("in/latin\xfd.jpg", jpeg);
     temporary_.write("in/line\nbreak.jpg", jpeg);
     FileContent samples(96 * 128 * 4), wide;
-    for (size_t i = 0; i < samples.size(); ++i) samples[i] = uint8_t(i % 4 == 3 ? 255 : 255 - shot.rgb[i / 4 * 3 + i % 4]);
+    for (size_t i = 0; i < samples.size(); ++i)
+        samples[i] = uint8_t(i % 4 == 3 ? 255 : 255 - shot.rgb[i / 4 * 3 + i % 4]);
     temporary_.write("in/cmyk.jpg", jpeg_of_samples(samples, 96, 128, TJPF_CMYK, TJSAMP_444));
     for (const uint8_t v : shot.rgb) wide.insert(wide.end(), {v, v});
     temporary_.write("in/sixteen.png", png_of({.w = 128, .h = 96, .depth = 16, .colour = 2, .rows = wide}));
@@ -203,8 +219,9 @@ TEST_F(DetectPictures, EveryKindOfFileAndName) {
     const json file = results(j.out);
     for (const char* name : {"empty.jpg", "text.jpg", "header.jpg", "webp.webp", "gone.jpg", "pipe.jpg"})
         EXPECT_EQ(image(file, name)["failure"], "image access failure") << name;
-    for (const char* name : {"good.JPG", "cut.jpg", "directory.jpg/inside.jpg", "f\xc3\xbc\xe2\x82\xac \xf0\x9f\xa6\x8a, \"q\"/a'b.jpg", "latin%FC.jpg",
-                             "latin%FD.jpg", "line\nbreak.jpg", "sixteen.png"})
+    for (const char* name :
+         {"good.JPG", "cut.jpg", "directory.jpg/inside.jpg", "f\xc3\xbc\xe2\x82\xac \xf0\x9f\xa6\x8a, \"q\"/a'b.jpg",
+          "latin%FC.jpg", "latin%FD.jpg", "line\nbreak.jpg", "sixteen.png"})
         EXPECT_EQ(image(file, name)["detections"].size(), 1u) << name;
     EXPECT_TRUE(image(file, "cmyk.jpg")["failure"].is_null());
     EXPECT_EQ(file["info"]["custom_metadata"]["tundra"]["damaged_pictures"], json::array({"cut.jpg"}));
@@ -215,7 +232,8 @@ TEST_F(DetectPictures, EveryKindOfFileAndName) {
     const std::string csv = content(j.out);
     EXPECT_EQ(size_t(std::ranges::count(csv, '\n')), 1 + 15 + 1u) << csv;  // one name holds a line break
     EXPECT_NE(csv.find("\nempty.jpg,image access failure,,,,,,\n"), csv.npos) << csv;
-    temporary_.write("list.txt", text_content("\xef\xbb\xbf" + (folder_ / "in/good.JPG").string() + "\r\n" + (folder_ / "in/missing.jpg").string() + "\n\n"));
+    temporary_.write("list.txt", text_content("\xef\xbb\xbf" + (folder_ / "in/good.JPG").string() + "\r\n" +
+                                              (folder_ / "in/missing.jpg").string() + "\n\n"));
     j = magenta_job("l.json");
     j.pictures = {"@" + (folder_ / "list.txt").string()};
     EXPECT_EQ(detect(j).counts.failed, 1u);
@@ -252,7 +270,8 @@ TEST_F(DetectPictures, EarlierFilesOfOtherProgramsAreChecked) {
     EXPECT_EQ(update(good), 0);
     json old = good;
     old["info"].erase("custom_metadata");
-    old["images"][0] = {{"file", "a/gone.jpg"}, {"detections", {{{"category", "1"}, {"conf", 1}, {"bbox", {0, 0, 1, 1}}}}}};
+    old["images"][0] = {{"file", "a/gone.jpg"},
+                        {"detections", {{{"category", "1"}, {"conf", 1}, {"bbox", {0, 0, 1, 1}}}}}};
     old["images"][1] = {{"file", "a/bad.jpg"}, {"failure", "inference failure"}, {"detections", json::array()}};
     EXPECT_EQ(update(old), 0);  // whole numbers and a list beside a failure are put right
     for (const auto& [change, code] : std::vector<std::pair<std::function<void(json&)>, int>>{
@@ -260,10 +279,16 @@ TEST_F(DetectPictures, EarlierFilesOfOtherProgramsAreChecked) {
              {[](json& f) { f["info"]["detector"] = 7; }, 4},
              {[](json& f) { f["images"][0]["detections"] = 3; }, 4},
              {[](json& f) { f["images"][0]["detections"] = json::array({1}); }, 4},
-             {[](json& f) { f["images"][0]["detections"] = {{{"category", "9"}, {"conf", 0.5}, {"bbox", {0, 0, 1, 1}}}}; }, 4},
+             {[](json& f) {
+                  f["images"][0]["detections"] = {{{"category", "9"}, {"conf", 0.5}, {"bbox", {0, 0, 1, 1}}}};
+              },
+              4},
              {[](json& f) { f["images"][0].erase("file"); }, 4},
              {[](json& f) { f["images"].push_back(f["images"][0]); }, 4},
-             {[](json& f) { f["detection_categories"] = {{"1", 5}}; }, 4},
+             {[](json& f) {
+                  f["detection_categories"] = {{"1", 5}};
+              },
+              4},
              {[](json& f) { f.erase("images"); }, 4},
              {[](json& f) { f = json::array(); }, 4}}) {
         json changed = good;

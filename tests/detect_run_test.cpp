@@ -1,4 +1,5 @@
-// Detection of many pictures: the journal after kills, byte-identical files, update, shards and merge, bad files, memory.
+// Detection of many pictures: the journal after kills, byte-identical files, update, shards and merge, bad files,
+// memory.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,7 +81,7 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
             const std::string journal = content(slow.out + ".journal");
             answered += steps;
             EXPECT_EQ(size_t(std::ranges::count(journal, '\n')), 1 + answered);  // all that the network had answered
-            if (round % 2) {  // a kill within a write
+            if (round % 2) {                                                     // a kill within a write
                 std::ofstream(slow.out + ".journal", std::ios::app) << "0123456789abcdef {\"file\":\"a/p0";
                 ++torn;
             }
@@ -196,7 +197,8 @@ TEST_F(DetectRunTest, CopiesAndCrops) {
     j.pictures_out = {.render = folder_ / "render", .crops = folder_ / "crops", .threshold = 0.01};
     const DetectOutcome outcome = detect(j);
     size_t copies = 0, crops = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / "render")) copies += entry.path().extension() == ".jpg";
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / "render"))
+        copies += entry.path().extension() == ".jpg";
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "crops")) {
         if (entry.path().extension() != ".jpg") continue;
         ++crops;
@@ -242,7 +244,9 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
         int ends[2];
         ASSERT_EQ(pipe(ends), 0);
         const pid_t child = in_a_child([&] {
-            j.progress = [&](const DetectCounts& counts, size_t) { return write(ends[1], &counts.done, sizeof counts.done) > 0; };
+            j.progress = [&](const DetectCounts& counts, size_t) {
+                return write(ends[1], &counts.done, sizeof counts.done) > 0;
+            };
             detect(j);
         });
         ASSERT_GE(child, 0);
@@ -259,7 +263,8 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
         if (fs::exists(j.out)) continue;
         const size_t kept = lines();
         const size_t known = std::max(told, from);  // no work is lost at all, and none later
-        ASSERT_TRUE(known == 0 || kept > known) << "after kill " << kills << ": " << kept << " lines, " << known << " pictures were done";
+        ASSERT_TRUE(known == 0 || kept > known)
+            << "after kill " << kills << ": " << kept << " lines, " << known << " pictures were done";
         from = kept > 1 ? kept - 1 : 0;
     }
     ASSERT_TRUE(detect(j).finished);
@@ -295,8 +300,8 @@ TEST_F(DetectRunTest, BytesWrittenGrowWithPictures) {
     printf("%zu bytes written, journal and result are %zu\n", bytes[1], expected[1]);
 }
 
-// Links to the same files, so that the number of pictures grows and nothing else does. Counts what is allocated and not yet freed;
-// the `files` curve of bench/scale.py measures what the system sees.
+// Links to the same files, so that the number of pictures grows and nothing else does. Counts what is allocated and not
+// yet freed; the `files` curve of bench/scale.py measures what the system sees.
 TEST_F(DetectRunTest, MemoryDoesNotGrowWithPictures) {
 #if defined(__SANITIZE_ADDRESS__)
     GTEST_SKIP() << "the sanitizer owns operator new";
@@ -311,7 +316,8 @@ TEST_F(DetectRunTest, MemoryDoesNotGrowWithPictures) {
     for (size_t round = 0; round < 2; ++round) {
         fs::create_directories(folder_ / "in");
         for (; made < counts[round]; ++made)
-            fs::create_symlink(files[made % files.size()], folder_ / "in" / fmt::format("a_name_of_usual_length_{:06}.jpg", made));
+            fs::create_symlink(files[made % files.size()],
+                               folder_ / "in" / fmt::format("a_name_of_usual_length_{:06}.jpg", made));
         DetectJob j = job(fmt::format("r{}.json", round));
         j.threads = 1;
         j.progress = [&](const DetectCounts& c, size_t total) {
@@ -344,5 +350,7 @@ void operator delete(void* memory) noexcept {
     allocated_bytes -= *static_cast<size_t*>(whole);
     std::free(whole);
 }
-void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, size_t) noexcept {
+    operator delete(memory);
+}
 #endif

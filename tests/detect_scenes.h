@@ -27,8 +27,10 @@ struct DetectScenes {
                 const size_t left = m * size / 2 + below(size / 2 - w), top = below(size - h);  // they do not meet
                 for (size_t i = top; i < top + h; ++i)
                     for (size_t j = left; j < left + w; ++j)
-                        for (size_t c = 0; c < 3; ++c) pictures[first + (i * size + j) * 3 + c] = (label ? c == 2 : c == 0) ? 230 : 30;
-                boxes.insert(boxes.end(), {float(label), float(left) + float(w) / 2, float(top) + float(h) / 2, float(w), float(h)});
+                        for (size_t c = 0; c < 3; ++c)
+                            pictures[first + (i * size + j) * 3 + c] = (label ? c == 2 : c == 0) ? 230 : 30;
+                boxes.insert(boxes.end(),
+                             {float(label), float(left) + float(w) / 2, float(top) + float(h) / 2, float(w), float(h)});
             }
         }
     }

@@ -18,9 +18,16 @@ struct Selected {
 
 Selected select(const SelectCase& c) {
     Selected s{std::vector<float>(c.n * c.most * 6, -1.0f), std::vector<int32_t>(c.n, -1)};
-    compute(cpu, SelectBoxes{.n = c.n, .rows = c.rows, .classes = c.classes, .threshold = c.threshold, .overlap = c.overlap,
-                             .across_classes = c.across_classes, .most = c.most, .boxes = c.boxes.data(),
-                             .detections = s.detections.data(), .count = s.count.data()});
+    compute(cpu, SelectBoxes{.n = c.n,
+                             .rows = c.rows,
+                             .classes = c.classes,
+                             .threshold = c.threshold,
+                             .overlap = c.overlap,
+                             .across_classes = c.across_classes,
+                             .most = c.most,
+                             .boxes = c.boxes.data(),
+                             .detections = s.detections.data(),
+                             .count = s.count.data()});
     return s;
 }
 
@@ -64,7 +71,8 @@ TEST(detect, an_objectness_that_is_not_a_number_is_told) {
     const Selected got = select(c);
     EXPECT_GT(got.count[0], 0);
     EXPECT_EQ(got.count[1], -1);
-    EXPECT_TRUE(std::all_of(&got.detections[c.most * 6], &got.detections[2 * c.most * 6], [](float x) { return x == 0; }));
+    EXPECT_TRUE(
+        std::all_of(&got.detections[c.most * 6], &got.detections[2 * c.most * 6], [](float x) { return x == 0; }));
     EXPECT_GT(got.count[2], 0);
 }
 
@@ -102,8 +110,8 @@ TEST(detect, an_overlap_as_large_as_allowed_stays) {
 }
 
 TEST(detect, a_score_as_large_as_the_threshold_goes) {
-    EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 0);   // score
-    EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.25f, 2})).count[0], 0);     // objectness
+    EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 0);  // score
+    EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.25f, 2})).count[0], 0);    // objectness
     EXPECT_EQ(select(one_class(0.2499f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 1);
     EXPECT_EQ(select(one_class(0.1f, 0.5f, {1, 1, 2, 2, 1, NAN, 1, 1, 2, 2, 1, NAN})).count[0], 0);
 }
@@ -118,7 +126,8 @@ TEST(detect, a_suppressed_box_suppresses_nothing) {
 }
 
 TEST(detect, equal_scores_keep_the_order_of_rows) {
-    const Selected got = select(one_class(0.1f, 0.5f, {10, 0, 2, 2, 1, 0.5f, 5, 0, 2, 2, 1, 0.5f, 0, 0, 2, 2, 0.5f, 1}));
+    const Selected got =
+        select(one_class(0.1f, 0.5f, {10, 0, 2, 2, 1, 0.5f, 5, 0, 2, 2, 1, 0.5f, 0, 0, 2, 2, 0.5f, 1}));
     ASSERT_EQ(got.count[0], 3);
     EXPECT_EQ(got.detections[0], 9.0f);
     EXPECT_EQ(got.detections[6], 4.0f);

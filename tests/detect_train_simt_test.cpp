@@ -12,8 +12,13 @@ std::vector<float> losses(const char* kind, DType precision) {
     const YoloConfig model = yolov5_config(false, 0.33, 0.0625, 2);
     const DetectScenes scenes(2, kSize, 7);
     DetectTrainer trainer(*device, arena,
-                          {.model = model, .batch = 2, .height = kSize, .width = kSize, .most_boxes = 4,
-                           .optimizer = {.weight_decay = 5e-4f, .nesterov = true, .average = 0.999f}, .precision = precision},
+                          {.model = model,
+                           .batch = 2,
+                           .height = kSize,
+                           .width = kSize,
+                           .most_boxes = 4,
+                           .optimizer = {.weight_decay = 5e-4f, .nesterov = true, .average = 0.999f},
+                           .precision = precision},
                           initialize_yolov5(model, 3));
     std::vector<float> result;
     for (size_t step = 1; step <= 5; ++step) {
@@ -28,7 +33,8 @@ std::vector<float> losses(const char* kind, DType precision) {
 }
 
 TEST(DetectTrainSimt, FollowsCpu) {
-    const std::vector<float> cpu = losses("cpu", DType::f32), simt = losses("simt", DType::f32), half = losses("simt", DType::bf16);
+    const std::vector<float> cpu = losses("cpu", DType::f32), simt = losses("simt", DType::f32),
+                             half = losses("simt", DType::bf16);
     ASSERT_EQ(cpu.size(), 25u + 16);
     EXPECT_LT(cpu[20], cpu[0]) << "nothing was learned";
     for (size_t i = 0; i < cpu.size(); ++i) {

@@ -1,5 +1,5 @@
-// A detector's run as a whole, on a network small in pictures: continued from any step it ends in the same bits, and what it
-// leaves is a model that a detector takes.
+// A detector's run as a whole, on a network small in pictures: continued from any step it ends in the same bits, and
+// what it leaves is a model that a detector takes.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -24,7 +24,13 @@ class DetectTrain : public testing::Test {
 protected:
     static void SetUpTestSuite() {
         folder() = new TemporaryFolder;
-        synthesize({.out = folder()->path / "scenes", .task = SynthTask::detect, .pictures = 16, .width = 128, .height = 96, .seed = 2, .cameras = 2});
+        synthesize({.out = folder()->path / "scenes",
+                    .task = SynthTask::detect,
+                    .pictures = 16,
+                    .width = 128,
+                    .height = 96,
+                    .seed = 2,
+                    .cameras = 2});
     }
     static void TearDownTestSuite() { delete folder(); }
     static TemporaryFolder*& folder() {
@@ -55,7 +61,8 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
         ASSERT_EQ(part.step, step);
     }
     EXPECT_EQ(train("parts", config()).end, RunEnd::finished);
-    EXPECT_TRUE(content(folder()->path / "whole/model.safetensors") == content(folder()->path / "parts/model.safetensors"));
+    EXPECT_TRUE(content(folder()->path / "whole/model.safetensors") ==
+                content(folder()->path / "parts/model.safetensors"));
     EXPECT_EQ(content(folder()->path / "whole/evaluation.json"), content(folder()->path / "parts/evaluation.json"));
     ASSERT_EQ(whole.figures.size(), 4u);
     EXPECT_EQ(whole.figures[0].first, "validation_map50");
@@ -72,7 +79,8 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     EXPECT_EQ(detect(job).counts.done, 16u);
 
     const std::string page = content(write_report(folder()->path / "whole"));
-    for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses", "Precision and recall", "Which threshold", "Pictures to look at"})
+    for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses",
+                             "Precision and recall", "Which threshold", "Pictures to look at"})
         EXPECT_NE(page.find(part), page.npos) << part;
 }
 
@@ -92,7 +100,9 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     EXPECT_TRUE(e.whole);
     EXPECT_EQ(e.figures, (std::vector<double>{0, 0}));
     const size_t pictures = data.part(Part::validation).size();
-    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} pictures", pictures, pictures)), e.note.npos) << e.note;
+    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} pictures", pictures, pictures)),
+              e.note.npos)
+        << e.note;
 }
 
 TEST_F(DetectTrain, GoesOnFromATrainedFile) {
@@ -101,7 +111,9 @@ TEST_F(DetectTrain, GoesOnFromATrainedFile) {
     c.init = (folder()->path / "whole/model.safetensors").string();
     c.epochs = 1, c.freeze = true, c.average = 0;
     ASSERT_EQ(train("tuned", c).end, RunEnd::finished);
-    const auto weights = [&](const char* run) { return read_yolov5_unfolded(folder()->path / run / "model.safetensors").state; };
+    const auto weights = [&](const char* run) {
+        return read_yolov5_unfolded(folder()->path / run / "model.safetensors").state;
+    };
     const State before = weights("whole"), after = weights("tuned");
     EXPECT_EQ(before.at("model.0.conv.weight").values, after.at("model.0.conv.weight").values);
     EXPECT_NE(before.at("model.23.cv3.conv.weight").values, after.at("model.23.cv3.conv.weight").values);
@@ -121,8 +133,10 @@ TEST_F(DetectTrain, SettingsOfTheOtherTaskAreRefused) {
     };
     EXPECT_EQ(refusal("task = detect"), "accepted");
     EXPECT_NE(refusal("model = yolov5s").find("--task detect"), std::string::npos);
-    for (const char* text : {"task = detect\nmodel = resnet50", "task = detect\nrecipe = celis2024", "task = detect\nfit = crop", "task = detect\nlabel_smoothing = 0.1",
-                             "task = detect\nclass_weights = balanced", "task = detect\nnormalize = imagenet", "fit = frame", "augment = mosaic", "average = 0.9"})
+    for (const char* text :
+         {"task = detect\nmodel = resnet50", "task = detect\nrecipe = celis2024", "task = detect\nfit = crop",
+          "task = detect\nlabel_smoothing = 0.1", "task = detect\nclass_weights = balanced",
+          "task = detect\nnormalize = imagenet", "fit = frame", "augment = mosaic", "average = 0.9"})
         EXPECT_NE(refusal(text).find("does not go with task"), std::string::npos) << text;
 }
 

@@ -1,5 +1,5 @@
-// A tiny YOLOv5 learns a handful of pictures: the loss falls, what was learned is found again after the way through a file, steps
-// repeat bit by bit, and the gradient of the whole network is that of its loss.
+// A tiny YOLOv5 learns a handful of pictures: the loss falls, what was learned is found again after the way through a
+// file, steps repeat bit by bit, and the gradient of the whole network is that of its loss.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +13,10 @@ namespace {
 constexpr size_t kSize = 64;
 
 YoloModel small_model(double width = 0.125) {
-    YoloModel model{.file_name = "small", .config = yolov5_config(false, 0.33, width, 2), .classes = {"red", "blue"}, .image_size = kSize};
+    YoloModel model{.file_name = "small",
+                    .config = yolov5_config(false, 0.33, width, 2),
+                    .classes = {"red", "blue"},
+                    .image_size = kSize};
     for (BoxLevel& level : model.config.levels)  // for objects of 12 to 40 pixels
         for (auto& sides : level.anchors) sides = {sides[0] * 0.5f + 6, sides[1] * 0.5f + 6};
     model.state = initialize_yolov5(model.config, 3);
@@ -21,7 +24,11 @@ YoloModel small_model(double width = 0.125) {
 }
 
 DetectTrainerConfig small_config(const YoloModel& model, size_t batch) {
-    return {.model = model.config, .batch = batch, .height = kSize, .width = kSize, .most_boxes = 4,
+    return {.model = model.config,
+            .batch = batch,
+            .height = kSize,
+            .width = kSize,
+            .most_boxes = 4,
             .optimizer = {.kind = OptimizerConfig::Kind::adam, .weight_decay = 0, .average = 0.9f, .average_ramp = 20}};
 }
 
@@ -33,8 +40,10 @@ struct Training {
 };
 
 double overlap(const Box& b, const float* truth) {  // class, x, y, w, h
-    const double x1 = truth[1] - truth[3] / 2, x2 = truth[1] + truth[3] / 2, y1 = truth[2] - truth[4] / 2, y2 = truth[2] + truth[4] / 2;
-    const double w = std::min(b.x2 * 1.0, x2) - std::max(b.x1 * 1.0, x1), h = std::min(b.y2 * 1.0, y2) - std::max(b.y1 * 1.0, y1);
+    const double x1 = truth[1] - truth[3] / 2, x2 = truth[1] + truth[3] / 2, y1 = truth[2] - truth[4] / 2,
+                 y2 = truth[2] + truth[4] / 2;
+    const double w = std::min(b.x2 * 1.0, x2) - std::max(b.x1 * 1.0, x1),
+                 h = std::min(b.y2 * 1.0, y2) - std::max(b.y1 * 1.0, y1);
     if (w <= 0 || h <= 0) return 0;
     return w * h / ((b.x2 - b.x1) * (b.y2 - b.y1) + (x2 - x1) * (y2 - y1) - w * h);
 }
@@ -75,7 +84,8 @@ TEST(DetectTrainer, LearnsAFewPictures) {
             const float* truth = &scenes.boxes[(p * 4 + m) * 5];
             if (truth[0] < 0) continue;
             ++wanted;
-            found += std::ranges::any_of(boxes[p], [&](const Box& b) { return float(b.category) == truth[0] && overlap(b, truth) > 0.5; });
+            found += std::ranges::any_of(
+                boxes[p], [&](const Box& b) { return float(b.category) == truth[0] && overlap(b, truth) > 0.5; });
         }
     }
     EXPECT_EQ(found, wanted) << "objects that the trained network does not find";
@@ -92,7 +102,8 @@ TEST(DetectTrainer, LearnsAFewPictures) {
 TEST(DetectTrainer, RepeatsBitByBit) {
     const YoloModel model = small_model();
     const DetectScenes scenes(4, kSize, 2);
-    Training a(small_config(model, 4), model.state), b(small_config(model, 4), model.state), c(small_config(model, 4), model.state);
+    Training a(small_config(model, 4), model.state), b(small_config(model, 4), model.state),
+        c(small_config(model, 4), model.state);
     for (size_t step = 1; step <= 6; ++step) {
         a.trainer.step(scenes.batch(), 0.002, 0.9, step);
         b.trainer.step(scenes.batch(), 0.002, 0.9, step);
@@ -123,17 +134,20 @@ TEST(DetectTrainer, AverageIsTheOneOfItsDecay) {
     Training t(small_config(model, 2), model.state);
     const std::vector<std::string> names = {"model.3.conv.weight", "model.3.bn.bias", "model.3.bn.running_var"};
     std::map<std::string, std::vector<double>> want;
-    for (const auto& name : names) want[name].assign(model.state.at(name).values.begin(), model.state.at(name).values.end());
+    for (const auto& name : names)
+        want[name].assign(model.state.at(name).values.begin(), model.state.at(name).values.end());
     for (size_t step = 1; step <= 5; ++step) {
         t.trainer.step(scenes.batch(), 0.01, 0.9, step);
         const State now = t.trainer.state();
         const double decay = 0.9 * (1 - std::exp(-double(step) / 20));
         for (const auto& name : names)
-            for (size_t i = 0; i < want[name].size(); ++i) want[name][i] = decay * want[name][i] + (1 - decay) * double(now.at(name).values[i]);
+            for (size_t i = 0; i < want[name].size(); ++i)
+                want[name][i] = decay * want[name][i] + (1 - decay) * double(now.at(name).values[i]);
     }
     const State average = t.trainer.averaged();
     for (const auto& name : names)
-        for (size_t i = 0; i < want[name].size(); ++i) ASSERT_NEAR(average.at(name).values[i], want[name][i], 1e-5) << name;
+        for (size_t i = 0; i < want[name].size(); ++i)
+            ASSERT_NEAR(average.at(name).values[i], want[name][i], 1e-5) << name;
     EXPECT_NE(average.at(names[0]).values, t.trainer.state().at(names[0]).values);
 }
 
@@ -152,8 +166,8 @@ TEST(DetectTrainer, FrozenLayersKeepTheirWeights) {
     }
 }
 
-// The loss along a random direction of all weights. The parts that the loss holds constant are left out: classes alone, and
-// objectness where there is no box.
+// The loss along a random direction of all weights. The parts that the loss holds constant are left out: classes alone,
+// and objectness where there is no box.
 TEST(DetectTrainer, GradientOfTheWholeNetwork) {
     YoloModel model = small_model();
     model.config.pool = 1;  // without kinks
@@ -175,10 +189,14 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             double size = 0;
             for (float x : w) size += std::abs(double(x));
             const bool vector = e.declaration.role == Role::vector;
-            for (float& x : d) x = e.declaration.role == Role::statistic ? 0 : normal(random) * float(vector ? 0.1 : size / double(w.size()));
+            for (float& x : d)
+                x = e.declaration.role == Role::statistic
+                        ? 0
+                        : normal(random) * float(vector ? 0.1 : size / double(w.size()));
             if (e.declaration.role == Role::statistic) continue;
             const std::vector<float> gradient = t.trainer.parameters().get_gradient(e.name);
-            const size_t c_in = e.shape.size() == 4 ? e.shape[3] : 1, kernel = e.shape.size() == 4 ? e.shape[1] * e.shape[2] : 1;
+            const size_t c_in = e.shape.size() == 4 ? e.shape[3] : 1,
+                         kernel = e.shape.size() == 4 ? e.shape[1] * e.shape[2] : 1;
             for (size_t i = 0; i < d.size(); ++i) {  // (c_out, kernel, c_in) there, (c_out, c_in, kernel) here
                 const size_t row = i / (c_in * kernel), c = i / kernel % c_in, k = i % kernel;
                 want += double(d[i]) * double(gradient[(row * kernel + k) * c_in + c]);
@@ -188,13 +206,15 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             State moved = model.state;
             for (auto& [name, tensor] : moved)
                 if (!name.ends_with("anchors"))
-                    for (size_t i = 0; float& x : tensor.values.own()) x += float(h * double(direction.at(name).values[i++]));
+                    for (size_t i = 0; float& x : tensor.values.own())
+                        x += float(h * double(direction.at(name).values[i++]));
             t.trainer.load(moved, "moved");
             t.trainer.step(scenes.batch(), 0, 0, 1);
             return double(t.trainer.figures().loss);
         };
         const double h = 4e-4, slope = (8 * (along(h / 2) - along(-h / 2)) - (along(h) - along(-h))) / (6 * h);
-        // The loss is a float: its last digit, over h, was up to 0.7 % of the slope with oneDNN's kernels for different processors.
+        // The loss is a float: its last digit, over h, was up to 0.7 % of the slope with oneDNN's kernels for different
+        // processors.
         EXPECT_NEAR(slope, want, 0.02 * std::abs(want)) << (objects ? "classes" : "objectness");
         EXPECT_GT(std::abs(want), 1e-2);
     }

@@ -15,7 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The pixels of a golden picture through the whole detector, against PyTorch's augmented inference (tests/data/make_tta.py).
+// The pixels of a golden picture through the whole detector, against PyTorch's augmented inference
+// (tests/data/make_tta.py).
 TEST(DetectorAugmented, EqualsPyTorch) {
     const json expected = golden_json(TUNDRA_TESTS "/data/tta.json").at("models");
     const fs::path golden = TUNDRA_TESTS "/golden/yolo";  // the numbers are those of this copy
@@ -26,11 +27,14 @@ TEST(DetectorAugmented, EqualsPyTorch) {
         const YoloModel model = read_yolov5(golden / name / "model.pt");
         for (const auto& [picture, wanted] : pictures.items()) {
             const size_t h = wanted.at("h"), w = wanted.at("w");
-            const std::vector<uint8_t> pixels = golden_tensors(golden / name / (picture + ".safetensors")).at("letterboxed_rgb_hwc").as<uint8_t>();
+            const std::vector<uint8_t> pixels =
+                golden_tensors(golden / name / (picture + ".safetensors")).at("letterboxed_rgb_hwc").as<uint8_t>();
             for (const json& setting : wanted.at("settings")) {
                 SCOPED_TRACE(fmt::format("{} {} {}", name, picture, setting.at("threshold").dump()));
                 if (setting.at("margin") < 4e-6) continue;  // float32 may decide otherwise
-                Detector detector(*device, model, {.threshold = setting.at("threshold"), .overlap = setting.at("overlap"), .augmented = true});
+                Detector detector(
+                    *device, model,
+                    {.threshold = setting.at("threshold"), .overlap = setting.at("overlap"), .augmented = true});
                 std::vector<Box> found = detector.run(pixels, h, w)[0];
                 EXPECT_EQ(found.size(), setting.at("detections").size());
                 for (const json& row : setting.at("detections")) {
@@ -50,7 +54,8 @@ TEST(DetectorAugmented, EqualsPyTorch) {
             }
         }
     }
-    printf("%zu selections, the worst box is off by %.2g pixels, or its score by a thousandth of that\n", compared, worst);
+    printf("%zu selections, the worst box is off by %.2g pixels, or its score by a thousandth of that\n", compared,
+           worst);
     EXPECT_GE(compared, 6u);
     EXPECT_LT(worst, 0.05);
 }
@@ -72,7 +77,8 @@ TEST(DetectorAugmented, PassesMapBack) {
         EXPECT_EQ(passes[0].last_level, 3u);
         EXPECT_EQ(passes[2].first_level, 1u);
     }
-    // A head of zeros has its boxes on the middles of the cells: x = (0.5 + j) stride in the pass, mirrored and enlarged in the picture.
+    // A head of zeros has its boxes on the middles of the cells: x = (0.5 + j) stride in the pass, mirrored and
+    // enlarged in the picture.
     const auto device = open_device("cpu", {.threads = 1});
     auto graph = std::make_unique<Graph>();
     const Value head = graph->input("head", {1, 2, 3, 18}, DType::f32);
@@ -109,7 +115,9 @@ TEST(Detector, BatchesAndSimt) {
         DetectorOptions options{.batch = 3, .threshold = 0.05f, .most = 20, .augmented = augmented};
         Detector batches(*cpu, model, options);
         const auto all = batches.run(pixels, 64, 96);
-        const auto same = [](const Box& a, const Box& b) { return a.x1 == b.x1 && a.y1 == b.y1 && a.x2 == b.x2 && a.y2 == b.y2 && a.score == b.score; };
+        const auto same = [](const Box& a, const Box& b) {
+            return a.x1 == b.x1 && a.y1 == b.y1 && a.x2 == b.x2 && a.y2 == b.y2 && a.score == b.score;
+        };
         for (size_t i = 0; i < 3; ++i) {
             const auto alone = batches.run(std::span(pixels).subspan(i * bytes, bytes), 64, 96)[0];
             ASSERT_GT(alone.size(), 0u);

@@ -26,10 +26,14 @@ TEST(FuzzCorpus, EveryFile) {
         const char* name;
         int (*harness)(const uint8_t*, size_t);
     };
-    for (const auto& [name, harness] : {Fuzzer{"exif", exif_fuzz}, {"pickle", pickle_fuzz}, {"picture", picture_fuzz},
-                                        {"safetensors", safetensors_fuzz}, {"torch", torch_fuzz}}) {
+    for (const auto& [name, harness] : {Fuzzer{"exif", exif_fuzz},
+                                        {"pickle", pickle_fuzz},
+                                        {"picture", picture_fuzz},
+                                        {"safetensors", safetensors_fuzz},
+                                        {"torch", torch_fuzz}}) {
         size_t files = 0;
-        for (const auto& entry : std::filesystem::directory_iterator(TUNDRA_TESTS "/fuzz/corpus/" + std::string(name))) {
+        for (const auto& entry :
+             std::filesystem::directory_iterator(TUNDRA_TESTS "/fuzz/corpus/" + std::string(name))) {
             SCOPED_TRACE(entry.path());
             const FileBytes bytes = read_file(entry.path());
             EXPECT_EQ(harness(reinterpret_cast<const uint8_t*>(bytes.memory.get()), bytes.size), 0);

@@ -97,7 +97,8 @@ inline GoldenTensors golden_tensors(const std::filesystem::path& file) {
         if (range.at(1) > all.size() - 8 - header_bytes || range[0] > range[1])
             throw std::runtime_error("truncated: " + file.string());
         const auto data = all.begin() + 8 + ptrdiff_t(header_bytes);
-        tensors.arrays[name] = {entry.at("dtype"), entry.at("shape").get<std::vector<size_t>>(),
+        tensors.arrays[name] = {entry.at("dtype"),
+                                entry.at("shape").get<std::vector<size_t>>(),
                                 {data + ptrdiff_t(range[0]), data + ptrdiff_t(range[1])}};
     }
     return tensors;

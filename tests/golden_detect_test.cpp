@@ -30,9 +30,16 @@ std::vector<float> decoded(const nlohmann::json& model, const GoldenTensors& ten
                 for (size_t k = 0; k < values; ++k)
                     head[(pixel * 3 + a) * values + k] = planes[(a * h * w + pixel) * values + k];
         const auto sides = model.at("anchors_in_pixels")[level].get<std::vector<float>>();
-        compute(cpu, DecodeBoxes<float>{.n = 1, .h = h, .w = w, .classes = classes, .stride = model.at("strides")[level],
+        compute(cpu, DecodeBoxes<float>{.n = 1,
+                                        .h = h,
+                                        .w = w,
+                                        .classes = classes,
+                                        .stride = model.at("strides")[level],
                                         .anchors = {{sides[0], sides[1]}, {sides[2], sides[3]}, {sides[4], sides[5]}},
-                                        .first_row = first_row, .rows = rows, .head = head.data(), .boxes = boxes.data()});
+                                        .first_row = first_row,
+                                        .rows = rows,
+                                        .head = head.data(),
+                                        .boxes = boxes.data()});
         first_row += 3 * h * w;
     }
     EXPECT_EQ(first_row, rows);
@@ -69,14 +76,22 @@ TEST(golden_detect, decode_and_select) {
                 const size_t most = setting.at("max_det");
                 std::vector<float> detections(most * 6);
                 int32_t found = 0;
-                compute(cpu, SelectBoxes{.n = 1, .rows = rows, .classes = classes, .threshold = setting.at("conf_thres"),
-                                         .overlap = setting.at("iou_thres"), .across_classes = setting.at("agnostic"),
-                                         .most = most, .boxes = boxes.data(), .detections = detections.data(), .count = &found});
+                compute(cpu, SelectBoxes{.n = 1,
+                                         .rows = rows,
+                                         .classes = classes,
+                                         .threshold = setting.at("conf_thres"),
+                                         .overlap = setting.at("iou_thres"),
+                                         .across_classes = setting.at("agnostic"),
+                                         .most = most,
+                                         .boxes = boxes.data(),
+                                         .detections = detections.data(),
+                                         .count = &found});
                 ASSERT_EQ(size_t(found), expected.at("count").get<size_t>()) << folder << name << setting;
                 for (size_t i = 0; i < size_t(found); ++i) {
                     const auto box = expected.at("detections")[i].get<std::vector<float>>();
                     for (size_t k = 0; k < 6; ++k)
-                        ASSERT_NEAR(detections[6 * i + k], box[k], k < 4 ? 1e-3f : 1e-5f) << folder << name << setting << i;
+                        ASSERT_NEAR(detections[6 * i + k], box[k], k < 4 ? 1e-3f : 1e-5f)
+                            << folder << name << setting << i;
                 }
                 count.check();
             }

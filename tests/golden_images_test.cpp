@@ -15,11 +15,14 @@ struct Picture {
     std::vector<uint8_t> rgb;
 };
 
-Picture picture_of(const GoldenArray& array) { return {array.shape.at(0), array.shape.at(1), array.as<uint8_t>()}; }
+Picture picture_of(const GoldenArray& array) {
+    return {array.shape.at(0), array.shape.at(1), array.as<uint8_t>()};
+}
 
 Picture resized(const Picture& x, size_t h, size_t w, Filter filter) {
     Picture y{h, w, std::vector<uint8_t>(h * w * 3, 77)};
-    compute(cpu, Resize{.h = x.h, .w = x.w, .out_h = h, .out_w = w, .filter = filter, .x = x.rgb.data(), .y = y.rgb.data()});
+    compute(cpu,
+            Resize{.h = x.h, .w = x.w, .out_h = h, .out_w = w, .filter = filter, .x = x.rgb.data(), .y = y.rgb.data()});
     return y;
 }
 
@@ -34,7 +37,9 @@ void expect_within_one(const std::vector<uint8_t>& got, const std::vector<uint8_
     EXPECT_LE(differing, got.size() / 50) << what << ": a systematic difference of 1";
 }
 
-bool starts_with(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
+bool starts_with(const std::string& text, const std::string& with) {
+    return text.rfind(with, 0) == 0;
+}
 
 TEST(golden_images, resize) {
     GoldenCount count;
@@ -43,8 +48,10 @@ TEST(golden_images, resize) {
         const Picture decoded = picture_of(tensors.at("decoded"));
         for (const auto& [name, array] : tensors.arrays) {
             Filter filter;
-            if (starts_with(name, "cv2_linear")) filter = Filter::linear;
-            else if (starts_with(name, "pil_bilinear") || name == "classifier_resized_36") filter = Filter::antialias;
+            if (starts_with(name, "cv2_linear"))
+                filter = Filter::linear;
+            else if (starts_with(name, "pil_bilinear") || name == "classifier_resized_36")
+                filter = Filter::antialias;
             else {
                 if (starts_with(name, "cv2_") || starts_with(name, "pil_"))
                     count.refuse("no filter like " + name.substr(0, name.rfind('_')));
@@ -53,7 +60,8 @@ TEST(golden_images, resize) {
                 continue;
             }
             const Picture want = picture_of(array);
-            expect_within_one(resized(decoded, want.h, want.w, filter).rgb, want.rgb, file.filename().string() + " " + name);
+            expect_within_one(resized(decoded, want.h, want.w, filter).rgb, want.rgb,
+                              file.filename().string() + " " + name);
             count.check();
         }
         if (tensors.has("keras_caffe_32_f32_hwc_bgr")) {
@@ -89,21 +97,34 @@ TEST(golden_images, letterbox_pixels) {
         const Picture decoded = picture_of(tensors.at("decoded"));
         for (const auto& [key, want] : entry.at("letterbox").items()) {
             const auto& shape = want.at("new_shape_hw");
-            const Letterbox box = letterbox({.h = decoded.h,
-                                             .w = decoded.w,
-                                             .out_h = shape.is_array() ? shape[0].get<size_t>() : shape.get<size_t>(),
-                                             .out_w = shape.is_array() ? shape[1].get<size_t>() : shape.get<size_t>(),
-                                             .stride = want.at("auto").get<bool>() ? want.at("stride").get<size_t>() : 0,
-                                             .enlarge = want.at("scaleup").get<bool>()});
+            const Letterbox box =
+                letterbox({.h = decoded.h,
+                           .w = decoded.w,
+                           .out_h = shape.is_array() ? shape[0].get<size_t>() : shape.get<size_t>(),
+                           .out_w = shape.is_array() ? shape[1].get<size_t>() : shape.get<size_t>(),
+                           .stride = want.at("auto").get<bool>() ? want.at("stride").get<size_t>() : 0,
+                           .enlarge = want.at("scaleup").get<bool>()});
             const Picture frame = picture_of(tensors.at(key));
             ASSERT_EQ(box.out_h, frame.h) << name << " " << key;
             ASSERT_EQ(box.out_w, frame.w) << name << " " << key;
             std::vector<float> y(frame.rgb.size(), -1.0f);
-            compute(cpu, CameraBatch<float>{.h = decoded.h, .w = decoded.w, .inner_h = box.inner_h, .inner_w = box.inner_w,
-                                            .top = box.top, .left = box.left, .index = 0, .out_h = box.out_h,
-                                            .out_w = box.out_w, .out_c = 3, .filter = Filter::linear,
-                                            .normalize = {{1, 1, 1}, {0, 0, 0}}, .rgb = decoded.rgb.data(),
-                                            .luma = nullptr, .cb = nullptr, .cr = nullptr, .y = y.data()});
+            compute(cpu, CameraBatch<float>{.h = decoded.h,
+                                            .w = decoded.w,
+                                            .inner_h = box.inner_h,
+                                            .inner_w = box.inner_w,
+                                            .top = box.top,
+                                            .left = box.left,
+                                            .index = 0,
+                                            .out_h = box.out_h,
+                                            .out_w = box.out_w,
+                                            .out_c = 3,
+                                            .filter = Filter::linear,
+                                            .normalize = {{1, 1, 1}, {0, 0, 0}},
+                                            .rgb = decoded.rgb.data(),
+                                            .luma = nullptr,
+                                            .cb = nullptr,
+                                            .cr = nullptr,
+                                            .y = y.data()});
             expect_within_one({y.begin(), y.end()}, frame.rgb, name + " " + key);
             count.check();
         }
@@ -142,7 +163,8 @@ TEST(golden_images, classifier) {
         if (!tensors.has(name)) continue;
         const Picture decoded = picture_of(tensors.at("decoded"));
         const size_t shorter = std::min(decoded.h, decoded.w), longer = 36 * std::max(decoded.h, decoded.w) / shorter;
-        const Picture small = resized(decoded, decoded.h == shorter ? 36 : longer, decoded.h == shorter ? longer : 36, Filter::antialias);
+        const Picture small =
+            resized(decoded, decoded.h == shorter ? 36 : longer, decoded.h == shorter ? longer : 36, Filter::antialias);
         const auto middle = [](size_t side) { return float(std::nearbyint((double(side) - 32) / 2)); };
         const float transform[6] = {1, 0, middle(small.w), 0, 1, middle(small.h)}, color[2] = {1, 0};
         Normalize normalize;
@@ -150,9 +172,17 @@ TEST(golden_images, classifier) {
         for (size_t c = 0; c < 3; ++c)
             normalize.scale[c] = 1 / (255 * deviation[c]), normalize.shift[c] = -mean[c] / deviation[c];
         std::vector<float> y(32 * 32 * 4);
-        compute(cpu, ImageBatch<float>{.n = 1, .h = small.h, .w = small.w, .out_h = 32, .out_w = 32, .out_c = 4,
-                                       .normalize = normalize, .pictures = small.rgb.data(), .transform = transform,
-                                       .color = color, .y = y.data()});
+        compute(cpu, ImageBatch<float>{.n = 1,
+                                       .h = small.h,
+                                       .w = small.w,
+                                       .out_h = 32,
+                                       .out_w = 32,
+                                       .out_c = 4,
+                                       .normalize = normalize,
+                                       .pictures = small.rgb.data(),
+                                       .transform = transform,
+                                       .color = color,
+                                       .y = y.data()});
         const std::vector<float> want = tensors.at(name).as<float>();
         // One level of 255, divided by the smallest deviation, as Pillow's integers are met within 1.
         for (size_t i = 0; i < 32 * 32; ++i) {

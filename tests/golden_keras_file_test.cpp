@@ -72,7 +72,8 @@ TEST(GoldenKerasFile, DamagedFilesGiveOneError) {
     const std::filesystem::path copy =
         std::filesystem::temp_directory_path() / ("tundra_damaged_" + std::to_string(getpid()) + ".h5");
     const auto outcome = [&](std::span<const std::byte> bytes) {
-        write_file_durably(copy, [&](FileWriter& file) { file.write(bytes); }, false);
+        write_file_durably(
+            copy, [&](FileWriter& file) { file.write(bytes); }, false);
         try {
             read_weights(copy);
             return std::string();

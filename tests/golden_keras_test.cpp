@@ -1,5 +1,5 @@
-// The Keras form of ResNet-50 (stride on the first 1x1, biased convolutions, its epsilons) against Keras' own numbers, from
-// its .h5 files in both namings.
+// The Keras form of ResNet-50 (stride on the first 1x1, biased convolutions, its epsilons) against Keras' own numbers,
+// from its .h5 files in both namings.
 #include "engine/ops.h"
 #include "engine/program.h"
 #include "models/resnet.h"
@@ -23,8 +23,8 @@ TEST(GoldenKeras, Forward) {
     GTEST_SKIP() << "built without HDF5";
 #endif
     // Keras' name of a tap -> ours
-    const std::map<std::string, std::string> taps = {{"pool1", "maxpool"}, {"stage2", "layer1"}, {"stage3", "layer2"},
-                                                     {"stage4", "layer3"}, {"stage5", "layer4"}};
+    const std::map<std::string, std::string> taps = {
+        {"pool1", "maxpool"}, {"stage2", "layer1"}, {"stage3", "layer2"}, {"stage4", "layer3"}, {"stage5", "layer4"}};
     GoldenCount cases;
     for (const auto& file : golden_files("keras", ".h5")) {
         SCOPED_TRACE(file.filename().string());

@@ -1,7 +1,8 @@
-// `tundra detect` against the entries that the MegaDetector package itself writes in its classic mode (tests/golden/yolo).
+// `tundra detect` against the entries that the MegaDetector package itself writes in its classic mode
+// (tests/golden/yolo).
 //
-// The package's own tests allow 0.005 in confidence and 0.001 in coordinates; digits are cut, so one unit in the last place
-// may differ: the test wants that, and prints how many entries have the very same digits.
+// The package's own tests allow 0.005 in confidence and 0.001 in coordinates; digits are cut, so one unit in the last
+// place may differ: the test wants that, and prints how many entries have the very same digits.
 #include <cmath>
 
 #include "engine/safetensors.h"
@@ -15,7 +16,8 @@ using nlohmann::json;
 
 double distance(const json& a, const json& b) {
     double worst = 0;
-    for (size_t k = 0; k < 4; ++k) worst = std::max(worst, std::abs(a.at("bbox")[k].get<double>() - b.at("bbox")[k].get<double>()));
+    for (size_t k = 0; k < 4; ++k)
+        worst = std::max(worst, std::abs(a.at("bbox")[k].get<double>() - b.at("bbox")[k].get<double>()));
     return worst;
 }
 
@@ -81,8 +83,14 @@ TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
         bool p6;
         size_t stated, wanted, h, w;  // the size that the file states, 0: none; the size asked for, 0: none; the frame
     };
-    for (const Case& c : {Case{false, 640, 0, 416, 640}, {false, 640, 1280, 800, 1280}, {false, 0, 0, 832, 1280}, {false, 0, 640, 448, 640},
-                          {false, 0, 608, 416, 608}, {false, 1280, 640, 448, 640}, {true, 0, 0, 832, 1280}, {true, 1280, 640, 448, 640}}) {
+    for (const Case& c : {Case{false, 640, 0, 416, 640},
+                          {false, 640, 1280, 800, 1280},
+                          {false, 0, 0, 832, 1280},
+                          {false, 0, 640, 448, 640},
+                          {false, 0, 608, 416, 608},
+                          {false, 1280, 640, 448, 640},
+                          {true, 0, 0, 832, 1280},
+                          {true, 1280, 640, 448, 640}}) {
         SCOPED_TRACE(fmt::format("p6 {}, states {}, asked for {}", c.p6, c.stated, c.wanted));
         YoloModel model{.file_name = "m", .config = yolov5_config(c.p6, 0.33, 0.125, 1), .classes = {"animal"}};
         if (c.stated) model.image_size = c.stated;

@@ -79,7 +79,8 @@ private:
         double top = 0;
         for (float x : want) top = std::max(top, std::fabs(double(x)));
         const auto error = golden_.metadata.find("err." + name);
-        const double tolerance = 2e-6 * top + (error == golden_.metadata.end() ? 0 : 4 * std::stod(error->second) * top) + 1e-12;
+        const double tolerance =
+            2e-6 * top + (error == golden_.metadata.end() ? 0 : 4 * std::stod(error->second) * top) + 1e-12;
         for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], tolerance) << name << " element " << i;
     }
 
@@ -95,7 +96,11 @@ private:
 void run_conv(const GoldenTensors& g) {
     GoldenGraph graph(g);
     const Value x = graph("x"), weight = graph("weight"), bias = graph("bias");
-    graph.check(conv(x, weight, {.stride = std::stoul(g.metadata.at("stride")), .padding = std::stoul(g.metadata.at("padding")), .bias = bias}), "y");
+    graph.check(conv(x, weight,
+                     {.stride = std::stoul(g.metadata.at("stride")),
+                      .padding = std::stoul(g.metadata.at("padding")),
+                      .bias = bias}),
+                "y");
 }
 
 void run_batch_norm(const GoldenTensors& g) {
@@ -119,22 +124,25 @@ void run_max_pool(const GoldenTensors& g) {
 void run_cross_entropy(const GoldenTensors& g) {
     GoldenGraph graph(g);
     const Value logits = graph("logits"), labels = graph.labels();
-    graph.check(cross_entropy(logits, labels,
-                              {.smoothing = std::stof(g.metadata.at("label_smoothing")), .class_weight = graph("class_weight")})
-                    .loss,
-                "loss", true);
+    graph.check(
+        cross_entropy(logits, labels,
+                      {.smoothing = std::stof(g.metadata.at("label_smoothing")), .class_weight = graph("class_weight")})
+            .loss,
+        "loss", true);
 }
 
 void run_bottleneck(const GoldenTensors& g) {
     GoldenGraph graph(g);
     const size_t stride = std::stoul(g.metadata.at("stride"));
     const Value x = graph("x");
-    auto layer = [&](Value in, const std::string& conv_name, const std::string& bn, size_t s, size_t padding, Activation a, Value residual) {
+    auto layer = [&](Value in, const std::string& conv_name, const std::string& bn, size_t s, size_t padding,
+                     Activation a, Value residual) {
         const Value y = conv(in, graph(conv_name + ".weight"), {.stride = s, .padding = padding});
         const Value scale = graph(bn + ".weight"), shift = graph(bn + ".bias");
         return batch_norm(y, scale, shift, {.activation = a, .residual = residual});
     };
-    const Value shortcut = g.has("downsample.0.weight") ? layer(x, "downsample.0", "downsample.1", stride, 0, Activation::none, {}) : x;
+    const Value shortcut =
+        g.has("downsample.0.weight") ? layer(x, "downsample.0", "downsample.1", stride, 0, Activation::none, {}) : x;
     Value y = layer(x, "conv1", "bn1", 1, 0, Activation::relu, {});
     y = layer(y, "conv2", "bn2", stride, 1, Activation::relu, {});
     graph.check(layer(y, "conv3", "bn3", 1, 0, Activation::relu, shortcut), "y");
@@ -161,29 +169,47 @@ void run_optimizer(const GoldenTensors& g) {
                         .c1 = float(1 - std::pow(double(beta1), step)),
                         .c2 = float(1 - std::pow(double(beta2), step))};
         if (adam)
-            compute(cpu, AdamStep<float>{.count = p.size(), .weight_decay = number("weight_decay", 0), .beta2 = beta2,
-                                         .epsilon = number("eps", 1e-8f), .decoupled = op == "optimizer_adamw", .form = AdamForm::torch,
-                                         .state = &state, .gradient = gradient.data(), .parameter = p.data(),
-                                         .first = first.data(), .second = second.data(), .copy = nullptr});
+            compute(cpu, AdamStep<float>{.count = p.size(),
+                                         .weight_decay = number("weight_decay", 0),
+                                         .beta2 = beta2,
+                                         .epsilon = number("eps", 1e-8f),
+                                         .decoupled = op == "optimizer_adamw",
+                                         .form = AdamForm::torch,
+                                         .state = &state,
+                                         .gradient = gradient.data(),
+                                         .parameter = p.data(),
+                                         .first = first.data(),
+                                         .second = second.data(),
+                                         .copy = nullptr});
         else
-            compute(cpu, SgdStep<float>{.count = p.size(), .weight_decay = number("weight_decay", 0),
-                                        .nesterov = op.find("nesterov") != std::string::npos, .state = &state,
-                                        .gradient = gradient.data(), .parameter = p.data(), .momentum = first.data(), .copy = nullptr});
+            compute(cpu, SgdStep<float>{.count = p.size(),
+                                        .weight_decay = number("weight_decay", 0),
+                                        .nesterov = op.find("nesterov") != std::string::npos,
+                                        .state = &state,
+                                        .gradient = gradient.data(),
+                                        .parameter = p.data(),
+                                        .momentum = first.data(),
+                                        .copy = nullptr});
         const Floats want = g.at(fmt::format("p{}", step)).as<float>();
         double top = 0;
         for (float x : want) top = std::max(top, std::fabs(double(x)));
-        for (size_t i = 0; i < p.size(); ++i) ASSERT_NEAR(p[i], want[i], 2e-6 * top) << "step " << step << " element " << i;
+        for (size_t i = 0; i < p.size(); ++i)
+            ASSERT_NEAR(p[i], want[i], 2e-6 * top) << "step " << step << " element " << i;
     }
 }
 
 // Why a case is not run, or an empty text.
 std::string why_refused(const GoldenTensors& g, const std::string& op) {
-    const auto is = [&](const char* key, const char* value) { return g.metadata.contains(key) && g.metadata.at(key) == value; };
+    const auto is = [&](const char* key, const char* value) {
+        return g.metadata.contains(key) && g.metadata.at(key) == value;
+    };
     if (g.metadata.contains("groups") && !is("groups", "1")) return "no model here has grouped convolutions";
     if (g.metadata.contains("dilation") && !is("dilation", "1")) return "no model here has dilated convolutions";
-    if (g.metadata.contains("stride") && g.metadata.at("stride")[0] == '(') return "strides here are alike in both directions";
+    if (g.metadata.contains("stride") && g.metadata.at("stride")[0] == '(')
+        return "strides here are alike in both directions";
     if (is("ceil_mode", "1")) return "no model here pools with ceil_mode";
-    if (op.ends_with("_eval")) return "batch normalization with fixed statistics is folded into convolutions when weights are loaded";
+    if (op.ends_with("_eval"))
+        return "batch normalization with fixed statistics is folded into convolutions when weights are loaded";
     return "";
 }
 
@@ -191,17 +217,28 @@ void run(const GoldenTensors& g, const std::string& op, GoldenCount& cases) {
     GoldenGraph graph(g);
     const auto starts = [&](const char* with) { return op.starts_with(with); };
     if (const std::string why = why_refused(g, op); !why.empty()) return cases.refuse(why);
-    if (starts("conv_")) run_conv(g);
-    else if (starts("batchnorm_")) run_batch_norm(g);
-    else if (starts("maxpool_")) run_max_pool(g);
-    else if (starts("cross_entropy")) run_cross_entropy(g);
-    else if (starts("bottleneck_")) run_bottleneck(g);
-    else if (starts("optimizer_")) run_optimizer(g);
-    else if (op == "relu") graph.check(activation(graph("x"), Activation::relu), "y");
-    else if (op == "silu") graph.check(activation(graph("x"), Activation::silu), "y");
-    else if (op == "sigmoid") graph.check(activation(graph("x"), Activation::sigmoid), "y");
-    else if (op == "upsample_nearest_x2") graph.check(upsample2(graph("x")), "y");
-    else if (op == "global_avgpool") graph.check(global_average_pool(graph("x")), "y");
+    if (starts("conv_"))
+        run_conv(g);
+    else if (starts("batchnorm_"))
+        run_batch_norm(g);
+    else if (starts("maxpool_"))
+        run_max_pool(g);
+    else if (starts("cross_entropy"))
+        run_cross_entropy(g);
+    else if (starts("bottleneck_"))
+        run_bottleneck(g);
+    else if (starts("optimizer_"))
+        run_optimizer(g);
+    else if (op == "relu")
+        graph.check(activation(graph("x"), Activation::relu), "y");
+    else if (op == "silu")
+        graph.check(activation(graph("x"), Activation::silu), "y");
+    else if (op == "sigmoid")
+        graph.check(activation(graph("x"), Activation::sigmoid), "y");
+    else if (op == "upsample_nearest_x2")
+        graph.check(upsample2(graph("x")), "y");
+    else if (op == "global_avgpool")
+        graph.check(global_average_pool(graph("x")), "y");
     else if (op == "add") {
         const Value a = graph(g.has("a") ? "a" : "x0"), b = graph(g.has("b") ? "b" : "x1");
         graph.check(add(a, b), "y");

@@ -7,16 +7,26 @@ namespace {
 
 std::string torch_name(DType type) {
     switch (type) {
-        case DType::f64: return "float64";
-        case DType::f32: return "float32";
-        case DType::f16: return "float16";
-        case DType::bf16: return "bfloat16";
-        case DType::i64: return "int64";
-        case DType::i32: return "int32";
-        case DType::i16: return "int16";
-        case DType::i8: return "int8";
-        case DType::u8: return "uint8";
-        case DType::boolean: return "bool";
+        case DType::f64:
+            return "float64";
+        case DType::f32:
+            return "float32";
+        case DType::f16:
+            return "float16";
+        case DType::bf16:
+            return "bfloat16";
+        case DType::i64:
+            return "int64";
+        case DType::i32:
+            return "int32";
+        case DType::i16:
+            return "int16";
+        case DType::i8:
+            return "int8";
+        case DType::u8:
+            return "uint8";
+        case DType::boolean:
+            return "bool";
     }
     return "?";
 }
@@ -43,10 +53,18 @@ void check_case(const std::filesystem::path& path, const nlohmann::json& expecte
     const nlohmann::json scalars = expected.value("scalars", nlohmann::json::object());
     for (const auto& [key, value] : scalars.items()) {
         const PickleValue found = file.root().find(key);
-        if (value.is_string()) { EXPECT_EQ(found.text(), value.get<std::string>()) << key; }
-        if (value.is_number_integer()) { EXPECT_EQ(found.integer(), value.get<int64_t>()) << key; }
-        if (value.is_number_float()) { EXPECT_EQ(found.real(), value.get<double>()) << key; }
-        if (value.is_null()) { EXPECT_TRUE(found.is(PickleKind::none)) << key; }
+        if (value.is_string()) {
+            EXPECT_EQ(found.text(), value.get<std::string>()) << key;
+        }
+        if (value.is_number_integer()) {
+            EXPECT_EQ(found.integer(), value.get<int64_t>()) << key;
+        }
+        if (value.is_number_float()) {
+            EXPECT_EQ(found.real(), value.get<double>()) << key;
+        }
+        if (value.is_null()) {
+            EXPECT_TRUE(found.is(PickleKind::none)) << key;
+        }
     }
     size_t visited = 0;
     file.read_all(tensors, [&](const NamedTorchTensor& tensor, std::vector<std::byte> bytes) {

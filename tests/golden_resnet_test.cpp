@@ -1,4 +1,5 @@
-// ResNet-50 against PyTorch's numbers in double precision (tests/golden/resnet50): evaluation, gradients, three SGD steps.
+// ResNet-50 against PyTorch's numbers in double precision (tests/golden/resnet50): evaluation, gradients, three SGD
+// steps.
 #include "models/resnet.h"
 
 #include "engine/ops.h"
@@ -86,8 +87,8 @@ void expect_logits(const Floats& got, const json& want, double tolerance) {
             EXPECT_NEAR(got[i * rows[i].size() + k], rows[i][k], tolerance * top) << "logit " << i << "," << k;
 }
 
-void expect_statistics(const std::string& prefix, const std::string& name, const Floats& got, const json& want, double l2_tolerance,
-                       double element_tolerance) {
+void expect_statistics(const std::string& prefix, const std::string& name, const Floats& got, const json& want,
+                       double l2_tolerance, double element_tolerance) {
     ASSERT_EQ(got.size(), want.at("n").get<size_t>()) << name;
     const Statistics s(prefix + name, got);
     const double l2 = want.at("l2");
@@ -123,7 +124,8 @@ protected:
         size_t compared = 0;
         for (const auto& [name, v] : taps) {
             if (!taps_expected || !taps_expected->contains(name)) continue;  // the raw conv1 does not exist when folded
-            expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name), 1e-4, 1e-4);
+            expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name),
+                              1e-4, 1e-4);
             ++compared;
         }
         if (taps_expected) {
@@ -139,7 +141,9 @@ protected:
     ResNetConfig config;
 };
 
-TEST_F(GoldenResNet, Evaluation) { expect_logits(evaluate(state, &expected["eval"]["taps"]), expected["eval"]["logits"], 1e-4); }
+TEST_F(GoldenResNet, Evaluation) {
+    expect_logits(evaluate(state, &expected["eval"]["taps"]), expected["eval"]["logits"], 1e-4);
+}
 
 TEST_F(GoldenResNet, ParameterCount) {
     Graph graph;
@@ -156,7 +160,8 @@ TEST_F(GoldenResNet, ThreeSteps) {
     const Value x = graph.input("x", {8, 64, 64, 3}, DType::f32), labels = graph.input("labels", {8}, DType::i32);
     Taps taps;
     const Value logits = resnet(x, config, &taps);
-    const CrossEntropyResult loss = cross_entropy(logits, labels), smooth = cross_entropy(logits, labels, {.smoothing = 0.1f});
+    const CrossEntropyResult loss = cross_entropy(logits, labels),
+                             smooth = cross_entropy(logits, labels, {.smoothing = 0.1f});
     Parameters parameters(*device, graph, {.gradients = true});
     upload(state, parameters, "golden");
     Optimizer optimizer(parameters, {.weight_decay = 1e-4f, .decay_vectors = true});
@@ -190,10 +195,12 @@ TEST_F(GoldenResNet, ThreeSteps) {
         if (want.contains("grads")) {
             EXPECT_EQ(want["grads"].size(), wanted.size());
             for (const auto& [name, statistics] : want["grads"].items())
-                expect_statistics("grad/", name, file_order(name, parameters.get_gradient(name)), statistics, 0.01, 0.03);
+                expect_statistics("grad/", name, file_order(name, parameters.get_gradient(name)), statistics, 0.01,
+                                  0.03);
             for (const auto& [name, v] : taps)
                 if (want["taps"].contains(name))
-                    expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), want["taps"][name], 1e-4, 1e-4);
+                    expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), want["taps"][name],
+                                      1e-4, 1e-4);
         }
         if (want.contains("buffers_after"))
             for (const auto& [name, statistics] : want["buffers_after"].items())

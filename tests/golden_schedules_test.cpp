@@ -35,17 +35,21 @@ struct Reading {
 
 Reading read_torch(const json& c) {
     const json& a = c.at("args");
-    static const std::set<std::string> known = {
-        "max_lr", "total_steps", "epochs", "steps_per_epoch", "pct_start", "anneal_strategy", "div_factor",
-        "final_div_factor", "three_phase", "cycle_momentum", "base_momentum", "max_momentum"};
+    static const std::set<std::string> known = {"max_lr",      "total_steps",     "epochs",        "steps_per_epoch",
+                                                "pct_start",   "anneal_strategy", "div_factor",    "final_div_factor",
+                                                "three_phase", "cycle_momentum",  "base_momentum", "max_momentum"};
     if (auto refusal = unknown_argument(a, known)) return {{}, *refusal};
     double start_div = a.value("div_factor", 25.0);
-    return {ScheduleOptions{.curve = Curve::torch, .peak = a.at("max_lr"), .start_div = start_div,
-                            .end_div = start_div * a.value("final_div_factor", 1e4), .rise = a.value("pct_start", 0.3),
+    return {ScheduleOptions{.curve = Curve::torch,
+                            .peak = a.at("max_lr"),
+                            .start_div = start_div,
+                            .end_div = start_div * a.value("final_div_factor", 1e4),
+                            .rise = a.value("pct_start", 0.3),
                             .cosine = a.value("anneal_strategy", "cos") == "cos",
                             .three_phase = a.value("three_phase", false),
                             .cycle_momentum = a.value("cycle_momentum", true),
-                            .momentum_high = a.value("max_momentum", 0.95), .momentum_low = a.value("base_momentum", 0.85)},
+                            .momentum_high = a.value("max_momentum", 0.95),
+                            .momentum_low = a.value("base_momentum", 0.85)},
             ""};
 }
 
@@ -54,22 +58,30 @@ Reading read_fastai(const json& c) {
     if (auto refusal = unknown_argument(a, {"lr_max", "div", "div_final", "pct_start", "moms"})) return {{}, *refusal};
     std::vector<double> momentum = a.value("moms", std::vector{0.95, 0.85, 0.95});
     if (momentum.size() != 3 || momentum[0] != momentum[2]) return {{}, "momentum does not return to where it started"};
-    return {ScheduleOptions{.curve = Curve::fastai, .peak = a.at("lr_max"), .start_div = a.value("div", 25.0),
-                            .end_div = a.value("div_final", 1e5), .rise = a.value("pct_start", 0.25),
-                            .momentum_high = momentum[0], .momentum_low = momentum[1]},
+    return {ScheduleOptions{.curve = Curve::fastai,
+                            .peak = a.at("lr_max"),
+                            .start_div = a.value("div", 25.0),
+                            .end_div = a.value("div_final", 1e5),
+                            .rise = a.value("pct_start", 0.25),
+                            .momentum_high = momentum[0],
+                            .momentum_low = momentum[1]},
             ""};
 }
 
 Reading read_smith(const json& c) {
     const json& a = c.at("args");
-    static const std::set<std::string> known = {"lr_min", "lr_max", "lr_end", "up_steps", "down_steps", "momentum_high",
-                                                "momentum_low"};
+    static const std::set<std::string> known = {"lr_min",     "lr_max",        "lr_end",      "up_steps",
+                                                "down_steps", "momentum_high", "momentum_low"};
     if (auto refusal = unknown_argument(a, known)) return {{}, *refusal};
     if (a.at("up_steps") != a.at("down_steps")) return {{}, "legs of different length"};
     double peak = a.at("lr_max"), legs = a.at("up_steps").get<double>() + 0.5, total = c.at("total_steps");
-    return {ScheduleOptions{.curve = Curve::smith, .peak = peak, .start_div = peak / a.at("lr_min").get<double>(),
-                            .end_div = peak / a.at("lr_end").get<double>(), .rise = legs / total,
-                            .momentum_high = a.value("momentum_high", 0.95), .momentum_low = a.value("momentum_low", 0.85)},
+    return {ScheduleOptions{.curve = Curve::smith,
+                            .peak = peak,
+                            .start_div = peak / a.at("lr_min").get<double>(),
+                            .end_div = peak / a.at("lr_end").get<double>(),
+                            .rise = legs / total,
+                            .momentum_high = a.value("momentum_high", 0.95),
+                            .momentum_low = a.value("momentum_low", 0.85)},
             ""};
 }
 
@@ -128,7 +140,8 @@ TEST(GoldenSchedules, TriangleOfThePaper) {
 }
 
 TEST(GoldenSchedules, PresetsHoldTheNumbersOfTheirSource) {
-    ScheduleOptions torch = schedule_preset("torch", 1), smith = schedule_preset("smith", 1), fastai = schedule_preset("fastai", 1);
+    ScheduleOptions torch = schedule_preset("torch", 1), smith = schedule_preset("smith", 1),
+                    fastai = schedule_preset("fastai", 1);
     EXPECT_EQ(Schedule(torch, 100).knots()[1].position, 29);
     expect_close(Schedule(torch, 100).at(99).rate, 4e-6, "torch ends at start / 1e4");
     expect_close(Schedule(fastai, 80).at(20).rate, 1, "fastai peaks at a quarter");
@@ -145,7 +158,8 @@ TEST(GoldenSchedules, RunsOfAFewStepsStayFiniteAndPositive) {
             Schedule schedule(schedule_preset(preset, 0.1), total);
             for (size_t step = 0; step < total; step++) {
                 ScheduleValue value = schedule.at(step);
-                EXPECT_TRUE(value.rate > 0 && value.rate <= 0.1 * (1 + 1e-12)) << preset << " " << step << " of " << total;
+                EXPECT_TRUE(value.rate > 0 && value.rate <= 0.1 * (1 + 1e-12))
+                    << preset << " " << step << " of " << total;
                 EXPECT_TRUE(value.momentum > 0.8 && value.momentum < 0.96) << preset << " " << step << " of " << total;
             }
         }

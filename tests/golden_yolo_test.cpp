@@ -17,15 +17,18 @@ struct Run {
 };
 
 // A picture of the network's size through the network, with every setting that can be run.
-void check_picture(const YoloModel& model, const json& expected, const json& picture, const GoldenTensors& tensors, GoldenCount& count) {
+void check_picture(const YoloModel& model, const json& expected, const json& picture, const GoldenTensors& tensors,
+                   GoldenCount& count) {
     const GoldenArray& letterboxed = tensors.at("letterboxed_rgb_hwc");
     const size_t h = letterboxed.shape.at(0), w = letterboxed.shape.at(1);
     Run run;
     Graph& graph = *run.graph;
-    const Value pictures = graph.input("pictures", {1, h, w, 3}, DType::u8), transform = graph.input("transform", {1, 6}, DType::f32),
+    const Value pictures = graph.input("pictures", {1, h, w, 3}, DType::u8),
+                transform = graph.input("transform", {1, 6}, DType::f32),
                 color = graph.input("color", {1, 2}, DType::f32);
     constexpr float unit = 1 / 255.0f;
-    const Value x = image_batch(pictures, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
+    const Value x =
+        image_batch(pictures, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
     run.heads = yolov5(x, model.config);
     run.boxes = decode_boxes(run.heads, model.config.levels, model.config.classes);
     std::vector<Value> keep = run.heads;
@@ -62,7 +65,8 @@ void check_picture(const YoloModel& model, const json& expected, const json& pic
         for (size_t a = 0; a < 3; ++a)
             for (size_t p = 0; p < pixels; ++p)
                 for (size_t k = 0; k < values; ++k)
-                    worst_head = std::max(worst_head, std::abs(double(head[(p * 3 + a) * values + k]) - want[(a * pixels + p) * values + k]));
+                    worst_head = std::max(worst_head, std::abs(double(head[(p * 3 + a) * values + k]) -
+                                                               want[(a * pixels + p) * values + k]));
     }
     const std::vector<float> boxes = program.read<float>(run.boxes), prediction = tensors.at("prediction").as<float>();
     ASSERT_EQ(boxes.size(), prediction.size());
@@ -80,7 +84,8 @@ void check_picture(const YoloModel& model, const json& expected, const json& pic
         const json& wanted = picture.at("nms").at(settings[s].at("name").get<std::string>());
         // A network in float32 may fall on the other side of a decision that is this close.
         const json margins = wanted.value("margins", json::object());
-        const bool near = std::any_of(margins.begin(), margins.end(), [](const json& m) { return m.is_number() && m.get<double>() < 1e-6; });
+        const bool near = std::any_of(margins.begin(), margins.end(),
+                                      [](const json& m) { return m.is_number() && m.get<double>() < 1e-6; });
         if (!wanted.value("stable_under_rounding", true) || near) {
             count.refuse("a decision too close for another rounding");
             continue;

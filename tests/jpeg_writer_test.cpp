@@ -18,7 +18,8 @@ std::vector<uint8_t> ramp(size_t h, size_t w) {
 }  // namespace
 
 TEST(JpegWriter, keeps_exif) {
-    const Exif wanted{.date = "2024:07:31 13:05:59", .make = "TUNDRA", .model = "Cam 3", .serial = "H-0042", .orientation = 6};
+    const Exif wanted{
+        .date = "2024:07:31 13:05:59", .make = "TUNDRA", .model = "Cam 3", .serial = "H-0042", .orientation = 6};
     const std::vector<uint8_t> rgb = ramp(9, 13), bytes = encode_jpeg(rgb.data(), 9, 13, {}, &wanted);
     const Exif got = read_exif(bytes);
     EXPECT_EQ(got.date, wanted.date);
@@ -37,7 +38,8 @@ TEST(JpegWriter, no_exif_is_no_error) {
 }
 
 TEST(JpegWriter, damaged_exif_never_fails) {
-    const Exif exif{.date = "2024:07:31 13:05:59", .make = "TUNDRA", .model = "Cam 3", .serial = "H-0042", .orientation = 6};
+    const Exif exif{
+        .date = "2024:07:31 13:05:59", .make = "TUNDRA", .model = "Cam 3", .serial = "H-0042", .orientation = 6};
     const std::vector<uint8_t> rgb = ramp(8, 8), sound = encode_jpeg(rgb.data(), 8, 8, {}, &exif);
     for (size_t at = 0; at < std::min<size_t>(sound.size(), 260); ++at) {
         std::vector<uint8_t> bytes = sound;

@@ -1,4 +1,5 @@
-// Elementwise operations, layout, bias, optimizers and cross-entropy on the CPU against their headers' formulas in double.
+// Elementwise operations, layout, bias, optimizers and cross-entropy on the CPU against their headers' formulas in
+// double.
 #include <algorithm>
 #include <tuple>
 
@@ -12,7 +13,9 @@
 namespace {
 constexpr size_t sizes[] = {1, 3, 7, 33, 513, 20001};
 
-double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
+double sigmoid_of(double x) {
+    return 1 / (1 + std::exp(-x));
+}
 
 TEST(ElementwiseCpu, add_and_cast) {
     const CpuDevice cpu;
@@ -31,14 +34,16 @@ TEST(ElementwiseCpu, activations_and_their_slopes) {
     for (const size_t n : sizes) {
         Floats x = random_floats(n, 1, 0, 5), dy = random_floats(n, 2);
         x[0] = 0;
-        for (const Activation activation : {Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}) {
+        for (const Activation activation :
+             {Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}) {
             Floats y = unwritten(n), dx = unwritten(n);
             compute(cpu, ActivationForward<float>{n, activation, x.data(), y.data()});
             compute(cpu, ActivationBackward<float>{n, activation, x.data(), dy.data(), dx.data()});
             for (size_t i = 0; i < n; ++i) {
                 const double v = x[i], s = sigmoid_of(v);
-                const auto [value, slope] = activation == Activation::none   ? std::pair(v, 1.0)
-                                            : activation == Activation::relu ? std::pair(std::max(v, 0.0), v > 0 ? 1.0 : 0.0)
+                const auto [value, slope] = activation == Activation::none ? std::pair(v, 1.0)
+                                            : activation == Activation::relu
+                                                ? std::pair(std::max(v, 0.0), v > 0 ? 1.0 : 0.0)
                                             : activation == Activation::silu ? std::pair(v * s, s * (1 + v * (1 - s)))
                                                                              : std::pair(s, s * (1 - s));
                 ASSERT_NEAR(y[i], value, 1e-6 * std::max(1.0, std::fabs(value)));
@@ -114,10 +119,17 @@ TEST(OptimizerCpu, sgd) {
     for (const size_t n : sizes)
         for (const bool nesterov : {false, true}) {
             const StepState state{.learning_rate = 0.1f, .momentum = 0.9f, .loss_scale = 4};
-            const Floats gradient = random_floats(n, 1, 0, 4), old = random_floats(n, 2), old_buffer = random_floats(n, 3);
+            const Floats gradient = random_floats(n, 1, 0, 4), old = random_floats(n, 2),
+                         old_buffer = random_floats(n, 3);
             Floats parameter = old, buffer = old_buffer, copy = unwritten(n);
-            compute(CpuDevice(), SgdStep<float>{.count = n, .weight_decay = 0.01f, .nesterov = nesterov, .state = &state,
-                .gradient = gradient.data(), .parameter = parameter.data(), .momentum = buffer.data(), .copy = copy.data()});
+            compute(CpuDevice(), SgdStep<float>{.count = n,
+                                                .weight_decay = 0.01f,
+                                                .nesterov = nesterov,
+                                                .state = &state,
+                                                .gradient = gradient.data(),
+                                                .parameter = parameter.data(),
+                                                .momentum = buffer.data(),
+                                                .copy = copy.data()});
             for (size_t i = 0; i < n; ++i) {
                 const double g = gradient[i] / 4.0 + 0.01 * old[i], b = 0.9 * old_buffer[i] + g;
                 ASSERT_NEAR(buffer[i], b, 2e-6);
@@ -131,23 +143,36 @@ TEST(OptimizerCpu, adam_in_its_four_forms) {
     for (const size_t n : sizes)
         for (const AdamForm form : {AdamForm::torch, AdamForm::keras})
             for (const bool decoupled : {false, true}) {
-                const StepState state{.learning_rate = 0.01f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 2};
-                const Floats gradient = random_floats(n, 1), old = random_floats(n, 2), old_first = random_floats(n, 3, 0, 0.1f);
+                const StepState state{
+                    .learning_rate = 0.01f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 2};
+                const Floats gradient = random_floats(n, 1), old = random_floats(n, 2),
+                             old_first = random_floats(n, 3, 0, 0.1f);
                 Floats parameter = old, first = old_first, second = random_floats(n, 4, 0, 0.1f);
                 for (float& value : second) value *= value;
                 const Floats old_second = second;
                 const float epsilon = 1e-3f, decay = 0.05f;
-                compute(CpuDevice(), AdamStep<float>{.count = n, .weight_decay = decay, .beta2 = 0.999f, .epsilon = epsilon,
-                    .decoupled = decoupled, .form = form, .state = &state, .gradient = gradient.data(),
-                    .parameter = parameter.data(), .first = first.data(), .second = second.data(), .copy = nullptr});
+                compute(CpuDevice(), AdamStep<float>{.count = n,
+                                                     .weight_decay = decay,
+                                                     .beta2 = 0.999f,
+                                                     .epsilon = epsilon,
+                                                     .decoupled = decoupled,
+                                                     .form = form,
+                                                     .state = &state,
+                                                     .gradient = gradient.data(),
+                                                     .parameter = parameter.data(),
+                                                     .first = first.data(),
+                                                     .second = second.data(),
+                                                     .copy = nullptr});
                 for (size_t i = 0; i < n; ++i) {
                     double p = old[i];
                     const double g = gradient[i] / 2.0 + (decoupled ? 0 : decay * p);
-                    const double m = 0.9 * old_first[i] + 0.1 * g, v = double(0.999f) * old_second[i] + (1 - double(0.999f)) * g * g;
+                    const double m = 0.9 * old_first[i] + 0.1 * g,
+                                 v = double(0.999f) * old_second[i] + (1 - double(0.999f)) * g * g;
                     if (decoupled) p *= 1 - 0.01 * decay;
                     p -= form == AdamForm::torch
                              ? 0.01 * (m / double(state.c1)) / (std::sqrt(v / double(state.c2)) + double(epsilon))
-                             : 0.01 * std::sqrt(double(state.c2)) / double(state.c1) * m / (std::sqrt(v) + double(epsilon));
+                             : 0.01 * std::sqrt(double(state.c2)) / double(state.c1) * m /
+                                   (std::sqrt(v) + double(epsilon));
                     ASSERT_NEAR(first[i], m, 1e-6);
                     ASSERT_NEAR(second[i], v, 1e-6);
                     ASSERT_NEAR(parameter[i], p, 2e-6);
@@ -165,8 +190,14 @@ TEST(OptimizerCpu, a_lost_gradient_skips_the_step_and_halves_the_scale) {
     compute(cpu, CheckFinite<float>{5000, gradient.data(), &state});
     compute(cpu, CheckFinite<float>{5000, gradient.data() + 5000, &state});
     EXPECT_EQ(state.nonfinite, 2);
-    const SgdStep<float> sgd{.count = 10000, .weight_decay = 0, .nesterov = false, .state = &state, .gradient = gradient.data(),
-                             .parameter = parameter.data(), .momentum = momentum.data(), .copy = nullptr};
+    const SgdStep<float> sgd{.count = 10000,
+                             .weight_decay = 0,
+                             .nesterov = false,
+                             .state = &state,
+                             .gradient = gradient.data(),
+                             .parameter = parameter.data(),
+                             .momentum = momentum.data(),
+                             .copy = nullptr};
     compute(cpu, sgd);
     EXPECT_EQ(parameter, before);
     const FinishStep finish{.growth_interval = 2, .largest_scale = 1000, .state = &state};
@@ -202,7 +233,8 @@ TEST_P(CrossEntropyCpu, matches_double) {
     const float* const class_weight = weighted ? weight.data() : nullptr;
     const CrossEntropyShape shape{rows, classes, smoothing};
     const CpuDevice cpu;
-    compute(cpu, CrossEntropyForward{shape, logits.data(), labels.data(), class_weight, &loss, sample.data(), p.data(), correct});
+    compute(cpu, CrossEntropyForward{shape, logits.data(), labels.data(), class_weight, &loss, sample.data(), p.data(),
+                                     correct});
     compute(cpu, CrossEntropyBackward{shape, p.data(), labels.data(), class_weight, &dloss, dlogits.data()});
 
     double total = 0, denominator = 0;
@@ -227,7 +259,8 @@ TEST_P(CrossEntropyCpu, matches_double) {
             esample[r] -= wq(k) * (double(logits[r * classes + k]) - std::log(sum));
             row_weight += wq(k);
         }
-        for (size_t k = 0; k < classes; ++k) edlogits[r * classes + k] = dloss * (ep[r * classes + k] * row_weight - wq(k));
+        for (size_t k = 0; k < classes; ++k)
+            edlogits[r * classes + k] = dloss * (ep[r * classes + k] * row_weight - wq(k));
         total += esample[r];
         denominator += weighted ? double(weight[size_t(labels[r])]) : 1;
     }
@@ -241,15 +274,17 @@ TEST_P(CrossEntropyCpu, matches_double) {
 }
 
 INSTANTIATE_TEST_SUITE_P(shapes, CrossEntropyCpu,
-    testing::Values(LossCase{1, 2, 0, false, false}, LossCase{3, 7, 0.1f, false, false}, LossCase{33, 33, 0, true, true},
-                    LossCase{513, 3, 0.1f, true, true}, LossCase{7, 513, 0.2f, false, true}));
+                         testing::Values(LossCase{1, 2, 0, false, false}, LossCase{3, 7, 0.1f, false, false},
+                                         LossCase{33, 33, 0, true, true}, LossCase{513, 3, 0.1f, true, true},
+                                         LossCase{7, 513, 0.2f, false, true}));
 
 TEST(CrossEntropyCpuTies, count_as_correct) {
     const Floats logits = {1, 1, 1, 1, 1, 1, 1};
     const int32_t label = 6;
     float loss, sample, correct[2];
     Floats p(7);
-    compute(CpuDevice(), CrossEntropyForward{{1, 7, 0}, logits.data(), &label, nullptr, &loss, &sample, p.data(), correct});
+    compute(CpuDevice(),
+            CrossEntropyForward{{1, 7, 0}, logits.data(), &label, nullptr, &loss, &sample, p.data(), correct});
     EXPECT_EQ(correct[0], 1);
     EXPECT_EQ(correct[1], 1);
     EXPECT_NEAR(loss, std::log(7.0), 1e-6);

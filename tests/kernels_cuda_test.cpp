@@ -1,4 +1,5 @@
-// Every operation on a GPU against simt, value by value, in three types; recorded and eager training alike. Needs a GPU.
+// Every operation on a GPU against simt, value by value, in three types; recorded and eager training alike. Needs a
+// GPU.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -85,24 +86,54 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
     if (!cuda) GTEST_SKIP() << reason;
     const auto simt = open_simt();
     const std::vector<Case> cases = {
-        {"conv 3x3", {{2, 14, 14, 64}, {32, 3, 3, 64}}, {}, [](auto& v) { return conv(v[0], v[1], {.stride = 1, .padding = 1}); }},
-        {"conv 3x3/2", {{2, 14, 14, 64}, {64, 3, 3, 64}}, {}, [](auto& v) { return conv(v[0], v[1], {.stride = 2, .padding = 1}); }},
+        {"conv 3x3",
+         {{2, 14, 14, 64}, {32, 3, 3, 64}},
+         {},
+         [](auto& v) { return conv(v[0], v[1], {.stride = 1, .padding = 1}); }},
+        {"conv 3x3/2",
+         {{2, 14, 14, 64}, {64, 3, 3, 64}},
+         {},
+         [](auto& v) { return conv(v[0], v[1], {.stride = 2, .padding = 1}); }},
         {"conv 1x1", {{2, 7, 7, 64}, {128, 1, 1, 64}}, {}, [](auto& v) { return conv(v[0], v[1]); }},
-        {"conv 7x7/2", {{2, 32, 32, 8}, {64, 7, 7, 8}}, {}, [](auto& v) { return conv(v[0], v[1], {.stride = 2, .padding = 3}); }},
-        {"batch norm", {{4, 9, 9, 32}}, {{32}, {32}},
+        {"conv 7x7/2",
+         {{2, 32, 32, 8}, {64, 7, 7, 8}},
+         {},
+         [](auto& v) { return conv(v[0], v[1], {.stride = 2, .padding = 3}); }},
+        {"batch norm",
+         {{4, 9, 9, 32}},
+         {{32}, {32}},
          [](auto& v) { return batch_norm(v[0], v[1], v[2], {.activation = Activation::relu}); }},
-        {"batch norm + residual", {{513, 24}, {513, 24}}, {{24}, {24}},
+        {"batch norm + residual",
+         {{513, 24}, {513, 24}},
+         {{24}, {24}},
          [](auto& v) { return batch_norm(v[0], v[2], v[3], {.activation = Activation::relu, .residual = v[1]}); }},
-        {"batch norm of sums", {{2, 14, 14, 64}, {64, 1, 1, 64}}, {{64}, {64}},
-         [](auto& v) { return batch_norm(norm_conv(v[0], v[1]), v[2], v[3], {.activation = Activation::relu}); }, DType::f16},
-        {"norm_conv 3x3", {{2, 14, 14, 64}, {64, 1, 1, 64}, {128, 3, 3, 64}}, {{64}, {64}},
-         [](auto& v) { return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2], {.padding = 1}).y; }, DType::f16},
-        {"norm_conv 3x3/2", {{2, 14, 14, 64}, {64, 1, 1, 64}, {64, 3, 3, 64}}, {{64}, {64}},
+        {"batch norm of sums",
+         {{2, 14, 14, 64}, {64, 1, 1, 64}},
+         {{64}, {64}},
+         [](auto& v) { return batch_norm(norm_conv(v[0], v[1]), v[2], v[3], {.activation = Activation::relu}); },
+         DType::f16},
+        {"norm_conv 3x3",
+         {{2, 14, 14, 64}, {64, 1, 1, 64}, {128, 3, 3, 64}},
+         {{64}, {64}},
          [](auto& v) {
-             return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2], {.stride = 2, .padding = 1}).y;
-         }, DType::f16},
-        {"norm_conv 1x1", {{2, 7, 7, 64}, {64, 1, 1, 64}, {256, 1, 1, 64}}, {{64}, {64}},
-         [](auto& v) { return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2]).y; }, DType::f16},
+             return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2], {.padding = 1})
+                 .y;
+         },
+         DType::f16},
+        {"norm_conv 3x3/2",
+         {{2, 14, 14, 64}, {64, 1, 1, 64}, {64, 3, 3, 64}},
+         {{64}, {64}},
+         [](auto& v) {
+             return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2],
+                              {.stride = 2, .padding = 1})
+                 .y;
+         },
+         DType::f16},
+        {"norm_conv 1x1",
+         {{2, 7, 7, 64}, {64, 1, 1, 64}, {256, 1, 1, 64}},
+         {{64}, {64}},
+         [](auto& v) { return norm_conv(norm_conv(v[0], v[1]), v[3], v[4], {.activation = Activation::relu}, v[2]).y; },
+         DType::f16},
         {"max pool", {{2, 15, 15, 33}}, {}, [](auto& v) { return max_pool(v[0], 3, 2, 1); }},
         {"average pool", {{3, 7, 7, 40}}, {}, [](auto& v) { return global_average_pool(v[0]); }},
         {"linear", {{33, 64}, {7, 64}}, {{7}}, [](auto& v) { return linear(v[0], v[1], v[2]); }},
@@ -147,7 +178,9 @@ TEST(KernelsCuda, FusedConvolutionsOfInferenceEqualSimt) {
                     Graph& graph = *owned;
                     const Value x = graph.input("x", {2, 10, 10, 32}, type), w = graph.input("w", {32, 3, 3, 32}, type);
                     const Value bias = graph.input("bias", {32}, DType::f32);
-                    const Value y = conv(x, w, {.padding = 1, .bias = bias, .activation = a, .residual = x, .residual_last = residual_last});
+                    const Value y = conv(
+                        x, w,
+                        {.padding = 1, .bias = bias, .activation = a, .residual = x, .residual_last = residual_last});
                     Parameters parameters(*device, graph);
                     Arena arena(*device);
                     Program program(arena, std::move(owned), parameters, std::span(&y, 1));
@@ -179,8 +212,15 @@ TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
     const auto losses = [&](const char* kind, bool eager) {
         const auto device = open_device(kind, {.deterministic = true});
         Arena arena(*device);
-        Trainer trainer(*device, arena, {.model = model, .batch = 8, .size = 64, .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
-                                         .optimizer = {}, .class_weights = {}, .eager = eager}, initialize_state(model, 1));
+        Trainer trainer(*device, arena,
+                        {.model = model,
+                         .batch = 8,
+                         .size = 64,
+                         .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
+                         .optimizer = {},
+                         .class_weights = {},
+                         .eager = eager},
+                        initialize_state(model, 1));
         std::mt19937 rng(4);
         Floats transform, color, result;
         for (size_t i = 0; i < 8; ++i) {

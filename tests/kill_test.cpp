@@ -1,4 +1,5 @@
-// A process that saves without pause is killed 200 times at random moments; the folder must never go backwards or blank.
+// A process that saves without pause is killed 200 times at random moments; the folder must never go backwards or
+// blank.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -57,14 +58,16 @@ TEST(Kill, NoStateIsLostOrUnreadable) {
         // Until a few saves are done, then a random moment of the next one.
         uint64_t committed = reached;
         for (uint32_t saves = random() % 3; saves > 0; saves--)
-            ASSERT_EQ(read(ends[0], &committed, sizeof committed), ssize_t(sizeof committed)) << "the child died by itself";
+            ASSERT_EQ(read(ends[0], &committed, sizeof committed), ssize_t(sizeof committed))
+                << "the child died by itself";
         const timespec moment = {.tv_sec = 0, .tv_nsec = long(random() % 8'000'000)};
         ppoll(nullptr, 0, &moment, nullptr);
         kill(child, SIGKILL);
         int status = 0;
         ASSERT_EQ(waitpid(child, &status, 0), child);
         ASSERT_TRUE(WIFSIGNALED(status));
-        while (read(ends[0], &committed, sizeof committed) == ssize_t(sizeof committed)) {}
+        while (read(ends[0], &committed, sizeof committed) == ssize_t(sizeof committed)) {
+        }
         close(ends[0]);
 
         for (const auto& entry : fs::directory_iterator(folder)) interrupted += entry.path().extension() == ".tmp";
@@ -76,8 +79,8 @@ TEST(Kill, NoStateIsLostOrUnreadable) {
         reached = found->state.step;
         ASSERT_EQ(elements<uint32_t>(found->file.at("values")), content_of(reached));
     }
-    std::printf("%d kills, %llu checkpoints, %llu kills left a half-written file\n", kKills, (unsigned long long)reached,
-                (unsigned long long)interrupted);
+    std::printf("%d kills, %llu checkpoints, %llu kills left a half-written file\n", kKills,
+                (unsigned long long)reached, (unsigned long long)interrupted);
     EXPECT_GT(interrupted, 0u) << "no kill hit a save: the test shows nothing";
     fs::remove_all(folder);
 }

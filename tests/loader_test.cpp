@@ -33,7 +33,13 @@ struct LoaderFolder {
 };
 
 LoaderOptions options_with(int threads) {
-    return {.batch = 5, .fit = {.size = 16}, .augment = {.flip = 0.5, .rotate = 5, .shift = 0.05, .crop = 0.8, .contrast = 0.2}, .seed = 11, .shuffle = true, .threads = threads, .ahead = 2};
+    return {.batch = 5,
+            .fit = {.size = 16},
+            .augment = {.flip = 0.5, .rotate = 5, .shift = 0.05, .crop = 0.8, .contrast = 0.2},
+            .seed = 11,
+            .shuffle = true,
+            .threads = threads,
+            .ahead = 2};
 }
 
 bool operator==(const Batch& a, const Batch& b) {
@@ -52,7 +58,8 @@ std::vector<Batch> take(Loader& loader, size_t count) {
 TEST(Loader, same_batches_for_any_threads_and_cache) {
     const LoaderFolder set;
     std::optional<std::vector<Batch>> expected;
-    for (const CacheMode mode : {CacheMode::off, CacheMode::memory, CacheMode::disk, CacheMode::disk})  // the second finds the first's
+    for (const CacheMode mode :
+         {CacheMode::off, CacheMode::memory, CacheMode::disk, CacheMode::disk})  // the second finds the first's
         for (const int threads : {1, 2, 4}) {
             Cache cache(set.data, {.size = 16}, mode, (set.folder.path / "cache").string());
             Loader loader(set.data, set.all, options_with(threads), &cache);
@@ -74,7 +81,8 @@ TEST(Loader, starts_anywhere) {
     Loader later(set.data, set.all, options_with(3));
     for (const size_t from : {0u, 3u, 5u, 9u}) {
         later.start(from / 5, from % 5);
-        for (size_t i = from; i < from + 5; ++i) ASSERT_TRUE(later.next() == batches[i]) << "from " << from << ", batch " << i;
+        for (size_t i = from; i < from + 5; ++i)
+            ASSERT_TRUE(later.next() == batches[i]) << "from " << from << ", batch " << i;
     }
 }
 
@@ -113,7 +121,9 @@ TEST(Loader, bad_files_are_named_once) {
             left_out += batch.samples[row] >= 0 && batch.labels[row] < 0;
             bool repeated = false;  // a row that does not count repeats a row that does
             for (size_t other = 0; other < 5 && batch.labels[row] < 0; ++other)
-                repeated = repeated || (batch.labels[other] >= 0 && std::equal(&batch.pictures[row * 768], &batch.pictures[row * 768] + 768, &batch.pictures[other * 768]));
+                repeated = repeated || (batch.labels[other] >= 0 &&
+                                        std::equal(&batch.pictures[row * 768], &batch.pictures[row * 768] + 768,
+                                                   &batch.pictures[other * 768]));
             EXPECT_TRUE(batch.labels[row] >= 0 || repeated);
         }
     EXPECT_EQ(left_out, 6u);

@@ -15,7 +15,8 @@ constexpr LrFinderOptions kPlain = {.first = 1e-6, .last = 1, .steps = 121, .smo
 template <class Loss>
 LrFinder run(const LrFinderOptions& options, Loss loss) {
     LrFinder finder(options);
-    while (finder.add(loss(std::log10(finder.next_rate())))) {}
+    while (finder.add(loss(std::log10(finder.next_rate())))) {
+    }
     return finder;
 }
 
@@ -42,7 +43,9 @@ TEST(LrFinder, ThreeReadingsOfOneCurve) {
 
 TEST(LrFinder, ValleyIsNotTheSteepestWhereTheDescentIsUneven) {
     // A slow fall over four decades and a cliff at its end: the middle of the descent lies on the slope.
-    LrFinder finder = run(kPlain, [](double x) { return x < -1 ? 3 - 0.2 * (x + 6) : x < -0.8 ? 2 - 5 * (x + 1) : 1 + (x + 0.8); });
+    LrFinder finder = run(kPlain, [](double x) {
+        return x < -1 ? 3 - 0.2 * (x + 6) : x < -0.8 ? 2 - 5 * (x + 1) : 1 + (x + 0.8);
+    });
     LrSuggestion s = finder.suggest();
     EXPECT_NEAR(std::log10(s.steepest), -0.9, 0.11);
     EXPECT_LT(s.valley, s.steepest / 30);

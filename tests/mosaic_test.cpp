@@ -31,8 +31,10 @@ struct Shots {
             for (size_t y = 0; y < h; ++y)
                 for (size_t x = 0; x < w; ++x)
                     for (size_t c = 0; c < 3; ++c)
-                        frame[((place.top + y) * kFit.w() + place.left + x) * 3 + c] = x >= left && x < left + width && y >= top && y < top + height ? 255 : 0;
-            s.boxes = {{0, float(left) / float(w), float(top) / float(h), float(width) / float(w), float(height) / float(h)}};
+                        frame[((place.top + y) * kFit.w() + place.left + x) * 3 + c] =
+                            x >= left && x < left + width && y >= top && y < top + height ? 255 : 0;
+            s.boxes = {
+                {0, float(left) / float(w), float(top) / float(h), float(width) / float(w), float(height) / float(h)}};
             data.samples.push_back(s);
             frames.push_back(frame);
             samples.push_back(i);
@@ -41,7 +43,8 @@ struct Shots {
     std::vector<uint8_t> draw(const Composition& c) const {
         std::vector<uint8_t> frame(kFit.bytes(), 114);
         for (const Tile& tile : c.tiles)
-            compute(Cpu{}, paste_of(tile, place_in_frame(data.samples[tile.sample], kFit), kFit, frames[tile.sample].data(), frame.data()));
+            compute(Cpu{}, paste_of(tile, place_in_frame(data.samples[tile.sample], kFit), kFit,
+                                    frames[tile.sample].data(), frame.data()));
         return frame;
     }
 };
@@ -51,7 +54,8 @@ std::array<size_t, 4> bright(const std::vector<uint8_t>& frame, const Tile& t) {
     std::array<size_t, 4> b{kFit.w(), kFit.h(), 0, 0};
     for (size_t y = t.top; y < t.bottom; ++y)
         for (size_t x = t.left; x < t.right; ++x)
-            if (frame[(y * kFit.w() + x) * 3] > 184) b = {std::min(b[0], x), std::min(b[1], y), std::max(b[2], x + 1), std::max(b[3], y + 1)};
+            if (frame[(y * kFit.w() + x) * 3] > 184)
+                b = {std::min(b[0], x), std::min(b[1], y), std::max(b[2], x + 1), std::max(b[3], y + 1)};
     return b;
 }
 
@@ -61,7 +65,8 @@ TEST(Mosaic, BoxesLieOnTheirPixels) {
     size_t boxes_seen = 0, left_out = 0, four = 0;
     for (uint64_t epoch = 0; epoch < 60; ++epoch)
         for (uint32_t sample = 0; sample < 8; ++sample) {
-            const Composition c = compose(how, {.seed = 3, .epoch = epoch, .sample = sample}, shots.data, shots.samples, kFit);
+            const Composition c =
+                compose(how, {.seed = 3, .epoch = epoch, .sample = sample}, shots.data, shots.samples, kFit);
             const std::vector<uint8_t> frame = shots.draw(c);
             four += c.tiles.size() > 1;
             for (const Tile& tile : c.tiles) {
@@ -70,9 +75,12 @@ TEST(Mosaic, BoxesLieOnTheirPixels) {
                 const auto [left, top, right, bottom] = bright(frame, tile);
                 if (boxes.empty()) {
                     ++left_out;
-                    // At most a fifth is there, or less than two pixels of a side, or, with the threshold's pixel, three.
-                    const double whole = 20.0 / tile.a * 16.0 / tile.e, there = right > left ? double(right - left) * double(bottom - top) : 0;
-                    EXPECT_TRUE(there < 0.35 * std::abs(whole) || right - left < 3 || bottom - top < 3) << there << " of " << whole;
+                    // At most a fifth is there, or less than two pixels of a side, or, with the threshold's pixel,
+                    // three.
+                    const double whole = 20.0 / tile.a * 16.0 / tile.e,
+                                 there = right > left ? double(right - left) * double(bottom - top) : 0;
+                    EXPECT_TRUE(there < 0.35 * std::abs(whole) || right - left < 3 || bottom - top < 3)
+                        << there << " of " << whole;
                     continue;
                 }
                 ++boxes_seen;
@@ -104,13 +112,17 @@ TEST(Mosaic, TheLastEpochsShowSinglePictures) {
     const Shots shots;
     const BoxAugment how{.mosaic = 1, .mosaic_epochs = 4};
     for (uint64_t epoch = 0; epoch < 8; ++epoch)
-        EXPECT_EQ(compose(how, {.seed = 1, .epoch = epoch, .sample = 2}, shots.data, shots.samples, kFit).tiles.size() > 1, epoch < 4);
+        EXPECT_EQ(
+            compose(how, {.seed = 1, .epoch = epoch, .sample = 2}, shots.data, shots.samples, kFit).tiles.size() > 1,
+            epoch < 4);
 }
 
 // From files: every row's boxes lie on bright pixels, whatever the threads and wherever the loader starts.
 TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
     const TemporaryFolder folder;
-    nlohmann::json coco = {{"images", nlohmann::json::array()}, {"annotations", nlohmann::json::array()}, {"categories", {{{"id", 1}, {"name", "animal"}}}}};
+    nlohmann::json coco = {{"images", nlohmann::json::array()},
+                           {"annotations", nlohmann::json::array()},
+                           {"categories", {{{"id", 1}, {"name", "animal"}}}}};
     for (int i = 0; i < 13; ++i) {
         Picture p{.h = 48, .w = 72, .rgb = FileContent(48 * 72 * 3, 20)};
         for (size_t y = 16; y < 32; ++y)
@@ -124,8 +136,14 @@ TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
     folder.write("all.json", text_content(coco.dump()));
     const Dataset data = open_box_dataset(folder.path.string(), {.validation = 0, .test = 0});
     ASSERT_EQ(data.samples.size(), 13u);
-    LoaderOptions options{.batch = 4, .fit = kFit, .boxes = BoxOptions{.augment = {.flip = 0.5, .zoom = 0.3, .shift = 0.1, .contrast = 0.2, .mosaic = 0.5}, .most = 6},
-                          .seed = 9, .shuffle = true, .threads = 1};
+    LoaderOptions options{
+        .batch = 4,
+        .fit = kFit,
+        .boxes =
+            BoxOptions{.augment = {.flip = 0.5, .zoom = 0.3, .shift = 0.1, .contrast = 0.2, .mosaic = 0.5}, .most = 6},
+        .seed = 9,
+        .shuffle = true,
+        .threads = 1};
     Loader first(data, data.part(Part::train), options);
     std::vector<Batch> batches;
     for (int i = 0; i < 12; ++i) batches.push_back(first.next());

@@ -1,5 +1,5 @@
-// The fused chain of training: its kernels on simt against the CPU loops in three types and five orders, its gradients against
-// finite differences, and a ResNet that it trains as the separate operations do.
+// The fused chain of training: its kernels on simt against the CPU loops in three types and five orders, its gradients
+// against finite differences, and a ResNet that it trains as the separate operations do.
 #include <fmt/format.h>
 
 #include "kernels/batch_norm.h"
@@ -15,17 +15,23 @@ struct Chain {
     ConvShape shape;
     size_t rows_in() const { return shape.n * shape.h * shape.w; }
 };
-const std::vector<Chain> chains = {{{1, 2, 2, 1, 1, 1, 1}},          {{2, 5, 7, 3, 7, 3, 3, 2, 1}}, {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
-                                   {{3, 9, 9, 33, 8, 3, 3, 1, 1}},   {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
+const std::vector<Chain> chains = {{{1, 2, 2, 1, 1, 1, 1}},
+                                   {{2, 5, 7, 3, 7, 3, 3, 2, 1}},
+                                   {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
+                                   {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
+                                   {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
 
 TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
     using T = TypeParam;
     for (const Chain& chain : chains) {
         const ConvShape& s = chain.shape;
         SCOPED_TRACE(fmt::format("{}x{}x{}x{} to {}", s.n, s.h, s.w, s.c_in, s.c_out));
-        const Floats x = representable<T>(random_floats(s.x_count(), 1, 0.5f)), dy = representable<T>(random_floats(s.y_count(), 2));
-        const Floats weight = representable<T>(random_floats(s.weight_count(), 3)), scale = random_floats(s.c_in, 4, 1, 0.3f);
-        const Floats shift = random_floats(s.c_in, 5), start_mean = random_floats(s.c_in, 6), start_var = random_floats(s.c_in, 7, 2, 0.2f);
+        const Floats x = representable<T>(random_floats(s.x_count(), 1, 0.5f)),
+                     dy = representable<T>(random_floats(s.y_count(), 2));
+        const Floats weight = representable<T>(random_floats(s.weight_count(), 3)),
+                     scale = random_floats(s.c_in, 4, 1, 0.3f);
+        const Floats shift = random_floats(s.c_in, 5), start_mean = random_floats(s.c_in, 6),
+                     start_var = random_floats(s.c_in, 7, 2, 0.2f);
         Floats sum(s.c_in), squares(s.c_in);
         for (size_t i = 0; i < x.size(); ++i) sum[i % s.c_in] += x[i], squares[i % s.c_in] += x[i] * x[i];
 
@@ -37,35 +43,51 @@ TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
         want.y = unwritten(s.y_count()), want.y_sum = want.y_squares = unwritten(s.c_out);
         want.g = want.dx = unwritten(s.x_count()), want.dweight = unwritten(s.weight_count());
         const Cpu& cpu = this->cpu;
-        compute(cpu, NormConstants<float>{chain.rows_in(), s.c_in, 1e-5f, 0.1f, sum.data(), squares.data(), scale.data(), shift.data(),
-                                          want.running_mean.data(), want.running_var.data(), want.mean.data(), want.rstd.data(),
-                                          want.a.data(), want.b.data()});
+        compute(cpu, NormConstants<float>{chain.rows_in(), s.c_in, 1e-5f, 0.1f, sum.data(), squares.data(),
+                                          scale.data(), shift.data(), want.running_mean.data(), want.running_var.data(),
+                                          want.mean.data(), want.rstd.data(), want.a.data(), want.b.data()});
         const Floats a = representable<T>(want.a), b = representable<T>(want.b);
-        compute(cpu, NormConvForward<float>{s, x.data(), a.data(), b.data(), weight.data(), want.y.data(), want.y_sum.data(), want.y_squares.data()});
-        compute(cpu, NormConvBackwardData<float>{s, x.data(), dy.data(), weight.data(), scale.data(), shift.data(), want.mean.data(),
-                                                 want.rstd.data(), want.g.data(), want.dscale.data(), want.dshift.data()});
+        compute(cpu, NormConvForward<float>{s, x.data(), a.data(), b.data(), weight.data(), want.y.data(),
+                                            want.y_sum.data(), want.y_squares.data()});
+        compute(cpu, NormConvBackwardData<float>{s, x.data(), dy.data(), weight.data(), scale.data(), shift.data(),
+                                                 want.mean.data(), want.rstd.data(), want.g.data(), want.dscale.data(),
+                                                 want.dshift.data()});
         compute(cpu, NormConvBackwardWeight<float>{s, x.data(), a.data(), b.data(), dy.data(), want.dweight.data()});
 
         const DeviceArray<T> x_(stored<T>(x)), dy_(stored<T>(dy)), weight_(stored<T>(weight));
         const DeviceArray<float> scale_(scale), shift_(shift), sum_(sum), squares_(squares);
-        const auto [got_a, got_b, got_y, got_g, got_dweight, got_dx, mean, rstd, running_mean, running_var, y_sum, y_squares, dscale, dshift] =
-            in_every_order([&] {
-                const DeviceArray<T> a2(s.c_in), b2(s.c_in), y(s.y_count()), g(s.x_count()), dw(s.weight_count()), dx(s.x_count());
-                const DeviceArray<float> mean(s.c_in), rstd(s.c_in), rm(start_mean), rv(start_var), ys(s.c_out), yq(s.c_out), ds(s.c_in), dt(s.c_in);
-                const Simt& simt = this->simt;
-                compute(simt, NormConstants<T>{chain.rows_in(), s.c_in, 1e-5f, 0.1f, sum_.get(), squares_.get(), scale_.get(), shift_.get(),
-                                               rm.get(), rv.get(), mean.get(), rstd.get(), a2.get(), b2.get()});
-                compute(simt, NormConvForward<T>{s, x_.get(), a2.get(), b2.get(), weight_.get(), y.get(), ys.get(), yq.get()});
-                compute(simt, NormConvBackwardData<T>{s, x_.get(), dy_.get(), weight_.get(), scale_.get(), shift_.get(), mean.get(),
-                                                      rstd.get(), g.get(), ds.get(), dt.get()});
-                compute(simt, NormConvBackwardWeight<T>{s, x_.get(), a2.get(), b2.get(), dy_.get(), dw.get()});
-                compute(simt, BatchNormBackward<T>{.shape = {.rows = chain.rows_in(), .channels = s.c_in},
-                                                   .x = x_.get(), .y = nullptr, .dy = g.get(), .dy2 = nullptr, .scale = scale_.get(),
-                                                   .shift = shift_.get(), .mean = mean.get(), .rstd = rstd.get(), .dx = dx.get(),
-                                                   .dscale = ds.get(), .dshift = dt.get(), .dresidual = nullptr, .sums_given = true});
-                return std::tuple(a2.host(), b2.host(), y.host(), g.host(), dw.host(), dx.host(), mean.host(), rstd.host(), rm.host(),
-                                  rv.host(), ys.host(), yq.host(), ds.host(), dt.host());
-            });
+        const auto [got_a, got_b, got_y, got_g, got_dweight, got_dx, mean, rstd, running_mean, running_var, y_sum,
+                    y_squares, dscale, dshift] = in_every_order([&] {
+            const DeviceArray<T> a2(s.c_in), b2(s.c_in), y(s.y_count()), g(s.x_count()), dw(s.weight_count()),
+                dx(s.x_count());
+            const DeviceArray<float> mean(s.c_in), rstd(s.c_in), rm(start_mean), rv(start_var), ys(s.c_out),
+                yq(s.c_out), ds(s.c_in), dt(s.c_in);
+            const Simt& simt = this->simt;
+            compute(simt,
+                    NormConstants<T>{chain.rows_in(), s.c_in, 1e-5f, 0.1f, sum_.get(), squares_.get(), scale_.get(),
+                                     shift_.get(), rm.get(), rv.get(), mean.get(), rstd.get(), a2.get(), b2.get()});
+            compute(simt,
+                    NormConvForward<T>{s, x_.get(), a2.get(), b2.get(), weight_.get(), y.get(), ys.get(), yq.get()});
+            compute(simt, NormConvBackwardData<T>{s, x_.get(), dy_.get(), weight_.get(), scale_.get(), shift_.get(),
+                                                  mean.get(), rstd.get(), g.get(), ds.get(), dt.get()});
+            compute(simt, NormConvBackwardWeight<T>{s, x_.get(), a2.get(), b2.get(), dy_.get(), dw.get()});
+            compute(simt, BatchNormBackward<T>{.shape = {.rows = chain.rows_in(), .channels = s.c_in},
+                                               .x = x_.get(),
+                                               .y = nullptr,
+                                               .dy = g.get(),
+                                               .dy2 = nullptr,
+                                               .scale = scale_.get(),
+                                               .shift = shift_.get(),
+                                               .mean = mean.get(),
+                                               .rstd = rstd.get(),
+                                               .dx = dx.get(),
+                                               .dscale = ds.get(),
+                                               .dshift = dt.get(),
+                                               .dresidual = nullptr,
+                                               .sums_given = true});
+            return std::tuple(a2.host(), b2.host(), y.host(), g.host(), dw.host(), dx.host(), mean.host(), rstd.host(),
+                              rm.host(), rv.host(), ys.host(), yq.host(), ds.host(), dt.host());
+        });
         // z is rounded to T before the convolution, and g before the sums over it.
         const double inner = 4 * rounding<T>();
         expect_stored(want.a, got_a, 1e-5, "a");
@@ -85,9 +107,19 @@ TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
         Floats ds = floats(dscale), dt = floats(dshift);
         const Floats g = floats(got_g);
         compute(cpu, BatchNormBackward<float>{.shape = {.rows = chain.rows_in(), .channels = s.c_in},
-                                              .x = x.data(), .y = nullptr, .dy = g.data(), .dy2 = nullptr, .scale = scale.data(),
-                                              .shift = shift.data(), .mean = want.mean.data(), .rstd = want.rstd.data(), .dx = want.dx.data(),
-                                              .dscale = ds.data(), .dshift = dt.data(), .dresidual = nullptr, .sums_given = true});
+                                              .x = x.data(),
+                                              .y = nullptr,
+                                              .dy = g.data(),
+                                              .dy2 = nullptr,
+                                              .scale = scale.data(),
+                                              .shift = shift.data(),
+                                              .mean = want.mean.data(),
+                                              .rstd = want.rstd.data(),
+                                              .dx = want.dx.data(),
+                                              .dscale = ds.data(),
+                                              .dshift = dt.data(),
+                                              .dresidual = nullptr,
+                                              .sums_given = true});
         expect_stored(want.dx, got_dx, 1e-4, "dx");
     }
 }
@@ -99,9 +131,12 @@ TEST(NormConv, GradientsAreThoseOfItsParts) {
                   [=](auto& v) {
                       const BatchNormOptions relu{.activation = Activation::relu};
                       if (!fused)
-                          return batch_norm(conv(batch_norm(conv(v[0], v[1]), v[2], v[3], relu), v[4], {.stride = 2, .padding = 1}), v[5], v[6], relu);
+                          return batch_norm(
+                              conv(batch_norm(conv(v[0], v[1]), v[2], v[3], relu), v[4], {.stride = 2, .padding = 1}),
+                              v[5], v[6], relu);
                       const Summed y = norm_conv(v[0], v[1]);
-                      return batch_norm(norm_conv(y, v[2], v[3], relu, v[4], {.stride = 2, .padding = 1}), v[5], v[6], relu);
+                      return batch_norm(norm_conv(y, v[2], v[3], relu, v[4], {.stride = 2, .padding = 1}), v[5], v[6],
+                                        relu);
                   },
                   2e-2});
 }
@@ -116,18 +151,28 @@ TEST(NormConv, RefusesWhatItDoesNotDo) {
         return std::string("no error");
     };
     Graph g(DType::f16, true);
-    const Value x = g.input("x", {2, 4, 4, 3}, DType::f16), w = g.input("w", {3, 1, 1, 3}, DType::f16), v = g.input("v", {3}, DType::f32);
+    const Value x = g.input("x", {2, 4, 4, 3}, DType::f16), w = g.input("w", {3, 1, 1, 3}, DType::f16),
+                v = g.input("v", {3}, DType::f32);
     const Summed y = norm_conv(x, w);
     EXPECT_NE(error_of([&] { norm_conv(x, w, {.bias = v}); }).find("no bias"), std::string::npos);
     EXPECT_NE(error_of([&] { norm_conv(y, v, v, {}, w); }).find("has relu"), std::string::npos);
-    EXPECT_NE(error_of([&] { norm_conv(y, v, g.input("s", {4}, DType::f32), {.activation = Activation::relu}, w); }).find("x has 3 channels"),
+    EXPECT_NE(error_of([&] {
+                  norm_conv(y, v, g.input("s", {4}, DType::f32), {.activation = Activation::relu}, w);
+              }).find("x has 3 channels"),
               std::string::npos);
-    EXPECT_NE(error_of([&] { resnet(g.input("p", {2, 32, 32, 3}, DType::f16), {.keras = true, .fused = true}); }).find("biases"), std::string::npos);
+    EXPECT_NE(error_of([&] {
+                  resnet(g.input("p", {2, 32, 32, 3}, DType::f16), {.keras = true, .fused = true});
+              }).find("biases"),
+              std::string::npos);
     TrainConfig config;
     config.fused = true;
     config.precision = "fp16";
-    EXPECT_NE(error_of([&] { precision_on(config, *open_device("simt")); }).find("compute capability 9.0"), std::string::npos);
-    EXPECT_NE(error_of([&] { assign(config, {{"model", "resnet50-keras", "test"}}); }).find("not for resnet50-keras"), std::string::npos);
+    EXPECT_NE(error_of([&] { precision_on(config, *open_device("simt")); }).find("compute capability 9.0"),
+              std::string::npos);
+    EXPECT_NE(error_of([&] {
+                  assign(config, {{"model", "resnet50-keras", "test"}});
+              }).find("not for resnet50-keras"),
+              std::string::npos);
 }
 
 struct Trained {
@@ -142,8 +187,15 @@ Trained train(const char* kind, DType precision, bool fused) {
     const ResNetConfig model{.depth = 50, .classes = 2, .width = 8, .fused = fused};
     OptimizerConfig optimizer;
     if (precision == DType::f16) optimizer.loss_scale = 256;
-    Trainer trainer(*device, arena, {.model = model, .batch = batch, .size = size, .normalize = {{1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, {-2, -2, -2}},
-                                     .optimizer = optimizer, .class_weights = {}, .precision = precision}, initialize_state(model, 3));
+    Trainer trainer(*device, arena,
+                    {.model = model,
+                     .batch = batch,
+                     .size = size,
+                     .normalize = {{1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, {-2, -2, -2}},
+                     .optimizer = optimizer,
+                     .class_weights = {},
+                     .precision = precision},
+                    initialize_state(model, 3));
     std::mt19937 rng(5);
     std::vector<float> transform, color;
     for (size_t i = 0; i < batch; ++i) {
@@ -156,7 +208,8 @@ Trained train(const char* kind, DType precision, bool fused) {
         std::vector<int32_t> labels;
         for (size_t i = 0; i < batch; ++i) {
             labels.push_back(int32_t((step + i) % 2));
-            for (size_t p = 0; p < size * size * 3; ++p) pictures.push_back(uint8_t(rng() % 128 + (labels.back() ? 128 : 0)));
+            for (size_t p = 0; p < size * size * 3; ++p)
+                pictures.push_back(uint8_t(rng() % 128 + (labels.back() ? 128 : 0)));
         }
         trainer.step({pictures, transform, color, labels}, 0.005, 0.9, step);
         result.losses.push_back(trainer.figures().loss);
@@ -166,8 +219,8 @@ Trained train(const char* kind, DType precision, bool fused) {
     return result;
 }
 
-// One step changes every parameter as the separate operations do; four steps stay together. float32 on the CPU loops, float16
-// on simt: the type that cuDNN has the chain for.
+// One step changes every parameter as the separate operations do; four steps stay together. float32 on the CPU loops,
+// float16 on simt: the type that cuDNN has the chain for.
 TEST(NormConv, TrainsAResNetAsTheSeparateOperationsDo) {
     const Trained plain = train("cpu", DType::f32, false), fused = train("cpu", DType::f32, true);
     ASSERT_EQ(plain.state.size(), fused.state.size());
@@ -176,11 +229,14 @@ TEST(NormConv, TrainsAResNetAsTheSeparateOperationsDo) {
         ASSERT_EQ(tensor.values.size(), other.size()) << name;
         double top = 1e-2;
         for (float x : tensor.values) top = std::max(top, std::fabs(double(x)));
-        for (size_t i = 0; i < other.size(); ++i) ASSERT_NEAR(tensor.values[i], other[i], 2e-4 * top) << name << "[" << i << "]";
+        for (size_t i = 0; i < other.size(); ++i)
+            ASSERT_NEAR(tensor.values[i], other[i], 2e-4 * top) << name << "[" << i << "]";
     }
-    for (size_t i = 0; i < plain.losses.size(); ++i) EXPECT_NEAR(plain.losses[i], fused.losses[i], 2e-3 * (1 + plain.losses[i])) << "step " << i + 1;
+    for (size_t i = 0; i < plain.losses.size(); ++i)
+        EXPECT_NEAR(plain.losses[i], fused.losses[i], 2e-3 * (1 + plain.losses[i])) << "step " << i + 1;
     const Trained half = train("simt", DType::f16, true);
-    for (size_t i = 0; i < plain.losses.size(); ++i) EXPECT_NEAR(plain.losses[i], half.losses[i], 0.1 * (1 + plain.losses[i])) << "fp16, step " << i + 1;
+    for (size_t i = 0; i < plain.losses.size(); ++i)
+        EXPECT_NEAR(plain.losses[i], half.losses[i], 0.1 * (1 + plain.losses[i])) << "fp16, step " << i + 1;
 }
 
 }  // namespace

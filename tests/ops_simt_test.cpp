@@ -9,30 +9,42 @@ TEST(BatchNorm, AwkwardShapes) {
                 check_op({fmt::format("batch_norm {}x{} {}", rows, channels, int(a)),
                           {{rows, channels}, {channels}, {channels}, {rows, channels}},
                           [=](auto& v) { return batch_norm(v[0], v[1], v[2], {.activation = a, .residual = v[3]}); },
-                          2e-2, 0.5f});
+                          2e-2,
+                          0.5f});
 }
 
 TEST(BatchNorm, DefaultsAndSilu) {
     check_op({"batch_norm", {{9, 5}, {5}, {5}}, [](auto& v) { return batch_norm(v[0], v[1], v[2]); }, 1e-2});
-    check_op({"batch_norm silu", {{33, 6}, {6}, {6}},
-              [](auto& v) { return batch_norm(v[0], v[1], v[2], {.activation = Activation::silu}); }, 1e-2});
+    check_op({"batch_norm silu",
+              {{33, 6}, {6}, {6}},
+              [](auto& v) { return batch_norm(v[0], v[1], v[2], {.activation = Activation::silu}); },
+              1e-2});
 }
 
 TEST(BatchNorm, TwoGradientsMeet) {
-    check_op({"residual connection", {{8, 4}, {4}, {4}},
+    check_op({"residual connection",
+              {{8, 4}, {4}, {4}},
               [](auto& v) {
                   const Value y = batch_norm(v[0], v[1], v[2], {.activation = Activation::relu});
                   return batch_norm(y, v[1], v[2], {.residual = y});
-              }, 2e-2});
+              },
+              2e-2});
 }
 
 TEST(Conv, AwkwardShapes) {
     struct Case {
         size_t n, h, w, c_in, c_out, kernel, stride, padding;
     };
-    for (const Case& c : {Case{1, 1, 1, 1, 1, 1, 1, 0}, {2, 7, 5, 3, 4, 3, 1, 1}, {2, 7, 7, 3, 3, 3, 2, 1}, {1, 9, 9, 3, 8, 7, 2, 3},
-                          {2, 6, 6, 7, 5, 1, 1, 0}, {2, 7, 6, 8, 4, 1, 2, 0}, {1, 8, 8, 3, 4, 6, 2, 2}, {1, 5, 5, 33, 3, 3, 1, 1}})
-        check_op({fmt::format("conv {}x{}x{}x{} -> {} kernel {} stride {}", c.n, c.h, c.w, c.c_in, c.c_out, c.kernel, c.stride),
+    for (const Case& c : {Case{1, 1, 1, 1, 1, 1, 1, 0},
+                          {2, 7, 5, 3, 4, 3, 1, 1},
+                          {2, 7, 7, 3, 3, 3, 2, 1},
+                          {1, 9, 9, 3, 8, 7, 2, 3},
+                          {2, 6, 6, 7, 5, 1, 1, 0},
+                          {2, 7, 6, 8, 4, 1, 2, 0},
+                          {1, 8, 8, 3, 4, 6, 2, 2},
+                          {1, 5, 5, 33, 3, 3, 1, 1}})
+        check_op({fmt::format("conv {}x{}x{}x{} -> {} kernel {} stride {}", c.n, c.h, c.w, c.c_in, c.c_out, c.kernel,
+                              c.stride),
                   {{c.n, c.h, c.w, c.c_in}, {c.c_out, c.kernel, c.kernel, c.c_in}, {c.c_out}},
                   [=](auto& v) { return conv(v[0], v[1], {.stride = c.stride, .padding = c.padding, .bias = v[2]}); }});
 }
@@ -44,8 +56,10 @@ TEST(Conv, Defaults) {
 TEST(Pool, Max) {
     for (size_t kernel : {2, 3, 5})
         for (size_t stride : {1, 2})
-            check_op({fmt::format("max_pool {} {}", kernel, stride), {{2, 7, 6, 3}},
-                      [=](auto& v) { return max_pool(v[0], kernel, stride, kernel / 2); }, 2e-2});
+            check_op({fmt::format("max_pool {} {}", kernel, stride),
+                      {{2, 7, 6, 3}},
+                      [=](auto& v) { return max_pool(v[0], kernel, stride, kernel / 2); },
+                      2e-2});
 }
 
 TEST(Pool, GlobalAverage) {
@@ -55,7 +69,9 @@ TEST(Pool, GlobalAverage) {
 
 TEST(Linear, AwkwardShapes) {
     for (size_t rows : {1, 7, 33})
-        check_op({fmt::format("linear {}", rows), {{rows, 20}, {3, 20}, {3}}, [](auto& v) { return linear(v[0], v[1], v[2]); }});
+        check_op({fmt::format("linear {}", rows), {{rows, 20}, {3, 20}, {3}}, [](auto& v) {
+                      return linear(v[0], v[1], v[2]);
+                  }});
     check_op({"linear without bias", {{2, 33}, {5, 33}}, [](auto& v) { return linear(v[0], v[1], {}); }});
 }
 
@@ -74,8 +90,12 @@ TEST(Layout, ConcatAndUpsample) {
 TEST(CrossEntropy, Variants) {
     const std::vector<int32_t> labels = {0, 4, 2, -1, 1, 1, 3};
     for (float smoothing : {0.0f, 0.1f})
-        check_op({fmt::format("cross_entropy {}", smoothing), {{7, 5}},
-                  [=](auto& v) { return cross_entropy(v[0], v[1], {.smoothing = smoothing}).loss; }, 1e-3, 0, {{{7}, labels}}});
+        check_op({fmt::format("cross_entropy {}", smoothing),
+                  {{7, 5}},
+                  [=](auto& v) { return cross_entropy(v[0], v[1], {.smoothing = smoothing}).loss; },
+                  1e-3,
+                  0,
+                  {{{7}, labels}}});
 }
 
 template <class F>
@@ -113,5 +133,6 @@ TEST(Errors, SayWhatIsWrong) {
     Graph inference;
     const Value p = inference.input("x", {1, 8, 8, 3}, DType::f32);
     const Value y = max_pool(p, 3, 2, 1);
-    expect_error([&] { gradients(y, inference.input("dy", y.shape(), DType::f32), std::vector{p}); }, "made for training");
+    expect_error([&] { gradients(y, inference.input("dy", y.shape(), DType::f32), std::vector{p}); },
+                 "made for training");
 }

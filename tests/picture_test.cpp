@@ -19,7 +19,9 @@ void expect_close(const Picture& got, const Picture& want, double mean, int larg
     EXPECT_LE(d.largest, largest);
 }
 
-Decoded decoded(const FileContent& file, const DecodeOptions& options = {}) { return decode_picture(file, options); }
+Decoded decoded(const FileContent& file, const DecodeOptions& options = {}) {
+    return decode_picture(file, options);
+}
 
 // Where orientation o takes the picture, straight from the table of the standard: row 0 and column 0 of what is stored
 // are the named sides of what a person sees.
@@ -31,14 +33,30 @@ Picture by_table(const Picture& stored, int o) {
             const size_t last_r = stored.h - 1 - r, last_c = stored.w - 1 - c;
             size_t y = 0, x = 0;
             switch (o) {
-                case 1: y = r, x = c; break;            // top, left
-                case 2: y = r, x = last_c; break;       // top, right
-                case 3: y = last_r, x = last_c; break;  // bottom, right
-                case 4: y = last_r, x = c; break;       // bottom, left
-                case 5: y = c, x = r; break;            // left, top
-                case 6: y = c, x = last_r; break;       // right, top: row 0 is the right side
-                case 7: y = last_c, x = last_r; break;  // right, bottom
-                case 8: y = last_c, x = r; break;       // left, bottom
+                case 1:
+                    y = r, x = c;
+                    break;  // top, left
+                case 2:
+                    y = r, x = last_c;
+                    break;  // top, right
+                case 3:
+                    y = last_r, x = last_c;
+                    break;  // bottom, right
+                case 4:
+                    y = last_r, x = c;
+                    break;  // bottom, left
+                case 5:
+                    y = c, x = r;
+                    break;  // left, top
+                case 6:
+                    y = c, x = last_r;
+                    break;  // right, top: row 0 is the right side
+                case 7:
+                    y = last_c, x = last_r;
+                    break;  // right, bottom
+                case 8:
+                    y = last_c, x = r;
+                    break;  // left, bottom
             }
             for (size_t k = 0; k < 3; ++k) seen.rgb[(y * seen.w + x) * 3 + k] = stored.rgb[(r * stored.w + c) * 3 + k];
         }
@@ -51,7 +69,8 @@ TEST(Picture, jpeg_kinds) {
     const Picture picture = sample_picture(61, 83);
     for (const bool progressive : {false, true})
         for (const bool full_chroma : {false, true}) {
-            const Decoded got = decoded(jpeg_of(picture, {.quality = 95, .progressive = progressive, .full_chroma = full_chroma}));
+            const Decoded got =
+                decoded(jpeg_of(picture, {.quality = 95, .progressive = progressive, .full_chroma = full_chroma}));
             EXPECT_EQ(got.trouble, Trouble::none) << got.text;
             expect_close(got.picture, picture, 2, 60);  // chroma at half size blurs the disc's edge
         }
@@ -106,7 +125,8 @@ TEST(Picture, png_kinds) {
     expect_close(decoded(png_of({.w = 23, .h = 17, .depth = 8, .colour = 6, .rows = alpha})).picture, picture, 0, 0);
 
     const FileContent palette{10, 20, 30, 200, 100, 50};
-    const Decoded got = decoded(png_of({.w = 3, .h = 1, .depth = 1, .colour = 3, .rows = {0b01000000}, .palette = palette}));
+    const Decoded got =
+        decoded(png_of({.w = 3, .h = 1, .depth = 1, .colour = 3, .rows = {0b01000000}, .palette = palette}));
     EXPECT_EQ(got.picture.rgb, (FileContent{10, 20, 30, 200, 100, 50, 10, 20, 30})) << got.text;
     const Decoded grey = decoded(png_of({.w = 2, .h = 1, .depth = 16, .colour = 0, .rows = {7, 255, 90, 0}}));
     EXPECT_EQ(grey.picture.rgb, (FileContent{7, 7, 7, 90, 90, 90})) << grey.text;
@@ -233,14 +253,16 @@ TEST(Picture, scan_bombs_end) {
 TEST(Picture, files_of_every_kind) {
     const TemporaryFolder folder;
     const Picture picture = sample_picture(20, 30);
-    for (const char* name : {"plain.jpg", "with space.JPG", "r\xc3\xa9ve \xe9\x9b\xaa.jpg", "not utf8 \xff.jpg", "-dash;$(x).jpg"})
+    for (const char* name :
+         {"plain.jpg", "with space.JPG", "r\xc3\xa9ve \xe9\x9b\xaa.jpg", "not utf8 \xff.jpg", "-dash;$(x).jpg"})
         EXPECT_TRUE(read_picture(folder.write(name, jpeg_of(picture))).usable()) << name;
     EXPECT_EQ(read_picture(folder.write("png inside.jpg", png_of(picture))).picture.rgb, picture.rgb);
     EXPECT_EQ(read_picture((folder.path / "gone.jpg").string()).trouble, Trouble::missing);
     EXPECT_EQ(read_picture(folder.write("empty.jpg", {})).trouble, Trouble::empty_file);
     std::filesystem::create_directory(folder.path / "folder.jpg");
     EXPECT_EQ(read_picture((folder.path / "folder.jpg").string()).trouble, Trouble::unreadable);
-    EXPECT_EQ(read_picture(folder.write("large.jpg", jpeg_of(picture)), {.max_file_bytes = 100}).trouble, Trouble::too_large);
+    EXPECT_EQ(read_picture(folder.write("large.jpg", jpeg_of(picture)), {.max_file_bytes = 100}).trouble,
+              Trouble::too_large);
     ASSERT_EQ(mkfifo((folder.path / "pipe.jpg").c_str(), 0600), 0);
     EXPECT_EQ(read_picture((folder.path / "pipe.jpg").string()).trouble, Trouble::unreadable);
     std::filesystem::create_symlink("nowhere", folder.path / "dangling.jpg");

@@ -26,7 +26,8 @@ inline Picture sample_picture(size_t h, size_t w, unsigned seed = 0) {
             const double y = (i + 0.5) / h, x = (j + 0.5) / w;
             const double disc = std::hypot(x - 0.3 - 0.05 * (seed % 7), y - 0.4) < 0.2 ? 90 : 0;
             const double stripes = 20 * std::sin(12 * x + seed) * std::cos(9 * y);
-            const double value[3] = {40 + 120 * x + disc, 200 - 100 * y + stripes, 60 + 80 * x * y + 0.5 * disc + stripes};
+            const double value[3] = {40 + 120 * x + disc, 200 - 100 * y + stripes,
+                                     60 + 80 * x * y + 0.5 * disc + stripes};
             for (size_t c = 0; c < 3; ++c)
                 picture.rgb[(i * w + j) * 3 + c] = uint8_t(std::fmin(255, std::fmax(0, value[c])));
         }
@@ -98,7 +99,9 @@ inline FileContent png_of(const Picture& picture) {
     return png_of({.w = uint32_t(picture.w), .h = uint32_t(picture.h), .depth = 8, .colour = 2, .rows = picture.rgb});
 }
 
-inline FileContent text_content(const std::string& text) { return {text.begin(), text.end()}; }
+inline FileContent text_content(const std::string& text) {
+    return {text.begin(), text.end()};
+}
 
 // A folder that is gone after the test.
 struct TemporaryFolder {

@@ -26,8 +26,12 @@ std::atomic<size_t> allocations = 0;
     ++allocations;
     return std::malloc(bytes);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
+    std::free(memory);
+}
 
 namespace {
 class MaxPoolCpu : public testing::TestWithParam<MaxPoolShape> {};
@@ -70,10 +74,11 @@ TEST_P(MaxPoolCpu, takes_the_first_maximum_and_sends_its_gradient_there) {
     EXPECT_EQ(again, y);
 }
 
-INSTANTIATE_TEST_SUITE_P(shapes, MaxPoolCpu, testing::Values(
-    MaxPoolShape{1, 1, 1, 1, 1, 1, 0}, MaxPoolShape{2, 7, 9, 33, 3, 2, 1}, MaxPoolShape{1, 16, 16, 64, 3, 2, 1},
-    MaxPoolShape{1, 13, 7, 70, 5, 1, 2}, MaxPoolShape{3, 6, 6, 3, 2, 2, 0}, MaxPoolShape{1, 5, 33, 130, 13, 1, 6},
-    MaxPoolShape{1, 20, 18, 5, 2, 3, 1}, MaxPoolShape{1, 33, 1, 7, 3, 3, 1}));
+INSTANTIATE_TEST_SUITE_P(shapes, MaxPoolCpu,
+                         testing::Values(MaxPoolShape{1, 1, 1, 1, 1, 1, 0}, MaxPoolShape{2, 7, 9, 33, 3, 2, 1},
+                                         MaxPoolShape{1, 16, 16, 64, 3, 2, 1}, MaxPoolShape{1, 13, 7, 70, 5, 1, 2},
+                                         MaxPoolShape{3, 6, 6, 3, 2, 2, 0}, MaxPoolShape{1, 5, 33, 130, 13, 1, 6},
+                                         MaxPoolShape{1, 20, 18, 5, 2, 3, 1}, MaxPoolShape{1, 33, 1, 7, 3, 3, 1}));
 
 TEST(MaxPoolCpuValues, nan_wins_and_minus_infinity_is_a_value) {
     const float nan = std::nanf(""), lowest = -std::numeric_limits<float>::infinity();
@@ -88,7 +93,8 @@ TEST(MaxPoolCpuValues, nan_wins_and_minus_infinity_is_a_value) {
 }
 
 TEST(GlobalAveragePoolCpu, is_the_mean_and_spreads_its_gradient) {
-    for (const auto& [n, pixels, c] : {std::tuple<size_t, size_t, size_t>{1, 1, 1}, {3, 49, 33}, {2, 4, 2048}, {1, 513, 7}}) {
+    for (const auto& [n, pixels, c] :
+         {std::tuple<size_t, size_t, size_t>{1, 1, 1}, {3, 49, 33}, {2, 4, 2048}, {1, 513, 7}}) {
         const Floats x = random_floats(n * pixels * c, 1, 3), dy = random_floats(n * c, 2);
         Floats y = unwritten(n * c), dx = unwritten(x.size());
         compute(CpuDevice(), GlobalAveragePoolForward<float>{n, pixels, c, x.data(), y.data()});
@@ -113,7 +119,8 @@ TEST(PlainLoopsCpu, allocate_nothing) {
     const MaxPoolShape pool{1, 32, 32, c, 3, 2, 1};
     const auto everything = [&] {
         compute(cpu, BatchNormForward<float>{shape, 0.1f, a.data(), channel[0].data(), channel[1].data(), b.data(),
-                                             channel[2].data(), channel[3].data(), y.data(), channel[4].data(), channel[5].data()});
+                                             channel[2].data(), channel[3].data(), y.data(), channel[4].data(),
+                                             channel[5].data()});
         compute(cpu, BatchNormBackward<float>{shape, a.data(), y.data(), b.data(), a.data(), channel[0].data(),
                                               channel[1].data(), channel[4].data(), channel[5].data(), p.data(),
                                               channel[6].data(), channel[7].data(), nullptr});
@@ -128,7 +135,8 @@ TEST(PlainLoopsCpu, allocate_nothing) {
         compute(cpu, MaxPoolBackward<float>{pool, y.data(), argmax.data(), p.data()});
         compute(cpu, GlobalAveragePoolForward<float>{1, rows, c, a.data(), y.data()});
         compute(cpu, GlobalAveragePoolBackward<float>{1, rows, c, y.data(), p.data()});
-        compute(cpu, CrossEntropyForward{{rows, c, 0.1f}, a.data(), labels.data(), nullptr, &loss, y.data(), p.data(), correct});
+        compute(cpu, CrossEntropyForward{
+                         {rows, c, 0.1f}, a.data(), labels.data(), nullptr, &loss, y.data(), p.data(), correct});
         compute(cpu, CrossEntropyBackward{{rows, c, 0.1f}, p.data(), labels.data(), nullptr, &loss, y.data()});
         compute(cpu, CheckFinite<float>{n, b.data(), &state});
         compute(cpu, SgdStep<float>{n, 0, false, &state, b.data(), y.data(), p.data(), nullptr});

@@ -39,9 +39,12 @@ protected:
 
 TEST(Machine, ReadsTheProcessor) {
     Processor p = parse_cpuinfo(
-        "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx avx2 fma\n\n"
-        "processor\t: 1\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx avx2 fma\n\n"
-        "processor\t: 2\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 1\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx avx2 fma\n");
+        "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx "
+        "avx2 fma\n\n"
+        "processor\t: 1\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx "
+        "avx2 fma\n\n"
+        "processor\t: 2\nmodel name\t: Some CPU @ 3 GHz\nphysical id\t: 1\ncore id\t\t: 0\nflags\t\t: fpu sse4_2 avx "
+        "avx2 fma\n");
     EXPECT_EQ(p.model, "Some CPU @ 3 GHz");
     EXPECT_EQ(p.cores, 2u) << "two threads share the first";
     EXPECT_EQ(p.isa, (std::vector<std::string>{"sse4_2", "avx", "fma", "avx2"}));
@@ -139,8 +142,9 @@ TEST_F(RecordTest, NoStepIsInTheLogTwice) {
     write(folder_ / "log.jsonl", text_of(path) + "{\"step\": 40, \"lo");  // killed here
     RunLog log(path, 20);
     log.append({{"step", 30}, {"loss", 1.25}});
-    EXPECT_EQ(text_of(path), "{\"loss\":1.5,\"step\":10}\n{\"loss\":1.5,\"step\":20}\n{\"note\":\"validated\"}\n"
-                             "{\"loss\":1.25,\"step\":30}\n");
+    EXPECT_EQ(text_of(path),
+              "{\"loss\":1.5,\"step\":10}\n{\"loss\":1.5,\"step\":20}\n{\"note\":\"validated\"}\n"
+              "{\"loss\":1.25,\"step\":30}\n");
 }
 
 TEST_F(RecordTest, NoStepIsInTheTableTwice) {

@@ -42,7 +42,8 @@ std::string fault_in(const std::string& page) {
         if (const size_t url = whole.find("data:image"); url != whole.npos) {
             for (size_t i = url; i < whole.size() && whole[i] != '"'; ++i)
                 if (!std::isalnum(uint8_t(whole[i])) && !std::strchr("+/=:;,", whole[i])) return "bad data url";
-            if (whole.substr(0, 10) != "<img src=\"" || whole.substr(whole.size() - 2) != "/>") return "bad img at " + around;
+            if (whole.substr(0, 10) != "<img src=\"" || whole.substr(whole.size() - 2) != "/>")
+                return "bad img at " + around;
             at = end + 1;
             continue;
         }
@@ -56,7 +57,8 @@ std::string fault_in(const std::string& page) {
         if (!std::regex_search(whole, found, tag)) return "bad tag at " + around;
         const std::string name = found[2];
         if (found[1] == "/") {
-            if (open.empty() || open.back() != name) return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
+            if (open.empty() || open.back() != name)
+                return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
             open.pop_back();
         } else if (found[4] != "/") {
             open.push_back(name);
@@ -78,7 +80,9 @@ protected:
     }
     void TearDown() override { fs::remove_all(folder_); }
 
-    void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name, std::ios::binary) << text; }
+    void write(const std::string& name, const std::string& text) {
+        std::ofstream(folder_ / name, std::ios::binary) << text;
+    }
 
     std::string report() {
         const fs::path path = write_report(folder_);
@@ -92,31 +96,61 @@ protected:
     void write_run() {
         write("config", "data = \"shots & more\"\nmodel = \"resnet50\"\nimage_size = 64\nepochs = 2\nbatch = 8\n");
         json event = {{"event", "finish"}, {"time", "2026-11-23T09:10:00Z"}, {"step", 40}};
-        json session = {{"started", "2026-11-23T09:00:00Z"}, {"device", "cpu <fast>"}, {"precision", "fp32"}, {"threads", 2}, {"pictures", 320},
-                        {"wall_seconds", 600}, {"images_per_second", 12.5}, {"peak_memory_bytes", 1u << 30}, {"energy_joules", "not measured"},
-                        {"events", {event}}, {"machine", {{"processor", "Thing 9000"}, {"cores", 2}, {"threads", 2}, {"memory_bytes", 8589934592}}},
-                        {"build", {{"version", "0.1.0"}, {"commit", "abc123"}}},
-                        {"libraries", {{{"name", "oneDNN"}, {"compiled", "2.6"}, {"loaded", "2.6.3"}}}}};
-        json record = {{"format", 1}, {"finished", true}, {"wall_seconds", 600}, {"energy_joules", "not measured"}, {"waited_for_pictures_seconds", 0.256},
-                       {"data", {{"path", "shots & more"}, {"pictures", 1234}, {"bytes", 5000000}, {"fingerprint", "cafe"}}}, {"sessions", {session}}};
+        json session = {
+            {"started", "2026-11-23T09:00:00Z"},
+            {"device", "cpu <fast>"},
+            {"precision", "fp32"},
+            {"threads", 2},
+            {"pictures", 320},
+            {"wall_seconds", 600},
+            {"images_per_second", 12.5},
+            {"peak_memory_bytes", 1u << 30},
+            {"energy_joules", "not measured"},
+            {"events", {event}},
+            {"machine", {{"processor", "Thing 9000"}, {"cores", 2}, {"threads", 2}, {"memory_bytes", 8589934592}}},
+            {"build", {{"version", "0.1.0"}, {"commit", "abc123"}}},
+            {"libraries", {{{"name", "oneDNN"}, {"compiled", "2.6"}, {"loaded", "2.6.3"}}}}};
+        json record = {
+            {"format", 1},
+            {"finished", true},
+            {"wall_seconds", 600},
+            {"energy_joules", "not measured"},
+            {"waited_for_pictures_seconds", 0.256},
+            {"data", {{"path", "shots & more"}, {"pictures", 1234}, {"bytes", 5000000}, {"fingerprint", "cafe"}}},
+            {"sessions", {session}}};
         write("run.json", record.dump());
         std::string log;
         for (int step = 1; step <= 40; ++step)
-            log += json({{"step", step}, {"loss", step == 7 ? std::nan("") : 2.0 / step}, {"rate", 0.01}, {"momentum", 0.9}}).dump() + "\n";
+            log += json({{"step", step},
+                         {"loss", step == 7 ? std::nan("") : 2.0 / step},
+                         {"rate", 0.01},
+                         {"momentum", 0.9}})
+                       .dump() +
+                   "\n";
         write("log.jsonl", log + "{\"step\": 41, \"lo");
-        write("metrics.csv", "step,epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,rate,seconds\n20,1,1.5,0.5,,,0.01,10\n40,2,0.5,0.9,0.7,0.85,0.01,10\n");
+        write("metrics.csv",
+              "step,epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,rate,seconds\n20,1,1.5,0.5,,,0."
+              "01,10\n40,2,0.5,0.9,0.7,0.85,0.01,10\n");
         json rows = json::array();
         const std::vector<std::string> classes = {"fox", "<b>hare</b>", "nothing & co"};
         for (int i = 0; i < 200; ++i) {
             const int label = i % 3, predicted = i % 20 == 0 ? (label + 1) % 3 : label;
-            rows.push_back({{"file", (folder_ / "pictures" / (i == 0 ? kHostile.substr(0, 8) + kHostile.substr(26) : std::to_string(i) + ".jpg")).string()},
-                            {"label", classes[size_t(label)]}, {"predicted", classes[size_t(predicted)]}, {"confidence", i % 20 == 0 ? 0.9 : 0.97},
-                            {"loss", i == 0 ? 9.5 : 0.1}, {"camera", i % 2 ? "<i>north</i>" : "south"}});
+            rows.push_back(
+                {{"file", (folder_ / "pictures" /
+                           (i == 0 ? kHostile.substr(0, 8) + kHostile.substr(26) : std::to_string(i) + ".jpg"))
+                              .string()},
+                 {"label", classes[size_t(label)]},
+                 {"predicted", classes[size_t(predicted)]},
+                 {"confidence", i % 20 == 0 ? 0.9 : 0.97},
+                 {"loss", i == 0 ? 9.5 : 0.1},
+                 {"camera", i % 2 ? "<i>north</i>" : "south"}});
         }
         rows.push_back({{"file", "x"}, {"label", "no such class"}, {"predicted", "fox"}, {"confidence", 0.5}});
         rows.push_back({{"file", "x"}, {"label", "fox"}, {"predicted", "fox"}, {"confidence", nullptr}});
-        write("evaluation.json", json({{"classes", classes}, {"parts", {{"test", {{"loss", 0.2}, {"predictions", rows}}}}}}).dump());
-        write("bad_files.csv", "path,code,used,text\n\"" + std::string("<script>.jpg") + "\",truncated,yes,ends & stops\nb.jpg,empty_file,no,no bytes\n");
+        write("evaluation.json",
+              json({{"classes", classes}, {"parts", {{"test", {{"loss", 0.2}, {"predictions", rows}}}}}}).dump());
+        write("bad_files.csv", "path,code,used,text\n\"" + std::string("<script>.jpg") +
+                                   "\",truncated,yes,ends & stops\nb.jpg,empty_file,no,no bytes\n");
     }
 
     fs::path folder_;
@@ -128,21 +162,25 @@ TEST_F(Report, says_the_figures_of_a_finished_run) {
     write_run();
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");
-    for (const char* said : {"95.0\u202F% of 200 test pictures right", "Finished at step 40 of 40", "1,234 pictures", "10 min 00 s", "1.0 GiB", "not measured",
-                             "abc123", "oneDNN 2.6.3", "Thing 9000", "2 predictions on test pictures make no sense",
-                             "Proposal: look at what is below 0.91.", "10 pictures (5.0\u202F%) are below 0.91",  // exactly the ten errors
-                             "1.0\u202F% of the steps", "2 pictures had something wrong", "ResNet-50 tells apart 3 classes", "2026-11-23 09:10 UTC"})
+    for (const char* said : {"95.0\u202F% of 200 test pictures right", "Finished at step 40 of 40", "1,234 pictures",
+                             "10 min 00 s", "1.0 GiB", "not measured", "abc123", "oneDNN 2.6.3", "Thing 9000",
+                             "2 predictions on test pictures make no sense", "Proposal: look at what is below 0.91.",
+                             "10 pictures (5.0\u202F%) are below 0.91",  // exactly the ten errors
+                             "1.0\u202F% of the steps", "2 pictures had something wrong",
+                             "ResNet-50 tells apart 3 classes", "2026-11-23 09:10 UTC"})
         EXPECT_NE(page.find(said), page.npos) << said;
 }
 
 TEST_F(Report, escapes_what_files_say_and_loads_nothing) {
     write_run();
-    write_jpeg((folder_ / "pictures" / (kHostile.substr(0, 8) + kHostile.substr(26))).string(), sample_picture(300, 400).rgb.data(), 300, 400);
+    write_jpeg((folder_ / "pictures" / (kHostile.substr(0, 8) + kHostile.substr(26))).string(),
+               sample_picture(300, 400).rgb.data(), 300, 400);
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");
     for (const char* never : {"<script", "<b>hare", "<i>north", "http://", "https://", "\xE2\x80\xAE", "javascript:"})
         EXPECT_EQ(page.find(never), page.npos) << never;
-    for (const char* said : {"&lt;script&gt;", "&lt;b&gt;hare&lt;/b&gt;", "nothing &amp; co", "&lt;i&gt;north", "cpu &lt;fast&gt;", "ends &amp; stops"})
+    for (const char* said : {"&lt;script&gt;", "&lt;b&gt;hare&lt;/b&gt;", "nothing &amp; co", "&lt;i&gt;north",
+                             "cpu &lt;fast&gt;", "ends &amp; stops"})
         EXPECT_NE(page.find(said), page.npos) << said;
     // One picture is there and comes as a JPEG of 240 x 180; the others are not, and say so.
     EXPECT_NE(page.find("src=\"data:image/jpeg;base64,/9j/"), page.npos);
@@ -172,8 +210,10 @@ TEST_F(Report, a_run_that_has_just_started_and_one_that_was_stopped) {
 TEST_F(Report, nonsense_in_any_file_is_left_out) {
     write_run();
     for (const char* name : {"run.json", "config", "log.jsonl", "metrics.csv", "evaluation.json", "bad_files.csv"})
-        for (const std::string content : {"", "{", "[1, 2]", "\xFF\xFE\x00 \"", "{\"sessions\": 7, \"classes\": [\"a\", \"a\"], \"parts\": []}",
-                                          "{\"sessions\": [3, null], \"classes\": [1], \"data\": [], \"step\": -1e300, \"loss\": 1e300}\n", "step,epoch\n1e308,0\nnan,inf\n"}) {
+        for (const std::string content :
+             {"", "{", "[1, 2]", "\xFF\xFE\x00 \"", "{\"sessions\": 7, \"classes\": [\"a\", \"a\"], \"parts\": []}",
+              "{\"sessions\": [3, null], \"classes\": [1], \"data\": [], \"step\": -1e300, \"loss\": 1e300}\n",
+              "step,epoch\n1e308,0\nnan,inf\n"}) {
             write_run();
             write(name, content);
             EXPECT_EQ(fault_in(report()), "") << name << " holds " << content;
@@ -191,14 +231,20 @@ TEST_F(Report, nonsense_in_any_file_is_left_out) {
 TEST_F(Report, stays_small_with_many_steps_classes_and_bad_files) {
     write_run();
     std::string log, bad = "path,code,used,text\n";
-    for (int step = 1; step <= 100'000; ++step) log += fmt::format("{{\"step\":{},\"loss\":{},\"rate\":0.1,\"momentum\":0.9}}\n", step, 1.0 / step);
+    for (int step = 1; step <= 100'000; ++step)
+        log += fmt::format("{{\"step\":{},\"loss\":{},\"rate\":0.1,\"momentum\":0.9}}\n", step, 1.0 / step);
     for (int i = 0; i < 20'000; ++i) bad += fmt::format("{}{}.jpg,corrupt,no,bad\n", std::string(200, 'n'), i);
     write("log.jsonl", log);
     write("bad_files.csv", bad);
     json classes = json::array(), rows = json::array();
     for (int c = 0; c < 150; ++c) classes.push_back(fmt::format("class {}", c));
     for (int i = 0; i < 3000; ++i)
-        rows.push_back({{"file", "gone"}, {"label", classes[size_t(i % 150)]}, {"predicted", classes[size_t(i * 7 % 150)]}, {"confidence", 0.5}, {"loss", 1}, {"camera", ""}});
+        rows.push_back({{"file", "gone"},
+                        {"label", classes[size_t(i % 150)]},
+                        {"predicted", classes[size_t(i * 7 % 150)]},
+                        {"confidence", 0.5},
+                        {"loss", 1},
+                        {"camera", ""}});
     write("evaluation.json", json({{"classes", classes}, {"parts", {{"validation", {{"predictions", rows}}}}}}).dump());
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");

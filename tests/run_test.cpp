@@ -1,6 +1,7 @@
-// A training run as a whole: stopped after any step and continued, it ends in the same bits; what it refuses and leaves.
-#include "tests/files.h"
+// A training run as a whole: stopped after any step and continued, it ends in the same bits; what it refuses and
+// leaves.
 #include "train/run.h"
+#include "tests/files.h"
 
 #include <gtest/gtest.h>
 
@@ -44,8 +45,9 @@ protected:
     }
     RunResult train(const std::string& name, const TrainConfig& c, RunOptions options = {}) {
         options.folder = (folder() / name).string();
-        return train_run(c, options, {.epoch = [&](const EpochReport& e) { epochs_.push_back(e); },
-                                      .note = [&](const std::string& text) { notes_ += text + "\n"; }});
+        return train_run(c, options,
+                         {.epoch = [&](const EpochReport& e) { epochs_.push_back(e); },
+                          .note = [&](const std::string& text) { notes_ += text + "\n"; }});
     }
     std::string refusal(const std::string& name, const TrainConfig& c) {
         try {
@@ -60,7 +62,9 @@ protected:
     std::string notes_;
 };
 
-size_t count_lines(const std::string& text) { return size_t(std::ranges::count(text, '\n')); }
+size_t count_lines(const std::string& text) {
+    return size_t(std::ranges::count(text, '\n'));
+}
 
 // The columns up to `seconds`, which differ from run to run.
 std::string without_seconds(const std::string& csv) {
@@ -97,10 +101,12 @@ TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
     }
     EXPECT_EQ(train("parts", config()).end, RunEnd::finished);
     EXPECT_TRUE(content(folder() / "whole/model.safetensors") == content(folder() / "parts/model.safetensors"));
-    EXPECT_EQ(without_seconds(content(folder() / "whole/metrics.csv")), without_seconds(content(folder() / "parts/metrics.csv")));
+    EXPECT_EQ(without_seconds(content(folder() / "whole/metrics.csv")),
+              without_seconds(content(folder() / "parts/metrics.csv")));
     EXPECT_EQ(content(folder() / "whole/evaluation.json"), content(folder() / "parts/evaluation.json"));
     // Of the one run most steps are booked while the next one runs, of the others every step is waited for.
-    EXPECT_EQ(without_times(content(folder() / "whole/log.jsonl")), without_times(content(folder() / "parts/log.jsonl")));
+    EXPECT_EQ(without_times(content(folder() / "whole/log.jsonl")),
+              without_times(content(folder() / "parts/log.jsonl")));
     ASSERT_EQ(epochs_.size(), expected.size());
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
 }
@@ -110,7 +116,8 @@ TEST_F(Run, EveryFileAndEveryKeyIsDocumented) {
     const fs::path run = folder() / "documented";
     ASSERT_EQ(train("documented", config()).end, RunEnd::finished);
     const auto expect_named = [&](const std::string& name) {
-        EXPECT_TRUE(std::regex_search(page, std::regex("[`,{ \n]" + name + "[`,} \n]"))) << name << " is not in docs/reference.md";
+        EXPECT_TRUE(std::regex_search(page, std::regex("[`,{ \n]" + name + "[`,} \n]")))
+            << name << " is not in docs/reference.md";
     };
     for (const auto& entry : fs::directory_iterator(run))
         EXPECT_NE(page.find("\n| `" + entry.path().filename().string()), page.npos) << entry.path();

@@ -126,10 +126,10 @@ TEST(Safetensors, RefusesMalformedFiles) {
     refused(file_of(one_tensor("[1]", "[0,4,4]"), 4), "range");
     refused(file_of(one_tensor("[1]", "[4,0]"), 4), "range");
     refused(file_of(one_tensor("[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4), "more than 8");
-    refused(file_of(one_tensor("[1]", "[4,8]"), 8), "begins");           // a hole at the start
-    refused(file_of(one_tensor("[1]", "[0,4]"), 6), "after the last");   // a trailer
-    refused(file_of(one_tensor("[1]", "[0,4]"), 2), "ends at");          // two bytes missing
-    refused(file_of(one_tensor("[2]", "[0,4]"), 4), "need 8");           // shape and range disagree
+    refused(file_of(one_tensor("[1]", "[4,8]"), 8), "begins");          // a hole at the start
+    refused(file_of(one_tensor("[1]", "[0,4]"), 6), "after the last");  // a trailer
+    refused(file_of(one_tensor("[1]", "[0,4]"), 2), "ends at");         // two bytes missing
+    refused(file_of(one_tensor("[2]", "[0,4]"), 4), "need 8");          // shape and range disagree
     refused(file_of(one_tensor("[18446744073709551615,2]", "[0,4]"), 4), "64 bits");
     refused(file_of(one_tensor("[4611686018427387904]", "[0,0]"), 0), "64 bits");
     refused(file_of(one_tensor("[18446744073709551615,2,0]", "[0,0]"), 0), "64 bits");
@@ -138,7 +138,7 @@ TEST(Safetensors, RefusesMalformedFiles) {
     refused(file_of(R"({"__metadata__":{"a":{}}})", 0), "object");
     refused(file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), "twice");
     refused(file_of("{\"" + std::string(70'000, 'n') + "\":{}}", 0), "limit");
-    refused(file_of(std::string(100'000, '[') , 0), "begin");
+    refused(file_of(std::string(100'000, '['), 0), "begin");
     refused(file_of("{\"t\":" + std::string(100'000, '['), 0), "array");
 
     std::string twice = one_tensor("[1]", "[0,4]");
@@ -185,7 +185,8 @@ TEST(File, ReadErrorsNameTheFile) {
 }
 
 void write_text(const fs::path& path, std::string_view text, const FileCalls& calls = {}) {
-    write_file_durably(path, [&](FileWriter& file) { file.write(text); }, true, calls);
+    write_file_durably(
+        path, [&](FileWriter& file) { file.write(text); }, true, calls);
 }
 
 TEST(File, AFailedWriteLeavesTheOldContent) {
@@ -207,10 +208,12 @@ TEST(File, AFailedWriteLeavesTheOldContent) {
         EXPECT_EQ(content(path), "old");
         EXPECT_EQ(folder.entries(), 1u);
     }
-    EXPECT_THROW(write_file_durably(path, [](FileWriter& file) {
-        file.write("half");
-        throw std::runtime_error("stopped");
-    }), std::runtime_error);
+    EXPECT_THROW(write_file_durably(path,
+                                    [](FileWriter& file) {
+                                        file.write("half");
+                                        throw std::runtime_error("stopped");
+                                    }),
+                 std::runtime_error);
     EXPECT_EQ(content(path), "old");
     EXPECT_EQ(folder.entries(), 1u);
     EXPECT_THROW(write_text(folder / "no/such/folder", "x"), Error);

@@ -9,12 +9,15 @@ namespace {
 constexpr double kSumError = 2e-5;
 const Cpu cpu{.threads = 1, .scratch = {}};
 
-// Shapes that divide nothing, and ones that take the 16-byte loads: {n, h, w, c_in, c_out, kernel_h, kernel_w, stride, padding}
-const ConvShape shapes[] = {{2, 7, 5, 3, 5, 3, 3, 1, 1},   {1, 9, 10, 8, 16, 1, 1, 1, 0}, {1, 9, 8, 16, 70, 1, 1, 2, 0},
-                            {1, 6, 7, 8, 8, 3, 3, 2, 1},   {1, 5, 5, 33, 7, 5, 3, 1, 2},  {3, 1, 1, 7, 3, 1, 1, 1, 0},
-                            {1, 12, 12, 4, 8, 6, 6, 2, 2}, {1, 17, 19, 3, 9, 7, 7, 2, 3}, {1, 18, 33, 4, 16, 7, 7, 2, 3}};
+// Shapes that divide nothing, and ones that take the 16-byte loads: {n, h, w, c_in, c_out, kernel_h, kernel_w, stride,
+// padding}
+const ConvShape shapes[] = {
+    {2, 7, 5, 3, 5, 3, 3, 1, 1},   {1, 9, 10, 8, 16, 1, 1, 1, 0}, {1, 9, 8, 16, 70, 1, 1, 2, 0},
+    {1, 6, 7, 8, 8, 3, 3, 2, 1},   {1, 5, 5, 33, 7, 5, 3, 1, 2},  {3, 1, 1, 7, 3, 1, 1, 1, 0},
+    {1, 12, 12, 4, 8, 6, 6, 2, 2}, {1, 17, 19, 3, 9, 7, 7, 2, 3}, {1, 18, 33, 4, 16, 7, 7, 2, 3}};
 
-const ConvShape backward_shapes[] = {shapes[0], shapes[1], shapes[2], shapes[3], shapes[4], shapes[5], {1, 9, 11, 3, 9, 7, 7, 2, 3}};
+const ConvShape backward_shapes[] = {
+    shapes[0], shapes[1], shapes[2], shapes[3], shapes[4], shapes[5], {1, 9, 11, 3, 9, 7, 7, 2, 3}};
 
 struct Extras {
     Activation activation = Activation::none;
@@ -24,15 +27,23 @@ struct Extras {
 
 template <class T>
 void check_forward(const ConvShape& shape, const Extras& extras) {
-    const size_t x_pitch = extras.x_pitch ? extras.x_pitch : shape.c_in, y_pitch = extras.y_pitch ? extras.y_pitch : shape.c_out;
+    const size_t x_pitch = extras.x_pitch ? extras.x_pitch : shape.c_in,
+                 y_pitch = extras.y_pitch ? extras.y_pitch : shape.c_out;
     const auto x = representable<T>(random_floats(shape.n * shape.h * shape.w * x_pitch, 1));
-    const auto weight = representable<T>(random_floats(shape.weight_count(), 2)), residual = representable<T>(random_floats(shape.y_count(), 3));
+    const auto weight = representable<T>(random_floats(shape.weight_count(), 2)),
+               residual = representable<T>(random_floats(shape.y_count(), 3));
     const auto bias = representable<float>(random_floats(shape.c_out, 4));
     const size_t y_count = shape.n * shape.out_h() * shape.out_w() * y_pitch;
-    ConvForward<float> reference{.shape = shape, .activation = extras.activation, .residual_last = extras.residual_last,
-                                 .x_pitch = extras.x_pitch, .y_pitch = extras.y_pitch, .x = x.data(), .weight = weight.data(),
+    ConvForward<float> reference{.shape = shape,
+                                 .activation = extras.activation,
+                                 .residual_last = extras.residual_last,
+                                 .x_pitch = extras.x_pitch,
+                                 .y_pitch = extras.y_pitch,
+                                 .x = x.data(),
+                                 .weight = weight.data(),
                                  .bias = extras.bias ? bias.data() : nullptr,
-                                 .residual = extras.residual ? residual.data() : nullptr, .y = nullptr};
+                                 .residual = extras.residual ? residual.data() : nullptr,
+                                 .y = nullptr};
     std::vector<float> want(y_count, 7.0f);  // 7: what lies between the pixels stays
     reference.y = want.data();
     compute_direct(cpu, reference);
@@ -41,10 +52,16 @@ void check_forward(const ConvShape& shape, const Extras& extras) {
     const DeviceArray<float> device_bias(bias);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(stored<T>(std::vector<float>(y_count, 7.0f)));
-        compute(Simt{}, ConvForward<T>{.shape = shape, .activation = extras.activation, .residual_last = extras.residual_last,
-                                       .x_pitch = extras.x_pitch, .y_pitch = extras.y_pitch, .x = device_x.get(),
-                                       .weight = device_weight.get(), .bias = extras.bias ? device_bias.get() : nullptr,
-                                       .residual = extras.residual ? device_residual.get() : nullptr, .y = y.get()});
+        compute(Simt{}, ConvForward<T>{.shape = shape,
+                                       .activation = extras.activation,
+                                       .residual_last = extras.residual_last,
+                                       .x_pitch = extras.x_pitch,
+                                       .y_pitch = extras.y_pitch,
+                                       .x = device_x.get(),
+                                       .weight = device_weight.get(),
+                                       .bias = extras.bias ? device_bias.get() : nullptr,
+                                       .residual = extras.residual ? device_residual.get() : nullptr,
+                                       .y = y.get()});
         return std::tuple(y.host());
     });
     expect_stored(want, got, kSumError, "y");
@@ -52,13 +69,16 @@ void check_forward(const ConvShape& shape, const Extras& extras) {
 
 template <class T>
 void check_backward_data(const ConvShape& shape) {
-    const auto dy = representable<T>(random_floats(shape.y_count(), 5)), weight = representable<T>(random_floats(shape.weight_count(), 6));
+    const auto dy = representable<T>(random_floats(shape.y_count(), 5)),
+               weight = representable<T>(random_floats(shape.weight_count(), 6));
     std::vector<float> want(shape.x_count());
-    compute_direct(cpu, ConvBackwardData<float>{.shape = shape, .dy = dy.data(), .weight = weight.data(), .dx = want.data()});
+    compute_direct(
+        cpu, ConvBackwardData<float>{.shape = shape, .dy = dy.data(), .weight = weight.data(), .dx = want.data()});
     const DeviceArray<T> device_dy(stored<T>(dy)), device_weight(stored<T>(weight));
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> dx(shape.x_count());
-        compute(Simt{}, ConvBackwardData<T>{.shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
+        compute(Simt{}, ConvBackwardData<T>{
+                            .shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
         return std::tuple(dx.host());
     });
     expect_stored(want, got, kSumError, "dx");
@@ -66,15 +86,18 @@ void check_backward_data(const ConvShape& shape) {
 
 template <class T>
 void check_backward_weight(const ConvShape& shape, size_t scratch_floats = 0) {
-    const auto x = representable<T>(random_floats(shape.x_count(), 7)), dy = representable<T>(random_floats(shape.y_count(), 8));
+    const auto x = representable<T>(random_floats(shape.x_count(), 7)),
+               dy = representable<T>(random_floats(shape.y_count(), 8));
     std::vector<float> want(shape.weight_count());
-    compute_direct(cpu, ConvBackwardWeight<float>{.shape = shape, .x = x.data(), .dy = dy.data(), .dweight = want.data()});
+    compute_direct(cpu,
+                   ConvBackwardWeight<float>{.shape = shape, .x = x.data(), .dy = dy.data(), .dweight = want.data()});
     const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
     const DeviceArray<float> scratch(scratch_floats);
     const Simt device{.scratch = {scratch.get(), scratch_floats * sizeof(float)}};
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> dweight(shape.weight_count());
-        compute(device, ConvBackwardWeight<T>{.shape = shape, .x = device_x.get(), .dy = device_dy.get(), .dweight = dweight.get()});
+        compute(device, ConvBackwardWeight<T>{
+                            .shape = shape, .x = device_x.get(), .dy = device_dy.get(), .dweight = dweight.get()});
         return std::tuple(dweight.host());
     });
     expect_stored(want, got, kSumError, "dweight");
@@ -89,7 +112,8 @@ TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
     for (const Activation activation : {Activation::relu, Activation::silu, Activation::sigmoid})
         check_forward<TypeParam>(shape, {.activation = activation, .bias = true});
     check_forward<TypeParam>(shape, {.activation = Activation::relu, .bias = true, .residual = true});
-    check_forward<TypeParam>(shape, {.activation = Activation::silu, .bias = true, .residual = true, .residual_last = true});
+    check_forward<TypeParam>(shape,
+                             {.activation = Activation::silu, .bias = true, .residual = true, .residual_last = true});
     check_forward<TypeParam>(shapes[8], {.activation = Activation::relu, .bias = true});
 }
 

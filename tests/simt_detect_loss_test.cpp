@@ -1,5 +1,5 @@
-// The CUDA kernels of the detector's loss on simt: against the CPU loops, for every type, in every order of threads, and as a
-// node of a graph.
+// The CUDA kernels of the detector's loss on simt: against the CPU loops, for every type, in every order of threads,
+// and as a node of a graph.
 #include <fmt/format.h>
 
 #include "engine/ops.h"
@@ -17,12 +17,19 @@ struct Result {
 Result on_cpu(const Cpu& cpu, const DetectLossCase& c, float dloss) {
     Result r{unwritten(1), unwritten(3), unwritten(c.levels.size()), {}};
     for (const auto& level : c.levels) r.dhead.push_back(unwritten(level.head.size()));
-    DetectLossForward<float> forward{.shape = c.shape, .level = {}, .boxes = c.boxes.data(), .loss = r.loss.data(), .parts = r.parts.data(),
+    DetectLossForward<float> forward{.shape = c.shape,
+                                     .level = {},
+                                     .boxes = c.boxes.data(),
+                                     .loss = r.loss.data(),
+                                     .parts = r.parts.data(),
                                      .matches = r.matches.data()};
-    set_levels(forward, c, [&](size_t l) { return c.levels[l].head.data(); }, [](size_t) { return nullptr; });
+    set_levels(
+        forward, c, [&](size_t l) { return c.levels[l].head.data(); }, [](size_t) { return nullptr; });
     compute(cpu, forward);
-    DetectLossBackward<float> backward{.shape = c.shape, .level = {}, .boxes = c.boxes.data(), .matches = r.matches.data(), .dloss = &dloss};
-    set_levels(backward, c, [&](size_t l) { return c.levels[l].head.data(); }, [&](size_t l) { return r.dhead[l].data(); });
+    DetectLossBackward<float> backward{
+        .shape = c.shape, .level = {}, .boxes = c.boxes.data(), .matches = r.matches.data(), .dloss = &dloss};
+    set_levels(
+        backward, c, [&](size_t l) { return c.levels[l].head.data(); }, [&](size_t l) { return r.dhead[l].data(); });
     compute(cpu, backward);
     return r;
 }
@@ -50,13 +57,22 @@ TYPED_TEST(SimtKernels, DetectLoss) {
             const DeviceArray<float> loss(1), parts(3), matches(c.levels.size());
             std::vector<std::unique_ptr<DeviceArray<T>>> dheads;
             for (const auto& level : c.levels) dheads.push_back(std::make_unique<DeviceArray<T>>(level.head.size()));
-            DetectLossForward<T> forward{.shape = c.shape, .level = {}, .boxes = boxes.get(), .loss = loss.get(), .parts = parts.get(),
+            DetectLossForward<T> forward{.shape = c.shape,
+                                         .level = {},
+                                         .boxes = boxes.get(),
+                                         .loss = loss.get(),
+                                         .parts = parts.get(),
                                          .matches = matches.get()};
-            set_levels(forward, c, [&](size_t l) { return heads[l]->get(); }, [](size_t) { return nullptr; });
+            set_levels(
+                forward, c, [&](size_t l) { return heads[l]->get(); }, [](size_t) { return nullptr; });
             compute(this->simt, forward);
-            DetectLossBackward<T> backward{.shape = c.shape, .level = {}, .boxes = boxes.get(), .matches = matches.get(),
+            DetectLossBackward<T> backward{.shape = c.shape,
+                                           .level = {},
+                                           .boxes = boxes.get(),
+                                           .matches = matches.get(),
                                            .dloss = device_dloss.get()};
-            set_levels(backward, c, [&](size_t l) { return heads[l]->get(); }, [&](size_t l) { return dheads[l]->get(); });
+            set_levels(
+                backward, c, [&](size_t l) { return heads[l]->get(); }, [&](size_t l) { return dheads[l]->get(); });
             compute(this->simt, backward);
             std::vector<T> all;
             for (const auto& d : dheads)
@@ -74,13 +90,15 @@ TYPED_TEST(SimtKernels, DetectLoss) {
 
 // The operation in a graph, in an arena full of NaN: both devices, and a gradient that starts with a loss scale.
 TEST(SimtDetectLoss, IsAnOperation) {
-    const std::vector<BoxLevel> levels = {{8, {{{10, 13}, {16, 30}, {33, 23}}}}, {16, {{{30, 61}, {62, 45}, {59, 119}}}}};
+    const std::vector<BoxLevel> levels = {{8, {{{10, 13}, {16, 30}, {33, 23}}}},
+                                          {16, {{{30, 61}, {62, 45}, {59, 119}}}}};
     std::vector<std::vector<Floats>> results;
     for (const char* kind : {"cpu", "simt"}) {
         const auto device = open_device(kind, {.threads = 2});
         auto owned = std::make_unique<Graph>(DType::f32, true);
         Graph& graph = *owned;
-        const std::vector<Value> heads = {graph.input("a", {2, 6, 8, 24}, DType::f32), graph.input("b", {2, 3, 4, 24}, DType::f32)};
+        const std::vector<Value> heads = {graph.input("a", {2, 6, 8, 24}, DType::f32),
+                                          graph.input("b", {2, 3, 4, 24}, DType::f32)};
         const Value boxes = graph.input("boxes", {2, 3, 5}, DType::f32), scale = graph.input("scale", {1}, DType::f32);
         const DetectLossResult loss = detect_loss(heads, boxes, levels, 3, {.smoothing = 0.1f, .balance = {4, 1}});
         std::vector<Value> kept = gradients(loss.loss, scale, heads);
@@ -90,14 +108,17 @@ TEST(SimtDetectLoss, IsAnOperation) {
         Program program(arena, std::move(owned), parameters, kept);
         const Floats nans(arena.bytes() / sizeof(float), NAN);
         device->upload(arena.data(), nans.data(), nans.size() * sizeof(float));
-        for (size_t l = 0; l < 2; ++l) program.write<float>(heads[l], random_floats(count(heads[l].shape()), unsigned(l)));
-        program.write<float>(boxes, Floats{2, 20, 21, 15, 20, 0, 40, 30, 50, 44, -1, 9, 9, 9, 9, -1, 0, 0, 0, 0, 1, 50, 40, 28, 30, -1, 0, 0, 0, 0});
+        for (size_t l = 0; l < 2; ++l)
+            program.write<float>(heads[l], random_floats(count(heads[l].shape()), unsigned(l)));
+        program.write<float>(boxes, Floats{2,  20, 21, 15, 20, 0, 40, 30, 50, 44, -1, 9, 9, 9, 9,
+                                           -1, 0,  0,  0,  0,  1, 50, 40, 28, 30, -1, 0, 0, 0, 0});
         program.write<float>(scale, Floats{8});
         program.run();
         results.emplace_back();
         for (Value v : kept) results.back().push_back(program.read<float>(v));
     }
-    for (size_t k = 0; k < results[0].size(); ++k) expect_close(results[0][k], results[1][k], 1e-5, fmt::format("value {}", k).c_str());
+    for (size_t k = 0; k < results[0].size(); ++k)
+        expect_close(results[0][k], results[1][k], 1e-5, fmt::format("value {}", k).c_str());
     EXPECT_GT(results[0].back()[0], 0);
     EXPECT_GT(results[0].back()[1], 0);
 }

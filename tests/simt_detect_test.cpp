@@ -11,18 +11,34 @@ TYPED_TEST(SimtKernels, detect_decode) {
         const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
         const auto head = representable<TypeParam>(random_floats(n * level * values, 1));
         const float mirror = w == 33 ? 500 : 0;
-        DecodeBoxes<float> reference{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
-                                     .anchors = {{19, 27}, {44, 40}, {38, 94}}, .mirror = mirror, .first_row = first_row, .rows = rows,
-                                     .head = head.data(), .boxes = nullptr};
+        DecodeBoxes<float> reference{.n = n,
+                                     .h = size_t(h),
+                                     .w = size_t(w),
+                                     .classes = size_t(classes),
+                                     .stride = 16,
+                                     .anchors = {{19, 27}, {44, 40}, {38, 94}},
+                                     .mirror = mirror,
+                                     .first_row = first_row,
+                                     .rows = rows,
+                                     .head = head.data(),
+                                     .boxes = nullptr};
         std::vector<float> want(n * rows * values, -3.0f);
         reference.boxes = want.data();
         compute(cpu, reference);
         const DeviceArray<TypeParam> device_head(stored<TypeParam>(head));
         const auto [got] = in_every_order([&] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
-            DecodeBoxes<TypeParam> op{.n = n, .h = size_t(h), .w = size_t(w), .classes = size_t(classes), .stride = 16,
-                                      .anchors = {{19, 27}, {44, 40}, {38, 94}}, .mirror = mirror, .first_row = first_row, .rows = rows,
-                                      .head = device_head.get(), .boxes = boxes.get()};
+            DecodeBoxes<TypeParam> op{.n = n,
+                                      .h = size_t(h),
+                                      .w = size_t(w),
+                                      .classes = size_t(classes),
+                                      .stride = 16,
+                                      .anchors = {{19, 27}, {44, 40}, {38, 94}},
+                                      .mirror = mirror,
+                                      .first_row = first_row,
+                                      .rows = rows,
+                                      .head = device_head.get(),
+                                      .boxes = boxes.get()};
             compute(Simt{}, op);
             return std::tuple(boxes.host());
         });
@@ -33,9 +49,16 @@ TYPED_TEST(SimtKernels, detect_decode) {
 void check_selection(const SelectCase& c) {
     std::vector<float> detections(c.n * c.most * 6);
     std::vector<int32_t> count(c.n);
-    SelectBoxes op{.n = c.n, .rows = c.rows, .classes = c.classes, .threshold = c.threshold, .overlap = c.overlap,
-                   .across_classes = c.across_classes, .most = c.most, .boxes = c.boxes.data(),
-                   .detections = detections.data(), .count = count.data()};
+    SelectBoxes op{.n = c.n,
+                   .rows = c.rows,
+                   .classes = c.classes,
+                   .threshold = c.threshold,
+                   .overlap = c.overlap,
+                   .across_classes = c.across_classes,
+                   .most = c.most,
+                   .boxes = c.boxes.data(),
+                   .detections = detections.data(),
+                   .count = count.data()};
     compute(cpu, op);
     const DeviceArray<float> boxes(c.boxes);
     const size_t scratch_bytes = select_boxes_scratch(c.n, c.rows);
@@ -51,7 +74,8 @@ void check_selection(const SelectCase& c) {
 }
 
 TEST(simt_detect, selection) {
-    for (unsigned seed = 0; seed < 6; ++seed) check_selection(random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
+    for (unsigned seed = 0; seed < 6; ++seed)
+        check_selection(random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
     SelectCase many = random_select_case(1, 1100, 3, 8);  // more candidates than threads
     many.threshold = 0;
     check_selection(many);
@@ -66,8 +90,15 @@ TEST(simt_detect, selection) {
 TEST(simt_detect, too_little_scratch_memory_is_an_error) {
     float number = 0;
     int32_t count = 0;
-    EXPECT_THROW(compute(Simt{}, SelectBoxes{.n = 1, .rows = 9, .classes = 1, .threshold = 0, .overlap = 0, .most = 1,
-                                             .boxes = &number, .detections = &number, .count = &count}),
+    EXPECT_THROW(compute(Simt{}, SelectBoxes{.n = 1,
+                                             .rows = 9,
+                                             .classes = 1,
+                                             .threshold = 0,
+                                             .overlap = 0,
+                                             .most = 1,
+                                             .boxes = &number,
+                                             .detections = &number,
+                                             .count = &count}),
                  std::length_error);
 }
 

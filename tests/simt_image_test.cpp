@@ -1,4 +1,5 @@
-// The picture kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter within 1.
+// The picture kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter
+// within 1.
 #include "kernels/image.h"
 
 #include "tests/simt_fixture.h"
@@ -25,18 +26,42 @@ void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, c
     const size_t n = color.size() / 2;
     const auto pictures = random_bytes(n * h * w * 3, unsigned(h * w));
     std::vector<float> want(n * out_h * out_w * out_c);
-    compute(cpu, ImageBatch<float>{.n = n, .h = h, .w = w, .out_h = out_h, .out_w = out_w, .out_c = out_c, .normalize = imagenet,
-                                   .inner_h = inner.h, .inner_w = inner.w, .grey = 113.985f, .pictures = pictures.data(), .transform = transform.data(), .color = color.data(), .y = want.data()});
+    compute(cpu, ImageBatch<float>{.n = n,
+                                   .h = h,
+                                   .w = w,
+                                   .out_h = out_h,
+                                   .out_w = out_w,
+                                   .out_c = out_c,
+                                   .normalize = imagenet,
+                                   .inner_h = inner.h,
+                                   .inner_w = inner.w,
+                                   .grey = 113.985f,
+                                   .pictures = pictures.data(),
+                                   .transform = transform.data(),
+                                   .color = color.data(),
+                                   .y = want.data()});
     const DeviceArray<uint8_t> device_pictures(pictures);
     const DeviceArray<float> device_transform(transform), device_color(color);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(want.size());
-        compute(Simt{}, ImageBatch<T>{.n = n, .h = h, .w = w, .out_h = out_h, .out_w = out_w, .out_c = out_c, .normalize = imagenet,
-                                      .inner_h = inner.h, .inner_w = inner.w, .grey = 113.985f, .pictures = device_pictures.get(), .transform = device_transform.get(),
-                                      .color = device_color.get(), .y = y.get()});
+        compute(Simt{}, ImageBatch<T>{.n = n,
+                                      .h = h,
+                                      .w = w,
+                                      .out_h = out_h,
+                                      .out_w = out_w,
+                                      .out_c = out_c,
+                                      .normalize = imagenet,
+                                      .inner_h = inner.h,
+                                      .inner_w = inner.w,
+                                      .grey = 113.985f,
+                                      .pictures = device_pictures.get(),
+                                      .transform = device_transform.get(),
+                                      .color = device_color.get(),
+                                      .y = y.get()});
         return std::tuple(y.host());
     });
-    EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want)))) << h << "x" << w << " to " << out_h << "x" << out_w << "x" << out_c;
+    EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want))))
+        << h << "x" << w << " to " << out_h << "x" << out_w << "x" << out_c;
 }
 
 struct Frame {
@@ -53,21 +78,48 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
                cr = random_bytes(chroma, 4);
     const Normalize normalize{{1, 1, 1}, {0.5f, -0.25f, 0}};
     std::vector<float> want(count, 9.0f);
-    compute(cpu, CameraBatch<float>{.h = f.h, .w = f.w, .inner_h = f.inner_h, .inner_w = f.inner_w, .top = f.top, .left = f.left,
-                                    .index = index, .out_h = f.out_h, .out_w = f.out_w, .out_c = out_c, .filter = filter,
-                                    .normalize = normalize, .rgb = planar ? nullptr : rgb.data(), .luma = luma.data(),
-                                    .cb = cb.data(), .cr = cr.data(), .y = want.data()});
+    compute(cpu, CameraBatch<float>{.h = f.h,
+                                    .w = f.w,
+                                    .inner_h = f.inner_h,
+                                    .inner_w = f.inner_w,
+                                    .top = f.top,
+                                    .left = f.left,
+                                    .index = index,
+                                    .out_h = f.out_h,
+                                    .out_w = f.out_w,
+                                    .out_c = out_c,
+                                    .filter = filter,
+                                    .normalize = normalize,
+                                    .rgb = planar ? nullptr : rgb.data(),
+                                    .luma = luma.data(),
+                                    .cb = cb.data(),
+                                    .cr = cr.data(),
+                                    .y = want.data()});
     const DeviceArray<uint8_t> device_rgb(rgb), device_luma(luma), device_cb(cb), device_cr(cr);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(stored<T>(std::vector<float>(count, 9.0f)));
-        compute(Simt{}, CameraBatch<T>{.h = f.h, .w = f.w, .inner_h = f.inner_h, .inner_w = f.inner_w, .top = f.top,
-                                       .left = f.left, .index = index, .out_h = f.out_h, .out_w = f.out_w, .out_c = out_c,
-                                       .filter = filter, .normalize = normalize, .rgb = planar ? nullptr : device_rgb.get(),
-                                       .luma = device_luma.get(), .cb = device_cb.get(), .cr = device_cr.get(), .y = y.get()});
+        compute(Simt{}, CameraBatch<T>{.h = f.h,
+                                       .w = f.w,
+                                       .inner_h = f.inner_h,
+                                       .inner_w = f.inner_w,
+                                       .top = f.top,
+                                       .left = f.left,
+                                       .index = index,
+                                       .out_h = f.out_h,
+                                       .out_w = f.out_w,
+                                       .out_c = out_c,
+                                       .filter = filter,
+                                       .normalize = normalize,
+                                       .rgb = planar ? nullptr : device_rgb.get(),
+                                       .luma = device_luma.get(),
+                                       .cb = device_cb.get(),
+                                       .cr = device_cr.get(),
+                                       .y = y.get()});
         return std::tuple(y.host());
     });
     if (filter != Filter::antialias) {
-        EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want)))) << f.h << "x" << f.w << " filter " << int(filter);
+        EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want))))
+            << f.h << "x" << f.w << " filter " << int(filter);
         return;
     }
     // The CPU rounds to 8 bits between the two passes, as Pillow does: half a level there, half a level at the end.
@@ -80,16 +132,25 @@ TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
     const DeviceArray<uint8_t> device_pictures(pictures);
     const DeviceArray<float> transform({1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}), color({1, 0, 1, 0});
     const DeviceArray<TypeParam> y(2 * 5 * 6 * 4);
-    compute(Simt{}, ImageBatch<TypeParam>{.n = 2, .h = 5, .w = 6, .out_h = 5, .out_w = 6, .out_c = 4, .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                          .pictures = device_pictures.get(), .transform = transform.get(),
-                                          .color = color.get(), .y = y.get()});
+    compute(Simt{}, ImageBatch<TypeParam>{.n = 2,
+                                          .h = 5,
+                                          .w = 6,
+                                          .out_h = 5,
+                                          .out_w = 6,
+                                          .out_c = 4,
+                                          .normalize = {{1, 1, 1}, {0, 0, 0}},
+                                          .pictures = device_pictures.get(),
+                                          .transform = transform.get(),
+                                          .color = color.get(),
+                                          .y = y.get()});
     const auto got = y.host();
     for (size_t i = 0; i < got.size(); ++i)
         ASSERT_EQ(float(got[i]), i % 4 == 3 ? 0.0f : float(pictures[i / 4 * 3 + i % 4])) << i;
 }
 
 TYPED_TEST(SimtKernels, image_augmentation) {
-    const std::vector<float> turned{0.8f, 0.3f, -1.5f, -0.2f, 1.1f, 2.5f}, mirrored{-1, 0, 13, 0, 1, 0}, far{900, 0, -1e9f, 0, 1e9f, 3};
+    const std::vector<float> turned{0.8f, 0.3f, -1.5f, -0.2f, 1.1f, 2.5f}, mirrored{-1, 0, 13, 0, 1, 0},
+        far{900, 0, -1e9f, 0, 1e9f, 3};
     for (const size_t out_c : {3, 4, 8}) {
         check_batch<TypeParam>(11, 13, 9, 17, out_c, turned, {1.2f, -20});
         check_batch<TypeParam>(11, 13, 11, 16, out_c, mirrored, {0.7f, 11});
@@ -105,9 +166,20 @@ TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
     const auto pictures = random_bytes(2 * 6 * 6 * 3, 3);
     const std::vector<float> transform{1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color{1, 0, 1, 0};
     std::vector<float> y(2 * 8 * 9 * 4, -1.0f);
-    compute(cpu, ImageBatch<float>{.n = 2, .h = 6, .w = 6, .out_h = 8, .out_w = 9, .out_c = 4, .normalize = {{2, 2, 2}, {1, 1, 1}},
-                                   .inner_h = 5, .inner_w = 4, .grey = 7, .pictures = pictures.data(), .transform = transform.data(),
-                                   .color = color.data(), .y = y.data()});
+    compute(cpu, ImageBatch<float>{.n = 2,
+                                   .h = 6,
+                                   .w = 6,
+                                   .out_h = 8,
+                                   .out_w = 9,
+                                   .out_c = 4,
+                                   .normalize = {{2, 2, 2}, {1, 1, 1}},
+                                   .inner_h = 5,
+                                   .inner_w = 4,
+                                   .grey = 7,
+                                   .pictures = pictures.data(),
+                                   .transform = transform.data(),
+                                   .color = color.data(),
+                                   .y = y.data()});
     for (size_t i = 0; i < y.size(); ++i) {
         const size_t c = i % 4, j = i / 4 % 9, row = i / 36 % 8, n = i / (36 * 8);
         const bool inside = row < 5 && j < 4;
@@ -120,7 +192,8 @@ TYPED_TEST(SimtKernels, image_camera) {
         for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
             for (const bool planar : {false, true}) check_camera<TypeParam>(frame, 4, filter, planar);
     for (const size_t out_c : {3, 8})
-        for (const Filter filter : {Filter::antialias, Filter::linear}) check_camera<TypeParam>(frames[0], out_c, filter, true);
+        for (const Filter filter : {Filter::antialias, Filter::linear})
+            check_camera<TypeParam>(frames[0], out_c, filter, true);
 }
 
 }  // namespace

@@ -97,7 +97,9 @@ bool names_line(const std::string& message, const std::string& line) {
     return at != std::string::npos && !std::isdigit(static_cast<unsigned char>(message[at + line.size()]));
 }
 
-std::string case_name(const testing::TestParamInfo<const char*>& info) { return info.param; }
+std::string case_name(const testing::TestParamInfo<const char*>& info) {
+    return info.param;
+}
 
 class Right : public testing::TestWithParam<const char*> {};
 TEST_P(Right, GivesOneResultInAllOrders) {
@@ -292,8 +294,8 @@ TEST(Simt, WarpFunctions) {
         for (int t = 0; t < 64; ++t) {
             const int lane = t % 32, warp = t - lane;
             const int down = lane % 16 < 15 ? t + 1 : t, up = lane >= 2 ? t - 2 : t;
-            const int want[] = {warp + 3, warp + lane / 8 * 8 + 1, t ^ 1, down, up, int(0xaaaaaaaau),
-                                1,        0,                       1,     0,    t ^ 1, t ^ 1};
+            const int want[] = {warp + 3, warp + lane / 8 * 8 + 1, t ^ 1, down, up, int(0xaaaaaaaau), 1, 0, 1, 0, t ^ 1,
+                                t ^ 1};
             for (int k = 0; k < 12; ++k) EXPECT_EQ(got[size_t(t * 12 + k)], want[k]) << "thread " << t << " row " << k;
         }
     });

@@ -1,5 +1,5 @@
-// Counts that no noise disturbs: a replayed step allocates nothing and creates no primitive, memory is what was planned,
-// and ResNet-50 moves the bytes that its shapes say.
+// Counts that no noise disturbs: a replayed step allocates nothing and creates no primitive, memory is what was
+// planned, and ResNet-50 moves the bytes that its shapes say.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -29,8 +29,12 @@ std::atomic<size_t> heap_calls{0};
     ++heap_calls;
     return std::malloc(bytes);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
+    std::free(memory);
+}
 
 namespace {
 
@@ -53,8 +57,12 @@ struct Training {
         : batch(batch),
           size(size),
           trainer(*device, arena,
-                  {.model = model, .batch = batch, .size = size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
-                   .optimizer = {}, .class_weights = {}},
+                  {.model = model,
+                   .batch = batch,
+                   .size = size,
+                   .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
+                   .optimizer = {},
+                   .class_weights = {}},
                   initialize_state(model, 1)),
           pictures(batch * size * size * 3) {
         for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
@@ -139,11 +147,13 @@ TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
     EXPECT_NEAR(flops / 2, 24.3e9, 0.02 * 24.3e9);
 }
 
-// Pixels to boxes: after the second picture of a size nothing is allocated on the device, no primitive is created, and each picture
-// takes as many calls of the heap as the one before.
+// Pixels to boxes: after the second picture of a size nothing is allocated on the device, no primitive is created, and
+// each picture takes as many calls of the heap as the one before.
 TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
     const auto device = open_device("cpu", {.threads = 2});
-    YoloModel model{.file_name = "random", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"animal", "person", "vehicle"}};
+    YoloModel model{.file_name = "random",
+                    .config = yolov5_config(true, 0.33, 0.125, 3),
+                    .classes = {"animal", "person", "vehicle"}};
     {
         Graph graph;
         yolov5(graph.input("x", {1, 64, 64, 3}, DType::f32), model.config);
@@ -155,7 +165,8 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
     const std::vector<uint8_t> picture(128 * 192 * 3, 90);
     detector.run(picture, 128, 192);
     detector.run(picture, 128, 192);
-    const size_t allocations = device->allocations(), primitives = conv_primitives_created(), allocated = device->allocated();
+    const size_t allocations = device->allocations(), primitives = conv_primitives_created(),
+                 allocated = device->allocated();
     const size_t before = heap_calls;
     detector.run(picture, 128, 192);
     const size_t heap_in_one = heap_calls - before;
@@ -166,25 +177,30 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
     EXPECT_EQ(heap_calls - before, 2 * heap_in_one) << "pictures differ in what they allocate";
 }
 
-// What a cold start lives from: weights stay where the file was read to, a network that runs once keeps no packed copy of them, and
-// what the second run keeps is all there is. The numbers are the same each time.
+// What a cold start lives from: weights stay where the file was read to, a network that runs once keeps no packed copy
+// of them, and what the second run keeps is all there is. The numbers are the same each time.
 TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
     const ResNetConfig model = small_network();
-    const auto file = std::filesystem::temp_directory_path() / fmt::format("tundra-step-counts-{}.safetensors", getpid());
-    write_model(file, {.model = model, .classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, .fit = {.size = 64},
+    const auto file =
+        std::filesystem::temp_directory_path() / fmt::format("tundra-step-counts-{}.safetensors", getpid());
+    write_model(file, {.model = model,
+                       .classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"},
+                       .fit = {.size = 64},
                        .state = initialize_state(model, 1)});
     const ModelFile read = read_model(file);
     std::filesystem::remove(file);
     size_t apart = 0;
     for (const auto& [name, tensor] : read.state)
-        for (const auto& [other, later] : read.state) apart = std::max(apart, size_t(std::abs(tensor.values.data() - later.values.data())));
+        for (const auto& [other, later] : read.state)
+            apart = std::max(apart, size_t(std::abs(tensor.values.data() - later.values.data())));
     size_t numbers = 0;
     for (const auto& [name, tensor] : read.state) numbers += tensor.values.size();
     EXPECT_LE(apart, numbers) << "not one block";
 
     const auto device = open_device("cpu", {.threads = 2});
     Arena arena(*device);
-    Classifier classifier(*device, arena, {.model = model, .batch = 2, .size = 64, .normalize = normalize_named("imagenet")});
+    Classifier classifier(*device, arena,
+                          {.model = model, .batch = 2, .size = 64, .normalize = normalize_named("imagenet")});
     classifier.load(read.state, "file");
     const size_t primitives = conv_primitives_created();
     const std::vector<uint8_t> pictures(2 * 64 * 64 * 3, 90);

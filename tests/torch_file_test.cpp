@@ -16,8 +16,12 @@
 
 namespace {
 
-std::string text_op(const std::string& text) { return "X" + raw(uint32_t(text.size())) + text; }
-std::string int_op(int32_t value) { return "J" + raw(value); }
+std::string text_op(const std::string& text) {
+    return "X" + raw(uint32_t(text.size())) + text;
+}
+std::string int_op(int32_t value) {
+    return "J" + raw(value);
+}
 
 std::string tuple_op(const std::vector<int32_t>& values) {
     std::string result = "(";
@@ -37,8 +41,12 @@ std::string tensor_op(const TensorText& t) {
            tuple_op(t.strides) + "\x89}tR";
 }
 
-std::string pickle_of(const std::string& body) { return "\x80\x02" + body + "."; }
-std::string dict_of(const std::string& items) { return pickle_of("}(" + items + "u"); }
+std::string pickle_of(const std::string& body) {
+    return "\x80\x02" + body + ".";
+}
+std::string dict_of(const std::string& items) {
+    return pickle_of("}(" + items + "u");
+}
 
 const std::string kSixteen(16, '\x3f');
 
@@ -244,13 +252,17 @@ TEST(TorchFile, WhatIsNoCheckpointIsNamed) {
 TEST(TorchFile, ASafetensorsHeaderMayLookLikeAPickle) {
     std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
     header.resize(0x0480, ' ');  // the file starts with 80 04
-    EXPECT_EQ(read(raw(uint64_t(header.size())) + header + raw(2.5f)).state.at("w").values, SharedFloats(std::vector<float>{2.5f}));
+    EXPECT_EQ(read(raw(uint64_t(header.size())) + header + raw(2.5f)).state.at("w").values,
+              SharedFloats(std::vector<float>{2.5f}));
 }
 
 TEST(TorchFile, ManyWholeNumbersAreRefused) {
     const auto bytes = [](int32_t rows) {
-        return checkpoint(dict_of(text_op("w") + tensor_op({.shape = {rows, 4096}, .strides = {0, 1}, .elements = 4096, .storage_class = "ByteStorage"})),
-                          std::string(4096, '\1'));
+        return checkpoint(
+            dict_of(text_op("w") +
+                    tensor_op(
+                        {.shape = {rows, 4096}, .strides = {0, 1}, .elements = 4096, .storage_class = "ByteStorage"})),
+            std::string(4096, '\1'));
     };
     refused(bytes(4097), "whole numbers hold 16781312 numbers");
     EXPECT_EQ(read(bytes(2)).integers.at("w"), std::vector<int64_t>(8192, 1));

@@ -31,7 +31,8 @@ TEST(YoloSimt, AgreesWithCpu) {
         std::vector<int32_t> cpu_count, simt_count;
         const std::vector<float> cpu = boxes_on("cpu", config, cpu_count), simt = boxes_on("simt", config, simt_count);
         ASSERT_EQ(cpu.size(), simt.size());
-        for (size_t i = 0; i < cpu.size(); ++i) ASSERT_NEAR(cpu[i], simt[i], 1e-4 * (1 + std::abs(cpu[i]))) << "at " << i;
+        for (size_t i = 0; i < cpu.size(); ++i)
+            ASSERT_NEAR(cpu[i], simt[i], 1e-4 * (1 + std::abs(cpu[i]))) << "at " << i;
         EXPECT_GT(cpu_count[0], 0);
         EXPECT_EQ(cpu_count, simt_count);
     }

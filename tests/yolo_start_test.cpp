@@ -7,10 +7,15 @@
 
 namespace {
 
-std::filesystem::path temporary(const std::string& name) { return std::filesystem::path(testing::TempDir()) / ("yolo_start_" + name); }
+std::filesystem::path temporary(const std::string& name) {
+    return std::filesystem::path(testing::TempDir()) / ("yolo_start_" + name);
+}
 
 YoloModel small_model(bool p6, std::vector<std::string> classes) {
-    YoloModel model{.file_name = "small", .config = yolov5_config(p6, 0.33, 0.125, classes.size()), .classes = std::move(classes), .image_size = 192};
+    YoloModel model{.file_name = "small",
+                    .config = yolov5_config(p6, 0.33, 0.125, classes.size()),
+                    .classes = std::move(classes),
+                    .image_size = 192};
     model.state = initialize_yolov5(model.config, 5);
     for (auto& [name, tensor] : model.state)  // statistics as training would leave them
         if (name.ends_with(".running_mean") || name.ends_with(".running_var"))
@@ -132,7 +137,8 @@ TEST(YoloStart, OtherClasses) {
             ASSERT_EQ(b.shape, c.shape);
             const size_t length = b.values.size() / 21;
             const auto row = [&](const HostTensor& t, size_t r) {
-                return std::vector<float>(t.values.begin() + ptrdiff_t(r * length), t.values.begin() + ptrdiff_t((r + 1) * length));
+                return std::vector<float>(t.values.begin() + ptrdiff_t(r * length),
+                                          t.values.begin() + ptrdiff_t((r + 1) * length));
             };
             for (size_t anchor = 0; anchor < 3; ++anchor) {
                 for (size_t k = 0; k < 5; ++k) EXPECT_EQ(row(b, 7 * anchor + k), row(a, 8 * anchor + k)) << name;

@@ -11,7 +11,9 @@ namespace {
 constexpr size_t kMost = 100, kOverlaps = 10, kRecalls = 101;
 const double kNone = std::nan("");
 
-double ratio(double part, double whole) { return whole > 0 ? part / whole : kNone; }
+double ratio(double part, double whole) {
+    return whole > 0 ? part / whole : kNone;
+}
 
 double mean_of_known(const std::vector<double>& values) {
     double sum = 0, known = 0;
@@ -25,7 +27,9 @@ struct Scored {
     std::array<bool, kOverlaps> right;  // per wanted overlap
 };
 
-double wanted_overlap(size_t i) { return 0.5 + 0.05 * double(i); }
+double wanted_overlap(size_t i) {
+    return 0.5 + 0.05 * double(i);
+}
 
 // The boxes of one class on one picture, best first, each with what it took.
 void match(const JudgedBoxes& picture, uint32_t category, std::vector<Scored>& out) {
@@ -77,7 +81,8 @@ double mean(const std::vector<float>& values) {
     return sum / double(values.size());
 }
 
-std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& pictures, const std::vector<std::vector<Scored>>& scored, size_t truth) {
+std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& pictures,
+                                         const std::vector<std::vector<Scored>>& scored, size_t truth) {
     std::vector<ThresholdRow> rows;
     for (int percent = 5; percent < 100; percent += 5) {
         ThresholdRow row{.threshold = percent / 100.0};
@@ -88,8 +93,10 @@ std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& picture
         row.missed = truth - row.right;
         for (const JudgedBoxes& p : pictures) {
             const bool any = std::ranges::any_of(p.found, [&](const FoundBox& f) { return f.score >= threshold; });
-            if (p.truth.empty()) ++row.empty, row.empty_alarmed += any;
-            else ++row.full, row.full_found += any;
+            if (p.truth.empty())
+                ++row.empty, row.empty_alarmed += any;
+            else
+                ++row.full, row.full_found += any;
         }
         rows.push_back(row);
     }
@@ -98,9 +105,15 @@ std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& picture
 
 }  // namespace
 
-double ThresholdRow::precision() const { return ratio(double(right), double(right + wrong)); }
-double ThresholdRow::recall() const { return ratio(double(right), double(right + missed)); }
-double ThresholdRow::f1() const { return ratio(2 * double(right), double(2 * right + wrong + missed)); }
+double ThresholdRow::precision() const {
+    return ratio(double(right), double(right + wrong));
+}
+double ThresholdRow::recall() const {
+    return ratio(double(right), double(right + missed));
+}
+double ThresholdRow::f1() const {
+    return ratio(2 * double(right), double(2 * right + wrong + missed));
+}
 
 double overlap(const TrueBox& t, const FoundBox& f, size_t h, size_t w) {
     const auto pixels = [](float share, size_t side) { return double(share) * double(side); };
@@ -122,7 +135,8 @@ BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classe
             ++m.classes[t.category].truth;
         }
         for (const FoundBox& f : p.found)
-            require(f.category < classes && f.score >= 0 && f.score <= 1, "boxes: category {} with {} classes, score {}", f.category, classes, f.score);
+            require(f.category < classes && f.score >= 0 && f.score <= 1,
+                    "boxes: category {} with {} classes, score {}", f.category, classes, f.score);
     }
     std::vector<std::vector<Scored>> scored(classes);
     std::array<std::vector<double>, kOverlaps> ap;
@@ -156,17 +170,34 @@ BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classe
 
 nlohmann::json to_json(const BoxMetrics& m, const std::vector<std::string>& names) {
     require(names.size() == m.classes.size(), "boxes: {} names for {} classes", names.size(), m.classes.size());
-    nlohmann::json out = {{"pictures", m.pictures}, {"map50", m.map50}, {"map", m.map}, {"map_at", m.map_at},
-                          {"proposed_threshold", m.best().threshold}, {"classes", nlohmann::json::array()}, {"thresholds", nlohmann::json::array()}};
+    nlohmann::json out = {{"pictures", m.pictures},
+                          {"map50", m.map50},
+                          {"map", m.map},
+                          {"map_at", m.map_at},
+                          {"proposed_threshold", m.best().threshold},
+                          {"classes", nlohmann::json::array()},
+                          {"thresholds", nlohmann::json::array()}};
     for (size_t c = 0; c < names.size(); ++c) {
         const ClassBoxes& k = m.classes[c];
-        out["classes"].push_back({{"name", names[c]}, {"boxes", k.truth}, {"ap50", k.ap50}, {"ap", k.ap}, {"right", k.right}, {"wrong", k.wrong},
+        out["classes"].push_back({{"name", names[c]},
+                                  {"boxes", k.truth},
+                                  {"ap50", k.ap50},
+                                  {"ap", k.ap},
+                                  {"right", k.right},
+                                  {"wrong", k.wrong},
                                   {"precision_at_recall", k.precision}});
     }
     for (const ThresholdRow& t : m.thresholds)
-        out["thresholds"].push_back({{"threshold", t.threshold}, {"right", t.right}, {"wrong", t.wrong}, {"missed", t.missed},
-                                     {"precision", t.precision()}, {"recall", t.recall()}, {"f1", t.f1()},
-                                     {"pictures_with_something", t.full}, {"of_them_found", t.full_found},
-                                     {"empty_pictures", t.empty}, {"of_them_alarmed", t.empty_alarmed}});
+        out["thresholds"].push_back({{"threshold", t.threshold},
+                                     {"right", t.right},
+                                     {"wrong", t.wrong},
+                                     {"missed", t.missed},
+                                     {"precision", t.precision()},
+                                     {"recall", t.recall()},
+                                     {"f1", t.f1()},
+                                     {"pictures_with_something", t.full},
+                                     {"of_them_found", t.full_found},
+                                     {"empty_pictures", t.empty},
+                                     {"of_them_alarmed", t.empty_alarmed}});
     return out;
 }

@@ -1,12 +1,13 @@
 // How good a detector's boxes are: average precision as COCO has it, and what each threshold of confidence gives.
 //
-// On each picture and class the best-scored box takes the true box that it overlaps most, if the intersection over union is
-// at least the wanted one and nothing took it before; it is right then, else wrong. Over all pictures, by falling score,
+// On each picture and class the best-scored box takes the true box that it overlaps most, if the intersection over
+// union is at least the wanted one and nothing took it before; it is right then, else wrong. Over all pictures, by
+// falling score,
 //   precision = right / (right + wrong)   recall = right / true boxes
-//   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 where none reaches it
-//   mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
-// At most 100 boxes per picture and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits aside),
-// https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
+//   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 where none reaches
+//   it mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
+// At most 100 boxes per picture and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
+// aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
 //
 // The table of thresholds counts at IoU 0.5 over all classes; F1 = 2 right / (found + true).
 #pragma once
@@ -21,8 +22,8 @@
 
 struct FoundBox {
     uint32_t category;
-    float score;        // 0..1
-    float x, y, w, h;   // shares of the picture's sides, as in TrueBox
+    float score;       // 0..1
+    float x, y, w, h;  // shares of the picture's sides, as in TrueBox
 };
 
 struct JudgedBoxes {  // one picture
@@ -33,10 +34,10 @@ struct JudgedBoxes {  // one picture
 
 struct ThresholdRow {
     double threshold;
-    size_t right = 0, wrong = 0, missed = 0;         // boxes
-    size_t full_found = 0, full = 0;                 // pictures that show something, and those of them with a box
-    size_t empty_alarmed = 0, empty = 0;             // pictures that show nothing
-    double precision() const;  // NaN without anything to be right about
+    size_t right = 0, wrong = 0, missed = 0;  // boxes
+    size_t full_found = 0, full = 0;          // pictures that show something, and those of them with a box
+    size_t empty_alarmed = 0, empty = 0;      // pictures that show nothing
+    double precision() const;                 // NaN without anything to be right about
     double recall() const;
     double f1() const;
 };
@@ -49,8 +50,8 @@ struct ClassBoxes {
 
 struct BoxMetrics {
     size_t pictures = 0;
-    double map50 = 0, map = 0;            // NaN without true boxes
-    std::array<double, 10> map_at{};      // IoU 0.5, 0.55, ..., 0.95
+    double map50 = 0, map = 0;        // NaN without true boxes
+    std::array<double, 10> map_at{};  // IoU 0.5, 0.55, ..., 0.95
     std::vector<ClassBoxes> classes;
     std::vector<ThresholdRow> thresholds;  // 0.05, 0.1, ..., 0.95
     size_t proposed = 0;                   // in `thresholds`: the best F1

@@ -36,10 +36,16 @@ TrainingState read_state(const std::string& text) {
     json j = json::parse(text);
     if (j.at("format") != kFormat)
         throw std::runtime_error(fmt::format("format {}, this program reads {}", j["format"].dump(), kFormat));
-    return {.step = j.at("step"), .total_steps = j.at("total_steps"), .epoch = j.at("epoch"),
-            .position = j.at("position"), .seed = j.at("seed"), .loss_scale = j.at("loss_scale"),
-            .best_step = j.at("best_step"), .best_metric = j.at("best_metric"),
-            .data_fingerprint = j.at("data_fingerprint"), .config_hash = j.at("config_hash")};
+    return {.step = j.at("step"),
+            .total_steps = j.at("total_steps"),
+            .epoch = j.at("epoch"),
+            .position = j.at("position"),
+            .seed = j.at("seed"),
+            .loss_scale = j.at("loss_scale"),
+            .best_step = j.at("best_step"),
+            .best_metric = j.at("best_metric"),
+            .data_fingerprint = j.at("data_fingerprint"),
+            .config_hash = j.at("config_hash")};
 }
 
 // Everything that a reader can see; the order of the tensors does not matter.
@@ -61,7 +67,8 @@ std::string content_hash(const std::string& state, std::span<const FileTensor> t
 
 const std::string& metadata_at(const SafetensorsFile& file, const fs::path& path, const std::string& key) {
     auto found = file.metadata().find(key);
-    if (found == file.metadata().end()) fail(Fault::damaged, "{}: not a checkpoint: it has no '{}'", path.string(), key);
+    if (found == file.metadata().end())
+        fail(Fault::damaged, "{}: not a checkpoint: it has no '{}'", path.string(), key);
     return found->second;
 }
 
@@ -71,11 +78,13 @@ std::set<uint64_t> steps_in(const fs::path& folder) {
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(folder, ignored)) {
         std::string name = entry.path().filename().string();
-        if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) || name.size() <= kPrefix.size() + kSuffix.size()) continue;
+        if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) || name.size() <= kPrefix.size() + kSuffix.size())
+            continue;
         uint64_t step = 0;
         const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size() - kSuffix.size();
         auto [stopped, error] = std::from_chars(begin, end, step);
-        if (error == std::errc() && stopped == end && checkpoint_path(folder, step).filename() == name) steps.insert(step);
+        if (error == std::errc() && stopped == end && checkpoint_path(folder, step).filename() == name)
+            steps.insert(step);
     }
     return steps;
 }
@@ -112,8 +121,8 @@ std::optional<Checkpoint> load_newest_checkpoint(const fs::path& folder, std::ve
             damaged = true;
         }
     if (damaged)
-        fail(Fault::damaged, "{}: none of {} checkpoints can be used: {}; --fresh starts over", folder.string(), steps.size(),
-             notes.back());
+        fail(Fault::damaged, "{}: none of {} checkpoints can be used: {}; --fresh starts over", folder.string(),
+             steps.size(), notes.back());
     return std::nullopt;
 }
 
@@ -132,15 +141,16 @@ CheckpointWriter::CheckpointWriter(fs::path folder, size_t keep, FileCalls calls
 }
 
 void CheckpointWriter::save(const TrainingState& state, std::span<const FileTensor> tensors) {
-    require(std::isfinite(state.best_metric) && std::isfinite(state.loss_scale), "checkpoint: metric {} and loss scale {}",
-            state.best_metric, state.loss_scale);
+    require(std::isfinite(state.best_metric) && std::isfinite(state.loss_scale),
+            "checkpoint: metric {} and loss scale {}", state.best_metric, state.loss_scale);
     const std::string text = write_state(state);
     const fs::path path = checkpoint_path(folder_, state.step);
     write_safetensors(path, tensors, {{"state", text}, {"xxh3", content_hash(text, tensors)}}, true, calls_);
     try {
         load_checkpoint(path);
     } catch (const Error& error) {
-        fail(Fault::environment, "the disk does not return what was written: {}; older checkpoints were kept", error.what());
+        fail(Fault::environment, "the disk does not return what was written: {}; older checkpoints were kept",
+             error.what());
     }
     best_step_of_[state.step] = state.best_step;
     best_step_of_.erase(best_step_of_.upper_bound(state.step), best_step_of_.end());

@@ -1,9 +1,9 @@
 // Training state on disk that a kill, a full disk or a flipped bit cannot take away.
 //
-// One safetensors file per checkpoint, FOLDER/step-N.safetensors: the arrays, and as metadata the state below and a hash
-// over all of it, so that a file proves itself wherever it is copied. Saving is: temporary file, fsync, rename, fsync of the
-// folder (engine/file.h), then the file is read back and verified, and only then older ones are deleted. A crash at any
-// point leaves the last verified checkpoint or the new one. Loading takes the newest that verifies.
+// One safetensors file per checkpoint, FOLDER/step-N.safetensors: the arrays, and as metadata the state below and a
+// hash over all of it, so that a file proves itself wherever it is copied. Saving is: temporary file, fsync, rename,
+// fsync of the folder (engine/file.h), then the file is read back and verified, and only then older ones are deleted. A
+// crash at any point leaves the last verified checkpoint or the new one. Loading takes the newest that verifies.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct TrainingState {
     uint64_t position = 0;     // batches of that epoch already used (data/loader.h, start())
     uint64_t seed = 0;         // with epoch and position all randomness: orders and augmentation are functions of them
     double loss_scale = 1;
-    uint64_t best_step = 0;    // 0: nothing was validated yet
+    uint64_t best_step = 0;  // 0: nothing was validated yet
     double best_metric = 0;
     std::string data_fingerprint, config_hash;
 
@@ -49,9 +49,9 @@ public:
     // Creates the folder and removes what interrupted saves left in it.
     explicit CheckpointWriter(std::filesystem::path folder, size_t keep = 2, FileCalls calls = {});
 
-    // Afterwards the folder holds the `keep` newest that verified and the best one that each of them names. Damaged ones
-    // and those of later steps, from a run that was not continued, are deleted. Errors: Fault::environment; nothing is
-    // deleted then.
+    // Afterwards the folder holds the `keep` newest that verified and the best one that each of them names. Damaged
+    // ones and those of later steps, from a run that was not continued, are deleted. Errors: Fault::environment;
+    // nothing is deleted then.
     void save(const TrainingState& state, std::span<const FileTensor> tensors);
 
 private:

@@ -22,13 +22,16 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
           in_.color = graph->input("color", {n, 2}, DType::f32);
           const Value labels = graph->input("labels", {n}, DType::i32);
           const Value x = image_batch(in_.pictures, in_.transform, in_.color,
-                                      {.out_h = size, .out_w = size, .out_channels = picture_channels(device, config.precision),
+                                      {.out_h = size,
+                                       .out_w = size,
+                                       .out_channels = picture_channels(device, config.precision),
                                        .normalize = config.normalize});
           in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
           return graph;
       }()),
       parameters_(device, *graph_),
-      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1), {.eager = config.eager, .batch = config.batch}) {
+      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1),
+               {.eager = config.eager, .batch = config.batch}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
@@ -36,7 +39,8 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
 std::function<void()> Classifier::prepare_load(State state, const std::string& where) {
     const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
     for (const auto& [conv, bn] : folding.conv_bn)
-        for (const std::string& name : {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
+        for (const std::string& name :
+             {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
             if (!state.contains(name))
                 fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
     return [this, upload = prepare_upload(std::move(state), parameters_, where, folding)] {

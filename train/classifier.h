@@ -18,8 +18,8 @@ class Classifier {
 public:
     Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
 
-    // `state` as trained: with the normalization's statistics. In two parts: this checks, and what it returns moves the numbers
-    // and does what else a first run would do.
+    // `state` as trained: with the normalization's statistics. In two parts: this checks, and what it returns moves the
+    // numbers and does what else a first run would do.
     std::function<void()> prepare_load(State state, const std::string& where);
     void load(const State& state, const std::string& where) { prepare_load(state, where)(); }
 

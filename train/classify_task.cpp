@@ -12,7 +12,10 @@ namespace {
 class ClassifyTask final : public Task {
 public:
     explicit ClassifyTask(const TrainConfig& config)
-        : Task(config, {.step = {"correct"}, .train = {"loss", "accuracy"}, .evaluation = {"loss", "accuracy"}, .best_by = "validation loss"}) {}
+        : Task(config, {.step = {"correct"},
+                        .train = {"loss", "accuracy"},
+                        .evaluation = {"loss", "accuracy"},
+                        .best_by = "validation loss"}) {}
 
     Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
 
@@ -25,7 +28,8 @@ public:
         if (!about_init.empty()) note(about_init);
         trainer_ = std::make_unique<Trainer>(place.device, place.arena, how_, initial);
         classifier_ = std::make_unique<Classifier>(
-            place.device, place.arena, ClassifierConfig{how_.model, how_.batch, how_.size, how_.normalize, place.precision, place.eager});
+            place.device, place.arena,
+            ClassifierConfig{how_.model, how_.batch, how_.size, how_.normalize, place.precision, place.eager});
     }
 
     LoaderOptions loader(bool training) const override { return loader_options(config_, training); }
@@ -51,15 +55,22 @@ public:
 
     Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) override {
         Predictions& p = found_[part];
-        p = predict(*classifier_, *data_, data_->part(part), loader_options(config_, false), cache, [&](size_t) { return go_on(); });
+        p = predict(*classifier_, *data_, data_->part(part), loader_options(config_, false), cache,
+                    [&](size_t) { return go_on(); });
         const double accuracy = p.rows.empty() ? std::nan("") : p.metrics(*data_).all.accuracy();
-        return {.whole = go_on(), .figures = {p.mean_loss(), accuracy}, .badness = p.mean_loss(), .bad_files = p.bad_files};
+        return {
+            .whole = go_on(), .figures = {p.mean_loss(), accuracy}, .badness = p.mean_loss(), .bad_files = p.bad_files};
     }
 
     void write_model(const std::filesystem::path& path, State result, uint64_t steps) const override {
-        ::write_model(path, {.model = how_.model, .classes = data_->classes, .fit = fit_of(config_), .normalize = config_.normalize,
-                             .state = std::move(result), .steps = steps,
-                             .more = {{"tundra.version", this_build().version}, {"tundra.data_fingerprint", data_->fingerprint.hash}}});
+        ::write_model(path, {.model = how_.model,
+                             .classes = data_->classes,
+                             .fit = fit_of(config_),
+                             .normalize = config_.normalize,
+                             .state = std::move(result),
+                             .steps = steps,
+                             .more = {{"tundra.version", this_build().version},
+                                      {"tundra.data_fingerprint", data_->fingerprint.hash}}});
     }
 
     void write_evaluation(const std::filesystem::path& path) const override {
@@ -80,4 +91,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_classify_task(const TrainConfig& config) { return std::make_unique<ClassifyTask>(config); }
+std::unique_ptr<Task> make_classify_task(const TrainConfig& config) {
+    return std::make_unique<ClassifyTask>(config);
+}

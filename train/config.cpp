@@ -18,16 +18,28 @@ const std::vector<ConfigField>& table() {
     static const std::vector<ConfigField> fields = {
         {"task", "data", "what is trained: a classifier, or a detector", result, &C::task, {"classify", "detect"}},
         {"recipe", "data", "where all other values start from", result, &C::recipe, {"default", "celis2024"}},
-        {"data", "data", "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels", execution, &C::data},
+        {"data", "data", "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels", execution,
+         &C::data},
         {"classes", "data", "names in the order of the outputs; filled in from the data", result, &C::classes},
         {"split_by", "data", "what never lies in two parts", result, &C::split_by, {"sequence", "camera"}},
         {"validation", "data", "share for validation where the data has no parts", result, &C::validation, {}, 0, 0.9},
         {"test", "data", "share for testing where the data has no parts", result, &C::test, {}, 0, 0.9},
 
-        {"model", "model", "network", result, &C::model,
-         {"resnet50", "resnet101", "resnet152", "resnet50-keras", "resnet101-keras", "resnet152-keras", "yolov5n", "yolov5s", "yolov5m",
-          "yolov5l", "yolov5x", "yolov5n6", "yolov5s6", "yolov5m6", "yolov5l6", "yolov5x6"}},
-        {"image_size", "model", "side of its input in pixels; detect: the longer side", result, &C::image_size, {}, 32, 4096},
+        {"model",
+         "model",
+         "network",
+         result,
+         &C::model,
+         {"resnet50", "resnet101", "resnet152", "resnet50-keras", "resnet101-keras", "resnet152-keras", "yolov5n",
+          "yolov5s", "yolov5m", "yolov5l", "yolov5x", "yolov5n6", "yolov5s6", "yolov5m6", "yolov5l6", "yolov5x6"}},
+        {"image_size",
+         "model",
+         "side of its input in pixels; detect: the longer side",
+         result,
+         &C::image_size,
+         {},
+         32,
+         4096},
         {"init", "model", "weights to start from; empty: random", result, &C::init},
         {"freeze", "model", "train the last layer only; detect: all but the backbone", result, &C::freeze},
 
@@ -38,14 +50,33 @@ const std::vector<ConfigField>& table() {
 
         {"optimizer", "optimizer", "update rule", result, &C::optimizer, {"sgd", "adam", "adamw"}},
         {"lr", "optimizer", "highest learning rate", result, &C::lr, {}, 1e-12, 1000},
-        {"momentum", "optimizer", "or beta1 of Adam, where the schedule does not cycle it", result, &C::momentum, {}, 0, 0.9999},
+        {"momentum",
+         "optimizer",
+         "or beta1 of Adam, where the schedule does not cycle it",
+         result,
+         &C::momentum,
+         {},
+         0,
+         0.9999},
         {"nesterov", "optimizer", "look ahead with the momentum", result, &C::nesterov},
         {"weight_decay", "optimizer", "pull of the weights to 0", result, &C::weight_decay, {}, 0, 1},
-        {"decay_norm_and_bias", "optimizer", "apply it to norm and bias parameters too", result, &C::decay_norm_and_bias},
-        {"average", "optimizer", "decay of the average of the weights that becomes the model (detect); 0: none", result, &C::average, {}, 0, 0.99999},
+        {"decay_norm_and_bias", "optimizer", "apply it to norm and bias parameters too", result,
+         &C::decay_norm_and_bias},
+        {"average",
+         "optimizer",
+         "decay of the average of the weights that becomes the model (detect); 0: none",
+         result,
+         &C::average,
+         {},
+         0,
+         0.99999},
         {"beta2", "optimizer", "of Adam", result, &C::beta2, {}, 0, 0.999999},
         {"epsilon", "optimizer", "of Adam", result, &C::epsilon, {}, 1e-16, 1},
-        {"adam_form", "optimizer", "where epsilon stands: after or before the bias correction", result, &C::adam_form,
+        {"adam_form",
+         "optimizer",
+         "where epsilon stands: after or before the bias correction",
+         result,
+         &C::adam_form,
          {"torch", "keras"}},
 
         {"schedule", "schedule", "one-cycle curve", result, &C::schedule, {"torch", "fastai", "smith", "triangle"}},
@@ -58,23 +89,59 @@ const std::vector<ConfigField>& table() {
         {"momentum_high", "schedule", "at the lowest rate", result, &C::momentum_high, {}, 0, 0.9999},
         {"momentum_low", "schedule", "at the highest rate", result, &C::momentum_low, {}, 0, 0.9999},
 
-        {"label_smoothing", "loss", "share of each label spread over all classes", result, &C::label_smoothing, {}, 0, 0.99},
+        {"label_smoothing",
+         "loss",
+         "share of each label spread over all classes",
+         result,
+         &C::label_smoothing,
+         {},
+         0,
+         0.99},
         {"class_weights", "loss", "none, balanced, or one number per class: 1,2.5", result, &C::class_weights},
 
-        {"fit", "pictures", "stretch to the square, or crop its middle; detect: whole, in a square or a frame of the data's shape", result, &C::fit,
+        {"fit",
+         "pictures",
+         "stretch to the square, or crop its middle; detect: whole, in a square or a frame of the data's shape",
+         result,
+         &C::fit,
          {"stretch", "crop", "square", "frame"}},
         {"filter", "pictures", "how pictures are made smaller", result, &C::filter, {"antialias", "linear", "nearest"}},
-        {"normalize", "pictures", "ImageNet mean and deviation, or x / 255", result, &C::normalize, {"imagenet", "unit"}},
-        {"augment", "pictures", "how pictures are moved and lit", result, &C::augment, {"none", "standard", "keras", "mosaic"}},
-        {"accept_damaged", "pictures", "use truncated and corrupt ones as far as they decode", result, &C::accept_damaged},
+        {"normalize",
+         "pictures",
+         "ImageNet mean and deviation, or x / 255",
+         result,
+         &C::normalize,
+         {"imagenet", "unit"}},
+        {"augment",
+         "pictures",
+         "how pictures are moved and lit",
+         result,
+         &C::augment,
+         {"none", "standard", "keras", "mosaic"}},
+        {"accept_damaged", "pictures", "use truncated and corrupt ones as far as they decode", result,
+         &C::accept_damaged},
 
-        {"select", "length", "weights that become the model: the last, or the best by validation", result, &C::select,
+        {"select",
+         "length",
+         "weights that become the model: the last, or the best by validation",
+         result,
+         &C::select,
          {"last", "best"}},
-        {"precision", "machine", "of activations and gradients", result, &C::precision, {"auto", "fp32", "bf16", "fp16"}},
-        {"fused", "machine", "batch normalization inside the convolutions (resnets on cuda in fp16)", result, &C::fused},
+        {"precision",
+         "machine",
+         "of activations and gradients",
+         result,
+         &C::precision,
+         {"auto", "fp32", "bf16", "fp16"}},
+        {"fused", "machine", "batch normalization inside the convolutions (resnets on cuda in fp16)", result,
+         &C::fused},
         {"device", "machine", "where it runs", execution, &C::device, {"auto", "cpu", "cuda", "simt"}},
         {"threads", "machine", "0: all processors", execution, &C::threads, {}, 0, 4096},
-        {"cache", "machine", "where decoded pictures are kept after the first epoch", execution, &C::cache,
+        {"cache",
+         "machine",
+         "where decoded pictures are kept after the first epoch",
+         execution,
+         &C::cache,
          {"auto", "memory", "disk", "off"}},
         {"save_minutes", "machine", "time between checkpoints", execution, &C::save_minutes, {}, 0.001, 1e5},
         {"keep", "machine", "checkpoints kept, and the best", execution, &C::keep, {}, 1, 1000},
@@ -130,7 +197,8 @@ std::vector<std::string> parse_list(const Assignment& a) {
 
 void set(TrainConfig& config, const ConfigField& field, const Assignment& a) {
     if (auto member = std::get_if<std::string TrainConfig::*>(&field.member)) {
-        if (!field.choices.empty() && std::find(field.choices.begin(), field.choices.end(), a.text) == field.choices.end())
+        if (!field.choices.empty() &&
+            std::find(field.choices.begin(), field.choices.end(), a.text) == field.choices.end())
             fail(Fault::usage, "{}: {} = '{}' must be one of {}{}", a.source, a.key, a.text,
                  fmt::join(field.choices, ", "), did_you_mean(a.text, field.choices));
         config.*(*member) = a.text;
@@ -171,7 +239,8 @@ void check_task(const TrainConfig& c) {
     if (c.model.starts_with("yolov5") != detect) refuse("model", c.model);
     if ((c.fit == "square" || c.fit == "frame") != detect) refuse("fit", c.fit);
     if ((c.augment == "mosaic" && !detect) || (c.augment == "keras" && detect)) refuse("augment", c.augment);
-    if (c.average > 0 && !detect) refuse("average", value_text(c, *std::ranges::find(table(), "average", &ConfigField::key)));
+    if (c.average > 0 && !detect)
+        refuse("average", value_text(c, *std::ranges::find(table(), "average", &ConfigField::key)));
     if (!detect) return;
     if (c.normalize != "unit") refuse("normalize", c.normalize);
     if (c.label_smoothing > 0) refuse("label_smoothing", fmt::format("{}", c.label_smoothing));
@@ -184,27 +253,31 @@ void check_together(const TrainConfig& config) {
     check_task(config);
     Schedule(schedule_options(config), 1);
     if (config.validation + config.test > 0.9)
-        fail(Fault::usage, "validation = {} and test = {} leave too little to train on", config.validation, config.test);
+        fail(Fault::usage, "validation = {} and test = {} leave too little to train on", config.validation,
+             config.test);
     if (config.nesterov && config.optimizer != "sgd")
         fail(Fault::usage, "nesterov = true belongs to optimizer = sgd, not {}", config.optimizer);
     if (config.freeze && config.init.empty())
         fail(Fault::usage, "freeze = true needs weights to keep: give --init FILE");
     if (config.fused && (!config.model.starts_with("resnet") || config.model.ends_with("-keras") || config.freeze))
-        fail(Fault::usage, "fused = true is for resnet50, 101 and 152 with all layers trained, not for {}{}", config.model,
-             config.freeze ? " with freeze" : "");
+        fail(Fault::usage, "fused = true is for resnet50, 101 and 152 with all layers trained, not for {}{}",
+             config.model, config.freeze ? " with freeze" : "");
     if (config.class_weights != "none" && config.class_weights != "balanced") explicit_weights(config);
 }
 
 }  // namespace
 
-std::span<const ConfigField> config_fields() { return table(); }
+std::span<const ConfigField> config_fields() {
+    return table();
+}
 
 std::string value_text(const TrainConfig& config, const ConfigField& field) {
     return std::visit(
         [&](auto member) -> std::string {
             const auto& value = config.*member;
             using Value = std::decay_t<decltype(value)>;
-            constexpr bool quoted = std::is_same_v<Value, std::string> || std::is_same_v<Value, std::vector<std::string>>;
+            constexpr bool quoted =
+                std::is_same_v<Value, std::string> || std::is_same_v<Value, std::vector<std::string>>;
             if constexpr (quoted)
                 return nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
             else
@@ -266,7 +339,8 @@ void assign(TrainConfig& config, const std::vector<Assignment>& assignments) {
             if (leader == "schedule") take_schedule_defaults(config);
         }
     for (const Assignment& a : assignments)
-        if (std::find(std::begin(kLeaders), std::end(kLeaders), a.key) == std::end(kLeaders)) set(config, field_of(a.key), a);
+        if (std::find(std::begin(kLeaders), std::end(kLeaders), a.key) == std::end(kLeaders))
+            set(config, field_of(a.key), a);
     check_together(config);
 }
 
@@ -287,10 +361,17 @@ std::string config_hash(const TrainConfig& config) {
 }
 
 ScheduleOptions schedule_options(const TrainConfig& config) {
-    return {.curve = curve_named(config.schedule), .peak = config.lr, .start_div = config.start_div,
-            .end_div = config.end_div, .rise = config.rise, .cosine = config.anneal == "cosine",
-            .three_phase = config.three_phase, .cycle_momentum = config.cycle_momentum,
-            .momentum_high = config.momentum_high, .momentum_low = config.momentum_low, .momentum = config.momentum};
+    return {.curve = curve_named(config.schedule),
+            .peak = config.lr,
+            .start_div = config.start_div,
+            .end_div = config.end_div,
+            .rise = config.rise,
+            .cosine = config.anneal == "cosine",
+            .three_phase = config.three_phase,
+            .cycle_momentum = config.cycle_momentum,
+            .momentum_high = config.momentum_high,
+            .momentum_low = config.momentum_low,
+            .momentum = config.momentum};
 }
 
 std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> pictures_per_class) {
@@ -303,7 +384,8 @@ std::vector<float> class_weight_values(const TrainConfig& config, std::span<cons
     } else {
         weights = explicit_weights(config);
         if (weights.size() != pictures_per_class.size())
-            fail(Fault::usage, "class_weights has {} numbers, the data {} classes", weights.size(), pictures_per_class.size());
+            fail(Fault::usage, "class_weights has {} numbers, the data {} classes", weights.size(),
+                 pictures_per_class.size());
     }
     return {weights.begin(), weights.end()};
 }

@@ -1,7 +1,7 @@
 // Every choice of a training run in one plain struct, and its text form, which is re-runnable and comparable.
 //
-// The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts in double quotes (they may be left
-// out), lists as ["a", "b"]; # starts a comment. A text names only what it changes; missing keys keep their value.
+// The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts in double quotes (they may be
+// left out), lists as ["a", "b"]; # starts a comment. A text names only what it changes; missing keys keep their value.
 // Four keys bring the numbers that belong to them, before the other keys of the same text count, in whatever order:
 //   task       everything: what a classifier or a detector starts from
 //   recipe     everything, for the task
@@ -21,26 +21,26 @@
 struct TrainConfig {
     std::string task = "classify";
     std::string recipe = "default";
-    std::string data;                                  // folder or CSV
-    std::vector<std::string> classes;                  // filled in from the data
+    std::string data;                  // folder or CSV
+    std::vector<std::string> classes;  // filled in from the data
     std::string split_by = "sequence";
-    double validation = 0.08, test = 0.02;             // shares, where the data has no parts of its own
+    double validation = 0.08, test = 0.02;  // shares, where the data has no parts of its own
 
     std::string model = "resnet50";
     uint64_t image_size = 224;
-    std::string init;                                  // weight file; empty: random
+    std::string init;  // weight file; empty: random
     bool freeze = false;
 
     uint64_t epochs = 20, batch = 32, seed = 0;
-    bool drop_last = true;                             // batch of an epoch, if it is incomplete
+    bool drop_last = true;  // batch of an epoch, if it is incomplete
 
     std::string optimizer = "sgd";
-    double lr = 0.05;                                  // at the peak
-    double momentum = 0.9;                             // beta1 of Adam; in force where the schedule does not cycle it
+    double lr = 0.05;       // at the peak
+    double momentum = 0.9;  // beta1 of Adam; in force where the schedule does not cycle it
     bool nesterov = false;
     double weight_decay = 1e-4;
-    bool decay_norm_and_bias = true;                   // as torch.optim does; false spares norm and bias parameters
-    double average = 0;                                // decay of the average of the weights; 0: none
+    bool decay_norm_and_bias = true;  // as torch.optim does; false spares norm and bias parameters
+    double average = 0;               // decay of the average of the weights; 0: none
     double beta2 = 0.999, epsilon = 1e-8;
     std::string adam_form = "torch";
 
@@ -51,20 +51,20 @@ struct TrainConfig {
     double momentum_high = 0.95, momentum_low = 0.85;
 
     double label_smoothing = 0;
-    std::string class_weights = "none";                // "none", "balanced", or one number per class: "1,2.5"
+    std::string class_weights = "none";  // "none", "balanced", or one number per class: "1,2.5"
 
     std::string fit = "stretch", filter = "antialias", normalize = "imagenet";
-    std::string augment = "standard";                  // data/augment.h, data/mosaic.h
-    bool accept_damaged = true;                        // use truncated and corrupt pictures as far as they decode
+    std::string augment = "standard";  // data/augment.h, data/mosaic.h
+    bool accept_damaged = true;        // use truncated and corrupt pictures as far as they decode
 
-    std::string select = "last";                       // which weights are the result: "last", or "best" by validation loss
+    std::string select = "last";  // which weights are the result: "last", or "best" by validation loss
 
     std::string precision = "auto", device = "auto";
     bool fused = false;
-    uint64_t threads = 0;                              // 0: all
-    std::string cache = "auto";                        // data/cache.h
+    uint64_t threads = 0;        // 0: all
+    std::string cache = "auto";  // data/cache.h
     double save_minutes = 5;
-    uint64_t keep = 2;                                 // checkpoints
+    uint64_t keep = 2;  // checkpoints
 
     bool operator==(const TrainConfig&) const = default;
 };

@@ -12,7 +12,9 @@ constexpr float kLeastWritten = 0.05f;
 
 // From pixels of the frame to shares of the picture; what reaches into the margins is cut.
 FoundBox in_picture(const Box& box, const Letterbox& place) {
-    const auto share = [](float at, size_t before, size_t inner) { return std::clamp((at - float(before)) / float(inner), 0.0f, 1.0f); };
+    const auto share = [](float at, size_t before, size_t inner) {
+        return std::clamp((at - float(before)) / float(inner), 0.0f, 1.0f);
+    };
     const float x1 = share(box.x1, place.left, place.inner_w), x2 = share(box.x2, place.left, place.inner_w);
     const float y1 = share(box.y1, place.top, place.inner_h), y2 = share(box.y2, place.top, place.inner_h);
     return {uint32_t(box.category), std::min(box.score, 1.0f), x1, y1, x2 - x1, y2 - y1};
@@ -20,8 +22,8 @@ FoundBox in_picture(const Box& box, const Letterbox& place) {
 
 }  // namespace
 
-FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector<uint32_t>& samples, const LoaderOptions& options,
-                      Cache* cache, const std::function<bool(size_t)>& progress) {
+FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector<uint32_t>& samples,
+                      const LoaderOptions& options, Cache* cache, const std::function<bool(size_t)>& progress) {
     FoundBoxes result;
     if (samples.empty()) return result;
     LoaderOptions in_order = options;
@@ -66,10 +68,17 @@ void write_box_evaluation(const std::filesystem::path& path, const Dataset& data
             for (const TrueBox& t : p.truth) truth.push_back({t.category, t.x, t.y, t.w, t.h});
             for (const FoundBox& f : p.found)
                 if (f.score >= kLeastWritten) found.push_back({f.category, f.x, f.y, f.w, f.h, f.score});
-            rows.push_back({{"file", data.path(sample)}, {"camera", sample.camera}, {"width", p.w}, {"height", p.h},
-                            {"truth", std::move(truth)}, {"found", std::move(found)}});
+            rows.push_back({{"file", data.path(sample)},
+                            {"camera", sample.camera},
+                            {"width", p.w},
+                            {"height", p.h},
+                            {"truth", std::move(truth)},
+                            {"found", std::move(found)}});
         }
-        content["parts"][name] = {{"metrics", to_json(measure_boxes(part->pictures, data.classes.size()), data.classes)}, {"pictures", std::move(rows)}};
+        content["parts"][name] = {
+            {"metrics", to_json(measure_boxes(part->pictures, data.classes.size()), data.classes)},
+            {"pictures", std::move(rows)}};
     }
-    write_file_durably(path, [&](FileWriter& out) { out.write(content.dump(-1, ' ', false, json::error_handler_t::replace)); });
+    write_file_durably(
+        path, [&](FileWriter& out) { out.write(content.dump(-1, ' ', false, json::error_handler_t::replace)); });
 }

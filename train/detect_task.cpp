@@ -32,14 +32,21 @@ public:
         most_boxes_ = rows_for_boxes(note);
         trainer_ = std::make_unique<DetectTrainer>(
             place.device, place.arena,
-            DetectTrainerConfig{.model = model_.config, .batch = size_t(config_.batch), .height = fit_.h(), .width = fit_.w(),
-                                .most_boxes = most_boxes_, .optimizer = optimizer_config(config_, place.precision),
+            DetectTrainerConfig{.model = model_.config,
+                                .batch = size_t(config_.batch),
+                                .height = fit_.h(),
+                                .width = fit_.w(),
+                                .most_boxes = most_boxes_,
+                                .optimizer = optimizer_config(config_, place.precision),
                                 .frozen_layers = config_.freeze ? 2 * model_.config.channels.size() : 0,
-                                .precision = place.precision, .eager = place.eager},
+                                .precision = place.precision,
+                                .eager = place.eager},
             model_.state);
-        detector_ = std::make_unique<Detector>(place.device, folded(model_), DetectorOptions{.batch = size_t(config_.batch), .precision = place.precision},
-                                               &place.arena);
-        detector_->program(fit_.h(), fit_.w());  // now, so that memory which does not suffice is known before the first step
+        detector_ = std::make_unique<Detector>(
+            place.device, folded(model_), DetectorOptions{.batch = size_t(config_.batch), .precision = place.precision},
+            &place.arena);
+        detector_->program(fit_.h(),
+                           fit_.w());  // now, so that memory which does not suffice is known before the first step
     }
 
     LoaderOptions loader(bool training) const override {
@@ -56,7 +63,8 @@ public:
     StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
     std::vector<double> train_figures(const EpochSums& sums) const override {
         std::vector<double> figures = {sums.mean(sums.loss)};
-        for (size_t i = 0; i < names.step.size(); ++i) figures.push_back(sums.parts.empty() ? std::nan("") : sums.mean(sums.parts[i]));
+        for (size_t i = 0; i < names.step.size(); ++i)
+            figures.push_back(sums.parts.empty() ? std::nan("") : sums.mean(sums.parts[i]));
         return figures;
     }
 
@@ -67,24 +75,34 @@ public:
     Program& program() override { return trainer_->program(); }
 
     State result() const override { return trainer_->averaged(); }
-    void load_result(const State& result) override { detector_->load(folded(with(result)).state, "the network in training"); }
+    void load_result(const State& result) override {
+        detector_->load(folded(with(result)).state, "the network in training");
+    }
 
     Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) override {
         FoundBoxes& found = found_[part];
-        found = find_boxes(*detector_, *data_, data_->part(part), loader(false), cache, [&](size_t) { return go_on(); });
+        found =
+            find_boxes(*detector_, *data_, data_->part(part), loader(false), cache, [&](size_t) { return go_on(); });
         const BoxMetrics m = measure_boxes(found.pictures, data_->classes.size());
         std::string note;  // no reason to end a run, whose weights may come back
         if (found.overflown)
-            note = fmt::format("{}: numbers overflow within the network on {} of {} pictures, which count as without boxes; lower --lr, or --precision fp32",
-                               part_name(part), found.overflown, found.pictures.size());
+            note = fmt::format(
+                "{}: numbers overflow within the network on {} of {} pictures, which count as without boxes; lower "
+                "--lr, or --precision fp32",
+                part_name(part), found.overflown, found.pictures.size());
         // YOLOv5's weights of the two.
-        return {.whole = go_on(), .figures = {m.map50, m.map}, .badness = 1 - (0.1 * m.map50 + 0.9 * m.map), .bad_files = found.bad_files, .note = note};
+        return {.whole = go_on(),
+                .figures = {m.map50, m.map},
+                .badness = 1 - (0.1 * m.map50 + 0.9 * m.map),
+                .bad_files = found.bad_files,
+                .note = note};
     }
 
     void write_model(const std::filesystem::path& path, State result, uint64_t) const override {
         YoloModel model = with(std::move(result));
         const BoxMetrics m = measure_boxes(found_.at(Part::validation).pictures, data_->classes.size());
-        if (!std::isnan(m.map50)) model.typical_threshold = m.best().threshold, model.conservative_threshold = m.best().threshold / 2;
+        if (!std::isnan(m.map50))
+            model.typical_threshold = m.best().threshold, model.conservative_threshold = m.best().threshold / 2;
         write_yolov5(path, model);
     }
 
@@ -96,7 +114,8 @@ public:
 
 private:
     static StepOutcome outcome_of(const DetectFigures& f) {
-        return {double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
+        return {
+            double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
     }
 
     YoloModel with(State state) const {
@@ -113,7 +132,9 @@ private:
         std::ranges::sort(counts, std::greater());
         counts.resize(std::min<size_t>(counts.size(), config_.augment == "mosaic" ? 4 : 1));
         const size_t most = std::max<size_t>(1, std::accumulate(counts.begin(), counts.end(), size_t(0)));
-        if (most > kMostBoxes) note(fmt::format("up to {} boxes may come together in a training picture; the first {} count", most, kMostBoxes));
+        if (most > kMostBoxes)
+            note(fmt::format("up to {} boxes may come together in a training picture; the first {} count", most,
+                             kMostBoxes));
         return std::min(most, kMostBoxes);
     }
 
@@ -128,4 +149,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_detect_task(const TrainConfig& config) { return std::make_unique<DetectTask>(config); }
+std::unique_ptr<Task> make_detect_task(const TrainConfig& config) {
+    return std::make_unique<DetectTask>(config);
+}

@@ -3,7 +3,9 @@
 namespace {
 
 // model.7.conv.weight -> 7
-size_t layer_of(const std::string& name) { return size_t(std::strtoul(name.c_str() + std::string_view("model.").size(), nullptr, 10)); }
+size_t layer_of(const std::string& name) {
+    return size_t(std::strtoul(name.c_str() + std::string_view("model.").size(), nullptr, 10));
+}
 
 DetectFigures named(const TrainingProgram::Figures& figures) {
     const std::vector<float>& v = figures.values;
@@ -20,7 +22,8 @@ DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const YoloConfig
     o.box *= per_level;
     o.classes *= per_level * float(model.classes) / 80;
     o.objectness *= per_level * float(height * width) / (640 * 640);
-    if (o.balance.empty()) o.balance = model.levels.size() == 3 ? std::vector{4.0f, 1.0f, 0.4f} : std::vector{4.0f, 1.0f, 0.25f, 0.06f};
+    if (o.balance.empty())
+        o.balance = model.levels.size() == 3 ? std::vector{4.0f, 1.0f, 0.4f} : std::vector{4.0f, 1.0f, 0.25f, 0.06f};
     return o;
 }
 
@@ -40,9 +43,10 @@ TracedLoss DetectTrainer::trace(size_t channels) {
     transform_ = graph->input("transform", {n, 6}, DType::f32);
     color_ = graph->input("color", {n, 2}, DType::f32);
     boxes_ = graph->input("boxes", {n, config_.most_boxes, 5}, DType::f32);
-    const Value x = image_batch(pictures_, transform_, color_, {.out_h = h, .out_w = w, .out_channels = channels, .normalize = config_.normalize});
-    const DetectLossResult loss = detect_loss(yolov5(x, config_.model), boxes_, config_.model.levels, config_.model.classes,
-                                              scaled_loss(config_.loss, config_.model, h, w));
+    const Value x = image_batch(pictures_, transform_, color_,
+                                {.out_h = h, .out_w = w, .out_channels = channels, .normalize = config_.normalize});
+    const DetectLossResult loss = detect_loss(yolov5(x, config_.model), boxes_, config_.model.levels,
+                                              config_.model.classes, scaled_loss(config_.loss, config_.model, h, w));
     return {std::move(graph), loss.loss, {loss.loss, loss.parts, loss.matches}};
 }
 
@@ -54,7 +58,9 @@ void DetectTrainer::step(const DetectTrainerBatch& batch, double learning_rate, 
     training_.step(learning_rate, momentum, step);
 }
 
-DetectFigures DetectTrainer::figures() const { return named(training_.figures()); }
+DetectFigures DetectTrainer::figures() const {
+    return named(training_.figures());
+}
 
 std::optional<DetectFigures> DetectTrainer::previous_figures() const {
     const auto figures = training_.previous_figures();

@@ -1,5 +1,5 @@
-// One training step of a detector: network, loss, gradients, optimizer and the average of the weights as one program that is
-// replayed.
+// One training step of a detector: network, loss, gradients, optimizer and the average of the weights as one program
+// that is replayed.
 #pragma once
 
 #include "models/yolov5_start.h"
@@ -7,29 +7,29 @@
 
 struct DetectTrainerConfig {
     YoloConfig model;
-    size_t batch, height, width;   // pictures arrive as (height, width): multiples of model.largest_stride()
-    size_t most_boxes = 100;       // per picture
+    size_t batch, height, width;  // pictures arrive as (height, width): multiples of model.largest_stride()
+    size_t most_boxes = 100;      // per picture
     Normalize normalize = {{1 / 255.0f, 1 / 255.0f, 1 / 255.0f}, {0, 0, 0}};
-    OptimizerConfig optimizer;     // .average: decay of the average of the weights, 0 for none
-    DetectLossOptions loss = {};   // gains as for three levels, 640 pixels and 80 classes; scaled to this network
-    size_t frozen_layers = 0;      // model.0 up to this one keep their weights: 10 (P5) or 12 (P6) is the backbone
+    OptimizerConfig optimizer;    // .average: decay of the average of the weights, 0 for none
+    DetectLossOptions loss = {};  // gains as for three levels, 640 pixels and 80 classes; scaled to this network
+    size_t frozen_layers = 0;     // model.0 up to this one keep their weights: 10 (P5) or 12 (P6) is the backbone
     DType precision = DType::f32;
     bool eager = false;
 };
 
 // One batch on the host.
 struct DetectTrainerBatch {
-    std::span<const uint8_t> pictures;       // (batch, height, width, 3)
-    std::span<const float> transform, color; // (batch, 6), (batch, 2): kernels/image.h
+    std::span<const uint8_t> pictures;        // (batch, height, width, 3)
+    std::span<const float> transform, color;  // (batch, 6), (batch, 2): kernels/image.h
     // (batch, most_boxes, 5): class, centre x, centre y, width, height in pixels of the network's input, that is after
     // `transform`; class -1 in rows that hold none
     std::span<const float> boxes;
 };
 
 struct DetectFigures {
-    float loss;                          // of the batch: batch * (box + objectness + classes)
-    float box, objectness, classes;      // means, with their gains
-    float matches;                       // cells and anchors that a box was assigned to
+    float loss;                      // of the batch: batch * (box + objectness + classes)
+    float box, objectness, classes;  // means, with their gains
+    float matches;                   // cells and anchors that a box was assigned to
     float loss_scale, skipped_steps;
 };
 
@@ -61,6 +61,7 @@ private:
     TrainingProgram training_;
 };
 
-// The gains of a loss for a network and its input: box and classes by the number of levels, classes also by how many there are,
-// objectness also by the input's area, and the balance of the levels. Three levels, 80 classes and 640 x 640 pixels change nothing.
+// The gains of a loss for a network and its input: box and classes by the number of levels, classes also by how many
+// there are, objectness also by the input's area, and the balance of the levels. Three levels, 80 classes and 640 x 640
+// pixels change nothing.
 DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const YoloConfig& model, size_t height, size_t width);

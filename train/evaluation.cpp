@@ -20,7 +20,9 @@ json part_json(const Dataset& data, const Predictions& part) {
                         {"loss", p.loss},
                         {"camera", sample.camera}});
     }
-    return {{"loss", part.mean_loss()}, {"metrics", to_json(part.metrics(data), data.classes)}, {"predictions", std::move(rows)}};
+    return {{"loss", part.mean_loss()},
+            {"metrics", to_json(part.metrics(data), data.classes)},
+            {"predictions", std::move(rows)}};
 }
 
 }  // namespace
@@ -30,13 +32,15 @@ void write_evaluation(const std::filesystem::path& path, const Dataset& data,
     json content = {{"classes", data.classes}, {"parts", json::object()}};
     for (const auto& [name, part] : parts)
         if (!part->rows.empty()) content["parts"][name] = part_json(data, *part);
-    write_file_durably(path, [&](FileWriter& out) { out.write(content.dump(1, ' ', false, json::error_handler_t::replace)); });
+    write_file_durably(
+        path, [&](FileWriter& out) { out.write(content.dump(1, ' ', false, json::error_handler_t::replace)); });
 }
 
 void write_bad_files(const std::filesystem::path& path, const std::vector<BadFile>& files) {
     write_file_durably(path, [&](FileWriter& out) {
         out.write("path,code,used,text\n");
         for (const BadFile& f : files)
-            out.write(fmt::format("{},{},{},{}\n", csv_field(f.path), f.code, f.used ? "yes" : "no", csv_field(f.text)));
+            out.write(
+                fmt::format("{},{},{},{}\n", csv_field(f.path), f.code, f.used ? "yes" : "no", csv_field(f.text)));
     });
 }

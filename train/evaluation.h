@@ -1,7 +1,8 @@
 // What an evaluation leaves on disk: evaluation.json for programs and the report, and the list of unreadable pictures.
 //
 // evaluation.json: {"classes": [...], "parts": {"validation": {"loss", "metrics": to_json(Metrics), "predictions":
-//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without pictures are left out.
+//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without pictures are left
+//   out.
 #pragma once
 
 #include <filesystem>

@@ -8,4 +8,5 @@
 void require_memory(const Device& device);
 
 // Throws what there is to say after `error`, for which building the task ended; what that took is given back by now.
-[[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision, bool eager, const Error& error);
+[[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision,
+                                  bool eager, const Error& error);

@@ -10,13 +10,15 @@
 namespace {
 
 constexpr size_t kFewestSteps = 50;
-constexpr size_t kFewestPoints = 20;  // a test that ends early has found the rate that is too high; this many show the way there
+constexpr size_t kFewestPoints =
+    20;  // a test that ends early has found the rate that is too high; this many show the way there
 
 size_t steepest(std::span<const LrPoint> points) {
     size_t best = 1;
     double steepest_slope = INFINITY;
     for (size_t i = 1; i + 1 < points.size(); i++) {
-        double slope = (points[i + 1].smooth - points[i - 1].smooth) / std::log(points[i + 1].rate / points[i - 1].rate);
+        double slope =
+            (points[i + 1].smooth - points[i - 1].smooth) / std::log(points[i + 1].rate / points[i - 1].rate);
         if (slope < steepest_slope) steepest_slope = slope, best = i;
     }
     return best;
@@ -26,7 +28,8 @@ size_t valley(std::span<const LrPoint> points) {
     std::vector<size_t> length(points.size(), 1), previous(points.size(), SIZE_MAX);
     for (size_t i = 0; i < points.size(); i++)
         for (size_t j = 0; j < i; j++)
-            if (points[i].smooth < points[j].smooth && length[j] + 1 > length[i]) length[i] = length[j] + 1, previous[i] = j;
+            if (points[i].smooth < points[j].smooth && length[j] + 1 > length[i])
+                length[i] = length[j] + 1, previous[i] = j;
     size_t at = size_t(std::max_element(length.begin(), length.end()) - length.begin());
     for (size_t back = length[at] / 2; back > 0; back--) at = previous[at];
     return at;
@@ -37,11 +40,13 @@ size_t valley(std::span<const LrPoint> points) {
 LrFinder::LrFinder(const LrFinderOptions& options) : options_(options) {
     if (!(options.first > 0 && options.last > options.first && std::isfinite(options.last)))
         fail(Fault::usage, "lr-find: the rates must grow from above 0, not from {} to {}", options.first, options.last);
-    if (options.steps < kFewestSteps) fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kFewestSteps, options.steps);
+    if (options.steps < kFewestSteps)
+        fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kFewestSteps, options.steps);
 }
 
 double LrFinder::next_rate() const {
-    return options_.first * std::pow(options_.last / options_.first, double(points_.size()) / double(options_.steps - 1));
+    return options_.first *
+           std::pow(options_.last / options_.first, double(points_.size()) / double(options_.steps - 1));
 }
 
 bool LrFinder::add(double loss) {
@@ -59,11 +64,15 @@ bool LrFinder::add(double loss) {
 
 LrSuggestion LrFinder::suggest() const {
     if (points_.size() < kFewestPoints)
-        fail(Fault::usage, "lr-find: the loss was usable for {} steps only, {} are needed: use more steps (now {}) or a "
-             "lower last rate (now {})", points_.size(), kFewestPoints, options_.steps, options_.last);
+        fail(Fault::usage,
+             "lr-find: the loss was usable for {} steps only, {} are needed: use more steps (now {}) or a "
+             "lower last rate (now {})",
+             points_.size(), kFewestPoints, options_.steps, options_.last);
     std::span<const LrPoint> points = points_;
     size_t skipped = points.size() / 10;
     points = points.subspan(skipped, points.size() - skipped - 5);
     auto lowest = std::min_element(points.begin(), points.end(), [](auto& a, auto& b) { return a.smooth < b.smooth; });
-    return {.steepest = points[steepest(points)].rate, .valley = points[valley(points)].rate, .minimum_tenth = lowest->rate / 10};
+    return {.steepest = points[steepest(points)].rate,
+            .valley = points[valley(points)].rate,
+            .minimum_tenth = lowest->rate / 10};
 }

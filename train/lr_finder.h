@@ -1,12 +1,13 @@
 // The learning rate range test: the rate grows from step to step, and the loss says where it is too high.
 //
-// rate(i) = first * (last / first)^(i / (steps - 1));  smooth(i) = running mean with weight `smoothing` on the past, corrected
-// for its start at 0. The test ends early when the loss is not finite or smooth > `divergence` * its best so far.
-// Suggestions, on the smoothed loss without the first tenth and the last five points:
+// rate(i) = first * (last / first)^(i / (steps - 1));  smooth(i) = running mean with weight `smoothing` on the past,
+// corrected for its start at 0. The test ends early when the loss is not finite or smooth > `divergence` * its best so
+// far. Suggestions, on the smoothed loss without the first tenth and the last five points:
 //   steepest       where the loss falls fastest over log(rate)
 //   valley         the middle of the longest falling subsequence
 //   minimum / 10   a tenth of the rate with the lowest loss
-// Smith 2017, https://arxiv.org/abs/1506.01186; the three rules are fastai's, https://docs.fast.ai/callback.schedule.html
+// Smith 2017, https://arxiv.org/abs/1506.01186; the three rules are fastai's,
+// https://docs.fast.ai/callback.schedule.html
 #pragma once
 
 #include <cstddef>
@@ -30,8 +31,8 @@ class LrFinder {
 public:
     explicit LrFinder(const LrFinderOptions& = {});
 
-    double next_rate() const;  // for the step to come
-    bool add(double loss);     // of that step; false: the test is over
+    double next_rate() const;                                       // for the step to come
+    bool add(double loss);                                          // of that step; false: the test is over
     const std::vector<LrPoint>& points() const { return points_; }  // finite ones only
 
     // Errors (usage): fewer than 20 finite points, with the reason and what to change.

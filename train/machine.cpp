@@ -55,8 +55,9 @@ std::string file_of(void* function) {
 }  // namespace
 
 Processor parse_cpuinfo(std::string_view text) {
-    constexpr std::string_view wanted[] = {"sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw",
-                                           "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "sve"};
+    constexpr std::string_view wanted[] = {"sse4_2",      "avx",      "f16c",     "fma",         "avx2",
+                                           "avx_vnni",    "avx512f",  "avx512bw", "avx512_vnni", "avx512_bf16",
+                                           "avx512_fp16", "amx_tile", "amx_bf16", "asimd",       "sve"};
     Processor processor;
     std::set<std::string> cores;
     std::string package;
@@ -77,7 +78,8 @@ Processor parse_cpuinfo(std::string_view text) {
 }
 
 Machine this_machine() {
-    Machine machine = {.processor = parse_cpuinfo(content_of("/proc/cpuinfo")), .system = "unknown", .kernel = "unknown"};
+    Machine machine = {
+        .processor = parse_cpuinfo(content_of("/proc/cpuinfo")), .system = "unknown", .kernel = "unknown"};
     machine.threads = size_t(usable_processors());
     if (machine.processor.cores == 0) machine.processor.cores = machine.threads;
     machine.memory_bytes = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
@@ -98,7 +100,8 @@ std::vector<Library> linked_libraries() {
         {"libzip", LIBZIP_VERSION, zip_libzip_version()},
     };
 #ifdef TUNDRA_HDF5
-    libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE), ""});  // loaded when a file needs it
+    libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE),
+                         ""});  // loaded when a file needs it
 #endif
     return libraries;
 }

@@ -9,7 +9,9 @@
 
 namespace {
 
-double ratio(double part, double whole) { return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN(); }
+double ratio(double part, double whole) {
+    return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN();
+}
 
 void count(Tally& tally, bool correct) {
     tally.pictures++;
@@ -22,10 +24,18 @@ nlohmann::json to_json(const Tally& tally) {
 
 }  // namespace
 
-double Tally::accuracy() const { return ratio(correct, pictures); }
-double ClassScore::precision() const { return ratio(correct, predicted); }
-double ClassScore::recall() const { return ratio(correct, pictures); }
-double ClassScore::f1() const { return ratio(2.0 * correct, pictures + predicted); }
+double Tally::accuracy() const {
+    return ratio(correct, pictures);
+}
+double ClassScore::precision() const {
+    return ratio(correct, predicted);
+}
+double ClassScore::recall() const {
+    return ratio(correct, pictures);
+}
+double ClassScore::f1() const {
+    return ratio(2.0 * correct, pictures + predicted);
+}
 
 double Metrics::macro_f1() const {
     double sum = 0, present = 0;
@@ -39,8 +49,8 @@ Metrics measure(std::span<const Judgement> judgements, size_t classes) {
     metrics.classes.resize(classes);
     metrics.confusion.resize(classes * classes);
     for (const Judgement& j : judgements) {
-        require(j.label < classes && j.predicted < classes, "metrics: label {} and prediction {} with {} classes", j.label,
-                j.predicted, classes);
+        require(j.label < classes && j.predicted < classes, "metrics: label {} and prediction {} with {} classes",
+                j.label, j.predicted, classes);
         require(j.confidence >= 0 && j.confidence <= 1, "metrics: confidence {} is not in 0..1", j.confidence);
         bool correct = j.label == j.predicted;
         count(metrics.all, correct);
@@ -62,9 +72,13 @@ nlohmann::json to_json(const Metrics& metrics, std::span<const std::string> clas
     out["macro_f1"] = metrics.macro_f1();
     for (size_t c = 0; c < classes; c++) {
         const ClassScore& score = metrics.classes[c];
-        out["classes"].push_back({{"name", class_names[c]}, {"pictures", score.pictures}, {"predicted", score.predicted},
-                                  {"correct", score.correct}, {"precision", score.precision()},
-                                  {"recall", score.recall()}, {"f1", score.f1()}});
+        out["classes"].push_back({{"name", class_names[c]},
+                                  {"pictures", score.pictures},
+                                  {"predicted", score.predicted},
+                                  {"correct", score.correct},
+                                  {"precision", score.precision()},
+                                  {"recall", score.recall()},
+                                  {"f1", score.f1()}});
         auto row = metrics.confusion.begin() + ptrdiff_t(c * classes);
         out["confusion"].push_back(std::vector<size_t>(row, row + ptrdiff_t(classes)));
     }

@@ -1,4 +1,5 @@
-// What an evaluation says about a classifier: accuracy, per class, per confidence, per camera, and the confusion matrix.
+// What an evaluation says about a classifier: accuracy, per class, per confidence, per camera, and the confusion
+// matrix.
 //
 //   precision = correct / predicted   recall = correct / pictures   F1 = 2 * correct / (pictures + predicted)
 // where the denominator is 0 the value is NaN (null in JSON): there was nothing to be right or wrong about.
@@ -33,7 +34,7 @@ struct ClassScore {
 struct Metrics {
     Tally all;
     std::vector<ClassScore> classes;
-    std::vector<size_t> confusion;    // (classes, classes): row = label, column = prediction
+    std::vector<size_t> confusion;     // (classes, classes): row = label, column = prediction
     std::array<Tally, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one 1.0 too
     std::map<std::string, Tally> cameras;
 

@@ -14,7 +14,8 @@ using nlohmann::json;
 constexpr std::string_view kFilters[] = {"antialias", "linear", "nearest"};
 constexpr std::string_view kTracked = "num_batches_tracked";
 
-std::string get(const std::map<std::string, std::string>& metadata, const std::string& key, const std::string& otherwise) {
+std::string get(const std::map<std::string, std::string>& metadata, const std::string& key,
+                const std::string& otherwise) {
     const auto found = metadata.find(key);
     return found == metadata.end() ? otherwise : found->second;
 }
@@ -39,7 +40,8 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     for (const auto& [name, tensor] : m.state) {
         tensors.push_back({name, DType::f32, tensor.shape, std::as_bytes(std::span(tensor.values))});
         if (name.ends_with("running_var"))
-            tensors.push_back({name.substr(0, name.size() - 11) + std::string(kTracked), DType::i64, {}, std::as_bytes(steps)});
+            tensors.push_back(
+                {name.substr(0, name.size() - 11) + std::string(kTracked), DType::i64, {}, std::as_bytes(steps)});
     }
     std::map<std::string, std::string> metadata = m.more;
     metadata["format"] = "pt";  // what PyTorch's readers look for
@@ -62,7 +64,8 @@ std::string fingerprint(const State& state) {
 std::filesystem::path weight_file(const std::filesystem::path& path) {
     const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
     if (!std::filesystem::exists(file))
-        fail(Fault::usage, "{}: there is no model here; name a run folder that has finished training, or a weight file", path.string());
+        fail(Fault::usage, "{}: there is no model here; name a run folder that has finished training, or a weight file",
+             path.string());
     return file;
 }
 
@@ -70,14 +73,20 @@ ModelFile read_model(const std::filesystem::path& path, bool mapped) {
     const std::filesystem::path file = weight_file(path);
     WeightFile weights = read_weights(file, mapped);
     if (!weights.model.resnet)
-        fail(Fault::usage, "{}: holds {}, and this command takes a ResNet classifier", file.string(), weights.model.text);
-    ModelFile m{.model = *weights.model.resnet, .classes = {}, .fit = {.size = 224, .mode = FitMode::crop}, .state = std::move(weights.state)};
+        fail(Fault::usage, "{}: holds {}, and this command takes a ResNet classifier", file.string(),
+             weights.model.text);
+    ModelFile m{.model = *weights.model.resnet,
+                .classes = {},
+                .fit = {.size = 224, .mode = FitMode::crop},
+                .state = std::move(weights.state)};
     const auto& metadata = weights.metadata;
     try {
         const json classes = json::parse(get(metadata, "tundra.classes", "[]"));
         m.classes = classes.get<std::vector<std::string>>();
         m.fit.size = std::stoul(get(metadata, "tundra.image_size", "224"));
-        m.model.keras_epsilon = m.model.keras ? std::stof(get(metadata, "tundra.epsilon", fmt::format("{}", m.model.keras_epsilon))) : m.model.keras_epsilon;
+        m.model.keras_epsilon =
+            m.model.keras ? std::stof(get(metadata, "tundra.epsilon", fmt::format("{}", m.model.keras_epsilon)))
+                          : m.model.keras_epsilon;
     } catch (const std::exception&) {
         fail(Fault::damaged, "{}: its tundra metadata cannot be read", file.string());
     }

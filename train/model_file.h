@@ -13,7 +13,7 @@ struct ModelFile {
     Fit fit;
     std::string normalize = "imagenet";  // or "unit"
     State state;
-    uint64_t steps = 0;                      // of training; num_batches_tracked of every normalization
+    uint64_t steps = 0;                            // of training; num_batches_tracked of every normalization
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
 };
 
@@ -28,7 +28,7 @@ std::string fingerprint(const State& state);  // of names and values: the same w
 // The file that a model's name means: of a run folder its model.safetensors. Fault::usage if it is not there.
 std::filesystem::path weight_file(const std::filesystem::path& path);
 
-// `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its classes
-// or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation.
-// `mapped` as read_weights() has it.
+// `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its
+// classes or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation. `mapped`
+// as read_weights() has it.
 ModelFile read_model(const std::filesystem::path& path, bool mapped = false);

@@ -20,7 +20,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
     }
     if (config.average == 0) return;
     average_rate_ = Memory(parameters.device(), sizeof(float));
-    for (const Role role : kAveraged) average_[size_t(role)] = Memory(parameters.device(), parameters.group(role).master.bytes());
+    for (const Role role : kAveraged)
+        average_[size_t(role)] = Memory(parameters.device(), parameters.group(role).master.bytes());
 }
 
 Value Optimizer::loss_scale(Graph& graph) const {
@@ -29,7 +30,8 @@ Value Optimizer::loss_scale(Graph& graph) const {
 
 // The trained range of a flat array.
 Value Optimizer::external(Graph& graph, const char* name, void* data, DType dtype, const ParameterGroup& group) const {
-    return graph.external(name, {group.trained()}, dtype, static_cast<std::byte*>(data) + group.frozen * size_of(dtype));
+    return graph.external(name, {group.trained()}, dtype,
+                          static_cast<std::byte*>(data) + group.frozen * size_of(dtype));
 }
 
 void Optimizer::append(Graph& graph) const {
@@ -45,7 +47,8 @@ void Optimizer::append(Graph& graph) const {
         const ParameterGroup& group = parameters_.group(role);
         if (!group.trained()) continue;
         const Value parameter = external(graph, "parameter", group.master.data(), DType::f32, group);
-        const Value copy = group.dtype == DType::f32 ? Value{} : external(graph, "copy", group.copy.data(), group.dtype, group);
+        const Value copy =
+            group.dtype == DType::f32 ? Value{} : external(graph, "copy", group.copy.data(), group.dtype, group);
         const Shape shape{group.trained()};
         const Value first = graph.external("first moment", shape, DType::f32, first_[size_t(role)].data());
         const float decay = role == Role::weight || config_.decay_vectors ? config_.weight_decay : 0;

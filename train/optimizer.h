@@ -1,5 +1,5 @@
-// The optimizer of a run: its arrays beside those of Parameters, its nodes at the end of the training graph, and the few
-// numbers that change from step to step, in device memory.
+// The optimizer of a run: its arrays beside those of Parameters, its nodes at the end of the training graph, and the
+// few numbers that change from step to step, in device memory.
 #pragma once
 
 #include "engine/ops.h"
@@ -12,8 +12,8 @@ struct OptimizerConfig {
     bool nesterov = false;       // sgd
     AdamForm form = AdamForm::torch;
     float beta2 = 0.999f, epsilon = 1e-8f;
-    bool decoupled = false;      // adam: AdamW
-    float loss_scale = 1;        // what it starts with; grows and shrinks when growth_interval is not 0 (fp16)
+    bool decoupled = false;  // adam: AdamW
+    float loss_scale = 1;    // what it starts with; grows and shrinks when growth_interval is not 0 (fp16)
     float growth_interval = 0;
     // A moving average of parameters and statistics, with decay `average` * (1 - exp(-step / ramp)); 0: none.
     float average = 0, average_ramp = 2000;
@@ -31,7 +31,7 @@ public:
     StepState state() const;  // waits for the device
     const Memory& step_state() const { return state_; }
 
-    void restart_average();  // as the parameters are now
+    void restart_average();                                             // as the parameters are now
     std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where no average is kept
 
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
@@ -49,5 +49,5 @@ private:
     Memory state_;
     Memory first_[2], second_[2];  // of Role::weight and Role::vector
     Memory average_[3], average_rate_;
-    StepState last_;               // as the host wrote it
+    StepState last_;  // as the host wrote it
 };

@@ -20,8 +20,8 @@ Metrics Predictions::metrics(const Dataset& data) const {
     return measure(judgements, data.classes.size());
 }
 
-Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples, const LoaderOptions& options,
-                    Cache* cache, const std::function<bool(size_t)>& progress) {
+Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples,
+                    const LoaderOptions& options, Cache* cache, const std::function<bool(size_t)>& progress) {
     Predictions result;
     if (samples.empty()) return result;
     LoaderOptions in_order = options;
@@ -42,8 +42,12 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
                 fail(Fault::not_finite, "{}: the network's answer is not finite; train with a lower --lr",
                      data.path(data.samples[size_t(batch.samples[row])]));
             const size_t best = size_t(std::ranges::max_element(p) - p.begin()), label = size_t(batch.labels[row]);
-            result.rows.push_back({uint32_t(batch.samples[row]), uint32_t(label), uint32_t(best), p[best],
-                                   -std::log(std::max(p[label], std::numeric_limits<float>::min())), {p.begin(), p.end()}});
+            result.rows.push_back({uint32_t(batch.samples[row]),
+                                   uint32_t(label),
+                                   uint32_t(best),
+                                   p[best],
+                                   -std::log(std::max(p[label], std::numeric_limits<float>::min())),
+                                   {p.begin(), p.end()}});
         }
         if (progress && !progress(done)) break;
     }

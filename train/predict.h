@@ -8,7 +8,7 @@
 #include "train/metrics.h"
 
 struct Prediction {
-    uint32_t sample;                   // number in the data set
+    uint32_t sample;  // number in the data set
     uint32_t label, predicted;
     float confidence;                  // probability of `predicted`
     float loss;                        // -log of the label's probability
@@ -25,5 +25,6 @@ struct Predictions {
 };
 
 // `progress` is called after each batch with the number of pictures done; false stops early.
-Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples, const LoaderOptions& loader,
-                    Cache* cache = nullptr, const std::function<bool(size_t)>& progress = {});
+Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples,
+                    const LoaderOptions& loader, Cache* cache = nullptr,
+                    const std::function<bool(size_t)>& progress = {});

@@ -32,9 +32,12 @@ std::string text_of(const fs::path& path) {
 }
 
 json describe(const Machine& machine) {
-    return {{"processor", machine.processor.model}, {"cores", machine.processor.cores},
-            {"isa", machine.processor.isa}, {"threads", machine.threads},
-            {"memory_bytes", machine.memory_bytes}, {"system", machine.system},
+    return {{"processor", machine.processor.model},
+            {"cores", machine.processor.cores},
+            {"isa", machine.processor.isa},
+            {"threads", machine.threads},
+            {"memory_bytes", machine.memory_bytes},
+            {"system", machine.system},
             {"kernel", machine.kernel}};
 }
 
@@ -44,7 +47,8 @@ json describe(const Build& build) {
 
 json describe(const std::vector<Library>& libraries) {
     json list = json::array();
-    for (const Library& l : libraries) list.push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
+    for (const Library& l : libraries)
+        list.push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
     return list;
 }
 
@@ -55,7 +59,9 @@ bool is_up_to(std::string_view line, uint64_t step) {
     return found == parsed.end() || !found->is_number() || *found <= step;
 }
 
-std::string header_of(const std::vector<std::string>& columns) { return fmt::format("step,{}", fmt::join(columns, ",")); }
+std::string header_of(const std::vector<std::string>& columns) {
+    return fmt::format("step,{}", fmt::join(columns, ","));
+}
 
 }  // namespace
 
@@ -65,11 +71,16 @@ RunRecord::RunRecord(fs::path path, const json& session) : path_(std::move(path)
     bool goes_on = record_.is_object() && record_.value("sessions", json()).is_array();
     if (!goes_on) record_ = {{"format", 1}, {"sessions", json::array()}};
     if (!goes_on && !old.empty()) record_["note"] = "an earlier record could not be read";
-    json fresh = {{"started", utc_now()}, {"machine", describe(this_machine())}, {"build", describe(this_build())},
-                  {"libraries", describe(linked_libraries())}, {"events", json::array()}};
+    json fresh = {{"started", utc_now()},
+                  {"machine", describe(this_machine())},
+                  {"build", describe(this_build())},
+                  {"libraries", describe(linked_libraries())},
+                  {"events", json::array()}};
     for (const auto& [key, value] : session.items()) {
-        if (key == "libraries") fresh[key].insert(fresh[key].end(), value.begin(), value.end());
-        else fresh[key] = value;
+        if (key == "libraries")
+            fresh[key].insert(fresh[key].end(), value.begin(), value.end());
+        else
+            fresh[key] = value;
     }
     record_["sessions"].push_back(std::move(fresh));
 }

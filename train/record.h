@@ -9,8 +9,8 @@
 
 // run.json: what trained this. One session per start of the program, because a run can go on elsewhere:
 //   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
-//    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules", "events": [...]}],
-//    "wall_seconds", "pictures", "energy_joules": of all sessions}
+//    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
+//    "events": [...]}], "wall_seconds", "pictures", "energy_joules": of all sessions}
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (engine/file.h).
 class RunRecord {
 public:
@@ -61,7 +61,9 @@ private:
 class RunLog {
 public:
     RunLog(const std::filesystem::path& path, uint64_t from_step);
-    void append(const nlohmann::json& line) { file_.append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)); }
+    void append(const nlohmann::json& line) {
+        file_.append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    }
 
 private:
     LineFile file_;

@@ -24,12 +24,15 @@ using nlohmann::json;
 constexpr size_t kNotFiniteInARow = 20;  // steps with a lost loss or gradient before the run gives up
 constexpr size_t kBadFilesTold = 10;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // Throws if a number of the network is lost: such weights are never saved over good ones.
 void require_finite(const State& network, size_t step, double lr) {
     for (const std::string& name : not_finite(network))
-        fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name, lr);
+        fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name,
+             lr);
 }
 
 struct StartedStep {
@@ -42,14 +45,18 @@ struct StartedStep {
 class Run {
 public:
     Run(TrainConfig config, const RunOptions& options, const RunEvents& events)
-        : config_(std::move(config)), options_(options), events_(events), folder_(options.folder, options.fresh),
+        : config_(std::move(config)),
+          options_(options),
+          events_(events),
+          folder_(options.folder, options.fresh),
           task_(make_task(config_)) {}
 
     RunResult operator()() {
         open_data();
         if (folder_.holds(config_) && folder_.finished()) return {RunEnd::already_finished};
         std::string reason;
-        device_ = open_device(config_.device, {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
+        device_ = open_device(config_.device,
+                              {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
         if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_on(config_, *device_);
@@ -64,7 +71,8 @@ public:
         } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
             if (e.fault != Fault::environment) throw;
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
-            fail(e.fault, "{}; the last checkpoint is {}, and the same command goes on from it", e.what(), checkpoint_path(folder_ / "checkpoints", saved_step_).string());
+            fail(e.fault, "{}; the last checkpoint is {}, and the same command goes on from it", e.what(),
+                 checkpoint_path(folder_ / "checkpoints", saved_step_).string());
         }
     }
 
@@ -77,8 +85,8 @@ private:
         config_.data = fs::absolute(config_.data).lexically_normal().string();  // the run may go on from another folder
         data_ = task_->open_data();
         if (!config_.classes.empty() && config_.classes != data_.classes)
-            fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data, fmt::join(data_.classes, ", "),
-                 fmt::join(config_.classes, ", "));
+            fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data,
+                 fmt::join(data_.classes, ", "), fmt::join(config_.classes, ", "));
         config_.classes = data_.classes;
         const size_t pictures = train_samples().size(), batch = size_t(config_.batch);
         steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, pictures / batch) : (pictures + batch - 1) / batch;
@@ -102,7 +110,9 @@ private:
                 .cache_bytes = config_.cache == "off" ? 0 : pictures * task_->loader(false).fit.bytes(),
                 .disk_bytes = (config_.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
                 .device = device_->description(),
-                .precision = precision_ == DType::f32 ? "fp32" : precision_ == DType::bf16 ? "bf16" : "fp16",
+                .precision = precision_ == DType::f32    ? "fp32"
+                             : precision_ == DType::bf16 ? "bf16"
+                                                         : "fp16",
                 .schedule = schedule_->describe(),
                 .notes = data_.notes};
     }
@@ -123,23 +133,32 @@ private:
     json gpu_facts() const {
         const GpuFacts gpu = device_->gpu();
         if (!gpu.count) return nullptr;
-        return {{"name", gpu.name}, {"count", gpu.count}, {"memory_bytes", gpu.memory_bytes}, {"driver", gpu.driver}, {"libraries", gpu.libraries}};
+        return {{"name", gpu.name},
+                {"count", gpu.count},
+                {"memory_bytes", gpu.memory_bytes},
+                {"driver", gpu.driver},
+                {"libraries", gpu.libraries}};
     }
 
     RunResult train() {
         folder_.start(config_);
         const CacheMode mode = cache_mode(config_);
         cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
-        if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory) note("decoded pictures: " + cache_->choice());
+        if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)
+            note("decoded pictures: " + cache_->choice());
         resume();
-        record_.emplace(folder_ / "run.json", json{{"device", device_->description()}, {"gpu", gpu_facts()}, {"precision", plan().precision},
+        record_.emplace(folder_ / "run.json", json{{"device", device_->description()},
+                                                   {"gpu", gpu_facts()},
+                                                   {"precision", plan().precision},
                                                    {"threads", thread_count(config_)}});
         record_->fact("seed", config_.seed);
         record_->fact("task", config_.task);
         record_->fact("model", config_.model);
         record_->fact("total_steps", total_steps_);
         record_->fact("classes", data_.classes);
-        record_->fact("data", {{"path", config_.data}, {"pictures", data_.fingerprint.pictures}, {"bytes", data_.fingerprint.bytes},
+        record_->fact("data", {{"path", config_.data},
+                               {"pictures", data_.fingerprint.pictures},
+                               {"bytes", data_.fingerprint.bytes},
                                {"fingerprint", data_.fingerprint.hash}});
         record_->fact("config_hash", config_hash(config_));
         record_->fact("finished", false);
@@ -160,13 +179,18 @@ private:
         return finish();
     }
 
-    bool is_stopped() const { return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps); }
+    bool is_stopped() const {
+        return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps);
+    }
 
-    // The steps that are left of this epoch; false if it was stopped before its end. Every step is booked when it returns.
+    // The steps that are left of this epoch; false if it was stopped before its end. Every step is booked when it
+    // returns.
     bool run_epoch() {
         while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
-            if (lost_in_a_row_ || state_.position == steps_per_epoch_ || seconds_since(saved_) <= 60 * config_.save_minutes) continue;
+            if (lost_in_a_row_ || state_.position == steps_per_epoch_ ||
+                seconds_since(saved_) <= 60 * config_.save_minutes)
+                continue;
             settle();
             if (!lost_in_a_row_) save();
         }
@@ -182,7 +206,9 @@ private:
         task_->step(batch, value.rate, value.momentum, state_.step + 1);
         if (started_) book(*started_, task_->previous_outcome(), begin);
         ++state_.step, ++state_.position;
-        started_ = {.step = state_.step, .value = value, .begin = begin,
+        started_ = {.step = state_.step,
+                    .value = value,
+                    .begin = begin,
                     .pictures = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
     }
 
@@ -203,23 +229,32 @@ private:
         step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
         sums_.add(lost ? std::nullopt : std::optional(outcome), s.pictures, taken);
         record_->count(s.pictures, taken);
-        json line = {{"step", s.step}, {"epoch", state_.epoch}, {"loss", outcome.loss}, {"rate", s.value.rate},
-                     {"momentum", s.value.momentum}, {"pictures", s.pictures}, {"seconds", taken},
-                     {"images_per_second", double(s.pictures) / taken}, {"skipped", lost}};
+        json line = {{"step", s.step},
+                     {"epoch", state_.epoch},
+                     {"loss", outcome.loss},
+                     {"rate", s.value.rate},
+                     {"momentum", s.value.momentum},
+                     {"pictures", s.pictures},
+                     {"seconds", taken},
+                     {"images_per_second", double(s.pictures) / taken},
+                     {"skipped", lost}};
         for (size_t i = 0; i < outcome.parts.size(); ++i) line[task_->names.step[i]] = outcome.parts[i];
         log_->append(line);
         if (events_.step)
-            events_.step({s.step, total_steps_, state_.epoch + 1, config_.epochs, outcome.loss, s.value.rate, s.value.momentum,
-                          double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - s.step)});
+            events_.step({s.step, total_steps_, state_.epoch + 1, config_.epochs, outcome.loss, s.value.rate,
+                          s.value.momentum, double(config_.batch) / step_seconds_,
+                          step_seconds_ * double(total_steps_ - s.step)});
         if (lost_in_a_row_ < kNotFiniteInARow) return;
         record_->event("not finite", {{"step", s.step}});
-        fail(Fault::not_finite, "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
+        fail(Fault::not_finite,
+             "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
              s.step, lost_in_a_row_, config_.lr, (folder_ / "checkpoints").string());
     }
 
     RunResult stopped() {
         record_->event("stop", {{"step", state_.step}});
-        return {.end = RunEnd::stopped, .exit_code = signals_->exit_code(), .step = state_.step, .bad_files = bad_.size()};
+        return {
+            .end = RunEnd::stopped, .exit_code = signals_->exit_code(), .step = state_.step, .bad_files = bad_.size()};
     }
 
     // Nothing if a signal came before its end.
@@ -237,7 +272,8 @@ private:
             log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
             if (bad_.size() <= kBadFilesTold)
                 note(fmt::format("{}: {} ({}){}", f.path, f.text, f.code, f.used ? ", used as far as it goes" : ""));
-            if (bad_.size() == kBadFilesTold) note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
+            if (bad_.size() == kBadFilesTold)
+                note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
         }
     }
 
@@ -251,7 +287,8 @@ private:
         report_bad_files(loader_->bad_files());
         state_.position = 0;
         ++state_.epoch;
-        EpochReport report{.epoch = state_.epoch, .epochs = config_.epochs, .figures = {}, .seconds = sums_.seconds, .best = false};
+        EpochReport report{
+            .epoch = state_.epoch, .epochs = config_.epochs, .figures = {}, .seconds = sums_.seconds, .best = false};
         std::vector<double> values = task_->train_figures(sums_);
         values.insert(values.end(), validation->figures.begin(), validation->figures.end());
         sums_ = {};
@@ -288,7 +325,8 @@ private:
         for (const Optimizer::Slot& slot : task_->optimizer().slots()) {
             slots.emplace_back(slot.memory->bytes());
             device_->download(slots.back().data(), slot.memory->data(), slot.memory->bytes());
-            tensors.push_back({"optimizer." + slot.name, DType::f32, {slot.memory->bytes() / sizeof(float)}, slots.back()});
+            tensors.push_back(
+                {"optimizer." + slot.name, DType::f32, {slot.memory->bytes() / sizeof(float)}, slots.back()});
         }
         state_.total_steps = total_steps_;
         state_.seed = config_.seed;
@@ -307,8 +345,8 @@ private:
         for (const Optimizer::Slot& slot : task_->optimizer().slots()) {
             const FileTensor& tensor = checkpoint.file.at("optimizer." + slot.name);
             if (tensor.data.size() != slot.memory->bytes())
-                fail(Fault::damaged, "{}: {} has {} bytes, this run needs {}", checkpoint.path.string(), tensor.name, tensor.data.size(),
-                     slot.memory->bytes());
+                fail(Fault::damaged, "{}: {} has {} bytes, this run needs {}", checkpoint.path.string(), tensor.name,
+                     tensor.data.size(), slot.memory->bytes());
             device_->upload(slot.memory->data(), tensor.data.data(), tensor.data.size());
         }
     }
@@ -319,10 +357,12 @@ private:
         for (const std::string& text : notes) note(text);
         if (!checkpoint) return;
         if (checkpoint->state.data_fingerprint != data_.fingerprint.hash)
-            fail(Fault::usage, "{}: was trained on other pictures than {} holds now; use --fresh to start over, or another --out",
+            fail(Fault::usage,
+                 "{}: was trained on other pictures than {} holds now; use --fresh to start over, or another --out",
                  folder_.path().string(), config_.data);
         if (checkpoint->state.config_hash != config_hash(config_) || checkpoint->state.total_steps != total_steps_)
-            fail(Fault::usage, "{}: its checkpoints belong to another configuration; use --fresh to start over, or another --out",
+            fail(Fault::usage,
+                 "{}: its checkpoints belong to another configuration; use --fresh to start over, or another --out",
                  folder_.path().string());
         state_ = checkpoint->state;
         saved_step_ = state_.step;
@@ -334,7 +374,8 @@ private:
     RunResult finish() {
         if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) try {
                 restore(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
-                note(fmt::format("the best weights by {} are those of step {}", task_->names.best_by, state_.best_step));
+                note(
+                    fmt::format("the best weights by {} are those of step {}", task_->names.best_by, state_.best_step));
             } catch (const Error& e) {
                 note(fmt::format("the last weights are taken, because the best cannot be read: {}", e.what()));
             }
@@ -345,7 +386,8 @@ private:
             const std::optional<Evaluated> e = evaluate(part);
             if (!e) return stopped();
             for (size_t i = 0; i < e->figures.size(); ++i)
-                result.figures.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]), e->figures[i]);
+                result.figures.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
+                                            e->figures[i]);
         }
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");

@@ -6,8 +6,8 @@
 //   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
 //   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
-//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h, detect_evaluation.h)
-//   bad_files.csv       pictures that could not be read: path, reason code, text
+//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h,
+//   detect_evaluation.h) bad_files.csv       pictures that could not be read: path, reason code, text
 #pragma once
 
 #include <functional>
@@ -29,10 +29,10 @@ struct RunPlan {  // what `--plan` says before anything is computed
 };
 
 struct StepReport {
-    size_t step, total_steps;     // done so far
+    size_t step, total_steps;  // done so far
     size_t epoch, epochs;
     double loss, rate, momentum;
-    double images_per_second;     // over the last steps
+    double images_per_second;  // over the last steps
     double seconds_left;
 };
 
@@ -69,6 +69,6 @@ struct RunResult {
     size_t bad_files = 0;
 };
 
-// Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite when the loss is
-// lost, Fault::memory, Fault::environment; the last checkpoint stays.
+// Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite when the
+// loss is lost, Fault::memory, Fault::environment; the last checkpoint stays.
 RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events);

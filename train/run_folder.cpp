@@ -28,7 +28,9 @@ RunFolder::Lock::Lock(const fs::path& folder) : descriptor_(open(folder.c_str(),
     fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
 }
 
-RunFolder::Lock::~Lock() { close(descriptor_); }
+RunFolder::Lock::~Lock() {
+    close(descriptor_);
+}
 
 bool RunFolder::holds(const TrainConfig& config) const {
     const fs::path file = path_ / "config";
@@ -36,7 +38,8 @@ bool RunFolder::holds(const TrainConfig& config) const {
     TrainConfig before;
     assign(before, read_config(file.string()));
     if (const auto lines = config_differences(before, config); !lines.empty())
-        fail(Fault::usage, "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",
+        fail(Fault::usage,
+             "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",
              path_.string(), fmt::join(lines, "\n  "));
     return true;
 }
@@ -54,8 +57,8 @@ void RunFolder::start(const TrainConfig& config) {
     lock_.emplace(path_);
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: as long as it is there, what is left belongs to it.
-        for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors", "evaluation.json",
-                                 "bad_files.csv", "report.html", "config"})
+        for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",
+                                 "evaluation.json", "bad_files.csv", "report.html", "config"})
             fs::remove_all(path_ / part);
     write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
 }
@@ -69,7 +72,11 @@ void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<s
         if (!line.is_object()) continue;
         if (line.contains("bad_file")) {
             const std::string path = line.at("bad_file");
-            bad.insert({path, {.path = path, .code = line.value("code", ""), .text = line.value("text", ""), .used = line.value("used", false)}});
+            bad.insert({path,
+                        {.path = path,
+                         .code = line.value("code", ""),
+                         .text = line.value("text", ""),
+                         .used = line.value("used", false)}});
         }
         if (!where.position || !line.contains("skipped") || line.value("epoch", uint64_t(0)) != where.epoch ||
             line.value("step", uint64_t(0)) > where.step)

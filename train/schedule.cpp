@@ -60,7 +60,9 @@ std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
 
 }  // namespace
 
-std::string_view name(Curve curve) { return kCurveNames[size_t(curve)]; }
+std::string_view name(Curve curve) {
+    return kCurveNames[size_t(curve)];
+}
 
 Curve curve_named(std::string_view name) {
     for (size_t i = 0; i < std::size(kCurveNames); i++)
@@ -71,12 +73,18 @@ Curve curve_named(std::string_view name) {
 ScheduleOptions schedule_preset(std::string_view name, double peak) {
     switch (curve_named(name)) {
         case Curve::triangle:
-            return {.curve = Curve::triangle, .peak = peak, .start_div = 1000, .end_div = 1000, .rise = 0.5,
-                    .cosine = false, .cycle_momentum = false};
+            return {.curve = Curve::triangle,
+                    .peak = peak,
+                    .start_div = 1000,
+                    .end_div = 1000,
+                    .rise = 0.5,
+                    .cosine = false,
+                    .cycle_momentum = false};
         case Curve::torch:
             return {.curve = Curve::torch, .peak = peak};
         case Curve::smith:
-            return {.curve = Curve::smith, .peak = peak, .start_div = 10, .end_div = 1000, .rise = 0.45, .cosine = false};
+            return {
+                .curve = Curve::smith, .peak = peak, .start_div = 10, .end_div = 1000, .rise = 0.45, .cosine = false};
         case Curve::fastai:
             return {.curve = Curve::fastai, .peak = peak, .end_div = 1e5, .rise = 0.25};
     }
@@ -99,7 +107,8 @@ ScheduleValue Schedule::at(size_t step) const {
     double t = length > 0 ? (position - from.position) / length : 1;
     if (options_.curve == Curve::fastai || (options_.curve == Curve::torch && options_.cosine))
         t = (1 - std::cos(std::numbers::pi * t)) / 2;
-    return {.rate = from.rate + (to.rate - from.rate) * t, .momentum = from.momentum + (to.momentum - from.momentum) * t};
+    return {.rate = from.rate + (to.rate - from.rate) * t,
+            .momentum = from.momentum + (to.momentum - from.momentum) * t};
 }
 
 std::string Schedule::describe() const {
@@ -107,8 +116,8 @@ std::string Schedule::describe() const {
     for (size_t i = 0; i < knots_.size(); i++)
         text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].rate,
                             i ? fmt::format(" at {:.6g}", knots_[i].position) : "");
-    text += options_.cycle_momentum
-                ? fmt::format("; momentum {} -> {} -> {}", options_.momentum_high, options_.momentum_low, options_.momentum_high)
-                : fmt::format("; momentum {}", options_.momentum);
+    text += options_.cycle_momentum ? fmt::format("; momentum {} -> {} -> {}", options_.momentum_high,
+                                                  options_.momentum_low, options_.momentum_high)
+                                    : fmt::format("; momentum {}", options_.momentum);
     return text;
 }

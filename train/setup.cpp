@@ -36,7 +36,9 @@ CacheMode cache_mode(const TrainConfig& c) {
     return c.cache == "disk" ? CacheMode::disk : CacheMode::automatic;
 }
 
-int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
+int thread_count(const TrainConfig& c) {
+    return c.threads ? int(c.threads) : usable_processors();
+}
 
 DatasetOptions dataset_options(const TrainConfig& c) {
     return {.seed = c.seed,
@@ -49,11 +51,16 @@ DatasetOptions dataset_options(const TrainConfig& c) {
 Fit fit_of(const TrainConfig& c) {
     return {.size = size_t(c.image_size),
             .mode = c.fit == "crop" ? FitMode::crop : FitMode::stretch,
-            .filter = c.filter == "nearest" ? Filter::nearest : c.filter == "linear" ? Filter::linear : Filter::antialias};
+            .filter = c.filter == "nearest"  ? Filter::nearest
+                      : c.filter == "linear" ? Filter::linear
+                                             : Filter::antialias};
 }
 
 LoaderOptions loader_options(const TrainConfig& c, bool training) {
-    LoaderOptions o{.batch = size_t(c.batch), .fit = fit_of(c), .seed = c.seed, .threads = thread_count(c),
+    LoaderOptions o{.batch = size_t(c.batch),
+                    .fit = fit_of(c),
+                    .seed = c.seed,
+                    .threads = thread_count(c),
                     .accept_damaged = c.accept_damaged};
     if (training) {
         o.augment = augment_named(c.augment);
@@ -68,7 +75,8 @@ DType precision_on(const TrainConfig& c, const Device& device) {
         fail(Fault::usage, "--precision {}: the device cpu computes in fp32", c.precision);
     const std::string named = c.precision == "auto" ? device.kind() == "cuda" ? "bf16" : "fp32" : c.precision;
     if (c.fused && (device.architecture() < 90 || named != "fp16"))  // all that cuDNN has engines for
-        fail(Fault::usage, "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
+        fail(Fault::usage,
+             "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
              device.description(), named);
     return named == "bf16" ? DType::bf16 : named == "fp16" ? DType::f16 : DType::f32;
 }
@@ -99,19 +107,26 @@ State initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (same_head || !name.starts_with("fc."))) state[name] = tensor;
     if (!same_head)
-        note = fmt::format("{} has {} classes, the data {}: the last layer starts anew", c.init, file.model.classes, model.classes);
+        note = fmt::format("{} has {} classes, the data {}: the last layer starts anew", c.init, file.model.classes,
+                           model.classes);
     return state;
 }
 
-YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes, const std::function<void(const std::string&)>& note) {
-    YoloModel model{.file_name = c.model, .config = yolov5_config(std::string_view(c.model).substr(std::string_view("yolov5").size()), classes.size()), .classes = classes};
+YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes,
+                           const std::function<void(const std::string&)>& note) {
+    YoloModel model{
+        .file_name = c.model,
+        .config = yolov5_config(std::string_view(c.model).substr(std::string_view("yolov5").size()), classes.size()),
+        .classes = classes};
     if (c.init.empty()) {
         model.state = initialize_yolov5(model.config, c.seed);
         return model;
     }
     YoloModel from = read_yolov5_unfolded(c.init);
     if (from.config.channels != model.config.channels || from.config.repeats != model.config.repeats)
-        fail(Fault::usage, "--init {}: holds a YOLOv5 of another size than {} (`tundra inspect` says which); name it with --model", c.init, c.model);
+        fail(Fault::usage,
+             "--init {}: holds a YOLOv5 of another size than {} (`tundra inspect` says which); name it with --model",
+             c.init, c.model);
     if (from.classes == classes) return from;
     std::string text;
     model = retarget_yolov5(from, classes, c.seed, text);
@@ -120,7 +135,9 @@ YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>&
 }
 
 Fit frame_for(const TrainConfig& c, const Dataset& data, size_t stride) {
-    const auto rounded = [&](double side) { return std::max<size_t>(1, size_t(std::ceil(side / double(stride) - 1e-9))) * stride; };
+    const auto rounded = [&](double side) {
+        return std::max<size_t>(1, size_t(std::ceil(side / double(stride) - 1e-9))) * stride;
+    };
     std::vector<double> shapes;
     for (const Sample& sample : data.samples)
         if (sample.part == Part::train && sample.h && sample.w) shapes.push_back(double(sample.h) / double(sample.w));
@@ -138,8 +155,10 @@ Fit frame_for(const TrainConfig& c, const Dataset& data, size_t stride) {
 
 BoxAugment box_augment(const TrainConfig& c) {
     if (c.augment == "none") return {};
-    BoxAugment how{.flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
-    // The last tenth shows pictures as they are: what the network will be used on. Ge et al. 2021, https://arxiv.org/abs/2107.08430
+    BoxAugment how{
+        .flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
+    // The last tenth shows pictures as they are: what the network will be used on. Ge et al. 2021,
+    // https://arxiv.org/abs/2107.08430
     if (c.augment == "mosaic") how.mosaic = 1, how.mosaic_epochs = c.epochs - c.epochs / 10;
     return how;
 }

@@ -20,8 +20,8 @@ void note_signal(int signal) {
 void install(void (*handler)(int)) {
     struct sigaction action = {};
     action.sa_handler = handler;
-    // A signal must not turn a read in a library into an error. And oneDNN 2.6's sgemm does not survive a handler on its own stack:
-    // a program of nothing but dnnl_sgemm() and a timer ends with a corrupt heap.
+    // A signal must not turn a read in a library into an error. And oneDNN 2.6's sgemm does not survive a handler on
+    // its own stack: a program of nothing but dnnl_sgemm() and a timer ends with a corrupt heap.
     action.sa_flags = SA_RESTART | SA_ONSTACK;
     for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
@@ -41,4 +41,6 @@ StopSignals::~StopSignals() {
     sigaltstack(&stack_before, nullptr);
 }
 
-int StopSignals::received() const { return first_signal; }
+int StopSignals::received() const {
+    return first_signal;
+}

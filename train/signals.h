@@ -9,6 +9,6 @@ public:
     StopSignals(const StopSignals&) = delete;
     StopSignals& operator=(const StopSignals&) = delete;
 
-    int received() const;                                               // the first signal, 0 before
+    int received() const;                                                // the first signal, 0 before
     int exit_code() const { return received() ? 128 + received() : 0; }  // 130 for SIGINT, 143 for SIGTERM
 };

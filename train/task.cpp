@@ -13,7 +13,9 @@ void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_pictu
     for (size_t i = 0; i < parts.size(); ++i) parts[i] += outcome->parts[i];
 }
 
-double EpochSums::mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
+double EpochSums::mean(double sum) const {
+    return steps ? sum / double(steps) : std::nan("");
+}
 
 std::vector<std::string> TaskNames::columns() const {
     std::vector<std::string> names = {"epoch"};
@@ -26,7 +28,9 @@ std::vector<std::string> TaskNames::columns() const {
 // The first step is slower: it sets things up.
 double time_of_a_step(Task& task) {
     using Clock = std::chrono::steady_clock;
-    const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
+    const auto since = [](Clock::time_point start) {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    };
     const Batch grey = blank_batch(task.loader(true));
     double best = INFINITY;
     for (const Clock::time_point begin = Clock::now(); since(begin) < 3;) {

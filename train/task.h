@@ -66,7 +66,7 @@ public:
     virtual LoaderOptions loader(bool training) const = 0;
 
     virtual void step(const Batch& batch, double rate, double momentum, size_t step) = 0;
-    virtual StepOutcome outcome() const = 0;  // of the last step; waits for it
+    virtual StepOutcome outcome() const = 0;           // of the last step; waits for it
     virtual StepOutcome previous_outcome() const = 0;  // of the step before it: a GPU goes on with the last one
     virtual std::vector<double> train_figures(const EpochSums& sums) const = 0;
 
@@ -82,7 +82,8 @@ public:
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) = 0;
     // After evaluate(), because the file may say which threshold is good.
     virtual void write_model(const std::filesystem::path& path, State result, uint64_t steps) const = 0;
-    virtual void write_evaluation(const std::filesystem::path& path) const = 0;  // what evaluate() last found on each part
+    virtual void write_evaluation(
+        const std::filesystem::path& path) const = 0;  // what evaluate() last found on each part
 
 protected:
     const TrainConfig& config_;

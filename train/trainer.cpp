@@ -2,10 +2,13 @@
 
 namespace {
 
-bool in_head(const std::string& name) { return name.starts_with("fc."); }
+bool in_head(const std::string& name) {
+    return name.starts_with("fc.");
+}
 
 StepFigures named(const TrainingProgram::Figures& figures) {
-    return {figures.values[0], figures.values[1], figures.values[2], figures.state.loss_scale, figures.state.skipped_steps};
+    return {figures.values[0], figures.values[1], figures.values[2], figures.state.loss_scale,
+            figures.state.skipped_steps};
 }
 
 }  // namespace
@@ -29,14 +32,17 @@ TracedLoss Trainer::trace(size_t channels) {
     color_ = graph->input("color", {n, 2}, DType::f32);
     labels_ = graph->input("labels", {n}, DType::i32);
     if (!config_.class_weights.empty()) {
-        require(config_.class_weights.size() == classes, "{} class weights for {} classes", config_.class_weights.size(), classes);
+        require(config_.class_weights.size() == classes, "{} class weights for {} classes",
+                config_.class_weights.size(), classes);
         class_weight_ = graph->input("class weights", {classes}, DType::f32);
     }
     const Value x =
-        image_batch(pictures_, transform_, color_, {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
+        image_batch(pictures_, transform_, color_,
+                    {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
     const Value logits = resnet(x, config_.model);
     graph->layer = "loss";
-    const CrossEntropyResult loss = cross_entropy(logits, labels_, {.smoothing = config_.label_smoothing, .class_weight = class_weight_});
+    const CrossEntropyResult loss =
+        cross_entropy(logits, labels_, {.smoothing = config_.label_smoothing, .class_weight = class_weight_});
     return {std::move(graph), loss.loss, {loss.loss, loss.correct}};
 }
 
@@ -48,7 +54,9 @@ void Trainer::step(const TrainerBatch& batch, double learning_rate, double momen
     training_.step(learning_rate, momentum, step);
 }
 
-StepFigures Trainer::figures() const { return named(training_.figures()); }
+StepFigures Trainer::figures() const {
+    return named(training_.figures());
+}
 
 std::optional<StepFigures> Trainer::previous_figures() const {
     const auto figures = training_.previous_figures();

@@ -18,9 +18,9 @@ struct TrainerConfig {
 
 // One batch on the host. A label of -1 marks a picture that does not count.
 struct TrainerBatch {
-    std::span<const uint8_t> pictures;                 // (batch, size, size, 3)
-    std::span<const float> transform, color;           // (batch, 6), (batch, 2): kernels/image.h
-    std::span<const int32_t> labels;                   // (batch)
+    std::span<const uint8_t> pictures;        // (batch, size, size, 3)
+    std::span<const float> transform, color;  // (batch, 6), (batch, 2): kernels/image.h
+    std::span<const int32_t> labels;          // (batch)
 };
 
 struct StepFigures {

@@ -16,7 +16,8 @@ std::unique_ptr<Graph> TrainingProgram::with_gradients(TracedLoss traced) {
     std::unique_ptr<Graph> graph = std::move(traced.graph);
     std::vector<Value> wanted;
     for (const Parameters::Entry& e : parameters_.entries())
-        if (e.trained && e.declaration.role != Role::statistic) wanted.push_back(graph->parameter(e.name, e.shape, e.declaration));
+        if (e.trained && e.declaration.role != Role::statistic)
+            wanted.push_back(graph->parameter(e.name, e.shape, e.declaration));
     const std::vector<Value> grads = gradients(traced.loss, optimizer_.loss_scale(*graph), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
         graph->place(grads[i], parameters_.gradient(graph->values[size_t(wanted[i].id)].name));

@@ -1,5 +1,5 @@
-// What every trainer is made of: a traced loss, its gradients, the optimizer's step as one program, and figures that are read
-// back while the device goes on.
+// What every trainer is made of: a traced loss, its gradients, the optimizer's step as one program, and figures that
+// are read back while the device goes on.
 #pragma once
 
 #include <optional>

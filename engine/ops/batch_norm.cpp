@@ -10,7 +10,8 @@ struct Backward final : KernelOp<Backward> {
     BatchNormShape shape;
     explicit Backward(const BatchNormShape& s) : shape(s) {}
     std::string_view name() const override { return "batch_norm_backward"; }
-    // dx takes the place of x, the gradient of the residual that of dy: they are read once before and once while written.
+    // dx takes the place of x, the gradient of the residual that of dy: they are read once before and once while
+    // written.
     int overwrites(size_t output) const override { return output == 0 ? 0 : output == 3 ? 2 : -1; }
     double bytes(Tensors in, Tensors out) const override {  // x, y, dy and dy2 are read twice
         double sum = Op::bytes(in, out);
@@ -65,9 +66,10 @@ struct Forward final : KernelOp<Forward> {
         std::vector<Graph::Output> out = {
             {x.shape(), x.dtype()}, {scale.shape(), DType::f32}, {shift.shape(), DType::f32}};
         if (residual) out.push_back({residual.shape(), residual.dtype()});
-        std::vector<Value> grad =
-            x.graph->add(Backward(shape), {x, y, c.grad[0], c.second_grad, scale, shift, c.in[6] ? c.in[6] : c.out[1],
-                                           c.in[6] ? c.in[7] : c.out[2]}, out);
+        std::vector<Value> grad = x.graph->add(
+            Backward(shape),
+            {x, y, c.grad[0], c.second_grad, scale, shift, c.in[6] ? c.in[6] : c.out[1], c.in[6] ? c.in[7] : c.out[2]},
+            out);
         grad.resize(8);
         return grad;
     }
@@ -88,7 +90,9 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
     if (o.mean)  // with rstd: the statistics are there already, and the running ones are up to date
-        return x.graph->add(Forward(shape, 0), {x, scale, shift, o.residual, {}, {}, o.mean, o.rstd}, {{x.shape(), x.dtype()}})[0];
-    return x.graph->add(Forward(shape, o.momentum), {x, scale, shift, o.residual, o.running_mean, o.running_var, {}, {}},
+        return x.graph->add(Forward(shape, 0), {x, scale, shift, o.residual, {}, {}, o.mean, o.rstd},
+                            {{x.shape(), x.dtype()}})[0];
+    return x.graph->add(Forward(shape, o.momentum),
+                        {x, scale, shift, o.residual, o.running_mean, o.running_var, {}, {}},
                         {{x.shape(), x.dtype()}, {{channels}, DType::f32}, {{channels}, DType::f32}})[0];
 }

@@ -72,7 +72,8 @@ struct Forward final : KernelOp<Forward> {
         if (c.needed[0]) grad[0] = graph.add(BackwardData(shape), {dy, weight}, {{x.shape(), x.dtype()}})[0];
         if (c.needed[1]) grad[1] = graph.add(BackwardWeight(shape), {x, dy}, {{weight.shape(), weight.dtype()}})[0];
         if (c.needed[2])
-            grad[2] = graph.add(BackwardBias(shape.y_count() / shape.c_out, shape.c_out), {dy}, {{bias.shape(), DType::f32}})[0];
+            grad[2] = graph.add(BackwardBias(shape.y_count() / shape.c_out, shape.c_out), {dy},
+                                {{bias.shape(), DType::f32}})[0];
         return grad;
     }
 };
@@ -81,13 +82,15 @@ struct Forward final : KernelOp<Forward> {
 
 ConvShape conv_shape(Value x, Value weight, const ConvOptions& o) {
     const Shape &s = x.shape(), &w = weight.shape();
-    require(s.size() == 4 && w.size() == 4, "conv: x has shape {}, weight {}; both need four dimensions", text(s), text(w));
+    require(s.size() == 4 && w.size() == 4, "conv: x has shape {}, weight {}; both need four dimensions", text(s),
+            text(w));
     require(s[3] == w[3], "conv: x has {} channels, weight {} expects {}", s[3], text(w), w[3]);
     require(o.stride >= 1 && s[1] + 2 * o.padding >= w[1] && s[2] + 2 * o.padding >= w[2],
             "conv: a {}x{} kernel with padding {} and stride {} does not fit a picture of {}x{}", w[1], w[2], o.padding,
             o.stride, s[1], s[2]);
     // oneDNN 2.6 computes such shapes wrongly (a 3x1 kernel with padding 1), and no network needs them.
-    require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1], w[2]);
+    require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1],
+            w[2]);
     return {s[0], s[1], s[2], s[3], w[0], w[1], w[2], o.stride, o.padding};
 }
 

@@ -49,10 +49,12 @@ CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyO
     require(s.size() == 2 && logits.dtype() == DType::f32, "cross_entropy: logits have shape {} and type {}", text(s),
             name(logits.dtype()));
     require(labels.shape() == Shape{s[0]} && labels.dtype() == DType::i32,
-            "cross_entropy: {} rows, labels have shape {} and type {}", s[0], text(labels.shape()), name(labels.dtype()));
+            "cross_entropy: {} rows, labels have shape {} and type {}", s[0], text(labels.shape()),
+            name(labels.dtype()));
     require(o.smoothing >= 0 && o.smoothing < 1, "cross_entropy: smoothing {} is not in [0, 1)", o.smoothing);
-    require(!o.class_weight || o.class_weight.shape() == Shape{s[1]}, "cross_entropy: {} classes, class_weight has shape {}",
-            s[1], o.class_weight ? text(o.class_weight.shape()) : "");
+    require(!o.class_weight || o.class_weight.shape() == Shape{s[1]},
+            "cross_entropy: {} classes, class_weight has shape {}", s[1],
+            o.class_weight ? text(o.class_weight.shape()) : "");
     const auto out = logits.graph->add(Forward({s[0], s[1], o.smoothing}), {logits, labels, o.class_weight},
                                        {{{1}, DType::f32}, {{s[0]}, DType::f32}, {s, DType::f32}, {{2}, DType::f32}});
     return {out[0], out[1], out[2], out[3]};

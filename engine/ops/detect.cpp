@@ -66,7 +66,8 @@ struct Select final : FloatOp<Select> {
 }  // namespace
 
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes) {
-    require(!heads.empty() && heads.size() == levels.size(), "decode_boxes: {} heads, {} levels", heads.size(), levels.size());
+    require(!heads.empty() && heads.size() == levels.size(), "decode_boxes: {} heads, {} levels", heads.size(),
+            levels.size());
     size_t rows = 0;
     for (Value head : heads) {
         const Shape& s = head.shape();
@@ -81,8 +82,8 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
 
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions& o) {
     const Shape& s = boxes.shape();
-    require(s.size() == 3 && s[2] > 5 && boxes.dtype() == DType::f32, "select_boxes: boxes have shape {} and type {}", text(s),
-            name(boxes.dtype()));
+    require(s.size() == 3 && s[2] > 5 && boxes.dtype() == DType::f32, "select_boxes: boxes have shape {} and type {}",
+            text(s), name(boxes.dtype()));
     require(o.threshold >= 0 && o.most > 0, "select_boxes: threshold {}, at most {}", o.threshold, o.most);
     const auto out = boxes.graph->add(Select(o), {boxes}, {{{s[0], o.most, 6}, DType::f32}, {{s[0]}, DType::i32}});
     return {out[0], out[1]};

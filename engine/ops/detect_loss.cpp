@@ -85,7 +85,8 @@ struct Forward final : KernelOp<Forward> {
 
 }  // namespace
 
-DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes, const DetectLossOptions& o) {
+DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes,
+                             const DetectLossOptions& o) {
     require(!heads.empty() && heads.size() == levels.size() && heads.size() <= kMostLevels,
             "detect_loss: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMostLevels);
     const Shape& b = boxes.shape();
@@ -99,7 +100,8 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
     require(classes >= 1, "detect_loss: {} classes", classes);
     require(o.smoothing >= 0 && o.smoothing < 1, "detect_loss: smoothing {} is not in [0, 1)", o.smoothing);
     require(o.ratio > 1, "detect_loss: a ratio of {} would leave no box", o.ratio);
-    require(o.balance.empty() || o.balance.size() == levels.size(), "detect_loss: {} balances for {} levels", o.balance.size(), levels.size());
+    require(o.balance.empty() || o.balance.size() == levels.size(), "detect_loss: {} balances for {} levels",
+            o.balance.size(), levels.size());
     std::vector<Value> in(heads.begin(), heads.end());
     in.push_back(boxes);
     const Common common{{levels.begin(), levels.end()}, classes, o};

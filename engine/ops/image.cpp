@@ -36,10 +36,11 @@ struct Forward final : KernelOp<Forward> {
 
 Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions& o) {
     const Shape& s = pictures.shape();
-    require(s.size() == 4 && s[3] == 3 && pictures.dtype() == DType::u8, "image_batch: pictures have shape {} and type {}",
-            text(s), name(pictures.dtype()));
+    require(s.size() == 4 && s[3] == 3 && pictures.dtype() == DType::u8,
+            "image_batch: pictures have shape {} and type {}", text(s), name(pictures.dtype()));
     require(transform.shape() == Shape{s[0], 6} && color.shape() == Shape{s[0], 2},
-            "image_batch: {} pictures, transform has shape {}, color {}", s[0], text(transform.shape()), text(color.shape()));
+            "image_batch: {} pictures, transform has shape {}, color {}", s[0], text(transform.shape()),
+            text(color.shape()));
     require((o.inner_h == 0) == (o.inner_w == 0) && o.inner_h <= o.out_h && o.inner_w <= o.out_w,
             "image_batch: {} x {} inner pixels in a frame of {} x {}", o.inner_h, o.inner_w, o.out_h, o.out_w);
     require(o.out_channels >= 3, "image_batch: {} output channels for three colours", o.out_channels);
@@ -47,4 +48,6 @@ Value image_batch(Value pictures, Value transform, Value color, const ImageBatch
                                {{{s[0], o.out_h, o.out_w, o.out_channels}, pictures.graph->compute}})[0];
 }
 
-size_t picture_channels(const Device& device, DType precision) { return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3; }
+size_t picture_channels(const Device& device, DType precision) {
+    return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3;
+}

@@ -1,5 +1,5 @@
-// norm_conv: the constants of the normalization, the convolution, and their gradients as nodes. The sums carry no gradient:
-// what flows through them is part of that of x.
+// norm_conv: the constants of the normalization, the convolution, and their gradients as nodes. The sums carry no
+// gradient: what flows through them is part of that of x.
 #include "kernels/norm_conv.h"
 
 #include "engine/op.h"
@@ -64,7 +64,12 @@ struct BackwardWeight final : KernelOp<BackwardWeight> {
     double flops() const override { return shape.flops(); }
     template <class T>
     NormConvBackwardWeight<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape, .x = in[0].as<T>(), .a = in[1].as<T>(), .b = in[2].as<T>(), .dy = in[3].as<T>(), .dweight = out[0].as<T>()};
+        return {.shape = shape,
+                .x = in[0].as<T>(),
+                .a = in[1].as<T>(),
+                .b = in[2].as<T>(),
+                .dy = in[3].as<T>(),
+                .dweight = out[0].as<T>()};
     }
 };
 
@@ -111,7 +116,8 @@ struct Forward final : KernelOp<Forward> {
                 .squares = out[2].as<float>()};
     }
     std::vector<Value> backward(const Chain& c) const override {
-        const Value x = c.in[0], weight = c.in[1], a = c.in[2], b = c.in[3], scale = c.in[4], shift = c.in[5], dy = c.grad[0];
+        const Value x = c.in[0], weight = c.in[1], a = c.in[2], b = c.in[3], scale = c.in[4], shift = c.in[5],
+                    dy = c.grad[0];
         Graph& graph = *x.graph;
         std::vector<Value> grad(8);
         if (c.needed[0] && !a)
@@ -124,42 +130,54 @@ struct Forward final : KernelOp<Forward> {
                                 {x, d[0], scale, shift, c.in[6], c.in[7], d[1], d[2]}, {{x.shape(), x.dtype()}})[0];
             grad[4] = d[1], grad[5] = d[2];
         }
-        if (c.needed[1]) grad[1] = graph.add(BackwardWeight(shape), {x, a, b, dy}, {{weight.shape(), weight.dtype()}})[0];
+        if (c.needed[1])
+            grad[1] = graph.add(BackwardWeight(shape), {x, a, b, dy}, {{weight.shape(), weight.dtype()}})[0];
         return grad;
     }
 };
 
-Summed add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value a, Value b, Value scale, Value shift, Value mean, Value rstd) {
+Summed add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value a, Value b, Value scale, Value shift,
+                Value mean, Value rstd) {
     require(graph.training && !o.bias && o.activation == Activation::none && !o.residual,
             "norm_conv: takes no bias, activation or residual, and is for training");
     const ConvShape shape = conv_shape(x, weight, o);
     const Shape channels{shape.c_out};
     const auto out = graph.add(Forward(shape), {x, weight, a, b, scale, shift, mean, rstd},
-                               {{{shape.n, shape.out_h(), shape.out_w(), shape.c_out}, x.dtype()}, {channels, DType::f32}, {channels, DType::f32}});
+                               {{{shape.n, shape.out_h(), shape.out_w(), shape.c_out}, x.dtype()},
+                                {channels, DType::f32},
+                                {channels, DType::f32}});
     return {out[0], out[1], out[2]};
 }
 
-size_t rows_of(Value x) { return count(x.shape()) / x.shape().back(); }
+size_t rows_of(Value x) {
+    return count(x.shape()) / x.shape().back();
+}
 
 void require_fitting(const Summed& x, Value scale, Value shift, const BatchNormOptions& o) {
     const Shape channels{x.y.shape().back()};
     require(x.sum.shape() == channels && scale.shape() == channels && shift.shape() == channels,
             "norm_conv: x has {} channels, scale {}, shift {}", channels[0], text(scale.shape()), text(shift.shape()));
-    require(rows_of(x.y) > 1, "norm_conv: x has shape {}; statistics need more than one row per channel", text(x.y.shape()));
+    require(rows_of(x.y) > 1, "norm_conv: x has shape {}; statistics need more than one row per channel",
+            text(x.y.shape()));
     require(bool(o.running_mean) == bool(o.running_var), "norm_conv: running_mean and running_var come together");
 }
 
 }  // namespace
 
-Summed norm_conv(Value x, Value weight, const ConvOptions& o) { return add_node(*x.graph, x, weight, o, {}, {}, {}, {}, {}, {}); }
+Summed norm_conv(Value x, Value weight, const ConvOptions& o) {
+    return add_node(*x.graph, x, weight, o, {}, {}, {}, {}, {}, {});
+}
 
-Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions& n, Value weight, const ConvOptions& o) {
+Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions& n, Value weight,
+                 const ConvOptions& o) {
     require_fitting(x, scale, shift, n);
-    require(n.activation == Activation::relu && !n.residual, "norm_conv: the normalization before it has relu and no residual");
+    require(n.activation == Activation::relu && !n.residual,
+            "norm_conv: the normalization before it has relu and no residual");
     Graph& graph = *x.y.graph;
     const Shape channels = scale.shape();
     const DType type = x.y.dtype();
-    const auto c = graph.add(Constants(rows_of(x.y), channels[0], n, true), {x.sum, x.squares, scale, shift, n.running_mean, n.running_var},
+    const auto c = graph.add(Constants(rows_of(x.y), channels[0], n, true),
+                             {x.sum, x.squares, scale, shift, n.running_mean, n.running_var},
                              {{channels, type}, {channels, type}, {channels, DType::f32}, {channels, DType::f32}});
     return add_node(graph, x.y, weight, o, c[0], c[1], scale, shift, c[2], c[3]);
 }

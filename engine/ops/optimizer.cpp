@@ -52,7 +52,9 @@ struct Adam final : KernelOp<Adam> {
 
 struct Average final : FloatOp<Average> {
     std::string_view name() const override { return "average_step"; }
-    double bytes(Tensors in, Tensors out) const override { return Op::bytes(in, out) + double(in[3].bytes()); }  // written too
+    double bytes(Tensors in, Tensors out) const override {
+        return Op::bytes(in, out) + double(in[3].bytes());
+    }  // written too
     AverageStep call(Tensors in, Tensors) const {
         return {.count = count(in[2].shape),
                 .state = in[0].as<StepState>(),
@@ -72,15 +74,16 @@ struct Check final : KernelOp<Check> {
 
 struct Finish final : FloatOp<Finish> {
     float growth_interval, largest_scale;
-    Finish(float growth_interval, float largest_scale) : growth_interval(growth_interval), largest_scale(largest_scale) {}
+    Finish(float growth_interval, float largest_scale)
+        : growth_interval(growth_interval), largest_scale(largest_scale) {}
     std::string_view name() const override { return "finish_step"; }
     FinishStep call(Tensors in, Tensors) const { return {growth_interval, largest_scale, in[0].as<StepState>()}; }
 };
 
 void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
     for (Value v : arrays)
-        require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op, text(gradient.shape()),
-                text(v.shape()));
+        require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op,
+                text(gradient.shape()), text(v.shape()));
 }
 
 }  // namespace
@@ -90,18 +93,22 @@ void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Valu
     state.graph->add(Sgd(o), {gradient, state, parameter, momentum, copy}, {});
 }
 
-void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions& o) {
+void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy,
+               const AdamOptions& o) {
     require_flat("adam_step", gradient, {parameter, first, second});
     state.graph->add(Adam(o), {gradient, state, parameter, first, second, copy}, {});
 }
 
 void average_step(Value state, Value rate, Value parameter, Value average) {
-    require(rate.shape() == Shape{1} && parameter.shape() == average.shape(), "average_step: rate has shape {}, parameter {}, average {}",
-            text(rate.shape()), text(parameter.shape()), text(average.shape()));
+    require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
+            "average_step: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
+            text(average.shape()));
     state.graph->add(Average(), {state, rate, parameter, average}, {});
 }
 
-void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
+void check_finite(Value state, Value gradient) {
+    state.graph->add(Check(), {gradient, state}, {});
+}
 
 void finish_step(Value state, float growth_interval, float largest_scale) {
     state.graph->add(Finish(growth_interval, largest_scale), {state}, {});

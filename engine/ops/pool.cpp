@@ -64,10 +64,10 @@ Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
     const Shape& s = x.shape();
     require(s.size() == 4, "max_pool: x has shape {}, not (n, h, w, c)", text(s));
     require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding <= kernel / 2,
-            "max_pool: kernel {}, stride {}, padding {}; kernels go from 1 to 15, padding to half of that", kernel, stride,
-            padding);
-    require(s[1] + 2 * padding >= kernel && s[2] + 2 * padding >= kernel, "max_pool: a window of {} does not fit {}", kernel,
-            text(s));
+            "max_pool: kernel {}, stride {}, padding {}; kernels go from 1 to 15, padding to half of that", kernel,
+            stride, padding);
+    require(s[1] + 2 * padding >= kernel && s[2] + 2 * padding >= kernel, "max_pool: a window of {} does not fit {}",
+            kernel, text(s));
     const MaxPoolShape shape{s[0], s[1], s[2], s[3], kernel, stride, padding};
     const Shape y{s[0], shape.out_h(), shape.out_w(), s[3]};
     std::vector<Graph::Output> out = {{y, x.dtype()}};

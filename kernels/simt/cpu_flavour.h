@@ -33,10 +33,10 @@
 
 // A reference to a real array type, so that sizeof, the index check of UBSan and gdb see what they see on a GPU.
 // Not `static T name`: nothing would guard its ends, and threads of different blocks would find old values there.
-#define SIMT_SHARED(T, name, dims)                                    \
-    using name##_simt_type = T dims;                                  \
+#define SIMT_SHARED(T, name, dims)                                     \
+    using name##_simt_type = T dims;                                   \
     static thread_local constinit ::simt::SharedSlot name##_simt_slot; \
-    name##_simt_type& name = *static_cast<name##_simt_type*>(         \
+    name##_simt_type& name = *static_cast<name##_simt_type*>(          \
         ::simt::shared_at(name##_simt_slot, sizeof(name##_simt_type), alignof(name##_simt_type), __FILE__, __LINE__))
 #define SIMT_DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::simt::dynamic_shared(__FILE__, __LINE__))
 

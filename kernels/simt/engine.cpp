@@ -13,10 +13,21 @@ namespace {
 // Shared memory per block that a launch may ask for, by architecture (CUDA programming guide, compute capabilities).
 size_t shared_limit_of(int arch) {
     switch (arch) {
-        case 80: case 87: return 163 << 10;
-        case 86: case 89: case 120: case 121: return 99 << 10;
-        case 90: case 100: case 101: case 103: return 227 << 10;
-        default: throw Error(join("simt: no limit of shared memory is known for sm_", arch));
+        case 80:
+        case 87:
+            return 163 << 10;
+        case 86:
+        case 89:
+        case 120:
+        case 121:
+            return 99 << 10;
+        case 90:
+        case 100:
+        case 101:
+        case 103:
+            return 227 << 10;
+        default:
+            throw Error(join("simt: no limit of shared memory is known for sm_", arch));
     }
 }
 constexpr size_t kStaticSharedLimit = 48 << 10;  // ptxas refuses more
@@ -216,8 +227,8 @@ void* Engine::shared_at(SharedSlot& slot, size_t bytes, size_t align, const char
         fail_here({file, line}, join(static_bytes, " bytes in SIMT_SHARED arrays; more than ", kStaticSharedLimit,
                                      " need SIMT_DYNAMIC_SHARED"));
     if (shared_.used() + bytes > shared_limit_)
-        fail_here({file, line}, join(shared_.used() + bytes, " bytes of shared memory, sm_", launch_.arch, " has ",
-                                     shared_limit_));
+        fail_here({file, line},
+                  join(shared_.used() + bytes, " bytes of shared memory, sm_", launch_.arch, " has ", shared_limit_));
     slot.block = block_serial_;
     slot.address = shared_.carve(bytes, align, {file, line});
     return slot.address;
@@ -244,21 +255,33 @@ Config& config() {
     return config;
 }
 
-Stats stats() { return Engine::get().stats(); }
+Stats stats() {
+    return Engine::get().stats();
+}
 
 inline namespace cpu {
 
 void* shared_at(SharedSlot& slot, size_t bytes, size_t align, const char* file, unsigned line) {
     return Engine::get().shared_at(slot, bytes, align, file, line);
 }
-void* dynamic_shared(const char* file, unsigned line) { return Engine::get().dynamic_shared(file, line); }
-int syncthreads(bool predicate, Site site) { return Engine::get().syncthreads(predicate, site); }
+void* dynamic_shared(const char* file, unsigned line) {
+    return Engine::get().dynamic_shared(file, line);
+}
+int syncthreads(bool predicate, Site site) {
+    return Engine::get().syncthreads(predicate, site);
+}
 uint64_t warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site) {
     return Engine::get().warp_op(op, mask, in, source_lane, collective, site);
 }
-unsigned lane() { return Engine::get().current() % 32; }
-void trap(Site site) { Engine::get().fail_here(site, "__trap"); }
-void run(const Launch& launch) { Engine::get().run(launch); }
+unsigned lane() {
+    return Engine::get().current() % 32;
+}
+void trap(Site site) {
+    Engine::get().fail_here(site, "__trap");
+}
+void run(const Launch& launch) {
+    Engine::get().run(launch);
+}
 
 }  // namespace cpu
 

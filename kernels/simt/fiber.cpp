@@ -100,12 +100,12 @@ void Fiber::reset() {
     // The stack as simt_fiber_switch leaves it. It must be aligned to 16 at the trampoline's call, or movaps faults.
     auto** top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack_ + bytes_ - colour_) & ~uintptr_t(63));
     *--top = reinterpret_cast<void*>(&simt_fiber_trampoline);
-    *--top = nullptr;                           // rbp
-    *--top = nullptr;                           // rbx
-    *--top = this;                              // r12
-    *--top = reinterpret_cast<void*>(&start);   // r13
-    *--top = nullptr;                           // r14
-    *--top = nullptr;                           // r15
+    *--top = nullptr;                          // rbp
+    *--top = nullptr;                          // rbx
+    *--top = this;                             // r12
+    *--top = reinterpret_cast<void*>(&start);  // r13
+    *--top = nullptr;                          // r14
+    *--top = nullptr;                          // r15
     stack_pointer_ = top;
 #endif
 }

@@ -17,8 +17,8 @@ class Fiber {
 public:
     using Entry = void (*)(Fiber& self);
 
-    Fiber() = default;                           // the stack that the OS thread runs on
-    Fiber(size_t stack_bytes, Entry entry);      // throws std::bad_alloc; a guard page lies below the stack
+    Fiber() = default;                       // the stack that the OS thread runs on
+    Fiber(size_t stack_bytes, Entry entry);  // throws std::bad_alloc; a guard page lies below the stack
     ~Fiber();
     Fiber(const Fiber&) = delete;
 

@@ -21,7 +21,9 @@ void race_host_wrote(void* device, size_t bytes);
 void race_poisoned(void* device, size_t bytes, bool poisoned);
 #else
 inline void race_launch(Engine&) {}
-inline std::string race_launch_end() { return {}; }
+inline std::string race_launch_end() {
+    return {};
+}
 inline void race_block() {}
 inline void race_barrier() {}
 inline void race_warp(unsigned, uint32_t) {}

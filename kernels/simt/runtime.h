@@ -15,8 +15,8 @@ struct Error : std::runtime_error {
 enum class Order { in_order, reverse, shuffle };
 
 struct Config {
-    Order order = Order::in_order;  // of blocks, and of the threads of a block
-    uint64_t seed = 0;              // of Order::shuffle
+    Order order = Order::in_order;           // of blocks, and of the threads of a block
+    uint64_t seed = 0;                       // of Order::shuffle
     bool allow_exit_before_barrier = false;  // GPUs allow it since sm_70; refused, as it is nearly always a mistake
     size_t stack_bytes = 128 << 10;          // of each thread that waits somewhere
 };

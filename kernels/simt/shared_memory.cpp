@@ -14,7 +14,7 @@ namespace simt {
 namespace {
 constexpr size_t kGap = 64;
 constexpr unsigned char kFill = 0xff;  // NaN in every floating type, -1 in the others
-}
+}  // namespace
 
 SharedMemory::SharedMemory() {
     void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -22,7 +22,7 @@ public:
 
     bool contains(uintptr_t address) const { return address - uintptr_t(memory_) < kBytes; }
     bool allocated(uintptr_t address, size_t bytes) const;  // all within one array
-    std::string find_overrun() const;  // the array next to which something was written, or nothing
+    std::string find_overrun() const;                       // the array next to which something was written, or nothing
 
 private:
     struct Array {

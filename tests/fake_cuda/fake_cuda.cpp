@@ -13,7 +13,7 @@
 using Work = std::function<void()>;
 
 struct Task {
-    Work work;                        // empty: a mark
+    Work work;                         // empty: a mark
     std::shared_ptr<size_t> wait_for;  // done when *wait_for is 1
     bool kernel = false;
 };
@@ -59,7 +59,8 @@ bool run_one(CUstream_st& stream) {
     Task task = stream.tasks.front();
     if (task.wait_for && *task.wait_for == 0) {  // the other stream has to get there first
         for (CUstream_st* other : streams)
-            while (other != &stream && *task.wait_for == 0 && run_one(*other)) {}
+            while (other != &stream && *task.wait_for == 0 && run_one(*other)) {
+            }
         if (*task.wait_for == 0) return false;
     }
     stream.tasks.pop_front();
@@ -90,9 +91,15 @@ void reset(const Settings& s) {
     device_memory.clear(), pinned_memory.clear(), streams.clear(), events.clear(), graphs.clear();
     used = 0;
 }
-Counts counts() { return count; }
-void break_gpu(cudaError_t error) { broken = error; }
-void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nullptr, true}); }
+Counts counts() {
+    return count;
+}
+void break_gpu(cudaError_t error) {
+    broken = error;
+}
+void enqueue(cudaStream_t stream, Work work) {
+    push(stream, {std::move(work), nullptr, true});
+}
 }  // namespace fake_cuda
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -120,7 +127,9 @@ cudaError_t cudaGetDeviceCount(int* n) {
     *n = settings.device == cudaSuccess;
     return called(settings.device);
 }
-cudaError_t cudaSetDevice(int) { return called(); }
+cudaError_t cudaSetDevice(int) {
+    return called();
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     *p = {};
     std::strcpy(p->name, "Fake GPU");
@@ -144,7 +153,8 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 }
 cudaError_t cudaFree(void* p) {
     for (CUstream_st* stream : streams)  // waits for the device, as the real one
-        while (run_one(*stream)) {}
+        while (run_one(*stream)) {
+        }
     const auto found = device_memory.find(static_cast<std::byte*>(p));
     if (found == device_memory.end()) return called(cudaErrorInvalidValue);
     used -= found->second, --count.alive;
@@ -170,7 +180,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     if (device_to != (kind != cudaMemcpyDeviceToHost) || device_from != (kind != cudaMemcpyHostToDevice))
         return called(cudaErrorInvalidValue);
     if (kind == cudaMemcpyHostToDevice && !inside(pinned_memory, from)) {
-        std::vector<std::byte> bytes_now(static_cast<const std::byte*>(from), static_cast<const std::byte*>(from) + bytes);
+        std::vector<std::byte> bytes_now(static_cast<const std::byte*>(from),
+                                         static_cast<const std::byte*>(from) + bytes);
         push(stream, {[=, data = std::move(bytes_now)] { simt::copy(to, data.data(), bytes); }, nullptr});
     } else {
         push(stream, {[=] { simt::copy(to, from, bytes); }, nullptr});
@@ -203,10 +214,13 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (broken != cudaSuccess) return called();
     if (stream->capturing) return called(cudaErrorStreamCaptureUnsupported);
-    while (run_one(*stream)) {}
+    while (run_one(*stream)) {
+    }
     return called();
 }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return called(stream->tasks.empty() ? cudaSuccess : cudaErrorNotReady); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    return called(stream->tasks.empty() ? cudaSuccess : cudaErrorNotReady);
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     push(stream, {nullptr, event->done});
     return called();
@@ -264,4 +278,6 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     --count.alive;
     return called();
 }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+    return cudaGraphDestroy(graph);
+}

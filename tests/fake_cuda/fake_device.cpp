@@ -1,4 +1,5 @@
-// What joins the device cuda to the stand-in: operations are simt kernels in the stream's queue, and there are no libraries.
+// What joins the device cuda to the stand-in: operations are simt kernels in the stream's queue, and there are no
+// libraries.
 #include "cuda_runtime_api.h"
 #include "engine/device_cuda.h"
 #include "engine/op.h"
@@ -15,4 +16,6 @@ struct NoLibraries final : CudaLibraries {
 };
 }  // namespace
 
-std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) { return std::make_unique<NoLibraries>(); }
+std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
+    return std::make_unique<NoLibraries>();
+}
