@@ -6,19 +6,19 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
-#include "app/detection.h"
-#include "app/inputs.h"
-#include "app/journal.h"
-#include "app/model.h"
-#include "app/result_file.h"
+#include "app/detect/detection.h"
+#include "app/detect/result_file.h"
+#include "app/jobs/inputs.h"
+#include "app/jobs/journal.h"
+#include "app/jobs/model.h"
 #include "app/terminal.h"
-#include "data/csv.h"
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/signals.h"
 #include "data/loader.h"
-#include "engine/file.h"
-#include "engine/require.h"
+#include "predict/evaluation.h"
 #include "train/config.h"
-#include "train/evaluation.h"
-#include "train/signals.h"
 
 namespace {
 

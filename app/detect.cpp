@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include "app/command.h"
-#include "app/detect_job.h"
+#include "app/detect/job.h"
 #include "app/terminal.h"
-#include "engine/require.h"
-#include "train/signals.h"
+#include "base/error.h"
+#include "base/signals.h"
 
 namespace {
 

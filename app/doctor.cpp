@@ -9,8 +9,8 @@
 
 #include "app/command.h"
 #include "app/terminal.h"
+#include "base/error.h"
 #include "data/cache.h"
-#include "engine/require.h"
 #include "train/machine.h"
 #include "train/trainer.h"
 

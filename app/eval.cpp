@@ -9,9 +9,9 @@
 #include "app/eval.h"
 #include "app/tables.h"
 #include "app/terminal.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "predict/evaluation.h"
 #include "train/config.h"
-#include "train/evaluation.h"
 
 namespace {
 

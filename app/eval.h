@@ -1,7 +1,7 @@
 // What the two kinds of `tundra eval` share.
 #pragma once
 
-#include "app/model.h"
+#include "app/jobs/model.h"
 #include "data/dataset.h"
 
 struct EvalOptions {

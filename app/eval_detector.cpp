@@ -7,10 +7,10 @@
 #include "app/eval.h"
 #include "app/tables.h"
 #include "app/terminal.h"
+#include "base/error.h"
 #include "data/box_dataset.h"
-#include "engine/require.h"
-#include "train/detect_evaluation.h"
-#include "train/model_file.h"
+#include "predict/detect_evaluation.h"
+#include "predict/model_file.h"
 #include "train/setup.h"
 
 namespace {

@@ -5,9 +5,9 @@
 
 #include "app/command.h"
 #include "app/terminal.h"
-#include "engine/require.h"
-#include "engine/safetensors.h"
-#include "models/yolov5_file.h"
+#include "base/error.h"
+#include "base/safetensors.h"
+#include "models/files/yolov5_file.h"
 
 namespace {
 

@@ -7,9 +7,9 @@
 
 #include "app/command.h"
 #include "app/terminal.h"
-#include "engine/file.h"
-#include "engine/require.h"
-#include "models/weights.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "models/files/weights.h"
 #include "train/checkpoint.h"
 
 namespace {

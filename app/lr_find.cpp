@@ -4,11 +4,11 @@
 #include <filesystem>
 
 #include "app/command.h"
-#include "app/lr_plot.h"
+#include "app/report/lr_plot.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
-#include "engine/file.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/file.h"
 #include "train/lr_finder.h"
 #include "train/setup.h"
 

@@ -8,7 +8,7 @@
 
 #include "app/help.h"
 #include "app/terminal.h"
-#include "engine/require.h"
+#include "base/error.h"
 #include "train/config.h"
 
 namespace {

@@ -1,5 +1,5 @@
 // `tundra synth`: procedural camera-trap pictures to train, test and demonstrate with.
-#include "data/synth.h"
+#include "app/synth/synth.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 #include "app/command.h"
 #include "app/terminal.h"
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Figures of a classifier or detector as tables for people, on standard output.
 #pragma once
 
-#include "train/box_metrics.h"
-#include "train/metrics.h"
+#include "predict/box_metrics.h"
+#include "predict/metrics.h"
 
 void print_metrics(const Metrics& metrics, const std::vector<std::string>& classes);
 void print_box_metrics(const BoxMetrics& metrics, const std::vector<std::string>& classes);

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "app/names.h"
+#include "app/jobs/names.h"
 
 namespace {
 

@@ -5,10 +5,10 @@
 #include <cmath>
 
 #include "app/command.h"
-#include "app/report.h"
+#include "app/report/report.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
-#include "engine/require.h"
+#include "base/error.h"
 #include "train/run.h"
 
 namespace {

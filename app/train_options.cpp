@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

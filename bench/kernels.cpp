@@ -25,10 +25,10 @@
 #include "engine/ops.h"
 #include "engine/program.h"
 #include "kernels/batch_norm.h"
-#include "kernels/conv.h"
-#include "kernels/conv_cpu.h"
-#include "kernels/conv_onednn.h"
-#include "kernels/conv_winograd.h"
+#include "kernels/conv/conv.h"
+#include "kernels/conv/cpu.h"
+#include "kernels/conv/onednn.h"
+#include "kernels/conv/winograd.h"
 
 namespace {
 

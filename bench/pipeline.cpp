@@ -15,13 +15,13 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "app/detect_job.h"
+#include "app/detect/job.h"
+#include "app/synth/synth.h"
 #include "bench/peaks.h"
 #include "bench/workload.h"
 #include "data/loader.h"
-#include "data/synth.h"
 #include "models/yolov5_start.h"
-#include "train/classifier.h"
+#include "predict/classifier.h"
 #include "train/machine.h"
 #include "train/trainer.h"
 

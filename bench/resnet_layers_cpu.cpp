@@ -10,7 +10,7 @@
 #include <map>
 #include <vector>
 
-#include "kernels/conv_cpu.h"
+#include "kernels/conv/cpu.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"

@@ -19,9 +19,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/processors.h"
 #include "bench/levels.h"
 #include "bench/workload.h"
-#include "engine/processors.h"
 #include "train/machine.h"
 
 namespace {

@@ -1,8 +1,8 @@
 #include "bench/workload.h"
 
-#include "models/detector.h"
-#include "models/weights.h"
-#include "train/classifier.h"
+#include "models/files/weights.h"
+#include "predict/classifier.h"
+#include "predict/detector.h"
 #include "train/detect_trainer.h"
 #include "train/trainer.h"
 

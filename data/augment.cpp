@@ -7,7 +7,7 @@
 #include <numeric>
 #include <utility>
 
-#include "data/random.h"
+#include "base/random.h"
 
 namespace {
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
-#include "engine/require.h"
 
 namespace fs = std::filesystem;
 

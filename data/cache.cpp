@@ -15,7 +15,7 @@
 #include <fstream>
 #include <limits>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

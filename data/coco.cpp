@@ -5,10 +5,10 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/error.h"
+#include "base/file.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
-#include "engine/file.h"
-#include "engine/require.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;

@@ -10,10 +10,10 @@
 #include <optional>
 #include <set>
 
-#include "data/csv.h"
+#include "base/csv.h"
+#include "base/error.h"
 #include "data/dataset_parts.h"
 #include "data/listing.h"
-#include "engine/require.h"
 
 namespace fs = std::filesystem;
 

@@ -9,10 +9,10 @@
 #include <map>
 #include <thread>
 
+#include "base/error.h"
 #include "data/exif.h"
-#include "data/picture.h"
+#include "data/image.h"
 #include "data/split.h"
-#include "engine/require.h"
 
 namespace fs = std::filesystem;
 

@@ -3,8 +3,8 @@
 
 #include <optional>
 
+#include "base/text.h"
 #include "data/dataset.h"
-#include "engine/text.h"
 
 // "train", "Training", "val", "valid", ... in any case.
 std::optional<Part> part_of(const std::string& name);

@@ -1,7 +1,7 @@
 // From a picture of any size to the frame of a network: stretched, the centre cut out, or whole with grey margins.
 #pragma once
 
-#include "data/picture.h"
+#include "data/image.h"
 #include "kernels/image.h"
 
 enum class FitMode {

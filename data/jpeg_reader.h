@@ -1,7 +1,7 @@
-// The JPEG half of data/picture.h.
+// The JPEG half of data/image.h.
 #pragma once
 
-#include "data/picture.h"
+#include "data/image.h"
 
 bool is_jpeg(Bytes file);
 Decoded decode_jpeg(Bytes file, const DecodeOptions& options);

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <memory>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings,
                                  const Exif* exif) {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <set>
 
-#include "engine/text.h"
+#include "base/text.h"
 
 namespace fs = std::filesystem;
 

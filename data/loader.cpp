@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -15,7 +15,7 @@
 #include "data/augment.h"
 #include "data/dataset.h"
 #include "data/fit.h"
-#include "kernels/paste.h"
+#include "data/paste.h"
 
 struct BoxAugment {
     double flip = 0;             // probability of a mirrored picture

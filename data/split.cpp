@@ -8,7 +8,7 @@
 #include <map>
 #include <tuple>
 
-#include "data/random.h"
+#include "base/random.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
-// The PNG and BMP half of data/picture.h.
+// The PNG and BMP half of data/image.h.
 #pragma once
 
-#include "data/picture.h"
+#include "data/image.h"
 
 bool is_png(Bytes file);
 bool is_bmp(Bytes file);

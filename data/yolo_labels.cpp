@@ -9,11 +9,11 @@
 #include <yaml-cpp/yaml.h>
 #endif
 
+#include "base/error.h"
+#include "base/file.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
 #include "data/listing.h"
-#include "engine/file.h"
-#include "engine/require.h"
 
 namespace fs = std::filesystem;
 

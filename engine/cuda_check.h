@@ -4,7 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 inline std::string text_of(cudaError_t error) {
     return fmt::format("{} (CUDA error {})", cudaGetErrorString(error), int(error));

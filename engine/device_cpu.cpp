@@ -4,9 +4,9 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/processors.h"
 #include "engine/device.h"
 #include "engine/op.h"
-#include "engine/processors.h"
 #include "kernels/scratch_cpu.h"
 
 namespace {

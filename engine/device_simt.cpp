@@ -4,7 +4,7 @@
 
 #include "engine/device.h"
 #include "engine/op.h"
-#include "kernels/simt/simt.h"
+#include "virtual_gpu/simt/simt.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/require.h"
+#include "base/error.h"
 #include "engine/tensor.h"
 
 class Graph;

@@ -42,7 +42,7 @@ struct BatchNormOptions {
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
 
 // conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result:
-// kernels/norm_conv.h
+// kernels/conv/norm_conv.h
 struct Summed {
     Value y, sum, squares;
 };

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/dtype.h"
+#include "base/dtype.h"
 
 using Shape = std::vector<size_t>;  // NHWC for pictures, C fastest
 

@@ -40,7 +40,7 @@ struct Cpu {  // oneDNN and plain loops on the threads of OpenMP
     Scratch scratch;
 };
 
-struct Simt {  // the .cu files on the CPU, by kernels/simt
+struct Simt {  // the .cu files on the CPU, by virtual_gpu/simt
     Scratch scratch;
 };
 
@@ -48,7 +48,7 @@ struct Cuda {  // an NVIDIA GPU; everything runs on one stream, in order
     CUstream_st* stream = nullptr;
     cudnnContext* cudnn = nullptr;
     cublasLtContext* cublas = nullptr;
-    CudaConvolutions* convolutions = nullptr;  // kernels/conv_plans_cudnn.h
+    CudaConvolutions* convolutions = nullptr;  // kernels/conv/cudnn_plans.h
     Scratch scratch;
     bool deterministic = false;
 };

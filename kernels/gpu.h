@@ -1,5 +1,5 @@
 // The one header through which a .cu file meets its device: nvcc builds the file for Cuda, g++ for Simt, where the same
-// kernels run on the CPU (kernels/simt). CMake says which. Only .cu and .cuh files include it.
+// kernels run on the CPU (virtual_gpu/simt). CMake says which. Only .cu and .cuh files include it.
 #pragma once
 
 #if defined(TUNDRA_CUDA_FLAVOUR)
@@ -7,8 +7,8 @@
 #endif
 
 #include "kernels/device.h"
-#include "kernels/simt/simt.h"
 #include "kernels/types.h"
+#include "virtual_gpu/simt/simt.h"
 
 #if defined(TUNDRA_SIMT_FLAVOUR)
 using Gpu = Simt;

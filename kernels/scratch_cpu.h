@@ -4,7 +4,7 @@
 
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
-#include "kernels/conv.h"
+#include "kernels/conv/conv.h"
 #include "kernels/linear.h"
 
 // How much a device should have: parts that all threads share, and parts of each. The system gives pages only where

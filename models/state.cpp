@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "kernels/aligned_memory.h"
-#include "kernels/conv_cpu.h"
+#include "base/aligned_memory.h"
+#include "kernels/conv/cpu.h"
 #include "kernels/layout.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // A YOLOv5 before its first training step: new, or with the weights of one that was trained for other classes.
 #pragma once
 
-#include "models/yolov5_file.h"
+#include "models/files/yolov5_file.h"
 
 // Convolutions as their declarations say; heads start with few objects and every class alike (Lin et al. 2017,
 // https://arxiv.org/abs/1708.02002, 4.1): sigmoid(bias) is about 8 objects in a picture of 640 pixels, and 0.6 /

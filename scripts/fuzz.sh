@@ -17,12 +17,12 @@ seeds() {  # harness -> files of at most 64 KiB
         torch) find $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
         safetensors) find $golden/pth $golden/ops -name '*.safetensors' ;;
         exif) find $golden/images $golden/yolo -name '*.jpg' ;;
-        picture) find $golden/images $golden/yolo -name '*.jpg' -o -name '*.png' ;;
+        image) find $golden/images $golden/yolo -name '*.jpg' -o -name '*.png' ;;
     esac
 }
 
 failed=0
-[ $# -gt 0 ] || set -- torch pickle safetensors exif picture
+[ $# -gt 0 ] || set -- torch pickle safetensors exif image
 for name in "$@"; do
     corpus=$build/corpus/$name
     mkdir -p "$corpus"

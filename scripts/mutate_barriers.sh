@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes each __syncthreads() and __syncwarp() of kernels/*.cu in turn, in a copy of the sources under the race checker,
+# Removes each __syncthreads() and __syncwarp() of the .cu and .cuh files of kernels/ in turn, in a copy of the sources under the race checker,
 # and demands that a test of simt notices. 16 barriers took 6 minutes on two busy cores, after the first build.
 # usage: mutate_barriers.sh [kernels/FILE.cu ...]   exit: 0 all noticed, 1 not
 set -euo pipefail
@@ -8,7 +8,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$scratch" 2>/dev/null || true
 files=("$@")
-[ ${#files[@]} -gt 0 ] || files=(kernels/*.cu $(compgen -G 'kernels/*.cuh' || true))
+[ ${#files[@]} -gt 0 ] || files=(kernels/*.cu kernels/conv/*.cu kernels/*.cuh kernels/conv/*.cuh)
 cd "$scratch"
 
 export CCACHE_BASEDIR=$scratch CCACHE_NOHASHDIR=1

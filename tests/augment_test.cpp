@@ -8,7 +8,7 @@
 #include <set>
 
 #include "kernels/image.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/synth.h"
-#include "engine/require.h"
-#include "tests/pictures.h"
+#include "app/synth/synth.h"
+#include "base/error.h"
+#include "tests/images.h"
 
 namespace {
 

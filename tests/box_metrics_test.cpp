@@ -1,5 +1,5 @@
 // Average precision against pycocotools' numbers on random pictures, and the table of thresholds.
-#include "train/box_metrics.h"
+#include "predict/box_metrics.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/require.h"
-#include "tests/pictures.h"
+#include "base/error.h"
+#include "tests/images.h"
 
 namespace {
 

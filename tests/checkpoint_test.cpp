@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <fstream>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <set>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -1,10 +1,10 @@
 // Convolution and linear on the CPU: oneDNN against the loops, the loops against the formula of conv.h in the test.
-#include "kernels/conv.h"
+#include "kernels/conv/conv.h"
 
 #include <array>
 
-#include "kernels/conv_cpu.h"
-#include "kernels/conv_onednn.h"
+#include "kernels/conv/cpu.h"
+#include "kernels/conv/onednn.h"
 #include "kernels/linear.h"
 #include "kernels/scratch_cpu.h"
 #include "tests/cpu_fixture.h"

@@ -1,8 +1,8 @@
 // Convolution as a product of gathered rows against the loops, for every instruction set that this machine has:
 // strides, padding, blocks that end early; as many threads and whatever instruction set give the same bits.
-#include "kernels/conv_product.h"
+#include "kernels/conv/product.h"
 
-#include "kernels/conv_product_loops.h"
+#include "kernels/conv/product_loops.h"
 #include "tests/cpu_fixture.h"
 
 namespace {

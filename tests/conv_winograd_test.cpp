@@ -1,8 +1,8 @@
 // Winograd's convolution against the loops, for every instruction set that this machine has: sides that end within a
 // tile, channels that end within a vector, everything that may follow, and what a result must not depend on.
-#include "kernels/conv_winograd.h"
+#include "kernels/conv/winograd.h"
 
-#include "kernels/conv_winograd_loops.h"
+#include "kernels/conv/winograd_loops.h"
 #include "tests/cpu_fixture.h"
 
 namespace {

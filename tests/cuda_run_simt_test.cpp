@@ -1,5 +1,5 @@
-// Training runs on the device cuda over the stand-in for the CUDA runtime (tests/fake_cuda): a GPU lost anywhere,
-// memory that does not suffice. What is said, what stays, and that the same command goes on.
+// Training runs on the device cuda over the stand-in for the CUDA runtime (virtual_gpu/cuda_runtime): a GPU lost
+// anywhere, memory that does not suffice. What is said, what stays, and that the same command goes on.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -9,12 +9,12 @@
 #include <sstream>
 #include <thread>
 
-#include "data/synth.h"
-#include "engine/require.h"
+#include "app/synth/synth.h"
+#include "base/error.h"
+#include "predict/model_file.h"
 #include "tests/files.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 #include "train/checkpoint.h"
-#include "train/model_file.h"
 #include "train/run.h"
 #include "train/trainer.h"
 

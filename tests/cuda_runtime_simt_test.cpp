@@ -1,11 +1,11 @@
-// engine/device_cuda.cpp against a stand-in for the CUDA runtime (tests/fake_cuda), with the kernels of simt: memory,
-// copies, streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time for this
-// test.
+// engine/device_cuda.cpp against a stand-in for the CUDA runtime (virtual_gpu/cuda_runtime), with the kernels of simt:
+// memory, copies, streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time
+// for this test.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include "engine/device_cuda.h"
-#include "train/classifier.h"
+#include "predict/classifier.h"
 #include "train/trainer.h"
 
 namespace {

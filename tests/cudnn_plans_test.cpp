@@ -12,9 +12,9 @@ TEST(CudnnPlans, Skipped) {
 #include <random>
 #include <sstream>
 
-#include "kernels/conv_plans_cudnn.h"
+#include "kernels/conv/cudnn_plans.h"
 #include "tests/files.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

@@ -19,7 +19,7 @@ TEST(CudnnSupport, Skipped) {
 
 #include "engine/op.h"
 #include "engine/plan.h"
-#include "kernels/conv_plans_cudnn.h"
+#include "kernels/conv/cudnn_plans.h"
 #include "models/resnet.h"
 #include "models/yolov5.h"
 

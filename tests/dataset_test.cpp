@@ -4,12 +4,12 @@
 #include <map>
 #include <set>
 
-#include "data/csv.h"
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/random.h"
 #include "data/listing.h"
-#include "data/random.h"
 #include "data/split.h"
-#include "engine/require.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

@@ -8,11 +8,11 @@
 #include <random>
 #include <set>
 
-#include "app/detect_job.h"
-#include "engine/hash.h"
+#include "app/detect/job.h"
+#include "base/hash.h"
 #include "tests/files.h"
 #include "tests/golden.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 // Boxes that follow from the pixels and from nothing else.
 inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> pictures, size_t h, size_t w) {

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "engine/require.h"
+#include "base/error.h"
 #include "tests/detect_fixture.h"
 
 namespace {

@@ -6,13 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "app/detect_job.h"
-#include "app/report.h"
-#include "data/synth.h"
-#include "engine/require.h"
-#include "models/yolov5_file.h"
+#include "app/detect/job.h"
+#include "app/report/report.h"
+#include "app/synth/synth.h"
+#include "base/error.h"
+#include "models/files/yolov5_file.h"
 #include "tests/files.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 #include "train/run.h"
 #include "train/task.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <random>
 
-#include "models/detector.h"
+#include "predict/detector.h"
 #include "tests/detect_scenes.h"
 
 namespace {

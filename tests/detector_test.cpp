@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <random>
 
+#include "base/error.h"
 #include "engine/program.h"
-#include "engine/require.h"
-#include "models/detector.h"
+#include "predict/detector.h"
 #include "tests/golden.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // How a picture becomes a square, and what decoding a JPEG at reduced size costs in accuracy.
 #include "data/fit.h"
 
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 TEST(Fit, same_size_is_a_copy) {
     const Picture picture = sample_picture(12, 12);

@@ -1,7 +1,7 @@
 // Every file of the fuzzers' corpus through its harness, in ordinary and sanitized builds that have no libFuzzer.
 #include <gtest/gtest.h>
 
-#include "engine/file.h"
+#include "base/file.h"
 
 #define LLVMFuzzerTestOneInput exif_fuzz
 #include "tests/fuzz/exif_fuzz.cpp"
@@ -10,7 +10,7 @@
 #include "tests/fuzz/pickle_fuzz.cpp"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput picture_fuzz
-#include "tests/fuzz/picture_fuzz.cpp"
+#include "tests/fuzz/image_fuzz.cpp"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput safetensors_fuzz
 #include "tests/fuzz/safetensors_fuzz.cpp"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The example of kernels/simt/README.md compiles alone, and gdb stops in one of its threads, shows shared memory and the stack.
+# The example of virtual_gpu/simt/README.md compiles alone, and gdb stops in one of its threads, shows shared memory and the stack.
 # usage: gdb_simt_test.sh BINARY SOURCE_DIR
 set -u
 cd "$2" || exit 2
 command -v gdb >/dev/null || { echo "skipped: there is no gdb here"; exit 77; }
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
-awk '/^```cpp/ { code = 1; next } /^```/ { code = 0 } code' kernels/simt/README.md >"$work/reverse.cu"
+awk '/^```cpp/ { code = 1; next } /^```/ { code = 0 } code' virtual_gpu/simt/README.md >"$work/reverse.cu"
 cat >"$work/main.cpp" <<'CODE'
 #include "simt.h"
 void run_reverse(float* out, const float* in, simt::stream_t stream);
@@ -20,7 +20,7 @@ int main() {
     return numbers[0] == 63 ? 0 : 1;
 }
 CODE
-cp kernels/simt/*.h kernels/simt/*.cpp "$work"
+cp virtual_gpu/simt/*.h virtual_gpu/simt/*.cpp "$work"
 rm "$work/race.cpp"
 cd "$work" || exit 2
 "${CXX:-g++}" -g -std=c++20 -fno-strict-aliasing -ffp-contract=off -x c++ reverse.cu -x none ./*.cpp -ldl -pthread -o example || exit 1

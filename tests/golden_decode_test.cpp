@@ -5,7 +5,7 @@
 
 #include "data/fit.h"
 #include "tests/golden.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

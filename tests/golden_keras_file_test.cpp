@@ -3,7 +3,7 @@
 // tested elsewhere.
 #include <unistd.h>
 
-#include "models/weights.h"
+#include "models/files/weights.h"
 #include "tests/golden.h"
 
 namespace {

@@ -2,9 +2,9 @@
 // from its .h5 files in both namings.
 #include "engine/ops.h"
 #include "engine/program.h"
+#include "models/files/weights.h"
 #include "models/resnet.h"
 #include "models/state.h"
-#include "models/weights.h"
 #include "tests/golden.h"
 
 namespace {

@@ -5,7 +5,7 @@
 // place may differ: the test wants that, and prints how many entries have the very same digits.
 #include <cmath>
 
-#include "engine/safetensors.h"
+#include "base/safetensors.h"
 #include "models/yolov5_start.h"
 #include "tests/detect_fixture.h"
 

@@ -1,6 +1,6 @@
 // PyTorch files in every layout: names, order, types, shapes, strides and every bit of every tensor.
-#include "engine/safetensors.h"
-#include "models/torch_file.h"
+#include "base/safetensors.h"
+#include "models/files/torch_file.h"
 #include "tests/golden.h"
 
 namespace {

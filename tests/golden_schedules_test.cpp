@@ -8,7 +8,7 @@
 #include <optional>
 #include <set>
 
-#include "engine/require.h"
+#include "base/error.h"
 #include "train/schedule.h"
 
 namespace {

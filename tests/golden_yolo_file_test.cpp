@@ -2,7 +2,7 @@
 // state_dict, and the attributes that the detector is configured from.
 #include <cmath>
 
-#include "models/weights.h"
+#include "models/files/weights.h"
 #include "tests/golden.h"
 
 namespace {

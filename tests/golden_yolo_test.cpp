@@ -1,6 +1,6 @@
 // Whole YOLOv5 networks against YOLOv5's own numbers (tests/golden/yolo): heads, decoded boxes, detections.
 #include "engine/program.h"
-#include "models/yolov5_file.h"
+#include "models/files/yolov5_file.h"
 #include "tests/golden.h"
 
 namespace {

@@ -4,7 +4,7 @@
 #include "engine/device.h"
 #include "engine/ops.h"
 #include "engine/program.h"
-#include "kernels/simt/runtime.h"
+#include "virtual_gpu/simt/runtime.h"
 
 namespace {
 

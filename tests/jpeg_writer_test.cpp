@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <set>
 
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

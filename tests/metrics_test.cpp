@@ -1,12 +1,12 @@
 // Evaluation figures against numbers counted by hand.
-#include "train/metrics.h"
+#include "predict/metrics.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

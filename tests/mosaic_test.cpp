@@ -7,7 +7,7 @@
 
 #include "data/box_dataset.h"
 #include "data/loader.h"
-#include "tests/pictures.h"
+#include "tests/images.h"
 
 namespace {
 

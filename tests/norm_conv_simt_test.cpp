@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/batch_norm.h"
-#include "kernels/norm_conv.h"
+#include "kernels/conv/norm_conv.h"
 #include "tests/check_op.h"
 #include "tests/simt_fixture.h"
 #include "train/setup.h"

@@ -25,11 +25,11 @@ batch_norm backward_merge - at most 1 MB of partial sums, all launch
 batch_norm backward_elements ls
 bias bias_sums l
 bias bias_merge - at most 1 MB of partial sums, all launch
-conv conv_forward ls I4bf16Li8E
-conv conv_backward_data ls I4bf16Li8E
-conv conv_backward_weight ls I4bf16Li8E
-conv add_parts - adds what one block in hundreds leaves, in order
-conv_stem conv_stem s I4bf16Li[34]E
+direct conv_forward ls I4bf16Li8E
+direct conv_backward_data ls I4bf16Li8E
+direct conv_backward_weight ls I4bf16Li8E
+direct add_parts - adds what one block in hundreds leaves, in order
+direct_stem conv_stem s I4bf16Li[34]E
 cross_entropy forward_rows - 2 MB in all, all launch; any number of classes
 cross_entropy forward_batch - a number per row
 cross_entropy backward_rows - as forward_rows
@@ -79,7 +79,7 @@ export nvcc work
 failed=0
 for architecture in $architectures; do
     mkdir -p "$work/$architecture"
-    printf '%s\n' kernels/*.cu | xargs -P 2 -I {} bash -c "compile $architecture {}"
+    printf "%s\n" kernels/*.cu kernels/conv/*.cu | xargs -P 2 -I {} bash -c "compile $architecture {}"
     for file in "$work/$architecture"/*.failed; do
         [ -e "$file" ] || continue
         echo "sm_$architecture: nvcc refuses kernels/$(basename "$file" .failed).cu:"

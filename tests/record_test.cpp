@@ -7,9 +7,9 @@
 
 #include <fstream>
 
+#include "base/error.h"
+#include "base/processors.h"
 #include "engine/device.h"
-#include "engine/processors.h"
-#include "engine/require.h"
 
 namespace {
 

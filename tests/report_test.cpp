@@ -1,5 +1,5 @@
 // The report of a run made by hand: hostile names, files that are missing, damaged or not there yet.
-#include "app/report.h"
+#include "app/report/report.h"
 
 #include <gtest/gtest.h>
 
@@ -8,12 +8,12 @@
 #include <cstring>
 #include <regex>
 
-#include "app/html.h"
-#include "app/report_sections.h"
-#include "app/svg.h"
-#include "app/thumbnail.h"
-#include "engine/require.h"
-#include "tests/pictures.h"
+#include "app/report/html.h"
+#include "app/report/sections.h"
+#include "app/report/svg.h"
+#include "app/report/thumbnail.h"
+#include "base/error.h"
+#include "tests/images.h"
 
 namespace {
 

@@ -15,8 +15,8 @@
 #include <set>
 #include <sstream>
 
-#include "data/synth.h"
-#include "engine/require.h"
+#include "app/synth/synth.h"
+#include "base/error.h"
 
 namespace {
 

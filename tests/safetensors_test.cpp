@@ -1,5 +1,5 @@
 // safetensors files: what is written comes back, and every malformed case is refused with one clear line.
-#include "engine/safetensors.h"
+#include "base/safetensors.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/require.h"
+#include "base/error.h"
 #include "tests/files.h"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "train/signals.h"
+#include "base/signals.h"
 
 namespace {
 

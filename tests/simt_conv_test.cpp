@@ -1,5 +1,5 @@
 // The direct convolution kernels on simt against the loops of the CPU, for every type, under five orders of threads.
-#include "kernels/conv.h"
+#include "kernels/conv/conv.h"
 
 #include "tests/simt_fixture.h"
 

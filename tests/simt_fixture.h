@@ -7,9 +7,9 @@
 #include <string>
 #include <tuple>
 
-#include "kernels/simt/runtime.h"
 #include "kernels/types.h"
 #include "tests/cpu_fixture.h"
+#include "virtual_gpu/simt/runtime.h"
 
 // An array in device memory, NaN until something is copied or written there. The host sees it through copies only.
 template <class T>

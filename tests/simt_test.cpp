@@ -1,4 +1,4 @@
-// kernels/simt finds every planted bug that this build can find, and stays silent on right kernels.
+// virtual_gpu/simt finds every planted bug that this build can find, and stays silent on right kernels.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/simt/runtime.h"
-#include "tests/simt_kernels.h"
+#include "tests/emulator_kernels.h"
+#include "virtual_gpu/simt/runtime.h"
 
 namespace {
 
@@ -81,12 +81,12 @@ Outcome run_under_all_orders(const std::string& name, int n) {
     return outcome;
 }
 
-// "simt_kernels.cu:LINE" of the comment `bug: name`.
+// "emulator_kernels.cu:LINE" of the comment `bug: name`.
 std::string line_of(const std::string& name) {
-    std::ifstream file(TUNDRA_TESTS "/simt_kernels.cu");
+    std::ifstream file(TUNDRA_TESTS "/emulator_kernels.cu");
     std::string line;
     for (int number = 1; std::getline(file, line); ++number)
-        if (line.ends_with("// bug: " + name)) return "simt_kernels.cu:" + std::to_string(number);
+        if (line.ends_with("// bug: " + name)) return "emulator_kernels.cu:" + std::to_string(number);
     ADD_FAILURE() << "no line is marked 'bug: " << name << "'";
     return {};
 }
@@ -218,7 +218,7 @@ INSTANTIATE_TEST_SUITE_P(Simt, WrongAddress,
 TEST(Simt, AWriteNextToASharedArrayIsSeenInEveryBuild) {
     if (kSanitized) GTEST_SKIP() << "AddressSanitizer stops the write itself";
     const std::string error = error_of("write_beyond_shared", 0);
-    EXPECT_NE(error.find("simt_kernels.cu:"), std::string::npos) << error;
+    EXPECT_NE(error.find("emulator_kernels.cu:"), std::string::npos) << error;
 }
 
 TEST(Simt, OnlyTheSanitizedBuildSeesLocalArraysAndAlignment) {

@@ -10,10 +10,10 @@
 #include <new>
 
 #include "engine/op.h"
-#include "kernels/conv_cpu.h"
-#include "models/detector.h"
-#include "train/classifier.h"
-#include "train/model_file.h"
+#include "kernels/conv/cpu.h"
+#include "predict/classifier.h"
+#include "predict/detector.h"
+#include "predict/model_file.h"
 #include "train/trainer.h"
 
 namespace {

@@ -1,5 +1,5 @@
 // The picture generator: same bytes from the same seed, exact boxes, the promised folders, EXIF and COCO files.
-#include "data/synth.h"
+#include "app/synth/synth.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "app/synth/plan.h"
+#include "base/error.h"
 #include "data/exif.h"
-#include "data/synth_plan.h"
-#include "engine/require.h"
 
 namespace {
 

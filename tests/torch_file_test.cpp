@@ -1,5 +1,5 @@
 // Hostile and broken PyTorch files: nothing is executed, nothing crashes, no size is believed, one clear line each.
-#include "models/torch_file.h"
+#include "models/files/torch_file.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -8,8 +8,8 @@
 #include <cstring>
 #include <fstream>
 
-#include "engine/require.h"
-#include "models/weights.h"
+#include "base/error.h"
+#include "models/files/weights.h"
 #include "tests/files.h"
 #include "tests/golden.h"
 #include "tests/zip_writer.h"

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "models/detector.h"
+#include "predict/detector.h"
 
 namespace {
 

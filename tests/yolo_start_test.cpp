@@ -1,8 +1,8 @@
 // A YOLOv5 that will be trained: the names of its parameters, its file and back, other classes for its heads.
 #include <gtest/gtest.h>
 
-#include "models/detector.h"
 #include "models/yolov5_start.h"
+#include "predict/detector.h"
 #include "tests/golden.h"
 
 namespace {

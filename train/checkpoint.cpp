@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "engine/hash.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/hash.h"
 
 namespace {
 

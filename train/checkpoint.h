@@ -2,7 +2,7 @@
 //
 // One safetensors file per checkpoint, FOLDER/step-N.safetensors: the arrays, and as metadata the state below and a
 // hash over all of it, so that a file proves itself wherever it is copied. Saving is: temporary file, fsync, rename,
-// fsync of the folder (engine/file.h), then the file is read back and verified, and only then older ones are deleted. A
+// fsync of the folder (base/file.h), then the file is read back and verified, and only then older ones are deleted. A
 // crash at any point leaves the last verified checkpoint or the new one. Loading takes the newest that verifies.
 #pragma once
 
@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/safetensors.h"
+#include "base/safetensors.h"
 
 struct TrainingState {
     uint64_t step = 0;         // optimizer steps done; the schedule goes on from here

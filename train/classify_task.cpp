@@ -1,9 +1,9 @@
 // The task `classify`: a ResNet, cross entropy, accuracy.
 #include <cmath>
 
-#include "train/evaluation.h"
+#include "predict/evaluation.h"
+#include "predict/model_file.h"
 #include "train/machine.h"
-#include "train/model_file.h"
 #include "train/setup.h"
 #include "train/task.h"
 

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "engine/hash.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/hash.h"
 
 namespace {
 

@@ -3,8 +3,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "engine/file.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/file.h"
 #include "train/config.h"
 
 namespace {

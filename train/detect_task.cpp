@@ -5,7 +5,7 @@
 
 #include "data/box_dataset.h"
 #include "models/yolov5_start.h"
-#include "train/detect_evaluation.h"
+#include "predict/detect_evaluation.h"
 #include "train/detect_trainer.h"
 #include "train/setup.h"
 #include "train/task.h"

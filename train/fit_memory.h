@@ -1,7 +1,7 @@
 // Memory that a training does not get: how much it needs, and which batch would fit.
 #pragma once
 
-#include "engine/require.h"
+#include "base/error.h"
 #include "train/task.h"
 
 // On a cpu: throws if more was taken than there is. The system hands out memory that it does not have, and kills later.

@@ -18,8 +18,8 @@
 #include <set>
 #include <sstream>
 
+#include "base/processors.h"
 #include "build_info.h"
-#include "engine/processors.h"
 
 namespace {
 

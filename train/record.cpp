@@ -6,8 +6,8 @@
 
 #include <charconv>
 
-#include "engine/file.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/file.h"
 
 namespace {
 

@@ -11,7 +11,7 @@
 //   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
 //    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
 //    "events": [...]}], "wall_seconds", "pictures", "energy_joules": of all sessions}
-// energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (engine/file.h).
+// energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (base/file.h).
 class RunRecord {
 public:
     // Goes on with the file if it is there. `session` holds what the caller knows of this session (devices, precision,

@@ -5,14 +5,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "engine/hash.h"
+#include "base/hash.h"
+#include "base/signals.h"
+#include "predict/evaluation.h"
 #include "train/checkpoint.h"
-#include "train/evaluation.h"
 #include "train/fit_memory.h"
 #include "train/record.h"
 #include "train/run_folder.h"
 #include "train/setup.h"
-#include "train/signals.h"
 #include "train/task.h"
 
 namespace {

@@ -6,7 +6,7 @@
 //   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
 //   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
-//   evaluation.json     figures on validation and test pictures, and every prediction (train/evaluation.h,
+//   evaluation.json     figures on validation and test pictures, and every prediction (predict/evaluation.h,
 //   detect_evaluation.h) bad_files.csv       pictures that could not be read: path, reason code, text
 #pragma once
 

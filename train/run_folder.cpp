@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "engine/file.h"
-#include "engine/require.h"
+#include "base/error.h"
+#include "base/file.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "engine/require.h"
+#include "base/error.h"
 
 namespace {
 

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "engine/processors.h"
+#include "base/processors.h"
 #include "models/yolov5_start.h"
-#include "train/model_file.h"
+#include "predict/model_file.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include "data/loader.h"
 #include "engine/device.h"
-#include "models/yolov5_file.h"
+#include "models/files/yolov5_file.h"
 #include "train/config.h"
 #include "train/trainer.h"
 

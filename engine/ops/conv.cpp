@@ -1,5 +1,5 @@
 // conv and its gradients as nodes; the gradient of the bias is a node of its own.
-#include "kernels/conv.h"
+#include "kernels/conv/conv.h"
 
 #include "engine/op.h"
 #include "engine/ops.h"

@@ -2,6 +2,6 @@
 #pragma once
 
 #include "engine/ops.h"
-#include "kernels/conv.h"
+#include "kernels/conv/conv.h"
 
 ConvShape conv_shape(Value x, Value weight, const ConvOptions& options);

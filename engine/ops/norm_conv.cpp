@@ -1,6 +1,6 @@
 // norm_conv: the constants of the normalization, the convolution, and their gradients as nodes. The sums carry no
 // gradient: what flows through them is part of that of x.
-#include "kernels/norm_conv.h"
+#include "kernels/conv/norm_conv.h"
 
 #include "engine/op.h"
 #include "engine/ops/conv_shape.h"

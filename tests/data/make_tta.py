@@ -4,7 +4,7 @@
     python3 tests/data/make_tta.py [GOLDEN/yolo [OUT]]
 
 Needs torch and numpy. The pickled modules are loaded as empty shells (their classes are not needed) and run by type from the description in
-models/yolov5.h; the augmentation follows models/detector.h. Float64 throughout: tests allow what float32 rounding makes of it.
+models/yolov5.h; the augmentation follows predict/detector.h. Float64 throughout: tests allow what float32 rounding makes of it.
 """
 import json
 import math

@@ -1,8 +1,8 @@
 // Any bytes as the pickle of an otherwise sound checkpoint, past the checksums that stop most changes to a whole file.
 #include <cstdint>
 
-#include "engine/require.h"
-#include "models/torch_file.h"
+#include "base/error.h"
+#include "models/files/torch_file.h"
 #include "tests/zip_writer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

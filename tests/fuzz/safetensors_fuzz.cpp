@@ -1,8 +1,8 @@
 // Any bytes as a safetensors file: an Error or tensors whose bytes all can be read.
 #include <cstdint>
 
-#include "engine/require.h"
-#include "engine/safetensors.h"
+#include "base/error.h"
+#include "base/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     try {

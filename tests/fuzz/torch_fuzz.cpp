@@ -1,8 +1,8 @@
 // Any bytes as a PyTorch file, zip or legacy: an Error, or tensors of the size that their shapes say.
 #include <cstdint>
 
-#include "engine/require.h"
-#include "models/torch_file.h"
+#include "base/error.h"
+#include "models/files/torch_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     try {

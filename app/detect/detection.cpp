@@ -1,0 +1,91 @@
+#include "app/detect/detection.h"
+
+#include <algorithm>
+#include <cmath>
+
+using nlohmann::ordered_json;
+
+namespace {
+
+double cut(double value, double digits) {
+    return std::floor(value * digits) / digits;
+}
+
+// Middle and length in float32, as the reference has them, then the start in double.
+struct Span {
+    double start, length;
+};
+Span normalized(float from, float to, size_t side) {
+    const float middle = (from + to) / 2 / float(side), length = (to - from) / float(side);
+    return {cut(double(middle) - double(length) / 2, 1e4), cut(double(length), 1e4)};
+}
+
+}  // namespace
+
+std::vector<Box> picture_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
+    const double gain = std::min(double(l.out_h) / double(area.h), double(l.out_w) / double(area.w));
+    const float left = float((double(l.out_w) - double(area.w) * gain) / 2),
+                top = float((double(l.out_h) - double(area.h) * gain) / 2);
+    const auto pixel = [&](float v, float pad, size_t side, size_t start) {
+        return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side))) + float(start);
+    };
+    std::vector<Box> result;
+    for (const Box& b : boxes)
+        result.push_back({pixel(b.x1, left, area.w, area.left), pixel(b.y1, top, area.h, area.top),
+                          pixel(b.x2, left, area.w, area.left), pixel(b.y2, top, area.h, area.top), b.score,
+                          b.category});
+    return result;
+}
+
+std::vector<Detection> detections_of(const std::vector<Box>& boxes, size_t h, size_t w) {
+    std::vector<Detection> result;
+    for (const Box& b : boxes) {
+        const Span x = normalized(b.x1, b.x2, w), y = normalized(b.y1, b.y2, h);
+        result.push_back({b.category + 1, cut(double(b.score), 1e3), x.start, y.start, x.length, y.length});
+    }
+    return result;
+}
+
+ordered_json megadetector_entry(const PictureResult& result, const EntryOptions& options) {
+    ordered_json entry{{"file", result.file}};
+    if (options.size && result.failure.empty()) entry["width"] = result.w, entry["height"] = result.h;
+    if (options.date && !result.date.empty()) entry["datetime"] = result.date;
+    if (!result.failure.empty()) {
+        entry["failure"] = result.failure;
+        entry["detections"] = nullptr;
+        return entry;
+    }
+    entry["detections"] = ordered_json::array();
+    for (const Detection& d : result.detections)
+        entry["detections"].push_back(
+            {{"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}});
+    return entry;
+}
+
+ordered_json to_json(const PictureResult& result) {
+    ordered_json json = megadetector_entry(result, {.size = true, .date = true});
+    if (!result.reason.empty()) json["reason"] = result.reason;
+    if (result.damaged) json["damaged"] = true;
+    return json;
+}
+
+PictureResult result_from_json(const ordered_json& json) {
+    PictureResult result{.file = json.at("file")};
+    const auto field = [&](const char* key) { return json.contains(key) && !json[key].is_null(); };
+    if (field("failure")) result.failure = json["failure"];
+    if (field("reason")) result.reason = json["reason"];
+    if (field("datetime")) result.date = json["datetime"];
+    if (field("width") && field("height")) result.w = json["width"], result.h = json["height"];
+    result.damaged = json.value("damaged", false);
+    if (result.failure.empty())
+        for (const ordered_json& d : json.at("detections")) {
+            const auto box = d.at("bbox").get<std::vector<double>>();
+            result.detections.push_back({std::stoi(d.at("category").get<std::string>()), d.at("conf"), box.at(0),
+                                         box.at(1), box.at(2), box.at(3)});
+        }
+    return result;
+}
+
+std::string one_line(const ordered_json& json) {
+    return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}

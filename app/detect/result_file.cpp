@@ -1,0 +1,258 @@
+#include "app/detect/result_file.h"
+
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <set>
+
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+
+using nlohmann::ordered_json;
+
+namespace {
+
+// Many small texts as few writes.
+class Text {
+public:
+    explicit Text(FileWriter& file) : file_(file) {}
+    void add(std::string_view text) {
+        buffer_ += text;
+        if (buffer_.size() >= size_t(1) << 16) flush();
+    }
+    void flush() {
+        file_.write(buffer_);
+        buffer_.clear();
+    }
+
+private:
+    FileWriter& file_;
+    std::string buffer_;
+};
+
+void write_megadetector(Text& text, const ResultHead& head, const ResultEntries& entries) {
+    text.add("{\n \"images\": [");
+    for (size_t i = 0; i < entries.count; ++i) text.add((i ? ",\n  " : "\n  ") + one_line(entries.at(i)));
+    ordered_json info{{"format_version", "1.6"}};
+    info.update(head.info);
+    text.add("\n ],\n \"detection_categories\": " + one_line(head.categories) + ",\n \"info\": " + one_line(info) +
+             "\n}\n");
+}
+
+// Boxes in pixels of the picture; a picture is known by its number where its name is one, as YOLOv5's val.py has it.
+void write_coco(Text& text, const ResultEntries& entries) {
+    bool first = true;
+    text.add("[");
+    for (size_t i = 0; i < entries.count; ++i) {
+        const PictureResult r = result_from_json(entries.at(i));
+        const std::string stem = std::filesystem::path(r.file).stem().string();
+        const bool number =
+            !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
+        for (const Detection& d : r.detections) {
+            const double w = double(r.w), h = double(r.h);
+            // Boxes are whole pixels, and four cut digits give them back on sides of less than 10,000.
+            const auto pixels = [](double v, double side) { return std::round((v + 0.5e-4) * side); };
+            const ordered_json row{{"image_id", number ? ordered_json(std::stoll(stem)) : ordered_json(r.file)},
+                                   {"category_id", d.category},
+                                   {"bbox", {pixels(d.x, w), pixels(d.y, h), pixels(d.w, w), pixels(d.h, h)}},
+                                   {"score", d.confidence}};
+            text.add((first ? "\n " : ",\n ") + one_line(row));
+            first = false;
+        }
+    }
+    text.add("\n]\n");
+}
+
+void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries) {
+    text.add("file,failure,category,confidence,x_min,y_min,width,height\n");
+    for (size_t i = 0; i < entries.count; ++i) {
+        const PictureResult r = result_from_json(entries.at(i));
+        const std::string start = csv_field(r.file) + "," + csv_field(r.failure);
+        if (r.detections.empty()) text.add(start + ",,,,,,\n");
+        for (const Detection& d : r.detections) {
+            const std::string name = head.categories.value(std::to_string(d.category), std::to_string(d.category));
+            text.add(fmt::format("{},{},{},{},{},{},{}\n", start, csv_field(name), d.confidence, d.x, d.y, d.w, d.h));
+        }
+    }
+}
+
+// What is wrong with an image's entry, or "". Whole numbers become floats, as the format wants them.
+std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
+    const bool failed = image.contains("failure") && !image["failure"].is_null();
+    if (failed && !image["failure"].is_string()) return "has a failure that is no text";
+    if (!image.contains("detections") || image["detections"].is_null())
+        return failed ? "" : "has neither detections nor a failure";
+    if (failed) image["detections"] = nullptr;  // older writers put an empty list there
+    if (failed) return "";
+    if (!image["detections"].is_array()) return "has detections that are no list";
+    for (ordered_json& d : image["detections"]) {
+        if (!d.is_object() || !d.contains("category") || !d["category"].is_string() ||
+            !categories.contains(d["category"].get<std::string>()))
+            return "has a detection of an unknown category";
+        if (!d.contains("conf") || !d["conf"].is_number()) return "has a detection without a confidence";
+        d["conf"] = d["conf"].get<double>();
+        if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4)
+            return "has a detection without a box";
+        for (ordered_json& v : d["bbox"]) {
+            if (!v.is_number()) return "has a box that is no four numbers";
+            v = v.get<double>();
+        }
+    }
+    return "";
+}
+
+}  // namespace
+
+std::set<std::string> damaged_pictures(const ResultHead& head) {
+    std::set<std::string> names;
+    if (!head.info.is_object()) return names;
+    const ordered_json custom = head.info.value("custom_metadata", ordered_json());
+    const ordered_json own = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json();
+    const ordered_json list = own.is_object() ? own.value("damaged_pictures", ordered_json()) : ordered_json();
+    for (const auto& name : list)
+        if (name.is_string()) names.insert(name.get<std::string>());
+    return names;
+}
+
+namespace {
+
+ordered_json own_metadata(const ResultFile& file, const std::string& path) {
+    const ordered_json custom = file.head.info.value("custom_metadata", ordered_json::object());
+    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() ||
+        !custom["tundra"].value("shard", ordered_json()).is_string())
+        fail(Fault::usage,
+             "{}: does not say which part of the pictures it holds; merge takes files that `tundra detect --shard` "
+             "wrote",
+             path);
+    ordered_json own = custom["tundra"];
+    if (!own.value("pictures", ordered_json()).is_number_unsigned() || !own.value("list", ordered_json()).is_string())
+        fail(Fault::damaged, "{}: says which shard it is, but not of which list of pictures", path);
+    own["damaged_pictures"] = damaged_pictures(file.head);
+    return own;
+}
+
+}  // namespace
+
+ResultFormat result_format(const std::string& name, const std::filesystem::path& path) {
+    if (name == "csv" || (name.empty() && path.extension() == ".csv")) return ResultFormat::csv;
+    if (name == "coco") return ResultFormat::coco;
+    if (name.empty() || name == "megadetector") return ResultFormat::megadetector;
+    fail(Fault::usage, "--format {}: must be megadetector, coco or csv", name);
+}
+
+void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head,
+                   const ResultEntries& entries) {
+    write_file_durably(path, [&](FileWriter& file) {
+        Text text(file);
+        switch (format) {
+            case ResultFormat::megadetector:
+                write_megadetector(text, head, entries);
+                break;
+            case ResultFormat::coco:
+                write_coco(text, entries);
+                break;
+            case ResultFormat::csv:
+                write_csv(text, head, entries);
+                break;
+        }
+        text.flush();
+    });
+}
+
+ResultFile read_results(const std::filesystem::path& path) {
+    const FileBytes bytes = read_file(path, size_t(8) << 30);
+    ordered_json json = ordered_json::parse(
+        std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
+    const auto wrong = [&](const std::string& what) {
+        fail(Fault::damaged, "{}: is no MegaDetector result file: {}", path.string(), what);
+    };
+    if (!json.is_object()) wrong("it is not a JSON object");
+    for (const char* key : {"images", "detection_categories", "info"})
+        if (!json.contains(key)) wrong(fmt::format("it has no \"{}\"", key));
+    if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object())
+        wrong("its parts have other types");
+    const ordered_json& info = json["info"];
+    if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is no text");
+    for (const auto& category : json["detection_categories"])
+        if (!category.is_string()) wrong("a category's name is no text");
+    ResultFile file{.head = {json["detection_categories"], info}, .images = {}};
+    for (ordered_json& image : json["images"]) {
+        if (!image.is_object() || !image.contains("file") || !image["file"].is_string())
+            wrong("an image has no \"file\"");
+        const std::string name = image["file"];
+        if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty())
+            wrong(fmt::format("'{}' {}", name, trouble));
+        if (!file.images.try_emplace(name, std::move(image)).second)
+            wrong(fmt::format("'{}' stands in it twice", name));
+    }
+    return file;
+}
+
+Shard parse_shard(const std::string& text) {
+    Shard shard{0, 0};
+    int used = 0;
+    if (std::sscanf(text.c_str(), "%zu/%zu%n", &shard.number, &shard.of, &used) != 2 || size_t(used) != text.size() ||
+        shard.number < 1 || shard.number > shard.of)
+        fail(Fault::usage, "--shard {}: must be I/N with I from 1 to N, such as 3/8", text);
+    return shard;
+}
+
+size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out) {
+    if (paths.empty()) fail(Fault::usage, "merge: name the result files of all shards");
+    ResultFile all;
+    std::map<size_t, std::string> seen;
+    ordered_json first;
+    std::set<std::string> damaged;
+    for (const std::string& path : paths) {
+        ResultFile part = read_results(path);
+        ordered_json own = own_metadata(part, path);
+        const Shard shard = parse_shard(own["shard"].get<std::string>());
+        damaged.merge(damaged_pictures(part.head));
+        own.erase("shard");
+        own.erase("damaged_pictures");
+        own["shards"] = shard.of;
+        if (first.is_null()) first = own, all.head = part.head;
+        if (own != first || part.head.categories != all.head.categories ||
+            part.head.info.value("detector", "") != all.head.info.value("detector", ""))
+            fail(Fault::usage,
+                 "{}: was made by another model, with other settings or from another list of pictures than {}", path,
+                 paths[0]);
+        if (const auto [other, added] = seen.try_emplace(shard.number, path); !added)
+            fail(Fault::usage, "{} and {} are both shard {} of {}", other->second, path, shard.number, shard.of);
+        for (auto& [name, image] : part.images)
+            if (!all.images.try_emplace(name, std::move(image)).second)
+                fail(Fault::damaged, "{}: '{}' is in another shard too", path, name);
+    }
+    for (size_t i = 1; i <= first["shards"].get<size_t>(); ++i)
+        if (!seen.contains(i)) fail(Fault::usage, "merge: shard {} of {} is missing", i, first["shards"].get<size_t>());
+    std::vector<std::string> names;
+    std::vector<ordered_json> images;
+    for (auto& [name, image] : all.images) names.push_back(name), images.push_back(std::move(image));
+    if (names.size() != first.value("pictures", size_t(0)) ||
+        list_hash(names.size(), [&](size_t i) { return names[i]; }) != first.value("list", ""))
+        fail(Fault::damaged, "merge: the shards hold {} pictures, which are not the {} of the list", names.size(),
+             first.value("pictures", size_t(0)));
+    first.erase("shards");
+    if (!damaged.empty()) first["damaged_pictures"] = damaged;
+    all.head.info["custom_metadata"]["tundra"] = first;
+    all.head.info["detection_completion_time"] = completion_time();
+    write_results(out, ResultFormat::megadetector, all.head, {images.size(), [&](size_t i) { return images[i]; }});
+    return names.size();
+}
+
+std::string list_hash(size_t count, const std::function<std::string(size_t)>& name) {
+    Hash hash;
+    for (size_t i = 0; i < count; ++i) hash.add(name(i));
+    return hash.hex();
+}
+
+std::string completion_time() {
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    localtime_r(&now, &local);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local);
+    return text;
+}

@@ -1,0 +1,116 @@
+#include "app/jobs/journal.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace {
+
+constexpr size_t kChecksum = 17;  // 16 digits and a blank
+constexpr auto kSyncEvery = std::chrono::seconds(2);
+
+// The JSON of a line, or an empty text where the line is torn or damaged.
+std::string_view content(std::string_view line) {
+    if (line.size() <= kChecksum || line[kChecksum - 1] != ' ') return {};
+    const std::string_view json = line.substr(kChecksum);
+    return hash_hex(json) == line.substr(0, kChecksum - 1) ? json : std::string_view{};
+}
+
+// "threshold: 0.005 -> 0.1", of two JSON objects.
+std::string differences(std::string_view before, std::string_view now) {
+    const nlohmann::json a = nlohmann::json::parse(before, nullptr, false),
+                         b = nlohmann::json::parse(now, nullptr, false);
+    if (!a.is_object() || !b.is_object()) return "unknown";
+    nlohmann::json all = a;
+    all.update(b);
+    std::vector<std::string> parts;
+    for (const auto& [key, value] : all.items())
+        if (const auto old = a.value(key, nlohmann::json()), wanted = b.value(key, nlohmann::json()); old != wanted)
+            parts.push_back(fmt::format("{}: {} -> {}", key, old.dump(), wanted.dump()));
+    return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace
+
+Journal::Journal(const std::filesystem::path& path, const std::string& header,
+                 const std::function<void(std::string_view, uint64_t)>& visit)
+    : path_(path) {
+    file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file_ < 0) fail(Fault::environment, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+        ::close(file_);
+        fail(Fault::usage, "{}: another run is writing to it", path.string());
+    }
+    std::ifstream in(path, std::ios::binary);
+    std::string line;
+    for (bool first = true; std::getline(in, line) && !in.eof(); first = false) {  // without its end a line is torn
+        const std::string_view json = content(line);
+        if (json.empty()) break;
+        if (first && json != header) {
+            ::close(file_);
+            fail(Fault::usage,
+                 "{}: was left by a run with other settings ({}); use those again, or delete the file to begin anew",
+                 path.string(), differences(json, header));
+        }
+        if (!first) visit(json, end_);
+        end_ += line.size() + 1;
+    }
+    if (::ftruncate(file_, off_t(end_)) != 0) fail(Fault::environment, "{}: {}", path.string(), std::strerror(errno));
+    if (end_ == 0) append(header);
+}
+
+Journal::~Journal() {
+    if (file_ >= 0) ::close(file_);
+}
+
+uint64_t Journal::append(std::string_view json) {
+    const uint64_t offset = end_;
+    write(fmt::format("{} {}\n", hash_hex(json), json));
+    if (std::chrono::steady_clock::now() - synced_ >= kSyncEvery) sync();
+    return offset;
+}
+
+void Journal::write(std::string_view line) {
+    while (!line.empty()) {
+        const ssize_t n = ::pwrite(file_, line.data(), line.size(), off_t(end_));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) fail(Fault::environment, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
+        line.remove_prefix(size_t(n));
+        end_ += uint64_t(n);
+    }
+}
+
+void Journal::sync() {
+    if (::fdatasync(file_) != 0) fail(Fault::environment, "{}: {}", path_.string(), std::strerror(errno));
+    synced_ = std::chrono::steady_clock::now();
+}
+
+std::string Journal::line(uint64_t offset) const {
+    std::string text;
+    char buffer[4096];
+    for (;;) {
+        const ssize_t n = ::pread(file_, buffer, sizeof buffer, off_t(offset + text.size()));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            fail(Fault::environment, "{}: cannot be read back: {}", path_.string(),
+                 n ? std::strerror(errno) : "it ends too early");
+        const size_t end = std::string_view(buffer, size_t(n)).find('\n');
+        text.append(buffer, std::min(end, size_t(n)));
+        if (end != std::string_view::npos) break;
+    }
+    const std::string_view json = content(text);
+    if (json.empty()) fail(Fault::damaged, "{}: the line at {} is damaged", path_.string(), offset);
+    return std::string(json);
+}
+
+void Journal::remove() {
+    ::unlink(path_.c_str());
+}

@@ -1,0 +1,90 @@
+// What the files of a run say, as far as they are there and can be read: the material of its report.
+//
+// A run under way, an old run or a damaged file leaves parts empty; `missing` says which and why, in a sentence each.
+#pragma once
+
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "predict/box_metrics.h"
+#include "predict/metrics.h"
+#include "train/config.h"
+
+inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// Values of a JSON file that anybody may have written: null, NaN or "" where the value is missing or of another kind.
+const nlohmann::json& member(const nlohmann::json& object, const std::string& key);
+double number_of(const nlohmann::json& object, const std::string& key);
+std::string text_of(const nlohmann::json& object, const std::string& key);
+
+struct StepLine {
+    double step, loss, rate, momentum;  // NaN where the log has none
+    double box, objectness, classes;    // the losses of a detector
+};
+
+struct EpochLine {
+    double step, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, map50, map;
+};
+
+struct JudgedPicture {
+    std::string file;
+    size_t label, predicted;
+    double confidence, loss;
+};
+
+struct EvaluatedPart {
+    std::string name;  // "validation", "test"
+    double loss = kUnknown;
+    std::vector<JudgedPicture> pictures;
+    Metrics metrics;
+    size_t left_out = 0;  // predictions in the file that make no sense
+};
+
+struct BoxPicture {
+    std::string file, camera;
+    JudgedBoxes boxes;  // found: from a score of 0.05 on
+};
+
+struct EvaluatedBoxes {  // of a detector
+    std::string name;
+    nlohmann::json metrics;  // to_json(BoxMetrics)
+    std::vector<BoxPicture> pictures;
+};
+
+struct UnreadableFile {
+    std::string path, code, text;
+    bool used;
+};
+
+struct RunFiles {
+    std::filesystem::path folder;
+    nlohmann::json record;  // run.json, or null
+    std::string config_text;
+    TrainConfig config;       // defaults where the text does not say
+    bool has_config = false;  // and was understood
+    std::vector<StepLine> steps;
+    std::vector<EpochLine> epochs;
+    std::vector<std::string> classes;
+    std::vector<EvaluatedPart> parts;       // of a classifier
+    std::vector<EvaluatedBoxes> box_parts;  // of a detector
+    std::vector<UnreadableFile> bad_files;
+    bool has_bad_files = false;
+    std::vector<std::string> missing;  // plain text
+
+    const nlohmann::json& last_session() const;
+    bool is_detector() const { return config.task == "detect"; }
+    bool finished() const;
+    std::string last_event() const;  // of the last session: "start", "epoch", "stop", ...
+    double last_step() const;        // NaN: none was made
+    double steps_per_epoch() const;  // NaN before the first epoch ends
+    // The part that the details are about: the test pictures if there are enough of them. Null without an evaluation.
+    const EvaluatedPart* main_part() const;
+    const EvaluatedBoxes* main_boxes() const;
+};
+
+// Errors: Fault::usage for a folder that holds no run.
+RunFiles read_run_files(const std::filesystem::path& folder);

@@ -1,0 +1,46 @@
+// The sections of a report, each HTML that stands alone; a section without material is one sentence that says so.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+
+#include "app/report/files.h"
+
+std::string headline_section(const RunFiles& run);
+std::string curves_section(const RunFiles& run);
+std::string confusion_section(const RunFiles& run, const EvaluatedPart& part);
+std::string confidence_section(const EvaluatedPart& part);
+std::string cameras_section(const EvaluatedPart& part);
+std::string pictures_section(const RunFiles& run, const EvaluatedPart& part);  // reads the pictures
+std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);   // of a detector; reads pictures
+std::string unreadable_section(const RunFiles& run);
+std::string provenance_section(const RunFiles& run);
+std::string config_section(const RunFiles& run);
+
+// The pictures are `part`'s, as in "310 test pictures"; "validation" and "test" are known, others are said as they are.
+std::string part_pictures(const std::string& name, size_t pictures);
+std::string part_pictures(const EvaluatedPart& part);
+
+// The range that holds the true accuracy with 95 % certainty if pictures were independent of each other: Wilson's
+// interval, https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
+std::array<double, 2> accuracy_range(size_t correct, size_t pictures);
+
+// What a person has to look at when predictions below a confidence are not trusted.
+struct ManualWork {
+    double threshold;
+    size_t pictures;     // all of them
+    size_t looked_at;    // confidence < threshold
+    size_t errors_left;  // wrong, but not looked at
+    double share() const { return double(looked_at) / double(pictures); }
+    double accuracy_of_rest() const;  // NaN if a person looks at everything
+};
+ManualWork manual_work(const EvaluatedPart& part, double threshold);
+
+// The lowest of 0.50, 0.51, ..., 0.99 whose rest is right at least in `wanted` of the cases; nothing if there is none.
+std::optional<ManualWork> proposed_work(const EvaluatedPart& part, double wanted);
+
+// Steps as x, a moving average over about a fortieth of the run as y; no lag, because it looks both ways.
+std::vector<std::pair<double, double>> smoothed(const std::vector<std::pair<double, double>>& points);
+std::string box_losses_chart(const RunFiles& run, const std::string& x_label);
+std::string map_chart(const RunFiles& run);

@@ -1,0 +1,38 @@
+// Decides what is photographed when, by which camera, and where the file goes; and renders one such shot.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/synth/fault.h"
+#include "app/synth/subject.h"
+#include "app/synth/synth.h"
+
+struct Shot {
+    std::string split, label;  // the label is empty for detection
+    std::string name;          // of the file
+    int site = 0;
+    int burst = 0, frame = 0;
+    int64_t seconds = 0;  // since 1970, by the camera's clock
+    Moment moment;
+    Blemish blemish;
+    std::vector<Subject> subjects;
+    float exposure = 1, tone = 1;
+    std::string strip;
+    uint64_t noise = 0;
+};
+
+struct ShotPlan {
+    std::vector<Site> sites;
+    std::vector<Shot> shots;  // sorted by camera, then by burst
+};
+ShotPlan plan_shots(const SynthOptions& options);
+
+struct SynthPicture {
+    std::vector<uint8_t> rgb;    // (h, w, 3)
+    std::vector<Placed> placed;  // what is in it, from far to near
+};
+SynthPicture render_shot(const Scene& scene, const Shot& shot);
+
+// "2025:03:12 14:30:05", as EXIF writes it.
+std::string exif_date(int64_t seconds);

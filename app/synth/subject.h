@@ -1,0 +1,54 @@
+// Animals, people and vehicles of a synthetic picture, as articulated figures with exact boxes.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "app/synth/scene.h"
+
+enum class Kind { reindeer, fox, hare, ptarmigan, raven, person, snowmobile, atv };
+constexpr int kKinds = 8;
+const char* name_of(Kind kind);
+// Index into {"animal", "person", "vehicle"}.
+int category_of(Kind kind);
+// From the ground to the highest point, in metres, roughly.
+float height_of(Kind kind);
+
+struct Subject {
+    Kind kind = Kind::reindeer;
+    float x = 0, z = 8;  // metres to the right, metres away
+    float heading = 1;   // foreshortened length along the picture: 1 walks right, -1 walks left
+    float size = 1;
+    float stride = 0;     // phase of the walk
+    float head = 1;       // 1 raised, 0 down to the ground
+    float aloft = 0;      // metres above the ground (flying birds)
+    bool winter = false;  // white coat, skis instead of boots
+    bool riding = false;
+    uint64_t key = 0;  // coat and clothes
+};
+
+// What of a subject is seen: colours as the camera gets them, and how much of each pixel it covers.
+struct Cutout {
+    Bounds area;
+    std::vector<Color> color;
+    std::vector<float> alpha;
+    size_t index(int x, int y) const {
+        return size_t(y - area.top) * size_t(area.right - area.left) + size_t(x - area.left);
+    }
+};
+
+// Pixels of which at least a quarter is covered belong to the subject: with half, thin far legs would fall off.
+constexpr float kSeen = 0.25f;
+// The smallest rectangle around them; empty when there is none.
+Bounds box_of(const Cutout& cutout);
+
+Cutout cut_out(const Subject& subject, const Scene& scene, const Moment& moment);
+
+struct Placed {
+    Kind kind;
+    Bounds box;
+};
+// Draws the subjects from far to near and gives the box of what remains visible of each. A subject that would be too
+// small, or mostly hidden or outside, is not drawn at all, so that no picture shows what its boxes do not say.
+std::vector<Placed> draw_subjects(Raster& picture, std::vector<Subject> subjects, const Scene& scene,
+                                  const Moment& moment);

@@ -1,0 +1,61 @@
+// Weight files in the safetensors layout, read with every check of its rules and written so that other readers take
+// them.
+//
+// u64 little-endian N; N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end)}, "__metadata__": {text:
+// text}}; data, row-major and little-endian, covered by the tensors without gap or overlap.
+// https://github.com/huggingface/safetensors#format
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/file.h"
+
+struct FileTensor {
+    std::string name;
+    DType dtype;
+    std::vector<size_t> shape;
+    std::span<const std::byte> data;  // a view; not aligned when it comes from a file
+};
+
+// Owns the bytes behind its tensors. Errors are Fault::damaged and name the file, the tensor and the value.
+// Limits: header 16 MiB, 100,000 tensors, 8 dimensions, names of 64 KiB.
+class SafetensorsFile {
+public:
+    static SafetensorsFile open(const std::filesystem::path& path);
+    static SafetensorsFile parse(FileBytes bytes, std::string label);  // label: what errors call the file
+
+    std::span<const FileTensor> tensors() const { return tensors_; }  // in the order of their data
+    const FileTensor* find(std::string_view name) const;              // null if it is not there
+    const FileTensor& at(std::string_view name) const;                // Fault::damaged if it is not there
+    const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+private:
+    std::string label_;
+    FileBytes bytes_;
+    std::vector<FileTensor> tensors_;
+    std::unordered_map<std::string_view, size_t> index_;
+    std::map<std::string, std::string> metadata_;
+};
+
+// Wide types first, otherwise in the given order; the same arguments give the same bytes. For `durable` and `calls` see
+// write_file_durably.
+void write_safetensors(const std::filesystem::path& path, std::span<const FileTensor> tensors,
+                       const std::map<std::string, std::string>& metadata = {}, bool durable = true,
+                       const FileCalls& calls = {});
+
+// A copy as T, whose size must be that of the stored type.
+template <class T>
+std::vector<T> elements(const FileTensor& tensor) {
+    std::vector<T> values(tensor.data.size() / sizeof(T));
+    std::copy_n(tensor.data.data(), values.size() * sizeof(T), reinterpret_cast<std::byte*>(values.data()));
+    return values;
+}

@@ -1,0 +1,94 @@
+// Two-dimensional convolution (cross-correlation, as all deep-learning libraries have it), with what follows it.
+//
+// x: (n, h, w, c_in)   y: (n, out_h, out_w, c_out)   weight, dweight: (c_out, kernel_h, kernel_w, c_in)
+// bias: (c_out), always float   residual: like y, and on Cpu it may lie where y goes
+//
+//   y[n,p,q,k] = sum over r,s,c of x[n, p*stride + r - padding, q*stride + s - padding, c] * weight[k,r,s,c]
+//   y          = activation(y + bias + residual)             or, with residual_last, activation(y + bias) + residual
+//   dx[n,i,j,c]      = sum over k and all p,r with p*stride + r - padding = i (same for q,s,j) of dy[n,p,q,k] *
+//   weight[k,r,s,c] dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride + r - padding, q*stride + s -
+//   padding, c]
+//
+// Where an index leaves x, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
+// `y_pitch` is the distance in elements between two pixels of y: c_out, or more where y is a slice of the channels of a
+// wider tensor (concatenation in place); likewise `x_pitch`.
+//
+// compute() is oneDNN on Cpu, cuDNN on Cuda, the direct kernels of direct.cu on Simt. compute_direct() is the readable
+// reference on every device: the loops of loops.cpp, the kernels of direct.cu.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/types.h"
+
+struct ConvShape {
+    size_t n, h, w, c_in, c_out;
+    size_t kernel_h, kernel_w;
+    size_t stride = 1, padding = 0;
+
+    KERNEL_HD size_t out_h() const { return (h + 2 * padding - kernel_h) / stride + 1; }
+    KERNEL_HD size_t out_w() const { return (w + 2 * padding - kernel_w) / stride + 1; }
+    KERNEL_HD size_t x_count() const { return n * h * w * c_in; }
+    KERNEL_HD size_t y_count() const { return n * out_h() * out_w() * c_out; }
+    KERNEL_HD size_t weight_count() const { return c_out * kernel_h * kernel_w * c_in; }
+    double flops() const { return 2.0 * double(y_count()) * double(kernel_h * kernel_w * c_in); }
+    bool operator==(const ConvShape&) const = default;
+};
+
+template <class T>
+struct ConvForward {
+    ConvShape shape;
+    Activation activation = Activation::none;
+    bool residual_last = false;
+    size_t x_pitch = 0, y_pitch = 0;  // 0: dense
+    const T *x, *weight;
+    const float* bias;  // may be null
+    const T* residual;  // may be null; dense
+    T* y;
+    bool weight_is_constant = false;  // inference: a library may keep its own packed copy, keyed by the pointer
+};
+
+template <class T>
+struct ConvBackwardData {
+    ConvShape shape;
+    const T *dy, *weight;
+    T* dx;
+};
+
+template <class T>
+struct ConvBackwardWeight {
+    ConvShape shape;
+    const T *x, *dy;
+    T* dweight;
+};
+
+void compute(const Cpu&, const ConvForward<float>&);
+void compute(const Cpu&, const ConvBackwardData<float>&);
+void compute(const Cpu&, const ConvBackwardWeight<float>&);
+template <class T>
+void compute(const Simt&, const ConvForward<T>&);
+template <class T>
+void compute(const Simt&, const ConvBackwardData<T>&);
+template <class T>
+void compute(const Simt&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute(const Cuda&, const ConvForward<T>&);
+template <class T>
+void compute(const Cuda&, const ConvBackwardData<T>&);
+template <class T>
+void compute(const Cuda&, const ConvBackwardWeight<T>&);
+
+void compute_direct(const Cpu&, const ConvForward<float>&);
+void compute_direct(const Cpu&, const ConvBackwardData<float>&);
+void compute_direct(const Cpu&, const ConvBackwardWeight<float>&);
+template <class T>
+void compute_direct(const Simt&, const ConvForward<T>&);
+template <class T>
+void compute_direct(const Simt&, const ConvBackwardData<T>&);
+template <class T>
+void compute_direct(const Simt&, const ConvBackwardWeight<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvForward<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvBackwardData<T>&);
+template <class T>
+void compute_direct(const Cuda&, const ConvBackwardWeight<T>&);

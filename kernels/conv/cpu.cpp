@@ -1,0 +1,204 @@
+// Which way a convolution goes on the CPU: as a product of matrices, by Winograd's method, or by oneDNN. See conv.h.
+#include "kernels/conv/cpu.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "base/aligned_memory.h"
+#include "kernels/conv/onednn.h"
+#include "kernels/conv/product.h"
+#include "kernels/conv/winograd.h"
+#include "kernels/onednn.h"
+#include "kernels/scratch_cpu.h"
+
+namespace {
+// A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
+// directions on NHWC, and in all three they want the weights in another order, every step of training anew.
+bool is_pointwise(const ConvShape& s) {
+    return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0;
+}
+bool is_matrix_product(const ConvShape& s) {
+    return is_pointwise(s) && s.stride == 1;
+}
+
+// In training, where weights change between steps.
+bool is_bare(const ConvForward<float>& op) {
+    return op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out && !op.bias && !op.residual &&
+           op.activation == Activation::none && !op.weight_is_constant;
+}
+bool is_matrix_product(const ConvForward<float>& op) {
+    return is_matrix_product(op.shape) && is_bare(op);
+}
+
+// Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result
+// must not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
+constexpr size_t many_weights = 256 * 256;
+bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
+    const size_t least = s.c_in * s.c_out >= many_weights ? 256 : 512;
+    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= least);
+}
+bool by_winograd(const ConvForward<float>& op) {
+    return winograd_wins(op.shape, op.weight_is_constant);
+}
+bool by_winograd(const ConvBackwardData<float>& op) {
+    return winograd_wins(op.shape, false);
+}
+bool by_winograd(const ConvBackwardWeight<float>& op) {
+    constexpr size_t most = 700 * 700;  // the sums of more would not fit into the scratch memory that all threads share
+    return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
+}
+
+// Own products where they were measured to be faster than oneDNN's: docs/performance.md.
+bool by_product(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && is_pointwise(s) && is_bare(op) && s.c_in >= 256 && (s.c_in > s.c_out || s.stride > 1);
+}
+bool by_product(const ConvBackwardData<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && is_pointwise(s) && s.stride > 1;
+}
+bool by_product(const ConvBackwardWeight<float>& op) {
+    const ConvShape& s = op.shape;
+    return product_supports(s) && (is_pointwise(s) ? s.c_in >= 256 && s.c_out > s.c_in : s.stride > 1 && s.c_in >= 128);
+}
+
+// The gradient of the data is the convolution of dy with flipped weights.
+ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
+    ConvShape back = op.shape;
+    std::swap(back.c_in, back.c_out);
+    return {.shape = back, .x = op.dy, .weight = op.weight, .bias = nullptr, .residual = nullptr, .y = op.dx};
+}
+
+// Transformed weights of inference. One convolution at a time asks for them, but several may run at once.
+class ConstantWeights {
+public:
+    // Null at the first use: whoever runs a network once takes scratch, which lies in the cache, and no fresh memory.
+    const float* find(const Cpu& cpu, const ConvForward<float>& op) {
+        const std::lock_guard lock(mutex_);
+        const auto [found, first_use] = all_.try_emplace({op.weight, op.shape.c_in, op.shape.c_out});
+        if (first_use) return nullptr;
+        AlignedMemory& packed = found->second;
+        if (!packed) {
+            packed = aligned_memory(winograd_packed_count(op.shape) * sizeof(float));
+            winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(packed.get()));
+        }
+        return static_cast<float*>(packed.get());
+    }
+    void clear() {
+        const std::lock_guard lock(mutex_);
+        all_.clear();
+    }
+    size_t kept() {
+        const std::lock_guard lock(mutex_);
+        return size_t(std::ranges::count_if(all_, [](const auto& one) { return bool(one.second); }));
+    }
+
+private:
+    std::mutex mutex_;
+    std::map<std::tuple<const float*, size_t, size_t>, AlignedMemory> all_;
+};
+ConstantWeights& constant_weights() {
+    static ConstantWeights all;
+    return all;
+}
+
+// Many weights and few tiles. The number of threads is no part of the decision: sums are made in another order.
+bool is_fresh(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    const size_t tiles = s.n * ((s.h + 3) / 4) * ((s.w + 3) / 4);
+    return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && tiles <= 512;
+}
+
+size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    if (is_fresh(op)) return alignment + winograd_fresh_scratch_count(cpu, op.shape) * sizeof(float);
+    const size_t packed = aligned(winograd_packed_count(op.shape) * sizeof(float));
+    return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
+}
+size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return alignment + winograd_weight_scratch_count(cpu, op.shape) * sizeof(float);
+}
+float* aligned_scratch(const Cpu& cpu, size_t bytes) {
+    return reinterpret_cast<float*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
+}
+
+template <class Op>
+size_t product_bytes(const Cpu& cpu, const Op& op) {
+    return alignment + product_scratch_count(cpu, op) * sizeof(float);
+}
+template <class Op>
+void run_product(const Cpu& cpu, const Op& op) {
+    product_compute(cpu, op, aligned_scratch(cpu, product_bytes(cpu, op)));
+}
+
+template <class Op>
+size_t convolve_bytes(const Cpu& cpu, const Op& op) {
+    return onednn::is_right() ? onednn::scratch_bytes(cpu, op) : 0;
+}
+template <class Op>
+void convolve(const Cpu& cpu, const Op& op) {
+    onednn::is_right() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
+}
+
+void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
+    float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
+    if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
+    if (op.weight_is_constant)
+        if (const float* const packed = constant_weights().find(cpu, op))
+            return winograd_forward(cpu, op, packed, scratch);
+    winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
+    winograd_forward(cpu, op, scratch,
+                     scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const ConvForward<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
+    const ConvShape& s = op.shape;
+    if (is_matrix_product(op))
+        return multiply(cpu, s.n * s.h * s.w, s.c_out, s.c_in, op.x, false, op.weight, true, 0, op.y);
+    if (by_winograd(op)) return run_winograd(cpu, op, false);
+    convolve(cpu, op);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
+    if (const ConvShape& s = op.shape; is_matrix_product(s))
+        return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
+    if (by_winograd(op)) return run_winograd(cpu, forward_of(op), true);
+    convolve(cpu, op);
+}
+
+void compute(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (by_product(op)) return run_product(cpu, op);
+    if (const ConvShape& s = op.shape; is_matrix_product(s))
+        return multiply(cpu, s.c_out, s.c_in, s.n * s.h * s.w, op.dy, true, op.x, false, 0, op.dweight);
+    if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)));
+    convolve(cpu, op);
+}
+
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
+    if (is_matrix_product(op)) return 0;
+    return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
+    if (is_matrix_product(op.shape)) return 0;
+    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : convolve_bytes(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    if (by_product(op)) return product_bytes(cpu, op);
+    if (is_matrix_product(op.shape)) return 0;
+    return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
+}
+
+void forget_constant_weights() {
+    constant_weights().clear();
+    onednn::forget_constant_weights();
+}
+
+size_t conv_weights_kept() {
+    return constant_weights().kept() + onednn::weights_kept();
+}

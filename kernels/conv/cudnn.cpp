@@ -1,0 +1,42 @@
+// The convolutions of the device cuda: descriptions of cuDNN graphs, run through the plans that the device keeps.
+#include "kernels/conv/conv.h"
+#include "kernels/conv/cudnn_plans.h"
+
+template <class T>
+void compute(const Cuda& cuda, const ConvForward<T>& op) {
+    cuda.convolutions->run(
+        cuda,
+        {.direction = ConvDirection::forward,
+         .shape = op.shape,
+         .type = cudnn_type<T>,
+         .x_pitch = op.x_pitch ? op.x_pitch : op.shape.c_in,
+         .y_pitch = op.y_pitch ? op.y_pitch : op.shape.c_out,
+         .activation = op.activation,
+         .bias = op.bias != nullptr,
+         .residual = op.residual != nullptr,
+         .residual_last = op.residual != nullptr && op.residual_last},
+        {{kConvX, op.x}, {kConvWeight, op.weight}, {kConvY, op.y}, {kConvBias, op.bias}, {kConvResidual, op.residual}});
+}
+
+template <class T>
+void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
+    cuda.convolutions->run(cuda, {ConvDirection::backward_data, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+                           {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
+}
+
+template <class T>
+void compute(const Cuda& cuda, const ConvBackwardWeight<T>& op) {
+    cuda.convolutions->run(cuda,
+                           {ConvDirection::backward_weight, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+                           {{kConvX, op.x}, {kConvWeight, op.dweight}, {kConvY, op.dy}});
+}
+
+template void compute(const Cuda&, const ConvForward<float>&);
+template void compute(const Cuda&, const ConvForward<bf16>&);
+template void compute(const Cuda&, const ConvForward<fp16>&);
+template void compute(const Cuda&, const ConvBackwardData<float>&);
+template void compute(const Cuda&, const ConvBackwardData<bf16>&);
+template void compute(const Cuda&, const ConvBackwardData<fp16>&);
+template void compute(const Cuda&, const ConvBackwardWeight<float>&);
+template void compute(const Cuda&, const ConvBackwardWeight<bf16>&);
+template void compute(const Cuda&, const ConvBackwardWeight<fp16>&);

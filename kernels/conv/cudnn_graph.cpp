@@ -1,0 +1,427 @@
+// Builds the graphs and asks for engines.
+#include "kernels/conv/cudnn_graph.h"
+
+#include <algorithm>
+#include <array>
+#include <sstream>
+
+namespace {
+
+using Dims = std::array<int64_t, 4>;
+
+struct TensorSpec {
+    int64_t id;
+    Dims dims, strides;  // N, C, H, W
+    cudnnDataType_t type;
+    int64_t alignment = 16;
+    bool inside = false;  // never in memory
+};
+
+CudnnDescriptor tensor(const TensorSpec& t) {
+    CudnnDescriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, t.id)
+        .set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, t.type)
+        .set(CUDNN_ATTR_TENSOR_DIMENSIONS, t.dims)
+        .set(CUDNN_ATTR_TENSOR_STRIDES, t.strides)
+        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, t.alignment);
+    if (t.inside) d.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, true);
+    return d.finalize("cuDNN: tensor");
+}
+
+// NHWC in memory with `pitch` elements from pixel to pixel. Channels that are no multiple of 16 bytes align to less.
+TensorSpec pixels(int64_t id, size_t n, size_t c, size_t h, size_t w, size_t pitch, cudnnDataType_t type) {
+    const int64_t p = int64_t(pitch), bytes = p * (type == CUDNN_DATA_FLOAT ? 4 : 2);
+    const int64_t alignment = bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : 2;
+    return {id,
+            {int64_t(n), int64_t(c), int64_t(h), int64_t(w)},
+            {int64_t(h * w) * p, 1, int64_t(w) * p, p},
+            type,
+            alignment};
+}
+
+CudnnDescriptor convolution(const ConvShape& s) {
+    const int64_t stride[2] = {int64_t(s.stride), int64_t(s.stride)},
+                  padding[2] = {int64_t(s.padding), int64_t(s.padding)};
+    const int64_t dilation[2] = {1, 1};
+    CudnnDescriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    return d.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, CUDNN_CROSS_CORRELATION)
+        .set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, int64_t(2))
+        .set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, stride)
+        .set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, padding)
+        .set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, padding)
+        .set(CUDNN_ATTR_CONVOLUTION_DILATIONS, dilation)
+        .finalize("cuDNN: convolution");
+}
+
+CudnnDescriptor forward(const CudnnDescriptor& x, const CudnnDescriptor& weight, const CudnnDescriptor& y,
+                        const ConvShape& shape) {
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, weight)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, convolution(shape))
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1.0f)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 0.0f)
+        .finalize("cuDNN: forward convolution");
+}
+
+CudnnDescriptor backward_data(const CudnnDescriptor& dx, const CudnnDescriptor& weight, const CudnnDescriptor& dy,
+                              const ConvShape& shape) {
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, dx)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, weight)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, dy)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, convolution(shape))
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_TYPE_FLOAT, 1.0f)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_TYPE_FLOAT, 0.0f)
+        .finalize("cuDNN: gradient of a convolution's input");
+}
+
+CudnnDescriptor backward_weight(const CudnnDescriptor& x, const CudnnDescriptor& dweight, const CudnnDescriptor& dy,
+                                const ConvShape& shape) {
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, x)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, dweight)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, dy)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, convolution(shape))
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_TYPE_FLOAT, 1.0f)
+        .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_TYPE_FLOAT, 0.0f)
+        .finalize("cuDNN: gradient of a convolution's weight");
+}
+
+// y = mode(x), or x + b where b is given.
+CudnnDescriptor pointwise(cudnnPointwiseMode_t mode, const CudnnDescriptor& x, const CudnnDescriptor* b,
+                          const CudnnDescriptor& y) {
+    CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode)
+        .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .finalize("cuDNN: pointwise");
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+    if (b) op.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
+    return op.finalize("cuDNN: pointwise operation");
+}
+
+// dx = the gradient of relu(x), dy.
+CudnnDescriptor relu_gradient(const CudnnDescriptor& x, const CudnnDescriptor& dy, const CudnnDescriptor& dx) {
+    CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, CUDNN_POINTWISE_RELU_BWD)
+        .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .finalize("cuDNN: pointwise");
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, dx)
+        .finalize("cuDNN: gradient of relu");
+}
+
+CudnnDescriptor per_channel(int64_t id, size_t channels, cudnnDataType_t type) {
+    const int64_t c = int64_t(channels);
+    return tensor({id, {1, c, 1, 1}, {c, 1, c, c}, type, 16});
+}
+
+// A tensor like `spec` that exists inside the engine only.
+CudnnDescriptor inside(TensorSpec spec, int64_t id, cudnnDataType_t type) {
+    spec.id = id;
+    spec.type = type;
+    spec.inside = true;
+    return tensor(spec);
+}
+
+// relu(a * x + b): appends its operations, returns the result.
+CudnnDescriptor normalized(const ConvProblem& p, const TensorSpec& x, std::vector<CudnnDescriptor>& ops) {
+    const CudnnDescriptor a = per_channel(kNormA, p.shape.c_in, p.type), b = per_channel(kNormB, p.shape.c_in, p.type);
+    const CudnnDescriptor scaled = inside(x, 200, p.type), shifted = inside(x, 201, p.type), z = inside(x, 202, p.type);
+    ops.push_back(pointwise(CUDNN_POINTWISE_MUL, tensor(x), &a, scaled));
+    ops.push_back(pointwise(CUDNN_POINTWISE_ADD, scaled, &b, shifted));
+    ops.push_back(pointwise(CUDNN_POINTWISE_RELU_FWD, shifted, nullptr, z));
+    return z;
+}
+
+CudnnDescriptor sums(const CudnnDescriptor& y, size_t channels) {
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_TYPE_GENSTATS_MODE, CUDNN_GENSTATS_SUM_SQSUM)
+        .set(CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .set(CUDNN_ATTR_OPERATION_GENSTATS_XDESC, y)
+        .set(CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, per_channel(kNormSum, channels, CUDNN_DATA_FLOAT))
+        .set(CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, per_channel(kNormSquares, channels, CUDNN_DATA_FLOAT))
+        .finalize("cuDNN: sums of a convolution's output");
+}
+
+// The gradient of the convolution's input, on through relu(scale * (x - mean) * rstd + shift) to g and the sums over g.
+std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const TensorSpec& x,
+                                                 const CudnnDescriptor& weight, const CudnnDescriptor& dy) {
+    const size_t c = p.shape.c_in;
+    const auto vector = [&](int64_t id) { return per_channel(id, c, CUDNN_DATA_FLOAT); };
+    const CudnnDescriptor x_in = tensor(x), dz = inside(x, 200, p.type);
+    const CudnnDescriptor mean = vector(kNormMean), rstd = vector(kNormRstd), scale = vector(kNormScale),
+                          shift = vector(kNormShift);
+    TensorSpec g_spec = x;
+    g_spec.id = kNormG;
+    const CudnnDescriptor g = tensor(g_spec);
+    std::vector<CudnnDescriptor> ops = {backward_data(dz, weight, dy, p.shape)};
+    CudnnDescriptor value = x_in;
+    int64_t id = 201;
+    for (const auto& [mode, operand] : {std::pair{CUDNN_POINTWISE_SUB, &mean},
+                                        {CUDNN_POINTWISE_MUL, &rstd},
+                                        {CUDNN_POINTWISE_MUL, &scale},
+                                        {CUDNN_POINTWISE_ADD, &shift}}) {
+        const CudnnDescriptor next = inside(x, id++, CUDNN_DATA_FLOAT);
+        ops.push_back(pointwise(mode, value, operand, next));
+        value = next;
+    }
+    ops.push_back(relu_gradient(value, dz, g));
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
+    op.set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, x_in)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, g)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, mean)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, rstd)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, scale)
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, vector(kNormDscale))
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, vector(kNormDshift))
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, vector(kNormP))
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, vector(kNormQ))
+        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, vector(kNormR));
+    ops.push_back(op.finalize("cuDNN: gradients of a batch normalization's scale and shift"));
+    return ops;
+}
+
+cudnnPointwiseMode_t mode_of(Activation a) {
+    switch (a) {
+        case Activation::relu:
+            return CUDNN_POINTWISE_RELU_FWD;
+        case Activation::silu:
+            return CUDNN_POINTWISE_SWISH_FWD;
+        default:
+            return CUDNN_POINTWISE_SIGMOID_FWD;
+    }
+}
+
+// The convolution and what follows it: each operation reads what the one before gave; the last one writes y.
+std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDescriptor& x,
+                                           const CudnnDescriptor& weight, const TensorSpec& y) {
+    enum class Then { bias, residual, activation };
+    std::vector<Then> chain;
+    if (p.bias) chain.push_back(Then::bias);
+    if (p.residual && !p.residual_last) chain.push_back(Then::residual);
+    if (p.activation != Activation::none) chain.push_back(Then::activation);
+    if (p.residual && p.residual_last) chain.push_back(Then::residual);
+
+    const ConvShape& s = p.shape;
+    int64_t next_id = 100;
+    auto result_of = [&](size_t done) {  // of the convolution (0) or of chain[done - 1]
+        if (done == chain.size()) return tensor(y);
+        TensorSpec inside = y;
+        inside.id = next_id++;
+        inside.type = CUDNN_DATA_FLOAT;
+        inside.inside = true;
+        return tensor(inside);
+    };
+    CudnnDescriptor value = result_of(0);
+    std::vector<CudnnDescriptor> ops = {forward(x, weight, value, s)};
+    for (size_t i = 0; i < chain.size(); ++i) {
+        CudnnDescriptor operand;
+        const int64_t k = int64_t(s.c_out);
+        if (chain[i] == Then::bias) operand = tensor({kConvBias, {1, k, 1, 1}, {k, 1, k, k}, CUDNN_DATA_FLOAT, 16});
+        if (chain[i] == Then::residual)
+            operand = tensor(pixels(kConvResidual, s.n, s.c_out, s.out_h(), s.out_w(), s.c_out, p.type));
+        const CudnnDescriptor result = result_of(i + 1);
+        ops.push_back(chain[i] == Then::activation ? pointwise(mode_of(p.activation), value, nullptr, result)
+                                                   : pointwise(CUDNN_POINTWISE_ADD, value, &operand, result));
+        value = result;
+    }
+    return ops;
+}
+
+bool any_of(const std::vector<cudnnBackendNumericalNote_t>& notes,
+            std::initializer_list<cudnnBackendNumericalNote_t> unwanted) {
+    return std::ranges::any_of(unwanted, [&](auto note) { return std::ranges::find(notes, note) != notes.end(); });
+}
+
+bool allowed(const CudnnDescriptor& engine, cudnnDataType_t type, const ConvEngineRules& rules) {
+    const auto notes = engine.values<cudnnBackendNumericalNote_t>(
+        CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+    const auto behaviour = engine.values<cudnnBackendBehaviorNote_t>(
+        CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT);
+    if (any_of(notes, {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION}))
+        return false;
+    if (type == CUDNN_DATA_FLOAT && any_of(notes, {CUDNN_NUMERICAL_NOTE_TENSOR_CORE})) return false;
+    if (rules.deterministic && any_of(notes, {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC})) return false;
+    return std::ranges::find(behaviour, CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER) == behaviour.end();
+}
+
+// Descriptors that cuDNN fills: made by the caller, as the API wants it.
+std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAttributeName_t name,
+                                    cudnnBackendDescriptorType_t type, int64_t room) {
+    std::vector<CudnnDescriptor> owners;
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (int64_t i = 0; i < room; ++i) raw.push_back(owners.emplace_back(type).get());
+    int64_t count = 0;
+    if (cudnnBackendGetAttribute(from.get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &count, raw.data()) !=
+        CUDNN_STATUS_SUCCESS)
+        count = 0;
+    owners.resize(size_t(std::min(count, room)));
+    return owners;
+}
+
+ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engine) {
+    ConvEngine result{engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64), {}};
+    for (const CudnnDescriptor& choice : filled(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                                CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
+        result.knobs.emplace_back(
+            choice.value<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE),
+            choice.value<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64));
+    std::ranges::sort(result.knobs);
+    return result;
+}
+
+}  // namespace
+
+std::string text(const ConvProblem& p) {
+    const ConvShape& s = p.shape;
+    std::ostringstream out;
+    out << (p.direction == ConvDirection::forward         ? "forward"
+            : p.direction == ConvDirection::backward_data ? "data"
+                                                          : "weight")
+        << '-'
+        << (p.type == CUDNN_DATA_FLOAT      ? "fp32"
+            : p.type == CUDNN_DATA_BFLOAT16 ? "bf16"
+                                            : "fp16");
+    for (const size_t part :
+         {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding, p.x_pitch, p.y_pitch,
+          size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
+        out << '-' << part;
+    if (p.normalized) out << "-normalized";
+    if (p.statistics) out << "-statistics";
+    return out.str();
+}
+
+std::string text(const ConvEngine& e) {
+    std::ostringstream out;
+    out << e.index;
+    for (const auto& [type, value] : e.knobs) out << ' ' << type << ':' << value;
+    return out.str();
+}
+
+std::optional<ConvEngine> parse_conv_engine(const std::string& text) {
+    std::istringstream in(text);
+    ConvEngine engine{};
+    if (!(in >> engine.index)) return std::nullopt;
+    char colon;
+    for (int64_t type, value; in >> type;) {
+        if (!(in >> colon >> value) || colon != ':') return std::nullopt;
+        engine.knobs.emplace_back(type, value);
+    }
+    if (!in.eof()) return std::nullopt;
+    return engine;
+}
+
+CudnnDescriptor cudnn_device(cudnnHandle_t handle) {
+    CudnnDescriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+    return device.set(CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE, handle).finalize("cuDNN: device properties");
+}
+
+CudnnDescriptor cudnn_device(const std::string& properties_json) {
+    CudnnDescriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+    return device
+        .set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, std::span<const char>(properties_json))
+        .finalize("cuDNN: device properties");
+}
+
+CudnnDescriptor conv_graph(const ConvProblem& p) {
+    const ConvShape& s = p.shape;
+    const TensorSpec x_spec = pixels(kConvX, s.n, s.c_in, s.h, s.w, p.x_pitch, p.type);
+    const CudnnDescriptor weight = tensor(pixels(kConvWeight, s.c_out, s.c_in, s.kernel_h, s.kernel_w, s.c_in, p.type));
+    const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.y_pitch, p.type);
+    std::vector<CudnnDescriptor> ops;
+    if (p.direction == ConvDirection::backward_data) {
+        if (p.normalized)
+            ops = normalized_gradient(p, x_spec, weight, tensor(y));
+        else
+            ops = {backward_data(tensor(x_spec), weight, tensor(y), s)};
+    } else {
+        const CudnnDescriptor x = p.normalized ? normalized(p, x_spec, ops) : tensor(x_spec);
+        if (p.direction == ConvDirection::backward_weight) {
+            ops.push_back(backward_weight(x, weight, tensor(y), s));
+        } else if (p.statistics) {
+            const CudnnDescriptor out = tensor(y);
+            ops.push_back(forward(x, weight, out, s));
+            ops.push_back(sums(out, s.c_out));
+        } else {
+            ops = forward_chain(p, x, weight, y);
+        }
+    }
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (const CudnnDescriptor& op : ops) raw.push_back(op.get());
+    CudnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    return graph
+        .set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+             std::span<const cudnnBackendDescriptor_t>(raw))
+        .finalize("cuDNN: operation graph");
+}
+
+std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                                     const ConvEngineRules& rules, size_t limit) {
+    constexpr int64_t kRoom = 64;
+    std::vector<ConvEngine> engines;
+    for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
+        std::vector<CudnnDescriptor> configs;
+        try {
+            CudnnDescriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+            heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
+                .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode)
+                .set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device)
+                .finalize("cuDNN: heuristics");
+            configs = filled(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, kRoom);
+        } catch (const CudnnError&) {
+            continue;  // not every mode knows every graph
+        }
+        for (const CudnnDescriptor& config : configs) {
+            const auto engine = filled(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
+            if (engine.empty() || !allowed(engine[0], type, rules)) continue;
+            const ConvEngine found = engine_of(config, engine[0]);
+            if (std::ranges::find(engines, found) == engines.end()) engines.push_back(found);
+            if (engines.size() == limit) return engines;
+        }
+    }
+    return engines;
+}
+
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& chosen) {
+    CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph)
+        .set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, chosen.index)
+        .set(CUDNN_ATTR_ENGINE_DEVICEPROP, device)
+        .finalize("cuDNN: engine");
+    if (!allowed(engine, type, rules))
+        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that rounds or orders differently");
+    std::vector<CudnnDescriptor> choices;
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (const auto& [type, value] : chosen.knobs) {
+        CudnnDescriptor& choice = choices.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+        choice.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, cudnnBackendKnobType_t(type))
+            .set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, value)
+            .finalize("cuDNN: knob");
+        raw.push_back(choice.get());
+    }
+    CudnnDescriptor config(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    config.set(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
+    if (!raw.empty())
+        config.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                   std::span<const cudnnBackendDescriptor_t>(raw));
+    config.finalize("cuDNN: engine configuration");
+    CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)
+        .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
+        .finalize("cuDNN: plan");
+    const auto workspace = size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64));
+    if (workspace > rules.workspace)
+        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
+    return {plan, workspace};
+}

@@ -1,0 +1,92 @@
+// Convolutions as cuDNN operation graphs, and the engines that can run them. Nothing here needs a GPU: the device is a
+// descriptor of its properties, taken from a handle or from a text (tests/data/h200.json).
+//
+// The graph of a forward convolution, each arrow a tensor that exists inside the engine only:
+//   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
+// Those of kernels/conv/norm_conv.h, with z = relu(a * x + b):
+//   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
+//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and p, q, r of dx = p * g + q *
+//   x + r
+#pragma once
+
+#include <optional>
+
+#include "kernels/conv/conv.h"
+#include "kernels/conv/cudnn_descriptor.h"
+
+template <class T>
+constexpr cudnnDataType_t cudnn_type = CUDNN_DATA_FLOAT;
+template <>
+inline constexpr cudnnDataType_t cudnn_type<bf16> = CUDNN_DATA_BFLOAT16;
+template <>
+inline constexpr cudnnDataType_t cudnn_type<fp16> = CUDNN_DATA_HALF;
+
+enum class ConvDirection { forward, backward_data, backward_weight };
+
+struct ConvProblem {  // what decides which engines are possible
+    ConvDirection direction;
+    ConvShape shape;
+    cudnnDataType_t type;  // of x, weight, y, residual; bias is float, sums are float
+    size_t x_pitch, y_pitch;
+    Activation activation = Activation::none;
+    bool bias = false, residual = false, residual_last = false;
+    bool normalized =
+        false;  // forward, weight: x becomes relu(a * x + b) on its way in; data: the gradient goes on through that
+    bool statistics = false;  // forward: sums of y and of its squares
+    bool operator==(const ConvProblem&) const = default;
+};
+std::string text(const ConvProblem&);  // one word; the key of stored choices
+
+// The names of the tensors in a variant pack.
+enum ConvTensor : int64_t {
+    kConvX = 1,
+    kConvWeight,
+    kConvY,
+    kConvBias,
+    kConvResidual,
+    kNormA,
+    kNormB,
+    kNormSum,
+    kNormSquares,  // forward and weight
+    kNormG,
+    kNormScale,
+    kNormShift,
+    kNormMean,
+    kNormRstd,
+    kNormDscale,
+    kNormDshift,
+    kNormP,
+    kNormQ,
+    kNormR  // data
+};
+
+CudnnDescriptor cudnn_device(cudnnHandle_t handle);
+CudnnDescriptor cudnn_device(const std::string& properties_json);
+
+CudnnDescriptor conv_graph(const ConvProblem&);
+
+struct ConvEngine {  // an engine and how it is tuned: enough to build it again
+    int64_t index;
+    std::vector<std::pair<int64_t, int64_t>> knobs;
+    bool operator==(const ConvEngine&) const = default;
+};
+std::string text(const ConvEngine&);
+std::optional<ConvEngine> parse_conv_engine(const std::string& text);
+
+struct ConvEngineRules {
+    bool deterministic = false;
+    size_t workspace = size_t(256) << 20;  // bytes at most
+};
+
+// What cuDNN's heuristics propose for the graph, best first, each once, `limit` at most. Engines that break a rule are
+// left out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
+std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                                     const ConvEngineRules& rules, size_t limit);
+
+struct ConvPlan {
+    CudnnDescriptor plan;
+    size_t workspace = 0;
+};
+// Throws CudnnError where the engine cannot do it after all, or breaks a rule.
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& engine);

@@ -1,0 +1,44 @@
+// The engine chosen for each convolution on one GPU: timed once, remembered in a file for the next start.
+#pragma once
+
+#include <map>
+
+#include "kernels/conv/cudnn_graph.h"
+
+class CudaConvolutions {
+public:
+    virtual ~CudaConvolutions() = default;
+    using Pointers = std::vector<std::pair<int64_t, const void*>>;  // ConvTensor; a null one is not part of the problem
+    virtual void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) = 0;
+};
+
+// Where choices are stored: $XDG_CACHE_HOME/tundra/..., one file per GPU with its driver and version of cuDNN. Empty
+// where no such folder can be made.
+std::string conv_choices_file(const std::string& gpu, const std::string& cudnn_version);
+
+class ConvPlans : public CudaConvolutions {
+public:
+    // `file`: one line per choice, "PROBLEM ENGINE KNOB:VALUE ... ."; empty: nothing is stored.
+    ConvPlans(cudnnHandle_t handle, CudnnDescriptor device, std::string file);
+
+    // Runs the problem on the device's stream. The first time it chooses, which waits for the device: so every problem
+    // must have run once before it is recorded. What the convolution writes is assigned, so running it often does no
+    // harm.
+    void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) override;
+
+protected:  // what needs a GPU; a test does without
+    virtual bool recorded(const Cuda& cuda) const;
+    virtual void execute(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;
+    virtual float milliseconds(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;
+
+private:
+    ConvPlan choose(const Cuda& cuda, const ConvProblem& problem, const std::string& key, const Pointers& pointers);
+    void read();
+    void remember(const std::string& key, const ConvEngine& engine);
+
+    cudnnHandle_t handle_;
+    CudnnDescriptor device_;
+    std::string file_;
+    std::map<std::string, ConvEngine> stored_;
+    std::map<std::string, ConvPlan> plans_;
+};

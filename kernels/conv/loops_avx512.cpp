@@ -1,0 +1,10 @@
+// The loops of winograd.h and product.h for AVX-512: 14 x 2 sums, 2 weights and 1 input in 32 registers.
+#define SIMD_LANES 16
+#define SIMD_ROWS 14
+#include "kernels/conv/product_vectors.h"
+#include "kernels/conv/winograd_vectors.h"
+
+const WinogradLoops winograd_avx512 = {lanes, rows_most,          transform,  multiply,
+                                       pack,  transform_gradient, accumulate, finish};
+
+const ProductLoops product_avx512 = {lanes, gather, pack_product, multiply_product, accumulate_product};

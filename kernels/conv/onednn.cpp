@@ -1,0 +1,405 @@
+// Convolution on the CPU by oneDNN: see conv.h. Primitives are created once per shape and kept; activations stay NHWC,
+// weights are reordered to and from the layout that oneDNN prefers.
+#include "kernels/conv/onednn.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned_memory.h"
+#include "kernels/conv/cpu.h"
+#include "kernels/layout.h"
+#include "kernels/onednn.h"
+
+namespace {
+using Memory = dnnl::memory;
+using Desc = dnnl::memory::desc;
+
+// Everything that a primitive depends on.
+using Key = std::array<size_t, 18>;
+enum class Kind { forward, backward_data, backward_weight };
+
+// The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with
+// a residual elsewhere a 1x1 convolution of ResNet-50 takes up to twice as long.
+bool in_place(const ConvForward<float>& op) {
+    return op.residual && op.residual == op.y;
+}
+
+Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<float>* forward = nullptr) {
+    Key key = {size_t(kind), size_t(cpu.threads), s.n,        s.h,      s.w,      s.c_in,
+               s.c_out,      s.kernel_h,          s.kernel_w, s.stride, s.padding};
+    if (forward) {
+        key[11] = size_t(forward->activation);
+        key[12] = forward->bias != nullptr;
+        key[13] = forward->residual != nullptr;
+        key[14] = forward->residual_last;
+        key[15] = forward->x_pitch ? forward->x_pitch : s.c_in;
+        key[16] = forward->y_pitch ? forward->y_pitch : s.c_out;
+        key[17] = in_place(*forward);
+    }
+    return key;
+}
+
+Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
+    const auto dim = [](size_t size) { return Memory::dim(size); };
+    return {
+        {dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
+}
+Desc x_desc(const ConvShape& s, size_t pitch) {
+    return activations(s.n, s.h, s.w, s.c_in, pitch);
+}
+Desc y_desc(const ConvShape& s, size_t pitch) {
+    return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch);
+}
+Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
+    return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
+            Memory::data_type::f32,
+            tag};
+}
+Desc bias_desc(const ConvShape& s) {
+    return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a};
+}
+
+dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine,
+                                                           const dnnl::primitive_attr& attributes, dnnl::prop_kind kind,
+                                                           const ConvShape& s, const Desc& x, const Desc& bias,
+                                                           const Desc& y) {
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    return describe<dnnl::convolution_forward>(engine, attributes, kind, dnnl::algorithm::convolution_direct, x,
+                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding,
+                                               padding);
+}
+
+int residual_argument(const ConvForward<float>& op) {  // which post-op it is
+    const bool second = op.residual_last && op.activation != Activation::none;
+    return DNNL_ARG_ATTR_MULTIPLE_POST_OP(second) | DNNL_ARG_SRC_1;
+}
+
+dnnl::primitive_attr with_own_scratchpad() {
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return attributes;
+}
+
+// A primitive with its memory objects; from run to run only their addresses change.
+class Call {
+public:
+    template <class PrimitiveDesc>
+    Call(const PrimitiveDesc& desc, dnnl::primitive primitive) : primitive_(std::move(primitive)) {
+        scratchpad_bytes_ = desc.scratchpad_desc().get_size();
+        add(DNNL_ARG_SCRATCHPAD, desc.scratchpad_desc(), desc.get_engine());
+    }
+    size_t scratchpad_bytes() const { return scratchpad_bytes_; }
+    void add(int argument, const Desc& desc, const dnnl::engine& engine) {
+        memories_.emplace_back(desc, engine, nullptr);
+        arguments_.push_back({argument, memories_.back().get()});
+    }
+    void set(int argument, const void* address) {
+        for (size_t i = 0; i < arguments_.size(); ++i)
+            if (arguments_[i].arg == argument) memories_[i].set_data_handle(const_cast<void*>(address));
+    }
+    void run(const dnnl::stream& stream) const {
+        check_onednn(dnnl_primitive_execute(primitive_.get(), stream.get(), int(arguments_.size()), arguments_.data()),
+                     "convolution");
+    }
+
+private:
+    dnnl::primitive primitive_;
+    std::vector<Memory> memories_;
+    std::vector<dnnl_exec_arg_t> arguments_;  // one per memory, in the same order
+    size_t scratchpad_bytes_ = 0;
+};
+
+// A convolution and, where oneDNN wants other weights than the plain ones, the reorder before or after it.
+struct Prepared {
+    Call convolution;
+    std::optional<Call> reorder;
+    Desc packed;
+    size_t packed_bytes = 0;                    // 0 without reorder
+    size_t x_copy_bytes = 0, y_copy_bytes = 0;  // of dense copies, where oneDNN has no fast kernel for a pitch
+
+    size_t scratch_bytes() const {
+        const size_t pad = std::max(convolution.scratchpad_bytes(), reorder ? reorder->scratchpad_bytes() : 0);
+        return alignment + aligned(packed_bytes) + aligned(x_copy_bytes) + aligned(y_copy_bytes) + pad;
+    }
+};
+
+struct PackedWeight {
+    Desc desc;
+    AlignedMemory memory;
+};
+
+// The parts of Cpu::scratch during one convolution.
+struct Parts {
+    char *packed, *x_copy, *y_copy, *pad;
+
+    Parts(const Cpu& cpu, const Prepared& p) {
+        const auto start = reinterpret_cast<uintptr_t>(cpu.scratch.take<char>(p.scratch_bytes()));
+        packed = reinterpret_cast<char*>(aligned(start));
+        x_copy = packed + aligned(p.packed_bytes);
+        y_copy = x_copy + aligned(p.x_copy_bytes);
+        pad = y_copy + aligned(p.y_copy_bytes);
+    }
+};
+
+class Convolutions {
+public:
+    std::mutex mutex;  // held by whoever uses anything below: calls share their memory objects
+    size_t created = 0;
+    std::multimap<const float*, PackedWeight> constant_weights;
+    dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+    dnnl::stream stream{engine};
+
+    // A profiler that asks oneDNN for its code is told nothing: looking for one takes longer than making the code.
+    Convolutions() {
+        if (!std::getenv("DNNL_JIT_PROFILE")) dnnl_set_jit_profiling_flags(DNNL_JIT_PROFILE_NONE);
+    }
+
+    Prepared& find(const Cpu& cpu, const ConvForward<float>& op) {
+        return find(cpu, key_of(cpu, Kind::forward, op.shape, &op), [&] { return make(op); });
+    }
+    Prepared& find(const Cpu& cpu, const ConvBackwardData<float>& op) {
+        return find(cpu, key_of(cpu, Kind::backward_data, op.shape), [&] { return make(op); });
+    }
+    Prepared& find(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+        return find(cpu, key_of(cpu, Kind::backward_weight, op.shape), [&] { return make(op); });
+    }
+
+private:
+    template <class Make>
+    Prepared& find(const Cpu& cpu, const Key& key, const Make& make) {
+        use_threads(cpu);
+        const auto found = prepared_.find(key);
+        return found != prepared_.end() ? found->second : prepared_.emplace(key, make()).first->second;
+    }
+    Prepared make(const ConvForward<float>&);
+    Prepared make(const ConvBackwardData<float>&);
+    Prepared make(const ConvBackwardWeight<float>&);
+    Prepared prepare(Call convolution, const ConvShape&, const Desc& packed, bool packed_is_result);
+
+    std::map<Key, Prepared> prepared_;
+};
+
+Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const Desc& packed, bool packed_is_result) {
+    ++created;
+    const Desc plain = weight_desc(shape, Memory::format_tag::ohwi);
+    Prepared p{std::move(convolution), {}, packed};
+    if (packed == plain) return p;
+    const Desc &from = packed_is_result ? packed : plain, &to = packed_is_result ? plain : packed;
+    const dnnl::reorder::primitive_desc desc(engine, from, engine, to, with_own_scratchpad());
+    ++created;
+    p.reorder.emplace(desc, dnnl::reorder(desc));
+    p.reorder->add(DNNL_ARG_FROM, from, engine);
+    p.reorder->add(DNNL_ARG_TO, to, engine);
+    p.packed_bytes = packed.get_size();
+    return p;
+}
+
+Prepared Convolutions::make(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    const bool x_pitched = op.x_pitch > s.c_in, y_pitched = op.y_pitch > s.c_out;
+    Desc x = x_desc(s, x_pitched ? op.x_pitch : s.c_in), y = y_desc(s, y_pitched ? op.y_pitch : s.c_out);
+    const Desc residual = y_desc(s, s.c_out), bias = op.bias ? bias_desc(s) : Desc();
+    dnnl::post_ops post_ops;
+    const auto append_residual = [&] {
+        in_place(op) ? post_ops.append_sum(1.0f) : post_ops.append_binary(dnnl::algorithm::binary_add, residual);
+    };
+    if (op.residual && !op.residual_last) append_residual();
+    append_activation(post_ops, op.activation);
+    if (op.residual && op.residual_last) append_residual();
+    dnnl::primitive_attr attributes = with_own_scratchpad();
+    attributes.set_post_ops(post_ops);
+
+    auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    const bool copies = (x_pitched || y_pitched) && std::string_view(desc.impl_info_str()).starts_with("ref");
+    if (copies) {
+        x = x_desc(s, s.c_in);
+        y = y_desc(s, s.c_out);
+        desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
+    }
+    Call call(desc, dnnl::convolution_forward(desc));
+    call.add(DNNL_ARG_SRC, x, engine);
+    call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
+    if (op.bias) call.add(DNNL_ARG_BIAS, bias, engine);
+    call.add(DNNL_ARG_DST, y, engine);
+    if (op.residual && !in_place(op)) call.add(residual_argument(op), residual, engine);
+    Prepared p = prepare(std::move(call), s, desc.weights_desc(), false);
+    if (copies && x_pitched) p.x_copy_bytes = s.x_count() * sizeof(float);
+    if (copies && y_pitched) p.y_copy_bytes = s.y_count() * sizeof(float);
+    return p;
+}
+
+Prepared Convolutions::make(const ConvBackwardData<float>& op) {
+    const ConvShape& s = op.shape;
+    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const auto desc = describe_backward<dnnl::convolution_backward_data>(
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        strides, padding, padding);
+    Call call(desc, dnnl::convolution_backward_data(desc));
+    call.add(DNNL_ARG_DIFF_SRC, x, engine);
+    call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
+    call.add(DNNL_ARG_DIFF_DST, y, engine);
+    return prepare(std::move(call), s, desc.weights_desc(), false);
+}
+
+Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
+    const ConvShape& s = op.shape;
+    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const auto desc = describe_backward<dnnl::convolution_backward_weights>(
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        strides, padding, padding);
+    Call call(desc, dnnl::convolution_backward_weights(desc));
+    call.add(DNNL_ARG_SRC, x, engine);
+    call.add(DNNL_ARG_DIFF_WEIGHTS, desc.diff_weights_desc(), engine);
+    call.add(DNNL_ARG_DIFF_DST, y, engine);
+    return prepare(std::move(call), s, desc.diff_weights_desc(), true);
+}
+
+Convolutions& convolutions() {
+    static Convolutions all;
+    return all;
+}
+
+void run_reorder(Convolutions& all, Prepared& p, const void* from, void* to, void* pad) {
+    p.reorder->set(DNNL_ARG_SCRATCHPAD, pad);
+    p.reorder->set(DNNL_ARG_FROM, from);
+    p.reorder->set(DNNL_ARG_TO, to);
+    p.reorder->run(all.stream);
+}
+
+// The weights as the convolution wants them: as they are, packed into scratch, or packed and kept. Constant ones are
+// kept from their second use on: whoever runs a network once takes no fresh memory.
+const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, bool constant, const Parts& parts) {
+    if (!p.reorder) return weight;
+    void* to = parts.packed;
+    if (constant) {
+        const auto [first, last] = all.constant_weights.equal_range(weight);
+        const auto known = std::find_if(first, last, [&](const auto& one) { return one.second.desc == p.packed; });
+        if (known == last) {
+            all.constant_weights.emplace(weight, PackedWeight{p.packed, {}});
+        } else {
+            AlignedMemory& kept = known->second.memory;
+            if (kept) return kept.get();
+            kept = aligned_memory(p.packed_bytes);
+            to = kept.get();
+        }
+    }
+    run_reorder(all, p, weight, to, parts.pad);
+    return to;
+}
+
+template <class Op>
+size_t bytes_of(const Cpu& cpu, const Op& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    return all.find(cpu, op).scratch_bytes();
+}
+}  // namespace
+
+namespace onednn {
+bool is_right() {
+    static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return isa != dnnl_cpu_isa_sse41 && isa != dnnl_cpu_isa_avx;
+}
+
+void convolve(const Cpu& cpu, const ConvForward<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_WEIGHTS, packed_weight(all, p, op.weight, op.weight_is_constant, parts));
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_SRC, op.x);
+    call.set(DNNL_ARG_BIAS, op.bias);
+    call.set(DNNL_ARG_DST, op.y);
+    if (op.residual) call.set(residual_argument(op), op.residual);
+    const auto copy = [&](size_t channels, size_t count, const float* from, size_t from_pitch, float* to,
+                          size_t to_pitch) {
+        compute(cpu, CopyChannels<float>{.rows = count / channels,
+                                         .channels = channels,
+                                         .x_pitch = from_pitch,
+                                         .x_offset = 0,
+                                         .y_pitch = to_pitch,
+                                         .y_offset = 0,
+                                         .x = from,
+                                         .y = to});
+    };
+    const ConvShape& s = op.shape;
+    float* const x = reinterpret_cast<float*>(parts.x_copy);
+    float* const y = reinterpret_cast<float*>(parts.y_copy);
+    if (p.x_copy_bytes) {
+        copy(s.c_in, s.x_count(), op.x, op.x_pitch, x, s.c_in);
+        call.set(DNNL_ARG_SRC, x);
+    }
+    if (p.y_copy_bytes) call.set(DNNL_ARG_DST, y);
+    call.run(all.stream);
+    if (p.y_copy_bytes) copy(s.c_out, s.y_count(), y, s.c_out, op.y, op.y_pitch);
+}
+
+void convolve(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_WEIGHTS, packed_weight(all, p, op.weight, false, parts));
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_DIFF_DST, op.dy);
+    call.set(DNNL_ARG_DIFF_SRC, op.dx);
+    call.run(all.stream);
+}
+
+void convolve(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    Prepared& p = all.find(cpu, op);
+    const Parts parts(cpu, p);
+    Call& call = p.convolution;
+    call.set(DNNL_ARG_SCRATCHPAD, parts.pad);
+    call.set(DNNL_ARG_SRC, op.x);
+    call.set(DNNL_ARG_DIFF_DST, op.dy);
+    call.set(DNNL_ARG_DIFF_WEIGHTS, p.reorder ? static_cast<void*>(parts.packed) : op.dweight);
+    call.run(all.stream);
+    if (p.reorder) run_reorder(all, p, parts.packed, op.dweight, parts.pad);
+}
+
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+    return bytes_of(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    return bytes_of(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+    return bytes_of(cpu, op);
+}
+
+void forget_constant_weights() {
+    const std::lock_guard lock(convolutions().mutex);
+    convolutions().constant_weights.clear();
+}
+
+size_t weights_kept() {
+    const std::lock_guard lock(convolutions().mutex);
+    return size_t(std::ranges::count_if(convolutions().constant_weights,
+                                        [](const auto& one) { return bool(one.second.memory); }));
+}
+}  // namespace onednn
+
+size_t conv_primitives_created() {
+    const std::lock_guard lock(convolutions().mutex);
+    return convolutions().created;
+}

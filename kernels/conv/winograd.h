@@ -1,0 +1,52 @@
+// Convolution 3x3, stride 1, padding 1 on the CPU by Winograd's F(4x4, 3x3): 36 products per 4x4 outputs instead of
+// 144.
+//
+//   Y = A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A       d: 6x6 inputs, g: 3x3 weights, Y: 4x4 outputs, *:
+//   elementwise
+//
+//         p²q²   0  -p²-q²   0    1  0           1/p²q²        0           0            1  1  1  1  1  0
+//         0   -pq²   -q²     p    1  0            1/P       p/P      p²/P       A^T =  0  p -p  q -q  0
+//   B^T = 0    pq²   -q²    -p    1  0       G =  1/P      -p/P      p²/P              0  p² p² q² q² 0
+//         0   -p²q   -p²     q    1  0            1/Q       q/Q      q²/Q              0  p³-p³ q³-q³ 1
+//         0    p²q   -p²    -q    1  0            1/Q      -q/Q      q²/Q
+//         0   p²q²    0   -p²-q²  0  1             0         0         1         P = 2p²(p²-q²), Q = 2q²(q²-p²)
+//
+// and, as the adjoint of this in g, the gradient of the weights:  dg_c = G^T [ sum over tiles of (A dY A^T) * (B^T d_c
+// B) ] G
+//
+// Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, with p = 1, q = 2. Here p = 5/8, q = 3/2: the
+// error (root mean square) is then about twice that of a direct convolution instead of four times. Found by trying
+// pairs.
+//
+// At each of the 36 points the sum over c is a product of matrices, (tiles, c_in) x (c_in, c_out). A block of tiles
+// goes through transform, products and inverse with what follows the convolution while it lies in the cache. An output
+// depends on its own tile only: not on the number of pictures, the number of threads or the instruction set.
+#pragma once
+
+#include "kernels/conv/conv.h"
+
+struct WinogradLoops;                      // kernels/conv/winograd_loops.h
+const WinogradLoops* winograd_loops();     // the widest that this machine has; null: none
+bool winograd_supports(const ConvShape&);  // this shape, on this machine
+
+// Weights transformed: as they are, or flipped with inputs and outputs exchanged, as the gradient of the data wants
+// them: its shape is then the one given here, from dy to dx.
+size_t winograd_packed_count(const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_pack(const Cpu&, const ConvShape&, const float* weight, bool flipped, float* packed,
+                   const WinogradLoops& = *winograd_loops());
+
+// The y of ConvForward; `weight` of the struct is not read. `scratch` has winograd_scratch_count() floats.
+size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_forward(const Cpu&, const ConvForward<float>&, const float* packed, float* scratch,
+                      const WinogradLoops& = *winograd_loops());
+
+// The same where the weights change from call to call: `weight` of the struct is read, and transformed panel by panel
+// just before it is multiplied with all tiles, so that the transformed weights never leave the cache. For few tiles and
+// many weights.
+size_t winograd_fresh_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_fresh_forward(const Cpu&, const ConvForward<float>&, bool flipped, float* scratch,
+                            const WinogradLoops& = *winograd_loops());
+
+size_t winograd_weight_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<float>&, float* scratch,
+                              const WinogradLoops& = *winograd_loops());

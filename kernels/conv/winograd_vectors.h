@@ -1,0 +1,325 @@
+// The loops of winograd.h on the vectors of simd.h.
+#pragma once
+
+#include "kernels/conv/simd.h"
+#include "kernels/conv/winograd_loops.h"
+
+namespace {
+size_t channel_blocks(size_t c_in) {
+    return (c_in + lanes - 1) / lanes;
+}
+size_t transformed_stride(size_t channels, size_t room) {
+    return channel_blocks(channels) * room * lanes + winograd_gap;
+}
+size_t packed_stride(size_t c_in) {
+    return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap;
+}
+size_t products_stride(const WinogradTask& t) {
+    return t.room * panel_lanes + winograd_gap;
+}
+
+// The pixels of a tile: y from (top, left), x from one above and left of it.
+struct Place {
+    size_t n, top, left;
+
+    Place(const WinogradTask& t, size_t tile)
+        : n(tile / (t.tiles_h * t.tiles_w)), top(tile / t.tiles_w % t.tiles_h * 4), left(tile % t.tiles_w * 4) {}
+};
+
+// The points are 0, +-p, +-q and infinity.
+constexpr float p = 5 / 8.0f, p2 = p * p, p3 = p * p2, q = 3 / 2.0f, q2 = q * q, q3 = q * q2;
+constexpr float scale_0 = 1 / (p2 * q2), scale_p = 1 / (2 * p2 * (p2 - q2)), scale_q = 1 / (2 * q2 * (q2 - p2));
+
+// out = B^T in
+inline void transform_input(const Vector (&in)[6], Vector (&out)[6]) {
+    const Vector a = in[4] - q2 * in[2], b = in[3] - q2 * in[1], c = in[4] - p2 * in[2], d = in[3] - p2 * in[1];
+    out[0] = p2 * q2 * in[0] + (in[4] - (p2 + q2) * in[2]);
+    out[1] = a + p * b, out[2] = a - p * b;
+    out[3] = c + q * d, out[4] = c - q * d;
+    out[5] = p2 * q2 * in[1] + (in[5] - (p2 + q2) * in[3]);
+}
+
+// out = G in
+inline void transform_weight(const Vector (&in)[3], Vector (&out)[6]) {
+    const Vector a = in[0] + p2 * in[2], b = p * in[1], c = in[0] + q2 * in[2], d = q * in[1];
+    out[0] = in[0] * scale_0;
+    out[1] = (a + b) * scale_p, out[2] = (a - b) * scale_p;
+    out[3] = (c + d) * scale_q, out[4] = (c - d) * scale_q;
+    out[5] = in[2];
+}
+
+// out = A^T in
+inline void transform_output(const Vector (&in)[6], Vector (&out)[4]) {
+    const Vector a = in[1] + in[2], b = in[1] - in[2], c = in[3] + in[4], d = in[3] - in[4];
+    out[0] = in[0] + (a + c);
+    out[1] = p * b + q * d;
+    out[2] = p2 * a + q2 * c;
+    out[3] = p3 * b + (q3 * d + in[5]);
+}
+
+// out = A in
+inline void transform_gradient(const Vector (&in)[4], Vector (&out)[6]) {
+    const Vector a = in[0] + p2 * in[2], b = in[1] + p2 * in[3], c = in[0] + q2 * in[2], d = in[1] + q2 * in[3];
+    out[0] = in[0];
+    out[1] = a + p * b, out[2] = a - p * b;
+    out[3] = c + q * d, out[4] = c - q * d;
+    out[5] = in[3];
+}
+
+// out = G^T in
+inline void transform_sums(const Vector (&in)[6], Vector (&out)[3]) {
+    const Vector a = (in[1] + in[2]) * scale_p, b = (in[1] - in[2]) * scale_p;
+    const Vector c = (in[3] + in[4]) * scale_q, d = (in[3] - in[4]) * scale_q;
+    out[0] = in[0] * scale_0 + (a + c);
+    out[1] = p * b + q * d;
+    out[2] = p2 * a + (q2 * c + in[5]);
+}
+
+void transform(const WinogradTask& t, size_t block) {
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        const float* const x = t.x + at.n * t.h * t.w * t.x_pitch + channel;
+        const bool inside = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
+        Vector half[6][6];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) {
+                const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
+                if (inside)
+                    column[i] = load(x + (row * t.w + col) * t.x_pitch);
+                else
+                    column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.x_pitch, count) : Vector{};
+            }
+            transform_input(column, half[j]);
+        }
+        float* to = t.transformed + (block * t.room + tile) * lanes;
+        for (size_t i = 0; i < 6; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[6];
+            transform_input(row, out);
+            for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
+        }
+    }
+}
+
+// m (rows, vectors * lanes) = v (rows, c_in) * u (c_in, vectors * lanes)
+template <size_t rows, size_t vectors>
+void product(const WinogradTask& t, const float* v, const float* u, float* m) {
+    Vector sum[rows][vectors] = {};
+    for (size_t block = channel_blocks(t.depth); block--; v += t.room * lanes) {
+        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.room + r) * lanes);
+#pragma GCC unroll 4
+        for (size_t c = 0; c < lanes; ++c, u += panel_lanes) {
+            Vector weight[vectors];
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; ++k) weight[k] = load(u + k * lanes);
+#pragma GCC unroll 14
+            for (size_t r = 0; r < rows; ++r) {
+                const float value = v[r * lanes + c];
+#pragma GCC unroll 2
+                for (size_t k = 0; k < vectors; ++k) sum[r][k] += weight[k] * value;
+            }
+        }
+    }
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k) {
+            float* const to = m + r * panel_lanes + k * lanes;
+            store(to, t.first_part ? sum[r][k] : load(to) + sum[r][k]);
+        }
+}
+
+using Product = void (*)(const WinogradTask&, const float*, const float*, float*);
+template <size_t vectors>
+Product product_of(size_t rows) {
+    switch ((rows + 1) / 2) {
+        case 1:
+            return product<2, vectors>;
+        case 2:
+            return product<4, vectors>;
+        case 3:
+            return product<6, vectors>;
+#if WINOGRAD_ROWS > 6
+        case 4:
+            return product<8, vectors>;
+        case 5:
+            return product<10, vectors>;
+        case 6:
+            return product<12, vectors>;
+        default:
+            return product<14, vectors>;
+#else
+        default:
+            return nullptr;
+#endif
+    }
+}
+
+void inverse(const WinogradTask& t, size_t channel, const float* products) {
+    const size_t count = t.c_out - channel, stride = products_stride(t);
+    const Vector bias = t.bias ? load_part(t.bias + channel, count) : Vector{};
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        Vector half[6][4];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) column[i] = load(products + tile * panel_lanes + (i * 6 + j) * stride);
+            transform_output(column, half[j]);
+        }
+        for (size_t i = 0; i < 4 && at.top + i < t.h; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[4];
+            transform_output(row, out);
+            const size_t pixel = (at.n * t.h + at.top + i) * t.w + at.left;
+            for (size_t j = 0; j < 4 && at.left + j < t.w; ++j) {
+                Vector y = out[j] + bias;
+                const Vector residual =
+                    t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
+                y = t.residual_last ? activate(t.activation, y) + residual : activate(t.activation, y + residual);
+                store_part(t.y + (pixel + j) * t.y_pitch + channel, y, count);
+            }
+        }
+    }
+}
+
+void multiply(const WinogradTask& t, size_t panel) {
+    const size_t channel = panel * panel_lanes;
+    const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
+    const size_t groups = (t.tiles + rows_most - 1) / rows_most, rows = ((t.tiles + groups - 1) / groups + 1) / 2 * 2;
+    const float* u = t.packed;
+    for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.depth))
+        for (size_t first = 0; first < t.tiles; first += rows) {
+            const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
+            (vectors == 2 ? product_of<2>(some) : product_of<1>(some))(
+                t, t.transformed + point * transformed_stride(t.c_in, t.room) + first * lanes, u,
+                t.products + point * products_stride(t) + first * panel_lanes);
+        }
+    for (size_t k = 0; k < vectors && t.last_part; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
+}
+
+// weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
+void pack(const WinogradPack& w, size_t panel) {
+    const size_t stride = packed_stride(w.depth);
+    for (size_t vector = 0; vector < 2; ++vector) {
+        const size_t first = panel * panel_lanes + vector * lanes, count = first < w.c_out ? w.c_out - first : 0;
+        for (size_t block = 0; block < w.depth; block += lanes) {
+            const size_t channel = w.first + block, rest = count ? w.c_in - channel : 0;
+            Vector taps[9][lanes];  // (tap, c_in), vectors of c_out
+            for (size_t tap = 0; tap < 9; ++tap) {
+                for (size_t i = 0; i < lanes; ++i) {
+                    const float* const row = w.flipped ? w.weight + ((channel + i) * 9 + 8 - tap) * w.c_out + first
+                                                       : w.weight + ((first + i) * 9 + tap) * w.c_in + channel;
+                    __builtin_prefetch(
+                        row + (w.flipped ? lanes * 9 * w.c_out : lanes));  // too many streams for the processor to see
+                    taps[tap][i] = i < (w.flipped ? rest : count) ? load_part(row, w.flipped ? count : rest) : Vector{};
+                }
+                if (!w.flipped) transpose(taps[tap]);
+            }
+            float* const packed = w.packed + block * panel_lanes + vector * lanes;
+            for (size_t c = 0; c < lanes; ++c) {
+                Vector half[3][6];
+                for (size_t j = 0; j < 3; ++j) {
+                    const Vector column[3] = {taps[j][c], taps[3 + j][c], taps[6 + j][c]};
+                    transform_weight(column, half[j]);
+                }
+                for (size_t i = 0; i < 6; ++i) {
+                    const Vector row[3] = {half[0][i], half[1][i], half[2][i]};
+                    Vector out[6];
+                    transform_weight(row, out);
+                    for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes, out[j]);
+                }
+            }
+        }
+    }
+}
+
+void transform_gradient(const WinogradTask& t, size_t block) {
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
+    for (size_t tile = 0; tile < t.tiles; ++tile) {
+        const Place at(t, t.first + tile);
+        Vector half[4][6];  // (column, row)
+        for (size_t j = 0; j < 4; ++j) {
+            Vector column[4];
+            for (size_t i = 0; i < 4; ++i) {
+                const size_t row = at.top + i, col = at.left + j;
+                column[i] = row < t.h && col < t.w
+                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.x_pitch + channel, count)
+                                : Vector{};
+            }
+            transform_gradient(column, half[j]);
+        }
+        float* to = t.transformed + (block * t.room + tile) * lanes;
+        for (size_t i = 0; i < 6; ++i) {
+            const Vector row[4] = {half[0][i], half[1][i], half[2][i], half[3][i]};
+            Vector out[6];
+            transform_gradient(row, out);
+            for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
+        }
+    }
+}
+
+size_t sums_stride(const WinogradWeightTask& t) {
+    return t.out_blocks * lanes * channel_blocks(t.c_in) * lanes + winograd_gap;
+}
+
+// sums (rows of c_out, vectors * lanes of c_in) += sum over tiles of gradient * transformed
+template <size_t vectors>
+void accumulate_part(const WinogradWeightTask& t, const float* x, const float* dy, float* sums) {
+    constexpr size_t rows = lanes / 2;
+    const size_t pitch = channel_blocks(t.c_in) * lanes;
+    Vector sum[rows][vectors] = {};
+    if (!t.first)
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t c = 0; c < vectors; ++c) sum[r][c] = load(sums + r * pitch + c * lanes);
+    for (size_t tile = 0; tile < t.tiles; ++tile, x += lanes, dy += lanes) {
+        Vector value[vectors];
+#pragma GCC unroll 2
+        for (size_t c = 0; c < vectors; ++c) value[c] = load(x + c * t.room * lanes);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t c = 0; c < vectors; ++c) sum[r][c] += value[c] * dy[r];
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t c = 0; c < vectors; ++c) store(sums + r * pitch + c * lanes, sum[r][c]);
+}
+
+void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
+    const size_t blocks = channel_blocks(t.c_in);
+    const float* const x = t.transformed + point * transformed_stride(t.c_in, t.room);
+    const float* const dy =
+        t.gradient + point * transformed_stride(t.c_out, t.room) + (t.out_first + block) * t.room * lanes;
+    float* const sums = t.sums + point * sums_stride(t) + block * lanes * blocks * lanes;
+    for (size_t half = 0; half < lanes; half += lanes / 2)
+        for (size_t c = 0; c < blocks; c += 2)
+            (c + 1 < blocks ? accumulate_part<2> : accumulate_part<1>)(t, x + c * t.room * lanes, dy + half,
+                                                                       sums + (half * blocks + c) * lanes);
+}
+
+void finish(const WinogradWeightTask& t, size_t channel) {
+    const size_t blocks = channel_blocks(t.c_in), stride = sums_stride(t);
+    for (size_t block = 0; block < blocks; ++block) {
+        const float* const sums = t.sums + (channel * blocks + block) * lanes;
+        Vector half[6][3];  // (column, row)
+        for (size_t j = 0; j < 6; ++j) {
+            Vector column[6];
+            for (size_t i = 0; i < 6; ++i) column[i] = load(sums + (i * 6 + j) * stride);
+            transform_sums(column, half[j]);
+        }
+        for (size_t i = 0; i < 3; ++i) {
+            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            Vector out[3];
+            transform_sums(row, out);
+            for (size_t j = 0; j < 3; ++j)
+                store_part(t.dweight + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in + block * lanes,
+                           out[j], t.c_in - block * lanes);
+        }
+    }
+}
+}  // namespace

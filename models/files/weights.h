@@ -1,0 +1,60 @@
+// One way in for every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
+// safetensors, Keras .h5. Float tensors of any width become float32, integers int64; convolutions stay (c_out, c_in, h,
+// w).
+//
+// In a checkpoint the weights are looked for under ema, state_dict_ema, state_dict, model_state_dict, model, net, in
+// this order, then at the top; a prefix `module.` that all names share is taken off.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "models/files/torch_file.h"
+#include "models/resnet.h"
+#include "models/state.h"
+
+struct StoredTensor {
+    std::string name;
+    DType dtype;  // in the file
+    Shape shape;
+};
+
+// What the names and shapes of the tensors say; `text` is one line for a person.
+struct RecognisedModel {
+    std::string text = "not a model that tundra knows";
+    std::optional<ResNetConfig> resnet{};  // that can be built from the file
+    bool yolov5 = false;
+    size_t classes = 0;
+    std::vector<std::string> class_names{};  // empty where the file does not say
+};
+
+struct WeightFile {
+    std::string path, layout;  // "PyTorch zip", "PyTorch legacy", "safetensors", "Keras HDF5"
+    std::string source;        // where in a checkpoint the weights were: "ema"; "" at the top
+    std::vector<StoredTensor> tensors;
+    State state;                                           // the float tensors
+    std::map<std::string, std::vector<int64_t>> integers;  // the others
+    std::map<std::string, std::string> metadata;           // texts and numbers beside the weights
+    RecognisedModel model;
+
+    // The pickled module that the weights came from, `absent` in all other files: yaml, names, strides, epsilons.
+    std::shared_ptr<const TorchFile> torch;
+    PickleValue module;
+};
+
+// `mapped`: for weights that are dropped again at once; a safetensors file is then used where the system keeps it,
+// without a copy, and nobody may shorten it meanwhile.
+WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
+RecognisedModel recognise(const WeightFile& file);
+
+// The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is not there.
+PickleValue child_module(PickleValue module, std::string_view name);
+
+// What `tundra inspect FILE` prints: the layout, the model, metadata, a table of the tensors, totals. Texts from the
+// file are escaped for a terminal.
+std::string inspect_weights(const std::filesystem::path& path);

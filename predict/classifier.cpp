@@ -1,0 +1,61 @@
+#include "predict/classifier.h"
+
+namespace {
+
+std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
+    std::vector<float> result;
+    for (size_t i = 0; i < n; ++i) result.insert(result.end(), row);
+    return result;
+}
+
+}  // namespace
+
+Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& config)
+    : config_(config),
+      graph_([&] {
+          auto graph = std::make_unique<Graph>(config.precision);
+          const size_t n = config.batch, size = config.size;
+          in_.pictures = graph->input("pictures", {n, size, size, 3}, DType::u8);
+          in_.transform = graph->input("transform", {n, 6}, DType::f32);
+          in_.color = graph->input("color", {n, 2}, DType::f32);
+          const Value labels = graph->input("labels", {n}, DType::i32);
+          const Value x = image_batch(in_.pictures, in_.transform, in_.color,
+                                      {.out_h = size,
+                                       .out_w = size,
+                                       .out_channels = picture_channels(device, config.precision),
+                                       .normalize = config.normalize});
+          in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
+          return graph;
+      }()),
+      parameters_(device, *graph_),
+      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1),
+               {.eager = config.eager, .batch = config.batch}) {
+    program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
+    program_.write<float>(in_.color, repeated({1, 0}, config.batch));
+}
+
+std::function<void()> Classifier::prepare_load(State state, const std::string& where) {
+    const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
+    for (const auto& [conv, bn] : folding.conv_bn)
+        for (const std::string& name :
+             {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
+            if (!state.contains(name))
+                fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
+    return [this, upload = prepare_upload(std::move(state), parameters_, where, folding)] {
+        upload();
+        program_.prepare();
+    };
+}
+
+std::vector<float> Classifier::run(std::span<const uint8_t> pictures) {
+    const size_t picture = config_.size * config_.size * 3, n = pictures.size() / picture;
+    require(n * picture == pictures.size() && n <= config_.batch, "classifier: {} bytes of pictures for a batch of {}",
+            pictures.size(), config_.batch);
+    std::vector<uint8_t> padded(pictures.begin(), pictures.end());
+    padded.resize(config_.batch * picture);
+    program_.write<uint8_t>(in_.pictures, padded);
+    program_.run();
+    std::vector<float> probabilities = program_.read<float>(in_.probabilities);
+    probabilities.resize(n * config_.model.classes);
+    return probabilities;
+}

@@ -1,0 +1,84 @@
+#include "predict/detect_evaluation.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+
+using nlohmann::json;
+
+namespace {
+
+constexpr float kLeastWritten = 0.05f;
+
+// From pixels of the frame to shares of the picture; what reaches into the margins is cut.
+FoundBox in_picture(const Box& box, const Letterbox& place) {
+    const auto share = [](float at, size_t before, size_t inner) {
+        return std::clamp((at - float(before)) / float(inner), 0.0f, 1.0f);
+    };
+    const float x1 = share(box.x1, place.left, place.inner_w), x2 = share(box.x2, place.left, place.inner_w);
+    const float y1 = share(box.y1, place.top, place.inner_h), y2 = share(box.y2, place.top, place.inner_h);
+    return {uint32_t(box.category), std::min(box.score, 1.0f), x1, y1, x2 - x1, y2 - y1};
+}
+
+}  // namespace
+
+FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector<uint32_t>& samples,
+                      const LoaderOptions& options, Cache* cache, const std::function<bool(size_t)>& progress) {
+    FoundBoxes result;
+    if (samples.empty()) return result;
+    LoaderOptions in_order = options;
+    in_order.batch = detector.options().batch;
+    in_order.shuffle = in_order.drop_last = false;
+    in_order.epochs = 1;
+    in_order.boxes.reset();
+    in_order.augment = {};
+    Loader loader(data, samples, in_order, cache);
+    std::vector<bool> overflown;
+    size_t done = 0;
+    for (size_t step = 0; step < loader.steps(); ++step) {
+        const Batch& batch = loader.next();
+        const auto boxes = detector.run(batch.pictures, options.fit.h(), options.fit.w(), &overflown);
+        for (size_t row = 0; row < batch.labels.size(); ++row) {
+            if (batch.samples[row] >= 0) ++done;
+            if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
+            result.overflown += overflown[row];
+            const Sample& sample = data.samples[size_t(batch.samples[row])];
+            const Letterbox place = place_in_frame(sample, options.fit);
+            JudgedBoxes picture{.truth = sample.boxes, .found = {}, .h = sample.h, .w = sample.w};
+            for (const Box& box : boxes[row]) picture.found.push_back(in_picture(box, place));
+            result.samples.push_back(uint32_t(batch.samples[row]));
+            result.pictures.push_back(std::move(picture));
+        }
+        if (progress && !progress(done)) break;
+    }
+    result.bad_files = loader.bad_files();
+    return result;
+}
+
+void write_box_evaluation(const std::filesystem::path& path, const Dataset& data,
+                          const std::vector<std::pair<std::string, const FoundBoxes*>>& parts) {
+    json content = {{"task", "detect"}, {"classes", data.classes}, {"parts", json::object()}};
+    for (const auto& [name, part] : parts) {
+        if (part->pictures.empty()) continue;
+        json rows = json::array();
+        for (size_t i = 0; i < part->pictures.size(); ++i) {
+            const JudgedBoxes& p = part->pictures[i];
+            const Sample& sample = data.samples[part->samples[i]];
+            json truth = json::array(), found = json::array();
+            for (const TrueBox& t : p.truth) truth.push_back({t.category, t.x, t.y, t.w, t.h});
+            for (const FoundBox& f : p.found)
+                if (f.score >= kLeastWritten) found.push_back({f.category, f.x, f.y, f.w, f.h, f.score});
+            rows.push_back({{"file", data.path(sample)},
+                            {"camera", sample.camera},
+                            {"width", p.w},
+                            {"height", p.h},
+                            {"truth", std::move(truth)},
+                            {"found", std::move(found)}});
+        }
+        content["parts"][name] = {
+            {"metrics", to_json(measure_boxes(part->pictures, data.classes.size()), data.classes)},
+            {"pictures", std::move(rows)}};
+    }
+    write_file_durably(
+        path, [&](FileWriter& out) { out.write(content.dump(-1, ' ', false, json::error_handler_t::replace)); });
+}

@@ -1,0 +1,16 @@
+// What an evaluation leaves on disk: evaluation.json for programs and the report, and the list of unreadable pictures.
+//
+// evaluation.json: {"classes": [...], "parts": {"validation": {"loss", "metrics": to_json(Metrics), "predictions":
+//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without pictures are left
+//   out.
+#pragma once
+
+#include <filesystem>
+
+#include "predict/predict.h"
+
+void write_evaluation(const std::filesystem::path& path, const Dataset& data,
+                      const std::vector<std::pair<std::string, const Predictions*>>& parts);
+
+// CSV: path,code,used,text
+void write_bad_files(const std::filesystem::path& path, const std::vector<BadFile>& files);

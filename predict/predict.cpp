@@ -1,0 +1,57 @@
+#include "predict/predict.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+double Predictions::mean_loss() const {
+    if (rows.empty()) return std::numeric_limits<double>::quiet_NaN();
+    double sum = 0;
+    for (const Prediction& p : rows) sum += p.loss;
+    return sum / double(rows.size());
+}
+
+Metrics Predictions::metrics(const Dataset& data) const {
+    std::vector<Judgement> judgements;
+    for (const Prediction& p : rows)
+        judgements.push_back({p.label, p.predicted, std::min(p.confidence, 1.0f), data.samples[p.sample].camera});
+    return measure(judgements, data.classes.size());
+}
+
+Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples,
+                    const LoaderOptions& options, Cache* cache, const std::function<bool(size_t)>& progress) {
+    Predictions result;
+    if (samples.empty()) return result;
+    LoaderOptions in_order = options;
+    in_order.batch = classifier.config().batch;
+    in_order.shuffle = in_order.drop_last = false;
+    in_order.epochs = 1;
+    Loader loader(data, samples, in_order, cache);
+    const size_t classes = classifier.config().model.classes;
+    size_t done = 0;
+    for (size_t step = 0; step < loader.steps(); ++step) {
+        const Batch& batch = loader.next();
+        const std::vector<float> probabilities = classifier.run(batch.pictures);
+        for (size_t row = 0; row < batch.labels.size(); ++row) {
+            if (batch.samples[row] >= 0) ++done;
+            if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
+            const auto p = std::span(probabilities).subspan(row * classes, classes);
+            if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))  // finite weights can still overflow
+                fail(Fault::not_finite, "{}: the network's answer is not finite; train with a lower --lr",
+                     data.path(data.samples[size_t(batch.samples[row])]));
+            const size_t best = size_t(std::ranges::max_element(p) - p.begin()), label = size_t(batch.labels[row]);
+            result.rows.push_back({uint32_t(batch.samples[row]),
+                                   uint32_t(label),
+                                   uint32_t(best),
+                                   p[best],
+                                   -std::log(std::max(p[label], std::numeric_limits<float>::min())),
+                                   {p.begin(), p.end()}});
+        }
+        if (progress && !progress(done)) break;
+    }
+    result.bad_files = loader.bad_files();
+    result.counts = loader.counts();
+    return result;
+}

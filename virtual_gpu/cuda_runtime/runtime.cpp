@@ -1,0 +1,283 @@
+// The stand-in's inside: streams as queues, events as points in them, graphs as lists of work.
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "cuda_runtime_api.h"
+#include "virtual_gpu/simt/runtime.h"
+
+using Work = std::function<void()>;
+
+struct Task {
+    Work work;                         // empty: a mark
+    std::shared_ptr<size_t> wait_for;  // done when *wait_for is 1
+    bool kernel = false;
+};
+struct FakeEvent {
+    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);
+};
+struct FakeGraph {
+    std::vector<Work> work;
+};
+struct CUstream_st {
+    std::deque<Task> tasks;
+    bool capturing = false;
+    std::vector<Work> captured;
+};
+
+namespace {
+
+fake_cuda::Settings settings;
+fake_cuda::Counts count;
+cudaError_t broken = cudaSuccess, last = cudaSuccess;
+std::map<const std::byte*, size_t> device_memory, pinned_memory;
+std::vector<CUstream_st*> streams;
+std::set<FakeEvent*> events;
+std::set<FakeGraph*> graphs;
+size_t used = 0;
+
+cudaError_t called(cudaError_t error = cudaSuccess) {
+    if (++count.calls >= settings.lost_at_call) broken = cudaErrorIllegalAddress;
+    if (broken != cudaSuccess) return last = broken;
+    if (error != cudaSuccess) last = error;
+    return error;
+}
+
+bool inside(const std::map<const std::byte*, size_t>& memory, const void* p) {
+    auto it = memory.upper_bound(static_cast<const std::byte*>(p));
+    if (it == memory.begin()) return false;
+    --it;
+    return static_cast<const std::byte*>(p) < it->first + it->second;
+}
+
+bool run_one(CUstream_st& stream) {
+    if (stream.tasks.empty()) return false;
+    Task task = stream.tasks.front();
+    if (task.wait_for && *task.wait_for == 0) {  // the other stream has to get there first
+        for (CUstream_st* other : streams)
+            while (other != &stream && *task.wait_for == 0 && run_one(*other)) {
+            }
+        if (*task.wait_for == 0) return false;
+    }
+    stream.tasks.pop_front();
+    if (task.work) task.work();
+    return true;
+}
+
+void push(cudaStream_t stream, Task task) {
+    if (stream->capturing) {
+        if (task.work) stream->captured.push_back(std::move(task.work));
+    } else {
+        stream->tasks.push_back(std::move(task));
+    }
+}
+
+}  // namespace
+
+namespace fake_cuda {
+void reset(const Settings& s) {
+    settings = s;
+    count = {};
+    broken = last = cudaSuccess;
+    for (const auto& [p, bytes] : device_memory) simt::device_free(const_cast<std::byte*>(p));
+    for (const auto& [p, bytes] : pinned_memory) ::operator delete(const_cast<std::byte*>(p));
+    for (CUstream_st* stream : streams) delete stream;
+    for (FakeEvent* event : events) delete event;
+    for (FakeGraph* graph : graphs) delete graph;
+    device_memory.clear(), pinned_memory.clear(), streams.clear(), events.clear(), graphs.clear();
+    used = 0;
+}
+Counts counts() {
+    return count;
+}
+void break_gpu(cudaError_t error) {
+    broken = error;
+}
+void enqueue(cudaStream_t stream, Work work) {
+    push(stream, {std::move(work), nullptr, true});
+}
+}  // namespace fake_cuda
+
+const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "some error";
+}
+cudaError_t cudaGetLastError() {
+    ++count.calls;
+    const cudaError_t error = last;
+    if (broken == cudaSuccess) last = cudaSuccess;
+    return error;
+}
+cudaError_t cudaPeekAtLastError() {
+    ++count.calls;
+    return last;
+}
+cudaError_t cudaDriverGetVersion(int* v) {
+    *v = settings.driver;
+    return called();
+}
+cudaError_t cudaRuntimeGetVersion(int* v) {
+    *v = 13000;
+    return called();
+}
+cudaError_t cudaGetDeviceCount(int* n) {
+    *n = settings.device == cudaSuccess;
+    return called(settings.device);
+}
+cudaError_t cudaSetDevice(int) {
+    return called();
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+    *p = {};
+    std::strcpy(p->name, "Fake GPU");
+    p->totalGlobalMem = settings.memory;
+    p->major = settings.major;
+    return called();
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+    *free = settings.memory - used;
+    *total = settings.memory;
+    return called();
+}
+cudaError_t cudaMalloc(void** p, size_t bytes) {
+    if (used + bytes > settings.memory) return called(cudaErrorMemoryAllocation);
+    if (const auto error = called(); error != cudaSuccess) return error;
+    *p = simt::device_malloc(bytes);
+    device_memory[static_cast<std::byte*>(*p)] = bytes;
+    used += bytes, ++count.allocations, ++count.alive;
+    count.most_used = std::max(count.most_used, used);
+    return cudaSuccess;
+}
+cudaError_t cudaFree(void* p) {
+    for (CUstream_st* stream : streams)  // waits for the device, as the real one
+        while (run_one(*stream)) {
+        }
+    const auto found = device_memory.find(static_cast<std::byte*>(p));
+    if (found == device_memory.end()) return called(cudaErrorInvalidValue);
+    used -= found->second, --count.alive;
+    device_memory.erase(found);
+    simt::device_free(p);
+    return called();
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes) {
+    if (const auto error = called(); error != cudaSuccess) return error;
+    *p = ::operator new(bytes);
+    pinned_memory[static_cast<std::byte*>(*p)] = bytes;
+    ++count.allocations, ++count.alive;
+    return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* p) {
+    if (!pinned_memory.erase(static_cast<std::byte*>(p))) return called(cudaErrorInvalidValue);
+    --count.alive;
+    ::operator delete(p);
+    return called();
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    const bool device_to = inside(device_memory, to), device_from = inside(device_memory, from);
+    if (device_to != (kind != cudaMemcpyDeviceToHost) || device_from != (kind != cudaMemcpyHostToDevice))
+        return called(cudaErrorInvalidValue);
+    if (kind == cudaMemcpyHostToDevice && !inside(pinned_memory, from)) {
+        std::vector<std::byte> bytes_now(static_cast<const std::byte*>(from),
+                                         static_cast<const std::byte*>(from) + bytes);
+        push(stream, {[=, data = std::move(bytes_now)] { simt::copy(to, data.data(), bytes); }, nullptr});
+    } else {
+        push(stream, {[=] { simt::copy(to, from, bytes); }, nullptr});
+    }
+    if (kind == cudaMemcpyHostToDevice)
+        for (const CUstream_st* other : streams)
+            if (other != stream)
+                for (const Task& task : other->tasks)
+                    if (task.kernel) {
+                        ++count.beside;
+                        return called();
+                    }
+    return called();
+}
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+    push(stream, {[=] { simt::fill(to, value, bytes); }, nullptr});
+    return called();
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+    *stream = streams.emplace_back(new CUstream_st);
+    ++count.alive;
+    return called();
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    std::erase(streams, stream);
+    delete stream;
+    --count.alive;
+    return called();
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    if (broken != cudaSuccess) return called();
+    if (stream->capturing) return called(cudaErrorStreamCaptureUnsupported);
+    while (run_one(*stream)) {
+    }
+    return called();
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    return called(stream->tasks.empty() ? cudaSuccess : cudaErrorNotReady);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    push(stream, {nullptr, event->done});
+    return called();
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    stream->capturing = true;
+    stream->captured.clear();
+    return called();
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+    stream->capturing = false;
+    graphs.insert(*graph = new FakeGraph{std::move(stream->captured)});
+    ++count.alive;
+    return called();
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    events.insert(*event = new FakeEvent);
+    ++count.alive;
+    return called();
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    events.erase(event);
+    delete event;
+    --count.alive;
+    return called();
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->done = std::make_shared<size_t>(0);
+    push(stream, {[done = event->done] { *done = 1; }, nullptr});
+    return called();
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    if (broken != cudaSuccess) return called();
+    for (bool moved = true; *event->done == 0 && moved;) {
+        moved = false;
+        for (CUstream_st* stream : streams)
+            if (*event->done == 0 && run_one(*stream)) moved = true;
+    }
+    return called();
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+    graphs.insert(*exec = new FakeGraph(*graph));
+    ++count.alive;
+    return called();
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    if (const auto error = called(); error != cudaSuccess) return error;
+    for (const Work& work : graph->work) push(stream, {work, nullptr, true});
+    ++count.graph_launches;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    graphs.erase(graph);
+    delete graph;
+    --count.alive;
+    return called();
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+    return cudaGraphDestroy(graph);
+}
