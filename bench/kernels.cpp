@@ -10,8 +10,8 @@
 // with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its
 // tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's
 // own counts, and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time
-// taken. Peaks are measured when the program starts.
-// --direct: the hand-written direct convolutions as rows of their own beside the library's; on a CPU they take minutes.
+// taken. Peaks are measured when the program starts. --direct: the hand-written direct convolutions as rows of their
+// own beside the library's; on a CPU they take minutes.
 #include <benchmark/benchmark.h>
 
 #include <cmath>

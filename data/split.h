@@ -2,7 +2,7 @@
 // them.
 //
 // SplitBy::sequence  pictures of one camera with the same sequence stay together; without a sequence those that were
-// taken
+//   taken
 //                    at most 60 s after the one before (a burst). A picture without sequence and time is alone.
 // SplitBy::camera    all pictures of a camera stay together. A picture without a camera is alone.
 //

@@ -4,9 +4,10 @@
 //   The pixel (i, j) of y looks at picture coordinates u = a*(j+0.5) + b*(i+0.5) + c (to the right) and
 //   v = d*(j+0.5) + e*(i+0.5) + f (down), with transform = a b c d e f; pixel centres lie at +0.5, edges repeat.
 //   value = bilinear(picture, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color =
-//   gain offset y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8) The
-//   identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call. Below
-//   inner_h and to the right of inner_w (0: nowhere) value = grey.
+//   gain offset
+//   y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
+//   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
+//   Below inner_h and to the right of inner_w (0: nowhere) value = grey.
 //
 // Resize       x: (h, w, 3) uint8, y: (out_h, out_w, 3) uint8; on the CPU, while pictures are read
 //   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR
@@ -14,14 +15,12 @@
 //   nearest:   y[i] = x[floor((i + 1/2) * h / out_h)], as Pillow's NEAREST and so Keras (OpenCV has no 1/2)
 //
 // CameraBatch  one picture as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
-// y:
-//   chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's integers
-//   and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the antialiased
-//   filter on a GPU sums floats instead and rounds once: within 1 of 255.
+//   y: chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's
+//   integers and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the
+//   antialiased filter on a GPU sums floats instead and rounds once: within 1 of 255.
 //
 // letterbox()  where a picture of (h, w) lies in a frame of (out_h, out_w): as large as fits, centred, and with a
-// stride
-//   the frame shrinks to the next multiples of it. Rounding is YOLOv5's (utils/augmentations.py, half to even).
+//   stride the frame shrinks to the next multiples of it. Rounding is YOLOv5's (utils/augmentations.py, half to even).
 #pragma once
 
 #include "kernels/device.h"

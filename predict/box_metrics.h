@@ -5,7 +5,8 @@
 // falling score,
 //   precision = right / (right + wrong)   recall = right / true boxes
 //   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 where none reaches
-//   it mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
+//   it
+//   mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
 // At most 100 boxes per picture and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
 // aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
 //

@@ -1,8 +1,9 @@
 // The learning rate range test: the rate grows from step to step, and the loss says where it is too high.
 //
 // rate(i) = first * (last / first)^(i / (steps - 1));  smooth(i) = running mean with weight `smoothing` on the past,
-// corrected for its start at 0. The test ends early when the loss is not finite or smooth > `divergence` * its best so
-// far. Suggestions, on the smoothed loss without the first tenth and the last five points:
+//   corrected
+// for its start at 0. The test ends early when the loss is not finite or smooth > `divergence` * its best so far.
+// Suggestions, on the smoothed loss without the first tenth and the last five points:
 //   steepest       where the loss falls fastest over log(rate)
 //   valley         the middle of the longest falling subsequence
 //   minimum / 10   a tenth of the rate with the lowest loss

@@ -5,7 +5,8 @@
 // the way down):
 //
 //   triangle   (-1, a) (n/2 - 1, p) (n - 1, z)                         lines; the counter of the paper's code starts at
-//   1 torch      (0, a) (rise*n - 1, p) (n - 1, z)                       cosines or lines; positions are real numbers
+//   1
+//   torch      (0, a) (rise*n - 1, p) (n - 1, z)                       cosines or lines; positions are real numbers
 //              (0, a) (rise*n - 1, p) (2*rise*n - 2, a) (n - 1, z)     with three_phase
 //   fastai     (0, a) (rise*n, p) (n, z)                               cosines; z is never quite reached
 //   smith      (0, a) (u, p) (2u, a) (n - 1, z)   u = floor(rise*n)    lines: equal legs, then the annihilation tail

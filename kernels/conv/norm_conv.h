@@ -6,10 +6,13 @@
 // a, b: (c_in) in the type of x   sum, squares: (c_out)   scale, shift, mean, rstd, dscale, dshift: (c_in), float
 //
 //   mean = sum / rows     var = squares / rows - mean^2, at least 0     rstd = 1 / sqrt(var + eps)      running_*:
-//   batch_norm.h a    = scale * rstd   b   = shift - mean * a z    = relu(a * x + b)                               or
-//   x, where there is no a y    = conv(z, weight)      sum = sum(y)      squares = sum(y^2)       of each channel g =
-//   the gradient of z where scale * (x - mean) * rstd + shift > 0, else 0;      the gradient of z where there is no
-//   scale dshift = sum(g)       dscale = sum(g * (x - mean) * rstd)       dx from g, dscale, dshift: batch_norm.h with
+//   batch_norm.h
+//   a    = scale * rstd   b   = shift - mean * a
+//   z    = relu(a * x + b)                               or x, where there is no a
+//   y    = conv(z, weight)      sum = sum(y)      squares = sum(y^2)       of each channel
+//   g    = the gradient of z where scale * (x - mean) * rstd + shift > 0, else 0;      the gradient of z where there is
+//   no scale
+//   dshift = sum(g)       dscale = sum(g * (x - mean) * rstd)       dx from g, dscale, dshift: batch_norm.h with
 //   sums_given dweight: conv.h with z for x
 //
 // Sums of squares lose digits where |mean| is much larger than the deviation: that is what cuDNN's engines give, in

@@ -2,8 +2,9 @@
 // needs are gathered into the cache, line by line, just before they are multiplied.
 //
 //   y (pixels, c_out)             = rows (pixels, c_in) * weight^T (c_in, c_out)         kernel 1x1 without padding,
-//   any stride dx (pixels, c_in)             = dy (pixels, c_out) * weight (c_out, c_in)            the same; 0 between
-//   the pixels dweight (c_out, taps * c_in)  = dy^T (c_out, pixels) * rows (pixels, taps * c_in)    any kernel
+//   any stride
+//   dx (pixels, c_in)             = dy (pixels, c_out) * weight (c_out, c_in)            the same; 0 between the pixels
+//   dweight (c_out, taps * c_in)  = dy^T (c_out, pixels) * rows (pixels, taps * c_in)    any kernel
 //
 // Blocks as in Goto and van de Geijn 2008, https://doi.org/10.1145/1356052.1356053: a panel of the right matrix stays
 // in the first cache, a block of the left one in the second. Sums run over the depth in order, so a result depends

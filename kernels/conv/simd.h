@@ -1,7 +1,7 @@
 // Vectors of SIMD_LANES floats for the convolution loops of one instruction set. loops_avx2.cpp and loops_avx512.cpp
-// include it and are compiled for theirs. Everything is in an anonymous namespace: a function that the linker shared with
-// other files would carry instructions there that the machine may not have. For the same reason no function of std is
-// called.
+// include it and are compiled for theirs. Everything is in an anonymous namespace: a function that the linker shared
+// with other files would carry instructions there that the machine may not have. For the same reason no function of std
+// is called.
 #pragma once
 
 #include <cstddef>

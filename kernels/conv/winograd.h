@@ -12,7 +12,7 @@
 //         0   p²q²    0   -p²-q²  0  1             0         0         1         P = 2p²(p²-q²), Q = 2q²(q²-p²)
 //
 // and, as the adjoint of this in g, the gradient of the weights:  dg_c = G^T [ sum over tiles of (A dY A^T) * (B^T d_c
-// B) ] G
+//   B) ] G
 //
 // Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, with p = 1, q = 2. Here p = 5/8, q = 3/2: the
 // error (root mean square) is then about twice that of a direct convolution instead of four times. Found by trying
