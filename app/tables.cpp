@@ -24,9 +24,7 @@ std::string padded(const std::string& text, size_t width) {
     return result + std::string(width - std::min(used, width), ' ');
 }
 
-std::string share(double x) {
-    return std::isnan(x) ? "-" : fmt::format("{:.3f}", x);
-}
+std::string share(double x) { return std::isnan(x) ? "-" : fmt::format("{:.3f}", x); }
 
 void print_confusion(const Metrics& m, const std::vector<std::string>& classes, size_t width) {
     const size_t n = classes.size();

@@ -19,9 +19,7 @@ struct Options {
     bool quiet = false;
 };
 
-std::string percent(double share) {
-    return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share);
-}
+std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
 
 // "train_loss" and "validation_accuracy" as "loss 0.1234  validation accuracy  98.1 %".
 std::string figures_text(const Figures& figures) {
@@ -93,8 +91,7 @@ int run(Options& o, const CLI::App& app) {
             note(progress, fmt::format("no report: {}", e.what()));
         }
     switch (result.end) {
-        case RunEnd::planned:
-            break;
+        case RunEnd::planned: break;
         case RunEnd::stopped:
             note(progress,
                  fmt::format("stopped at step {} and saved; the same command goes on from there", result.step));

@@ -15,14 +15,10 @@ std::string option_name(std::string_view key) {
     return "--" + name;
 }
 
-bool is_flag(const ConfigField& field) {
-    return std::holds_alternative<bool TrainConfig::*>(field.member);
-}
+bool is_flag(const ConfigField& field) { return std::holds_alternative<bool TrainConfig::*>(field.member); }
 
 // DATA is a positional, and the classes follow from it.
-bool is_option(const ConfigField& field) {
-    return field.key != "data" && field.key != "classes";
-}
+bool is_option(const ConfigField& field) { return field.key != "data" && field.key != "classes"; }
 
 std::string type_name(const ConfigField& field) {
     if (field.key == "init") return "FILE";

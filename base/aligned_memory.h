@@ -10,9 +10,7 @@
 #include <new>
 
 constexpr size_t alignment = 64;  // bytes
-constexpr size_t aligned(size_t bytes, size_t to = alignment) {
-    return (bytes + to - 1) / to * to;
-}
+constexpr size_t aligned(size_t bytes, size_t to = alignment) { return (bytes + to - 1) / to * to; }
 
 struct FreeAligned {
     void operator()(void* memory) const { std::free(memory); }

@@ -41,6 +41,4 @@ StopSignals::~StopSignals() {
     sigaltstack(&stack_before, nullptr);
 }
 
-int StopSignals::received() const {
-    return first_signal;
-}
+int StopSignals::received() const { return first_signal; }

@@ -78,10 +78,8 @@ private:
                                               .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
                                               .y = result,
                                               .weight_is_constant = constant});
-            case Kind::backward_data:
-                return run(ConvBackwardData<float>{shape, a, b, result});
-            case Kind::backward_weight:
-                return run(ConvBackwardWeight<float>{shape, a, b, result});
+            case Kind::backward_data: return run(ConvBackwardData<float>{shape, a, b, result});
+            case Kind::backward_weight: return run(ConvBackwardWeight<float>{shape, a, b, result});
         }
     }
 };

@@ -81,6 +81,4 @@ inline double bandwidth(int threads) {
 
 }  // namespace peaks
 
-inline Peaks measure_cpu_peaks(int threads) {
-    return {peaks::bandwidth(threads), peaks::flops(threads)};
-}
+inline Peaks measure_cpu_peaks(int threads) { return {peaks::bandwidth(threads), peaks::flops(threads)}; }

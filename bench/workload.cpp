@@ -83,9 +83,7 @@ private:
     size_t steps_ = 0;
 };
 
-float loss_scale_of(const WorkloadOptions& o) {
-    return o.precision == DType::f16 ? 1024.0f : 1.0f;
-}
+float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16 ? 1024.0f : 1.0f; }
 
 std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
     ResNetConfig model = resnet_config(o.model, 1000);

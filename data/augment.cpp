@@ -23,9 +23,7 @@ Affine operator*(const Affine& p, const Affine& q) {  // first q, then p
             p.yx * q.xx + p.yy * q.yx, p.yx * q.xy + p.yy * q.yy, p.yx * q.x0 + p.yy * q.y0 + p.y0};
 }
 
-double radians(double degrees) {
-    return degrees * std::numbers::pi / 180;
-}
+double radians(double degrees) { return degrees * std::numbers::pi / 180; }
 
 // In pixel coordinates of kernels/image.h, where a square of side n has its centre at n / 2.
 std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size) {

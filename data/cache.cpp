@@ -29,9 +29,7 @@ std::string fit_text(const Fit& fit) {
                        fit.shorter);
 }
 
-std::string gigabytes(uint64_t bytes) {
-    return fmt::format("{:.2f} GB", double(bytes) * 1e-9);
-}
+std::string gigabytes(uint64_t bytes) { return fmt::format("{:.2f} GB", double(bytes) * 1e-9); }
 
 uint64_t number_in(const char* path, uint64_t otherwise) {
     std::ifstream in(path);
@@ -115,9 +113,7 @@ Cache::Descriptor::~Descriptor() {
     if (number >= 0) close(number);
 }
 
-size_t Cache::slot_at(uint32_t sample) const {
-    return kHeaderBytes + sample * (kSlotHeaderBytes + pixels_bytes_);
-}
+size_t Cache::slot_at(uint32_t sample) const { return kHeaderBytes + sample * (kSlotHeaderBytes + pixels_bytes_); }
 
 void Cache::open_file(const std::string& folder) {
     std::error_code error;

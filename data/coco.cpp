@@ -18,9 +18,7 @@ namespace {
 constexpr size_t kLargestFile = size_t(4) << 30;
 constexpr size_t kLookedFor = 20;  // pictures that are tried to find where a file's pictures lie
 
-std::string said(const json& value) {
-    return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80);
-}
+std::string said(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80); }
 
 const json& list_at(const json& content, const char* key, const std::string& file) {
     const auto found = content.find(key);
@@ -191,9 +189,7 @@ private:
     std::vector<Placed> boxes_;
 };
 
-bool is_json(const fs::path& path) {
-    return lower(path.extension().string()) == ".json";
-}
+bool is_json(const fs::path& path) { return lower(path.extension().string()) == ".json"; }
 
 // "annotations_train", "instances_val2017", "test" say a part.
 std::optional<Part> part_in(const fs::path& file) {

@@ -107,9 +107,7 @@ const char* part_name(Part part) {
     return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
 }
 
-std::string Dataset::path(const Sample& sample) const {
-    return (fs::path(root) / sample.name).string();
-}
+std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }
 
 std::vector<uint32_t> Dataset::part(Part part) const {
     std::vector<uint32_t> numbers;

@@ -1,4 +1,4 @@
-// Geometry of the fit; the pixels are moved by kernels/image.
+// Geometry of the fit; resize() moves the pixels.
 #include "data/fit.h"
 
 #include <algorithm>
@@ -11,18 +11,13 @@ size_t shorter_side(const Fit& fit) {
     return fit.shorter ? fit.shorter : size_t(std::lround(double(fit.size) * 256 / 224));
 }
 
-void resize(const Picture& picture, size_t h, size_t w, Filter filter, uint8_t* rgb) {
+void resize_picture(const Picture& picture, size_t h, size_t w, Filter filter, uint8_t* rgb) {
     if (picture.h == h && picture.w == w) {
         std::memcpy(rgb, picture.rgb.data(), picture.rgb.size());
         return;
     }
-    compute(Cpu{.threads = 1, .scratch = {}}, Resize{.h = picture.h,
-                                                     .w = picture.w,
-                                                     .out_h = h,
-                                                     .out_w = w,
-                                                     .filter = filter,
-                                                     .x = picture.rgb.data(),
-                                                     .y = rgb});
+    resize(Resize{
+        .h = picture.h, .w = picture.w, .out_h = h, .out_w = w, .filter = filter, .x = picture.rgb.data(), .y = rgb});
 }
 
 // Scaling a sliver by its shorter side would make gigabytes of which the middle is kept: so the middle comes first.
@@ -44,7 +39,7 @@ void letterbox_picture(const Picture& picture, const Letterbox& box, Filter filt
     const bool same = picture.h == box.inner_h && picture.w == box.inner_w;
     if (!same) {
         inner.resize(box.inner_h * box.inner_w * 3);
-        resize(picture, box.inner_h, box.inner_w, filter, inner.data());
+        resize_picture(picture, box.inner_h, box.inner_w, filter, inner.data());
     }
     const uint8_t* from = same ? picture.rgb.data() : inner.data();
     std::fill_n(rgb, box.out_h * box.out_w * 3, kGrey);
@@ -56,13 +51,13 @@ void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb) {
     if (fit.mode == FitMode::letterbox)
         return letterbox_picture(
             picture, letterbox({.h = picture.h, .w = picture.w, .out_h = fit.h(), .out_w = fit.w()}), fit.filter, rgb);
-    if (fit.mode == FitMode::stretch) return resize(picture, fit.size, fit.size, fit.filter, rgb);
+    if (fit.mode == FitMode::stretch) return resize_picture(picture, fit.size, fit.size, fit.filter, rgb);
     if (std::max(picture.h, picture.w) > 16 * std::min(picture.h, picture.w))
         return fit_picture(middle_of_sliver(picture), fit, rgb);
     const size_t shorter = std::max(shorter_side(fit), fit.size), small = std::min(picture.h, picture.w);
     const size_t h = shorter * picture.h / small, w = shorter * picture.w / small;
     std::vector<uint8_t> whole(h * w * 3);
-    resize(picture, h, w, fit.filter, whole.data());
+    resize_picture(picture, h, w, fit.filter, whole.data());
     const auto top = size_t(std::nearbyint(double(h - fit.size) / 2)),
                left = size_t(std::nearbyint(double(w - fit.size) / 2));
     for (size_t i = 0; i < fit.size; ++i)

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "data/image.h"
-#include "kernels/image.h"
+#include "data/resize.h"
 
 enum class FitMode {
     stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the picture is (Keras' directory iterator)
     crop,  // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
            // then the middle `size`; offsets round half to even. Of pictures longer than 16:1 the middle only.
-    letterbox  // as large as fits, centred, the rest grey 114: what detectors look at (kernels/image.h, letterbox)
+    letterbox  // as large as fits, centred, the rest grey 114: what detectors look at (data/resize.h)
 };
 
 struct Fit {

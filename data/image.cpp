@@ -51,26 +51,16 @@ Decoded refuse(Trouble trouble, std::string text) {
 
 const char* trouble_code(Trouble trouble) {
     switch (trouble) {
-        case Trouble::none:
-            return "";
-        case Trouble::missing:
-            return "missing";
-        case Trouble::unreadable:
-            return "unreadable";
-        case Trouble::empty_file:
-            return "empty_file";
-        case Trouble::not_a_picture:
-            return "not_a_picture";
-        case Trouble::unsupported:
-            return "unsupported";
-        case Trouble::too_large:
-            return "too_large";
-        case Trouble::truncated:
-            return "truncated";
-        case Trouble::corrupt:
-            return "corrupt";
-        case Trouble::out_of_memory:
-            return "out_of_memory";
+        case Trouble::none: return "";
+        case Trouble::missing: return "missing";
+        case Trouble::unreadable: return "unreadable";
+        case Trouble::empty_file: return "empty_file";
+        case Trouble::not_a_picture: return "not_a_picture";
+        case Trouble::unsupported: return "unsupported";
+        case Trouble::too_large: return "too_large";
+        case Trouble::truncated: return "truncated";
+        case Trouble::corrupt: return "corrupt";
+        case Trouble::out_of_memory: return "out_of_memory";
     }
     return "";
 }

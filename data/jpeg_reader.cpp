@@ -23,9 +23,7 @@ struct Header {
     std::string text;
 };
 
-bool contains(const std::string& text, const char* part) {
-    return text.find(part) != std::string::npos;
-}
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 Trouble trouble_of(const std::string& text) {  // of TurboJPEG
     if (contains(text, "Premature end")) return Trouble::truncated;
@@ -79,9 +77,7 @@ std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk, bool inverted
 
 }  // namespace
 
-bool is_jpeg(Bytes file) {
-    return file.size() >= 3 && file[0] == 0xff && file[1] == 0xd8 && file[2] == 0xff;
-}
+bool is_jpeg(Bytes file) { return file.size() >= 3 && file[0] == 0xff && file[1] == 0xd8 && file[2] == 0xff; }
 
 Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     const Handle handle(tjInitDecompress(), &tjDestroy);

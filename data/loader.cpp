@@ -41,9 +41,7 @@ Batch blank_batch(const LoaderOptions& o) {
     return batch;
 }
 
-Loader::~Loader() {
-    stop();
-}
+Loader::~Loader() { stop(); }
 
 size_t Loader::steps() const {
     const size_t whole = samples_.size() / options_.batch, rest = samples_.size() % options_.batch;
@@ -148,7 +146,7 @@ bool Loader::compose_row(const Ticket& ticket) {
             continue;  // its part of the mosaic stays grey
         }
         const Sample& sample = data_.samples[tile.sample];
-        compute(Cpu{}, paste_of(tile, place_in_frame(sample, options_.fit), options_.fit, pixels.data(), rgb));
+        paste(paste_of(tile, place_in_frame(sample, options_.fit), options_.fit, pixels.data(), rgb));
         append_boxes(tile, sample, options_.fit, boxes);
     }
     for (size_t i = 0; i < std::min(boxes.size(), how.most); ++i)

@@ -14,13 +14,9 @@ struct Axis {  // u = scale * x + offset
     double scale = 1, offset = 0;
 };
 
-Axis mirrored(const Axis& axis, double low, double high) {
-    return {-axis.scale, low + high - axis.offset};
-}
+Axis mirrored(const Axis& axis, double low, double high) { return {-axis.scale, low + high - axis.offset}; }
 
-size_t pixel(double at, size_t side) {
-    return size_t(std::clamp(std::nearbyint(at), 0.0, double(side)));
-}
+size_t pixel(double at, size_t side) { return size_t(std::clamp(std::nearbyint(at), 0.0, double(side))); }
 
 }  // namespace
 

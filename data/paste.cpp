@@ -22,7 +22,7 @@ Tap tap_at(float u, size_t begin, size_t end) {
 
 }  // namespace
 
-void compute(const Cpu&, const Paste& op) {
+void paste(const Paste& op) {
     if (op.area_bottom > op.h || op.area_right > op.w || op.area_top >= op.area_bottom ||
         op.area_left >= op.area_right || op.bottom > op.out_h || op.right > op.out_w)
         throw std::invalid_argument("paste: an area is empty or leaves its picture");

@@ -9,9 +9,8 @@
 //   [area_left, area_right).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-
-#include "kernels/device.h"
 
 struct Paste {
     size_t h, w, area_top, area_left, area_bottom, area_right;
@@ -22,4 +21,4 @@ struct Paste {
     uint8_t* y;
 };
 
-void compute(const Cpu&, const Paste&);
+void paste(const Paste&);

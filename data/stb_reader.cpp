@@ -68,9 +68,7 @@ Damage check_png(Bytes file) {
 
 }  // namespace
 
-bool is_png(Bytes file) {
-    return file.size() >= 8 && std::memcmp(file.data(), "\x89PNG\r\n\x1a\n", 8) == 0;
-}
+bool is_png(Bytes file) { return file.size() >= 8 && std::memcmp(file.data(), "\x89PNG\r\n\x1a\n", 8) == 0; }
 bool is_bmp(Bytes file) {  // two letters are a weak signature: the four reserved bytes behind the size are zero too
     return file.size() >= 10 && file[0] == 'B' && file[1] == 'M' && big_endian(file.data() + 6) == 0;
 }

@@ -34,9 +34,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Readback> Device::readback(size_t bytes) {
-    return std::make_unique<WaitingReadback>(*this, bytes);
-}
+std::unique_ptr<Readback> Device::readback(size_t bytes) { return std::make_unique<WaitingReadback>(*this, bytes); }
 
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);

@@ -57,6 +57,4 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Device> open_cpu(const DeviceOptions& options) {
-    return std::make_unique<CpuDevice>(options);
-}
+std::unique_ptr<Device> open_cpu(const DeviceOptions& options) { return std::make_unique<CpuDevice>(options); }

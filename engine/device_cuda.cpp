@@ -331,9 +331,7 @@ void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
     check(cudaEventRecord(slot.taken, cuda_.stream), doing);
 }
 
-std::unique_ptr<Readback> CudaDevice::readback(size_t bytes) {
-    return std::make_unique<CudaReadback>(*this, bytes);
-}
+std::unique_ptr<Readback> CudaDevice::readback(size_t bytes) { return std::make_unique<CudaReadback>(*this, bytes); }
 
 std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
     check(cudaStreamBeginCapture(cuda_.stream, cudaStreamCaptureModeThreadLocal), "recording a step");
@@ -358,6 +356,4 @@ std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
 
 }  // namespace
 
-std::unique_ptr<Device> open_cuda(const DeviceOptions& options) {
-    return std::make_unique<CudaDevice>(options);
-}
+std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }

@@ -55,6 +55,4 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Device> open_simt() {
-    return std::make_unique<SimtDevice>();
-}
+std::unique_ptr<Device> open_simt() { return std::make_unique<SimtDevice>(); }

@@ -112,12 +112,8 @@ private:
     }
 };
 
-inline const Shape& Value::shape() const {
-    return graph->values[size_t(id)].shape;
-}
-inline DType Value::dtype() const {
-    return graph->values[size_t(id)].dtype;
-}
+inline const Shape& Value::shape() const { return graph->values[size_t(id)].shape; }
+inline DType Value::dtype() const { return graph->values[size_t(id)].dtype; }
 
 // Adds to the graph of y the gradient of sum(y * dy) with respect to each of `wanted`; an empty Value where y does not
 // depend on it. dy has y's shape.

@@ -25,26 +25,18 @@ struct Op {
 
     // Adds to the graph the nodes that give the gradients of the inputs from those of the outputs, and returns one per
     // input; an empty Value where there is none or none is needed.
-    virtual std::vector<Value> backward(const Chain&) const {
-        fail(Fault::runtime, "{} has no gradient", name());
-    }
+    virtual std::vector<Value> backward(const Chain&) const { fail(Fault::runtime, "{} has no gradient", name()); }
 
     // True where backward() takes the gradient of output 0 as two parts (grad[0] and second_grad).
-    virtual bool adds_second_gradient() const {
-        return false;
-    }
+    virtual bool adds_second_gradient() const { return false; }
 
     // The input that an output may lie on when nothing reads that input later, on devices that are in_place(); -1:
     // none.
-    virtual int overwrites(size_t /*output*/) const {
-        return -1;
-    }
+    virtual int overwrites(size_t /*output*/) const { return -1; }
 
     // Multiplications and additions, and bytes read and written, for benches and reports. Bytes: every operand once,
     // plus what an operation reads or writes beyond that.
-    virtual double flops() const {
-        return 0;
-    }
+    virtual double flops() const { return 0; }
     virtual double bytes(Tensors in, Tensors out) const {
         double sum = 0;
         for (const Tensor& t : in) sum += t.data ? double(t.bytes()) : 0;
@@ -63,15 +55,11 @@ struct KernelOp : Op {
     }
     void run(const Simt& simt, Tensors in, Tensors out) const final { run_typed(simt, in, out); }
 #ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& cuda, Tensors in, Tensors out) const final {
-        run_typed(cuda, in, out);
-    }
+    void run(const Cuda& cuda, Tensors in, Tensors out) const final { run_typed(cuda, in, out); }
 #endif
 
 private:
-    const Self& self() const {
-        return static_cast<const Self&>(*this);
-    }
+    const Self& self() const { return static_cast<const Self&>(*this); }
 
     DType type(Tensors in, Tensors out) const {
         if constexpr (requires { Self::typed_by_output; }) return out[0].dtype;
@@ -81,14 +69,10 @@ private:
     template <class Device>
     void run_typed(const Device& device, Tensors in, Tensors out) const {
         switch (type(in, out)) {
-            case DType::f32:
-                return compute(device, self().template call<float>(in, out));
-            case DType::bf16:
-                return compute(device, self().template call<bf16>(in, out));
-            case DType::f16:
-                return compute(device, self().template call<fp16>(in, out));
-            default:
-                fail(Fault::runtime, "{}: cannot compute in {}", name(), ::name(type(in, out)));
+            case DType::f32: return compute(device, self().template call<float>(in, out));
+            case DType::bf16: return compute(device, self().template call<bf16>(in, out));
+            case DType::f16: return compute(device, self().template call<fp16>(in, out));
+            default: fail(Fault::runtime, "{}: cannot compute in {}", name(), ::name(type(in, out)));
         }
     }
 };
@@ -99,13 +83,9 @@ struct FloatOp : Op {
     void run(const Cpu& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
     void run(const Simt& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
 #ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& d, Tensors in, Tensors out) const final {
-        compute(d, self().call(in, out));
-    }
+    void run(const Cuda& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
 #endif
 
 private:
-    const Self& self() const {
-        return static_cast<const Self&>(*this);
-    }
+    const Self& self() const { return static_cast<const Self&>(*this); }
 };

@@ -124,22 +124,15 @@ void initialize(Parameters& parameters, uint64_t seed) {
             for (size_t i = 0; i < values.size(); ++i) values[i] = float(bound * (2 * random(i) - 1));
         };
         switch (e.declaration.init) {
-            case Init::zeros:
-                break;
-            case Init::ones:
-                std::fill(values.begin(), values.end(), 1.0f);
-                break;
+            case Init::zeros: break;
+            case Init::ones: std::fill(values.begin(), values.end(), 1.0f); break;
             case Init::kaiming_normal_fan_out:
                 for (size_t i = 0; i < values.size(); ++i)  // Box & Muller
                     values[i] = float(std::sqrt(2 / (out * kernel)) * std::sqrt(-2 * std::log(random(2 * i))) *
                                       std::cos(2 * std::numbers::pi * random(2 * i + 1)));
                 break;
-            case Init::kaiming_uniform_fan_in:
-                uniform(1 / std::sqrt(in));
-                break;
-            case Init::glorot_uniform:
-                uniform(std::sqrt(6 / (in + out * kernel)));
-                break;
+            case Init::kaiming_uniform_fan_in: uniform(1 / std::sqrt(in)); break;
+            case Init::glorot_uniform: uniform(std::sqrt(6 / (in + out * kernel))); break;
             case Init::uniform_fan_in:
                 uniform(1 / std::sqrt(double(e.declaration.fan_in ? e.declaration.fan_in : size_t(in))));
                 break;

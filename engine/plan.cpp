@@ -13,9 +13,7 @@ struct Block {
     size_t value, first, last, bytes, offset = 0;  // alive from node `first` to node `last`
 };
 
-bool in_arena(const Graph::Info& info) {
-    return info.kind == Kind::temporary && !info.address;
-}
+bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
 
 // The value in whose place each output of a node goes: itself, or an input that dies there and is as large.
 std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& last) {

@@ -88,9 +88,7 @@ void Program::run() {
     ++runs_;
 }
 
-void Program::prepare() {
-    device_.prepare(steps());
-}
+void Program::prepare() { device_.prepare(steps()); }
 
 void Program::run_step(size_t i) {
     device_.run(steps().subspan(i, 1));

@@ -2,6 +2,4 @@
 #include "engine/device_cuda.h"
 #include "engine/op.h"
 
-void run_on_cuda(const Cuda& cuda, const Step& step) {
-    step.op->run(cuda, step.in, step.out);
-}
+void run_on_cuda(const Cuda& cuda, const Step& step) { step.op->run(cuda, step.in, step.out); }

@@ -17,9 +17,7 @@ inline size_t count(const Shape& shape) {
     return n;
 }
 
-inline std::string text(const Shape& shape) {
-    return fmt::format("({})", fmt::join(shape, ", "));
-}
+inline std::string text(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 struct Tensor {
     void* data = nullptr;

@@ -3,28 +3,21 @@
 
 #include "kernels/gpu.h"
 
-__device__ __forceinline__ float sigmoid(float x) {
-    return __fdividef(1.0f, 1.0f + expf(-x));
-}
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 
 __device__ __forceinline__ float activated(Activation activation, float x) {
     switch (activation) {
-        case Activation::relu:
-            return x < 0 ? 0.0f : x;  // NaN stays NaN
-        case Activation::silu:
-            return x * sigmoid(x);
-        case Activation::sigmoid:
-            return sigmoid(x);
-        default:
-            return x;
+        case Activation::relu: return x < 0 ? 0.0f : x;  // NaN stays NaN
+        case Activation::silu: return x * sigmoid(x);
+        case Activation::sigmoid: return sigmoid(x);
+        default: return x;
     }
 }
 
 // activation'(x)
 __device__ __forceinline__ float activation_slope(Activation activation, float x) {
     switch (activation) {
-        case Activation::relu:
-            return x > 0 ? 1.0f : 0.0f;
+        case Activation::relu: return x > 0 ? 1.0f : 0.0f;
         case Activation::silu: {
             const float s = sigmoid(x);
             return s * (1.0f + x * (1.0f - s));
@@ -33,7 +26,6 @@ __device__ __forceinline__ float activation_slope(Activation activation, float x
             const float s = sigmoid(x);
             return s * (1.0f - s);
         }
-        default:
-            return 1.0f;
+        default: return 1.0f;
     }
 }

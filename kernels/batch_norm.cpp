@@ -18,12 +18,9 @@ void with_activation(Activation activation, bool residual, const Run& run) {
     if (activation == Activation::sigmoid || (activation == Activation::silu && residual))
         throw std::invalid_argument("batch_norm takes no sigmoid, and no residual with silu");
     switch (activation) {
-        case Activation::relu:
-            return run(Fixed<Activation::relu>{});
-        case Activation::silu:
-            return run(Fixed<Activation::silu>{});
-        default:
-            return run(Fixed<Activation::none>{});
+        case Activation::relu: return run(Fixed<Activation::relu>{});
+        case Activation::silu: return run(Fixed<Activation::silu>{});
+        default: return run(Fixed<Activation::none>{});
     }
 }
 
@@ -64,9 +61,7 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
         }
 }
 
-size_t partial_doubles(const BatchNormShape& shape) {
-    return RowTiles(shape.rows).count * 2 * shape.channels;
-}
+size_t partial_doubles(const BatchNormShape& shape) { return RowTiles(shape.rows).count * 2 * shape.channels; }
 
 // Two passes over the same rows meet in the cache when the second one goes backwards. Within a piece rows ascend, which
 // is what the processor fetches ahead.

@@ -84,12 +84,8 @@ __device__ void sum_over_rows(float (&values)[kValues]) {
 // Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels leave it. Launched with
 // merge_grid; every thread gets the sums of its channel.
 inline constexpr unsigned kMergeThreads = 1024;
-inline dim3 merge_grid(size_t channels) {
-    return dim3(ceil_div(channels, 32));
-}
-inline dim3 merge_block() {
-    return dim3(32, kMergeThreads / 32);
-}
+inline dim3 merge_grid(size_t channels) { return dim3(ceil_div(channels, 32)); }
+inline dim3 merge_block() { return dim3(32, kMergeThreads / 32); }
 
 template <int kSums>
 __device__ __forceinline__ void merge_partial(const float* partial, unsigned row_blocks, size_t channels,

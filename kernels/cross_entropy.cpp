@@ -9,9 +9,7 @@
 namespace {
 constexpr size_t grain = 8;  // rows
 
-float weight_of(const float* class_weight, size_t k) {
-    return class_weight ? class_weight[k] : 1.0f;
-}
+float weight_of(const float* class_weight, size_t k) { return class_weight ? class_weight[k] : 1.0f; }
 
 // Fills one row of probabilities and returns its loss.
 float forward_row(const CrossEntropyForward& op, size_t row) {

@@ -10,9 +10,7 @@ namespace {
 
 constexpr unsigned kRowThreads = 128, kBatchThreads = 256;
 
-__device__ float weight_of(const float* class_weight, size_t k) {
-    return class_weight ? class_weight[k] : 1.0f;
-}
+__device__ float weight_of(const float* class_weight, size_t k) { return class_weight ? class_weight[k] : 1.0f; }
 
 // class_weight[k] * q[k] of a row
 struct Target {

@@ -43,9 +43,7 @@ struct SelectBoxes {
 };
 
 // On a GPU: the scratch memory that SelectBoxes takes.
-inline size_t select_boxes_scratch(size_t n, size_t rows) {
-    return 2 * n * rows * sizeof(uint64_t);
-}
+inline size_t select_boxes_scratch(size_t n, size_t rows) { return 2 * n * rows * sizeof(uint64_t); }
 
 void compute(const Cpu&, const DecodeBoxes<float>&);
 void compute(const Cpu&, const SelectBoxes&);  // allocates a list of the candidates

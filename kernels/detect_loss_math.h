@@ -16,7 +16,7 @@ struct Agreement {
     CellBox slope;
 };
 
-KERNEL_HD inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
+HOST_DEVICE inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
     constexpr float tiny = 1e-30f;  // against 0 / 0; b has an area
     const float left = fmaxf(p.x - p.w / 2, b.x - b.w / 2), right = fminf(p.x + p.w / 2, b.x + b.w / 2);
     const float top = fmaxf(p.y - p.h / 2, b.y - b.h / 2), bottom = fminf(p.y + p.h / 2, b.y + b.h / 2);
@@ -57,12 +57,8 @@ KERNEL_HD inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
     return {iou - apart - alpha * v, slope};
 }
 
-KERNEL_HD inline float softplus(float t) {
-    return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t)));
-}
-KERNEL_HD inline float logistic(float t) {
-    return 1 / (1 + expf(-t));
-}
+HOST_DEVICE inline float softplus(float t) { return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t))); }
+HOST_DEVICE inline float logistic(float t) { return 1 / (1 + expf(-t)); }
 
 // One cell and anchor of one picture.
 struct Cell {
@@ -71,24 +67,22 @@ struct Cell {
     const float* boxes;                // (most_boxes, 5) of the picture
 };
 
-KERNEL_HD inline bool fits_anchor(const float* box, const Cell& c, float ratio) {
+HOST_DEVICE inline bool fits_anchor(const float* box, const Cell& c, float ratio) {
     if (!(box[0] >= 0)) return false;
     const float rw = box[3] / c.anchor_w, rh = box[4] / c.anchor_h;
     return rw < ratio && rh < ratio && rw * ratio > 1 && rh * ratio > 1;
 }
 
 // The cell of a coordinate in a row of `count`.
-KERNEL_HD inline int cell_of(float g, size_t count) {
-    return int(fminf(fmaxf(floorf(g), 0.0f), float(count - 1)));
-}
+HOST_DEVICE inline int cell_of(float g, size_t count) { return int(fminf(fmaxf(floorf(g), 0.0f), float(count - 1))); }
 
 // -1, 0 or 1: the neighbour on whose side of the cell the coordinate lies.
-KERNEL_HD inline int side_of(float g, size_t count) {
+HOST_DEVICE inline int side_of(float g, size_t count) {
     const float into = g - float(cell_of(g, count));
     return into < 0.5f ? -1 : into > 0.5f ? 1 : 0;
 }
 
-KERNEL_HD inline bool belongs(const float* box, const Cell& c, float ratio) {
+HOST_DEVICE inline bool belongs(const float* box, const Cell& c, float ratio) {
     if (!fits_anchor(box, c, ratio)) return false;
     const float gx = box[1] / c.stride, gy = box[2] / c.stride;
     const int right = int(c.j) - cell_of(gx, c.w), down = int(c.i) - cell_of(gy, c.h);
@@ -104,7 +98,7 @@ struct CellSums {
     int label = -1;                // of the first
 };
 
-KERNEL_HD inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, const CellBox& prediction) {
+HOST_DEVICE inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, const CellBox& prediction) {
     CellSums sums;
     for (size_t m = 0; m < s.most_boxes; ++m) {
         const float* box = c.boxes + 5 * m;
@@ -123,7 +117,7 @@ KERNEL_HD inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, con
 
 // The sum over the boxes of a cell of the target of class k. Several boxes in one cell are rare: then they are walked
 // again.
-KERNEL_HD inline float class_targets(const DetectLossShape& s, const Cell& c, const CellSums& sums, size_t k) {
+HOST_DEVICE inline float class_targets(const DetectLossShape& s, const Cell& c, const CellSums& sums, size_t k) {
     float own = 0;
     if (sums.matches == 1)
         own = sums.label == int(k) ? 1.0f : 0.0f;
@@ -134,7 +128,7 @@ KERNEL_HD inline float class_targets(const DetectLossShape& s, const Cell& c, co
 }
 
 template <class T>
-KERNEL_HD CellBox predicted(const Cell& c, const T* t) {
+HOST_DEVICE CellBox predicted(const Cell& c, const T* t) {
     const float sw = 2 * logistic(float(t[2])), sh = 2 * logistic(float(t[3]));
     return {2 * logistic(float(t[0])) - 0.5f + float(c.j), 2 * logistic(float(t[1])) - 0.5f + float(c.i),
             sw * sw * c.anchor_w / c.stride, sh * sh * c.anchor_h / c.stride};
@@ -147,7 +141,7 @@ struct LossSums {
 
 // t: the head's 5 + classes numbers
 template <class T>
-KERNEL_HD LossSums cell_loss(const DetectLossShape& s, const Cell& c, const T* t) {
+HOST_DEVICE LossSums cell_loss(const DetectLossShape& s, const Cell& c, const T* t) {
     const CellSums sums = cell_sums(s, c, predicted(c, t));
     LossSums loss{sums.box, softplus(float(t[4])) - float(t[4]) * sums.target, 0, sums.matches};
     if (sums.matches > 0 && s.classes > 1)
@@ -164,7 +158,7 @@ struct LossWeights {
 };
 
 template <class T>
-KERNEL_HD LossWeights loss_weights(const DetectLossShape& s, const DetectLossLevel<T>& level, float matches) {
+HOST_DEVICE LossWeights loss_weights(const DetectLossShape& s, const DetectLossLevel<T>& level, float matches) {
     const float mean = matches > 0 ? 1 / matches : 0.0f;
     return {s.box_gain * mean, s.objectness_gain * level.balance / float(s.n * 3 * level.h * level.w),
             s.classes > 1 ? s.class_gain * mean / float(s.classes) : 0.0f};
@@ -172,7 +166,7 @@ KERNEL_HD LossWeights loss_weights(const DetectLossShape& s, const DetectLossLev
 
 // Writes the gradient with respect to t.
 template <class T>
-KERNEL_HD void cell_gradient(const DetectLossShape& s, const Cell& c, const LossWeights& weight, const T* t, T* dt) {
+HOST_DEVICE void cell_gradient(const DetectLossShape& s, const Cell& c, const LossWeights& weight, const T* t, T* dt) {
     const CellBox p = predicted(c, t);
     const CellSums sums = cell_sums(s, c, p);
     const float sx = logistic(float(t[0])), sy = logistic(float(t[1])), sw = logistic(float(t[2])),

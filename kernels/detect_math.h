@@ -8,13 +8,13 @@
 struct Corners {
     float x1, y1, x2, y2;
 };
-KERNEL_HD inline Corners corners_of(const float* box) {  // x y w h
+HOST_DEVICE inline Corners corners_of(const float* box) {  // x y w h
     const float half_w = box[2] / 2, half_h = box[3] / 2;
     return {box[0] - half_w, box[1] - half_h, box[0] + half_w, box[1] + half_h};
 }
 
 // Two boxes without area give 0 / 0, which is greater than nothing: they do not suppress each other.
-KERNEL_HD inline float intersection_over_union(const Corners& a, const Corners& b) {
+HOST_DEVICE inline float intersection_over_union(const Corners& a, const Corners& b) {
     const auto less = [](float u, float v) { return u < v ? u : v; };  // fminf() is a call on the CPU
     const auto more = [](float u, float v) { return u > v ? u : v; };
     const float w = more(less(a.x2, b.x2) - more(a.x1, b.x1), 0.0f),
@@ -28,7 +28,7 @@ constexpr uint64_t kNoCandidate = ~uint64_t(0),
                    kNotFinite = 0;  // a NaN beats all candidates, so that nobody overlooks it
 constexpr size_t kMostRows = size_t(1) << 24, kMostClasses = 256;
 
-KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
+HOST_DEVICE inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
     const float objectness = box[4];
     if (objectness != objectness) return kNotFinite;
     if (objectness <= threshold) return kNoCandidate;
@@ -41,23 +41,17 @@ KERNEL_HD inline uint64_t candidate_key(const float* box, size_t row, size_t cla
     if (!(score > threshold)) return kNoCandidate;
     return uint64_t(0x7f800000u - detail::bits_of(score)) << 32 | uint64_t(row) << 8 | best;
 }
-KERNEL_HD inline float score_of(uint64_t key) {
-    return detail::float_of(0x7f800000u - uint32_t(key >> 32));
-}
-KERNEL_HD inline size_t row_of(uint64_t key) {
-    return size_t(key >> 8 & 0xffffffu);
-}
-KERNEL_HD inline int class_of(uint64_t key) {
-    return int(key & 0xffu);
-}
+HOST_DEVICE inline float score_of(uint64_t key) { return detail::float_of(0x7f800000u - uint32_t(key >> 32)); }
+HOST_DEVICE inline size_t row_of(uint64_t key) { return size_t(key >> 8 & 0xffffffu); }
+HOST_DEVICE inline int class_of(uint64_t key) { return int(key & 0xffu); }
 
-KERNEL_HD inline void write_detection(const Corners& at, uint64_t key, float* to) {
+HOST_DEVICE inline void write_detection(const Corners& at, uint64_t key, float* to) {
     to[0] = at.x1, to[1] = at.y1, to[2] = at.x2, to[3] = at.y2, to[4] = score_of(key), to[5] = float(class_of(key));
 }
 
 // Value k of a box from s = sigmoid of the head's output.
 template <class T>
-KERNEL_HD float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i, size_t j, size_t k, float s) {
+HOST_DEVICE float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i, size_t j, size_t k, float s) {
     const auto side = [&](int axis) {  // no index into the struct: a GPU would copy it to the stack
         return anchor == 0 ? op.anchors[0][axis] : anchor == 1 ? op.anchors[1][axis] : op.anchors[2][axis];
     };
@@ -66,13 +60,9 @@ KERNEL_HD float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t i,
             const float x = (2 * s - 0.5f + float(j)) * op.stride;
             return op.mirror > 0 ? op.mirror - x : x;
         }
-        case 1:
-            return (2 * s - 0.5f + float(i)) * op.stride;
-        case 2:
-            return 4 * s * s * side(0);
-        case 3:
-            return 4 * s * s * side(1);
-        default:
-            return s;
+        case 1: return (2 * s - 0.5f + float(i)) * op.stride;
+        case 2: return 4 * s * s * side(0);
+        case 3: return 4 * s * s * side(1);
+        default: return s;
     }
 }

@@ -28,26 +28,19 @@ void compute(const Cpu& cpu, const Add<float>& op) {
 
 void compute(const Cpu& cpu, const ActivationForward<float>& op) {
     switch (op.activation) {
-        case Activation::none:
-            return map(cpu, op.count, op.x, op.y, [](float x) { return x; });
-        case Activation::relu:
-            return map(cpu, op.count, op.x, op.y, [](float x) { return x < 0 ? 0.0f : x; });
-        case Activation::silu:
-            return map(cpu, op.count, op.x, op.y, silu);
-        case Activation::sigmoid:
-            return map(cpu, op.count, op.x, op.y, sigmoid);
+        case Activation::none: return map(cpu, op.count, op.x, op.y, [](float x) { return x; });
+        case Activation::relu: return map(cpu, op.count, op.x, op.y, [](float x) { return x < 0 ? 0.0f : x; });
+        case Activation::silu: return map(cpu, op.count, op.x, op.y, silu);
+        case Activation::sigmoid: return map(cpu, op.count, op.x, op.y, sigmoid);
     }
 }
 
 void compute(const Cpu& cpu, const ActivationBackward<float>& op) {
     const auto apply = [&](auto f) { map(cpu, op.count, op.x, op.dy, op.dx, f); };
     switch (op.activation) {
-        case Activation::none:
-            return apply([](float, float dy) { return dy; });
-        case Activation::relu:
-            return apply([](float x, float dy) { return keep_if(x > 0, dy); });
-        case Activation::silu:
-            return apply([](float x, float dy) { return dy * silu_slope(x); });
+        case Activation::none: return apply([](float, float dy) { return dy; });
+        case Activation::relu: return apply([](float x, float dy) { return keep_if(x > 0, dy); });
+        case Activation::silu: return apply([](float x, float dy) { return dy * silu_slope(x); });
         case Activation::sigmoid:
             return apply([](float x, float dy) {
                 const float s = sigmoid(x);

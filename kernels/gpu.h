@@ -12,14 +12,10 @@
 
 #if defined(TUNDRA_SIMT_FLAVOUR)
 using Gpu = Simt;
-inline simt::stream_t stream_of(const Simt&) {
-    return nullptr;
-}
+inline simt::stream_t stream_of(const Simt&) { return nullptr; }
 #elif defined(TUNDRA_CUDA_FLAVOUR)
 using Gpu = Cuda;
-inline simt::stream_t stream_of(const Cuda& gpu) {
-    return gpu.stream;
-}
+inline simt::stream_t stream_of(const Cuda& gpu) { return gpu.stream; }
 #else
 #error "a .cu file is built with TUNDRA_SIMT_FLAVOUR or TUNDRA_CUDA_FLAVOUR"
 #endif

@@ -100,7 +100,8 @@ __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool 
                      j = column - op.left;  // above and left of the picture these wrap to large numbers
         if (i >= op.inner_h || j >= op.inner_w) return {{op.grey, op.grey, op.grey}};
         if (op.filter == Filter::nearest) {
-            const Rgb p = source_pixel(op, int(nearest(i, op.h, op.inner_h)), int(nearest(j, op.w, op.inner_w)));
+            const Rgb p =
+                source_pixel(op, int(nearest_sample(i, op.h, op.inner_h)), int(nearest_sample(j, op.w, op.inner_w)));
             return {{float(p.r), float(p.g), float(p.b)}};
         }
         const LinearTap down = linear_tap(int(i), int(op.h), double(op.h) / double(op.inner_h));
@@ -235,14 +236,10 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
 template <class Op>
 void launch_channels(const Gpu& gpu, const Op& op) {
     switch (op.out_c) {
-        case 3:
-            return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
-        case 4:
-            return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
-        case 8:
-            return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
-        default:
-            throw std::invalid_argument("pictures have 3, 4 or 8 channels on a GPU");
+        case 3: return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
+        case 4: return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
+        case 8: return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
+        default: throw std::invalid_argument("pictures have 3, 4 or 8 channels on a GPU");
     }
 }
 

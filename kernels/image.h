@@ -9,20 +9,13 @@
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
 //   Below inner_h and to the right of inner_w (0: nowhere) value = grey.
 //
-// Resize       x: (h, w, 3) uint8, y: (out_h, out_w, 3) uint8; on the CPU, while pictures are read
-//   antialias: triangle filter whose support grows with the reduction, as Pillow's BILINEAR
-//   linear:    two taps, no antialiasing, as OpenCV's INTER_LINEAR
-//   nearest:   y[i] = x[floor((i + 1/2) * h / out_h)], as Pillow's NEAREST and so Keras (OpenCV has no 1/2)
-//
 // CameraBatch  one picture as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
 //   y: chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's
 //   integers and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the
 //   antialiased filter on a GPU sums floats instead and rounds once: within 1 of 255.
-//
-// letterbox()  where a picture of (h, w) lies in a frame of (out_h, out_w): as large as fits, centred, and with a
-//   stride the frame shrinks to the next multiples of it. Rounding is YOLOv5's (utils/augmentations.py, half to even).
 #pragma once
 
+#include "base/resample.h"
 #include "kernels/device.h"
 #include "kernels/types.h"
 
@@ -41,15 +34,6 @@ struct ImageBatch {
     T* y;
 };
 
-enum class Filter { antialias, linear, nearest };
-
-struct Resize {
-    size_t h, w, out_h, out_w;
-    Filter filter;
-    const uint8_t* x;
-    uint8_t* y;
-};
-
 template <class T>
 struct CameraBatch {
     size_t h, w;                         // of the picture
@@ -63,22 +47,7 @@ struct CameraBatch {
     T* y;
 };
 
-struct LetterboxRequest {
-    size_t h, w, out_h, out_w;
-    size_t stride = 0;  // 0: the frame keeps its size
-    bool enlarge = true;
-};
-
-struct Letterbox {
-    double ratio = 1;  // of the resized picture to the picture
-    size_t inner_h = 0, inner_w = 0, top = 0, left = 0, out_h = 0, out_w = 0;
-};
-
-Letterbox letterbox(const LetterboxRequest&);
-
 void compute(const Cpu&, const ImageBatch<float>&);
-void compute(const Cpu&, const Resize&);
-void compute(const Cpu&, const CameraBatch<float>&);
 template <class T>
 void compute(const Simt&, const ImageBatch<T>&);
 template <class T>

@@ -7,56 +7,16 @@
 
 #include <cmath>
 
+#include "base/resample.h"
 #include "kernels/image.h"
-
-struct LinearTap {  // y = (x[first] * weight_first + x[second] * weight_second) / 2048
-    int first, second, weight_first, weight_second;
-};
-
-// `scale` is size / out_size; pixels beyond the edge repeat the edge.
-KERNEL_HD inline LinearTap linear_tap(int i, int size, double scale) {
-    const float at = float((i + 0.5) * scale - 0.5), whole = floorf(at), fraction = at - whole;
-    const int first = int(whole), last = size - 1;
-    return {first < 0      ? 0
-            : first > last ? last
-                           : first,
-            first + 1 < 0      ? 0
-            : first + 1 > last ? last
-                               : first + 1,
-            int(rintf((1 - fraction) * 2048)), int(rintf(fraction * 2048))};
-}
-
-// `above` and `below` are horizontal sums in 1/2048; the shifts drop the same bits that OpenCV drops.
-KERNEL_HD inline int linear_blend(int above, int below, const LinearTap& tap) {
-    const int sum = (tap.weight_first * (above >> 4) >> 16) + (tap.weight_second * (below >> 4) >> 16);
-    return (sum + 2) >> 2;
-}
-
-// The triangle filter: pixel k of [first, end) weighs max(0, 1 - |k + 1/2 - centre| / support); weights are to be
-// divided by their sum.
-struct TriangleTap {
-    int first, end;
-    double centre, support;
-};
-KERNEL_HD inline TriangleTap triangle_tap(int i, int size, double scale) {
-    const double support = scale > 1 ? scale : 1, centre = (i + 0.5) * scale;
-    const int first = int(centre - support + 0.5), end = int(centre + support + 0.5);
-    return {first < 0 ? 0 : first, end > size ? size : end, centre, support};
-}
-
-KERNEL_HD inline size_t nearest(size_t i, size_t size, size_t out) {
-    return (2 * i + 1) * size / (2 * out);
-}
 
 struct Rgb {
     int r, g, b;
 };
 
-KERNEL_HD inline int clamp_byte(int v) {
-    return v < 0 ? 0 : v > 255 ? 255 : v;
-}
+HOST_DEVICE inline int clamp_byte(int v) { return v < 0 ? 0 : v > 255 ? 255 : v; }
 
-KERNEL_HD inline Rgb ycbcr_to_rgb(int luma, int cb, int cr) {  // full range BT.601; constants are times 65536
+HOST_DEVICE inline Rgb ycbcr_to_rgb(int luma, int cb, int cr) {  // full range BT.601; constants are times 65536
     cb -= 128, cr -= 128;
     return {clamp_byte(luma + ((91881 * cr + 32768) >> 16)),
             clamp_byte(luma + ((-22554 * cb - 46802 * cr + 32768) >> 16)),
@@ -67,17 +27,17 @@ KERNEL_HD inline Rgb ycbcr_to_rgb(int luma, int cb, int cr) {  // full range BT.
 struct ChromaTap {
     int near, far;
 };
-KERNEL_HD inline ChromaTap chroma_tap(int at, int chroma_size) {
+HOST_DEVICE inline ChromaTap chroma_tap(int at, int chroma_size) {
     const int near = at >> 1, far = near + (at & 1 ? 1 : -1);
     return {near, far < 0 ? 0 : far >= chroma_size ? chroma_size - 1 : far};
 }
 // Sums of a column are 3 * near row + far row. Odd pixels round half down, as the decoder has it.
-KERNEL_HD inline int chroma_value(int near_sum, int far_sum, int at) {
+HOST_DEVICE inline int chroma_value(int near_sum, int far_sum, int at) {
     return (3 * near_sum + far_sum + 8 - (at & 1)) >> 4;
 }
 
 // fmaxf() and fminf() are calls on the CPU. A NaN becomes the lower end.
-KERNEL_HD inline float bounded(float v, float least, float most) {
+HOST_DEVICE inline float bounded(float v, float least, float most) {
     v = v > least ? v : least;
     return v < most ? v : most;
 }
@@ -86,7 +46,7 @@ struct AffineTap {
     int top, bottom, left, right;  // inside the picture
     float down, across;            // fractions, 0 at top and left
 };
-KERNEL_HD inline AffineTap affine_tap(const float* transform, int i, int j, int h, int w) {
+HOST_DEVICE inline AffineTap affine_tap(const float* transform, int i, int j, int h, int w) {
     const float x = float(j) + 0.5f, y = float(i) + 0.5f;
     // Far outside every pixel is the edge; the bound keeps the conversion to int defined.
     const float u = bounded(transform[0] * x + transform[1] * y + transform[2] - 0.5f, -1, float(w));
@@ -100,10 +60,10 @@ KERNEL_HD inline AffineTap affine_tap(const float* transform, int i, int j, int 
             v - top,
             u - left};
 }
-KERNEL_HD inline float bilinear(float p00, float p01, float p10, float p11, const AffineTap& tap) {
+HOST_DEVICE inline float bilinear(float p00, float p01, float p10, float p11, const AffineTap& tap) {
     const float above = p00 + (p01 - p00) * tap.across, below = p10 + (p11 - p10) * tap.across;
     return above + (below - above) * tap.down;
 }
-KERNEL_HD inline float colored(float value, float gain, float offset) {
+HOST_DEVICE inline float colored(float value, float gain, float offset) {
     return bounded(gain * value + offset, 0, 255);
 }

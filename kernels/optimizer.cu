@@ -145,9 +145,7 @@ void compute(const Gpu& gpu, const CheckFinite<T>& p) {
     simt::launch(add_lost, dim3(1), dim3(kElementThreads), 0, stream_of(gpu), p.state, lost, blocks);
 }
 
-void compute(const Gpu& gpu, const FinishStep& p) {
-    simt::launch(finish_step, dim3(1), dim3(1), 0, stream_of(gpu), p);
-}
+void compute(const Gpu& gpu, const FinishStep& p) { simt::launch(finish_step, dim3(1), dim3(1), 0, stream_of(gpu), p); }
 
 template void compute(const Gpu&, const SgdStep<float>&);
 template void compute(const Gpu&, const SgdStep<bf16>&);

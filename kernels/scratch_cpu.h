@@ -9,9 +9,7 @@
 
 // How much a device should have: parts that all threads share, and parts of each. The system gives pages only where
 // they are touched.
-constexpr size_t scratch_reserved(int threads) {
-    return (size_t(256) << 20) + size_t(threads) * (size_t(8) << 20);
-}
+constexpr size_t scratch_reserved(int threads) { return (size_t(256) << 20) + size_t(threads) * (size_t(8) << 20); }
 
 size_t scratch_bytes(const Cpu&, const BatchNormForward<float>&);
 size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>&);

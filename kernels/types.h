@@ -7,25 +7,21 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__)
-#define KERNEL_HD __host__ __device__
-#else
-#define KERNEL_HD
-#endif
+#include "base/host_device.h"
 
 namespace detail {
-KERNEL_HD inline uint32_t bits_of(float f) {
+HOST_DEVICE inline uint32_t bits_of(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);
     return u;
 }
-KERNEL_HD inline float float_of(uint32_t u) {
+HOST_DEVICE inline float float_of(uint32_t u) {
     float f;
     memcpy(&f, &u, 4);
     return f;
 }
 
-KERNEL_HD inline uint16_t fp16_bits(float f) {
+HOST_DEVICE inline uint16_t fp16_bits(float f) {
 #if defined(__CUDA_ARCH__)
     uint16_t h;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));  // the same bits
@@ -42,7 +38,7 @@ KERNEL_HD inline uint16_t fp16_bits(float f) {
     return uint16_t(sign | ((rounded - 0x38000000u) >> 13));
 #endif
 }
-KERNEL_HD inline float fp16_value(uint16_t h) {
+HOST_DEVICE inline float fp16_value(uint16_t h) {
 #if defined(__CUDA_ARCH__)
     float f;
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));  // the same number; the payload of a NaN may differ
@@ -59,7 +55,7 @@ KERNEL_HD inline float fp16_value(uint16_t h) {
 struct alignas(2) bf16 {
     uint16_t bits;
     bf16() = default;
-    KERNEL_HD explicit bf16(float f) {
+    HOST_DEVICE explicit bf16(float f) {
 #if defined(__CUDA_ARCH__)
         asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));  // the same bits
 #else
@@ -67,16 +63,14 @@ struct alignas(2) bf16 {
         bits = f != f ? uint16_t(0x7fff) : uint16_t((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
 #endif
     }
-    KERNEL_HD explicit operator float() const {
-        return detail::float_of(uint32_t(bits) << 16);
-    }
+    HOST_DEVICE explicit operator float() const { return detail::float_of(uint32_t(bits) << 16); }
 };
 
 struct alignas(2) fp16 {
     uint16_t bits;
     fp16() = default;
-    KERNEL_HD explicit fp16(float f) : bits(detail::fp16_bits(f)) {}
-    KERNEL_HD explicit operator float() const { return detail::fp16_value(bits); }
+    HOST_DEVICE explicit fp16(float f) : bits(detail::fp16_bits(f)) {}
+    HOST_DEVICE explicit operator float() const { return detail::fp16_value(bits); }
 };
 
 enum class Activation { none, relu, silu, sigmoid };

@@ -132,6 +132,4 @@ bool aligned(const P*... p) {
     return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
 }
 
-inline unsigned ceil_div(size_t a, size_t b) {
-    return unsigned((a + b - 1) / b);
-}
+inline unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }

@@ -35,12 +35,8 @@ inline float exp_float(float x) {
     return p * std::bit_cast<float>(exponent);
 }
 
-inline float sigmoid(float x) {
-    return 1.0f / (1.0f + exp_float(-x));
-}
-inline float silu(float x) {
-    return x * sigmoid(x);
-}
+inline float sigmoid(float x) { return 1.0f / (1.0f + exp_float(-x)); }
+inline float silu(float x) { return x * sigmoid(x); }
 inline float silu_slope(float x) {
     const float s = sigmoid(x);
     return s * (1.0f + x * (1.0f - s));

@@ -10,12 +10,9 @@ constexpr size_t kExpansion = 4;  // of the channels by the last convolution of 
 
 std::array<size_t, 4> blocks_per_stage(size_t depth) {
     switch (depth) {
-        case 50:
-            return {3, 4, 6, 3};
-        case 101:
-            return {3, 4, 23, 3};
-        case 152:
-            return {3, 8, 36, 3};
+        case 50: return {3, 4, 6, 3};
+        case 101: return {3, 4, 23, 3};
+        case 152: return {3, 8, 36, 3};
     }
     fail(Fault::usage, "a ResNet of depth {} is not known; the depths are 50, 101 and 152", depth);
 }

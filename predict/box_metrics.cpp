@@ -11,9 +11,7 @@ namespace {
 constexpr size_t kMost = 100, kOverlaps = 10, kRecalls = 101;
 const double kNone = std::nan("");
 
-double ratio(double part, double whole) {
-    return whole > 0 ? part / whole : kNone;
-}
+double ratio(double part, double whole) { return whole > 0 ? part / whole : kNone; }
 
 double mean_of_known(const std::vector<double>& values) {
     double sum = 0, known = 0;
@@ -27,9 +25,7 @@ struct Scored {
     std::array<bool, kOverlaps> right;  // per wanted overlap
 };
 
-double wanted_overlap(size_t i) {
-    return 0.5 + 0.05 * double(i);
-}
+double wanted_overlap(size_t i) { return 0.5 + 0.05 * double(i); }
 
 // The boxes of one class on one picture, best first, each with what it took.
 void match(const JudgedBoxes& picture, uint32_t category, std::vector<Scored>& out) {
@@ -105,15 +101,9 @@ std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& picture
 
 }  // namespace
 
-double ThresholdRow::precision() const {
-    return ratio(double(right), double(right + wrong));
-}
-double ThresholdRow::recall() const {
-    return ratio(double(right), double(right + missed));
-}
-double ThresholdRow::f1() const {
-    return ratio(2 * double(right), double(2 * right + wrong + missed));
-}
+double ThresholdRow::precision() const { return ratio(double(right), double(right + wrong)); }
+double ThresholdRow::recall() const { return ratio(double(right), double(right + missed)); }
+double ThresholdRow::f1() const { return ratio(2 * double(right), double(2 * right + wrong + missed)); }
 
 double overlap(const TrueBox& t, const FoundBox& f, size_t h, size_t w) {
     const auto pixels = [](float share, size_t side) { return double(share) * double(side); };

@@ -9,9 +9,7 @@
 
 namespace {
 
-double ratio(double part, double whole) {
-    return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN();
-}
+double ratio(double part, double whole) { return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN(); }
 
 void count(Tally& tally, bool correct) {
     tally.pictures++;
@@ -24,18 +22,10 @@ nlohmann::json to_json(const Tally& tally) {
 
 }  // namespace
 
-double Tally::accuracy() const {
-    return ratio(correct, pictures);
-}
-double ClassScore::precision() const {
-    return ratio(correct, predicted);
-}
-double ClassScore::recall() const {
-    return ratio(correct, pictures);
-}
-double ClassScore::f1() const {
-    return ratio(2.0 * correct, pictures + predicted);
-}
+double Tally::accuracy() const { return ratio(correct, pictures); }
+double ClassScore::precision() const { return ratio(correct, predicted); }
+double ClassScore::recall() const { return ratio(correct, pictures); }
+double ClassScore::f1() const { return ratio(2.0 * correct, pictures + predicted); }
 
 double Metrics::macro_f1() const {
     double sum = 0, present = 0;

@@ -19,13 +19,9 @@ std::vector<size_t> starts(size_t length, size_t side, double overlap) {
     return result;
 }
 
-Corners corners(const Box& b) {
-    return {b.x1, b.y1, b.x2, b.y2};
-}
+Corners corners(const Box& b) { return {b.x1, b.y1, b.x2, b.y2}; }
 
-float area(const Box& b) {
-    return (b.x2 - b.x1) * (b.y2 - b.y1);
-}
+float area(const Box& b) { return (b.x2 - b.x1) * (b.y2 - b.y1); }
 
 float shared_area(const Box& a, const Box& b) {
     return std::max(0.0f, std::min(a.x2, b.x2) - std::max(a.x1, b.x1)) *

@@ -43,9 +43,7 @@ TEST(Order, is_a_permutation_of_its_own) {
 }
 
 // The seed's promise outlives a compiler: these numbers must not change.
-TEST(Order, known_values) {
-    EXPECT_EQ(order(20, 0, 8), (std::vector<uint32_t>{2, 3, 7, 1, 6, 5, 0, 4}));
-}
+TEST(Order, known_values) { EXPECT_EQ(order(20, 0, 8), (std::vector<uint32_t>{2, 3, 7, 1, 6, 5, 0, 4})); }
 
 constexpr AugmentRanges kKeras = {.flip = 0.5, .rotate = 40, .shear = 0.2, .shift = 0.2, .zoom = 0.2};
 constexpr AugmentRanges kCrop = {.flip = 0.5, .crop = 0.5, .brightness = 0.2, .contrast = 0.2};

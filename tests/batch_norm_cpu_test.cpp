@@ -7,9 +7,7 @@
 #include "tests/cpu_fixture.h"
 
 namespace {
-double sigmoid_of(double x) {
-    return 1 / (1 + std::exp(-x));
-}
+double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
 
 struct Case {
     size_t rows, channels;

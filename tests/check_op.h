@@ -118,6 +118,4 @@ private:
     std::vector<std::string> names_;
 };
 
-inline void check_op(const OpCase& test) {
-    OpCheck(test).run();
-}
+inline void check_op(const OpCase& test) { OpCheck(test).run(); }

@@ -22,9 +22,7 @@ inline Floats random_floats(size_t count, unsigned seed, float mean = 0, float d
 }
 
 // For results: what is not written shows.
-inline Floats unwritten(size_t count) {
-    return Floats(count, std::numeric_limits<float>::quiet_NaN());
-}
+inline Floats unwritten(size_t count) { return Floats(count, std::numeric_limits<float>::quiet_NaN()); }
 
 struct CpuDevice : Cpu {
     std::vector<double> memory;

@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #if !defined(TUNDRA_HAS_CUDA)
-TEST(CudnnPlans, Skipped) {
-    GTEST_SKIP() << "this build has no cuDNN";
-}
+TEST(CudnnPlans, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
 #else
 
 #include <fstream>

@@ -8,9 +8,7 @@
 #include <gtest/gtest.h>
 
 #if !defined(TUNDRA_HAS_CUDA)
-TEST(CudnnSupport, Skipped) {
-    GTEST_SKIP() << "this build has no cuDNN";
-}
+TEST(CudnnSupport, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
 #else
 
 #include <cstdlib>
@@ -50,9 +48,7 @@ private:
     std::map<std::string, ConvProblem> all_;
 };
 
-size_t picture_channels(DType type) {
-    return type == DType::f32 ? 3 : 8;
-}
+size_t picture_channels(DType type) { return type == DType::f32 ? 3 : 8; }
 
 void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training) {
     Graph graph(type, training);

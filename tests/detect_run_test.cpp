@@ -350,7 +350,5 @@ void operator delete(void* memory) noexcept {
     allocated_bytes -= *static_cast<size_t*>(whole);
     std::free(whole);
 }
-void operator delete(void* memory, size_t) noexcept {
-    operator delete(memory);
-}
+void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 #endif

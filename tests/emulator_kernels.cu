@@ -9,9 +9,7 @@ namespace {
 
 constexpr int kBlock = 64;
 
-__device__ int global_index() {
-    return int(blockIdx.x) * kBlock + int(threadIdx.x);
-}
+__device__ int global_index() { return int(blockIdx.x) * kBlock + int(threadIdx.x); }
 
 // --- order: what another thread wrote is read without a barrier between
 
@@ -341,15 +339,9 @@ void launch_shape(unsigned grid, unsigned block, size_t shared_bytes, int arch) 
 void coordinates(unsigned* out, unsigned gx, unsigned gy, unsigned bx, unsigned by, unsigned bz) {
     simt::launch(write_coordinates, dim3(gx, gy), dim3(bx, by, bz), 0, nullptr, out);
 }
-void warp_functions(int* out, unsigned threads) {
-    simt::launch(write_warp_functions, 1, threads, 0, nullptr, out);
-}
+void warp_functions(int* out, unsigned threads) { simt::launch(write_warp_functions, 1, threads, 0, nullptr, out); }
 void atomics(int* integers, float* floats, unsigned blocks) {
     simt::launch(do_atomics, blocks, 64, 0, nullptr, integers, floats);
 }
-void count_votes(int* out, unsigned threads) {
-    simt::launch(do_count_votes, 1, threads, 0, nullptr, out);
-}
-void bytes_apart(unsigned char* out, unsigned count) {
-    simt::launch(write_bytes, count / 64, 64, 0, nullptr, out);
-}
+void count_votes(int* out, unsigned threads) { simt::launch(do_count_votes, 1, threads, 0, nullptr, out); }
+void bytes_apart(unsigned char* out, unsigned count) { simt::launch(write_bytes, count / 64, 64, 0, nullptr, out); }

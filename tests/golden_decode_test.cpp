@@ -9,9 +9,7 @@
 
 namespace {
 
-bool is_lossy(const std::string& file) {
-    return file.ends_with(".jpg");
-}
+bool is_lossy(const std::string& file) { return file.ends_with(".jpg"); }
 
 std::string stem_of(const std::string& file) {  // photo.jpg -> photo_jpg
     std::string stem = file;

@@ -3,26 +3,18 @@
 
 #include <cmath>
 
-#include "kernels/image.h"
+#include "data/fit.h"
 #include "tests/golden.h"
 
 namespace {
 
-const Cpu cpu{.threads = 2, .scratch = {}};
-
-struct Picture {
-    size_t h, w;
-    std::vector<uint8_t> rgb;
-};
-
 Picture picture_of(const GoldenArray& array) {
-    return {array.shape.at(0), array.shape.at(1), array.as<uint8_t>()};
+    return {.h = array.shape.at(0), .w = array.shape.at(1), .rgb = array.as<uint8_t>()};
 }
 
 Picture resized(const Picture& x, size_t h, size_t w, Filter filter) {
-    Picture y{h, w, std::vector<uint8_t>(h * w * 3, 77)};
-    compute(cpu,
-            Resize{.h = x.h, .w = x.w, .out_h = h, .out_w = w, .filter = filter, .x = x.rgb.data(), .y = y.rgb.data()});
+    Picture y{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 77)};
+    resize({.h = x.h, .w = x.w, .out_h = h, .out_w = w, .filter = filter, .x = x.rgb.data(), .y = y.rgb.data()});
     return y;
 }
 
@@ -37,9 +29,7 @@ void expect_within_one(const std::vector<uint8_t>& got, const std::vector<uint8_
     EXPECT_LE(differing, got.size() / 50) << what << ": a systematic difference of 1";
 }
 
-bool starts_with(const std::string& text, const std::string& with) {
-    return text.rfind(with, 0) == 0;
-}
+bool starts_with(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
 
 TEST(golden_images, resize) {
     GoldenCount count;
@@ -107,25 +97,9 @@ TEST(golden_images, letterbox_pixels) {
             const Picture frame = picture_of(tensors.at(key));
             ASSERT_EQ(box.out_h, frame.h) << name << " " << key;
             ASSERT_EQ(box.out_w, frame.w) << name << " " << key;
-            std::vector<float> y(frame.rgb.size(), -1.0f);
-            compute(cpu, CameraBatch<float>{.h = decoded.h,
-                                            .w = decoded.w,
-                                            .inner_h = box.inner_h,
-                                            .inner_w = box.inner_w,
-                                            .top = box.top,
-                                            .left = box.left,
-                                            .index = 0,
-                                            .out_h = box.out_h,
-                                            .out_w = box.out_w,
-                                            .out_c = 3,
-                                            .filter = Filter::linear,
-                                            .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                            .rgb = decoded.rgb.data(),
-                                            .luma = nullptr,
-                                            .cb = nullptr,
-                                            .cr = nullptr,
-                                            .y = y.data()});
-            expect_within_one({y.begin(), y.end()}, frame.rgb, name + " " + key);
+            std::vector<uint8_t> y(frame.rgb.size(), 1);
+            letterbox_picture(decoded, box, Filter::linear, y.data());
+            expect_within_one(y, frame.rgb, name + " " + key);
             count.check();
         }
     }

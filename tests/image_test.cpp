@@ -19,9 +19,7 @@ void expect_close(const Picture& got, const Picture& want, double mean, int larg
     EXPECT_LE(d.largest, largest);
 }
 
-Decoded decoded(const FileContent& file, const DecodeOptions& options = {}) {
-    return decode_picture(file, options);
-}
+Decoded decoded(const FileContent& file, const DecodeOptions& options = {}) { return decode_picture(file, options); }
 
 // Where orientation o takes the picture, straight from the table of the standard: row 0 and column 0 of what is stored
 // are the named sides of what a person sees.
@@ -33,30 +31,14 @@ Picture by_table(const Picture& stored, int o) {
             const size_t last_r = stored.h - 1 - r, last_c = stored.w - 1 - c;
             size_t y = 0, x = 0;
             switch (o) {
-                case 1:
-                    y = r, x = c;
-                    break;  // top, left
-                case 2:
-                    y = r, x = last_c;
-                    break;  // top, right
-                case 3:
-                    y = last_r, x = last_c;
-                    break;  // bottom, right
-                case 4:
-                    y = last_r, x = c;
-                    break;  // bottom, left
-                case 5:
-                    y = c, x = r;
-                    break;  // left, top
-                case 6:
-                    y = c, x = last_r;
-                    break;  // right, top: row 0 is the right side
-                case 7:
-                    y = last_c, x = last_r;
-                    break;  // right, bottom
-                case 8:
-                    y = last_c, x = r;
-                    break;  // left, bottom
+                case 1: y = r, x = c; break;            // top, left
+                case 2: y = r, x = last_c; break;       // top, right
+                case 3: y = last_r, x = last_c; break;  // bottom, right
+                case 4: y = last_r, x = c; break;       // bottom, left
+                case 5: y = c, x = r; break;            // left, top
+                case 6: y = c, x = last_r; break;       // right, top: row 0 is the right side
+                case 7: y = last_c, x = last_r; break;  // right, bottom
+                case 8: y = last_c, x = r; break;       // left, bottom
             }
             for (size_t k = 0; k < 3; ++k) seen.rgb[(y * seen.w + x) * 3 + k] = stored.rgb[(r * stored.w + c) * 3 + k];
         }

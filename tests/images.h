@@ -99,9 +99,7 @@ inline FileContent png_of(const Picture& picture) {
     return png_of({.w = uint32_t(picture.w), .h = uint32_t(picture.h), .depth = 8, .colour = 2, .rows = picture.rgb});
 }
 
-inline FileContent text_content(const std::string& text) {
-    return {text.begin(), text.end()};
-}
+inline FileContent text_content(const std::string& text) { return {text.begin(), text.end()}; }
 
 // A folder that is gone after the test.
 struct TemporaryFolder {

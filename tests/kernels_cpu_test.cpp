@@ -13,9 +13,7 @@
 namespace {
 constexpr size_t sizes[] = {1, 3, 7, 33, 513, 20001};
 
-double sigmoid_of(double x) {
-    return 1 / (1 + std::exp(-x));
-}
+double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
 
 TEST(ElementwiseCpu, add_and_cast) {
     const CpuDevice cpu;

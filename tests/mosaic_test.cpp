@@ -43,8 +43,8 @@ struct Shots {
     std::vector<uint8_t> draw(const Composition& c) const {
         std::vector<uint8_t> frame(kFit.bytes(), 114);
         for (const Tile& tile : c.tiles)
-            compute(Cpu{}, paste_of(tile, place_in_frame(data.samples[tile.sample], kFit), kFit,
-                                    frames[tile.sample].data(), frame.data()));
+            paste(paste_of(tile, place_in_frame(data.samples[tile.sample], kFit), kFit, frames[tile.sample].data(),
+                           frame.data()));
         return frame;
     }
 };

@@ -26,12 +26,8 @@ std::atomic<size_t> allocations = 0;
     ++allocations;
     return std::malloc(bytes);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
-    std::free(memory);
-}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 class MaxPoolCpu : public testing::TestWithParam<MaxPoolShape> {};

@@ -62,9 +62,7 @@ protected:
     std::string notes_;
 };
 
-size_t count_lines(const std::string& text) {
-    return size_t(std::ranges::count(text, '\n'));
-}
+size_t count_lines(const std::string& text) { return size_t(std::ranges::count(text, '\n')); }
 
 // The columns up to `seconds`, which differ from run to run.
 std::string without_seconds(const std::string& csv) {

@@ -2,6 +2,7 @@
 // within 1.
 #include "kernels/image.h"
 
+#include "tests/camera_reference.h"
 #include "tests/simt_fixture.h"
 
 namespace {
@@ -78,23 +79,23 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
                cr = random_bytes(chroma, 4);
     const Normalize normalize{{1, 1, 1}, {0.5f, -0.25f, 0}};
     std::vector<float> want(count, 9.0f);
-    compute(cpu, CameraBatch<float>{.h = f.h,
-                                    .w = f.w,
-                                    .inner_h = f.inner_h,
-                                    .inner_w = f.inner_w,
-                                    .top = f.top,
-                                    .left = f.left,
-                                    .index = index,
-                                    .out_h = f.out_h,
-                                    .out_w = f.out_w,
-                                    .out_c = out_c,
-                                    .filter = filter,
-                                    .normalize = normalize,
-                                    .rgb = planar ? nullptr : rgb.data(),
-                                    .luma = luma.data(),
-                                    .cb = cb.data(),
-                                    .cr = cr.data(),
-                                    .y = want.data()});
+    camera_reference(CameraBatch<float>{.h = f.h,
+                                        .w = f.w,
+                                        .inner_h = f.inner_h,
+                                        .inner_w = f.inner_w,
+                                        .top = f.top,
+                                        .left = f.left,
+                                        .index = index,
+                                        .out_h = f.out_h,
+                                        .out_w = f.out_w,
+                                        .out_c = out_c,
+                                        .filter = filter,
+                                        .normalize = normalize,
+                                        .rgb = planar ? nullptr : rgb.data(),
+                                        .luma = luma.data(),
+                                        .cb = cb.data(),
+                                        .cr = cr.data(),
+                                        .y = want.data()});
     const DeviceArray<uint8_t> device_rgb(rgb), device_luma(luma), device_cb(cb), device_cr(cr);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(stored<T>(std::vector<float>(count, 9.0f)));

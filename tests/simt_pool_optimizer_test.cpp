@@ -11,9 +11,7 @@ StepState step_state() {
     return {.learning_rate = 0.05f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 128};
 }
 
-bool operator==(const StepState& a, const StepState& b) {
-    return std::memcmp(&a, &b, sizeof a) == 0;
-}
+bool operator==(const StepState& a, const StepState& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
 // What CheckFinite makes of a gradient, added to what was counted before.
 template <class T>

@@ -97,9 +97,7 @@ bool names_line(const std::string& message, const std::string& line) {
     return at != std::string::npos && !std::isdigit(static_cast<unsigned char>(message[at + line.size()]));
 }
 
-std::string case_name(const testing::TestParamInfo<const char*>& info) {
-    return info.param;
-}
+std::string case_name(const testing::TestParamInfo<const char*>& info) { return info.param; }
 
 class Right : public testing::TestWithParam<const char*> {};
 TEST_P(Right, GivesOneResultInAllOrders) {

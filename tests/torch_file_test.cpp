@@ -16,12 +16,8 @@
 
 namespace {
 
-std::string text_op(const std::string& text) {
-    return "X" + raw(uint32_t(text.size())) + text;
-}
-std::string int_op(int32_t value) {
-    return "J" + raw(value);
-}
+std::string text_op(const std::string& text) { return "X" + raw(uint32_t(text.size())) + text; }
+std::string int_op(int32_t value) { return "J" + raw(value); }
 
 std::string tuple_op(const std::vector<int32_t>& values) {
     std::string result = "(";
@@ -41,12 +37,8 @@ std::string tensor_op(const TensorText& t) {
            tuple_op(t.strides) + "\x89}tR";
 }
 
-std::string pickle_of(const std::string& body) {
-    return "\x80\x02" + body + ".";
-}
-std::string dict_of(const std::string& items) {
-    return pickle_of("}(" + items + "u");
-}
+std::string pickle_of(const std::string& body) { return "\x80\x02" + body + "."; }
+std::string dict_of(const std::string& items) { return pickle_of("}(" + items + "u"); }
 
 const std::string kSixteen(16, '\x3f');
 

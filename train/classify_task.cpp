@@ -91,6 +91,4 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_classify_task(const TrainConfig& config) {
-    return std::make_unique<ClassifyTask>(config);
-}
+std::unique_ptr<Task> make_classify_task(const TrainConfig& config) { return std::make_unique<ClassifyTask>(config); }

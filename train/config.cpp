@@ -267,9 +267,7 @@ void check_together(const TrainConfig& config) {
 
 }  // namespace
 
-std::span<const ConfigField> config_fields() {
-    return table();
-}
+std::span<const ConfigField> config_fields() { return table(); }
 
 std::string value_text(const TrainConfig& config, const ConfigField& field) {
     return std::visit(

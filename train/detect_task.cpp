@@ -149,6 +149,4 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_detect_task(const TrainConfig& config) {
-    return std::make_unique<DetectTask>(config);
-}
+std::unique_ptr<Task> make_detect_task(const TrainConfig& config) { return std::make_unique<DetectTask>(config); }

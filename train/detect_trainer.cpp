@@ -58,9 +58,7 @@ void DetectTrainer::step(const DetectTrainerBatch& batch, double learning_rate, 
     training_.step(learning_rate, momentum, step);
 }
 
-DetectFigures DetectTrainer::figures() const {
-    return named(training_.figures());
-}
+DetectFigures DetectTrainer::figures() const { return named(training_.figures()); }
 
 std::optional<DetectFigures> DetectTrainer::previous_figures() const {
     const auto figures = training_.previous_figures();

@@ -24,9 +24,7 @@ using nlohmann::json;
 constexpr size_t kNotFiniteInARow = 20;  // steps with a lost loss or gradient before the run gives up
 constexpr size_t kBadFilesTold = 10;
 
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Throws if a number of the network is lost: such weights are never saved over good ones.
 void require_finite(const State& network, size_t step, double lr) {

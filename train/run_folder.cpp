@@ -28,9 +28,7 @@ RunFolder::Lock::Lock(const fs::path& folder) : descriptor_(open(folder.c_str(),
     fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
 }
 
-RunFolder::Lock::~Lock() {
-    close(descriptor_);
-}
+RunFolder::Lock::~Lock() { close(descriptor_); }
 
 bool RunFolder::holds(const TrainConfig& config) const {
     const fs::path file = path_ / "config";

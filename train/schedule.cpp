@@ -60,9 +60,7 @@ std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
 
 }  // namespace
 
-std::string_view name(Curve curve) {
-    return kCurveNames[size_t(curve)];
-}
+std::string_view name(Curve curve) { return kCurveNames[size_t(curve)]; }
 
 Curve curve_named(std::string_view name) {
     for (size_t i = 0; i < std::size(kCurveNames); i++)
@@ -80,13 +78,11 @@ ScheduleOptions schedule_preset(std::string_view name, double peak) {
                     .rise = 0.5,
                     .cosine = false,
                     .cycle_momentum = false};
-        case Curve::torch:
-            return {.curve = Curve::torch, .peak = peak};
+        case Curve::torch: return {.curve = Curve::torch, .peak = peak};
         case Curve::smith:
             return {
                 .curve = Curve::smith, .peak = peak, .start_div = 10, .end_div = 1000, .rise = 0.45, .cosine = false};
-        case Curve::fastai:
-            return {.curve = Curve::fastai, .peak = peak, .end_div = 1e5, .rise = 0.25};
+        case Curve::fastai: return {.curve = Curve::fastai, .peak = peak, .end_div = 1e5, .rise = 0.25};
     }
     return {};
 }

@@ -36,9 +36,7 @@ CacheMode cache_mode(const TrainConfig& c) {
     return c.cache == "disk" ? CacheMode::disk : CacheMode::automatic;
 }
 
-int thread_count(const TrainConfig& c) {
-    return c.threads ? int(c.threads) : usable_processors();
-}
+int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
 
 DatasetOptions dataset_options(const TrainConfig& c) {
     return {.seed = c.seed,

@@ -13,9 +13,7 @@ void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_pictu
     for (size_t i = 0; i < parts.size(); ++i) parts[i] += outcome->parts[i];
 }
 
-double EpochSums::mean(double sum) const {
-    return steps ? sum / double(steps) : std::nan("");
-}
+double EpochSums::mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
 
 std::vector<std::string> TaskNames::columns() const {
     std::vector<std::string> names = {"epoch"};

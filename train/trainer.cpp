@@ -2,9 +2,7 @@
 
 namespace {
 
-bool in_head(const std::string& name) {
-    return name.starts_with("fc.");
-}
+bool in_head(const std::string& name) { return name.starts_with("fc."); }
 
 StepFigures named(const TrainingProgram::Figures& figures) {
     return {figures.values[0], figures.values[1], figures.values[2], figures.state.loss_scale,
@@ -54,9 +52,7 @@ void Trainer::step(const TrainerBatch& batch, double learning_rate, double momen
     training_.step(learning_rate, momentum, step);
 }
 
-StepFigures Trainer::figures() const {
-    return named(training_.figures());
-}
+StepFigures Trainer::figures() const { return named(training_.figures()); }
 
 std::optional<StepFigures> Trainer::previous_figures() const {
     const auto figures = training_.previous_figures();

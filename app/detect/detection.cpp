@@ -7,9 +7,7 @@ using nlohmann::ordered_json;
 
 namespace {
 
-double cut(double value, double digits) {
-    return std::floor(value * digits) / digits;
-}
+double cut(double value, double digits) { return std::floor(value * digits) / digits; }
 
 // Middle and length in float32, as the reference has them, then the start in double.
 struct Span {

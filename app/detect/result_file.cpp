@@ -147,15 +147,9 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
     write_file_durably(path, [&](FileWriter& file) {
         Text text(file);
         switch (format) {
-            case ResultFormat::megadetector:
-                write_megadetector(text, head, entries);
-                break;
-            case ResultFormat::coco:
-                write_coco(text, entries);
-                break;
-            case ResultFormat::csv:
-                write_csv(text, head, entries);
-                break;
+            case ResultFormat::megadetector: write_megadetector(text, head, entries); break;
+            case ResultFormat::coco: write_coco(text, entries); break;
+            case ResultFormat::csv: write_csv(text, head, entries); break;
         }
         text.flush();
     });

@@ -52,9 +52,7 @@ std::vector<std::string> matches(const std::string& pattern, size_t& videos) {
     return paths;
 }
 
-fs::path absolute(const fs::path& path) {
-    return fs::absolute(path).lexically_normal();
-}
+fs::path absolute(const fs::path& path) { return fs::absolute(path).lexically_normal(); }
 
 fs::path shared_folder(const std::vector<std::string>& paths) {
     fs::path shared = fs::path(paths.front()).parent_path();

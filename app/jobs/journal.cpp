@@ -111,6 +111,4 @@ std::string Journal::line(uint64_t offset) const {
     return std::string(json);
 }
 
-void Journal::remove() {
-    ::unlink(path_.c_str());
-}
+void Journal::remove() { ::unlink(path_.c_str()); }

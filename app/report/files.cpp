@@ -43,9 +43,7 @@ json json_of(RunFiles& run, const char* name) {
     return {};
 }
 
-bool is_step(double number) {
-    return number >= 0 && number < 1e15;
-}
+bool is_step(double number) { return number >= 0 && number < 1e15; }
 
 template <class Use>
 void for_each_line(const std::string& text, Use use) {
@@ -228,9 +226,7 @@ const json& RunFiles::last_session() const {
     return sessions.is_array() && !sessions.empty() ? sessions.back() : nothing;
 }
 
-bool RunFiles::finished() const {
-    return member(record, "finished") == json(true);
-}
+bool RunFiles::finished() const { return member(record, "finished") == json(true); }
 
 std::string RunFiles::last_event() const {
     const json& events = member(last_session(), "events");
@@ -257,12 +253,8 @@ static const Evaluation* main_of(const std::vector<Evaluation>& parts) {
                               [](auto& a, auto& b) { return a.pictures.size() < b.pictures.size(); });
 }
 
-const EvaluatedPart* RunFiles::main_part() const {
-    return main_of(parts);
-}
-const EvaluatedBoxes* RunFiles::main_boxes() const {
-    return main_of(box_parts);
-}
+const EvaluatedPart* RunFiles::main_part() const { return main_of(parts); }
+const EvaluatedBoxes* RunFiles::main_boxes() const { return main_of(box_parts); }
 
 RunFiles read_run_files(const fs::path& folder) {
     std::error_code error;

@@ -14,9 +14,7 @@ namespace {
 constexpr size_t kMixUps = 8, kCameras = 60, kName = 60;
 constexpr double kWantedAccuracy = 0.99;
 
-std::string name_cell(const std::string& name) {
-    return escaped(shortened(name, kName));
-}
+std::string name_cell(const std::string& name) { return escaped(shortened(name, kName)); }
 
 std::string classes_table(const RunFiles& run, const EvaluatedPart& part) {
     Rows rows;
@@ -135,9 +133,7 @@ double ManualWork::accuracy_of_rest() const {
 std::string part_pictures(const std::string& name, size_t pictures) {
     return fmt::format("{} {} picture{}", grouped(pictures), escaped(name), pictures == 1 ? "" : "s");
 }
-std::string part_pictures(const EvaluatedPart& part) {
-    return part_pictures(part.name, part.pictures.size());
-}
+std::string part_pictures(const EvaluatedPart& part) { return part_pictures(part.name, part.pictures.size()); }
 
 std::array<double, 2> accuracy_range(size_t correct, size_t pictures) {
     const double n = double(pictures), p = double(correct) / n, z = 1.959964;

@@ -6,7 +6,7 @@
 
 #include "data/image.h"
 #include "data/jpeg_writer.h"
-#include "kernels/image.h"
+#include "data/resize.h"
 
 namespace {
 
@@ -47,13 +47,13 @@ Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector
     out.h = std::max<size_t>(1, size_t(std::lround(ratio * double(picture.h))));
     out.w = std::max<size_t>(1, size_t(std::lround(ratio * double(picture.w))));
     std::vector<uint8_t> small(out.h * out.w * 3);
-    compute(Cpu{.threads = 1, .scratch = {}}, Resize{.h = picture.h,
-                                                     .w = picture.w,
-                                                     .out_h = out.h,
-                                                     .out_w = out.w,
-                                                     .filter = Filter::antialias,
-                                                     .x = picture.rgb.data(),
-                                                     .y = small.data()});
+    resize(Resize{.h = picture.h,
+                  .w = picture.w,
+                  .out_h = out.h,
+                  .out_w = out.w,
+                  .filter = Filter::antialias,
+                  .x = picture.rgb.data(),
+                  .y = small.data()});
     for (const ThumbnailBox& box : boxes) draw(small, out.h, out.w, box);
     const std::vector<uint8_t> jpeg = encode_jpeg(small.data(), out.h, out.w, {.quality = 80});
     out.data_url = "data:image/jpeg;base64," + base64(jpeg.data(), jpeg.size());

@@ -55,9 +55,7 @@ std::array<float, kCurve + 1> tone_curve() {
 
 }  // namespace
 
-int strip_height(int height) {
-    return std::max(8, height / 26);
-}
+int strip_height(int height) { return std::max(8, height / 26); }
 
 std::vector<uint8_t> develop(Raster& picture, const Development& how) {
     static const std::array<float, kCurve + 1> curve = tone_curve();

@@ -14,12 +14,8 @@ struct Vec2 {
     Vec2 operator-(Vec2 o) const { return {x - o.x, y - o.y}; }
     Vec2 operator*(float s) const { return {x * s, y * s}; }
 };
-inline float dot(Vec2 a, Vec2 b) {
-    return a.x * b.x + a.y * b.y;
-}
-inline float length(Vec2 v) {
-    return std::sqrt(dot(v, v));
-}
+inline float dot(Vec2 a, Vec2 b) { return a.x * b.x + a.y * b.y; }
+inline float length(Vec2 v) { return std::sqrt(dot(v, v)); }
 
 struct Color {
     float r = 0, g = 0, b = 0;
@@ -29,18 +25,10 @@ struct Color {
     float luma() const { return 0.3f * r + 0.59f * g + 0.11f * b; }
 };
 
-inline float mix(float a, float b, float t) {
-    return a + (b - a) * t;
-}
-inline Color mix(Color a, Color b, float t) {
-    return a * (1 - t) + b * t;
-}
-inline Vec2 mix(Vec2 a, Vec2 b, float t) {
-    return a + (b - a) * t;
-}
-inline float saturate(float v) {
-    return std::clamp(v, 0.0f, 1.0f);
-}
+inline float mix(float a, float b, float t) { return a + (b - a) * t; }
+inline Color mix(Color a, Color b, float t) { return a * (1 - t) + b * t; }
+inline Vec2 mix(Vec2 a, Vec2 b, float t) { return a + (b - a) * t; }
+inline float saturate(float v) { return std::clamp(v, 0.0f, 1.0f); }
 inline float smooth_step(float lo, float hi, float v) {
     const float t = saturate((v - lo) / (hi - lo));
     return t * t * (3 - 2 * t);

@@ -173,23 +173,16 @@ void spoil_picture(Raster& picture, const Blemish& blemish, const Moment& moment
             blur(picture, mix(0.003f, 0.012f, s) * width);
             cover_with_snow(picture, rng, mix(0.55f, 1.0f, s), light);
             break;
-        case Spoil::iced:
-            cover_with_ice(picture, rng, s);
-            break;
+        case Spoil::iced: cover_with_ice(picture, rng, s); break;
         case Spoil::blurred:
             if (rng.chance(0.3f))
                 motion_blur(picture, mix(0.13f, 0.25f, s) * width, rng.uniform(0, 3.1415927f));
             else
                 blur(picture, mix(0.03f, 0.06f, s) * width);
             break;
-        case Spoil::tilted:
-            tilt(picture, rng, s, moment.rise);
-            break;
-        case Spoil::drops:
-            put_drops(picture, rng, int(mix(12, 26, s)), 0.06f, 0.15f);
-            break;
-        default:
-            break;
+        case Spoil::tilted: tilt(picture, rng, s, moment.rise); break;
+        case Spoil::drops: put_drops(picture, rng, int(mix(12, 26, s)), 0.06f, 0.15f); break;
+        default: break;
     }
     if (blemish.softness > 0) blur(picture, blemish.softness * width);
     if (blemish.lens_drops > 0) put_drops(picture, base.split(4), blemish.lens_drops, 0.015f, 0.05f);

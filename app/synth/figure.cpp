@@ -310,30 +310,14 @@ std::vector<Part> figure_of(const Subject& subject) {
     Figure figure;
     Rng rng(subject.key);
     switch (subject.kind) {
-        case Kind::reindeer:
-            reindeer(figure, subject, rng);
-            break;
-        case Kind::fox:
-            fox(figure, subject, rng);
-            break;
-        case Kind::hare:
-            hare(figure, subject, rng);
-            break;
-        case Kind::ptarmigan:
-            ptarmigan(figure, subject, rng);
-            break;
-        case Kind::raven:
-            raven(figure, subject, rng);
-            break;
-        case Kind::person:
-            person(figure, subject, rng);
-            break;
-        case Kind::snowmobile:
-            snowmobile(figure, rng);
-            break;
-        case Kind::atv:
-            atv(figure, rng);
-            break;
+        case Kind::reindeer: reindeer(figure, subject, rng); break;
+        case Kind::fox: fox(figure, subject, rng); break;
+        case Kind::hare: hare(figure, subject, rng); break;
+        case Kind::ptarmigan: ptarmigan(figure, subject, rng); break;
+        case Kind::raven: raven(figure, subject, rng); break;
+        case Kind::person: person(figure, subject, rng); break;
+        case Kind::snowmobile: snowmobile(figure, rng); break;
+        case Kind::atv: atv(figure, rng); break;
     }
     return std::move(figure.parts);
 }

@@ -10,18 +10,12 @@ constexpr Color kGrass{0.19f, 0.175f, 0.06f}, kMoss{0.085f, 0.12f, 0.04f}, kHeat
 constexpr Color kLichen{0.36f, 0.37f, 0.30f}, kSoil{0.12f, 0.095f, 0.07f}, kRock{0.20f, 0.19f, 0.18f};
 constexpr float kFarthest = 3000;
 
-uint8_t to_byte(float v) {
-    return uint8_t(saturate(v) * 255 + 0.5f);
-}
-uint8_t blend(uint8_t from, float to, float t) {
-    return uint8_t(mix(float(from), to, t) + 0.5f);
-}
+uint8_t to_byte(float v) { return uint8_t(saturate(v) * 255 + 0.5f); }
+uint8_t blend(uint8_t from, float to, float t) { return uint8_t(mix(float(from), to, t) + 0.5f); }
 
 }  // namespace
 
-float Scene::distance_of(int depth) {
-    return std::exp(float(depth) / 255 * std::log(kFarthest));
-}
+float Scene::distance_of(int depth) { return std::exp(float(depth) / 255 * std::log(kFarthest)); }
 int Scene::depth_of(float distance) {
     return std::clamp(int(std::log(std::max(distance, 1.0f)) / std::log(kFarthest) * 255), 0, 255);
 }

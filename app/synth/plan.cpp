@@ -21,13 +21,9 @@ float snow_on(int day, Rng& rng) {
     return winter <= 0 ? 0.0f : saturate(winter * rng.uniform(0.5f, 0.92f) + 0.05f * rng.normal());
 }
 
-float autumn_on(int day) {
-    return smooth_step(222, 250, float(day));
-}
+float autumn_on(int day) { return smooth_step(222, 250, float(day)); }
 
-float wilt_on(int day) {
-    return std::max(smooth_step(262, 290, float(day)), 1 - smooth_step(150, 182, float(day)));
-}
+float wilt_on(int day) { return std::max(smooth_step(262, 290, float(day)), 1 - smooth_step(150, 182, float(day))); }
 
 // A day and an hour at which the mishap can happen. The good pictures are dated the same way, as if the mishap had
 // only just been avoided, so that season and hour do not tell the classes apart.

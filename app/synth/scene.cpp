@@ -7,9 +7,7 @@ namespace {
 
 constexpr float kPi = 3.14159265f;
 
-float square(float v) {
-    return v * v;
-}
+float square(float v) { return v * v; }
 
 }  // namespace
 
@@ -41,9 +39,7 @@ float sun_height(int day, float hour) {
     return std::asin(std::clamp(s, -1.0f, 1.0f)) * 180 / kPi;
 }
 
-bool is_night(const Moment& moment) {
-    return sun_height(moment.day, moment.hour) < -5;
-}
+bool is_night(const Moment& moment) { return sun_height(moment.day, moment.hour) < -5; }
 
 Light light_of(const Moment& moment, const Site& site) {
     Light light;
@@ -69,9 +65,7 @@ Light light_of(const Moment& moment, const Site& site) {
     return light;
 }
 
-float Light::flash_at(float distance) const {
-    return flash * 1.6f / (1 + 3 * square(distance / reach));
-}
+float Light::flash_at(float distance) const { return flash * 1.6f / (1 + 3 * square(distance / reach)); }
 
 Color Light::reflected(Color albedo, Vec2 normal, float distance) const {
     if (infrared) {
@@ -92,9 +86,7 @@ Vec2 Scene::project(float x, float z, const Moment& moment) const {
             at.y - float(margin_) - moment.shift.y * float(width_) + moment.rise * float(height_)};
 }
 
-float Scene::nearest() const {
-    return focal_ * site_.mount / (float(height_ + margin_) - horizon_);
-}
+float Scene::nearest() const { return focal_ * site_.mount / (float(height_ + margin_) - horizon_); }
 
 Color Scene::sky_at(float x, float above, const Moment& moment, const Light& light) const {
     if (light.infrared) return light.through_air(light.sky, 1000);

@@ -21,9 +21,7 @@ constexpr std::array<Trait, kKinds> kTraits{{{"reindeer", 0, 1.5f},
                                              {"snowmobile", 2, 1.15f},
                                              {"atv", 2, 1.05f}}};
 
-bool alive(Kind kind) {
-    return category_of(kind) == 0;
-}
+bool alive(Kind kind) { return category_of(kind) == 0; }
 
 // From metres of the figure to pixels of the picture.
 struct Stand {
@@ -88,15 +86,9 @@ void hide(Cutout& far, const Cutout& near) {
 
 }  // namespace
 
-const char* name_of(Kind kind) {
-    return kTraits[size_t(kind)].name;
-}
-int category_of(Kind kind) {
-    return kTraits[size_t(kind)].category;
-}
-float height_of(Kind kind) {
-    return kTraits[size_t(kind)].height;
-}
+const char* name_of(Kind kind) { return kTraits[size_t(kind)].name; }
+int category_of(Kind kind) { return kTraits[size_t(kind)].category; }
+float height_of(Kind kind) { return kTraits[size_t(kind)].height; }
 
 Bounds box_of(const Cutout& cutout) {
     Bounds box{cutout.area.right, cutout.area.bottom, cutout.area.left, cutout.area.top};

@@ -51,6 +51,4 @@ Value add(Value a, Value b) {
     return a.graph->add(AddOp(), {a, b}, {{a.shape(), a.dtype()}})[0];
 }
 
-Value activation(Value x, Activation kind) {
-    return x.graph->add(Forward(kind), {x}, {{x.shape(), x.dtype()}})[0];
-}
+Value activation(Value x, Activation kind) { return x.graph->add(Forward(kind), {x}, {{x.shape(), x.dtype()}})[0]; }

@@ -149,9 +149,7 @@ Summed add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value
     return {out[0], out[1], out[2]};
 }
 
-size_t rows_of(Value x) {
-    return count(x.shape()) / x.shape().back();
-}
+size_t rows_of(Value x) { return count(x.shape()) / x.shape().back(); }
 
 void require_fitting(const Summed& x, Value scale, Value shift, const BatchNormOptions& o) {
     const Shape channels{x.y.shape().back()};

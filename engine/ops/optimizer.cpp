@@ -106,9 +106,7 @@ void average_step(Value state, Value rate, Value parameter, Value average) {
     state.graph->add(Average(), {state, rate, parameter, average}, {});
 }
 
-void check_finite(Value state, Value gradient) {
-    state.graph->add(Check(), {gradient, state}, {});
-}
+void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
 
 void finish_step(Value state, float growth_interval, float largest_scale) {
     state.graph->add(Finish(growth_interval, largest_scale), {state}, {});

@@ -25,11 +25,11 @@ struct ConvShape {
     size_t kernel_h, kernel_w;
     size_t stride = 1, padding = 0;
 
-    KERNEL_HD size_t out_h() const { return (h + 2 * padding - kernel_h) / stride + 1; }
-    KERNEL_HD size_t out_w() const { return (w + 2 * padding - kernel_w) / stride + 1; }
-    KERNEL_HD size_t x_count() const { return n * h * w * c_in; }
-    KERNEL_HD size_t y_count() const { return n * out_h() * out_w() * c_out; }
-    KERNEL_HD size_t weight_count() const { return c_out * kernel_h * kernel_w * c_in; }
+    HOST_DEVICE size_t out_h() const { return (h + 2 * padding - kernel_h) / stride + 1; }
+    HOST_DEVICE size_t out_w() const { return (w + 2 * padding - kernel_w) / stride + 1; }
+    HOST_DEVICE size_t x_count() const { return n * h * w * c_in; }
+    HOST_DEVICE size_t y_count() const { return n * out_h() * out_w() * c_out; }
+    HOST_DEVICE size_t weight_count() const { return c_out * kernel_h * kernel_w * c_in; }
     double flops() const { return 2.0 * double(y_count()) * double(kernel_h * kernel_w * c_in); }
     bool operator==(const ConvShape&) const = default;
 };

@@ -16,21 +16,15 @@
 namespace {
 // A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
 // directions on NHWC, and in all three they want the weights in another order, every step of training anew.
-bool is_pointwise(const ConvShape& s) {
-    return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0;
-}
-bool is_matrix_product(const ConvShape& s) {
-    return is_pointwise(s) && s.stride == 1;
-}
+bool is_pointwise(const ConvShape& s) { return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0; }
+bool is_matrix_product(const ConvShape& s) { return is_pointwise(s) && s.stride == 1; }
 
 // In training, where weights change between steps.
 bool is_bare(const ConvForward<float>& op) {
     return op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out && !op.bias && !op.residual &&
            op.activation == Activation::none && !op.weight_is_constant;
 }
-bool is_matrix_product(const ConvForward<float>& op) {
-    return is_matrix_product(op.shape) && is_bare(op);
-}
+bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
 
 // Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result
 // must not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
@@ -39,12 +33,8 @@ bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
     const size_t least = s.c_in * s.c_out >= many_weights ? 256 : 512;
     return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= least);
 }
-bool by_winograd(const ConvForward<float>& op) {
-    return winograd_wins(op.shape, op.weight_is_constant);
-}
-bool by_winograd(const ConvBackwardData<float>& op) {
-    return winograd_wins(op.shape, false);
-}
+bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
+bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
     constexpr size_t most = 700 * 700;  // the sums of more would not fit into the scratch memory that all threads share
     return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
@@ -199,6 +189,4 @@ void forget_constant_weights() {
     onednn::forget_constant_weights();
 }
 
-size_t conv_weights_kept() {
-    return constant_weights().kept() + onednn::weights_kept();
-}
+size_t conv_weights_kept() { return constant_weights().kept() + onednn::weights_kept(); }

@@ -193,12 +193,9 @@ std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const Ten
 
 cudnnPointwiseMode_t mode_of(Activation a) {
     switch (a) {
-        case Activation::relu:
-            return CUDNN_POINTWISE_RELU_FWD;
-        case Activation::silu:
-            return CUDNN_POINTWISE_SWISH_FWD;
-        default:
-            return CUDNN_POINTWISE_SIGMOID_FWD;
+        case Activation::relu: return CUDNN_POINTWISE_RELU_FWD;
+        case Activation::silu: return CUDNN_POINTWISE_SWISH_FWD;
+        default: return CUDNN_POINTWISE_SIGMOID_FWD;
     }
 }
 

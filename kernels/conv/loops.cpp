@@ -27,14 +27,10 @@ void for_taps(const ConvShape& shape, size_t p, size_t q, const Visit& visit) {
 
 float activate(Activation activation, float x) {
     switch (activation) {
-        case Activation::relu:
-            return x < 0 ? 0 : x;
-        case Activation::silu:
-            return silu(x);
-        case Activation::sigmoid:
-            return sigmoid(x);
-        default:
-            return x;
+        case Activation::relu: return x < 0 ? 0 : x;
+        case Activation::silu: return silu(x);
+        case Activation::sigmoid: return sigmoid(x);
+        default: return x;
     }
 }
 

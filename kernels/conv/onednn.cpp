@@ -28,9 +28,7 @@ enum class Kind { forward, backward_data, backward_weight };
 
 // The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with
 // a residual elsewhere a 1x1 convolution of ResNet-50 takes up to twice as long.
-bool in_place(const ConvForward<float>& op) {
-    return op.residual && op.residual == op.y;
-}
+bool in_place(const ConvForward<float>& op) { return op.residual && op.residual == op.y; }
 
 Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<float>* forward = nullptr) {
     Key key = {size_t(kind), size_t(cpu.threads), s.n,        s.h,      s.w,      s.c_in,
@@ -52,20 +50,14 @@ Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
     return {
         {dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
 }
-Desc x_desc(const ConvShape& s, size_t pitch) {
-    return activations(s.n, s.h, s.w, s.c_in, pitch);
-}
-Desc y_desc(const ConvShape& s, size_t pitch) {
-    return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch);
-}
+Desc x_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.h, s.w, s.c_in, pitch); }
+Desc y_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch); }
 Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
     return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
             Memory::data_type::f32,
             tag};
 }
-Desc bias_desc(const ConvShape& s) {
-    return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a};
-}
+Desc bias_desc(const ConvShape& s) { return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a}; }
 
 dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine,
                                                            const dnnl::primitive_attr& attributes, dnnl::prop_kind kind,
@@ -377,15 +369,9 @@ void convolve(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (p.reorder) run_reorder(all, p, parts.packed, op.dweight, parts.pad);
 }
 
-size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) {
-    return bytes_of(cpu, op);
-}
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) {
-    return bytes_of(cpu, op);
-}
-size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
-    return bytes_of(cpu, op);
-}
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
 
 void forget_constant_weights() {
     const std::lock_guard lock(convolutions().mutex);

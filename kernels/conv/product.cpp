@@ -29,9 +29,7 @@ constexpr size_t depth_most = 256, room = 112;  // of a block of the left matrix
 constexpr size_t sum_depth = 256;           // pixels whose products are added at once to the gradient of the weights
 constexpr size_t sum_room = sum_depth + 1;  // lest all vectors of a pixel fall on the same lines of the cache
 
-size_t pieces(size_t count, size_t size) {
-    return (count + size - 1) / size;
-}
+size_t pieces(size_t count, size_t size) { return (count + size - 1) / size; }
 
 // The channels of the pixel that tap `tap` of the window of output pixel `pixel` meets; null outside.
 template <class T>

@@ -74,36 +74,22 @@ using MultiplyRows = void (*)(const ProductTask&, const float*, const float*, fl
 template <size_t vectors>
 MultiplyRows multiply_of(size_t rows) {
     switch (rows) {
-        case 1:
-            return multiply_rows<1, vectors>;
-        case 2:
-            return multiply_rows<2, vectors>;
-        case 3:
-            return multiply_rows<3, vectors>;
-        case 4:
-            return multiply_rows<4, vectors>;
-        case 5:
-            return multiply_rows<5, vectors>;
-#if WINOGRAD_ROWS > 6
-        case 6:
-            return multiply_rows<6, vectors>;
-        case 7:
-            return multiply_rows<7, vectors>;
-        case 8:
-            return multiply_rows<8, vectors>;
-        case 9:
-            return multiply_rows<9, vectors>;
-        case 10:
-            return multiply_rows<10, vectors>;
-        case 11:
-            return multiply_rows<11, vectors>;
-        case 12:
-            return multiply_rows<12, vectors>;
-        case 13:
-            return multiply_rows<13, vectors>;
+        case 1: return multiply_rows<1, vectors>;
+        case 2: return multiply_rows<2, vectors>;
+        case 3: return multiply_rows<3, vectors>;
+        case 4: return multiply_rows<4, vectors>;
+        case 5: return multiply_rows<5, vectors>;
+#if SIMD_ROWS > 6
+        case 6: return multiply_rows<6, vectors>;
+        case 7: return multiply_rows<7, vectors>;
+        case 8: return multiply_rows<8, vectors>;
+        case 9: return multiply_rows<9, vectors>;
+        case 10: return multiply_rows<10, vectors>;
+        case 11: return multiply_rows<11, vectors>;
+        case 12: return multiply_rows<12, vectors>;
+        case 13: return multiply_rows<13, vectors>;
 #endif
-        default:
-            return multiply_rows<rows_most, vectors>;
+        default: return multiply_rows<rows_most, vectors>;
     }
 }
 

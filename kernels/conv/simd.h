@@ -14,12 +14,8 @@ constexpr size_t lanes = SIMD_LANES, rows_most = SIMD_ROWS, panel_lanes = 2 * la
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 typedef int Bits __attribute__((vector_size(lanes * sizeof(float))));
 
-inline Vector load(const float* from) {
-    return *reinterpret_cast<const Vector*>(from);
-}
-inline void store(float* to, Vector value) {
-    *reinterpret_cast<Vector*>(to) = value;
-}
+inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Vector load_part(const float* from, size_t count) {
     if (count >= lanes) return load(from);
     Vector value = {};

@@ -19,9 +19,7 @@ const WinogradLoops* winograd_loops() {
 }
 
 namespace {
-size_t pieces(size_t count, size_t size) {
-    return (count + size - 1) / size;
-}
+size_t pieces(size_t count, size_t size) { return (count + size - 1) / size; }
 
 size_t packed_panel(size_t c_in, const WinogradLoops& loops) {
     return winograd_points * (pieces(c_in, loops.lanes) * loops.lanes * 2 * loops.lanes + winograd_gap);

@@ -5,18 +5,12 @@
 #include "kernels/conv/winograd_loops.h"
 
 namespace {
-size_t channel_blocks(size_t c_in) {
-    return (c_in + lanes - 1) / lanes;
-}
+size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
 size_t transformed_stride(size_t channels, size_t room) {
     return channel_blocks(channels) * room * lanes + winograd_gap;
 }
-size_t packed_stride(size_t c_in) {
-    return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap;
-}
-size_t products_stride(const WinogradTask& t) {
-    return t.room * panel_lanes + winograd_gap;
-}
+size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
+size_t products_stride(const WinogradTask& t) { return t.room * panel_lanes + winograd_gap; }
 
 // The pixels of a tile: y from (top, left), x from one above and left of it.
 struct Place {
@@ -135,24 +129,16 @@ using Product = void (*)(const WinogradTask&, const float*, const float*, float*
 template <size_t vectors>
 Product product_of(size_t rows) {
     switch ((rows + 1) / 2) {
-        case 1:
-            return product<2, vectors>;
-        case 2:
-            return product<4, vectors>;
-        case 3:
-            return product<6, vectors>;
-#if WINOGRAD_ROWS > 6
-        case 4:
-            return product<8, vectors>;
-        case 5:
-            return product<10, vectors>;
-        case 6:
-            return product<12, vectors>;
-        default:
-            return product<14, vectors>;
+        case 1: return product<2, vectors>;
+        case 2: return product<4, vectors>;
+        case 3: return product<6, vectors>;
+#if SIMD_ROWS > 6
+        case 4: return product<8, vectors>;
+        case 5: return product<10, vectors>;
+        case 6: return product<12, vectors>;
+        default: return product<14, vectors>;
 #else
-        default:
-            return nullptr;
+        default: return nullptr;
 #endif
     }
 }

@@ -38,69 +38,35 @@ private:
                 if (const uint8_t protocol = number<uint8_t>(); protocol > 5)
                     damaged("protocol {} is unknown", protocol);
                 return true;
-            case 0x95:
-                read(number<uint64_t>(), false);
-                return true;  // FRAME: only a hint of size
-            case 'N':
-                push({.kind = PickleKind::none});
-                return true;
-            case 0x88:
-                push_integer(1, PickleKind::boolean);
-                return true;
-            case 0x89:
-                push_integer(0, PickleKind::boolean);
-                return true;
-            case 'J':
-                push_integer(number<int32_t>());
-                return true;
-            case 'K':
-                push_integer(number<uint8_t>());
-                return true;
-            case 'M':
-                push_integer(number<uint16_t>());
-                return true;
-            case 0x8a:
-                push_long(number<uint8_t>());
-                return true;
-            case 0x8b:
-                push_long(number<uint32_t>());
-                return true;
+            case 0x95: read(number<uint64_t>(), false); return true;  // FRAME: only a hint of size
+            case 'N': push({.kind = PickleKind::none}); return true;
+            case 0x88: push_integer(1, PickleKind::boolean); return true;
+            case 0x89: push_integer(0, PickleKind::boolean); return true;
+            case 'J': push_integer(number<int32_t>()); return true;
+            case 'K': push_integer(number<uint8_t>()); return true;
+            case 'M': push_integer(number<uint16_t>()); return true;
+            case 0x8a: push_long(number<uint8_t>()); return true;
+            case 0x8b: push_long(number<uint32_t>()); return true;
             case 'G':
                 push({.kind = PickleKind::real, .real = std::bit_cast<double>(__builtin_bswap64(number<uint64_t>()))});
                 return true;
             case 'X':
-            case 'T':
-                push_text(number<uint32_t>());
-                return true;
+            case 'T': push_text(number<uint32_t>()); return true;
             case 0x8c:
-            case 'U':
-                push_text(number<uint8_t>());
-                return true;
-            case 0x8d:
-                push_text(number<uint64_t>());
-                return true;
-            case 'B':
-                push_text(number<uint32_t>(), PickleKind::bytes);
-                return true;
-            case 'C':
-                push_text(number<uint8_t>(), PickleKind::bytes);
-                return true;
+            case 'U': push_text(number<uint8_t>()); return true;
+            case 0x8d: push_text(number<uint64_t>()); return true;
+            case 'B': push_text(number<uint32_t>(), PickleKind::bytes); return true;
+            case 'C': push_text(number<uint8_t>(), PickleKind::bytes); return true;
             case 0x8e:
-            case 0x96:
-                push_text(number<uint64_t>(), PickleKind::bytes);
-                return true;
+            case 0x96: push_text(number<uint64_t>(), PickleKind::bytes); return true;
         }
         return false;
     }
 
     bool container(uint8_t opcode) {
         switch (opcode) {
-            case '(':
-                marks_.push_back(stack_.size());
-                return true;
-            case ')':
-                push({.kind = PickleKind::tuple});
-                return true;
+            case '(': marks_.push_back(stack_.size()); return true;
+            case ')': push({.kind = PickleKind::tuple}); return true;
             case 0x85:
             case 0x86:
             case 0x87: {
@@ -109,61 +75,35 @@ private:
                 push({.kind = PickleKind::tuple, .children = std::move(items)});
                 return true;
             }
-            case 't':
-                push({.kind = PickleKind::tuple, .children = pop_to_mark()});
-                return true;
-            case 0x91:
-                push({.kind = PickleKind::set, .children = pop_to_mark()});
-                return true;
-            case ']':
-                push({.kind = PickleKind::list});
-                return true;
-            case '}':
-                push({.kind = PickleKind::dict});
-                return true;
-            case 0x8f:
-                push({.kind = PickleKind::set});
-                return true;
-            case 'a':
-                append({pop()}, PickleKind::list);
-                return true;
-            case 'e':
-                append(pop_to_mark(), PickleKind::list);
-                return true;
-            case 0x90:
-                append(pop_to_mark(), PickleKind::set);
-                return true;
+            case 't': push({.kind = PickleKind::tuple, .children = pop_to_mark()}); return true;
+            case 0x91: push({.kind = PickleKind::set, .children = pop_to_mark()}); return true;
+            case ']': push({.kind = PickleKind::list}); return true;
+            case '}': push({.kind = PickleKind::dict}); return true;
+            case 0x8f: push({.kind = PickleKind::set}); return true;
+            case 'a': append({pop()}, PickleKind::list); return true;
+            case 'e': append(pop_to_mark(), PickleKind::list); return true;
+            case 0x90: append(pop_to_mark(), PickleKind::set); return true;
             case 's': {
                 const uint32_t value = pop(), key = pop();
                 set_items({key, value});
                 return true;
             }
-            case 'u':
-                set_items(pop_to_mark());
-                return true;
+            case 'u': set_items(pop_to_mark()); return true;
         }
         return false;
     }
 
     bool memo(uint8_t opcode) {
         switch (opcode) {
-            case 'q':
-                memo_[number<uint8_t>()] = top();
-                return true;
-            case 'r':
-                memo_[number<uint32_t>()] = top();
-                return true;
+            case 'q': memo_[number<uint8_t>()] = top(); return true;
+            case 'r': memo_[number<uint32_t>()] = top(); return true;
             case 0x94: {
                 const uint32_t next = uint32_t(memo_.size());
                 memo_[next] = top();
                 return true;
             }
-            case 'h':
-                recall(number<uint8_t>());
-                return true;
-            case 'j':
-                recall(number<uint32_t>());
-                return true;
+            case 'h': recall(number<uint8_t>()); return true;
+            case 'j': recall(number<uint32_t>()); return true;
         }
         return false;
     }
@@ -344,21 +284,15 @@ const PickleNode* PickleValue::node() const {
     return tree_ ? &tree_->nodes[node_] : &nothing;
 }
 
-PickleKind PickleValue::kind() const {
-    return node()->kind;
-}
+PickleKind PickleValue::kind() const { return node()->kind; }
 
 int64_t PickleValue::integer() const {
     return is(PickleKind::integer) || is(PickleKind::boolean) ? node()->integer : 0;
 }
 
-double PickleValue::real() const {
-    return is(PickleKind::real) ? node()->real : double(integer());
-}
+double PickleValue::real() const { return is(PickleKind::real) ? node()->real : double(integer()); }
 
-std::string_view PickleValue::text() const {
-    return node()->text;
-}
+std::string_view PickleValue::text() const { return node()->text; }
 
 size_t PickleValue::size() const {
     const bool pairs = is(PickleKind::dict) || is(PickleKind::object);
@@ -394,6 +328,4 @@ PickleValue PickleValue::arguments() const {
     return node()->arguments ? PickleValue{tree_, node()->arguments} : PickleValue{};
 }
 
-PickleValue PickleValue::state() const {
-    return node()->state ? PickleValue{tree_, node()->state} : PickleValue{};
-}
+PickleValue PickleValue::state() const { return node()->state ? PickleValue{tree_, node()->state} : PickleValue{}; }

@@ -164,9 +164,7 @@ bool TorchFile::recognises(std::span<const std::byte> bytes) {
     return starts_with(bytes, "PK\3\4", 4) || starts_with(bytes, kLegacyMagic, sizeof kLegacyMagic);
 }
 
-TorchFile TorchFile::open(const std::filesystem::path& path) {
-    return parse(read_file(path), path.string());
-}
+TorchFile TorchFile::open(const std::filesystem::path& path) { return parse(read_file(path), path.string()); }
 
 TorchFile TorchFile::parse(FileBytes bytes, std::string label) {
     TorchFile file;

@@ -45,34 +45,16 @@ void check_integers(const WeightFile& file) {
 void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte> bytes) {
     std::optional<std::vector<float>> floats;
     switch (tensor.dtype) {
-        case DType::f64:
-            floats = converted<double, float>(bytes);
-            break;
-        case DType::f32:
-            floats = converted<float, float>(bytes);
-            break;
-        case DType::f16:
-            floats = converted<fp16, float>(bytes);
-            break;
-        case DType::bf16:
-            floats = converted<bf16, float>(bytes);
-            break;
-        case DType::i64:
-            file.integers[tensor.name] = converted<int64_t, int64_t>(bytes);
-            break;
-        case DType::i32:
-            file.integers[tensor.name] = converted<int32_t, int64_t>(bytes);
-            break;
-        case DType::i16:
-            file.integers[tensor.name] = converted<int16_t, int64_t>(bytes);
-            break;
-        case DType::i8:
-            file.integers[tensor.name] = converted<int8_t, int64_t>(bytes);
-            break;
+        case DType::f64: floats = converted<double, float>(bytes); break;
+        case DType::f32: floats = converted<float, float>(bytes); break;
+        case DType::f16: floats = converted<fp16, float>(bytes); break;
+        case DType::bf16: floats = converted<bf16, float>(bytes); break;
+        case DType::i64: file.integers[tensor.name] = converted<int64_t, int64_t>(bytes); break;
+        case DType::i32: file.integers[tensor.name] = converted<int32_t, int64_t>(bytes); break;
+        case DType::i16: file.integers[tensor.name] = converted<int16_t, int64_t>(bytes); break;
+        case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
         case DType::u8:
-        case DType::boolean:
-            file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes);
-            break;
+        case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
     }
     if (floats) file.state[tensor.name] = {tensor.shape, std::move(*floats)};
 }

@@ -191,12 +191,8 @@ YoloModel model_as_it_is(WeightFile file) {
 
 }  // namespace
 
-YoloModel yolov5_model(WeightFile file) {
-    return folded(model_as_it_is(std::move(file)));
-}
-YoloModel read_yolov5(const std::filesystem::path& path) {
-    return yolov5_model(read_weights(path));
-}
+YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
+YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
 
 YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
     YoloModel model = model_as_it_is(read_weights(path));

@@ -94,9 +94,7 @@ ZipFile::ZipFile(std::span<const std::byte> bytes, std::string label) : label_(s
     }
 }
 
-ZipFile::~ZipFile() {
-    zip_discard(archive_);
-}
+ZipFile::~ZipFile() { zip_discard(archive_); }
 
 // libzip does not compare the places of the records with each other.
 void ZipFile::check_layout(std::span<const std::byte> bytes) const {
@@ -150,9 +148,7 @@ size_t ZipFile::index_of(const std::string& name) const {
     return found->second;
 }
 
-size_t ZipFile::size_of(const std::string& name) const {
-    return sizes_[index_of(name)];
-}
+size_t ZipFile::size_of(const std::string& name) const { return sizes_[index_of(name)]; }
 
 std::vector<std::byte> ZipFile::read(const std::string& name) const {
     const size_t index = index_of(name), size = sizes_[index];

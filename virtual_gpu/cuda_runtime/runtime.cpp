@@ -91,15 +91,9 @@ void reset(const Settings& s) {
     device_memory.clear(), pinned_memory.clear(), streams.clear(), events.clear(), graphs.clear();
     used = 0;
 }
-Counts counts() {
-    return count;
-}
-void break_gpu(cudaError_t error) {
-    broken = error;
-}
-void enqueue(cudaStream_t stream, Work work) {
-    push(stream, {std::move(work), nullptr, true});
-}
+Counts counts() { return count; }
+void break_gpu(cudaError_t error) { broken = error; }
+void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nullptr, true}); }
 }  // namespace fake_cuda
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -127,9 +121,7 @@ cudaError_t cudaGetDeviceCount(int* n) {
     *n = settings.device == cudaSuccess;
     return called(settings.device);
 }
-cudaError_t cudaSetDevice(int) {
-    return called();
-}
+cudaError_t cudaSetDevice(int) { return called(); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     *p = {};
     std::strcpy(p->name, "Fake GPU");
@@ -278,6 +270,4 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     --count.alive;
     return called();
 }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
-    return cudaGraphDestroy(graph);
-}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return cudaGraphDestroy(graph); }

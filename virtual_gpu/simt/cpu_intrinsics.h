@@ -46,18 +46,10 @@ __attribute__((noinline, no_sanitize("thread"))) T atomic(T* p, F f) {
 }  // namespace cpu
 }  // namespace simt
 
-inline void __syncthreads(SIMT_SITE) {
-    simt::syncthreads(false, SIMT_HERE);
-}
-inline int __syncthreads_count(int predicate, SIMT_SITE) {
-    return simt::syncthreads(predicate, SIMT_HERE);
-}
-inline int __syncthreads_or(int predicate, SIMT_SITE) {
-    return simt::syncthreads(predicate, SIMT_HERE) != 0;
-}
-inline int __syncthreads_and(int predicate, SIMT_SITE) {
-    return simt::syncthreads(!predicate, SIMT_HERE) == 0;
-}
+inline void __syncthreads(SIMT_SITE) { simt::syncthreads(false, SIMT_HERE); }
+inline int __syncthreads_count(int predicate, SIMT_SITE) { return simt::syncthreads(predicate, SIMT_HERE); }
+inline int __syncthreads_or(int predicate, SIMT_SITE) { return simt::syncthreads(predicate, SIMT_HERE) != 0; }
+inline int __syncthreads_and(int predicate, SIMT_SITE) { return simt::syncthreads(!predicate, SIMT_HERE) == 0; }
 
 inline void __syncwarp(unsigned mask = ~0u, SIMT_SITE) {
     simt::warp_op(simt::WarpOp::sync, mask, 0, 0, nullptr, SIMT_HERE);
@@ -65,9 +57,7 @@ inline void __syncwarp(unsigned mask = ~0u, SIMT_SITE) {
 inline unsigned __ballot_sync(unsigned mask, int predicate, SIMT_SITE) {
     return simt::ballot(mask, predicate, SIMT_HERE);
 }
-inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) {
-    return simt::ballot(mask, predicate, SIMT_HERE) != 0;
-}
+inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) { return simt::ballot(mask, predicate, SIMT_HERE) != 0; }
 inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
     return simt::ballot(mask, !predicate, SIMT_HERE) == 0;
 }
@@ -97,9 +87,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, SIMT_SI
 
 inline void __threadfence() {}
 inline void __threadfence_block() {}
-[[noreturn]] inline void __trap(SIMT_SITE) {
-    simt::trap(SIMT_HERE);
-}
+[[noreturn]] inline void __trap(SIMT_SITE) { simt::trap(SIMT_HERE); }
 
 #define SIMT_ATOMIC(T)                                                          \
     inline T atomicAdd(T* p, T v) {                                             \
@@ -159,118 +147,48 @@ void __stcg(T* p, std::type_identity_t<T> value) {
 }
 
 // The fast ones of the GPU are less exact than these: tolerances come from CUDA's tables, not from here.
-inline float rsqrtf(float x) {
-    return 1.0f / std::sqrt(x);
-}
-inline float __frsqrt_rn(float x) {
-    return 1.0f / std::sqrt(x);
-}
-inline float __fsqrt_rn(float x) {
-    return std::sqrt(x);
-}
-inline float __frcp_rn(float x) {
-    return 1.0f / x;
-}
-inline float __expf(float x) {
-    return std::exp(x);
-}
-inline float __logf(float x) {
-    return std::log(x);
-}
-inline float __sinf(float x) {
-    return std::sin(x);
-}
-inline float __cosf(float x) {
-    return std::cos(x);
-}
-inline float __powf(float x, float y) {
-    return std::pow(x, y);
-}
-inline float __fdividef(float a, float b) {
-    return a / b;
-}
-inline float __fdiv_rn(float a, float b) {
-    return a / b;
-}
-inline float __fadd_rn(float a, float b) {
-    return a + b;
-}
-inline float __fsub_rn(float a, float b) {
-    return a - b;
-}
-inline float __fmul_rn(float a, float b) {
-    return a * b;
-}
-inline float __fmaf_rn(float a, float b, float c) {
-    return std::fma(a, b, c);
-}
-inline float __saturatef(float x) {
-    return x > 0 ? std::min(x, 1.0f) : 0.0f;
-}  // NaN gives 0
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline float __frsqrt_rn(float x) { return 1.0f / std::sqrt(x); }
+inline float __fsqrt_rn(float x) { return std::sqrt(x); }
+inline float __frcp_rn(float x) { return 1.0f / x; }
+inline float __expf(float x) { return std::exp(x); }
+inline float __logf(float x) { return std::log(x); }
+inline float __sinf(float x) { return std::sin(x); }
+inline float __cosf(float x) { return std::cos(x); }
+inline float __powf(float x, float y) { return std::pow(x, y); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+inline float __saturatef(float x) { return x > 0 ? std::min(x, 1.0f) : 0.0f; }  // NaN gives 0
 
-inline int __float_as_int(float x) {
-    return std::bit_cast<int>(x);
-}
-inline unsigned __float_as_uint(float x) {
-    return std::bit_cast<unsigned>(x);
-}
-inline float __int_as_float(int x) {
-    return std::bit_cast<float>(x);
-}
-inline float __uint_as_float(unsigned x) {
-    return std::bit_cast<float>(x);
-}
-inline float __int2float_rn(int x) {
-    return float(x);
-}
-inline float __uint2float_rn(unsigned x) {
-    return float(x);
-}
-inline int __float2int_rn(float x) {
-    return int(std::nearbyint(x));
-}
-inline int __float2int_rd(float x) {
-    return int(std::floor(x));
-}
-inline int __float2int_rz(float x) {
-    return int(x);
-}
-inline unsigned __float2uint_rn(float x) {
-    return unsigned(std::nearbyint(x));
-}
+inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
+inline float __int2float_rn(int x) { return float(x); }
+inline float __uint2float_rn(unsigned x) { return float(x); }
+inline int __float2int_rn(float x) { return int(std::nearbyint(x)); }
+inline int __float2int_rd(float x) { return int(std::floor(x)); }
+inline int __float2int_rz(float x) { return int(x); }
+inline unsigned __float2uint_rn(float x) { return unsigned(std::nearbyint(x)); }
 
-inline int __popc(unsigned x) {
-    return std::popcount(x);
-}
-inline int __popcll(unsigned long long x) {
-    return std::popcount(x);
-}
-inline int __ffs(int x) {
-    return __builtin_ffs(x);
-}
-inline int __ffsll(long long x) {
-    return __builtin_ffsll(x);
-}
-inline int __clz(int x) {
-    return std::countl_zero(unsigned(x));
-}
-inline int __clzll(long long x) {
-    return std::countl_zero(static_cast<unsigned long long>(x));
-}
-inline unsigned __umulhi(unsigned a, unsigned b) {
-    return unsigned(uint64_t(a) * b >> 32);
-}
+inline int __popc(unsigned x) { return std::popcount(x); }
+inline int __popcll(unsigned long long x) { return std::popcount(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __ffsll(long long x) { return __builtin_ffsll(x); }
+inline int __clz(int x) { return std::countl_zero(unsigned(x)); }
+inline int __clzll(long long x) { return std::countl_zero(static_cast<unsigned long long>(x)); }
+inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
 }
 
 template <class T>
 requires std::is_arithmetic_v<T>
-constexpr T min(T a, T b) {
-    return b < a ? b : a;
-}
+constexpr T min(T a, T b) { return b < a ? b : a; }
 template <class T>
 requires std::is_arithmetic_v<T>
-constexpr T max(T a, T b) {
-    return a < b ? b : a;
-}
+constexpr T max(T a, T b) { return a < b ? b : a; }

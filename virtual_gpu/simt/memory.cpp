@@ -23,9 +23,7 @@ Devices& devices() {
 }
 
 constexpr size_t kAlign = 256;
-size_t rounded(size_t bytes) {
-    return (bytes / kAlign + 1) * kAlign;
-}  // at least one byte of red zone
+size_t rounded(size_t bytes) { return (bytes / kAlign + 1) * kAlign; }  // at least one byte of red zone
 
 #ifdef SIMT_ASAN
 void set_access(bool open) {
@@ -129,9 +127,7 @@ bool memory_checked() {
 }
 
 #ifndef SIMT_RACE
-bool race_checked() {
-    return false;
-}
+bool race_checked() { return false; }
 #endif
 
 }  // namespace simt

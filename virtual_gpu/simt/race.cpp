@@ -226,9 +226,7 @@ std::string describe(const Scheduler& scheduler, const Finding& f) {
 
 }  // namespace
 
-bool race_checked() {
-    return true;
-}
+bool race_checked() { return true; }
 
 void race_launch(Scheduler& scheduler) {
     mutex.lock();
@@ -253,9 +251,7 @@ void race_block() {
     std::fill_n(&clocks[0][0][0], 32 * 32 * 32, 0);
 }
 
-void race_barrier() {
-    ++epoch;
-}
+void race_barrier() { ++epoch; }
 
 void race_warp(unsigned warp, uint32_t group) {
     uint32_t merged[32] = {};
@@ -305,38 +301,24 @@ void race_poisoned(void* device, size_t bytes, bool poisoned) {
 }
 
 inline namespace cpu {
-void atomic_access(void* address, size_t bytes, void* pc) {
-    record(address, bytes, Access::atomic, pc);
-}
+void atomic_access(void* address, size_t bytes, void* pc) { record(address, bytes, Access::atomic, pc); }
 }  // namespace cpu
 
 // The functions that -fsanitize=thread calls.
 extern "C" {
 #define SIMT_PC __builtin_return_address(0)
-#define SIMT_TSAN_SIZE(n)                     \
-    void __tsan_read##n(void* a) {            \
-        record(a, n, Access::read, SIMT_PC);  \
-    }                                         \
-    void __tsan_write##n(void* a) {           \
-        record(a, n, Access::write, SIMT_PC); \
-    }                                         \
-    void __tsan_unaligned_read##n(void* a) {  \
-        record(a, n, Access::read, SIMT_PC);  \
-    }                                         \
-    void __tsan_unaligned_write##n(void* a) { \
-        record(a, n, Access::write, SIMT_PC); \
-    }
+#define SIMT_TSAN_SIZE(n)                                                           \
+    void __tsan_read##n(void* a) { record(a, n, Access::read, SIMT_PC); }           \
+    void __tsan_write##n(void* a) { record(a, n, Access::write, SIMT_PC); }         \
+    void __tsan_unaligned_read##n(void* a) { record(a, n, Access::read, SIMT_PC); } \
+    void __tsan_unaligned_write##n(void* a) { record(a, n, Access::write, SIMT_PC); }
 SIMT_TSAN_SIZE(1)
 SIMT_TSAN_SIZE(2)
 SIMT_TSAN_SIZE(4)
 SIMT_TSAN_SIZE(8)
 SIMT_TSAN_SIZE(16)
-void __tsan_read_range(void* a, size_t n) {
-    record(a, n, Access::read, SIMT_PC);
-}
-void __tsan_write_range(void* a, size_t n) {
-    record(a, n, Access::write, SIMT_PC);
-}
+void __tsan_read_range(void* a, size_t n) { record(a, n, Access::read, SIMT_PC); }
+void __tsan_write_range(void* a, size_t n) { record(a, n, Access::write, SIMT_PC); }
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
@@ -344,24 +326,14 @@ void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 
 // Host code in a .cu file may use std::atomic or a static with a guard.
-#define SIMT_TSAN_ATOMIC(bits, T)                                                               \
-    T __tsan_atomic##bits##_load(const volatile T* a, int) {                                    \
-        return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                            \
-    }                                                                                           \
-    void __tsan_atomic##bits##_store(volatile T* a, T v, int) {                                 \
-        __atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                               \
-    }                                                                                           \
-    T __tsan_atomic##bits##_exchange(volatile T* a, T v, int) {                                 \
-        return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                     \
-    }                                                                                           \
-    T __tsan_atomic##bits##_fetch_add(volatile T* a, T v, int) {                                \
-        return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                      \
-    }                                                                                           \
-    T __tsan_atomic##bits##_fetch_sub(volatile T* a, T v, int) {                                \
-        return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                      \
-    }                                                                                           \
-    int __tsan_atomic##bits##_compare_exchange_strong(volatile T* a, T* c, T v, int, int) {     \
-        return __atomic_compare_exchange_n(a, c, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+#define SIMT_TSAN_ATOMIC(bits, T)                                                                                     \
+    T __tsan_atomic##bits##_load(const volatile T* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }           \
+    void __tsan_atomic##bits##_store(volatile T* a, T v, int) { __atomic_store_n(a, v, __ATOMIC_SEQ_CST); }           \
+    T __tsan_atomic##bits##_exchange(volatile T* a, T v, int) { return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST); } \
+    T __tsan_atomic##bits##_fetch_add(volatile T* a, T v, int) { return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST); } \
+    T __tsan_atomic##bits##_fetch_sub(volatile T* a, T v, int) { return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST); } \
+    int __tsan_atomic##bits##_compare_exchange_strong(volatile T* a, T* c, T v, int, int) {                           \
+        return __atomic_compare_exchange_n(a, c, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                       \
     }
 SIMT_TSAN_ATOMIC(8, uint8_t)
 SIMT_TSAN_ATOMIC(32, uint32_t)

@@ -21,9 +21,7 @@ void race_host_wrote(void* device, size_t bytes);
 void race_poisoned(void* device, size_t bytes, bool poisoned);
 #else
 inline void race_launch(Scheduler&) {}
-inline std::string race_launch_end() {
-    return {};
-}
+inline std::string race_launch_end() { return {}; }
 inline void race_block() {}
 inline void race_barrier() {}
 inline void race_warp(unsigned, uint32_t) {}

@@ -14,20 +14,16 @@ namespace {
 size_t shared_limit_of(int arch) {
     switch (arch) {
         case 80:
-        case 87:
-            return 163 << 10;
+        case 87: return 163 << 10;
         case 86:
         case 89:
         case 120:
-        case 121:
-            return 99 << 10;
+        case 121: return 99 << 10;
         case 90:
         case 100:
         case 101:
-        case 103:
-            return 227 << 10;
-        default:
-            throw Error(join("simt: no limit of shared memory is known for sm_", arch));
+        case 103: return 227 << 10;
+        default: throw Error(join("simt: no limit of shared memory is known for sm_", arch));
     }
 }
 constexpr size_t kStaticSharedLimit = 48 << 10;  // ptxas refuses more
@@ -256,33 +252,21 @@ Config& config() {
     return config;
 }
 
-Stats stats() {
-    return Scheduler::get().stats();
-}
+Stats stats() { return Scheduler::get().stats(); }
 
 inline namespace cpu {
 
 void* shared_at(SharedSlot& slot, size_t bytes, size_t align, const char* file, unsigned line) {
     return Scheduler::get().shared_at(slot, bytes, align, file, line);
 }
-void* dynamic_shared(const char* file, unsigned line) {
-    return Scheduler::get().dynamic_shared(file, line);
-}
-int syncthreads(bool predicate, Site site) {
-    return Scheduler::get().syncthreads(predicate, site);
-}
+void* dynamic_shared(const char* file, unsigned line) { return Scheduler::get().dynamic_shared(file, line); }
+int syncthreads(bool predicate, Site site) { return Scheduler::get().syncthreads(predicate, site); }
 uint64_t warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site) {
     return Scheduler::get().warp_op(op, mask, in, source_lane, collective, site);
 }
-unsigned lane() {
-    return Scheduler::get().current() % 32;
-}
-void trap(Site site) {
-    Scheduler::get().fail_here(site, "__trap");
-}
-void run(const Launch& launch) {
-    Scheduler::get().run(launch);
-}
+unsigned lane() { return Scheduler::get().current() % 32; }
+void trap(Site site) { Scheduler::get().fail_here(site, "__trap"); }
+void run(const Launch& launch) { Scheduler::get().run(launch); }
 
 }  // namespace cpu
 

@@ -10,9 +10,7 @@
 namespace simt {
 namespace {
 
-bool same(Site a, Site b) {
-    return a.line == b.line && !std::strcmp(a.file, b.file);
-}
+bool same(Site a, Site b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
 
 }  // namespace
 
@@ -20,9 +18,7 @@ std::string Scheduler::name_of_block(uint64_t block) const {
     const dim3 g = launch_.grid;
     return join(uint3{unsigned(block % g.x), unsigned(block / g.x % g.y), unsigned(block / (uint64_t(g.x) * g.y))});
 }
-std::string Scheduler::name_of_thread(unsigned thread) const {
-    return join("thread ", ids_[thread]);
-}
+std::string Scheduler::name_of_thread(unsigned thread) const { return join("thread ", ids_[thread]); }
 
 void Scheduler::fail_here(Site site, const std::string& what) {
     throw Error(join("simt: ", site, ": ", what, "; block ", name_of_block(block_)));

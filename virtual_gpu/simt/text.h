@@ -11,9 +11,7 @@ namespace simt {
 inline std::ostream& operator<<(std::ostream& out, uint3 i) {
     return out << '(' << i.x << ',' << i.y << ',' << i.z << ')';
 }
-inline std::ostream& operator<<(std::ostream& out, dim3 d) {
-    return out << d.x << 'x' << d.y << 'x' << d.z;
-}
+inline std::ostream& operator<<(std::ostream& out, dim3 d) { return out << d.x << 'x' << d.y << 'x' << d.z; }
 inline std::ostream& operator<<(std::ostream& out, Site site) {
     out << site.file;
     return site.line ? out << ':' << site.line : out;

@@ -16,12 +16,8 @@ struct dim3 {
     struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) name##4 { \
         T x, y, z, w;                                                 \
     };                                                                \
-    constexpr name##2 make_##name##2(T x, T y) {                      \
-        return {x, y};                                                \
-    }                                                                 \
-    constexpr name##4 make_##name##4(T x, T y, T z, T w) {            \
-        return {x, y, z, w};                                          \
-    }
+    constexpr name##2 make_##name##2(T x, T y) { return {x, y}; }     \
+    constexpr name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 SIMT_VECTOR(float, float)
 SIMT_VECTOR(double, double)
 SIMT_VECTOR(int, int)
@@ -43,15 +39,7 @@ struct int3 {
 struct uchar3 {
     unsigned char x, y, z;
 };
-constexpr float3 make_float3(float x, float y, float z) {
-    return {x, y, z};
-}
-constexpr int3 make_int3(int x, int y, int z) {
-    return {x, y, z};
-}
-constexpr uint3 make_uint3(unsigned x, unsigned y, unsigned z) {
-    return {x, y, z};
-}
-constexpr uchar3 make_uchar3(unsigned char x, unsigned char y, unsigned char z) {
-    return {x, y, z};
-}
+constexpr float3 make_float3(float x, float y, float z) { return {x, y, z}; }
+constexpr int3 make_int3(int x, int y, int z) { return {x, y, z}; }
+constexpr uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
+constexpr uchar3 make_uchar3(unsigned char x, unsigned char y, unsigned char z) { return {x, y, z}; }
