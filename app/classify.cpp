@@ -1,4 +1,4 @@
-// `tundra classify`: what a trained classifier says about each of many pictures.
+// `tundra classify`: what a trained classifier says about each of many images.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct Options {
-    std::vector<std::string> pictures, thresholds;
+    std::vector<std::string> images, thresholds;
     std::string model, out;
     size_t max_failures = SIZE_MAX;
     MachineOptions machine;
@@ -67,15 +67,15 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
 }
 
 struct Answer {
-    std::string reason = {}, detail = {};   // of a picture with a problem
+    std::string reason = {}, detail = {};   // of an image with a problem
     std::vector<float> probabilities = {};  // empty where it could not be read
 };
 
-// What is known so far: the answers of whole batches, in the order of the pictures, in a journal beside the result.
+// What is known so far: the answers of whole batches, in the order of the images, in a journal beside the result.
 // Classes are told apart only when the table is written, so thresholds are no settings.
-class Answers {
+class PredictionLog {
 public:
-    Answers(const std::string& path, const std::string& settings)
+    PredictionLog(const std::string& path, const std::string& settings)
         : journal_(path, settings, [this](std::string_view, uint64_t offset) { batches_.push_back(offset); }) {}
 
     size_t batches() const { return batches_.size(); }
@@ -141,7 +141,7 @@ private:
 };
 
 struct Counts {
-    size_t pictures = 0, failures = 0;
+    size_t images = 0, failures = 0;
     std::vector<size_t> of_class;
 };
 
@@ -159,30 +159,30 @@ std::string settings(const ReadyModel& model, const Dataset& data) {
 }
 
 // The answers that are still missing; false if a signal stopped that.
-bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress& progress,
+bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Progress& progress,
               const StopSignals& signals) {
     const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
     std::vector<uint32_t> numbers;
     for (size_t i = answers.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
-    if (done) note(progress, fmt::format("going on after {} of {} pictures", done, data.samples.size()));
+    if (done) note(progress, fmt::format("going on after {} of {} images", done, data.samples.size()));
     Loader loader(
         data, std::move(numbers),
         {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
         if (signals.received()) {
-            note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", done,
+            note(progress, fmt::format("stopped after {} of {} images; the same command goes on from there", done,
                                        data.samples.size()));
             return false;
         }
         const Batch& batch = loader.next();
-        const std::vector<float> probabilities = model.ready().run(batch.pictures);
+        const std::vector<float> probabilities = model.ready().run(batch.images);
         std::vector<Answer> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
             Answer& answer = found.emplace_back();
-            if (const std::optional<BadFile> problem = loader.bad_file(sample))
+            if (const std::optional<FailedImage> problem = loader.bad_file(sample))
                 answer.reason = problem->code, answer.detail = problem->text;
             if (batch.labels[row] < 0) continue;
             const auto p = std::span(probabilities).subspan(row * classes, classes);
@@ -196,12 +196,12 @@ bool classify(ReadyModel& model, const Dataset& data, Answers& answers, Progress
     return true;
 }
 
-Counts write_table(Table& table, const Answers& answers, const Dataset& data, std::span<const float> thresholds) {
+Counts write_table(Table& table, const PredictionLog& answers, const Dataset& data, std::span<const float> thresholds) {
     Counts counts{.of_class = std::vector<size_t>(data.classes.size())};
     for (size_t i = 0; i < answers.batches(); ++i)
         for (const Answer& answer : answers.batch(i)) {
             const size_t predicted = predicted_class(answer.probabilities, thresholds);
-            table.write(data.samples[counts.pictures++].name, answer, predicted);
+            table.write(data.samples[counts.images++].name, answer, predicted);
             if (answer.probabilities.empty())
                 ++counts.failures;
             else
@@ -213,7 +213,7 @@ Counts write_table(Table& table, const Answers& answers, const Dataset& data, st
 int run(const Options& o) {
     const bool as_csv = o.out.ends_with(".csv");
     if (!as_csv && !o.out.ends_with(".jsonl")) fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
-    Inputs inputs = collect_inputs(o.pictures);
+    Inputs inputs = collect_inputs(o.images);
     Dataset data;
     for (std::string& path : inputs.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(o.model, o.machine, data.samples.size());
@@ -222,7 +222,7 @@ int run(const Options& o) {
     Progress progress(o.quiet);
     for (const std::string& text : inputs.notes) note(progress, text);
     const StopSignals signals;
-    Answers answers(o.out + ".journal", settings(model, data));
+    PredictionLog answers(o.out + ".journal", settings(model, data));
     if (!classify(model, data, answers, progress, signals)) return signals.exit_code();
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
@@ -236,19 +236,19 @@ int run(const Options& o) {
             if (counts.of_class[c])
                 say(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
         say(progress,
-            fmt::format("{} pictures, {} failed: {}", count_text(counts.pictures), count_text(counts.failures), o.out));
+            fmt::format("{} images, {} failed: {}", count_text(counts.images), count_text(counts.failures), o.out));
     }
     if (counts.failures > o.max_failures)
-        fail(Fault::inputs, "classify: {} of {} pictures failed, --max-failures is {}; {} has the reasons",
-             counts.failures, counts.pictures, o.max_failures, o.out);
+        fail(Fault::inputs, "classify: {} of {} images failed, --max-failures is {}; {} has the reasons",
+             counts.failures, counts.images, o.max_failures, o.out);
     return 0;
 }
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
-    app.add_option("PICTURES", o->pictures, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
+    app.add_option("PICTURES", o->images, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
     app.add_option("--model", o->model, "run folder or weight file")->required()->type_name("MODEL");
-    app.add_option("--out", o->out, "one line per picture: FILE.csv or FILE.jsonl; a run that was stopped goes on")
+    app.add_option("--out", o->out, "one line per image: FILE.csv or FILE.jsonl; a run that was stopped goes on")
         ->required()
         ->type_name("FILE");
     app.add_option("--threshold", o->thresholds,
@@ -256,7 +256,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("CLASS=X")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures cannot be read [no limit]")
+    app.add_option("--max-failures", o->max_failures, "exit with 3 if more images cannot be read [no limit]")
         ->type_name("N");
     add_machine_options(app, o->machine);
     app.add_flag("-q,--quiet", o->quiet, "no progress, no counts");
@@ -267,7 +267,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command classify_command() {
     return {.name = "classify",
-            .summary = "Say what is on each of many pictures.",
+            .summary = "Say what is on each of many images.",
             .examples = {"tundra classify new/ --model runs/quality --out new.csv",
                          "tundra classify a.jpg b.jpg --model model.safetensors --out two.jsonl",
                          "tundra classify @list.txt --model runs/q --out out.csv --threshold bad=0.95"},

@@ -21,8 +21,8 @@ struct Options {
 int run(Options& o) {
     const StopSignals signals;
     Progress progress(o.quiet);
-    o.job.pictures_out.render = o.render;
-    o.job.pictures_out.crops = o.crops;
+    o.job.images_out.render = o.render;
+    o.job.images_out.crops = o.crops;
     o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) {
         if (!o.quiet) note(progress, text);
@@ -43,17 +43,17 @@ int run(Options& o) {
     progress.clear();
     const DetectCounts& c = outcome.counts;
     if (!outcome.finished) {
-        note(progress, fmt::format("stopped after {} of {} pictures; the same command goes on from there", c.done,
-                                   outcome.pictures));
+        note(progress,
+             fmt::format("stopped after {} of {} images; the same command goes on from there", c.done, outcome.images));
         return signals.exit_code();
     }
-    std::string line = fmt::format("{} pictures, {} with detections from {}, {} could not be read, {} were damaged",
+    std::string line = fmt::format("{} images, {} with detections from {}, {} could not be read, {} were damaged",
                                    count_text(c.done), count_text(outcome.with_detections), outcome.threshold,
                                    count_text(c.failed), count_text(c.damaged));
     if (outcome.kept) line += fmt::format(", {} kept from before", count_text(outcome.kept));
     say(progress, line + ": " + o.job.out);
     if (c.failed <= o.max_failures) return 0;
-    note(progress, fmt::format("{} pictures failed, more than --max-failures {}", c.failed, o.max_failures));
+    note(progress, fmt::format("{} images failed, more than --max-failures {}", c.failed, o.max_failures));
     return int(Fault::inputs);
 }
 
@@ -61,7 +61,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     DetectJob& job = o->job;
     const auto fraction = CLI::Range(0.0, 1.0);
-    app.add_option("PICTURES", job.pictures, "folders, pictures, patterns, or lists of paths (@LIST or LIST.txt)")
+    app.add_option("PICTURES", job.images, "folders, images, patterns, or lists of paths (@LIST or LIST.txt)")
         ->required();
     app.add_option("-o,--out", job.out, "the result file")->type_name("FILE")->required();
     app.add_option("--model", job.model,
@@ -74,13 +74,13 @@ std::function<int()> add(CLI::App& app) {
         ->group(group);
     app.add_option("--render", o->render, "copies with boxes drawn on them go here")->type_name("FOLDER")->group(group);
     app.add_option("--crops", o->crops, "square crops of the detections go here")->type_name("FOLDER")->group(group);
-    app.add_option("--render-threshold", job.pictures_out.threshold,
+    app.add_option("--render-threshold", job.images_out.threshold,
                    "least confidence of what is drawn, cropped and counted [what the model says, else 0.2]")
         ->type_name("N")
         ->check(fraction)
         ->group(group);
-    app.add_flag("--include-size", job.entry.size, "write width and height of every picture")->group(group);
-    app.add_flag("--include-date", job.entry.date, "write the EXIF date of every picture")->group(group);
+    app.add_flag("--include-size", job.entry.size, "write width and height of every image")->group(group);
+    app.add_flag("--include-date", job.entry.date, "write the EXIF date of every image")->group(group);
     app.add_option("--base", job.base, "where the file names in the results start [the folder given]")
         ->type_name("FOLDER")
         ->group(group);
@@ -103,9 +103,9 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--tta", job.tta, "look three times, at other sizes and mirrored: finds more, takes twice as long")
         ->group(group);
     app.add_flag("--tile", o->tile,
-                 "also look at large pictures in overlapping tiles: finds small animals, takes many times as long")
+                 "also look at large images in overlapping tiles: finds small animals, takes many times as long")
         ->group(group);
-    app.add_option("--tile-size", o->tile_size, "side of a tile in pixels of the picture")
+    app.add_option("--tile-size", o->tile_size, "side of a tile in pixels of the image")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(64, 8192))
@@ -116,14 +116,14 @@ std::function<int()> add(CLI::App& app) {
         ->check(CLI::Range(0.0, 0.9))
         ->group(group);
 
-    group = "Many pictures";
-    app.add_option("--update", job.update, "an earlier result file: only pictures that it lacks are looked at")
+    group = "Many images";
+    app.add_option("--update", job.update, "an earlier result file: only images that it lacks are looked at")
         ->type_name("FILE")
         ->group(group);
-    app.add_option("--shard", job.shard, "only this part of the pictures, for `tundra merge`")
+    app.add_option("--shard", job.shard, "only this part of the images, for `tundra merge`")
         ->type_name("I/N")
         ->group(group);
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more pictures could not be read")
+    app.add_option("--max-failures", o->max_failures, "exit with 3 if more images could not be read")
         ->type_name("N")
         ->group(group);
 
@@ -139,7 +139,7 @@ std::function<int()> add(CLI::App& app) {
         ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
         ->capture_default_str()
         ->group(group);
-    app.add_option("--batch", job.batch, "pictures that go through the network at once [cpu 1, cuda 8]")
+    app.add_option("--batch", job.batch, "images that go through the network at once [cpu 1, cuda 8]")
         ->type_name("N")
         ->check(CLI::Range(1, 256))
         ->group(group);
@@ -163,7 +163,7 @@ std::function<int()> add_merge(CLI::App& app) {
     return [o] {
         const size_t n = merge_results(o->files, o->out);
         Progress progress(true);
-        say(progress, fmt::format("{} pictures from {} shards, complete: {}", count_text(n), o->files.size(), o->out));
+        say(progress, fmt::format("{} images from {} shards, complete: {}", count_text(n), o->files.size(), o->out));
         return 0;
     };
 }
@@ -172,10 +172,10 @@ std::function<int()> add_merge(CLI::App& app) {
 
 Command detect_command() {
     return {.name = "detect",
-            .summary = "Find animals, people and vehicles on pictures with MegaDetector v5 or another YOLOv5.",
-            .examples = {"tundra detect pictures -o results.json --model md_v5a.0.0.pt",
-                         "tundra detect pictures -o results.json --model md_v5a.0.0.pt --crops crops --tta",
-                         "tundra detect pictures -o results.json --model runs/own-cameras",
+            .summary = "Find animals, people and vehicles on images with MegaDetector v5 or another YOLOv5.",
+            .examples = {"tundra detect images -o results.json --model md_v5a.0.0.pt",
+                         "tundra detect images -o results.json --model md_v5a.0.0.pt --crops crops --tta",
+                         "tundra detect images -o results.json --model runs/own-cameras",
                          "tundra detect @list.txt -o 3.json --model md_v5a.0.0.pt --shard 3/8"},
             .add = add,
             .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--tta", "--tile", "--update",

@@ -35,7 +35,7 @@ Found device_found(const std::string& kind) {
 }
 
 // Two training steps of a narrow ResNet: the weights afterwards.
-State trained(const std::string& kind, double& loss) {
+StateDict trained(const std::string& kind, double& loss) {
     const auto device = open_device(kind);
     Arena arena(*device);
     constexpr size_t kBatch = 2, kSize = 32;
@@ -48,11 +48,11 @@ State trained(const std::string& kind, double& loss) {
                      .optimizer = {},
                      .class_weights = {}},
                     initialize_state(model, 1));
-    std::vector<uint8_t> pictures(kBatch * kSize * kSize * 3);
-    for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 13);
+    std::vector<uint8_t> images(kBatch * kSize * kSize * 3);
+    for (size_t i = 0; i < images.size(); ++i) images[i] = uint8_t(i * 2654435761u >> 13);
     const std::vector<float> transform = {1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color = {1, 0, 1, 0};
     const std::vector<int32_t> labels = {0, 1};
-    for (size_t step = 1; step <= 2; ++step) trainer.step({pictures, transform, color, labels}, 1e-3, 0.9, step);
+    for (size_t step = 1; step <= 2; ++step) trainer.step({images, transform, color, labels}, 1e-3, 0.9, step);
     loss = trainer.figures().loss;
     return trainer.state();
 }
@@ -62,7 +62,7 @@ Found self_test() {
     try {
         const auto start = std::chrono::steady_clock::now();
         double loss[2];
-        const State a = trained("cpu", loss[0]), b = trained("simt", loss[1]);
+        const StateDict a = trained("cpu", loss[0]), b = trained("simt", loss[1]);
         double worst = std::abs(loss[0] - loss[1]) / std::max(1e-3, std::abs(loss[0]));
         for (const auto& [name, tensor] : a) {
             double largest = 1e-3, difference = 0;

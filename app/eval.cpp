@@ -1,4 +1,4 @@
-// `tundra eval`: how good a trained network is on pictures whose truth is known. Here classifiers; detectors:
+// `tundra eval`: how good a trained network is on images whose truth is known. Here classifiers; detectors:
 // eval_detector.cpp.
 #include <fmt/format.h>
 
@@ -51,13 +51,13 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
 
 }  // namespace
 
-std::vector<uint32_t> pictures_of_part(const Dataset& data, std::string& part) {
+std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part) {
     if (part.empty())
         part = data.part(Part::test).empty() ? data.part(Part::validation).empty() ? "all" : "validation" : "test";
     std::vector<uint32_t> numbers;
     for (uint32_t i = 0; i < data.samples.size(); ++i)
         if (part == "all" || part == part_name(data.samples[i].part)) numbers.push_back(i);
-    if (numbers.empty()) fail(Fault::usage, "eval: there are no {} pictures; --part names another part", part);
+    if (numbers.empty()) fail(Fault::usage, "eval: there are no {} images; --part names another part", part);
     return numbers;
 }
 
@@ -68,7 +68,7 @@ int run(Options& o) {
     if (o.min_map50 > 0)
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; it has --min-accuracy", o.model);
     Dataset data = open_data(o);
-    const std::vector<uint32_t> numbers = pictures_of_part(data, o.part);
+    const std::vector<uint32_t> numbers = images_of_part(data, o.part);
     ReadyModel model = open_model(o.model, o.machine, numbers.size());
     match_classes(data, model.file.classes);
     Progress progress(o.quiet);
@@ -76,14 +76,14 @@ int run(Options& o) {
         predict(model.ready(), data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true},
                 nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "pictures"), true; });
     progress.clear();
-    if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());
+    if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
     const Metrics metrics = predictions.metrics(data);
-    for (const BadFile& file : predictions.bad_files)
+    for (const FailedImage& file : predictions.bad_files)
         note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code,
                                    file.used ? ", used as far as it goes" : ""));
     if (!o.quiet) {
         say(progress,
-            fmt::format("{}: {} {} pictures of {}", o.model, count_text(predictions.rows.size()), o.part, data.root));
+            fmt::format("{}: {} {} images of {}", o.model, count_text(predictions.rows.size()), o.part, data.root));
         print_metrics(metrics, data.classes);
     }
     if (!o.json.empty()) write_evaluation(o.json, data, {{o.part, &predictions}});
@@ -115,8 +115,8 @@ std::function<int()> add(CLI::App& app) {
 
 Command eval_command() {
     return {.name = "eval",
-            .summary = "Measure a trained classifier or detector on pictures whose truth is known.",
-            .examples = {"tundra eval runs/quality                          the test pictures of its data",
+            .summary = "Measure a trained classifier or detector on images whose truth is known.",
+            .examples = {"tundra eval runs/quality                          the test images of its data",
                          "tundra eval runs/quality --part validation --json figures.json",
                          "tundra eval model.safetensors other-shots --min-accuracy 0.9",
                          "tundra eval runs/own-cameras --min-map50 0.7       a detector",

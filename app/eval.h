@@ -11,8 +11,8 @@ struct EvalOptions {
     bool quiet = false;
 };
 
-// `part` may be empty, and then becomes the test pictures, or what there is.
-std::vector<uint32_t> pictures_of_part(const Dataset& data, std::string& part);
+// `part` may be empty, and then becomes the test images, or what there is.
+std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part);
 
 bool is_detector(const std::string& model);  // a run folder or weight file
 int eval_detector(EvalOptions& options);

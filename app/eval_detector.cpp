@@ -62,7 +62,7 @@ int eval_detector(EvalOptions& o) {
         fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
     Dataset data = other_data ? open_box_dataset(o.data, {.validation = 0, .test = 0, .threads = thread_count(config)})
                               : open_box_dataset(config.data, dataset_options(config));
-    const std::vector<uint32_t> numbers = pictures_of_part(data, o.part);
+    const std::vector<uint32_t> numbers = images_of_part(data, o.part);
     const YoloModel model = read_yolov5(weight_file(o.model));
     match_classes(data, model.classes);
     config.image_size = model.image_size;
@@ -77,20 +77,19 @@ int eval_detector(EvalOptions& o) {
         return progress.count(done, numbers.size(), "pictures"), true;
     });
     progress.clear();
-    if (found.pictures.empty()) fail(Fault::inputs, "eval: none of {} pictures could be read", numbers.size());
+    if (found.images.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
     if (found.overflown)
-        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} pictures", found.overflown,
-             found.pictures.size());
-    const BoxMetrics metrics = measure_boxes(found.pictures, data.classes.size());
+        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} images", found.overflown,
+             found.images.size());
+    const BoxMetrics metrics = measure_boxes(found.images, data.classes.size());
     for (const std::string& text : data.notes)
         if (!o.quiet) note(progress, text);
-    for (const BadFile& file : found.bad_files)
+    for (const FailedImage& file : found.bad_files)
         note(progress, fmt::format("{}: {} ({}){}", file.path, file.text, file.code,
                                    file.used ? ", used as far as it goes" : ""));
     if (!o.quiet) {
-        say(progress,
-            fmt::format("{}: {} {} pictures of {}, in frames of {} x {}", o.model, count_text(found.pictures.size()),
-                        o.part, data.root, loader.fit.w(), loader.fit.h()));
+        say(progress, fmt::format("{}: {} {} images of {}, in frames of {} x {}", o.model,
+                                  count_text(found.images.size()), o.part, data.root, loader.fit.w(), loader.fit.h()));
         print_box_metrics(metrics, data.classes);
     }
     if (!o.json.empty()) write_box_evaluation(o.json, data, {{o.part, &found}});

@@ -70,9 +70,9 @@ std::string usage_line(const Command& command, const CLI::App& app) {
 
 std::string program_help(std::span<const Command> commands, size_t width) {
     std::string text =
-        "Train and use detectors and classifiers for camera-trap pictures.\n\n"
+        "Train and use detectors and classifiers for camera-trap images.\n\n"
         "Examples:\n"
-        "  tundra synth shots                              make pictures to try things with\n"
+        "  tundra synth shots                              make images to try things with\n"
         "  tundra train shots --out runs/quality           train on a folder of class folders\n"
         "  tundra classify new/ --model runs/quality --out new.csv\n"
         "  tundra detect new/ -o new.json --model md_v5a.0.0.pt\n\n"
@@ -84,7 +84,7 @@ std::string program_help(std::span<const Command> commands, size_t width) {
         "   0  done                                           5  out of memory\n"
         "   1  error, or eval below --min-accuracy            6  loss or gradients not finite\n"
         "   2  wrong option, configuration or input          75  disk full, device lost: try again\n"
-        "   3  more than --max-failures pictures failed     130  stopped by Ctrl-C after a save\n"
+        "   3  more than --max-failures images failed     130  stopped by Ctrl-C after a save\n"
         "   4  damaged model, checkpoint or result file     143  stopped by SIGTERM after a save\n";
     return text;
 }

@@ -49,11 +49,11 @@ void inspect_run(const fs::path& folder) {
     line("task", run.contains("task") ? text_at(run, "task") : "classify");
     line("model", text_at(run, "model"));
     line("classes", text_at(run, "classes"));
-    line("data", fmt::format("{} pictures in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"),
+    line("data", fmt::format("{} images in {}, fingerprint {}", text_at(data, "pictures"), text_at(data, "path"),
                              text_at(data, "fingerprint")));
     line("seed", text_at(run, "seed"));
     line("trained on",
-         fmt::format("{} pictures in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
+         fmt::format("{} images in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
     size_t number = 0;
     if (const auto sessions = run.find("sessions"); sessions != run.end() && sessions->is_array())
         for (const json& session : *sessions)

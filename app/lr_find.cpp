@@ -33,7 +33,7 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     Arena arena(*device);
     TrainerConfig how = trainer_config(config, data, precision_on(config, *device));
     std::string about_init;
-    const State initial = initial_state(config, how.model, about_init);
+    const StateDict initial = initial_state(config, how.model, about_init);
     Trainer trainer(*device, arena, how, initial);
     if (!about_init.empty()) note(progress, about_init);
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
@@ -41,7 +41,7 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     LrFinder finder(o.test);
     for (size_t step = 1; step <= o.test.steps; ++step) {
         const Batch& batch = loader.next();
-        trainer.step({batch.pictures, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum,
+        trainer.step({batch.images, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum,
                      step);
         const double loss = trainer.figures().loss;
         progress.show(double(step) / double(o.test.steps), fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step,

@@ -21,7 +21,7 @@ std::vector<Command> commands() {
 }
 
 // One line what went wrong, further lines only where the text has them (lists of differences), and a hint.
-int complain(std::string_view text, std::string_view hint, int code) {
+int print_error(std::string_view text, std::string_view hint, int code) {
     std::fflush(stdout);
     for (bool first = true; first || !text.empty(); first = false) {
         const size_t end = std::min(text.find('\n'), text.size());
@@ -47,14 +47,14 @@ int complain_about_options(const Command& command, const CLI::App& app, const CL
         for (const CLI::Option* option : app.get_options())
             for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
         const std::string better = guess(word, known);
-        return complain(fmt::format("{}: unknown option {}{}", command.name, word,
-                                    better.empty() ? "" : ", did you mean " + better + "?"),
-                        help, int(Fault::usage));
+        return print_error(fmt::format("{}: unknown option {}{}", command.name, word,
+                                       better.empty() ? "" : ", did you mean " + better + "?"),
+                           help, int(Fault::usage));
     }
     if (!app.remaining().empty())
-        return complain(fmt::format("{}: unexpected argument '{}'", command.name, app.remaining().front()), help,
-                        int(Fault::usage));
-    return complain(fmt::format("{}: {}", command.name, error.what()), help, int(Fault::usage));
+        return print_error(fmt::format("{}: unexpected argument '{}'", command.name, app.remaining().front()), help,
+                           int(Fault::usage));
+    return print_error(fmt::format("{}: {}", command.name, error.what()), help, int(Fault::usage));
 }
 
 int run(const Command& command, int argc, char** argv) {
@@ -96,20 +96,20 @@ int dispatch(int argc, char** argv) {
     std::vector<std::string> names;
     for (const Command& command : all) names.push_back(command.name);
     const std::string better = guess(word, names);
-    return complain(fmt::format("unknown {} '{}'{}", word.starts_with('-') ? "option" : "command", word,
-                                better.empty() ? "" : ", did you mean '" + better + "'?"),
-                    "tundra -h shows what there is", int(Fault::usage));
+    return print_error(fmt::format("unknown {} '{}'{}", word.starts_with('-') ? "option" : "command", word,
+                                   better.empty() ? "" : ", did you mean '" + better + "'?"),
+                       "tundra -h shows what there is", int(Fault::usage));
 }
 
-int guarded(int argc, char** argv) {
+int run_catching(int argc, char** argv) {
     try {
         return dispatch(argc, argv);
     } catch (const Error& error) {
-        return complain(error.what(), hint_for(error.fault), int(error.fault));
+        return print_error(error.what(), hint_for(error.fault), int(error.fault));
     } catch (const std::bad_alloc&) {
-        return complain("out of memory", hint_for(Fault::memory), int(Fault::memory));
+        return print_error("out of memory", hint_for(Fault::memory), int(Fault::memory));
     } catch (const std::exception& error) {
-        return complain(error.what(), "", int(Fault::runtime));
+        return print_error(error.what(), "", int(Fault::runtime));
     }
 }
 
@@ -117,7 +117,7 @@ int guarded(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
-    const int code = guarded(argc, argv);
+    const int code = run_catching(argc, argv);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return code;  // and what the sanitizer found is reported
 #else

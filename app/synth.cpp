@@ -1,4 +1,4 @@
-// `tundra synth`: procedural camera-trap pictures to train, test and demonstrate with.
+// `tundra synth`: procedural camera-trap images to train, test and demonstrate with.
 #include "app/synth/synth.h"
 
 #include <fmt/format.h>
@@ -39,7 +39,7 @@ int run(Options& o) {
     progress.clear();
     if (!o.quiet) {
         const std::string boxes = made.boxes ? fmt::format(" with {} boxes", count_text(uint64_t(made.boxes))) : "";
-        say(progress, fmt::format("{} pictures{} of {} cameras in {}", count_text(uint64_t(made.pictures)), boxes,
+        say(progress, fmt::format("{} images{} of {} cameras in {}", count_text(uint64_t(made.images)), boxes,
                                   made.cameras, o.out));
     }
     return 0;
@@ -52,10 +52,10 @@ std::function<int()> add(CLI::App& app) {
         ->check(CLI::IsMember({"quality", "species", "detect"}))
         ->type_name("NAME")
         ->capture_default_str();
-    app.add_option("--pictures", o->synth.pictures, "how many")->type_name("N")->capture_default_str();
+    app.add_option("--pictures", o->synth.images, "how many")->type_name("N")->capture_default_str();
     app.add_option("--size", o->size, "in pixels")->type_name("WxH")->capture_default_str();
     app.add_option("--cameras", o->synth.cameras, "each with its own scene")->type_name("N")->capture_default_str();
-    app.add_option("--seed", o->synth.seed, "another seed, other pictures")->type_name("N")->capture_default_str();
+    app.add_option("--seed", o->synth.seed, "another seed, other images")->type_name("N")->capture_default_str();
     app.add_option("--jpeg-quality", o->synth.jpeg_quality, "1 to 100")->type_name("N")->capture_default_str();
     app.add_option("--threads", o->synth.threads, "0: all processors")->type_name("N")->capture_default_str();
     app.add_flag("-q,--quiet", o->quiet, "print errors only");
@@ -66,8 +66,8 @@ std::function<int()> add(CLI::App& app) {
 
 Command synth_command() {
     return {.name = "synth",
-            .summary = "Make a data set of procedural camera-trap pictures.",
-            .examples = {"tundra synth shots                                 2,400 pictures, good and bad",
+            .summary = "Make a data set of procedural camera-trap images.",
+            .examples = {"tundra synth shots                                 2,400 images, good and bad",
                          "tundra synth shots --task species --pictures 500   folders of animals",
                          "tundra synth shots --task detect                   boxes in COCO's format"},
             .add = add};

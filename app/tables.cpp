@@ -44,27 +44,27 @@ void print_confusion(const Metrics& m, const std::vector<std::string>& classes, 
 void print_metrics(const Metrics& m, const std::vector<std::string>& classes) {
     size_t width = 6;
     for (const std::string& name : classes) width = std::max(width, std::min(kLongestName, printable(name).size()));
-    fmt::print("accuracy {:.4f} ({} of {}), macro F1 {}\n\n", m.all.accuracy(), m.all.correct, m.all.pictures,
+    fmt::print("accuracy {:.4f} ({} of {}), macro F1 {}\n\n", m.all.accuracy(), m.all.correct, m.all.images,
                share(m.macro_f1()));
-    fmt::print("{}  pictures  precision  recall     F1\n", padded("Class", width + 2));
+    fmt::print("{}  images  precision  recall     F1\n", padded("Class", width + 2));
     for (size_t c = 0; c < classes.size(); ++c) {
         const ClassScore& s = m.classes[c];
-        fmt::print("  {}  {:>8}  {:>9}  {:>6}  {:>5}\n", padded(classes[c], width), s.pictures, share(s.precision()),
+        fmt::print("  {}  {:>8}  {:>9}  {:>6}  {:>5}\n", padded(classes[c], width), s.images, share(s.precision()),
                    share(s.recall()), share(s.f1()));
     }
     print_confusion(m, classes, width);
-    fmt::print("\nConfidence    pictures  accuracy\n");
+    fmt::print("\nConfidence    images  accuracy\n");
     for (size_t bin = 0; bin < m.confidence.size(); ++bin)
-        if (const Tally& t = m.confidence[bin]; t.pictures)
-            fmt::print("  {:.1f} to {:.1f}  {:>8}  {:>8}\n", double(bin) / 10, double(bin + 1) / 10, t.pictures,
+        if (const Counts& t = m.confidence[bin]; t.images)
+            fmt::print("  {:.1f} to {:.1f}  {:>8}  {:>8}\n", double(bin) / 10, double(bin + 1) / 10, t.images,
                        share(t.accuracy()));
     if (m.cameras.size() < 2) return;
     size_t widest = 6;
     for (const auto& [camera, tally] : m.cameras)
         widest = std::max(widest, std::min(kLongestName, printable(camera).size()));
-    fmt::print("\n{}  pictures  accuracy\n", padded("Camera", widest + 2));
+    fmt::print("\n{}  images  accuracy\n", padded("Camera", widest + 2));
     for (const auto& [camera, t] : m.cameras)
-        fmt::print("  {}  {:>8}  {:>8}\n", padded(camera.empty() ? "?" : camera, widest), t.pictures,
+        fmt::print("  {}  {:>8}  {:>8}\n", padded(camera.empty() ? "?" : camera, widest), t.images,
                    share(t.accuracy()));
 }
 
@@ -79,7 +79,7 @@ void print_box_metrics(const BoxMetrics& m, const std::vector<std::string>& clas
         fmt::print("  {}  {:>8}  {:>5}  {:>5}  {:>7}  {:>5}\n", padded(classes[c], width), k.truth, share(k.ap50),
                    share(k.ap), k.right, k.wrong);
     }
-    fmt::print("\nThreshold  precision  recall     F1   pictures with something   empty pictures\n");
+    fmt::print("\nThreshold  precision  recall     F1   images with something   empty images\n");
     for (const ThresholdRow& t : m.thresholds)
         fmt::print("  {:>5.2f}{}   {:>9}  {:>6}  {:>5}   {:>9} of {:<6} found   {:>4} of {:<6} alarmed\n", t.threshold,
                    &t == &m.best() ? " *" : "  ", share(t.precision()), share(t.recall()), share(t.f1()), t.full_found,

@@ -28,7 +28,7 @@ public:
     bool is_due(double fraction) const;
     void show(double fraction, const std::string& text);  // where it is due, or at the end
     void clear();                                         // before anything else is printed
-    // Counting with rate and time left: "120/2,400 pictures  31.2/s  1 min 13 s left".
+    // Counting with rate and time left: "120/2,400 images  31.2/s  1 min 13 s left".
     void count(size_t done, size_t total, const char* unit);
 
 private:

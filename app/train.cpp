@@ -1,4 +1,4 @@
-// `tundra train`: pictures in, a run folder out.
+// `tundra train`: images in, a run folder out.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -39,16 +39,16 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
     const auto line = [&](const char* what, const std::string& text) {
         say(progress, fmt::format("{:<10} {}", what, text));
     };
-    line("pictures", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_pictures),
-                                 count_text(plan.validation_pictures), count_text(plan.test_pictures)));
+    line("pictures", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_images),
+                                 count_text(plan.validation_images), count_text(plan.test_images)));
     line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
     line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
                               c.init.empty() ? "" : ", from " + c.init));
-    line("training", fmt::format("{} epochs x {} steps of {} pictures with {}", c.epochs,
+    line("training", fmt::format("{} epochs x {} steps of {} images with {}", c.epochs,
                                  count_text(plan.steps_per_epoch), c.batch, c.optimizer));
     line("schedule", plan.schedule);
     line("device", fmt::format("{}, {}", plan.device, plan.precision));
-    line("memory", fmt::format("{} for the network; decoded pictures {}", bytes_text(double(plan.memory_bytes)),
+    line("memory", fmt::format("{} for the network; decoded images {}", bytes_text(double(plan.memory_bytes)),
                                plan.cache_bytes ? bytes_text(double(plan.cache_bytes)) : "are not kept"));
 }
 
@@ -115,7 +115,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     o->config.add_data(app);
     app.add_option("--out", o->run.folder, "run folder: made, or continued")->required()->type_name("RUN");
-    app.add_flag("--plan", o->run.plan_only, "say pictures, memory, disk and time, and stop");
+    app.add_flag("--plan", o->run.plan_only, "say images, memory, disk and time, and stop");
     app.add_flag("--fresh", o->run.fresh, "start over in a run folder that is in use");
     app.add_flag("-q,--quiet", o->quiet, "print errors and notes only");
     o->config.add_fields(app);
@@ -128,7 +128,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command train_command() {
     return {.name = "train",
-            .summary = "Train a classifier on folders of classes, or a detector on pictures with boxes.",
+            .summary = "Train a classifier on folders of classes, or a detector on images with boxes.",
             .examples = {"tundra train shots --out runs/quality",
                          "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
                          "tundra train shots --out runs/paper --recipe celis2024",

@@ -1,4 +1,4 @@
-// Memory on the host that begins at a cache line, and at a large page where it is that large: fresh pages of 4 KiB cost
+// Buffer on the host that begins at a cache line, and at a large page where it is that large: fresh pages of 4 KiB cost
 // more than what is then written to them.
 #pragma once
 

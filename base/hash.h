@@ -22,8 +22,8 @@ public:
     std::string hex() const;  // 16 digits
 
 private:
-    struct State;
-    std::unique_ptr<State> state_;
+    struct StateDict;
+    std::unique_ptr<StateDict> state_;
 };
 
 std::string hash_hex(std::string_view text);

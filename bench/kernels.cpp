@@ -5,7 +5,7 @@
 //           --benchmark_out=FILE, ...]
 //
 // The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
-// yolov5x6: one picture of --pixels), on every device of this build. Before a row is timed its results are compared
+// yolov5x6: one image of --pixels), on every device of this build. Before a row is timed its results are compared
 // with another implementation on the same numbers: convolutions with the direct kernels of the device, everything else
 // with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its
 // tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's
@@ -106,9 +106,9 @@ struct Row {
 };
 
 // `copies` times the operation of a row, each with its own operands, filled with the same random numbers.
-class Bed {
+class Fixture {
 public:
-    Bed(Device& device, const Row& row, std::shared_ptr<const Op> op, size_t copies) : arena_(device) {
+    Fixture(Device& device, const Row& row, std::shared_ptr<const Op> op, size_t copies) : arena_(device) {
         auto graph = std::make_unique<Graph>();
         for (size_t i = 0; i < copies; ++i) {
             std::vector<Value> in;
@@ -123,11 +123,11 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
-        forget_constant_weights();  // packed copies are found by address, and memory was zeros or another bed's until
-                                    // now
+        drop_packed_weights();  // packed copies are found by address, and memory was zeros or another bed's until
+                                // now
     }
-    Bed(const Bed&) = delete;
-    ~Bed() { forget_constant_weights(); }
+    Fixture(const Fixture&) = delete;
+    ~Fixture() { drop_packed_weights(); }
 
     void run(size_t i) { program_->run_step(i % program_->steps().size()); }
     const Step& step() { return program_->steps()[0]; }
@@ -160,7 +160,7 @@ private:
         return y;
     }
 
-    // Some hundred of the boxes are above the threshold, as on a picture with animals.
+    // Some hundred of the boxes are above the threshold, as on an image with animals.
     static std::vector<float> boxes(const Shape& shape) {
         std::mt19937 random(1);
         std::uniform_real_distribution<float> uniform(0, 1);
@@ -206,7 +206,7 @@ private:
 // Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000
 // products.
 std::string difference(Device& device, Device& other, const Row& row) {
-    Bed timed(device, row, row.op, 1),
+    Fixture timed(device, row, row.op, 1),
         reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1);
     timed.run(0);
     reference.run(0);
@@ -222,11 +222,11 @@ std::string difference(Device& device, Device& other, const Row& row) {
     return {};
 }
 
-void time_row(benchmark::State& state, Device& device, Device& other, const Row& row, const Peaks& peaks) {
+void time_row(benchmark::StateDict& state, Device& device, Device& other, const Row& row, const Peaks& peaks) {
     static std::map<const Row*, std::string> checked;
     if (!checked.contains(&row)) checked[&row] = difference(device, other, row);
     if (!checked[&row].empty()) return state.SkipWithError(checked[&row].c_str());
-    Bed bed(device, row, row.op, std::clamp<size_t>(kRotated / row.bytes(), 1, 16));
+    Fixture bed(device, row, row.op, std::clamp<size_t>(kRotated / row.bytes(), 1, 16));
     const Step& step = bed.step();
     const double bytes = step.op->bytes(step.in, step.out), flops = step.op->flops();
     for (size_t i = 0; i < 16; ++i) bed.run(i);
@@ -359,7 +359,7 @@ int main(int argc, char** argv) {
     const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
         benchmark::RegisterBenchmark(
             fmt::format("{}/{}", device.kind(), row.name).c_str(),
-            [&, device_peaks](benchmark::State& state) { time_row(state, device, other, row, device_peaks); })
+            [&, device_peaks](benchmark::StateDict& state) { time_row(state, device, other, row, device_peaks); })
             ->UseRealTime()
             ->MinTime(0.05)
             ->Repetitions(5)

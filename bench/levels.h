@@ -54,7 +54,7 @@ inline Cost cost_of(const Step& step) {
     } else if (name == "conv_backward_weight") {
         cost.bytes[ideal] = built - size(in, 1);  // dy is read by the data gradient
     } else if (name == "concat" || name == "upsample2") {
-        cost.bytes[ideal] = 0;  // each convolution writes into its slice, and reads a smaller picture where it has to
+        cost.bytes[ideal] = 0;  // each convolution writes into its slice, and reads a smaller image where it has to
     }
     return cost;
 }

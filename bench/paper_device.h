@@ -7,7 +7,7 @@
 
 class PaperDevice final : public Device {
 public:
-    // `kind`: the device whose graph is wanted; cuda pads the channels of 16-bit pictures, for example.
+    // `kind`: the device whose graph is wanted; cuda pads the channels of 16-bit images, for example.
     explicit PaperDevice(std::string kind) : kind_(std::move(kind)) {}
     std::string_view kind() const override { return kind_; }
     std::string description() const override { return kind_ + " on paper"; }

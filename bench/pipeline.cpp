@@ -5,8 +5,8 @@
 //            [--threads 2] [--loaders 2] [--passes 3] [--device cpu] [--json]
 //
 // resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolov5*: JPEG to MegaDetector's JSON, as
-// `tundra detect` does it, --size the long side. none: detection with a network that finds nothing: cost per picture of
-// everything else. Makes camera-trap pictures (tundra synth, at most 64 different ones, the rest are links to them) in
+// `tundra detect` does it, --size the long side. none: detection with a network that finds nothing: cost per image of
+// everything else. Makes camera-trap images (tundra synth, at most 64 different ones, the rest are links to them) in
 // a folder that it removes at its end. On a CPU decoding and network share the cores, so the ceiling of both together
 // is 1 / (1/decode + 1/network).
 #include <unistd.h>
@@ -62,12 +62,12 @@ double rate(size_t count, const auto& run) {
     return double(count) / (seconds_now() - start);
 }
 
-// `files` pictures in folders of a thousand.
-void make_pictures(const Options& o, const fs::path& folder) {
+// `files` images in folders of a thousand.
+void make_images(const Options& o, const fs::path& folder) {
     const size_t different = std::min<size_t>(o.files, 64);
     synthesize({.out = folder / "made",
                 .task = SynthTask::quality,
-                .pictures = int(std::max<size_t>(different, 10)),
+                .images = int(std::max<size_t>(different, 10)),
                 .width = o.width,
                 .height = o.height});
     std::vector<fs::path> made;
@@ -93,12 +93,12 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
         device, arena,
         {.model = config, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
     classifier.load(initialize_state(config, 1), "bench");
-    const std::vector<uint8_t> still = bench_pictures(o.batch, o.size, o.size);
+    const std::vector<uint8_t> still = bench_images(o.batch, o.size, o.size);
     const auto pass = [&](bool with_network) {
         Loader loader(data, samples, {.batch = o.batch, .fit = {.size = o.size}, .epochs = 1, .threads = o.loaders});
         for (size_t i = 0; i < loader.steps(); ++i) {
             const Batch& b = loader.next();
-            if (with_network) classifier.run(b.pictures);
+            if (with_network) classifier.run(b.images);
         }
     };
     const size_t steps = (o.files + o.batch - 1) / o.batch;
@@ -127,7 +127,7 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         model.state = download(parameters);
         const size_t detect = model.config.detect_layer();
         model.state.insert(anchor_tensor(model.config));
-        for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real pictures
+        for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real images
             std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values.own(), -3.0f);
     }
     const fs::path file = folder / "model.safetensors";
@@ -138,25 +138,25 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         const fs::path out = folder / "out.json";
         fs::remove(out);
         DetectJob job;
-        job.pictures = {folder / "pictures"};
+        job.images = {folder / "pictures"};
         job.model = file;
         job.out = out;
         job.image_size = o.size;
         job.batch = o.batch;
         job.threads = size_t(o.loaders);
-        job.network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
+        job.network = [&](std::span<const uint8_t> images, size_t height, size_t width) {
             h = height, w = width;
-            if (with_network) return detector.run(pictures, h, w);
-            return std::vector<std::vector<Box>>(pictures.size() / (h * w * 3));
+            if (with_network) return detector.run(images, h, w);
+            return std::vector<std::vector<Box>>(images.size() / (h * w * 3));
         };
         const DetectOutcome outcome = detect(job);
         if (outcome.counts.done != o.files || outcome.counts.failed)
-            fail(Fault::runtime, "{} of {} pictures are done", outcome.counts.done, o.files);
+            fail(Fault::runtime, "{} of {} images are done", outcome.counts.done, o.files);
     };
     pass(!stub);
     const double decode = median(o.passes, [&] { return rate(o.files, [&] { pass(false); }); });
     if (stub) return {decode, 0, decode};
-    const std::vector<uint8_t> still = bench_pictures(o.batch, h, w);
+    const std::vector<uint8_t> still = bench_images(o.batch, h, w);
     const size_t steps = (o.files + o.batch - 1) / o.batch;
     return {decode,
             median(o.passes,
@@ -170,7 +170,7 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
 
 int run(const Options& o) {
     const Folder folder(fs::temp_directory_path() / fmt::format("tundra-pipeline-{}", ::getpid()));
-    make_pictures(o, folder.path);
+    make_images(o, folder.path);
     const auto device = open_device(o.device, {.threads = o.threads});
     const Figures f =
         o.model.starts_with("resnet") ? classification(o, folder.path, *device) : detection(o, folder.path, *device);

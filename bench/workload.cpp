@@ -17,7 +17,7 @@ std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
     return result;
 }
 
-State resnet_state(const WorkloadOptions& o, const ResNetConfig& config) {
+StateDict resnet_state(const WorkloadOptions& o, const ResNetConfig& config) {
     return o.weights.empty() ? initialize_state(config, 1) : read_weights(o.weights).state;
 }
 
@@ -26,7 +26,7 @@ public:
     ClassifierStep(Device& device, const WorkloadOptions& o)
         : device_(device),
           arena_(device),
-          pictures_(bench_pictures(o.batch, o.h, o.w)),
+          images_(bench_images(o.batch, o.h, o.w)),
           classifier_(device, arena_,
                       {.model = resnet_config(o.model, 1000),
                        .batch = o.batch,
@@ -35,26 +35,26 @@ public:
                        .precision = o.precision}) {
         classifier_.load(resnet_state(o, classifier_.config().model), "bench");
     }
-    void run() override { classifier_.run(pictures_); }
+    void run() override { classifier_.run(images_); }
     Program& program() override { return classifier_.program(); }
-    std::vector<float> result() override { return classifier_.run(pictures_); }
+    std::vector<float> result() override { return classifier_.run(images_); }
     size_t planned_bytes() const override { return device_.allocated(); }
     size_t arena_bytes() const override { return arena_.bytes(); }
 
 private:
     Device& device_;
     Arena arena_;
-    std::vector<uint8_t> pictures_;
+    std::vector<uint8_t> images_;
     Classifier classifier_;
 };
 
-// A training step of either kind; `Targets` is what the pictures are compared with.
+// A training step of either kind; `Targets` is what the images are compared with.
 template <class Trainer, class Targets>
 class TrainingStep final : public Workload {
 public:
-    TrainingStep(Device& device, const WorkloadOptions& o, const auto& config, const State& state, Targets targets)
+    TrainingStep(Device& device, const WorkloadOptions& o, const auto& config, const StateDict& state, Targets targets)
         : arena_(device),
-          pictures_(bench_pictures(o.batch, o.h, o.w)),
+          images_(bench_images(o.batch, o.h, o.w)),
           transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
           color_(repeated({1, 0}, o.batch)),
           targets_(std::move(targets)),
@@ -73,10 +73,10 @@ public:
     size_t arena_bytes() const override { return arena_.bytes(); }
 
 private:
-    void step() { trainer_.step({pictures_, transform_, color_, targets_}, 0.01, 0.9, ++steps_); }
+    void step() { trainer_.step({images_, transform_, color_, targets_}, 0.01, 0.9, ++steps_); }
 
     Arena arena_;
-    std::vector<uint8_t> pictures_;
+    std::vector<uint8_t> images_;
     std::vector<float> transform_, color_;
     Targets targets_;
     Trainer trainer_;
@@ -101,7 +101,7 @@ std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOpti
         device, o, config, resnet_state(o, resnet_config(o.model, 1000)), std::move(labels));
 }
 
-// Three classes: every loss, and the average of the weights; four boxes in each picture.
+// Three classes: every loss, and the average of the weights; four boxes in each image.
 std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOptions& o) {
     const DetectTrainerConfig config{.model = yolov5_config(o.model.substr(6), 3),
                                      .batch = o.batch,
@@ -138,7 +138,7 @@ YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
 class DetectorStep final : public Workload {
 public:
     DetectorStep(Device& device, const WorkloadOptions& o) : DetectorStep(device, o, yolo_model(device, o)) {}
-    void run() override { detector_.run(pictures_, o_.h, o_.w); }
+    void run() override { detector_.run(images_, o_.h, o_.w); }
     Program& program() override { return detector_.program(o_.h, o_.w); }
     size_t planned_bytes() const override { return device_.allocated(); }
     size_t arena_bytes() const override { return detector_.arena_bytes(); }
@@ -147,18 +147,18 @@ public:
     std::vector<float> result() override {
         const YoloModel model = yolo_model(device_, o_);
         auto graph = std::make_unique<Graph>(o_.precision);
-        const Value pictures = graph->input("pictures", {o_.batch, o_.h, o_.w, 3}, DType::u8);
+        const Value images = graph->input("pictures", {o_.batch, o_.h, o_.w, 3}, DType::u8);
         const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
                     color = graph->input("color", {o_.batch, 2}, DType::f32);
         constexpr float unit = 1 / 255.0f;
-        const Value x = image_batch(pictures, transform, color,
+        const Value x = image_batch(images, transform, color,
                                     {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
         const Value boxes = decode_boxes(yolov5(x, model.config), model.config.levels, model.config.classes);
         Parameters parameters(device_, *graph);
         upload(model.state, parameters, "bench");
         Arena arena(device_);
         Program program(arena, std::move(graph), parameters, std::array{boxes});
-        program.write<uint8_t>(pictures, pictures_);
+        program.write<uint8_t>(images, images_);
         program.write<float>(transform, repeated({1, 0, 0, 0, 1, 0}, o_.batch));
         program.write<float>(color, repeated({1, 0}, o_.batch));
         program.run();
@@ -169,18 +169,18 @@ private:
     DetectorStep(Device& device, const WorkloadOptions& o, const YoloModel& model)
         : device_(device),
           o_(o),
-          pictures_(bench_pictures(o.batch, o.h, o.w)),
+          images_(bench_images(o.batch, o.h, o.w)),
           detector_(device, model, {.batch = o.batch, .threshold = 0.2f, .precision = o.precision}) {}
 
     Device& device_;
     WorkloadOptions o_;
-    std::vector<uint8_t> pictures_;
+    std::vector<uint8_t> images_;
     Detector detector_;
 };
 
 }  // namespace
 
-std::vector<uint8_t> bench_pictures(size_t count, size_t h, size_t w) {
+std::vector<uint8_t> bench_images(size_t count, size_t h, size_t w) {
     std::vector<uint8_t> bytes(count * h * w * 3);
     for (size_t n = 0, i = 0; n < count; ++n)
         for (size_t y = 0; y < h; ++y)
@@ -200,7 +200,7 @@ std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o
         }
         return std::make_unique<DetectorStep>(device, o);
     }
-    if (o.h != o.w) fail(Fault::usage, "{} takes square pictures, not {}x{}", o.model, o.h, o.w);
+    if (o.h != o.w) fail(Fault::usage, "{} takes square images, not {}x{}", o.model, o.h, o.w);
     if (o.training) return classifier_training(device, o);
     return std::make_unique<ClassifierStep>(device, o);
 }

@@ -1,4 +1,4 @@
-// A whole step of a network as the program runs it, on pictures that everyone can make: what benches time and compare.
+// A whole step of a network as the program runs it, on images that everyone can make: what benches time and compare.
 #pragma once
 
 #include <memory>
@@ -14,9 +14,9 @@ struct WorkloadOptions {
     std::string weights = {};  // a file that Tundra reads; empty: random ones
 };
 
-// Stripes of another slope on each picture, and noise: with equal pictures batch norm would blow up rounding. No file
+// Stripes of another slope on each image, and noise: with equal images batch norm would blow up rounding. No file
 // is needed: bench/compare/common.py makes the same.
-std::vector<uint8_t> bench_pictures(size_t count, size_t h, size_t w);
+std::vector<uint8_t> bench_images(size_t count, size_t h, size_t w);
 
 class Workload {
 public:

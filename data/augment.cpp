@@ -33,7 +33,7 @@ std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size)
             float(d), float(e), float(m.y0 * in + in / 2 - (d + e) * half)};
 }
 
-// Keras writes its matrices for (row, column); here the same maps for (x, y) = (column, row). The picture is flipped
+// Keras writes its matrices for (row, column); here the same maps for (x, y) = (column, row). The image is flipped
 // after it was moved, so the flip is what a pixel of the result meets first.
 Affine affine(const AugmentRanges& r, Draws& draw) {
     const auto factor = [&](double x) { return draw.between(1 - x, 1 + x); };

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kShapeSlack = 0.02;  // relative; a copy that was made smaller is off by less
 
-void take_boxes(const SourceRow& row, Sample& sample, Oddities& odd) {
+void take_boxes(const SourceRow& row, Sample& sample, Warnings& odd) {
     const double w = row.w ? row.w : double(sample.w), h = row.h ? row.h : double(sample.h);
     if (!(w > 0 && h > 0)) return;  // the file cannot be read, and the loader will say so
     for (const SourceBox& b : row.boxes) {
@@ -25,11 +25,11 @@ void take_boxes(const SourceRow& row, Sample& sample, Oddities& odd) {
         const double x1 = std::clamp(b.x / w, 0.0, 1.0), x2 = std::clamp((b.x + b.w) / w, 0.0, 1.0);
         const double y1 = std::clamp(b.y / h, 0.0, 1.0), y2 = std::clamp((b.y + b.h) / h, 0.0, 1.0);
         if (x2 <= x1 || y2 <= y1) {
-            odd.count("boxes lie outside of their picture and were left out", b.where);
+            odd.count("boxes lie outside of their image and were left out", b.where);
             continue;
         }
         const double cut = std::max({-b.x / w, -b.y / h, (b.x + b.w) / w - 1, (b.y + b.h) / h - 1});
-        if (cut > 0.001) odd.count("boxes reach beyond their picture and were cut", b.where);
+        if (cut > 0.001) odd.count("boxes reach beyond their image and were cut", b.where);
         const TrueBox box{b.category, float(x1), float(y1), float(x2 - x1), float(y2 - y1)};
         if (std::ranges::find(sample.boxes, box) != sample.boxes.end())
             odd.count("boxes are there twice and count once", b.where);
@@ -38,7 +38,7 @@ void take_boxes(const SourceRow& row, Sample& sample, Oddities& odd) {
     }
 }
 
-// A picture that was turned or cropped after it was labelled has boxes at wrong places.
+// An image that was turned or cropped after it was labelled has boxes at wrong places.
 bool same_shape(const SourceRow& row, const Sample& sample) {
     if (!(row.w > 0 && row.h > 0 && sample.w && sample.h) || (row.w == 1 && row.h == 1)) return true;
     return std::abs(row.w / row.h / (double(sample.w) / double(sample.h)) - 1) <= kShapeSlack;
@@ -46,7 +46,7 @@ bool same_shape(const SourceRow& row, const Sample& sample) {
 
 }  // namespace
 
-std::vector<std::string> Oddities::notes() const {
+std::vector<std::string> Warnings::notes() const {
     std::vector<std::string> notes;
     for (const auto& [what, seen] : seen_)
         notes.push_back(fmt::format("{} {} (first: {})", seen.number, what, seen.first));
@@ -66,7 +66,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     std::ranges::sort(source.rows, {}, [](const SourceRow& row) { return row.sample.name; });
     for (size_t i = 1; i < source.rows.size(); ++i)
         if (source.rows[i].sample.name == source.rows[i - 1].sample.name)
-            fail(Fault::usage, "{}: the picture {} is there twice", path, source.rows[i].sample.name);
+            fail(Fault::usage, "{}: the image {} is there twice", path, source.rows[i].sample.name);
 
     Dataset data{
         .root = source.root.string(), .classes = source.classes, .samples = {}, .notes = {}, .fingerprint = {}};
@@ -78,9 +78,9 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         Sample& sample = data.samples[i];
         if (!fs::exists(data.path(sample), error)) {
             if (first_missing.empty()) first_missing = data.path(sample);
-            source.odd.count("pictures are not there and were left out", data.path(sample));
+            source.odd.count("images are not there and were left out", data.path(sample));
         } else if (!same_shape(source.rows[i], sample)) {
-            source.odd.count("pictures have another shape than their labels say (turned or cropped?) and were left out",
+            source.odd.count("images have another shape than their labels say (turned or cropped?) and were left out",
                              sample.name);
         } else {
             take_boxes(source.rows[i], sample, source.odd);
@@ -91,8 +91,8 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     data.samples = std::move(kept);
     if (data.samples.empty())
         fail(Fault::usage, "{}: {}", path,
-             first_missing.empty() ? "no pictures that can be used"
-                                   : "none of its pictures is there; the first would be " + first_missing);
+             first_missing.empty() ? "no images that can be used"
+                                   : "none of its images is there; the first would be " + first_missing);
     make_parts(source.has_parts, options, data.classes.size() + 1, data);
     for (Sample& sample : data.samples) sample.label = 0;
     const std::vector<std::string> odd = source.odd.notes();
@@ -108,7 +108,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     }
     if (!all) fail(Fault::usage, "{}: there are no boxes to train on", path);
     for (const Sample& sample : data.samples) empty += sample.part == Part::train && sample.boxes.empty();
-    data.notes.push_back(fmt::format("{} boxes to train on; {} training pictures show nothing", all, empty));
+    data.notes.push_back(fmt::format("{} boxes to train on; {} training images show nothing", all, empty));
     data.fingerprint = fingerprint_of(data, true);
     return data;
 }

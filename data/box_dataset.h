@@ -1,8 +1,8 @@
-// Pictures with boxes, what a detector learns from. A data set is one of
+// Images with boxes, what a detector learns from. A data set is one of
 //   COCO JSON      a file, or a folder with one; several whose names end with train, val or test are the parts.
-//   Pictures are
-//                  looked for beside the file, in `images` there, and one folder up. A picture without annotations
-//                  shows nothing; one with an annotation but no box (a label of the whole picture) is left out, unless
+//   Images are
+//                  looked for beside the file, in `images` there, and one folder up. An image without annotations
+//                  shows nothing; one with an annotation but no box (a label of the whole image) is left out, unless
 //                  it says "empty" https://cocodataset.org/#format-data, https://github.com/Microsoft/CameraTraps (COCO
 //                  Camera Traps)
 //   YOLO labels    a folder with `images` and `labels` and a data.yaml or classes.txt for the names, or such a yaml
@@ -15,6 +15,6 @@
 
 #include "data/dataset.h"
 
-// Errors (usage), with file and line or number of the annotation: no such file, no pictures, no boxes to train on, an
-// unknown category, a number that is none, the same picture twice, a result file of a detector, ...
+// Errors (usage), with file and line or number of the annotation: no such file, no images, no boxes to train on, an
+// unknown category, a number that is none, the same image twice, a result file of a detector, ...
 Dataset open_box_dataset(const std::string& path, const DatasetOptions& options = {});

@@ -15,18 +15,18 @@ struct SourceBox {
 
 struct SourceRow {
     Sample sample;        // name, part, camera, sequence
-    double w = 0, h = 0;  // the picture's sides in the boxes' units; 0: pixels, and the source does not say how many
+    double w = 0, h = 0;  // the image's sides in the boxes' units; 0: pixels, and the source does not say how many
     std::vector<SourceBox> boxes = {};
 };
 
-// Oddities that do not stop anything: how many, and the first.
-class Oddities {
+// Warnings that do not stop anything: how many, and the first.
+class Warnings {
 public:
     void count(const std::string& what, const std::string& where) {
         auto& seen = seen_[what];
         if (seen.number++ == 0) seen.first = where;
     }
-    std::vector<std::string> notes() const;  // "3 boxes lie outside of their picture (first: annotation 12)"
+    std::vector<std::string> notes() const;  // "3 boxes lie outside of their image (first: annotation 12)"
 
 private:
     struct Seen {
@@ -41,7 +41,7 @@ struct BoxSource {
     std::vector<std::string> classes;
     std::vector<SourceRow> rows;
     bool has_parts = false;
-    Oddities odd;
+    Warnings odd;
 };
 
 // `files`: with their part, if they are parts.

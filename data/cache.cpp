@@ -1,4 +1,4 @@
-// The two homes of decoded pictures: anonymous memory and a file with checksums.
+// The two homes of decoded images: anonymous memory and a file with checksums.
 #include "data/cache.h"
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr char kMagic[] = "tundra pictures 1\n";
+constexpr char kMagic[] = "tundra images 1\n";
 constexpr size_t kHeaderBytes = 64, kSlotHeaderBytes = 24;
 
 std::string fit_text(const Fit& fit) {
@@ -90,14 +90,14 @@ Cache::Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::str
             mode_ = CacheMode::off;
     }
     const char* name = mode_ == CacheMode::memory ? "memory" : mode_ == CacheMode::disk ? "disk" : "off";
-    choice_ = fmt::format("{}: decoded pictures take {}, {} of memory are available", name, gigabytes(needed),
+    choice_ = fmt::format("{}: decoded images take {}, {} of memory are available", name, gigabytes(needed),
                           gigabytes(memory));
     if (mode_ == CacheMode::memory) {
         memory_bytes_ = std::max<size_t>(1, size_t(needed));
         void* memory =
             mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED)
-            fail(Fault::memory, "no {} of memory for decoded pictures; use --cache disk or off", gigabytes(needed));
+            fail(Fault::memory, "no {} of memory for decoded images; use --cache disk or off", gigabytes(needed));
         memory_ = static_cast<uint8_t*>(memory);
         filled_ = std::vector<std::atomic<uint8_t>>(data.samples.size());
     } else if (mode_ == CacheMode::disk) {
@@ -137,7 +137,7 @@ void Cache::open_file(const std::string& folder) {
         const uint64_t needed = slot_at(uint32_t(slots)), free = free_disk_bytes(folder);
         if (free < needed)
             fail(Fault::environment,
-                 "{}: the cache of decoded pictures takes {}, the disk has {}; use --cache memory or off", path_,
+                 "{}: the cache of decoded images takes {}, the disk has {}; use --cache memory or off", path_,
                  gigabytes(needed), gigabytes(free));
         if (ftruncate(file_.number, 0) != 0 || ftruncate(file_.number, off_t(needed)) != 0 ||
             !write_at(file_.number, wanted, kHeaderBytes, 0))

@@ -1,10 +1,10 @@
-// Decoded pictures, kept: after the first epoch nothing is decoded again.
+// Decoded images, kept: after the first epoch nothing is decoded again.
 //
 // One slot with the pixels of a frame (data/fit.h) per sample of a data set. In memory, or in one sparse file that
 // later runs find again:
-//   header   "tundra pictures 1\n", then slots and bytes per slot as uint64, padded to 64 bytes
+//   header   "tundra images 1\n", then slots and bytes per slot as uint64, padded to 64 bytes
 //   slot i   key (16 bytes), XXH3-64 of the pixels (8 bytes), pixels
-// The key is XXH3-128 of name, size and modification time (ns) of the picture's file and of the fit: the file itself is
+// The key is XXH3-128 of name, size and modification time (ns) of the image's file and of the fit: the file itself is
 // not read again, because reading is most of what the cache saves. An edit that keeps both size and time is not seen.
 // The file's name comes from the data set's fingerprint and the fit.
 //
@@ -66,5 +66,5 @@ private:
     std::string problem_;
 };
 
-// Memory that a process may still take: MemAvailable, or less where a control group limits it.
+// Buffer that a process may still take: MemAvailable, or less where a control group limits it.
 uint64_t available_memory_bytes();

@@ -16,7 +16,7 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kLargestFile = size_t(4) << 30;
-constexpr size_t kLookedFor = 20;  // pictures that are tried to find where a file's pictures lie
+constexpr size_t kLookedFor = 20;  // images that are tried to find where a file's images lie
 
 std::string said(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80); }
 
@@ -88,7 +88,7 @@ public:
         if (in_order != here) fail(Fault::usage, "{}: its categories are not those of the files before", file_);
     }
 
-    void read_pictures() {
+    void read_images() {
         for (const json& image : list_at(content_, "images", file_)) {
             const std::string id = image.is_object() && image.contains("id") ? said(image["id"]) : "";
             std::string name = image.is_object() ? text_at(image, "file_name") : "";
@@ -150,10 +150,10 @@ public:
             box.category = numbers.at(category);
             own_[row].boxes.push_back(std::move(box));
         }
-        const fs::path base = folder_of_pictures();
+        const fs::path base = folder_of_images();
         for (size_t i = 0; i < own_.size(); ++i) {
             if (labelled_only_[i]) {
-                source_.odd.count("pictures have a label but no box and were left out",
+                source_.odd.count("images have a label but no box and were left out",
                                   file_ + ", " + own_[i].sample.name);
                 continue;
             }
@@ -170,7 +170,7 @@ private:
     };
 
     // Relative to the file's folder.
-    fs::path folder_of_pictures() const {
+    fs::path folder_of_images() const {
         const fs::path here = fs::path(file_).parent_path();
         for (const char* base : {"", "images", "..", "../images"})
             for (size_t i = 0; i < std::min(kLookedFor, own_.size()); ++i)
@@ -242,7 +242,7 @@ BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>&
     for (const auto& [file, part] : files) {
         readers.push_back(std::make_unique<Reader>(source, file.string(), part));
         readers.back()->read_categories(categories);
-        readers.back()->read_pictures();
+        readers.back()->read_images();
         readers.back()->read_annotations(with_boxes);
     }
     std::map<std::string, uint32_t> numbers;
@@ -252,6 +252,6 @@ BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>&
         source.classes.push_back(name);
     }
     for (const auto& reader : readers) reader->finish(numbers);
-    if (source.rows.empty()) fail(Fault::usage, "{}: has no pictures that can be used", files[0].first.string());
+    if (source.rows.empty()) fail(Fault::usage, "{}: has no images that can be used", files[0].first.string());
     return source;
 }

@@ -26,9 +26,9 @@ struct Row {
 
 struct Table {
     std::vector<Row> rows;
-    std::set<std::string> classes;  // also those without pictures
+    std::set<std::string> classes;  // also those without images
     std::vector<std::string> notes;
-    bool has_parts = false;  // the data set says which part a picture belongs to
+    bool has_parts = false;  // the data set says which part an image belongs to
 };
 
 std::vector<std::string> folders_in(const fs::path& folder) {
@@ -42,7 +42,7 @@ std::vector<std::string> folders_in(const fs::path& folder) {
     return names;
 }
 
-// The folder below the class folder, if there is one: class/camera/picture.jpg
+// The folder below the class folder, if there is one: class/camera/image.jpg
 std::string folder_camera(const std::string& below_class) {
     const size_t slash = below_class.find('/');
     return slash == std::string::npos ? "" : below_class.substr(0, slash);
@@ -50,13 +50,13 @@ std::string folder_camera(const std::string& below_class) {
 
 void read_class_folders(const std::string& root, const std::string& prefix, Part part, Table& table) {
     const fs::path folder = fs::path(root) / prefix;
-    const Listing listing = list_pictures(folder.string());
+    const Listing listing = list_images(folder.string());
     for (const std::string& name : folders_in(folder)) table.classes.insert(name);
     for (const std::string& problem : listing.problems) table.notes.push_back("cannot be read: " + problem);
     for (const std::string& file : listing.files) {
         const size_t slash = file.find('/');
         if (slash == std::string::npos)
-            fail(Fault::usage, "{}: {} lies in no class folder; put every picture into a folder named after its class",
+            fail(Fault::usage, "{}: {} lies in no class folder; put every image into a folder named after its class",
                  folder.string(), file);
         table.rows.push_back({.sample = {.name = prefix.empty() ? file : prefix + "/" + file,
                                          .part = part,
@@ -65,14 +65,14 @@ void read_class_folders(const std::string& root, const std::string& prefix, Part
     }
 }
 
-// A training folder has class folders in it and no pictures: else it is a class that happens to have this name.
+// A training folder has class folders in it and no images: else it is a class that happens to have this name.
 bool has_part_folders(const fs::path& root, const std::vector<std::string>& folders) {
     for (const std::string& name : folders) {
         if (part_of(name) != Part::train) continue;
-        bool pictures = false;
+        bool images = false;
         for (const fs::directory_entry& entry : fs::directory_iterator(root / name))
-            pictures = pictures || (!entry.is_directory() && is_picture_name(entry.path().filename().string()));
-        if (!pictures && !folders_in(root / name).empty()) return true;
+            images = images || (!entry.is_directory() && is_image_name(entry.path().filename().string()));
+        if (!images && !folders_in(root / name).empty()) return true;
     }
     return false;
 }
@@ -89,7 +89,7 @@ Table read_folder(const std::string& root) {
     for (const std::string& name : folders) {
         const std::optional<Part> part = part_of(name);
         if (!part) {
-            if (!list_pictures((fs::path(root) / name).string()).files.empty())
+            if (!list_images((fs::path(root) / name).string()).files.empty())
                 fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders",
                      root, name, seen.empty() ? "train" : seen.begin()->second);
             continue;
@@ -188,8 +188,7 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
         fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
     }
     if (table.rows.empty())
-        fail(Fault::usage, "{}: no pictures found; expected folders named after the classes, with pictures in them",
-             path);
+        fail(Fault::usage, "{}: no images found; expected folders named after the classes, with images in them", path);
 
     Dataset data{.root = is_folder ? path : fs::path(path).parent_path().string(),
                  .classes = {},
@@ -197,16 +196,16 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
                  .notes = table.notes,
                  .fingerprint = {}};
     number_classes(path, table, data);
-    std::vector<size_t> pictures(data.classes.size());
-    for (const Sample& sample : data.samples) ++pictures[sample.label];
-    for (size_t c = 0; c < pictures.size(); ++c)
-        if (pictures[c] == 0)
-            fail(Fault::usage, "{}: class '{}' has no pictures; fill its folder or remove it", path, data.classes[c]);
+    std::vector<size_t> images(data.classes.size());
+    for (const Sample& sample : data.samples) ++images[sample.label];
+    for (size_t c = 0; c < images.size(); ++c)
+        if (images[c] == 0)
+            fail(Fault::usage, "{}: class '{}' has no images; fill its folder or remove it", path, data.classes[c]);
     read_all_facts(data, options, {.serial_first = is_folder});
     make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);
     for (size_t c = 0; c < training.size(); ++c)
-        if (training[c] == 0) fail(Fault::usage, "{}: class '{}' has no training pictures", path, data.classes[c]);
+        if (training[c] == 0) fail(Fault::usage, "{}: class '{}' has no training images", path, data.classes[c]);
     data.fingerprint = fingerprint_of(data, false);
     return data;
 }

@@ -1,13 +1,13 @@
-// Pictures with labels: which files belong to which class, camera and part of a data set.
+// Images with labels: which files belong to which class, camera and part of a data set.
 //
 // A data set is one of
-//   a folder of class folders; pictures lie in them at any depth
+//   a folder of class folders; images lie in them at any depth
 //   a folder with a folder train (training), and maybe val (valid, validate, validation) and test (testing), in any
 //     case, each a folder of class folders
 //   a CSV file of path,label[,split[,camera]]; paths are relative to the CSV. A header line names the columns in any
 //     order (path|file|filename|image, label|class, split|part, camera|site); fields may be quoted as in RFC 4180
 //
-// Class numbers follow the names in byte order, as Keras has it. A picture's camera is the first that is known of: the
+// Class numbers follow the names in byte order, as Keras has it. An image's camera is the first that is known of: the
 // CSV's column, the serial number in EXIF, the folder below the class folder, make and model in EXIF.
 #pragma once
 
@@ -18,7 +18,7 @@
 enum class Part { train, validation, test };
 const char* part_name(Part part);  // "train", "validation", "test"
 
-// Something that a detector is to find: left, top, width and height as shares of the upright picture's sides.
+// Something that a detector is to find: left, top, width and height as shares of the upright image's sides.
 struct TrueBox {
     uint32_t category;
     float x, y, w, h;
@@ -30,7 +30,7 @@ struct Sample {
     uint32_t label = 0;  // of a class; with boxes it says nothing
     Part part = Part::train;
     std::string camera = {};    // empty: not known
-    std::string sequence = {};  // of pictures that were taken together; empty: not known
+    std::string sequence = {};  // of images that were taken together; empty: not known
     int64_t time = -1;          // EXIF seconds, see exif_seconds()
     uint64_t bytes = 0;         // of the file; 0 if it is missing
     size_t h = 0, w = 0;        // detection: pixels, upright; 0 if they are not known
@@ -41,7 +41,7 @@ enum class SplitBy { sequence, camera };
 
 struct DatasetOptions {
     uint64_t seed = 0;
-    // How pictures are parted when the data set does not say: see data/split.h.
+    // How images are parted when the data set does not say: see data/split.h.
     SplitBy split_by = SplitBy::sequence;
     double validation = 0.08, test = 0.02;
     int threads = 1;  // read EXIF; the result does not depend on it
@@ -49,7 +49,7 @@ struct DatasetOptions {
 };
 
 struct Fingerprint {
-    size_t pictures = 0;
+    size_t images = 0;
     uint64_t bytes = 0;
     std::string hash =
         {};  // 32 hex digits: XXH3-128 of every name, size, part and class or boxes in the order of names
@@ -64,10 +64,10 @@ struct Dataset {
 
     std::string path(const Sample& sample) const;
     std::vector<uint32_t> part(Part part) const;        // numbers of its samples, ascending
-    std::vector<size_t> class_counts(Part part) const;  // pictures per class
+    std::vector<size_t> class_counts(Part part) const;  // images per class
     std::vector<size_t> box_counts(Part part) const;    // boxes per class
 };
 
-// Throws an Error (Fault::usage) that names the path and what to do: no such path, no pictures, pictures outside class
-// folders, one class only, a class without pictures or without training pictures, a bad CSV line, an unknown split.
+// Throws an Error (Fault::usage) that names the path and what to do: no such path, no images, images outside class
+// folders, one class only, a class without images or without training images, a bad CSV line, an unknown split.
 Dataset open_dataset(const std::string& path, const DatasetOptions& options = {});

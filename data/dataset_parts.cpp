@@ -31,8 +31,8 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
     head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
     if (wanted.size) {
         const DecodeOptions size_only{.size_only = true};
-        Decoded decoded = decode_picture(head, size_only);
-        if (!decoded.full_h && sample.bytes > head.size()) decoded = read_picture(path, size_only);
+        Decoded decoded = decode_image(head, size_only);
+        if (!decoded.full_h && sample.bytes > head.size()) decoded = read_image(path, size_only);
         sample.h = decoded.full_h, sample.w = decoded.full_w;
     }
     if (!exif_wanted) return;
@@ -77,7 +77,7 @@ void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Da
                                  .test = test,
                                  .classes = labels});
     const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
-    data.notes.push_back(has_parts ? fmt::format("no validation pictures given: {} taken from train, {}",
+    data.notes.push_back(has_parts ? fmt::format("no validation images given: {} taken from train, {}",
                                                  data.part(Part::validation).size(), together)
                                    : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test",
                                                  options.seed, together, data.part(Part::train).size(),
@@ -85,7 +85,7 @@ void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Da
 }
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes) {
-    Fingerprint result{.pictures = data.samples.size()};
+    Fingerprint result{.images = data.samples.size()};
     XXH3_state_t* state = XXH3_createState();
     XXH3_128bits_reset(state);
     for (const Sample& sample : data.samples) {

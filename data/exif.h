@@ -1,4 +1,4 @@
-// What a picture's EXIF says about when and by which camera it was taken, and which way is up; through libexif.
+// What an image's EXIF says about when and by which camera it was taken, and which way is up; through libexif.
 // Source: CIPA DC-008 (Exif 2.32).
 #pragma once
 

@@ -1,13 +1,13 @@
-// From a picture of any size to the frame of a network: stretched, the centre cut out, or whole with grey margins.
+// From an image of any size to the frame of a network: stretched, the centre cut out, or whole with grey margins.
 #pragma once
 
 #include "data/image.h"
 #include "data/resize.h"
 
 enum class FitMode {
-    stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the picture is (Keras' directory iterator)
+    stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the image is (Keras' directory iterator)
     crop,  // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
-           // then the middle `size`; offsets round half to even. Of pictures longer than 16:1 the middle only.
+           // then the middle `size`; offsets round half to even. Of images longer than 16:1 the middle only.
     letterbox  // as large as fits, centred, the rest grey 114: what detectors look at (data/resize.h)
 };
 
@@ -26,12 +26,12 @@ struct Fit {
 };
 
 // rgb: (h, w, 3)
-void fit_picture(const Picture& picture, const Fit& fit, uint8_t* rgb);
+void fit_image(const Image& image, const Fit& fit, uint8_t* rgb);
 
 // rgb: (out_h, out_w, 3) of the letterbox
-void letterbox_picture(const Picture& picture, const Letterbox& box, Filter filter, uint8_t* rgb);
+void letterbox_image(const Image& image, const Letterbox& box, Filter filter, uint8_t* rgb);
 
-// What decode_picture() may do for this fit: with antialiasing a JPEG decoded at 1/2, 1/4 or 1/8 will do as long as at
+// What decode_image() may do for this fit: with antialiasing a JPEG decoded at 1/2, 1/4 or 1/8 will do as long as at
 // least twice the wanted size is left (measured in tests/fit_test.cpp: mean error below 0.1 of 255, largest 4);
 // the other filters pick single pixels and need them all.
 DecodeOptions options_for(const Fit& fit, DecodeOptions options = {});

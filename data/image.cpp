@@ -43,92 +43,95 @@ const char* unsupported_kind(Bytes file) {
     return nullptr;
 }
 
-Decoded refuse(Trouble trouble, std::string text) {
-    return {.picture = {}, .trouble = trouble, .text = std::move(text)};
+Decoded refuse(DecodeStatus trouble, std::string text) {
+    return {.image = {}, .trouble = trouble, .text = std::move(text)};
 }
 
 }  // namespace
 
-const char* trouble_code(Trouble trouble) {
+const char* trouble_code(DecodeStatus trouble) {
     switch (trouble) {
-        case Trouble::none: return "";
-        case Trouble::missing: return "missing";
-        case Trouble::unreadable: return "unreadable";
-        case Trouble::empty_file: return "empty_file";
-        case Trouble::not_a_picture: return "not_a_picture";
-        case Trouble::unsupported: return "unsupported";
-        case Trouble::too_large: return "too_large";
-        case Trouble::truncated: return "truncated";
-        case Trouble::corrupt: return "corrupt";
-        case Trouble::out_of_memory: return "out_of_memory";
+        case DecodeStatus::none: return "";
+        case DecodeStatus::missing: return "missing";
+        case DecodeStatus::unreadable: return "unreadable";
+        case DecodeStatus::empty_file: return "empty_file";
+        case DecodeStatus::not_an_image: return "not_a_picture";
+        case DecodeStatus::unsupported: return "unsupported";
+        case DecodeStatus::too_large: return "too_large";
+        case DecodeStatus::truncated: return "truncated";
+        case DecodeStatus::corrupt: return "corrupt";
+        case DecodeStatus::out_of_memory: return "out_of_memory";
     }
     return "";
 }
 
-PictureFile read_picture_file(const std::string& path, size_t max_bytes) {
+ImageFile read_image_file(const std::string& path, size_t max_bytes) {
     // O_NONBLOCK: a named pipe must not hang the run.
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return {{}, errno == ENOENT || errno == ENOTDIR ? Trouble::missing : Trouble::unreadable, std::strerror(errno)};
+        return {{},
+                errno == ENOENT || errno == ENOTDIR ? DecodeStatus::missing : DecodeStatus::unreadable,
+                std::strerror(errno)};
     struct Closer {
         int file;
         ~Closer() { close(file); }
     } closer{file};
     struct stat status;
-    if (fstat(file, &status) != 0) return {{}, Trouble::unreadable, std::strerror(errno)};
-    if (S_ISDIR(status.st_mode)) return {{}, Trouble::unreadable, "a directory"};
-    if (!S_ISREG(status.st_mode)) return {{}, Trouble::unreadable, "not a regular file"};
-    if (status.st_size == 0) return {{}, Trouble::empty_file, "the file has no bytes"};
+    if (fstat(file, &status) != 0) return {{}, DecodeStatus::unreadable, std::strerror(errno)};
+    if (S_ISDIR(status.st_mode)) return {{}, DecodeStatus::unreadable, "a directory"};
+    if (!S_ISREG(status.st_mode)) return {{}, DecodeStatus::unreadable, "not a regular file"};
+    if (status.st_size == 0) return {{}, DecodeStatus::empty_file, "the file has no bytes"};
     const auto size = size_t(status.st_size);
     if (size > max_bytes)
-        return {{}, Trouble::too_large, fmt::format("{} bytes; at most {} are read", size, max_bytes)};
-    PictureFile result;
+        return {{}, DecodeStatus::too_large, fmt::format("{} bytes; at most {} are read", size, max_bytes)};
+    ImageFile result;
     try {
         result.bytes.resize(size);
     } catch (const std::bad_alloc&) {
-        return {{}, Trouble::out_of_memory, fmt::format("no memory for {} bytes", size)};
+        return {{}, DecodeStatus::out_of_memory, fmt::format("no memory for {} bytes", size)};
     }
     size_t done = 0;
     while (done < size) {
         const ssize_t got = read(file, result.bytes.data() + done, size - done);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return {{}, Trouble::unreadable, std::strerror(errno)};
+        if (got < 0) return {{}, DecodeStatus::unreadable, std::strerror(errno)};
         if (got == 0) break;  // the file shrank under us
         done += size_t(got);
     }
     result.bytes.resize(done);
-    if (done == 0) return {{}, Trouble::empty_file, "the file has no bytes"};
+    if (done == 0) return {{}, DecodeStatus::empty_file, "the file has no bytes"};
     return result;
 }
 
-Decoded decode_picture(Bytes file, const DecodeOptions& options) {
+Decoded decode_image(Bytes file, const DecodeOptions& options) {
     try {
         Decoded result;
-        if (file.empty()) return refuse(Trouble::empty_file, "the file has no bytes");
+        if (file.empty()) return refuse(DecodeStatus::empty_file, "the file has no bytes");
         if (is_jpeg(file))
             result = decode_jpeg(file, options);
         else if (is_png(file) || is_bmp(file))
             result = decode_png_or_bmp(file, options);
         else if (const char* kind = unsupported_kind(file))
-            return refuse(Trouble::unsupported, fmt::format("{} is not read here; convert it to JPEG or PNG", kind));
+            return refuse(DecodeStatus::unsupported,
+                          fmt::format("{} is not read here; convert it to JPEG or PNG", kind));
         else
-            return refuse(Trouble::not_a_picture, "starts like no picture format");
-        if (result.trouble != Trouble::none && !options.accept_damaged) result.picture = {};
+            return refuse(DecodeStatus::not_an_image, "starts like no image format");
+        if (result.trouble != DecodeStatus::none && !options.accept_damaged) result.image = {};
         return result;
     } catch (const std::bad_alloc&) {
-        return refuse(Trouble::out_of_memory, "no memory for the picture");
+        return refuse(DecodeStatus::out_of_memory, "no memory for the image");
     }
 }
 
-Decoded read_picture(const std::string& path, const DecodeOptions& options) {
-    const PictureFile file = read_picture_file(path, options.max_file_bytes);
-    if (file.trouble != Trouble::none) return refuse(file.trouble, file.text);
-    return decode_picture(file.bytes, options);
+Decoded read_image(const std::string& path, const DecodeOptions& options) {
+    const ImageFile file = read_image_file(path, options.max_file_bytes);
+    if (file.trouble != DecodeStatus::none) return refuse(file.trouble, file.text);
+    return decode_image(file.bytes, options);
 }
 
-Picture turned(Picture picture, int orientation) {
-    if (orientation <= 1 || orientation > 8) return picture;
-    const size_t h = picture.h, w = picture.w;
+Image turned(Image image, int orientation) {
+    if (orientation <= 1 || orientation > 8) return image;
+    const size_t h = image.h, w = image.w;
     const bool transposed = orientation >= 5;
     // Step in the source for one pixel to the right and one row down in the result, from the corner that comes first.
     const ptrdiff_t right = 3, down = ptrdiff_t(w) * 3;
@@ -138,11 +141,11 @@ Picture turned(Picture picture, int orientation) {
     const ptrdiff_t corner = (from_right ? ptrdiff_t(w - 1) * right : 0) + (from_bottom ? ptrdiff_t(h - 1) * down : 0);
     const ptrdiff_t step_j = transposed ? along_y : along_x, step_i = transposed ? along_x : along_y;
 
-    Picture result{.h = transposed ? w : h, .w = transposed ? h : w, .rgb = {}};
-    result.rgb.resize(picture.rgb.size());
+    Image result{.h = transposed ? w : h, .w = transposed ? h : w, .rgb = {}};
+    result.rgb.resize(image.rgb.size());
     uint8_t* out = result.rgb.data();
     for (size_t i = 0; i < result.h; ++i) {
-        const uint8_t* in = picture.rgb.data() + corner + ptrdiff_t(i) * step_i;
+        const uint8_t* in = image.rgb.data() + corner + ptrdiff_t(i) * step_i;
         for (size_t j = 0; j < result.w; ++j, in += step_j, out += 3) std::memcpy(out, in, 3);
     }
     return result;

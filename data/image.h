@@ -1,4 +1,4 @@
-// One picture from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never
+// One image from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never
 // crashes.
 //
 // JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; grey, CMYK and YCCK too (Adobe writes those inverted).
@@ -13,60 +13,60 @@
 
 #include "data/jpeg_segments.h"
 
-struct Picture {
+struct Image {
     size_t h = 0, w = 0;
     std::vector<uint8_t> rgb = {};  // (h, w, 3)
 };
 
-enum class Trouble {
+enum class DecodeStatus {
     none,
-    missing,        // no such file
-    unreadable,     // a directory, no permission, an error of the disk
-    empty_file,     // zero bytes
-    not_a_picture,  // no known signature
-    unsupported,    // a picture of a kind that is not read here
-    too_large,      // more bytes or pixels than the limits
-    truncated,      // the file ends too early; what is there may be decoded
-    corrupt,        // damaged inside; what is sound may be decoded
+    missing,       // no such file
+    unreadable,    // a directory, no permission, an error of the disk
+    empty_file,    // zero bytes
+    not_an_image,  // no known signature
+    unsupported,   // an image of a kind that is not read here
+    too_large,     // more bytes or pixels than the limits
+    truncated,     // the file ends too early; what is there may be decoded
+    corrupt,       // damaged inside; what is sound may be decoded
     out_of_memory
 };
 
 // The stable name for reports: "empty_file", ...; "" for none.
-const char* trouble_code(Trouble trouble);
+const char* trouble_code(DecodeStatus trouble);
 
 struct DecodeOptions {
     size_t max_file_bytes = 256u << 20;
     size_t max_pixels =
         100'000'000;             // checked between header and allocation; the peak is 3 bytes a pixel, 6 when turned
     bool orient = true;          // apply the EXIF orientation, all eight
-    bool accept_damaged = true;  // truncated and corrupt pictures come as far as they decode, with their trouble
-    // A picture of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
+    bool accept_damaged = true;  // truncated and corrupt images come as far as they decode, with their trouble
+    // An image of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
     size_t enough_h = 0, enough_w = 0;
     bool size_only = false;  // full_h and full_w from the first bytes of a file; nothing is decoded
 };
 
 struct Decoded {
-    Picture picture = {};  // empty unless usable
-    Trouble trouble = Trouble::none;
+    Image image = {};  // empty unless usable
+    DecodeStatus trouble = DecodeStatus::none;
     std::string text = {};          // what exactly, for people; empty without trouble
     size_t full_h = 0, full_w = 0;  // of the file, after turning, before any scaling
 
-    bool usable() const { return !picture.rgb.empty(); }
+    bool usable() const { return !image.rgb.empty(); }
 };
 
-Decoded decode_picture(Bytes file, const DecodeOptions& options = {});
-Decoded read_picture(const std::string& path, const DecodeOptions& options = {});
+Decoded decode_image(Bytes file, const DecodeOptions& options = {});
+Decoded read_image(const std::string& path, const DecodeOptions& options = {});
 
 // Reads a whole file of at most `max_bytes`, or says what is wrong.
-struct PictureFile {
+struct ImageFile {
     std::vector<uint8_t> bytes;
-    Trouble trouble = Trouble::none;
+    DecodeStatus trouble = DecodeStatus::none;
     std::string text;
 };
-PictureFile read_picture_file(const std::string& path, size_t max_bytes);
+ImageFile read_image_file(const std::string& path, size_t max_bytes);
 
 // The JPEG before colour conversion, for detectors that convert on the device: full range BT.601, 4:2:0.
-// Empty (h = 0) when the file is no sound, upright YCbCr 4:2:0 JPEG within the limits: decode_picture() then tells.
+// Empty (h = 0) when the file is no sound, upright YCbCr 4:2:0 JPEG within the limits: decode_image() then tells.
 struct Planes {
     size_t h = 0, w = 0;
     std::vector<uint8_t> luma = {}, cb = {}, cr = {};  // (h, w) and twice (ceil(h/2), ceil(w/2))
@@ -74,4 +74,4 @@ struct Planes {
 Planes decode_planes(Bytes file, const DecodeOptions& options = {});
 
 // Turns pixels upright: EXIF orientation 1..8. Source: CIPA DC-008, tag 0x0112.
-Picture turned(Picture picture, int orientation);
+Image turned(Image image, int orientation);

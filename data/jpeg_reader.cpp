@@ -19,23 +19,23 @@ constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS;
 
 struct Header {
     int w = 0, h = 0, subsampling = 0, colours = 0;
-    Trouble trouble = Trouble::none;
+    DecodeStatus trouble = DecodeStatus::none;
     std::string text;
 };
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-Trouble trouble_of(const std::string& text) {  // of TurboJPEG
-    if (contains(text, "Premature end")) return Trouble::truncated;
-    if (contains(text, "nsupported") || contains(text, "not supported")) return Trouble::unsupported;
-    return Trouble::corrupt;
+DecodeStatus trouble_of(const std::string& text) {  // of TurboJPEG
+    if (contains(text, "Premature end")) return DecodeStatus::truncated;
+    if (contains(text, "nsupported") || contains(text, "not supported")) return DecodeStatus::unsupported;
+    return DecodeStatus::corrupt;
 }
 
 Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
     Header header;
     if (ends_before_scan(file)) {
-        header.trouble = Trouble::truncated;
-        header.text = "ends before the picture begins";
+        header.trouble = DecodeStatus::truncated;
+        header.text = "ends before the image begins";
         return header;
     }
     const int status = tjDecompressHeader3(handle, file.data(), file.size(), &header.w, &header.h, &header.subsampling,
@@ -47,10 +47,10 @@ Header read_header(void* handle, Bytes file, const DecodeOptions& options) {
     }
     const size_t pixels = size_t(header.w) * size_t(header.h);
     if (header.w < 1 || header.h < 1) {
-        header.trouble = Trouble::corrupt;
-        header.text = "no picture in it";
+        header.trouble = DecodeStatus::corrupt;
+        header.text = "no image in it";
     } else if (pixels > options.max_pixels) {
-        header.trouble = Trouble::too_large;
+        header.trouble = DecodeStatus::too_large;
         header.text = fmt::format("{} x {} pixels; at most {} are decoded", header.w, header.h, options.max_pixels);
     }
     return header;
@@ -83,12 +83,12 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     const Handle handle(tjInitDecompress(), &tjDestroy);
     if (!handle) throw std::bad_alloc();
     const Header header = read_header(handle.get(), file, options);
-    Decoded result{.picture = {}, .trouble = header.trouble, .text = header.text};
+    Decoded result{.image = {}, .trouble = header.trouble, .text = header.text};
     const int orientation = options.orient ? read_exif(file).orientation : 1;
     const bool sideways = orientation >= 5;
     result.full_h = size_t(sideways ? header.w : header.h);
     result.full_w = size_t(sideways ? header.h : header.w);
-    if (header.trouble != Trouble::none || options.size_only) return result;
+    if (header.trouble != DecodeStatus::none || options.size_only) return result;
 
     const tjscalingfactor scale = scale_for(result.full_h, result.full_w, options.enough_h, options.enough_w);
     const int w = TJSCALED(header.w, scale), h = TJSCALED(header.h, scale);
@@ -101,7 +101,7 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
         if (tjGetErrorCode(handle.get()) == TJERR_FATAL) return result;
     }
     if (cmyk) pixels = rgb_of_cmyk(pixels, !find_segment(file, 0xee, "Adobe").empty());
-    result.picture = turned({.h = size_t(h), .w = size_t(w), .rgb = std::move(pixels)}, orientation);
+    result.image = turned({.h = size_t(h), .w = size_t(w), .rgb = std::move(pixels)}, orientation);
     return result;
 }
 
@@ -109,7 +109,8 @@ Planes decode_planes(Bytes file, const DecodeOptions& options) {
     const Handle handle(tjInitDecompress(), &tjDestroy);
     if (!handle || !is_jpeg(file)) return {};
     const Header header = read_header(handle.get(), file, options);
-    if (header.trouble != Trouble::none || header.subsampling != TJSAMP_420 || header.colours != TJCS_YCbCr) return {};
+    if (header.trouble != DecodeStatus::none || header.subsampling != TJSAMP_420 || header.colours != TJCS_YCbCr)
+        return {};
     if (options.orient && read_exif(file).orientation != 1) return {};
 
     Planes planes{.h = size_t(header.h), .w = size_t(header.w), .luma = {}, .cb = {}, .cr = {}};

@@ -1,4 +1,4 @@
-// The marker segments in front of a JPEG's picture data: where EXIF and Adobe's notes are. Source: ITU T.81, annex B.
+// The marker segments in front of a JPEG's image data: where EXIF and Adobe's notes are. Source: ITU T.81, annex B.
 #pragma once
 
 #include <cstdint>
@@ -11,5 +11,5 @@ using Bytes = std::span<const uint8_t>;
 // is none before the first scan. Reads inside `file` only, whatever it claims.
 Bytes find_segment(Bytes file, uint8_t marker, std::string_view prefix);
 
-// The file ends within the segments, before any picture data.
+// The file ends within the segments, before any image data.
 bool ends_before_scan(Bytes file);

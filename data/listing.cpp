@@ -28,7 +28,7 @@ struct Walk {
             std::error_code ignored;
             if (entry->is_directory(ignored))
                 folder(relative / name);
-            else if (is_picture_name(name))
+            else if (is_image_name(name))
                 listing.files.push_back((relative / name).string());
         }
         if (error) listing.problems.push_back(here.string() + ": " + error.message());
@@ -37,7 +37,7 @@ struct Walk {
 
 }  // namespace
 
-bool is_picture_name(const std::string& name) {
+bool is_image_name(const std::string& name) {
     static constexpr std::array kExtensions{".jpg", ".jpeg", ".jpe",  ".jfif", ".png",  ".bmp", ".gif",
                                             ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"};
     const std::string base = name.substr(name.rfind('/') + 1);
@@ -52,7 +52,7 @@ bool is_jpeg_name(const std::string& name) {
     return end.ends_with(".jpg") || end == ".jpeg";
 }
 
-Listing list_pictures(const std::string& folder) {
+Listing list_images(const std::string& folder) {
     Walk walk{.root = folder, .listing = {}, .visited = {}};
     walk.folder("");
     std::sort(walk.listing.files.begin(), walk.listing.files.end());

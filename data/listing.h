@@ -1,4 +1,4 @@
-// Which files of a folder are pictures.
+// Which files of a folder are images.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 // By extension, in any case: also kinds that are not decoded here (gif, tif, webp, ...), so that they get a reason
 // instead of silence. Hidden files (".x", "._x.jpg" of macOS) are none.
-bool is_picture_name(const std::string& name);
+bool is_image_name(const std::string& name);
 bool is_jpeg_name(const std::string& name);  // ends with .jpg or .jpeg
 
 struct Listing {
@@ -14,5 +14,5 @@ struct Listing {
     std::vector<std::string> problems;  // folders that could not be read: path and reason
 };
 
-// All pictures below `folder`. Links to folders are followed, each real folder once.
-Listing list_pictures(const std::string& folder);
+// All images below `folder`. Links to folders are followed, each real folder once.
+Listing list_images(const std::string& folder);

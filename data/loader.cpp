@@ -20,18 +20,18 @@ Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderO
       samples_(std::move(samples)),
       options_(options),
       cache_(cache),
-      picture_bytes_(options.fit.bytes()),
+      image_bytes_(options.fit.bytes()),
       slots_(options.ahead + 1) {
     require(!samples_.empty(), "loader: no samples");
     require(options_.batch > 0 && options_.ahead > 0, "loader: batch {} and ahead {} must be positive", options_.batch,
             options_.ahead);
-    require(!options_.boxes || options_.fit.mode == FitMode::letterbox, "loader: pictures with boxes are letterboxed");
+    require(!options_.boxes || options_.fit.mode == FitMode::letterbox, "loader: images with boxes are letterboxed");
     start(0, 0);
 }
 
 Batch blank_batch(const LoaderOptions& o) {
     Batch batch;
-    batch.pictures.assign(o.batch * o.fit.bytes(), 128);
+    batch.images.assign(o.batch * o.fit.bytes(), 128);
     for (size_t i = 0; i < o.batch; ++i)
         batch.transform.insert(batch.transform.end(), {1, 0, 0, 0, 1, 0}),
             batch.color.insert(batch.color.end(), {1, 0});
@@ -82,7 +82,7 @@ void Loader::prepare(Slot& slot) {
     }
     slot.batch.epoch = epoch;
     slot.batch.step = step;
-    slot.batch.pictures.resize(batch * picture_bytes_);
+    slot.batch.images.resize(batch * image_bytes_);
     slot.batch.transform.resize(batch * 6);
     slot.batch.color.resize(batch * 2);
     slot.batch.labels.assign(batch, -1);
@@ -117,17 +117,17 @@ bool Loader::take(Ticket& ticket) {
 
 void Loader::report(uint32_t sample, const Decoded& decoded) {
     const std::lock_guard lock(mutex_);
-    bad_.emplace(sample, BadFile{.path = data_.path(data_.samples[sample]),
-                                 .code = trouble_code(decoded.trouble),
-                                 .text = decoded.text,
-                                 .used = decoded.usable()});
+    bad_.emplace(sample, FailedImage{.path = data_.path(data_.samples[sample]),
+                                     .code = trouble_code(decoded.trouble),
+                                     .text = decoded.text,
+                                     .used = decoded.usable()});
 }
 
 // Fills the row's pixels; false if there are none.
 bool Loader::make_row(const Ticket& ticket) {
     if (ticket.known_bad) return false;
     if (options_.boxes) return compose_row(ticket);
-    return read_pixels(ticket.sample, ticket.slot->batch.pictures.data() + ticket.row * picture_bytes_);
+    return read_pixels(ticket.sample, ticket.slot->batch.images.data() + ticket.row * image_bytes_);
 }
 
 bool Loader::compose_row(const Ticket& ticket) {
@@ -135,9 +135,9 @@ bool Loader::compose_row(const Ticket& ticket) {
     const BoxOptions& how = *options_.boxes;
     const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = ticket.sample};
     const Composition composition = compose(how.augment, key, data_, samples_, options_.fit);
-    uint8_t* const rgb = batch.pictures.data() + ticket.row * picture_bytes_;
-    std::fill_n(rgb, picture_bytes_, Paste{}.grey);
-    std::vector<uint8_t> pixels(picture_bytes_);
+    uint8_t* const rgb = batch.images.data() + ticket.row * image_bytes_;
+    std::fill_n(rgb, image_bytes_, Paste{}.grey);
+    std::vector<uint8_t> pixels(image_bytes_);
     std::vector<std::array<float, 5>> boxes;
     for (const Tile& tile : composition.tiles) {
         const auto bad = bad_file(tile.sample);
@@ -155,7 +155,7 @@ bool Loader::compose_row(const Ticket& ticket) {
     return true;
 }
 
-// From the cache or the file; false if the picture is bad.
+// From the cache or the file; false if the image is bad.
 bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     if (cache_ && cache_->get(sample, rgb)) {
         const std::lock_guard lock(mutex_);
@@ -165,11 +165,11 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     const auto start = std::chrono::steady_clock::now();
     DecodeOptions options = options_for(options_.fit, options_.limits);
     options.accept_damaged = options_.accept_damaged;
-    const Decoded decoded = read_picture(data_.path(data_.samples[sample]), options);
-    if (decoded.trouble != Trouble::none) report(sample, decoded);
-    if (decoded.usable()) fit_picture(decoded.picture, options_.fit, rgb);
-    // A damaged picture is decoded every time, so that a later run with the same cache reports it too.
-    if (decoded.usable() && decoded.trouble == Trouble::none && cache_) cache_->put(sample, rgb);
+    const Decoded decoded = read_image(data_.path(data_.samples[sample]), options);
+    if (decoded.trouble != DecodeStatus::none) report(sample, decoded);
+    if (decoded.usable()) fit_image(decoded.image, options_.fit, rgb);
+    // A damaged image is decoded every time, so that a later run with the same cache reports it too.
+    if (decoded.usable() && decoded.trouble == DecodeStatus::none && cache_) cache_->put(sample, rgb);
     const std::lock_guard lock(mutex_);
     ++counts_.decoded;
     counts_.decoding_seconds += seconds_since(start);
@@ -190,14 +190,14 @@ void Loader::finish(Slot& slot) const {
             augmentation(options_.boxes ? AugmentRanges{} : options_.augment, key, options_.fit.size, out_size);
         std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
         if (!options_.boxes || !slot.good[row]) std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
-        uint8_t* rgb = &batch.pictures[row * picture_bytes_];
+        uint8_t* rgb = &batch.images[row * image_bytes_];
         if (slot.good[row])
             batch.labels[row] = int32_t(data_.samples[size_t(batch.samples[row])].label);
         else if (good.empty())
-            std::memset(rgb, 128, picture_bytes_);
+            std::memset(rgb, 128, image_bytes_);
         else {
             const size_t other = good[bad++ % good.size()];
-            std::memcpy(rgb, &batch.pictures[other * picture_bytes_], picture_bytes_);
+            std::memcpy(rgb, &batch.images[other * image_bytes_], image_bytes_);
             const size_t numbers = batch.boxes.size() / options_.batch;
             std::copy_n(batch.boxes.data() + other * numbers, numbers, batch.boxes.data() + row * numbers);
         }
@@ -254,18 +254,18 @@ LoaderCounts Loader::counts() const {
     return counts_;
 }
 
-std::optional<BadFile> Loader::bad_file(uint32_t sample) const {
+std::optional<FailedImage> Loader::bad_file(uint32_t sample) const {
     const std::lock_guard lock(mutex_);
     const auto found = bad_.find(sample);
     return found == bad_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::vector<BadFile> Loader::bad_files() const {
-    std::vector<BadFile> files;
+std::vector<FailedImage> Loader::bad_files() const {
+    std::vector<FailedImage> files;
     {
         const std::lock_guard lock(mutex_);
         for (const auto& [sample, file] : bad_) files.push_back(file);
     }
-    std::sort(files.begin(), files.end(), [](const BadFile& a, const BadFile& b) { return a.path < b.path; });
+    std::sort(files.begin(), files.end(), [](const FailedImage& a, const FailedImage& b) { return a.path < b.path; });
     return files;
 }

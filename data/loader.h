@@ -1,4 +1,4 @@
-// Batches of decoded pictures, made by worker threads ahead of the step that wants them.
+// Batches of decoded images, made by worker threads ahead of the step that wants them.
 //
 // What a batch holds depends on data, options, epoch and step alone: not on threads, the cache or where it was started.
 #pragma once
@@ -14,9 +14,9 @@
 #include "data/cache.h"
 #include "data/mosaic.h"
 
-struct BoxOptions {  // of a detector's pictures
+struct BoxOptions {  // of a detector's images
     BoxAugment augment = {};
-    size_t most = 100;  // rows for boxes per picture
+    size_t most = 100;  // rows for boxes per image
 };
 
 struct LoaderOptions {
@@ -31,35 +31,35 @@ struct LoaderOptions {
     bool drop_last = false;  // leave out an incomplete last batch, unless it is the only one
     int threads = 1;
     size_t ahead = 4;             // batches that are ready or in the making, beside the one in use
-    bool accept_damaged = false;  // truncated and corrupt pictures take part as far as they decode
+    bool accept_damaged = false;  // truncated and corrupt images take part as far as they decode
     DecodeOptions limits = {};
 };
 
 struct Batch {
     uint64_t epoch = 0;
     size_t step = 0;
-    std::vector<uint8_t> pictures;  // (batch, h, w, 3)
-    std::vector<float> transform;   // (batch, 6)  for kernels/image.h
-    std::vector<float> color;       // (batch, 2)
-    // (batch)  -1: the row does not count. Its picture is bad, or the data ran out; its pixels repeat those of other
+    std::vector<uint8_t> images;   // (batch, h, w, 3)
+    std::vector<float> transform;  // (batch, 6)  for kernels/image.h
+    std::vector<float> color;      // (batch, 2)
+    // (batch)  -1: the row does not count. Its image is bad, or the data ran out; its pixels repeat those of other
     // rows of the batch, so that they do not disturb its statistics.
     std::vector<int32_t> labels;
     std::vector<int64_t> samples;  // (batch)  number in the data set; -1 where the data ran out
-    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. A picture
+    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. An image
     // that repeats another has its boxes.
     std::vector<float> boxes = {};
 };
 
-struct BadFile {
+struct FailedImage {
     std::string path, code, text;  // code: trouble_code()
     bool used;                     // decoded as far as it went and taken
 };
 
-// Grey pictures without labels and boxes, for a step that only measures time.
+// Grey images without labels and boxes, for a step that only measures time.
 Batch blank_batch(const LoaderOptions& options);
 
 struct LoaderCounts {
-    double waited_seconds = 0;    // in next(), for pictures
+    double waited_seconds = 0;    // in next(), for images
     double decoding_seconds = 0;  // of all workers together
     size_t decoded = 0, from_cache = 0;
 };
@@ -80,8 +80,8 @@ public:
     const Batch& next();
 
     LoaderCounts counts() const;
-    std::optional<BadFile> bad_file(uint32_t sample) const;  // of a sample of a batch that next() gave
-    std::vector<BadFile> bad_files() const;                  // that were met so far, each once, by path
+    std::optional<FailedImage> bad_file(uint32_t sample) const;  // of a sample of a batch that next() gave
+    std::vector<FailedImage> bad_files() const;                  // that were met so far, each once, by path
 
 private:
     struct Slot {
@@ -111,7 +111,7 @@ private:
     const std::vector<uint32_t> samples_;
     const LoaderOptions options_;
     Cache* const cache_;
-    const size_t picture_bytes_;
+    const size_t image_bytes_;
 
     std::vector<Slot> slots_;
     std::vector<std::thread> workers_;
@@ -124,6 +124,6 @@ private:
     uint64_t released_ = 0;     // batches that were used up
     uint64_t order_epoch_ = 0;
     std::vector<uint32_t> order_;
-    std::map<uint32_t, BadFile> bad_;
+    std::map<uint32_t, FailedImage> bad_;
     LoaderCounts counts_;
 };

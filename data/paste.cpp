@@ -1,4 +1,4 @@
-// Columns are looked up once; each row of the result is two rows of the picture, blended.
+// Columns are looked up once; each row of the result is two rows of the image, blended.
 #include "data/paste.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ Tap tap_at(float u, size_t begin, size_t end) {
 void paste(const Paste& op) {
     if (op.area_bottom > op.h || op.area_right > op.w || op.area_top >= op.area_bottom ||
         op.area_left >= op.area_right || op.bottom > op.out_h || op.right > op.out_w)
-        throw std::invalid_argument("paste: an area is empty or leaves its picture");
+        throw std::invalid_argument("paste: an area is empty or leaves its image");
     std::vector<Tap> columns;
     for (size_t j = op.left; j < op.right; ++j) {
         columns.push_back(tap_at(op.a * (float(j) + 0.5f) + op.c, op.area_left, op.area_right));

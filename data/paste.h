@@ -1,5 +1,5 @@
-// A picture scaled, mirrored and shifted into a part of a frame: what training pictures of detectors are put together
-// of. On the CPU, while pictures are read.
+// An image scaled, mirrored and shifted into a part of a frame: what training images of detectors are put together
+// of. On the CPU, while images are read.
 //
 // Paste   x: (h, w, 3) uint8   y: (out_h, out_w, 3) uint8, of which rows top..bottom and columns left..right are
 //   written

@@ -11,7 +11,7 @@ Letterbox letterbox(const LetterboxRequest& want) {
     if (!want.enlarge) ratio = std::min(ratio, 1.0);
     Letterbox box;
     box.ratio = ratio;
-    // A sliver of a picture still gets one pixel.
+    // A sliver of an image still gets one pixel.
     box.inner_h = std::max<size_t>(1, size_t(std::nearbyint(double(want.h) * ratio)));
     box.inner_w = std::max<size_t>(1, size_t(std::nearbyint(double(want.w) * ratio)));
     const auto pad = [&](size_t out, size_t inner, size_t& before) {

@@ -1,4 +1,4 @@
-// Groups of pictures that belong together, dealt out by class.
+// Groups of images that belong together, dealt out by class.
 #include "data/split.h"
 
 #include <xxhash.h>
@@ -68,7 +68,7 @@ struct Deal {
     }
     bool in_train(const Group& group) const { return samples[group.samples[0]].part == Part::train; }
 
-    // The smallest group of class c that is still training data, if giving it up leaves the class most of its pictures.
+    // The smallest group of class c that is still training data, if giving it up leaves the class most of its images.
     void rescue(const Groups& groups, size_t c, int which, size_t at_most) {
         const Group* smallest = nullptr;
         for (const Group& group : groups)

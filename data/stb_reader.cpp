@@ -46,7 +46,7 @@ uint32_t big_endian(const uint8_t* at) {
 }
 
 struct Damage {
-    Trouble trouble = Trouble::none;
+    DecodeStatus trouble = DecodeStatus::none;
     std::string text;
 };
 
@@ -56,14 +56,14 @@ Damage check_png(Bytes file) {
     while (at + 12 <= file.size()) {
         const size_t length = big_endian(file.data() + at);
         const std::string_view type(reinterpret_cast<const char*>(file.data() + at + 4), 4);
-        if (length > file.size() - at - 12) return {Trouble::truncated, "a chunk ends behind the file's end"};
+        if (length > file.size() - at - 12) return {DecodeStatus::truncated, "a chunk ends behind the file's end"};
         const uint8_t* checked = file.data() + at + 4;
         if (crc32_z(0, checked, length + 4) != big_endian(checked + length + 4))
-            return {Trouble::corrupt, fmt::format("wrong checksum of the chunk at byte {}", at)};
+            return {DecodeStatus::corrupt, fmt::format("wrong checksum of the chunk at byte {}", at)};
         if (type == "IEND") return {};
         at += 12 + length;
     }
-    return {Trouble::truncated, "no end chunk"};
+    return {DecodeStatus::truncated, "no end chunk"};
 }
 
 }  // namespace
@@ -75,40 +75,41 @@ bool is_bmp(Bytes file) {  // two letters are a weak signature: the four reserve
 
 Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     Decoded result;
-    auto refuse = [&](Trouble trouble, std::string text) {
+    auto refuse = [&](DecodeStatus trouble, std::string text) {
         result.trouble = trouble;
         result.text = std::move(text);
         return result;
     };
     allocation_limit = file.size() + 65536;
     int w = 0, h = 0, channels = 0;
-    const int size = int(file.size());  // below 2^31: max_file_bytes is checked by read_picture_file and here
+    const int size = int(file.size());  // below 2^31: max_file_bytes is checked by read_image_file and here
     if (file.size() > options.max_file_bytes || file.size() > 0x7fffffff)
-        return refuse(Trouble::too_large, fmt::format("{} bytes", file.size()));
+        return refuse(DecodeStatus::too_large, fmt::format("{} bytes", file.size()));
     // stbi_info does not say why it fails; a PNG's size is read here first, so that a bomb is named as one.
     if (is_png(file) && file.size() >= 24) {
         const size_t claimed_w = big_endian(file.data() + 16), claimed_h = big_endian(file.data() + 20);
         if (claimed_w > 0xffff || claimed_h > 0xffff || claimed_w * claimed_h > options.max_pixels)
-            return refuse(Trouble::too_large, fmt::format("{} x {} pixels; at most {} are decoded", claimed_w,
-                                                          claimed_h, options.max_pixels));
+            return refuse(DecodeStatus::too_large, fmt::format("{} x {} pixels; at most {} are decoded", claimed_w,
+                                                               claimed_h, options.max_pixels));
     }
-    if (!stbi_info_from_memory(file.data(), size, &w, &h, &channels)) return refuse(Trouble::corrupt, "damaged header");
+    if (!stbi_info_from_memory(file.data(), size, &w, &h, &channels))
+        return refuse(DecodeStatus::corrupt, "damaged header");
     h = h == INT_MIN ? 0 : std::abs(h);  // a BMP from top to bottom has a negative height
-    if (w < 1 || h < 1) return refuse(Trouble::corrupt, fmt::format("claims {} x {} pixels", w, h));
+    if (w < 1 || h < 1) return refuse(DecodeStatus::corrupt, fmt::format("claims {} x {} pixels", w, h));
     result.full_h = size_t(h);
     result.full_w = size_t(w);
     const size_t pixels = size_t(w) * size_t(h);
     if (pixels > options.max_pixels)
-        return refuse(Trouble::too_large,
+        return refuse(DecodeStatus::too_large,
                       fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
     if (options.size_only) return result;
     const Damage damage = is_png(file) ? check_png(file) : Damage{};
-    if (damage.trouble != Trouble::none) return refuse(damage.trouble, damage.text);
+    if (damage.trouble != DecodeStatus::none) return refuse(damage.trouble, damage.text);
 
     if (is_bmp(file) && file.size() >= 30 && file[14] >= 40) {  // the header of 1987 has its fields elsewhere
         const size_t bits = file[28], needed = (size_t(w) * bits + 31) / 32 * 4 * size_t(h);
         if (file.size() < needed + 54) {
-            result.trouble = Trouble::truncated;
+            result.trouble = DecodeStatus::truncated;
             result.text = fmt::format("{} of {} bytes", file.size(), needed + 54);
         }
     }
@@ -121,9 +122,9 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     if (!rgb) {
         const std::string reason = stbi_failure_reason();
         if (reason.find("outofmem") != std::string::npos)
-            return refuse(Trouble::too_large, "unpacks to more than its size explains");
-        return refuse(Trouble::corrupt, reason);
+            return refuse(DecodeStatus::too_large, "unpacks to more than its size explains");
+        return refuse(DecodeStatus::corrupt, reason);
     }
-    result.picture = {.h = size_t(h), .w = size_t(w), .rgb = {rgb.get(), rgb.get() + pixels * 3}};
+    result.image = {.h = size_t(h), .w = size_t(w), .rgb = {rgb.get(), rgb.get() + pixels * 3}};
     return result;
 }

@@ -1,4 +1,4 @@
-// YOLO's label files beside pictures.
+// YOLO's label files beside images.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kLargestText = 64 << 20;
 
-using Folders = std::vector<std::pair<fs::path, std::optional<Part>>>;  // of pictures
+using Folders = std::vector<std::pair<fs::path, std::optional<Part>>>;  // of images
 
 struct Description {
     std::vector<std::string> names;
@@ -86,7 +86,7 @@ Description read_yaml(const fs::path& file) {
     if (result.names.empty())
         fail(Fault::usage, "{}: has no names of classes: names: [animal, person, vehicle]", file.string());
     if (result.folders.empty())
-        fail(Fault::usage, "{}: does not say where pictures are: train: images/train", file.string());
+        fail(Fault::usage, "{}: does not say where images are: train: images/train", file.string());
     return result;
 }
 #else
@@ -119,7 +119,7 @@ Description look_around(const fs::path& root) {
         result.folders = {{fs::is_directory(root / "images") ? root / "images" : root, std::nullopt}};
     if (result.names.empty())
         fail(Fault::usage,
-             "{}: holds neither COCO JSON nor data.yaml nor classes.txt; what a detector trains on is pictures with "
+             "{}: holds neither COCO JSON nor data.yaml nor classes.txt; what a detector trains on is images with "
              "boxes in COCO JSON or YOLO label files",
              root.string());
     return result;
@@ -137,9 +137,9 @@ Description describe(const fs::path& path) {
     return look_around(path);
 }
 
-// images/a/b.jpg has labels/a/b.txt; without such folders the label lies beside the picture.
-fs::path label_file(const fs::path& picture) {
-    std::vector<fs::path> parts(picture.begin(), picture.end());
+// images/a/b.jpg has labels/a/b.txt; without such folders the label lies beside the image.
+fs::path label_file(const fs::path& image) {
+    std::vector<fs::path> parts(image.begin(), image.end());
     const auto images = std::ranges::find(parts.rbegin(), parts.rend(), fs::path("images"));
     fs::path label;
     if (images != parts.rend()) *images = "labels";
@@ -147,7 +147,7 @@ fs::path label_file(const fs::path& picture) {
     return label.replace_extension(".txt");
 }
 
-SourceBox read_line(const std::string& line, const std::string& where, size_t classes, Oddities& odd) {
+SourceBox read_line(const std::string& line, const std::string& where, size_t classes, Warnings& odd) {
     const auto refuse = [&](const std::string& what) {
         fail(Fault::usage, "{}: '{}' {}", where, line.substr(0, 60), what);
     };
@@ -179,7 +179,7 @@ SourceBox read_line(const std::string& line, const std::string& where, size_t cl
     }
     if (numbers[3] < 0 || numbers[4] < 0) refuse("has a negative side");
     for (size_t i = 1; i < 5; ++i)
-        if (std::abs(numbers[i]) > 2) refuse("is not in shares of the picture's sides, 0 to 1");
+        if (std::abs(numbers[i]) > 2) refuse("is not in shares of the image's sides, 0 to 1");
     return {category, numbers[1] - numbers[3] / 2, numbers[2] - numbers[4] / 2, numbers[3], numbers[4], where};
 }
 
@@ -194,36 +194,36 @@ BoxSource read_yolo_labels(const fs::path& path) {
     size_t labels = 0;
     for (const auto& [folder, part] : description.folders) {
         source.has_parts = source.has_parts || part.has_value();
-        std::vector<fs::path> pictures;
+        std::vector<fs::path> images;
         if (fs::is_directory(folder)) {
-            const Listing listing = list_pictures(folder.string());
+            const Listing listing = list_images(folder.string());
             for (const std::string& problem : listing.problems) source.odd.count("folders cannot be read", problem);
-            for (const std::string& name : listing.files) pictures.push_back(folder / name);
+            for (const std::string& name : listing.files) images.push_back(folder / name);
         } else {
             for (const Line& line : lines_of(folder))
-                pictures.push_back((folder.parent_path() / line.text).lexically_normal());
+                images.push_back((folder.parent_path() / line.text).lexically_normal());
         }
-        for (const fs::path& picture : pictures) {
-            SourceRow row{.sample = {.name = picture.lexically_proximate(source.root).generic_string(),
+        for (const fs::path& image : images) {
+            SourceRow row{.sample = {.name = image.lexically_proximate(source.root).generic_string(),
                                      .part = part.value_or(Part::train)},
                           .w = 1,
                           .h = 1};
-            if (const fs::path below = picture.lexically_proximate(folder).parent_path();
+            if (const fs::path below = image.lexically_proximate(folder).parent_path();
                 fs::is_directory(folder) && !below.empty())
                 row.sample.camera = below.begin()->string();
-            const fs::path file = label_file(picture);
+            const fs::path file = label_file(image);
             if (fs::exists(file)) {
                 ++labels;
                 for (const Line& line : lines_of(file))
                     row.boxes.push_back(read_line(line.text, fmt::format("{}:{}", file.string(), line.number),
                                                   source.classes.size(), source.odd));
             } else {
-                source.odd.count("pictures have no label file and count as showing nothing", picture.string());
+                source.odd.count("images have no label file and count as showing nothing", image.string());
             }
             source.rows.push_back(std::move(row));
         }
     }
-    if (source.rows.empty()) fail(Fault::usage, "{}: no pictures found", description.folders[0].first.string());
+    if (source.rows.empty()) fail(Fault::usage, "{}: no images found", description.folders[0].first.string());
     if (!labels)
         fail(Fault::usage, "{}: not one label file found; the first would be {}", path.string(),
              label_file(source.root / source.rows[0].sample.name).string());

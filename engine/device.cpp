@@ -1,11 +1,11 @@
 #include "engine/device.h"
 
-Memory::Memory(Device& device, size_t bytes) : device_(&device), data_(device.allocate(bytes)), bytes_(bytes) {
+Buffer::Buffer(Device& device, size_t bytes) : device_(&device), data_(device.allocate(bytes)), bytes_(bytes) {
     device.allocated_ += bytes;
     ++device.allocations_;
 }
 
-Memory::~Memory() {
+Buffer::~Buffer() {
     if (!data_) return;
     device_->release(data_, bytes_);
     device_->allocated_ -= bytes_;

@@ -8,17 +8,17 @@
 
 class Device;
 
-// Memory of a device. Filled with zeros when it is allocated.
-class Memory {
+// Buffer of a device. Filled with zeros when it is allocated.
+class Buffer {
 public:
-    Memory() = default;
-    Memory(Device& device, size_t bytes);
-    Memory(Memory&& other) noexcept { swap(other); }
-    Memory& operator=(Memory&& other) noexcept {
+    Buffer() = default;
+    Buffer(Device& device, size_t bytes);
+    Buffer(Buffer&& other) noexcept { swap(other); }
+    Buffer& operator=(Buffer&& other) noexcept {
         swap(other);
         return *this;
     }
-    ~Memory();
+    ~Buffer();
 
     void* data() const { return data_; }
     template <class T>
@@ -28,7 +28,7 @@ public:
     size_t bytes() const { return bytes_; }
 
 private:
-    void swap(Memory& other) {
+    void swap(Buffer& other) {
         std::swap(device_, other.device_), std::swap(data_, other.data_), std::swap(bytes_, other.bytes_);
     }
     Device* device_ = nullptr;
@@ -76,10 +76,10 @@ public:
     virtual void synchronize() = 0;
 
     // upload() of what changes from step to step: where the device can, the copy goes on beside the step before.
-    // `from` may be changed when this returns. What that needs is taken by expect_uploads(), else by the first copy.
-    virtual void upload_ahead(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
-    virtual void expect_uploads(void* /*to*/, size_t /*bytes*/) {}
-    virtual size_t upload_slots() const { return 0; }  // copies of what is uploaded ahead that lie on the device
+    // `from` may be changed when this returns. What that needs is taken by reserve_staging(), else by the first copy.
+    virtual void upload_async(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
+    virtual void reserve_staging(void* /*to*/, size_t /*bytes*/) {}
+    virtual size_t staging_buffers() const { return 0; }  // copies of what is uploaded ahead that lie on the device
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
     virtual size_t free_bytes() const { return kUnknownBytes; }  // that can still be allocated
 
@@ -102,7 +102,7 @@ public:
     size_t allocations() const { return allocations_; }  // calls since the start
 
 private:
-    friend class Memory;
+    friend class Buffer;
     virtual void* allocate(size_t bytes) = 0;
     virtual void release(void* memory, size_t bytes) noexcept = 0;
     size_t allocated_ = 0, allocations_ = 0;

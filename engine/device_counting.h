@@ -17,10 +17,10 @@ public:
     int architecture() const override { return real_.architecture(); }
     bool in_place() const override { return real_.in_place(); }
     size_t guard_bytes() const override { return real_.guard_bytes(); }
-    size_t upload_slots() const override { return real_.upload_slots(); }
+    size_t staging_buffers() const override { return real_.staging_buffers(); }
 
     void upload(void*, const void*, size_t) override {}
-    void expect_uploads(void*, size_t bytes) override { expected_ += bytes * upload_slots(); }
+    void reserve_staging(void*, size_t bytes) override { expected_ += bytes * staging_buffers(); }
     void download(void* to, const void*, size_t bytes) override { std::memset(to, 0, bytes); }
     void synchronize() override {}
     void run(std::span<const Step>) override { fail(Fault::runtime, "a counting device computes nothing"); }

@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kScratchBytes = size_t(256) << 20;
 constexpr int kOldestArchitecture = 80;
 
-// A named range in a profiler's picture, while it lives.
+// A named range in a profiler's image, while it lives.
 struct Range {
     bool on;
     Range([[maybe_unused]] bool wanted, [[maybe_unused]] const Step& step) : on(false) {
@@ -74,12 +74,12 @@ public:
     }
     void synchronize() override { check(cudaStreamSynchronize(cuda_.stream), "waiting for the GPU"); }
 
-    void upload_ahead(void* to, const void* from, size_t bytes) override;
-    void expect_uploads(void* to, size_t bytes) override {
+    void upload_async(void* to, const void* from, size_t bytes) override;
+    void reserve_staging(void* to, size_t bytes) override {
         Input& input = inputs_[static_cast<std::byte*>(to)];
         if (input.bytes < bytes) open_input(input, bytes);
     }
-    size_t upload_slots() const override { return std::tuple_size_v<decltype(Input::slots)>; }
+    size_t staging_buffers() const override { return std::tuple_size_v<decltype(Input::slots)>; }
     std::unique_ptr<Readback> readback(size_t bytes) override;
     size_t free_bytes() const override {
         size_t free = 0, total = 0;
@@ -310,10 +310,10 @@ void CudaDevice::close_input(Input& input) noexcept {
 
 // host -> pinned slot (now) -> slot on the GPU (second stream, beside the step that runs) -> the input (between two
 // steps). The last move, within the GPU, is what leaves the input at one address, which recordings hold.
-void CudaDevice::upload_ahead(void* to, const void* from, size_t bytes) {
+void CudaDevice::upload_async(void* to, const void* from, size_t bytes) {
     require_alive();
     if (bytes == 0) return;
-    expect_uploads(to, bytes);
+    reserve_staging(to, bytes);
     Input& input = inputs_[static_cast<std::byte*>(to)];
     Slot& slot = input.slots[input.next];
     input.next = 1 - input.next;

@@ -5,14 +5,14 @@
 #include "engine/op.h"
 #include "engine/ops.h"
 
-Value Graph::parameter(std::string name, Shape shape, Declaration declaration) {
+Value Graph::parameter(std::string name, Shape shape, ParameterSpec declaration) {
     for (size_t i = 0; i < values.size(); ++i)
         if (values[i].kind == Kind::parameter && values[i].name == name) {
             require(values[i].shape == shape, "parameter {} has shape {}, asked for again with {}", name,
                     text(values[i].shape), text(shape));
             return {this, int(i)};
         }
-    const DType dtype = declaration.role == Role::weight ? compute : DType::f32;
+    const DType dtype = declaration.role == ParameterRole::weight ? compute : DType::f32;
     return value({std::move(name), std::move(shape), dtype, Kind::parameter, declaration});
 }
 
@@ -61,7 +61,7 @@ std::vector<Value> gradients(Value y, Value dy, Values wanted) {
             dout.push_back(parts.empty() ? Value{} : parts[0]);
         }
         if (!std::ranges::any_of(node.in, is_needed) || !std::ranges::any_of(dout, &Value::operator bool)) continue;
-        Chain chain{in, out, dout, {}, {}};
+        BackwardArgs chain{in, out, dout, {}, {}};
         if (const auto& parts = grad[size_t(node.out[0])]; parts.size() > 1) chain.second_grad = parts[1];
         for (int i : node.in) chain.needed.push_back(is_needed(i));
         graph.layer = node.layer;

@@ -33,14 +33,14 @@ enum class Kind {
 };
 
 // What a parameter is to the optimizer and to the numeric format.
-enum class Role {
+enum class ParameterRole {
     weight,    // convolution and matrix weights: in the network's type, with a float master copy
     vector,    // scales, shifts, biases: always float
     statistic  // running mean and variance: float, no gradient
 };
 
 // How a new parameter is filled when no file gives it.
-enum class Init {
+enum class Initializer {
     zeros,
     ones,
     kaiming_normal_fan_out,  // He et al. 2015, as torchvision's ResNet: normal, std = sqrt(2 / (c_out * kh * kw))
@@ -49,9 +49,9 @@ enum class Init {
     uniform_fan_in           // torch's Linear, weight and bias: uniform, bound = 1 / sqrt(fan_in)
 };
 
-struct Declaration {
-    Role role = Role::weight;
-    Init init = Init::zeros;
+struct ParameterSpec {
+    ParameterRole role = ParameterRole::weight;
+    Initializer init = Initializer::zeros;
     size_t fan_in = 0;   // of uniform_fan_in biases, whose shape does not tell
     size_t padding = 0;  // of a convolution's input channels, the last ones: no file holds them, and x is zero there
 };
@@ -74,8 +74,8 @@ public:
         Shape shape;
         DType dtype;
         Kind kind;
-        Declaration declaration;  // parameters only
-        void* address = nullptr;  // external, and temporaries that place() fixed
+        ParameterSpec declaration;  // parameters only
+        void* address = nullptr;    // external, and temporaries that place() fixed
     };
     const DType compute;
     const bool training;
@@ -86,7 +86,7 @@ public:
     Value input(std::string name, Shape shape, DType dtype) {
         return value({std::move(name), std::move(shape), dtype, Kind::input, {}});
     }
-    Value parameter(std::string name, Shape shape, Declaration declaration);  // the same name again is the same value
+    Value parameter(std::string name, Shape shape, ParameterSpec declaration);  // the same name again is the same value
     Value external(std::string name, Shape shape, DType dtype, void* address) {
         return value({std::move(name), std::move(shape), dtype, Kind::external, {}, address});
     }

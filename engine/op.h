@@ -6,7 +6,7 @@
 #include "kernels/types.h"
 
 // What gradients() asks of a node.
-struct Chain {
+struct BackwardArgs {
     Values in, out;
     Values grad;               // one per output, empty where no gradient arrives
     Value second_grad;         // another part of the gradient of out[0], only where the operation adds it itself
@@ -25,7 +25,9 @@ struct Op {
 
     // Adds to the graph the nodes that give the gradients of the inputs from those of the outputs, and returns one per
     // input; an empty Value where there is none or none is needed.
-    virtual std::vector<Value> backward(const Chain&) const { fail(Fault::runtime, "{} has no gradient", name()); }
+    virtual std::vector<Value> backward(const BackwardArgs&) const {
+        fail(Fault::runtime, "{} has no gradient", name());
+    }
 
     // True where backward() takes the gradient of output 0 as two parts (grad[0] and second_grad).
     virtual bool adds_second_gradient() const { return false; }

@@ -1,5 +1,5 @@
 // The menu: every operation that a model can call. Shapes are checked here, when the graph is traced; the formulas
-// stand in kernels/<name>.h. Pictures and activations are (n, h, w, channels).
+// stand in kernels/<name>.h. Images and activations are (n, h, w, channels).
 #pragma once
 
 #include <array>
@@ -10,17 +10,17 @@
 
 class Device;
 
-// ---- pictures in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
+// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
     size_t inner_h = 0, inner_w = 0;  // what is below or to the right is grey; 0: nothing is
     float grey = 0;                   // 0..255
 };
-Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions&);
+Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
 // out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of
 // tensor cores want.
-size_t picture_channels(const Device& device, DType precision);
+size_t image_channels(const Device& device, DType precision);
 
 // ---- layers
 struct ConvOptions {
@@ -43,13 +43,13 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {}
 
 // conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result:
 // kernels/conv/norm_conv.h
-struct Summed {
+struct WithStats {
     Value y, sum, squares;
 };
-Summed norm_conv(Value x, Value weight, const ConvOptions& = {});  // of x as it is
-Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
-                 const ConvOptions& = {});
-Value batch_norm(const Summed& x, Value scale, Value shift, const BatchNormOptions& = {});
+WithStats norm_conv(Value x, Value weight, const ConvOptions& = {});  // of x as it is
+WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
+                    const ConvOptions& = {});
+Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& = {});
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)
@@ -69,7 +69,7 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
 
 struct SelectBoxesOptions {
     float threshold, overlap;
-    bool across_classes = false;
+    bool class_agnostic = false;
     size_t most = 300;
 };
 struct SelectedBoxes {
@@ -105,7 +105,7 @@ struct CrossEntropyResult {
 };
 CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyOptions& = {});
 
-// ---- optimizer: flat arrays of one Role; `state` is a StepState (kernels/optimizer.h) as 8 floats
+// ---- optimizer: flat arrays of one ParameterRole; `state` is a StepState (kernels/optimizer.h) as 8 floats
 struct SgdOptions {
     float weight_decay = 0;
     bool nesterov = false;
@@ -117,6 +117,7 @@ struct AdamOptions {
 };
 void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions&);
 void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions&);
-void average_step(Value state, Value rate, Value parameter, Value average);  // float arrays of any Role; rate: (1)
+void average_step(Value state, Value rate, Value parameter,
+                  Value average);  // float arrays of any ParameterRole; rate: (1)
 void check_finite(Value state, Value gradient);
 void finish_step(Value state, float growth_interval = 0, float largest_scale = 65536);

@@ -44,7 +44,7 @@ struct Random {
 }  // namespace
 
 Parameters::Parameters(Device& device, const Graph& graph, const Options& options) : device_(device) {
-    groups_[size_t(Role::weight)].dtype = graph.compute;
+    groups_[size_t(ParameterRole::weight)].dtype = graph.compute;
     for (const bool trained : {false, true})
         for (const Graph::Info& info : graph.values) {
             if (info.kind != Kind::parameter || options.trained(info.name) != trained) continue;
@@ -55,9 +55,10 @@ Parameters::Parameters(Device& device, const Graph& graph, const Options& option
             if (!trained) g.frozen = g.count;
         }
     for (ParameterGroup& g : groups_) {
-        g.master = Memory(device, g.count * sizeof(float));
-        if (g.dtype != DType::f32) g.copy = Memory(device, g.count * size_of(g.dtype));
-        if (options.gradients && &g != &group(Role::statistic)) g.gradient = Memory(device, g.count * size_of(g.dtype));
+        g.master = Buffer(device, g.count * sizeof(float));
+        if (g.dtype != DType::f32) g.copy = Buffer(device, g.count * size_of(g.dtype));
+        if (options.gradients && &g != &group(ParameterRole::statistic))
+            g.gradient = Buffer(device, g.count * size_of(g.dtype));
     }
 }
 
@@ -70,7 +71,7 @@ const Parameters::Entry& Parameters::entry(const std::string& name) const {
 size_t Parameters::scalar_count() const {
     size_t n = 0;
     for (const Entry& e : entries_)
-        if (e.declaration.role != Role::statistic) n += ::count(e.shape);
+        if (e.declaration.role != ParameterRole::statistic) n += ::count(e.shape);
     return n;
 }
 
@@ -124,16 +125,16 @@ void initialize(Parameters& parameters, uint64_t seed) {
             for (size_t i = 0; i < values.size(); ++i) values[i] = float(bound * (2 * random(i) - 1));
         };
         switch (e.declaration.init) {
-            case Init::zeros: break;
-            case Init::ones: std::fill(values.begin(), values.end(), 1.0f); break;
-            case Init::kaiming_normal_fan_out:
+            case Initializer::zeros: break;
+            case Initializer::ones: std::fill(values.begin(), values.end(), 1.0f); break;
+            case Initializer::kaiming_normal_fan_out:
                 for (size_t i = 0; i < values.size(); ++i)  // Box & Muller
                     values[i] = float(std::sqrt(2 / (out * kernel)) * std::sqrt(-2 * std::log(random(2 * i))) *
                                       std::cos(2 * std::numbers::pi * random(2 * i + 1)));
                 break;
-            case Init::kaiming_uniform_fan_in: uniform(1 / std::sqrt(in)); break;
-            case Init::glorot_uniform: uniform(std::sqrt(6 / (in + out * kernel))); break;
-            case Init::uniform_fan_in:
+            case Initializer::kaiming_uniform_fan_in: uniform(1 / std::sqrt(in)); break;
+            case Initializer::glorot_uniform: uniform(std::sqrt(6 / (in + out * kernel))); break;
+            case Initializer::uniform_fan_in:
                 uniform(1 / std::sqrt(double(e.declaration.fan_in ? e.declaration.fan_in : size_t(in))));
                 break;
         }

@@ -6,13 +6,13 @@
 
 #include "engine/device.h"
 
-// Parameters of one Role. Those that are not trained stand first, so that the trained ones are one range.
+// Parameters of one ParameterRole. Those that are not trained stand first, so that the trained ones are one range.
 struct ParameterGroup {
     DType dtype = DType::f32;      // of the copy and of the gradient
     size_t count = 0, frozen = 0;  // elements; the range [frozen, count) is trained
-    Memory master;                 // count floats
-    Memory gradient;               // count elements of dtype; only where gradients are wanted
-    Memory copy;                   // count elements of dtype; only where dtype is not f32
+    Buffer master;                 // count floats
+    Buffer gradient;               // count elements of dtype; only where gradients are wanted
+    Buffer copy;                   // count elements of dtype; only where dtype is not f32
     size_t trained() const { return count - frozen; }
 };
 
@@ -21,7 +21,7 @@ public:
     struct Entry {
         std::string name;
         Shape shape;  // convolution weights: (c_out, kernel_h, kernel_w, c_in)
-        Declaration declaration;
+        ParameterSpec declaration;
         size_t offset;  // elements, in its group
         bool trained;
     };
@@ -40,8 +40,8 @@ public:
     bool contains(const std::string& name) const { return index_.contains(name); }
     size_t scalar_count() const;  // of weights and vectors
 
-    ParameterGroup& group(Role role) { return groups_[size_t(role)]; }
-    const ParameterGroup& group(Role role) const { return groups_[size_t(role)]; }
+    ParameterGroup& group(ParameterRole role) { return groups_[size_t(role)]; }
+    const ParameterGroup& group(ParameterRole role) const { return groups_[size_t(role)]; }
 
     void* address(const std::string& name) const;   // what the network reads
     void* gradient(const std::string& name) const;  // what the backward pass writes

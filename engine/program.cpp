@@ -4,8 +4,8 @@
 
 void Arena::reserve(size_t bytes) {
     if (bytes <= memory_.bytes()) return;
-    memory_ = Memory();  // first give back, then take: both at once may not fit
-    memory_ = Memory(device_, bytes);
+    memory_ = Buffer();  // first give back, then take: both at once may not fit
+    memory_ = Buffer(device_, bytes);
 }
 
 Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
@@ -16,14 +16,14 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
     inputs_.resize(graph_->values.size());
     storage_.resize(graph_->values.size());
     try {
-        take_memory(parameters);
+        allocate_inputs(parameters);
     } catch (const Error& e) {
         if (e.fault != Fault::memory) throw;
         fail_for_memory(e);
     }
 }
 
-void Program::take_memory(const Parameters& parameters) {
+void Program::allocate_inputs(const Parameters& parameters) {
     for (size_t v = 0; v < graph_->values.size(); ++v) {
         const Graph::Info& info = graph_->values[v];
         if (info.kind == Kind::parameter) {
@@ -33,9 +33,9 @@ void Program::take_memory(const Parameters& parameters) {
             storage_[v] = parameters.address(info.name);
         }
         if (info.kind == Kind::input) {
-            inputs_[v] = Memory(device_, count(info.shape) * size_of(info.dtype));
+            inputs_[v] = Buffer(device_, count(info.shape) * size_of(info.dtype));
             storage_[v] = inputs_[v].data();
-            device_.expect_uploads(inputs_[v].data(), inputs_[v].bytes());
+            device_.reserve_staging(inputs_[v].data(), inputs_[v].bytes());
         }
     }
     arena_.reserve(plan_.bytes);
@@ -46,7 +46,8 @@ void Program::take_memory(const Parameters& parameters) {
 void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const Graph::Info& info : graph_->values)
-        if (info.kind == Kind::input) needed += (1 + device_.upload_slots()) * count(info.shape) * size_of(info.dtype);
+        if (info.kind == Kind::input)
+            needed += (1 + device_.staging_buffers()) * count(info.shape) * size_of(info.dtype);
     inputs_.clear();
     const size_t free = device_.free_bytes();
     if (free == kUnknownBytes) throw error;
@@ -54,7 +55,7 @@ void Program::fail_for_memory(const Error& error) {
     if (batch >= options_.batch) throw error;
     fail(Fault::memory, "{}; {}", error.what(),
          batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch)
-               : "a smaller picture or model would fit");
+               : "a smaller image or model would fit");
 }
 
 std::span<const Step> Program::steps() {
@@ -97,15 +98,15 @@ void Program::run_step(size_t i) {
 
 size_t Program::input_bytes() const {
     size_t bytes = 0;
-    for (const Memory& m : inputs_) bytes += m.bytes();
+    for (const Buffer& m : inputs_) bytes += m.bytes();
     return bytes;
 }
 
 void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
-    const Memory& memory = inputs_[size_t(input.id)];
+    const Buffer& memory = inputs_[size_t(input.id)];
     require(memory.bytes() == bytes.size() && memory.data(), "input {} has {} bytes, {} were given",
             graph_->values[size_t(input.id)].name, memory.bytes(), bytes.size());
-    device_.upload_ahead(memory.data(), bytes.data(), bytes.size());
+    device_.upload_async(memory.data(), bytes.data(), bytes.size());
 }
 
 const void* Program::address(Value v) const {

@@ -13,7 +13,7 @@ public:
 
 private:
     Device& device_;
-    Memory memory_;
+    Buffer memory_;
 };
 
 struct ProgramOptions {
@@ -52,7 +52,7 @@ public:
     size_t input_bytes() const;
 
 private:
-    void take_memory(const Parameters& parameters);
+    void allocate_inputs(const Parameters& parameters);
     [[noreturn]] void fail_for_memory(const Error& error);
     void write_bytes(Value input, std::span<const std::byte>);
     void read_bytes(Value v, std::span<std::byte>) const;
@@ -62,7 +62,7 @@ private:
     std::unique_ptr<Graph> graph_;
     ProgramOptions options_;
     Plan plan_;
-    std::vector<Memory> inputs_;  // by value id; empty where the value is no input
+    std::vector<Buffer> inputs_;  // by value id; empty where the value is no input
     std::vector<void*> storage_;  // by value id
     std::vector<Step> steps_;
     std::unique_ptr<Recording> recording_;

@@ -9,7 +9,7 @@
 
 #include "base/dtype.h"
 
-using Shape = std::vector<size_t>;  // NHWC for pictures, C fastest
+using Shape = std::vector<size_t>;  // NHWC for images, C fastest
 
 inline size_t count(const Shape& shape) {
     size_t n = 1;

@@ -15,7 +15,7 @@ __device__ __forceinline__ float activated(Activation activation, float x) {
 }
 
 // activation'(x)
-__device__ __forceinline__ float activation_slope(Activation activation, float x) {
+__device__ __forceinline__ float activation_grad(Activation activation, float x) {
     switch (activation) {
         case Activation::relu: return x > 0 ? 1.0f : 0.0f;
         case Activation::silu: {

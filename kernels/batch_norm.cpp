@@ -99,7 +99,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
         const float sum = dy[i] + dy2(i);
         if constexpr (FixedActivation::value == Activation::relu)
             return keep_if(HasResidual::value ? y[i] > 0 : slope[c] * (x[i] - mean[c]) + shift[c] > 0, sum);
-        if constexpr (FixedActivation::value == Activation::silu) return sum * silu_slope(scale[c] * xhat + shift[c]);
+        if constexpr (FixedActivation::value == Activation::silu) return sum * silu_grad(scale[c] * xhat + shift[c]);
         return sum;
     };
     // Four rows at a time are summed in float before they reach the sums in double.

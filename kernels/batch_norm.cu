@@ -149,7 +149,7 @@ struct Incoming {
                                        float shift) const {
         const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
         if constexpr (kSilu)
-            return sum * activation_slope(Activation::silu, fmaf(centred, slope, shift));
+            return sum * activation_grad(Activation::silu, fmaf(centred, slope, shift));
         else
             return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
     }

@@ -1,4 +1,4 @@
-// Boxes on the CPU: decoding by pixels, suppression over sorted candidates, a picture per thread.
+// Boxes on the CPU: decoding by pixels, suppression over sorted candidates, an image per thread.
 #include "kernels/detect.h"
 
 #include <algorithm>
@@ -36,9 +36,9 @@ struct Candidate {
     bool operator<(const Candidate& other) const { return key < other.key; }
 };
 
-void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candidate>& left) {
+void select_of_image(const SelectBoxes& op, size_t image, std::vector<Candidate>& left) {
     const size_t values = 5 + op.classes;
-    const float* const boxes = op.boxes + picture * op.rows * values;
+    const float* const boxes = op.boxes + image * op.rows * values;
     left.clear();
     for (size_t row = 0; row < op.rows; ++row)
         if (const uint64_t key = candidate_key(boxes + row * values, row, op.classes, op.threshold);
@@ -46,10 +46,10 @@ void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candid
             left.push_back({key, corners_of(boxes + row * values)});
     std::sort(left.begin(), left.end());
 
-    float* const detections = op.detections + picture * op.most * 6;
+    float* const detections = op.detections + image * op.most * 6;
     std::fill_n(detections, op.most * 6, 0.0f);
     if (!left.empty() && left.front().key == kNotFinite) {
-        op.count[picture] = -1;
+        op.count[image] = -1;
         return;
     }
     size_t count = 0;
@@ -57,11 +57,11 @@ void select_of_picture(const SelectBoxes& op, size_t picture, std::vector<Candid
         const Candidate best = left.front();
         write_detection(best.at, best.key, detections + 6 * count++);
         std::erase_if(left, [&](const Candidate& other) {
-            return other.key == best.key || ((op.across_classes || class_of(other.key) == class_of(best.key)) &&
+            return other.key == best.key || ((op.class_agnostic || class_of(other.key) == class_of(best.key)) &&
                                              intersection_over_union(best.at, other.at) > op.overlap);
         });
     }
-    op.count[picture] = int32_t(count);
+    op.count[image] = int32_t(count);
 }
 }  // namespace
 
@@ -71,6 +71,6 @@ void compute(const Cpu& cpu, const SelectBoxes& op) {
             "select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
     parallel_for(cpu, op.n, 1, [&](size_t begin, size_t end) {
         std::vector<Candidate> candidates;
-        for (size_t picture = begin; picture < end; ++picture) select_of_picture(op, picture, candidates);
+        for (size_t image = begin; image < end; ++image) select_of_image(op, image, candidates);
     });
 }

@@ -1,8 +1,8 @@
 // Boxes on the GPU. Decoding: a thread per 16 bytes of the head. Selection: a kernel gives every row a key, then one
-// block per picture takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or
+// block per image takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or
 // read back.
 //
-// Floor per picture of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
+// Floor per image of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
 // selection reads those and 8 bytes per row twice. 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the
 // rounds dominate: about 2 us each while the candidates fit the 512 threads a few times, that is 0.1 ms for 50 boxes.
 #include "kernels/detect.h"
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kSelectThreads)
         for (unsigned i = t; i < candidates_here; i += kSelectThreads) {
             const uint64_t key = mine[i];
             if (key == kNoCandidate) continue;
-            const bool same = taken != kNoCandidate && (op.across_classes || class_of(key) == class_of(taken));
+            const bool same = taken != kNoCandidate && (op.class_agnostic || class_of(key) == class_of(taken));
             if (key == taken ||
                 (same && intersection_over_union(box, corners_of(boxes + row_of(key) * values)) > op.overlap)) {
                 mine[i] = kNoCandidate;

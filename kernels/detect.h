@@ -5,12 +5,12 @@
 //   level's rows start at first_row, ordered anchor, i, j. With s = sigmoid(head) of pixel (i, j) and anchor a:
 //   x = (2 s0 - 1/2 + j) * stride,  y = (2 s1 - 1/2 + i) * stride,  w = (2 s2)^2 * anchors[a][0],  h = (2 s3)^2 *
 //   anchors[a][1]
-//   With a mirror, the width of the picture that was mirrored, x becomes mirror - x.
+//   With a mirror, the width of the image that was mirrored, x becomes mirror - x.
 //
 // SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
 //   count: (n), how many of them are boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
 //   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold.
-//   Greedy: the best candidate is taken and suppresses those of its class (or of all, with across_classes) whose
+//   Greedy: the best candidate is taken and suppresses those of its class (or of all, with class_agnostic) whose
 //   intersection over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row
 //   first.
 //   YOLOv5 also drops all but the best 30000 candidates beforehand and stops after a time; neither is done here.
@@ -35,7 +35,7 @@ struct DecodeBoxes {
 struct SelectBoxes {
     size_t n, rows, classes;   // at most 2^24 rows and 256 classes
     float threshold, overlap;  // threshold >= 0
-    bool across_classes = false;
+    bool class_agnostic = false;
     size_t most = 300;
     const float* boxes;
     float* detections;

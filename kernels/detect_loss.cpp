@@ -1,4 +1,4 @@
-// The detector's loss on the CPU: a picture and anchor per piece of work; most cells have no box and only say "nothing
+// The detector's loss on the CPU: an image and anchor per piece of work; most cells have no box and only say "nothing
 // here".
 #include "kernels/detect_loss.h"
 
@@ -9,18 +9,18 @@
 
 namespace {
 
-// One anchor of one level in one picture.
+// One anchor of one level in one image.
 struct Piece {
     const DetectLossShape& shape;
     const DetectLossLevel<float>& level;
     const float* boxes;
-    size_t picture, anchor;
+    size_t image, anchor;
 
     Cell cell(size_t i, size_t j) const {
         return {i, j, level.h, level.w, level.anchors[anchor][0], level.anchors[anchor][1], level.stride, boxes};
     }
     size_t offset(size_t i, size_t j) const {  // in head
-        return (((picture * level.h + i) * level.w + j) * 3 + anchor) * (5 + shape.classes);
+        return (((image * level.h + i) * level.w + j) * 3 + anchor) * (5 + shape.classes);
     }
 
     // Calls visit(cell) once for each cell that a box belongs to.

@@ -1,4 +1,4 @@
-// The detector's loss on the GPU: a thread per cell and anchor walks over the boxes of its picture, so that every
+// The detector's loss on the GPU: a thread per cell and anchor walks over the boxes of its image, so that every
 // number is written by one thread and nothing has to be sorted or collected first.
 //
 // Floor in bytes, s = bytes of T, R = n * 3 * h * w rows: forward R * 32 (a sector of each row), backward R * (32 + s *
@@ -20,13 +20,12 @@ template <class T>
 __device__ __forceinline__ Cell cell_at(const DetectLossShape& s, const DetectLossLevel<T>& level, const float* boxes,
                                         size_t row) {
     const unsigned anchor = unsigned(row % 3);
-    const size_t pixel = row / 3, pixels = level.h * level.w, picture = pixel / pixels,
-                 within = pixel - picture * pixels;
+    const size_t pixel = row / 3, pixels = level.h * level.w, image = pixel / pixels, within = pixel - image * pixels;
     const auto side = [&](int axis) {
         return anchor == 0 ? level.anchors[0][axis] : anchor == 1 ? level.anchors[1][axis] : level.anchors[2][axis];
     };
     return {within / level.w, within % level.w, level.h,      level.w,
-            side(0),          side(1),          level.stride, boxes + picture * s.most_boxes * 5};
+            side(0),          side(1),          level.stride, boxes + image * s.most_boxes * 5};
 }
 
 template <class T>

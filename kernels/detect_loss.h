@@ -1,4 +1,4 @@
-// The loss of a YOLOv5: where each box of a picture belongs in the heads, and how far the heads are from it.
+// The loss of a YOLOv5: where each box of an image belongs in the heads, and how far the heads are from it.
 //
 // heads, dhead: per level (n, h, w, 3 * (5 + classes)) before the sigmoid; per anchor x y w h, objectness, classes
 // boxes: (n, most_boxes, 5) float: class, centre x, centre y, width, height in pixels of the network's input. A class
@@ -27,7 +27,7 @@
 //   box's class
 //                and smoothing / 2 for the others; 0 where there is only one class
 //   parts = gains * (box, objectness, classes)         loss = n * (their sum)
-// The factor n is YOLOv5's: the gradient is a sum over pictures, so a learning rate holds for any batch.
+// The factor n is YOLOv5's: the gradient is a sum over images, so a learning rate holds for any batch.
 //
 // Two boxes in one cell and anchor: both count in `box` and `classes`; objectness takes the better of them. (YOLOv5
 // takes whichever it wrote last, and counts a box twice whose centre lies exactly between two cells.) All sums have a

@@ -60,11 +60,11 @@ HOST_DEVICE inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
 HOST_DEVICE inline float softplus(float t) { return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t))); }
 HOST_DEVICE inline float logistic(float t) { return 1 / (1 + expf(-t)); }
 
-// One cell and anchor of one picture.
+// One cell and anchor of one image.
 struct Cell {
     size_t i, j, h, w;
     float anchor_w, anchor_h, stride;  // pixels
-    const float* boxes;                // (most_boxes, 5) of the picture
+    const float* boxes;                // (most_boxes, 5) of the image
 };
 
 HOST_DEVICE inline bool fits_anchor(const float* box, const Cell& c, float ratio) {

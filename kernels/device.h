@@ -12,7 +12,7 @@ struct cudnnContext;
 struct cublasLtContext;
 class CudaConvolutions;
 
-// Memory for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
+// Buffer for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
 struct Scratch {
     void* memory = nullptr;
     size_t bytes = 0;

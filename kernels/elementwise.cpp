@@ -40,7 +40,7 @@ void compute(const Cpu& cpu, const ActivationBackward<float>& op) {
     switch (op.activation) {
         case Activation::none: return apply([](float, float dy) { return dy; });
         case Activation::relu: return apply([](float x, float dy) { return keep_if(x > 0, dy); });
-        case Activation::silu: return apply([](float x, float dy) { return dy * silu_slope(x); });
+        case Activation::silu: return apply([](float x, float dy) { return dy * silu_grad(x); });
         case Activation::sigmoid:
             return apply([](float x, float dy) {
                 const float s = sigmoid(x);

@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kElementThreads) activation_backward(Activatio
         const auto x = load<n>(p.x + i), dy = load<n>(p.dy + i);
         float dx[n];
         SIMT_UNROLL
-        for (int k = 0; k < n; ++k) dx[k] = dy[k] * activation_slope(p.activation, x[k]);
+        for (int k = 0; k < n; ++k) dx[k] = dy[k] * activation_grad(p.activation, x[k]);
         store(p.dx + i, rounded<T>(dx));
     });
 }

@@ -9,16 +9,16 @@ void compute(const Cpu& cpu, const ImageBatch<float>& op) {
     const ptrdiff_t rows = ptrdiff_t(op.n * op.out_h);
 #pragma omp parallel for num_threads(std::max(cpu.threads, 1)) schedule(static) if (cpu.threads > 1)
     for (ptrdiff_t row = 0; row < rows; ++row) {
-        const size_t picture = size_t(row) / op.out_h, i = size_t(row) % op.out_h;
-        const uint8_t* const pixels = op.pictures + picture * op.h * op.w * 3;
-        const float gain = op.color[2 * picture], offset = op.color[2 * picture + 1];
+        const size_t image = size_t(row) / op.out_h, i = size_t(row) % op.out_h;
+        const uint8_t* const pixels = op.images + image * op.h * op.w * 3;
+        const float gain = op.color[2 * image], offset = op.color[2 * image + 1];
         float* y = op.y + size_t(row) * op.out_w * op.out_c;
         const size_t inner_w = op.inner_h == 0 ? op.out_w : i < op.inner_h ? op.inner_w : 0;
         for (size_t j = inner_w; j < op.out_w; ++j)
             for (size_t c = 0; c < op.out_c; ++c)
                 y[j * op.out_c + c] = c < 3 ? op.grey * op.normalize.scale[c] + op.normalize.shift[c] : 0;
         for (size_t j = 0; j < inner_w; ++j, y += op.out_c) {
-            const AffineTap tap = affine_tap(op.transform + 6 * picture, int(i), int(j), int(op.h), int(op.w));
+            const AffineTap tap = affine_tap(op.transform + 6 * image, int(i), int(j), int(op.h), int(op.w));
             const uint8_t *p00 = pixels + (size_t(tap.top) * op.w + size_t(tap.left)) * 3,
                           *p01 = pixels + (size_t(tap.top) * op.w + size_t(tap.right)) * 3,
                           *p10 = pixels + (size_t(tap.bottom) * op.w + size_t(tap.left)) * 3,

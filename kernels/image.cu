@@ -1,6 +1,6 @@
-// Pictures on the GPU: 8-bit pixels, or the planes of a JPEG file, to the network's input in one pass. See image.h.
+// Images on the GPU: 8-bit pixels, or the planes of a JPEG file, to the network's input in one pass. See image.h.
 //
-// Floor, bytes per picture: the pixels once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960
+// Floor, bytes per image: the pixels once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960
 // x 4 in 16 bits moves 7.6 + 9.8 MB (4 us on an H200), far below what decoding takes. Two taps read global memory
 // directly, as no pixel is needed twice when shrinking by two; the triangle filter keeps a strip of the source in
 // shared memory, so that colour is converted once per tile and the two passes of the filter stay separate.
@@ -58,22 +58,22 @@ __device__ __forceinline__ void fill_rows(size_t rows, size_t out_w, bool wide, 
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool wide) {
     fill_rows<T, kChannels>(op.n * op.out_h, op.out_w, wide, op.normalize, op.y, [&](size_t row, size_t column) {
-        const size_t picture = row / op.out_h;
+        const size_t image = row / op.out_h;
         Color color;
         if (op.inner_h && (row % op.out_h >= op.inner_h || column >= op.inner_w)) {
             color.rgb[0] = color.rgb[1] = color.rgb[2] = op.grey;
             return color;
         }
         const AffineTap tap =
-            affine_tap(op.transform + 6 * picture, int(row % op.out_h), int(column), int(op.h), int(op.w));
-        const uint8_t* const pixels = op.pictures + picture * op.h * op.w * 3;
+            affine_tap(op.transform + 6 * image, int(row % op.out_h), int(column), int(op.h), int(op.w));
+        const uint8_t* const pixels = op.images + image * op.h * op.w * 3;
         const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
         const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
                       *p11 = at(tap.bottom, tap.right);
         SIMT_UNROLL
         for (int c = 0; c < 3; ++c)
-            color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * picture],
-                                   op.color[2 * picture + 1]);
+            color.rgb[c] =
+                colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * image], op.color[2 * image + 1]);
         return color;
     });
 }
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool 
     T* const y = op.y + op.index * op.out_h * op.out_w * kChannels;
     fill_rows<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) -> Color {
         const size_t i = row - op.top,
-                     j = column - op.left;  // above and left of the picture these wrap to large numbers
+                     j = column - op.left;  // above and left of the image these wrap to large numbers
         if (i >= op.inner_h || j >= op.inner_w) return {{op.grey, op.grey, op.grey}};
         if (op.filter == Filter::nearest) {
             const Rgb p =
@@ -126,7 +126,7 @@ struct TriangleWeights {  // of the pixels from tap.first on, in float
     }
 };
 
-// The source rows and columns that a tile of `count` outputs from `from` on needs, of a picture side.
+// The source rows and columns that a tile of `count` outputs from `from` on needs, of an image side.
 __device__ __forceinline__ void source_range(int from, int count, int inner, int size, double scale, int& begin,
                                              int& end) {
     const int first = max(from, 0), last = min(from + count, inner) - 1;
@@ -215,7 +215,7 @@ void launch(const Gpu& gpu, const ImageBatch<T>& op) {
 template <class T, int kChannels>
 void launch(const Gpu& gpu, const CameraBatch<T>& op) {
     if (op.top + op.inner_h > op.out_h || op.left + op.inner_w > op.out_w || !op.inner_h || !op.inner_w)
-        throw std::invalid_argument("camera batch: the picture does not fit into its frame");
+        throw std::invalid_argument("camera batch: the image does not fit into its frame");
     if (op.filter != Filter::antialias) {
         const bool wide = op.out_w % kPixels<T, kChannels> == 0 && aligned(op.y);
         simt::launch(camera_taps<T, kChannels>,
@@ -227,7 +227,7 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
     const size_t strip_w = std::min(op.w, size_t((kTileW - 1) * scale + 2 * support) + 3);
     const size_t row_bytes = strip_w * sizeof(uchar4) + kTileW * 3 * sizeof(float);
     if (row_bytes > kMostStripBytes)
-        throw std::length_error("camera batch: pictures are reduced to a thousandth of their width at most");
+        throw std::length_error("camera batch: images are reduced to a thousandth of their width at most");
     const size_t rows = std::clamp<size_t>(kStripBytes / row_bytes, 1, kMostRows);
     simt::launch(camera_antialias<T, kChannels>, dim3(ceil_div(op.out_w, kTileW), ceil_div(op.out_h, kTileH)),
                  dim3(kTileW * kTileH), rows * row_bytes, stream_of(gpu), op, int(rows), int(strip_w), aligned(op.y));
@@ -239,7 +239,7 @@ void launch_channels(const Gpu& gpu, const Op& op) {
         case 3: return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
         case 4: return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
         case 8: return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
-        default: throw std::invalid_argument("pictures have 3, 4 or 8 channels on a GPU");
+        default: throw std::invalid_argument("images have 3, 4 or 8 channels on a GPU");
     }
 }
 

@@ -1,15 +1,15 @@
-// Pictures: from 8-bit pixels to the normalised input of a network, in one pass.
+// Images: from 8-bit pixels to the normalised input of a network, in one pass.
 //
-// ImageBatch   pictures: (n, h, w, 3) uint8, RGB   transform: (n, 6)   color: (n, 2)   y: (n, out_h, out_w, out_c)
-//   The pixel (i, j) of y looks at picture coordinates u = a*(j+0.5) + b*(i+0.5) + c (to the right) and
+// ImageBatch   images: (n, h, w, 3) uint8, RGB   transform: (n, 6)   color: (n, 2)   y: (n, out_h, out_w, out_c)
+//   The pixel (i, j) of y looks at image coordinates u = a*(j+0.5) + b*(i+0.5) + c (to the right) and
 //   v = d*(j+0.5) + e*(i+0.5) + f (down), with transform = a b c d e f; pixel centres lie at +0.5, edges repeat.
-//   value = bilinear(picture, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color =
+//   value = bilinear(image, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color =
 //   gain offset
 //   y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
-//   The identity transform (1 0 0 0 1 0) with color (1 0) copies the picture exactly, so evaluation is the same call.
+//   The identity transform (1 0 0 0 1 0) with color (1 0) copies the image exactly, so evaluation is the same call.
 //   Below inner_h and to the right of inner_w (0: nowhere) value = grey.
 //
-// CameraBatch  one picture as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
+// CameraBatch  one image as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
 //   y: chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's
 //   integers and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the
 //   antialiased filter on a GPU sums floats instead and rounds once: within 1 of 255.
@@ -29,14 +29,14 @@ struct ImageBatch {
     Normalize normalize;
     size_t inner_h = 0, inner_w = 0;
     float grey = 0;
-    const uint8_t* pictures;
+    const uint8_t* images;
     const float *transform, *color;
     T* y;
 };
 
 template <class T>
 struct CameraBatch {
-    size_t h, w;                         // of the picture
+    size_t h, w;                         // of the image
     size_t inner_h, inner_w, top, left;  // where it goes in y
     size_t index, out_h, out_w, out_c;
     Filter filter;

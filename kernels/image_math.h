@@ -23,7 +23,7 @@ HOST_DEVICE inline Rgb ycbcr_to_rgb(int luma, int cb, int cr) {  // full range B
             clamp_byte(luma + ((116130 * cb + 32768) >> 16))};
 }
 
-// The two chroma samples, of one axis, that make up picture row or column `at`: the near one counts three times.
+// The two chroma samples, of one axis, that make up image row or column `at`: the near one counts three times.
 struct ChromaTap {
     int near, far;
 };
@@ -43,7 +43,7 @@ HOST_DEVICE inline float bounded(float v, float least, float most) {
 }
 
 struct AffineTap {
-    int top, bottom, left, right;  // inside the picture
+    int top, bottom, left, right;  // inside the image
     float down, across;            // fractions, 0 at top and left
 };
 HOST_DEVICE inline AffineTap affine_tap(const float* transform, int i, int j, int h, int w) {

@@ -63,7 +63,7 @@ void compute(const Cpu& cpu, const AdamStep<float>& op) {
     copy_parameters(cpu, op);
 }
 
-void compute(const Cpu& cpu, const AverageStep& op) {
+void compute(const Cpu& cpu, const EmaUpdate& op) {
     const float rate = *op.rate;
     for_each_parameter(cpu, *op.state, op.count,
                        [=](size_t i) { op.average[i] += rate * (op.parameter[i] - op.average[i]); });

@@ -1,7 +1,7 @@
 // The optimizer's step over flat arrays, the search for lost gradients, and the loss scale.
 //
 // Floor in bytes per parameter, s = bytes of the network's type, copy written only where it is not float:
-// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), AverageStep 12, CheckFinite s. Under 20 operations per
+// SGD 16 + s + copy (20 for 16 bits), Adam 24 + s + copy (28), EmaUpdate 12, CheckFinite s. Under 20 operations per
 // parameter. Four parameters per thread: the float arrays are most of the bytes, and four floats are 16.
 #include "kernels/optimizer.h"
 
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kElementThreads) adam(AdamStep<T> p) {
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kElementThreads) average(AverageStep p) {
+__global__ void __launch_bounds__(kElementThreads) average(EmaUpdate p) {
     if (p.state->nonfinite != 0) return;
     const float rate = *p.rate;
     for_elements<kWidth>(p.count, [&]<int n>(size_t i) {
@@ -131,7 +131,7 @@ void compute(const Gpu& gpu, const AdamStep<T>& p) {
                                                                 : launch_elements<1>(gpu, adam<1, T>, p);
 }
 
-void compute(const Gpu& gpu, const AverageStep& p) {
+void compute(const Gpu& gpu, const EmaUpdate& p) {
     aligned(p.parameter, p.average) ? launch_elements<4>(gpu, average<4>, p) : launch_elements<1>(gpu, average<1>, p);
 }
 

@@ -14,7 +14,7 @@
 //          weight_decay before the step instead of the term in g
 //   Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
 //
-// AverageStep  average += rate * (parameter - average), a moving average of parameters or statistics, in float
+// EmaUpdate  average += rate * (parameter - average), a moving average of parameters or statistics, in float
 //   Polyak & Juditsky 1992, https://doi.org/10.1137/0330046
 //
 // If state->nonfinite is not 0 when a step runs, nothing is changed: the step is skipped without asking the host.
@@ -60,7 +60,7 @@ struct AdamStep {
     T* copy;
 };
 
-struct AverageStep {
+struct EmaUpdate {
     size_t count;
     const StepState* state;
     const float* rate;  // one float in device memory: it changes from step to step
@@ -82,14 +82,14 @@ struct FinishStep {
 
 void compute(const Cpu&, const SgdStep<float>&);
 void compute(const Cpu&, const AdamStep<float>&);
-void compute(const Cpu&, const AverageStep&);
+void compute(const Cpu&, const EmaUpdate&);
 void compute(const Cpu&, const CheckFinite<float>&);
 void compute(const Cpu&, const FinishStep&);
 template <class T>
 void compute(const Simt&, const SgdStep<T>&);
 template <class T>
 void compute(const Simt&, const AdamStep<T>&);
-void compute(const Simt&, const AverageStep&);
+void compute(const Simt&, const EmaUpdate&);
 template <class T>
 void compute(const Simt&, const CheckFinite<T>&);
 void compute(const Simt&, const FinishStep&);
@@ -97,7 +97,7 @@ template <class T>
 void compute(const Cuda&, const SgdStep<T>&);
 template <class T>
 void compute(const Cuda&, const AdamStep<T>&);
-void compute(const Cuda&, const AverageStep&);
+void compute(const Cuda&, const EmaUpdate&);
 template <class T>
 void compute(const Cuda&, const CheckFinite<T>&);
 void compute(const Cuda&, const FinishStep&);

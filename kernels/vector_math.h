@@ -17,7 +17,7 @@ inline float select(bool condition, float yes, float no) {
 }
 
 // Within 2 ulp; NaN stays NaN. Range reduction and polynomial as in Cephes' expf, https://www.netlib.org/cephes/
-inline float exp_float(float x) {
+inline float fast_exp(float x) {
     x = select(x > 88.3762f, 88.3762f, x);  // the result stays finite and, below, normal
     x = select(x < -87.3365f, -87.3365f, x);
     constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
@@ -35,9 +35,9 @@ inline float exp_float(float x) {
     return p * std::bit_cast<float>(exponent);
 }
 
-inline float sigmoid(float x) { return 1.0f / (1.0f + exp_float(-x)); }
+inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
 inline float silu(float x) { return x * sigmoid(x); }
-inline float silu_slope(float x) {
+inline float silu_grad(float x) {
     const float s = sigmoid(x);
     return s * (1.0f + x * (1.0f - s));
 }

@@ -22,7 +22,7 @@ struct Layer {
     size_t channels, kernel, stride = 1;
     Activation activation = Activation::none;
     Value residual = {};
-    size_t padding = 0;  // input channels beyond those of a picture
+    size_t padding = 0;  // input channels beyond those of an image
 };
 
 class Layers {
@@ -34,7 +34,7 @@ public:
         const bool folded = !graph_.training;
         const Value weight = weight_of(x, l);
         ConvOptions options{.stride = l.stride, .padding = l.kernel / 2};
-        if (folded || config_.keras) options.bias = vector(l.conv + ".bias", l.channels, Init::zeros);
+        if (folded || config_.keras) options.bias = vector(l.conv + ".bias", l.channels, Initializer::zeros);
         if (folded) {
             options.activation = l.activation;
             options.residual = l.residual;
@@ -56,7 +56,7 @@ public:
         if (graph_.training && config_.fused) {
             third.residual =
                 project ? normalized(norm_conv(x, weight_of(x, projection), {.stride = stride}), projection) : x;
-            Summed y = norm_conv(x, weight_of(x, first), {.stride = first_stride});
+            WithStats y = norm_conv(x, weight_of(x, first), {.stride = first_stride});
             y = norm_conv(y, scale_of(first), shift_of(first), norm_of(first), weight_of(y.y, second),
                           {.stride = second_stride, .padding = 1});
             y = norm_conv(y, scale_of(second), shift_of(second), norm_of(second), weight_of(y.y, third), {});
@@ -69,12 +69,14 @@ public:
     Value classifier(Value x) {
         const size_t features = x.shape().back();
         graph_.layer = "fc";
-        const Value weight = graph_.parameter(
-            "fc.weight", {config_.classes, features},
-            {.role = Role::weight, .init = config_.keras ? Init::glorot_uniform : Init::uniform_fan_in});
-        const Value bias = graph_.parameter(
-            "fc.bias", {config_.classes},
-            {.role = Role::vector, .init = config_.keras ? Init::zeros : Init::uniform_fan_in, .fan_in = features});
+        const Value weight =
+            graph_.parameter("fc.weight", {config_.classes, features},
+                             {.role = ParameterRole::weight,
+                              .init = config_.keras ? Initializer::glorot_uniform : Initializer::uniform_fan_in});
+        const Value bias = graph_.parameter("fc.bias", {config_.classes},
+                                            {.role = ParameterRole::vector,
+                                             .init = config_.keras ? Initializer::zeros : Initializer::uniform_fan_in,
+                                             .fan_in = features});
         return linear(x, weight, bias);
     }
 
@@ -86,34 +88,35 @@ public:
 private:
     Value weight_of(Value x, const Layer& l) {
         graph_.layer = l.conv;
-        const Init init = config_.keras ? Init::glorot_uniform : Init::kaiming_normal_fan_out;
+        const Initializer init = config_.keras ? Initializer::glorot_uniform : Initializer::kaiming_normal_fan_out;
         return graph_.parameter(l.conv + ".weight", {l.channels, l.kernel, l.kernel, x.shape().back()},
-                                {.role = Role::weight, .init = init, .padding = l.padding});
+                                {.role = ParameterRole::weight, .init = init, .padding = l.padding});
     }
     Value scale_of(const Layer& l) {
         // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017,
         // arXiv:1706.02677, 5.1.
-        return vector(l.bn + ".weight", l.channels, l.residual && !config_.keras ? Init::zeros : Init::ones);
+        return vector(l.bn + ".weight", l.channels,
+                      l.residual && !config_.keras ? Initializer::zeros : Initializer::ones);
     }
-    Value shift_of(const Layer& l) { return vector(l.bn + ".bias", l.channels, Init::zeros); }
+    Value shift_of(const Layer& l) { return vector(l.bn + ".bias", l.channels, Initializer::zeros); }
     BatchNormOptions norm_of(const Layer& l) {
         return {.eps = config_.epsilon(),
                 .momentum = config_.keras ? 0.01f : 0.1f,
-                .running_mean = statistic(l.bn + ".running_mean", l.channels, Init::zeros),
-                .running_var = statistic(l.bn + ".running_var", l.channels, Init::ones),
+                .running_mean = statistic(l.bn + ".running_mean", l.channels, Initializer::zeros),
+                .running_var = statistic(l.bn + ".running_var", l.channels, Initializer::ones),
                 .activation = l.activation,
                 .residual = l.residual};
     }
-    Value normalized(const Summed& x, const Layer& l) {
+    Value normalized(const WithStats& x, const Layer& l) {
         graph_.layer = l.bn;
         return batch_norm(x, scale_of(l), shift_of(l), norm_of(l));
     }
 
-    Value vector(const std::string& name, size_t n, Init init) {
-        return graph_.parameter(name, {n}, {.role = Role::vector, .init = init});
+    Value vector(const std::string& name, size_t n, Initializer init) {
+        return graph_.parameter(name, {n}, {.role = ParameterRole::vector, .init = init});
     }
-    Value statistic(const std::string& name, size_t n, Init init) {
-        return graph_.parameter(name, {n}, {.role = Role::statistic, .init = init});
+    Value statistic(const std::string& name, size_t n, Initializer init) {
+        return graph_.parameter(name, {n}, {.role = ParameterRole::statistic, .init = init});
     }
 
     Graph& graph_;

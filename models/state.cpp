@@ -24,7 +24,7 @@ struct Folded {
     std::vector<float> bias;
 };
 
-Folded fold(const State& state, const std::string& conv, const std::string& bn, double eps) {
+Folded fold(const StateDict& state, const std::string& conv, const std::string& bn, double eps) {
     const HostTensor& weight = state.at(conv + ".weight");
     const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
     if (weight.values.empty() || weight.values.size() != count(weight.shape))
@@ -48,20 +48,20 @@ Folded fold(const State& state, const std::string& conv, const std::string& bn, 
 
 }  // namespace
 
-std::vector<std::string> not_finite(const State& state) {
+std::vector<std::string> not_finite(const StateDict& state) {
     std::vector<std::string> names;
     for (const auto& [name, tensor] : state)
         if (!std::ranges::all_of(tensor.values, [](float x) { return std::isfinite(x); })) names.push_back(name);
     return names;
 }
 
-State download(const Parameters& parameters) {
+StateDict download(const Parameters& parameters) {
     return download(parameters, [&](const Parameters::Entry& e) { return parameters.get(e.name); });
 }
 
-State download(const Parameters& parameters,
-               const std::function<std::vector<float>(const Parameters::Entry&)>& values_of) {
-    State state;
+StateDict download(const Parameters& parameters,
+                   const std::function<std::vector<float>(const Parameters::Entry&)>& values_of) {
+    StateDict state;
     for (const Parameters::Entry& e : parameters.entries()) {
         std::vector<float> values = values_of(e);
         Shape shape = e.shape;
@@ -81,11 +81,11 @@ State download(const Parameters& parameters,
     return state;
 }
 
-void upload(const State& state, Parameters& parameters, const std::string& where, const Folding& folding) {
+void upload(const StateDict& state, Parameters& parameters, const std::string& where, const Folding& folding) {
     prepare_upload(state, parameters, where, folding)();
 }
 
-std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where,
+std::function<void()> prepare_upload(StateDict state, Parameters& parameters, const std::string& where,
                                      const Folding& folding) {
     std::map<std::string, Folded> folds;
     for (const auto& [conv, bn] : folding.conv_bn) folds.emplace(conv, fold(state, conv, bn, folding.eps));
@@ -104,7 +104,7 @@ std::function<void()> prepare_upload(State state, Parameters& parameters, const 
                  text(wanted));
     }
     return [state = std::move(state), folds = std::move(folds), fold_of, &parameters] {
-        forget_constant_weights();
+        drop_packed_weights();
         size_t largest = 0;
         for (const Parameters::Entry& e : parameters.entries()) largest = std::max(largest, count(e.shape));
         const AlignedMemory memory = aligned_memory(largest * sizeof(float));
@@ -129,7 +129,7 @@ std::function<void()> prepare_upload(State state, Parameters& parameters, const 
     };
 }
 
-State fold_batch_norm(State state, const Folding& folding) {
+StateDict fold_batch_norm(StateDict state, const Folding& folding) {
     for (const auto& [conv, bn] : folding.conv_bn) {
         Folded result = fold(state, conv, bn, folding.eps);
         HostTensor& weight = state.at(conv + ".weight");

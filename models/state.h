@@ -1,8 +1,8 @@
 // The state of a network on the host: named float arrays in the layout of weight files, and their way to and from a
 // device.
 //
-// Convolution weights are (c_out, c_in, kernel_h, kernel_w) in a State, as in PyTorch's files, and (c_out, kernel_h,
-// kernel_w, c_in) in Parameters. Everything else is alike.
+// Convolution weights are (c_out, c_in, kernel_h, kernel_w) in a StateDict, as in PyTorch's files, and (c_out,
+// kernel_h, kernel_w, c_in) in Parameters. Everything else is alike.
 #pragma once
 
 #include <algorithm>
@@ -53,13 +53,14 @@ struct HostTensor {
     SharedFloats values;
 };
 
-using State = std::map<std::string, HostTensor>;
+using StateDict = std::map<std::string, HostTensor>;
 
-std::vector<std::string> not_finite(const State& state);  // the names of tensors with such values
+std::vector<std::string> not_finite(const StateDict& state);  // the names of tensors with such values
 
-State download(const Parameters& parameters);
+StateDict download(const Parameters& parameters);
 // The same with `values` in the place of what the network reads: an average of its weights.
-State download(const Parameters& parameters, const std::function<std::vector<float>(const Parameters::Entry&)>& values);
+StateDict download(const Parameters& parameters,
+                   const std::function<std::vector<float>(const Parameters::Entry&)>& values);
 
 // Normalizations that are folded into the convolutions before them, for inference: W' = W * scale / sqrt(var + eps),
 // b' = (b - mean) * scale / sqrt(var + eps) + shift, in double. Jacob et al. 2018, https://arxiv.org/abs/1712.05877
@@ -70,11 +71,11 @@ struct Folding {
 
 // Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that
 // are padding become zero here, and download() leaves them out. `where` names the state in messages.
-void upload(const State& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
+void upload(const StateDict& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
 
 // The same in two parts: this checks, and what it returns moves the numbers.
-std::function<void()> prepare_upload(State state, Parameters& parameters, const std::string& where,
+std::function<void()> prepare_upload(StateDict state, Parameters& parameters, const std::string& where,
                                      const Folding& folding = {});
 
 // The state with the normalizations' names gone; each of the convolutions has a bias.
-State fold_batch_norm(State state, const Folding& folding);
+StateDict fold_batch_norm(StateDict state, const Folding& folding);

@@ -23,17 +23,17 @@ public:
                          .activation = Activation::silu,
                          .residual = c.residual,
                          .residual_last = true});
-        const auto statistic = [&](const char* part, Init init) {
-            return graph_.parameter(name + part, {c.channels}, {.role = Role::statistic, .init = init});
+        const auto statistic = [&](const char* part, Initializer init) {
+            return graph_.parameter(name + part, {c.channels}, {.role = ParameterRole::statistic, .init = init});
         };
-        const Value y =
-            batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
-                       vector(name + ".bn.weight", c.channels, Init::ones), vector(name + ".bn.bias", c.channels),
-                       {.eps = float(config_.epsilon),
-                        .momentum = 0.03f,
-                        .running_mean = statistic(".bn.running_mean", Init::zeros),
-                        .running_var = statistic(".bn.running_var", Init::ones),
-                        .activation = Activation::silu});
+        const Value y = batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
+                                   vector(name + ".bn.weight", c.channels, Initializer::ones),
+                                   vector(name + ".bn.bias", c.channels),
+                                   {.eps = float(config_.epsilon),
+                                    .momentum = 0.03f,
+                                    .running_mean = statistic(".bn.running_mean", Initializer::zeros),
+                                    .running_var = statistic(".bn.running_var", Initializer::ones),
+                                    .activation = Activation::silu});
         return c.residual ? add(c.residual, y) : y;
     }
 
@@ -69,12 +69,13 @@ public:
 private:
     Value weight(const std::string& name, size_t out, size_t kernel, Value x) {
         graph_.layer = name;
-        const size_t in = x.shape().back(), padding = kernel == 6 ? in - 3 : 0;  // of a picture's channels
-        return graph_.parameter(name + ".weight", {out, kernel, kernel, in},
-                                {.role = Role::weight, .init = Init::kaiming_uniform_fan_in, .padding = padding});
+        const size_t in = x.shape().back(), padding = kernel == 6 ? in - 3 : 0;  // of an image's channels
+        return graph_.parameter(
+            name + ".weight", {out, kernel, kernel, in},
+            {.role = ParameterRole::weight, .init = Initializer::kaiming_uniform_fan_in, .padding = padding});
     }
-    Value vector(const std::string& name, size_t n, Init init = Init::zeros) {
-        return graph_.parameter(name, {n}, {.role = Role::vector, .init = init});
+    Value vector(const std::string& name, size_t n, Initializer init = Initializer::zeros) {
+        return graph_.parameter(name, {n}, {.role = ParameterRole::vector, .init = init});
     }
 
     Graph& graph_;

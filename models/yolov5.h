@@ -1,7 +1,7 @@
 // YOLOv5 in all its sizes: n, s, m, l, x on three levels (P5) and n6 .. x6 on four (P6). Jocher et al. 2020, with the
 // layer numbers of its files; https://doi.org/10.5281/zenodo.3908559
 //
-// A stem that halves the picture, stages that halve it again (convolution, then a C3 block), pooling in three windows
+// A stem that halves the image, stages that halve it again (convolution, then a C3 block), pooling in three windows
 // (SPPF), then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
 //   Conv        silu(norm(conv(x))): in training with the statistics of the batch, else folded into weights and bias
 //   Bottleneck  x + Conv3x3(Conv1x1(x)), without the addition outside the backbone

@@ -19,14 +19,14 @@ std::pair<std::string, HostTensor> anchor_tensor(const YoloConfig& config) {
     return {fmt::format("model.{}.anchors", config.detect_layer()), {{config.levels.size(), 3, 2}, std::move(anchors)}};
 }
 
-State initialize_yolov5(const YoloConfig& config, uint64_t seed) {
+StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed) {
     const auto host = open_device("cpu");
     Graph graph(DType::f32, true);
     const size_t side = 2 * config.largest_stride();
     yolov5(graph.input("x", {1, side, side, 3}, DType::f32), config);
     Parameters parameters(*host, graph);
     initialize(parameters, seed);
-    State state = download(parameters);
+    StateDict state = download(parameters);
     const size_t values = 5 + config.classes;
     for (size_t level = 0; level < config.levels.size(); ++level) {
         const std::span<float> bias = state.at(head_name(config, level, "bias")).values.own();
@@ -47,7 +47,7 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
     YoloModel model = from;
     model.classes = classes;
     model.config.classes = classes.size();
-    const State fresh = initialize_yolov5(model.config, seed);
+    const StateDict fresh = initialize_yolov5(model.config, seed);
     const size_t values = 5 + classes.size(), old_values = 5 + from.config.classes;
     std::vector<size_t> source(values);  // row of an old head for each new one; old_values: none
     std::vector<std::string> anew;

@@ -4,9 +4,9 @@
 #include "models/files/yolov5_file.h"
 
 // Convolutions as their declarations say; heads start with few objects and every class alike (Lin et al. 2017,
-// https://arxiv.org/abs/1708.02002, 4.1): sigmoid(bias) is about 8 objects in a picture of 640 pixels, and 0.6 /
+// https://arxiv.org/abs/1708.02002, 4.1): sigmoid(bias) is about 8 objects in an image of 640 pixels, and 0.6 /
 // classes. The state holds the anchors too, as weight files do.
-State initialize_yolov5(const YoloConfig& config, uint64_t seed);
+StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed);
 
 // What the anchors are called in weight files, and their values, which are divided by the stride there.
 std::pair<std::string, HostTensor> anchor_tensor(const YoloConfig& config);

@@ -27,13 +27,13 @@ struct Scored {
 
 double wanted_overlap(size_t i) { return 0.5 + 0.05 * double(i); }
 
-// The boxes of one class on one picture, best first, each with what it took.
-void match(const JudgedBoxes& picture, uint32_t category, std::vector<Scored>& out) {
+// The boxes of one class on one image, best first, each with what it took.
+void match(const ImageBoxes& image, uint32_t category, std::vector<Scored>& out) {
     std::vector<const TrueBox*> truth;
     std::vector<const FoundBox*> found;
-    for (const TrueBox& t : picture.truth)
+    for (const TrueBox& t : image.truth)
         if (t.category == category) truth.push_back(&t);
-    for (const FoundBox& f : picture.found)
+    for (const FoundBox& f : image.found)
         if (f.category == category) found.push_back(&f);
     std::ranges::stable_sort(found, [](auto* a, auto* b) { return a->score > b->score; });
     found.resize(std::min(found.size(), kMost));
@@ -41,7 +41,7 @@ void match(const JudgedBoxes& picture, uint32_t category, std::vector<Scored>& o
     for (const FoundBox* f : found) {
         Scored scored{f->score, {}};
         std::vector<double> overlaps;
-        for (const TrueBox* t : truth) overlaps.push_back(overlap(*t, *f, picture.h, picture.w));
+        for (const TrueBox* t : truth) overlaps.push_back(overlap(*t, *f, image.h, image.w));
         for (size_t i = 0; i < kOverlaps; ++i) {
             double best = std::min(wanted_overlap(i), 1 - 1e-10);
             size_t at = truth.size();
@@ -77,7 +77,7 @@ double mean(const std::vector<float>& values) {
     return sum / double(values.size());
 }
 
-std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& pictures,
+std::vector<ThresholdRow> threshold_rows(const std::vector<ImageBoxes>& images,
                                          const std::vector<std::vector<Scored>>& scored, size_t truth) {
     std::vector<ThresholdRow> rows;
     for (int percent = 5; percent < 100; percent += 5) {
@@ -87,7 +87,7 @@ std::vector<ThresholdRow> threshold_rows(const std::vector<JudgedBoxes>& picture
             for (const Scored& s : of_class)
                 if (s.score >= threshold) ++(s.right[0] ? row.right : row.wrong);
         row.missed = truth - row.right;
-        for (const JudgedBoxes& p : pictures) {
+        for (const ImageBoxes& p : images) {
             const bool any = std::ranges::any_of(p.found, [&](const FoundBox& f) { return f.score >= threshold; });
             if (p.truth.empty())
                 ++row.empty, row.empty_alarmed += any;
@@ -115,11 +115,11 @@ double overlap(const TrueBox& t, const FoundBox& f, size_t h, size_t w) {
     return both > 0 ? both / (tw * th + fw * fh - both) : 0;
 }
 
-BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classes) {
+BoxMetrics measure_boxes(const std::vector<ImageBoxes>& images, size_t classes) {
     BoxMetrics m;
-    m.pictures = pictures.size();
+    m.images = images.size();
     m.classes.resize(classes);
-    for (const JudgedBoxes& p : pictures) {
+    for (const ImageBoxes& p : images) {
         for (const TrueBox& t : p.truth) {
             require(t.category < classes, "boxes: category {} with {} classes", t.category, classes);
             ++m.classes[t.category].truth;
@@ -132,7 +132,7 @@ BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classe
     std::array<std::vector<double>, kOverlaps> ap;
     size_t truth = 0;
     for (uint32_t c = 0; c < classes; ++c) {
-        for (const JudgedBoxes& p : pictures) match(p, c, scored[c]);
+        for (const ImageBoxes& p : images) match(p, c, scored[c]);
         std::ranges::stable_sort(scored[c], [](const Scored& a, const Scored& b) { return a.score > b.score; });
         ClassBoxes& of_class = m.classes[c];
         truth += of_class.truth;
@@ -149,7 +149,7 @@ BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classe
     for (size_t i = 0; i < kOverlaps; ++i) m.map_at[i] = mean_of_known(ap[i]);
     m.map50 = m.map_at[0];
     m.map = mean_of_known({m.map_at.begin(), m.map_at.end()});
-    m.thresholds = threshold_rows(pictures, scored, truth);
+    m.thresholds = threshold_rows(images, scored, truth);
     const auto f1 = [](const ThresholdRow& row) { return std::isnan(row.f1()) ? -1 : row.f1(); };
     m.proposed = size_t(std::ranges::max_element(m.thresholds, {}, f1) - m.thresholds.begin());
     for (size_t c = 0; c < classes; ++c)
@@ -160,7 +160,7 @@ BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classe
 
 nlohmann::json to_json(const BoxMetrics& m, const std::vector<std::string>& names) {
     require(names.size() == m.classes.size(), "boxes: {} names for {} classes", names.size(), m.classes.size());
-    nlohmann::json out = {{"pictures", m.pictures},
+    nlohmann::json out = {{"pictures", m.images},
                           {"map50", m.map50},
                           {"map", m.map},
                           {"map_at", m.map_at},

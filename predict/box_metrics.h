@@ -1,13 +1,13 @@
 // How good a detector's boxes are: average precision as COCO has it, and what each threshold of confidence gives.
 //
-// On each picture and class the best-scored box takes the true box that it overlaps most, if the intersection over
-// union is at least the wanted one and nothing took it before; it is right then, else wrong. Over all pictures, by
+// On each image and class the best-scored box takes the true box that it overlaps most, if the intersection over
+// union is at least the wanted one and nothing took it before; it is right then, else wrong. Over all images, by
 // falling score,
 //   precision = right / (right + wrong)   recall = right / true boxes
 //   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 where none reaches
 //   it
 //   mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
-// At most 100 boxes per picture and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
+// At most 100 boxes per image and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
 // aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
 //
 // The table of thresholds counts at IoU 0.5 over all classes; F1 = 2 right / (found + true).
@@ -24,10 +24,10 @@
 struct FoundBox {
     uint32_t category;
     float score;       // 0..1
-    float x, y, w, h;  // shares of the picture's sides, as in TrueBox
+    float x, y, w, h;  // shares of the image's sides, as in TrueBox
 };
 
-struct JudgedBoxes {  // one picture
+struct ImageBoxes {  // one image
     std::vector<TrueBox> truth;
     std::vector<FoundBox> found;  // in any order; of equal scores the first counts first
     size_t h = 1, w = 1;          // its sides: overlaps are measured in pixels
@@ -36,8 +36,8 @@ struct JudgedBoxes {  // one picture
 struct ThresholdRow {
     double threshold;
     size_t right = 0, wrong = 0, missed = 0;  // boxes
-    size_t full_found = 0, full = 0;          // pictures that show something, and those of them with a box
-    size_t empty_alarmed = 0, empty = 0;      // pictures that show nothing
+    size_t full_found = 0, full = 0;          // images that show something, and those of them with a box
+    size_t empty_alarmed = 0, empty = 0;      // images that show nothing
     double precision() const;                 // NaN without anything to be right about
     double recall() const;
     double f1() const;
@@ -50,7 +50,7 @@ struct ClassBoxes {
 };
 
 struct BoxMetrics {
-    size_t pictures = 0;
+    size_t images = 0;
     double map50 = 0, map = 0;        // NaN without true boxes
     std::array<double, 10> map_at{};  // IoU 0.5, 0.55, ..., 0.95
     std::vector<ClassBoxes> classes;
@@ -61,7 +61,7 @@ struct BoxMetrics {
 };
 
 // Errors: a category that is not below `classes`, a score outside 0..1.
-BoxMetrics measure_boxes(const std::vector<JudgedBoxes>& pictures, size_t classes);
+BoxMetrics measure_boxes(const std::vector<ImageBoxes>& images, size_t classes);
 
 double overlap(const TrueBox& truth, const FoundBox& found, size_t h, size_t w);  // intersection over union
 

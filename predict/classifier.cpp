@@ -15,14 +15,14 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
       graph_([&] {
           auto graph = std::make_unique<Graph>(config.precision);
           const size_t n = config.batch, size = config.size;
-          in_.pictures = graph->input("pictures", {n, size, size, 3}, DType::u8);
+          in_.images = graph->input("pictures", {n, size, size, 3}, DType::u8);
           in_.transform = graph->input("transform", {n, 6}, DType::f32);
           in_.color = graph->input("color", {n, 2}, DType::f32);
           const Value labels = graph->input("labels", {n}, DType::i32);
-          const Value x = image_batch(in_.pictures, in_.transform, in_.color,
+          const Value x = image_batch(in_.images, in_.transform, in_.color,
                                       {.out_h = size,
                                        .out_w = size,
-                                       .out_channels = picture_channels(device, config.precision),
+                                       .out_channels = image_channels(device, config.precision),
                                        .normalize = config.normalize});
           in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
           return graph;
@@ -34,7 +34,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
 
-std::function<void()> Classifier::prepare_load(State state, const std::string& where) {
+std::function<void()> Classifier::prepare_load(StateDict state, const std::string& where) {
     const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
     for (const auto& [conv, bn] : folding.conv_bn)
         for (const std::string& name :
@@ -47,13 +47,13 @@ std::function<void()> Classifier::prepare_load(State state, const std::string& w
     };
 }
 
-std::vector<float> Classifier::run(std::span<const uint8_t> pictures) {
-    const size_t picture = config_.size * config_.size * 3, n = pictures.size() / picture;
-    require(n * picture == pictures.size() && n <= config_.batch, "classifier: {} bytes of pictures for a batch of {}",
-            pictures.size(), config_.batch);
-    std::vector<uint8_t> padded(pictures.begin(), pictures.end());
-    padded.resize(config_.batch * picture);
-    program_.write<uint8_t>(in_.pictures, padded);
+std::vector<float> Classifier::run(std::span<const uint8_t> images) {
+    const size_t image = config_.size * config_.size * 3, n = images.size() / image;
+    require(n * image == images.size() && n <= config_.batch, "classifier: {} bytes of images for a batch of {}",
+            images.size(), config_.batch);
+    std::vector<uint8_t> padded(images.begin(), images.end());
+    padded.resize(config_.batch * image);
+    program_.write<uint8_t>(in_.images, padded);
     program_.run();
     std::vector<float> probabilities = program_.read<float>(in_.probabilities);
     probabilities.resize(n * config_.model.classes);

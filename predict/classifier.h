@@ -1,4 +1,4 @@
-// A trained network that says what is on pictures: forward only, normalization folded into the convolutions.
+// A trained network that says what is on images: forward only, normalization folded into the convolutions.
 #pragma once
 
 #include "engine/ops.h"
@@ -8,7 +8,7 @@
 
 struct ClassifierConfig {
     ResNetConfig model;
-    size_t batch, size;  // pictures are (size, size)
+    size_t batch, size;  // images are (size, size)
     Normalize normalize;
     DType precision = DType::f32;
     bool eager = false;
@@ -20,18 +20,18 @@ public:
 
     // `state` as trained: with the normalization's statistics. In two parts: this checks, and what it returns moves the
     // numbers and does what else a first run would do.
-    std::function<void()> prepare_load(State state, const std::string& where);
-    void load(const State& state, const std::string& where) { prepare_load(state, where)(); }
+    std::function<void()> prepare_load(StateDict state, const std::string& where);
+    void load(const StateDict& state, const std::string& where) { prepare_load(state, where)(); }
 
-    // pictures: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
-    std::vector<float> run(std::span<const uint8_t> pictures);
+    // images: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
+    std::vector<float> run(std::span<const uint8_t> images);
 
     const ClassifierConfig& config() const { return config_; }
     Program& program() { return program_; }
 
 private:
     struct Inputs {
-        Value pictures, transform, color, probabilities;
+        Value images, transform, color, probabilities;
     };
 
     ClassifierConfig config_;

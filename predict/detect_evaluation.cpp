@@ -10,8 +10,8 @@ namespace {
 
 constexpr float kLeastWritten = 0.05f;
 
-// From pixels of the frame to shares of the picture; what reaches into the margins is cut.
-FoundBox in_picture(const Box& box, const Letterbox& place) {
+// From pixels of the frame to shares of the image; what reaches into the margins is cut.
+FoundBox in_image(const Box& box, const Letterbox& place) {
     const auto share = [](float at, size_t before, size_t inner) {
         return std::clamp((at - float(before)) / float(inner), 0.0f, 1.0f);
     };
@@ -37,17 +37,17 @@ FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector
     size_t done = 0;
     for (size_t step = 0; step < loader.steps(); ++step) {
         const Batch& batch = loader.next();
-        const auto boxes = detector.run(batch.pictures, options.fit.h(), options.fit.w(), &overflown);
+        const auto boxes = detector.run(batch.images, options.fit.h(), options.fit.w(), &overflown);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
             result.overflown += overflown[row];
             const Sample& sample = data.samples[size_t(batch.samples[row])];
             const Letterbox place = place_in_frame(sample, options.fit);
-            JudgedBoxes picture{.truth = sample.boxes, .found = {}, .h = sample.h, .w = sample.w};
-            for (const Box& box : boxes[row]) picture.found.push_back(in_picture(box, place));
+            ImageBoxes image{.truth = sample.boxes, .found = {}, .h = sample.h, .w = sample.w};
+            for (const Box& box : boxes[row]) image.found.push_back(in_image(box, place));
             result.samples.push_back(uint32_t(batch.samples[row]));
-            result.pictures.push_back(std::move(picture));
+            result.images.push_back(std::move(image));
         }
         if (progress && !progress(done)) break;
     }
@@ -59,10 +59,10 @@ void write_box_evaluation(const std::filesystem::path& path, const Dataset& data
                           const std::vector<std::pair<std::string, const FoundBoxes*>>& parts) {
     json content = {{"task", "detect"}, {"classes", data.classes}, {"parts", json::object()}};
     for (const auto& [name, part] : parts) {
-        if (part->pictures.empty()) continue;
+        if (part->images.empty()) continue;
         json rows = json::array();
-        for (size_t i = 0; i < part->pictures.size(); ++i) {
-            const JudgedBoxes& p = part->pictures[i];
+        for (size_t i = 0; i < part->images.size(); ++i) {
+            const ImageBoxes& p = part->images[i];
             const Sample& sample = data.samples[part->samples[i]];
             json truth = json::array(), found = json::array();
             for (const TrueBox& t : p.truth) truth.push_back({t.category, t.x, t.y, t.w, t.h});
@@ -75,9 +75,8 @@ void write_box_evaluation(const std::filesystem::path& path, const Dataset& data
                             {"truth", std::move(truth)},
                             {"found", std::move(found)}});
         }
-        content["parts"][name] = {
-            {"metrics", to_json(measure_boxes(part->pictures, data.classes.size()), data.classes)},
-            {"pictures", std::move(rows)}};
+        content["parts"][name] = {{"metrics", to_json(measure_boxes(part->images, data.classes.size()), data.classes)},
+                                  {"pictures", std::move(rows)}};
     }
     write_file_durably(
         path, [&](FileWriter& out) { out.write(content.dump(-1, ' ', false, json::error_handler_t::replace)); });

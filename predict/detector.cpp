@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kMostTraces = 8;
 constexpr float kUnit = 1 / 255.0f;
-constexpr float kGrey = 0.447f * 255;  // beside reduced pictures
+constexpr float kGrey = 0.447f * 255;  // beside reduced images
 
 std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
     std::vector<float> result;
@@ -15,7 +15,7 @@ std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
     return result;
 }
 
-// Boxes of a pass, in pixels of the whole picture.
+// Boxes of a pass, in pixels of the whole image.
 BoxLevel level_of(const Pass& pass, BoxLevel level, size_t w) {
     level.stride /= pass.scale;
     for (auto& anchor : level.anchors)
@@ -43,15 +43,15 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
     : config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = config_.largest_stride();
-    channels_ = picture_channels(device, options.precision);
+    channels_ = image_channels(device, options.precision);
     yolov5(declarations.input("x", {1, side, side, channels_}, options.precision), config_);
     parameters_ = std::make_unique<Parameters>(device, declarations);
     load(model.state, model.file_name);
 }
 
-void Detector::load(const State& state, const std::string& where) {
+void Detector::load(const StateDict& state, const std::string& where) {
     for (const std::string& name :
-         not_finite(state))  // a score that is not a number is no candidate: every picture would look empty
+         not_finite(state))  // a score that is not a number is no candidate: every image would look empty
         fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
     upload(state, *parameters_, where);
 }
@@ -65,14 +65,14 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     if (traces_.size() == kMostTraces) traces_.pop_back();
     const size_t n = options_.batch;
     auto graph = std::make_unique<Graph>(options_.precision);
-    Trace t{.h = h, .w = w, .pictures = graph->input("pictures", {n, h, w, 3}, DType::u8), .boxes = {}, .program = {}};
+    Trace t{.h = h, .w = w, .images = graph->input("pictures", {n, h, w, 3}, DType::u8), .boxes = {}, .program = {}};
     const Value color = graph->input("color", {n, 2}, DType::f32);
     const std::vector<Pass> passes = detector_passes(h, w, config_, options_.augmented);
     std::vector<Value> transforms, heads;
     std::vector<BoxLevel> levels;
     for (const Pass& pass : passes) {
         transforms.push_back(graph->input("transform", {n, 6}, DType::f32));
-        const Value x = image_batch(t.pictures, transforms.back(), color,
+        const Value x = image_batch(t.images, transforms.back(), color,
                                     {.out_h = pass.out_h,
                                      .out_w = pass.out_w,
                                      .out_channels = channels_,
@@ -101,15 +101,15 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     return traces_.front();
 }
 
-std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> pictures, size_t h, size_t w,
+std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> images, size_t h, size_t w,
                                             std::vector<bool>* overflown) {
-    const size_t bytes = h * w * 3, n = pictures.size() / bytes;
-    require(n * bytes == pictures.size() && n >= 1 && n <= options_.batch,
-            "detector: {} bytes for at most {} pictures of {} x {}", pictures.size(), options_.batch, h, w);
+    const size_t bytes = h * w * 3, n = images.size() / bytes;
+    require(n * bytes == images.size() && n >= 1 && n <= options_.batch,
+            "detector: {} bytes for at most {} images of {} x {}", images.size(), options_.batch, h, w);
     Trace& t = trace(h, w);
-    padded_.assign(pictures.begin(), pictures.end());
+    padded_.assign(images.begin(), images.end());
     padded_.resize(options_.batch * bytes);
-    t.program->write<uint8_t>(t.pictures, padded_);
+    t.program->write<uint8_t>(t.images, padded_);
     t.program->run();
     const std::vector<int32_t> count = t.program->read<int32_t>(t.boxes.count);
     const std::vector<float> found = t.program->read<float>(t.boxes.detections);

@@ -1,4 +1,4 @@
-// A detector ready on a device: pictures of one size in, boxes out; forward only, everything from pixels to boxes in
+// A detector ready on a device: images of one size in, boxes out; forward only, everything from pixels to boxes in
 // one program per size. At most eight sizes are kept; they share weights and arena.
 #pragma once
 
@@ -21,14 +21,14 @@ struct DetectorOptions {
     bool augmented = false;  // see Pass
 };
 
-// One look at a picture. Augmented inference takes three: as it is, mirrored at 0.83, at 0.67 of its size, and selects
-// from the boxes of all. Reduced pictures lie in the upper left of a frame whose sides are the next multiples of the
-// stride, beside grey 0.447; the whole picture leaves the largest objects to the reduced ones and the smallest one
+// One look at an image. Augmented inference takes three: as it is, mirrored at 0.83, at 0.67 of its size, and selects
+// from the boxes of all. Reduced images lie in the upper left of a frame whose sides are the next multiples of the
+// stride, beside grey 0.447; the whole image leaves the largest objects to the reduced ones and the smallest one
 // small objects to the others. Source: YOLOv5 models/yolo.py (augmented inference).
 struct Pass {
     float scale = 1;
     bool mirrored = false;
-    size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the picture and of its frame
+    size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the image and of its frame
     size_t first_level = 0, last_level = 0;  // the levels that count; last_level is the first that does not
 };
 std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented);
@@ -39,15 +39,15 @@ public:
     // `arena`: one to share with other programs; else it has its own.
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
-    // pictures: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always
-    // runs the whole batch, so that the numbers of a picture do not depend on how many others came with it. Numbers
-    // that overflow within the network are an error, or with `overflown` a picture without boxes, whose place in it is
+    // images: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always
+    // runs the whole batch, so that the numbers of an image do not depend on how many others came with it. Numbers
+    // that overflow within the network are an error, or with `overflown` an image without boxes, whose place in it is
     // true.
-    std::vector<std::vector<Box>> run(std::span<const uint8_t> pictures, size_t h, size_t w,
+    std::vector<std::vector<Box>> run(std::span<const uint8_t> images, size_t h, size_t w,
                                       std::vector<bool>* overflown = nullptr);
 
     // Other weights for the same network, folded; `where` names them in messages.
-    void load(const State& state, const std::string& where);
+    void load(const StateDict& state, const std::string& where);
 
     size_t arena_bytes() const { return arena_.bytes(); }
     Program& program(size_t h, size_t w) { return *trace(h, w).program; }  // for benches and tests that look inside
@@ -56,7 +56,7 @@ public:
 private:
     struct Trace {
         size_t h, w;
-        Value pictures;
+        Value images;
         SelectedBoxes boxes;
         std::unique_ptr<Program> program;
     };

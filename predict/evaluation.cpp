@@ -36,10 +36,10 @@ void write_evaluation(const std::filesystem::path& path, const Dataset& data,
         path, [&](FileWriter& out) { out.write(content.dump(1, ' ', false, json::error_handler_t::replace)); });
 }
 
-void write_bad_files(const std::filesystem::path& path, const std::vector<BadFile>& files) {
+void write_bad_files(const std::filesystem::path& path, const std::vector<FailedImage>& files) {
     write_file_durably(path, [&](FileWriter& out) {
         out.write("path,code,used,text\n");
-        for (const BadFile& f : files)
+        for (const FailedImage& f : files)
             out.write(
                 fmt::format("{},{},{},{}\n", csv_field(f.path), f.code, f.used ? "yes" : "no", csv_field(f.text)));
     });

@@ -1,7 +1,7 @@
-// What an evaluation leaves on disk: evaluation.json for programs and the report, and the list of unreadable pictures.
+// What an evaluation leaves on disk: evaluation.json for programs and the report, and the list of unreadable images.
 //
 // evaluation.json: {"classes": [...], "parts": {"validation": {"loss", "metrics": to_json(Metrics), "predictions":
-//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without pictures are left
+//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without images are left
 //   out.
 #pragma once
 
@@ -13,4 +13,4 @@ void write_evaluation(const std::filesystem::path& path, const Dataset& data,
                       const std::vector<std::pair<std::string, const Predictions*>>& parts);
 
 // CSV: path,code,used,text
-void write_bad_files(const std::filesystem::path& path, const std::vector<BadFile>& files);
+void write_bad_files(const std::filesystem::path& path, const std::vector<FailedImage>& files);

@@ -1,4 +1,4 @@
-// Counting pictures.
+// Counting images.
 #include "predict/metrics.h"
 
 #include <algorithm>
@@ -11,40 +11,40 @@ namespace {
 
 double ratio(double part, double whole) { return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN(); }
 
-void count(Tally& tally, bool correct) {
-    tally.pictures++;
+void count(Counts& tally, bool correct) {
+    tally.images++;
     tally.correct += correct;
 }
 
-nlohmann::json to_json(const Tally& tally) {
-    return {{"pictures", tally.pictures}, {"correct", tally.correct}, {"accuracy", tally.accuracy()}};
+nlohmann::json to_json(const Counts& tally) {
+    return {{"pictures", tally.images}, {"correct", tally.correct}, {"accuracy", tally.accuracy()}};
 }
 
 }  // namespace
 
-double Tally::accuracy() const { return ratio(correct, pictures); }
+double Counts::accuracy() const { return ratio(correct, images); }
 double ClassScore::precision() const { return ratio(correct, predicted); }
-double ClassScore::recall() const { return ratio(correct, pictures); }
-double ClassScore::f1() const { return ratio(2.0 * correct, pictures + predicted); }
+double ClassScore::recall() const { return ratio(correct, images); }
+double ClassScore::f1() const { return ratio(2.0 * correct, images + predicted); }
 
 double Metrics::macro_f1() const {
     double sum = 0, present = 0;
     for (const ClassScore& score : classes)
-        if (score.pictures) sum += score.f1(), present++;
+        if (score.images) sum += score.f1(), present++;
     return ratio(sum, present);
 }
 
-Metrics measure(std::span<const Judgement> judgements, size_t classes) {
+Metrics measure(std::span<const LabelledPrediction> judgements, size_t classes) {
     Metrics metrics;
     metrics.classes.resize(classes);
     metrics.confusion.resize(classes * classes);
-    for (const Judgement& j : judgements) {
+    for (const LabelledPrediction& j : judgements) {
         require(j.label < classes && j.predicted < classes, "metrics: label {} and prediction {} with {} classes",
                 j.label, j.predicted, classes);
         require(j.confidence >= 0 && j.confidence <= 1, "metrics: confidence {} is not in 0..1", j.confidence);
         bool correct = j.label == j.predicted;
         count(metrics.all, correct);
-        metrics.classes[j.label].pictures++;
+        metrics.classes[j.label].images++;
         metrics.classes[j.label].correct += correct;
         metrics.classes[j.predicted].predicted++;
         metrics.confusion[j.label * classes + j.predicted]++;
@@ -63,7 +63,7 @@ nlohmann::json to_json(const Metrics& metrics, std::span<const std::string> clas
     for (size_t c = 0; c < classes; c++) {
         const ClassScore& score = metrics.classes[c];
         out["classes"].push_back({{"name", class_names[c]},
-                                  {"pictures", score.pictures},
+                                  {"pictures", score.images},
                                   {"predicted", score.predicted},
                                   {"correct", score.correct},
                                   {"precision", score.precision()},
@@ -72,7 +72,7 @@ nlohmann::json to_json(const Metrics& metrics, std::span<const std::string> clas
         auto row = metrics.confusion.begin() + ptrdiff_t(c * classes);
         out["confusion"].push_back(std::vector<size_t>(row, row + ptrdiff_t(classes)));
     }
-    for (const Tally& bin : metrics.confidence) out["confidence"].push_back(to_json(bin));
+    for (const Counts& bin : metrics.confidence) out["confidence"].push_back(to_json(bin));
     for (const auto& [camera, tally] : metrics.cameras) {
         out["cameras"].push_back(to_json(tally));
         out["cameras"].back()["camera"] = camera;

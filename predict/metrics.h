@@ -1,7 +1,7 @@
 // What an evaluation says about a classifier: accuracy, per class, per confidence, per camera, and the confusion
 // matrix.
 //
-//   precision = correct / predicted   recall = correct / pictures   F1 = 2 * correct / (pictures + predicted)
+//   precision = correct / predicted   recall = correct / images   F1 = 2 * correct / (images + predicted)
 // where the denominator is 0 the value is NaN (null in JSON): there was nothing to be right or wrong about.
 #pragma once
 
@@ -13,35 +13,35 @@
 #include <string>
 #include <vector>
 
-struct Judgement {  // one picture
+struct LabelledPrediction {  // one image
     size_t label, predicted;
     float confidence;    // of the prediction, 0..1
     std::string camera;  // empty where it is not known
 };
 
-struct Tally {
-    size_t pictures = 0, correct = 0;
+struct Counts {
+    size_t images = 0, correct = 0;
     double accuracy() const;
 };
 
 struct ClassScore {
-    size_t pictures = 0, predicted = 0, correct = 0;
+    size_t images = 0, predicted = 0, correct = 0;
     double precision() const;
     double recall() const;
     double f1() const;
 };
 
 struct Metrics {
-    Tally all;
+    Counts all;
     std::vector<ClassScore> classes;
-    std::vector<size_t> confusion;     // (classes, classes): row = label, column = prediction
-    std::array<Tally, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one 1.0 too
-    std::map<std::string, Tally> cameras;
+    std::vector<size_t> confusion;      // (classes, classes): row = label, column = prediction
+    std::array<Counts, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one 1.0 too
+    std::map<std::string, Counts> cameras;
 
-    double macro_f1() const;  // mean over the classes that have pictures
+    double macro_f1() const;  // mean over the classes that have images
 };
 
 // Errors: a label or a prediction that is not below `classes`, a confidence outside 0..1.
-Metrics measure(std::span<const Judgement>, size_t classes);
+Metrics measure(std::span<const LabelledPrediction>, size_t classes);
 
 nlohmann::json to_json(const Metrics&, std::span<const std::string> class_names);

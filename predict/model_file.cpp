@@ -55,7 +55,7 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     write_safetensors(path, tensors, metadata);
 }
 
-std::string fingerprint(const State& state) {
+std::string fingerprint(const StateDict& state) {
     Hash hash;
     for (const auto& [name, tensor] : state) hash.add(name), hash.add(std::as_bytes(std::span(tensor.values)));
     return hash.hex();

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/fit.h"
+#include "kernels/image.h"
 #include "models/resnet.h"
 #include "models/state.h"
 
@@ -12,7 +13,7 @@ struct ModelFile {
     std::vector<std::string> classes;
     Fit fit;
     std::string normalize = "imagenet";  // or "unit"
-    State state;
+    StateDict state;
     uint64_t steps = 0;                            // of training; num_batches_tracked of every normalization
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
 };
@@ -23,7 +24,7 @@ Normalize normalize_named(std::string_view name);
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
 void write_model(const std::filesystem::path& path, const ModelFile& model);
 
-std::string fingerprint(const State& state);  // of names and values: the same weights in another file have the same
+std::string fingerprint(const StateDict& state);  // of names and values: the same weights in another file have the same
 
 // The file that a model's name means: of a run folder its model.safetensors. Fault::usage if it is not there.
 std::filesystem::path weight_file(const std::filesystem::path& path);

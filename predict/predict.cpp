@@ -14,7 +14,7 @@ double Predictions::mean_loss() const {
 }
 
 Metrics Predictions::metrics(const Dataset& data) const {
-    std::vector<Judgement> judgements;
+    std::vector<LabelledPrediction> judgements;
     for (const Prediction& p : rows)
         judgements.push_back({p.label, p.predicted, std::min(p.confidence, 1.0f), data.samples[p.sample].camera});
     return measure(judgements, data.classes.size());
@@ -33,7 +33,7 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
     size_t done = 0;
     for (size_t step = 0; step < loader.steps(); ++step) {
         const Batch& batch = loader.next();
-        const std::vector<float> probabilities = classifier.run(batch.pictures);
+        const std::vector<float> probabilities = classifier.run(batch.images);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end

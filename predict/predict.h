@@ -1,4 +1,4 @@
-// What a classifier says about pictures of a data set.
+// What a classifier says about images of a data set.
 #pragma once
 
 #include <functional>
@@ -16,15 +16,15 @@ struct Prediction {
 };
 
 struct Predictions {
-    std::vector<Prediction> rows;  // of the pictures that could be read, in the order of `samples`
-    std::vector<BadFile> bad_files;
+    std::vector<Prediction> rows;  // of the images that could be read, in the order of `samples`
+    std::vector<FailedImage> bad_files;
     LoaderCounts counts;
 
     double mean_loss() const;  // NaN without rows
     Metrics metrics(const Dataset& data) const;
 };
 
-// `progress` is called after each batch with the number of pictures done; false stops early.
+// `progress` is called after each batch with the number of images done; false stops early.
 Predictions predict(Classifier& classifier, const Dataset& data, const std::vector<uint32_t>& samples,
                     const LoaderOptions& loader, Cache* cache = nullptr,
                     const std::function<bool(size_t)>& progress = {});

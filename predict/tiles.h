@@ -1,4 +1,4 @@
-// A large picture seen in parts: where its tiles lie, and how the boxes of all parts become those of the picture.
+// A large image seen in parts: where its tiles lie, and how the boxes of all parts become those of the image.
 #pragma once
 
 #include <vector>
@@ -6,14 +6,14 @@
 #include "predict/detector.h"
 
 struct Area {
-    size_t top = 0, left = 0, h = 0, w = 0;  // pixels of the picture
+    size_t top = 0, left = 0, h = 0, w = 0;  // pixels of the image
 };
 
-// The whole picture, for objects larger than a tile; then, where a side of it is longer than `side`, the tiles, row by
-// row. Neighbours share `overlap` (0 to 0.9) of a side; the last one of a row or column ends at the picture's edge.
+// The whole image, for objects larger than a tile; then, where a side of it is longer than `side`, the tiles, row by
+// row. Neighbours share `overlap` (0 to 0.9) of a side; the last one of a row or column ends at the image's edge.
 std::vector<Area> areas_of(size_t h, size_t w, size_t side, double overlap);
 
-// Boxes of one part, already in pixels of the picture -> marked where they end at a border that the picture does not
+// Boxes of one part, already in pixels of the image -> marked where they end at a border that the image does not
 // have: what they show may go on behind it.
 struct PartBox {
     Box box;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The main job on real JPEG files, from a fresh machine: installs what is missing, builds, makes a data set, trains a
-# picture-quality ResNet-50 on it, evaluates it on held-out pictures, classifies a folder, and finds animals on another.
+# image-quality ResNet-50 on it, evaluates it on held-out images, classifies a folder, and finds animals on another.
 #
 #   scripts/demo.sh [--device auto|cpu|cuda]        leaves everything in demo/
 #
-# Exits non-zero when fewer than 90 % of the held-out pictures are right, or when the detector's mAP50 is below 0.6.
+# Exits non-zero when fewer than 90 % of the held-out images are right, or when the detector's mAP50 is below 0.6.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 device=auto
@@ -23,17 +23,17 @@ scripts/build.sh build --target tundra -- -DCMAKE_BUILD_TYPE=Release
 tundra=build/tundra
 echo "built $($tundra version | head -1) in $((SECONDS - start)) s"
 
-say "2 of 6: a small data set of camera-trap pictures, good and bad (tundra synth)"
+say "2 of 6: a small data set of camera-trap images, good and bad (tundra synth)"
 rm -rf demo && mkdir -p demo
 $tundra synth demo/pictures --pictures 3000 --cameras 24 --size 320x240 --seed 1
 
 say "3 of 6: training ResNet-50 at 64 px (tundra train)"
 $tundra train demo/pictures --out demo/run --image-size 64 --batch 32 --epochs 9 --optimizer adam --lr 0.001 --device "$device"
 
-say "4 of 6: evaluation on held-out pictures (tundra eval)"
+say "4 of 6: evaluation on held-out images (tundra eval)"
 $tundra eval demo/run --part test --min-accuracy 0.9 --device "$device"
 
-say "5 of 6: classifying a folder of new pictures (tundra classify)"
+say "5 of 6: classifying a folder of new images (tundra classify)"
 $tundra synth demo/new --pictures 60 --size 640x480 --seed 2 >/dev/null
 $tundra classify demo/new --model demo/run --out demo/new.csv --device "$device"
 head -4 demo/new.csv
@@ -43,4 +43,4 @@ $tundra synth demo/scenes --task detect --pictures 40 --cameras 4 --size 320x240
 $tundra detect demo/scenes/images -o demo/boxes.json --format megadetector --render demo/boxes --device "$device"
 $tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.6 --device "$device"
 
-printf '\nDone in %d s. The report, in any browser:  %s\nPictures with boxes:  %s\n' $((SECONDS - start)) "$PWD/demo/run/report.html" "$PWD/demo/boxes"
+printf '\nDone in %d s. The report, in any browser:  %s\nImages with boxes:  %s\n' $((SECONDS - start)) "$PWD/demo/run/report.html" "$PWD/demo/boxes"

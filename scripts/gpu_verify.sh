@@ -151,7 +151,7 @@ quick() {  # a failure does not stop what comes after it
     return $bad
 }
 
-pipeline() {  # pictures of cameras from files, and the whole job
+pipeline() {  # images of cameras from files, and the whole job
     local bad=0 data=$build/pictures
     use_root
     [ -d "$data" ] || run "$build/tundra" synth "$data" --pictures 2000 --cameras 20 --size 1280x960 --seed 1 || return 1

@@ -72,7 +72,7 @@ TEST(Augment, ranges) {
     for (uint64_t sample = 0; sample < 2000; ++sample) {
         const Augmentation how = augmentation(kKeras, {.seed = 5, .epoch = 0, .sample = sample}, 200, 100);
         const Point o = mapped(how, 50, 50), x = mapped(how, 51, 50), y = mapped(how, 50, 51);
-        // Without the flip the matrix is a rotation times zooms; one step of the result is two pixels of the picture.
+        // Without the flip the matrix is a rotation times zooms; one step of the result is two pixels of the image.
         const double determinant = (x.x - o.x) * (y.y - o.y) - (x.y - o.y) * (y.x - o.x);
         flips += determinant < 0;
         largest_angle = std::max(largest_angle, std::fabs(std::atan2(y.x - o.x, y.y - o.y)));
@@ -93,7 +93,7 @@ TEST(Augment, ranges) {
     EXPECT_GE(largest_shift, 0.25);
     for (uint64_t sample = 0; sample < 500; ++sample) {
         const Augmentation how = augmentation(kCrop, {.seed = 5, .epoch = 0, .sample = sample}, 100, 100);
-        // A crop stays inside the picture and keeps at least half of it.
+        // A crop stays inside the image and keeps at least half of it.
         const Point corner = mapped(how, 0, 0), opposite = mapped(how, 100, 100);
         for (const double u : {corner.x, corner.y, opposite.x, opposite.y})
             EXPECT_NEAR(std::clamp(u, 0.0, 100.0), u, 1e-3);
@@ -121,7 +121,7 @@ TEST(Augment, keras_matrix) {
 }
 
 TEST(Augment, a_flip_is_a_mirror) {
-    const Picture picture = sample_picture(16, 16);
+    const Image image = sample_image(16, 16);
     // A mirror about the centre in the convention of kernels/image.h: u = -x + 16.
     const float transform[6] = {-1, 0, 16, 0, 1, 0}, color[2] = {1, 0};
     std::vector<float> mirrored(16 * 16 * 3);
@@ -132,10 +132,10 @@ TEST(Augment, a_flip_is_a_mirror) {
                                                                 .out_w = 16,
                                                                 .out_c = 3,
                                                                 .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                                                .pictures = picture.rgb.data(),
+                                                                .images = image.rgb.data(),
                                                                 .transform = transform,
                                                                 .color = color,
                                                                 .y = mirrored.data()});
-    const Picture want = turned(picture, 2);
+    const Image want = turned(image, 2);
     for (size_t i = 0; i < mirrored.size(); ++i) ASSERT_FLOAT_EQ(mirrored[i], want.rgb[i]);
 }

@@ -17,7 +17,7 @@ class BoxDataset : public testing::Test {
 protected:
     BoxDataset() {
         for (const char* name : {"a.jpg", "b.jpg", "c.jpg", "d.jpg"})
-            folder_.write(name, jpeg_of(sample_picture(40, 80)));
+            folder_.write(name, jpeg_of(sample_image(40, 80)));
         coco_ = {{"images", json::array()},
                  {"annotations", json::array()},
                  {"categories",
@@ -75,7 +75,7 @@ TEST_F(BoxDataset, CocoWithIdsOfAnyKind) {
     EXPECT_TRUE(data.samples[3].boxes.empty());
     EXPECT_EQ(data.samples[0].w, 80u);
     EXPECT_EQ(data.box_counts(Part::train), (std::vector<size_t>{2, 1}));
-    says(notes(data), "3 boxes to train on; 1 training pictures show nothing");
+    says(notes(data), "3 boxes to train on; 1 training images show nothing");
     EXPECT_EQ(data.samples[0].camera, "cam");
 }
 
@@ -99,18 +99,17 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
     coco_["annotations"].push_back({{"id", 99}, {"image_id", "a"}, {"category_id", 0}});
     coco_["images"].push_back({{"id", "gone"}, {"file_name", "gone.jpg"}});
     coco_["images"].push_back({{"id", "turned"}, {"file_name", "turned.jpg"}, {"width", 40}, {"height", 80}});
-    folder_.write("turned.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("turned.jpg", jpeg_of(sample_image(40, 80)));
     const Dataset data = opened();
     ASSERT_EQ(data.samples.size(), 3u);
     EXPECT_EQ(data.samples[0].boxes.size(), 2u);
     const std::string text = notes(data);
     for (const char* part :
-         {"1 boxes reach beyond their picture and were cut (first: ",
-          "1 boxes lie outside of their picture and were left out", "1 boxes have no area and were left out",
+         {"1 boxes reach beyond their image and were cut (first: ",
+          "1 boxes lie outside of their image and were left out", "1 boxes have no area and were left out",
           "1 boxes are there twice and count once", "2 boxes are around crowds", "1 annotation ids are there twice",
-          "1 pictures have a label but no box and were left out (first: ", "d.jpg",
-          "1 pictures are not there and were left out", "gone.jpg",
-          "1 pictures have another shape than their labels say"})
+          "1 images have a label but no box and were left out (first: ", "d.jpg",
+          "1 images are not there and were left out", "gone.jpg", "1 images have another shape than their labels say"})
         says(text, part);
 }
 
@@ -144,7 +143,7 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     says(with([&](json& c) {
              for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>();
          }),
-         "none of its pictures is there; the first would be");
+         "none of its images is there; the first would be");
     says(with([&](json& c) {
              c["detection_categories"] = {{"1", "animal"}};
          }),
@@ -171,10 +170,10 @@ TEST_F(BoxDataset, SeveralFilesAreTheParts) {
     says(refusal(folder_.path.string()), "both look like the validation part");
 }
 
-TEST_F(BoxDataset, PicturesOfASequenceStayTogether) {
+TEST_F(BoxDataset, ImagesOfASequenceStayTogether) {
     for (int i = 0; i < 200; ++i) {
         const std::string name = "s" + std::to_string(i) + ".jpg";
-        folder_.write(name, jpeg_of(sample_picture(40, 80)));
+        folder_.write(name, jpeg_of(sample_image(40, 80)));
         coco_["images"].push_back({{"id", i},
                                    {"file_name", name},
                                    {"width", 160},
@@ -196,7 +195,7 @@ TEST_F(BoxDataset, PicturesOfASequenceStayTogether) {
 TEST_F(BoxDataset, WhatSynthWrites) {
     synthesize({.out = folder_.path / "synth",
                 .task = SynthTask::detect,
-                .pictures = 40,
+                .images = 40,
                 .width = 160,
                 .height = 120,
                 .seed = 2,
@@ -209,9 +208,9 @@ TEST_F(BoxDataset, WhatSynthWrites) {
 }
 
 TEST_F(BoxDataset, YoloLabels) {
-    folder_.write("y/images/train/cam1/a.jpg", jpeg_of(sample_picture(40, 80)));
-    folder_.write("y/images/train/cam1/b.jpg", jpeg_of(sample_picture(40, 80)));
-    folder_.write("y/images/val/c.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/images/train/cam1/a.jpg", jpeg_of(sample_image(40, 80)));
+    folder_.write("y/images/train/cam1/b.jpg", jpeg_of(sample_image(40, 80)));
+    folder_.write("y/images/val/c.jpg", jpeg_of(sample_image(40, 80)));
     folder_.write("y/labels/train/cam1/a.txt",
                   text_content("1 0.5 0.5 0.2 0.4\r\n\n0 0.1 0.1 0.1 0.1 0.2 0.1 0.2 0.3\n1 0.95 0.5 0.2 0.4"));
     folder_.write("y/labels/val/c.txt", text_content(""));
@@ -225,9 +224,9 @@ TEST_F(BoxDataset, YoloLabels) {
     EXPECT_FLOAT_EQ(data.samples[0].boxes[1].h, 0.2f);  // around the outline
     EXPECT_EQ(data.samples[0].camera, "cam1");
     EXPECT_EQ(data.part(Part::validation).size(), 1u);
-    says(notes(data), "1 pictures have no label file and count as showing nothing");
+    says(notes(data), "1 images have no label file and count as showing nothing");
     says(notes(data), "1 outlines count as the boxes around them");
-    says(notes(data), "1 boxes reach beyond their picture and were cut");
+    says(notes(data), "1 boxes reach beyond their image and were cut");
 
     const auto with = [&](const std::string& line) {
         folder_.write("y/labels/val/c.txt", text_content("0 0.5 0.5 0.1 0.1\n" + line));
@@ -248,8 +247,8 @@ TEST_F(BoxDataset, YoloLabels) {
 
 #ifdef TUNDRA_YAML
 TEST_F(BoxDataset, DataYaml) {
-    folder_.write("y/train/images/a.jpg", jpeg_of(sample_picture(40, 80)));
-    folder_.write("y/valid/images/b.jpg", jpeg_of(sample_picture(40, 80)));
+    folder_.write("y/train/images/a.jpg", jpeg_of(sample_image(40, 80)));
+    folder_.write("y/valid/images/b.jpg", jpeg_of(sample_image(40, 80)));
     folder_.write("y/train/labels/a.txt", text_content("1 0.5 0.5 0.2 0.4"));
     for (const char* names : {"names: ['animal', 'person']", "names:\n  0: animal\n  1: person"}) {
         const std::string yaml = folder_.write(

@@ -1,4 +1,4 @@
-// Average precision against pycocotools' numbers on random pictures, and the table of thresholds.
+// Average precision against pycocotools' numbers on random images, and the table of thresholds.
 #include "predict/box_metrics.h"
 
 #include <gtest/gtest.h>
@@ -13,21 +13,21 @@ namespace {
 
 using nlohmann::json;
 
-std::vector<JudgedBoxes> pictures_of(const json& one) {
-    std::vector<JudgedBoxes> pictures;
-    for (const json& size : one["images"]) pictures.push_back({.truth = {}, .found = {}, .h = size[1], .w = size[0]});
+std::vector<ImageBoxes> images_of(const json& one) {
+    std::vector<ImageBoxes> images;
+    for (const json& size : one["images"]) images.push_back({.truth = {}, .found = {}, .h = size[1], .w = size[0]});
     const auto share = [](const json& box, size_t i, size_t side) {
         return float(box[i + 2].get<double>() / double(side));
     };
     for (const json& t : one["truth"]) {
-        JudgedBoxes& p = pictures[t[0]];
+        ImageBoxes& p = images[t[0]];
         p.truth.push_back({t[1], share(t, 0, p.w), share(t, 1, p.h), share(t, 2, p.w), share(t, 3, p.h)});
     }
     for (const json& f : one["found"]) {
-        JudgedBoxes& p = pictures[f[0]];
+        ImageBoxes& p = images[f[0]];
         p.found.push_back({f[1], f[6], share(f, 0, p.w), share(f, 1, p.h), share(f, 2, p.w), share(f, 3, p.h)});
     }
-    return pictures;
+    return images;
 }
 
 // Shares are floats: an overlap may move by 1e-6, which no case here notices.
@@ -36,7 +36,7 @@ TEST(BoxMetrics, AgreesWithPycocotools) {
     ASSERT_EQ(content["cases"].size(), 5u);
     for (const json& one : content["cases"]) {
         const size_t classes = one["classes"];
-        const BoxMetrics m = measure_boxes(pictures_of(one), classes);
+        const BoxMetrics m = measure_boxes(images_of(one), classes);
         EXPECT_NEAR(m.map, one["expected"]["map"], 1e-6);
         EXPECT_NEAR(m.map50, one["expected"]["map50"], 1e-6);
         EXPECT_NEAR(m.map_at[5], one["expected"]["map75"], 1e-6);
@@ -54,17 +54,17 @@ TEST(BoxMetrics, AgreesWithPycocotools) {
     }
 }
 
-TEST(BoxMetrics, ThresholdsCountBoxesAndPictures) {
+TEST(BoxMetrics, ThresholdsCountBoxesAndImages) {
     const TrueBox a{0, 0.1f, 0.1f, 0.2f, 0.2f}, b{1, 0.5f, 0.5f, 0.3f, 0.3f};
     const auto found = [](const TrueBox& t, uint32_t category, float score) {
         return FoundBox{category, score, t.x, t.y, t.w, t.h};
     };
-    const std::vector<JudgedBoxes> pictures = {
+    const std::vector<ImageBoxes> images = {
         {.truth = {a, b}, .found = {found(a, 0, 0.9f), found(b, 0, 0.3f)}, .h = 100, .w = 100},  // b as the wrong class
         {.truth = {a}, .found = {found(a, 0, 0.52f), found(a, 0, 0.51f)}, .h = 100, .w = 100},   // twice
         {.truth = {}, .found = {found(a, 1, 0.22f)}, .h = 100, .w = 100},
         {.truth = {}, .found = {}, .h = 100, .w = 100}};
-    const BoxMetrics m = measure_boxes(pictures, 2);
+    const BoxMetrics m = measure_boxes(images, 2);
     ASSERT_EQ(m.thresholds.size(), 19u);
     const ThresholdRow &low = m.thresholds[0], &half = m.thresholds[9], &high = m.thresholds[10];
     EXPECT_EQ(low.right, 2u);

@@ -14,7 +14,7 @@ struct CacheFolder {
 
     CacheFolder() {
         for (const char* name : {"a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "b/5.jpg"})
-            folder.write(std::string("data/") + name, jpeg_of(sample_picture(8, 8)));
+            folder.write(std::string("data/") + name, jpeg_of(sample_image(8, 8)));
         data = open_dataset((folder.path / "data").string());
     }
     std::string disk() const { return (folder.path / "cache").string(); }
@@ -70,7 +70,7 @@ TEST(Cache, disk_survives_runs_and_knows_its_fit) {
     EXPECT_NE(nearest.file(), again.file());
 }
 
-TEST(Cache, changed_pictures_are_decoded_again) {
+TEST(Cache, changed_images_are_decoded_again) {
     const CacheFolder set;
     Cache cache(set.data, kFit, CacheMode::disk, set.disk());
     for (uint32_t i : {0u, 1u}) cache.put(i, pixels(1).data());

@@ -16,13 +16,13 @@ struct Planes {
 // A JPEG file of smoothed noise, 4:2:0, decoded both ways.
 Planes decoded(int h, int w) {
     std::mt19937 generator(unsigned(h * 1000 + w));
-    std::vector<uint8_t> picture(size_t(h * w * 3));
-    for (size_t i = 0; i < picture.size(); ++i)
-        picture[i] = uint8_t(i < 9 ? generator() % 256 : (picture[i - 9] * 3u + generator() % 256) / 4);
+    std::vector<uint8_t> image(size_t(h * w * 3));
+    for (size_t i = 0; i < image.size(); ++i)
+        image[i] = uint8_t(i < 9 ? generator() % 256 : (image[i - 9] * 3u + generator() % 256) / 4);
     tjhandle to = tjInitCompress(), from = tjInitDecompress();
     unsigned char* file = nullptr;
     unsigned long bytes = 0;
-    EXPECT_EQ(tjCompress2(to, picture.data(), w, 0, h, TJPF_RGB, &file, &bytes, TJSAMP_420, 90, 0), 0);
+    EXPECT_EQ(tjCompress2(to, image.data(), w, 0, h, TJPF_RGB, &file, &bytes, TJSAMP_420, 90, 0), 0);
     const size_t chroma = size_t((h + 1) / 2) * size_t((w + 1) / 2);
     Planes planes{
         {}, std::vector<uint8_t>(chroma), std::vector<uint8_t>(chroma), std::vector<uint8_t>(size_t(h * w * 3))};

@@ -60,7 +60,7 @@ head -c 1000 /dev/urandom >broken.safetensors
 expect 4 "$tundra" inspect broken.safetensors; says "broken.safetensors"; one_line
 
 # A data set, a plan, a run.
-expect 0 "$tundra" synth shots --pictures 40 --size 96x64 --cameras 4 --seed 3; says "40 pictures"
+expect 0 "$tundra" synth shots --pictures 40 --size 96x64 --cameras 4 --seed 3; says "40 images"
 expect 2 "$tundra" synth more --size 96; says "640x480"
 expect 2 "$tundra" synth shots; says "there is something in it"; one_line
 settings="--image-size 32 --epochs 4 --batch 8 --lr 0.01 --seed 5"
@@ -116,7 +116,7 @@ rm -rf killed
 
 # Eval.
 expect 0 "$tundra" eval run; says "accuracy"; says "precision"; says "Confusion"; says "Confidence"
-expect 0 "$tundra" eval run --part all --json figures.json; says "40 all pictures"
+expect 0 "$tundra" eval run --part all --json figures.json; says "40 all images"
 [ "$(grep -c '"file"' figures.json)" = 40 ] || bad "figures.json has not 40 predictions"
 expect 1 "$tundra" eval run --part all --min-accuracy 1.0; says "--min-accuracy"; one_line
 expect 2 "$tundra" eval first.safetensors; says "DATA"
@@ -133,7 +133,7 @@ cp "$(ls shots/test/bad/*.jpg | head -1)" $'new/line\nbreak\e[31m.jpg'
 : >new/empty.jpg
 head -c 700 new/z.jpg >new/short.jpg
 echo text >new/text.jpg
-expect 0 "$tundra" classify new --model run --out new.csv; says "6 pictures, 3 failed"
+expect 0 "$tundra" classify new --model run --out new.csv; says "6 images, 3 failed"
 grep -q $'\e' out err && bad "a file name reached the terminal unescaped"
 [ "$(head -1 new.csv)" = "path,predicted,confidence,p_bad,p_good,reason,detail" ] || bad "new.csv has another first line"
 [ "$(grep -cE ',(good|bad),[01]\.[0-9]{6},[01]\.[0-9]{6},[01]\.[0-9]{6},,$' new.csv)" = 3 ] || bad "new.csv has not 3 answers"
@@ -145,12 +145,12 @@ expect 3 "$tundra" classify new --model run --out new.csv --max-failures 2; says
 expect 0 "$tundra" classify new --model run --out new.csv --max-failures 3
 printf '\xef\xbb\xbfnew/z.jpg\r\nnew/gone.jpg\n\nnew/directory.jpg\nnew/z.jpg\n' >list.txt
 for list in @list.txt list.txt; do
-    expect 0 "$tundra" classify $list --model first.safetensors --out list.jsonl --batch 3; says "4 pictures, 2 failed"
+    expect 0 "$tundra" classify $list --model first.safetensors --out list.jsonl --batch 3; says "4 images, 2 failed"
     [ "$(sed -E 's/.*"path":"([^"]*)".*/\1/' list.jsonl | paste -sd' ')" = "new/z.jpg new/gone.jpg new/directory.jpg new/z.jpg" ] ||
         bad "list.jsonl has another order"
     sed -n 2p list.jsonl | grep -q '"reason":"missing"' || bad "list.jsonl: the missing one"
     sed -n 3p list.jsonl | grep -q '"reason":"unreadable"' || bad "list.jsonl: the folder"
-    [ "$(sed -n 1p list.jsonl)" = "$(sed -n 4p list.jsonl)" ] || bad "list.jsonl: the same picture, another answer"
+    [ "$(sed -n 1p list.jsonl)" = "$(sed -n 4p list.jsonl)" ] || bad "list.jsonl: the same image, another answer"
 done
 expect 0 "$tundra" classify new/z.jpg --model run --out one.csv --threshold bad=1.0 --quiet; [ ! -s out ] || bad "--quiet is not"
 grep -q '^new/z.jpg,good,' one.csv || bad "--threshold is not kept"
@@ -159,11 +159,11 @@ expect 2 "$tundra" classify new --model run --out new.csv --threshold bad=2
 expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
-mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no pictures"
+mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no images"
 # Classify: stopped by a signal, killed at random moments, then the same command again: the same file.
 for _ in 1 2 3 4 5; do find shots -name '*.jpg' | sort; done >many.txt; printf 'new/gone.jpg\nnew/short.jpg\n' >>many.txt
 many="classify many.txt --model run --threads 1 --batch"
-expect 0 "$tundra" $many 2 --out whole.jsonl; says "202 pictures, 2 failed"
+expect 0 "$tundra" $many 2 --out whole.jsonl; says "202 images, 2 failed"
 [ ! -e whole.jsonl.journal ] || bad "the journal was left behind"
 RANDOM=5; kills=0; resumed=0
 for try in $(seq 60); do
@@ -208,7 +208,7 @@ expect 0 "$tundra" inspect boxes; says "YOLOv5n"
 expect 0 "$tundra" eval boxes; says "mAP50"; says "the best F1"
 expect 1 "$tundra" eval boxes scenes/annotations.json --part all --min-map50 1; says "--min-map50"; one_line
 expect 2 "$tundra" eval boxes --min-accuracy 0.5; says "--min-map50"; one_line
-expect 0 "$tundra" detect scenes/images -o boxes.json --model boxes; says "30 pictures"
+expect 0 "$tundra" detect scenes/images -o boxes.json --model boxes; says "30 images"
 expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "no model here"; one_line
 
 # Inspect, lr-find, doctor.

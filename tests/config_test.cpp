@@ -29,7 +29,7 @@ std::string refusal(std::string_view text) {
 
 TEST(Config, EveryFieldSurvivesItsText) {
     TrainConfig config = recipe_named("celis2024");
-    config.data = "/pictures/a \"strange\" # name\n";
+    config.data = "/images/a \"strange\" # name\n";
     config.classes = {"bad, [really]", "good \"#1\"", "Übung"};
     config.init = "weights.safetensors";
     config.lr = 0.1 + 0.2;
@@ -96,8 +96,8 @@ TEST(Config, LeadersBringTheirNumbersWhateverTheOrder) {
     EXPECT_EQ(adam.weight_decay, 0);
     EXPECT_EQ(configured("optimizer = adam").lr, 1e-3) << "the rate of SGD would be far too high";
     TrainConfig smith = configured("start_div = 7\nschedule = smith");
-    EXPECT_EQ(smith.start_div, 7);
-    EXPECT_EQ(smith.rise, 0.45);
+    EXPECT_EQ(smith.div_factor, 7);
+    EXPECT_EQ(smith.warmup_fraction, 0.45);
     TrainConfig celis = configured("batch = 8\nschedule = smith\nrecipe = celis2024");
     EXPECT_EQ(celis.batch, 8u);
     EXPECT_EQ(celis.schedule, "smith");
@@ -118,7 +118,7 @@ TEST(Config, TheRecipeOfThePaper) {
     EXPECT_EQ(c.weight_decay, 0);
     EXPECT_EQ(c.fit + "/" + c.filter + "/" + c.normalize + "/" + c.augment, "stretch/nearest/unit/keras");
     EXPECT_EQ(std::vector({c.validation, c.test}), (std::vector{0.08, 0.02}));
-    // 100 pictures: two batches an epoch, 110 steps; the 55th is the peak, the last back at 1e-6.
+    // 100 images: two batches an epoch, 110 steps; the 55th is the peak, the last back at 1e-6.
     Schedule schedule(schedule_options(c), 110);
     EXPECT_NEAR(schedule.at(54).rate, 1e-3, 1e-15);
     EXPECT_NEAR(schedule.at(109).rate, 1e-6, 1e-18);
@@ -138,14 +138,14 @@ TEST(Config, DifferencesAreWhatMakesTheResult) {
 
 TEST(Config, ClassWeights) {
     TrainConfig config;
-    const size_t pictures[] = {30, 10};
-    EXPECT_TRUE(class_weight_values(config, pictures).empty());
+    const size_t images[] = {30, 10};
+    EXPECT_TRUE(class_weight_values(config, images).empty());
     config.class_weights = "balanced";
-    EXPECT_EQ(class_weight_values(config, pictures), (std::vector<float>{40.f / 60, 2}));
+    EXPECT_EQ(class_weight_values(config, images), (std::vector<float>{40.f / 60, 2}));
     config.class_weights = "1,2.5";
-    EXPECT_EQ(class_weight_values(config, pictures), (std::vector<float>{1, 2.5}));
+    EXPECT_EQ(class_weight_values(config, images), (std::vector<float>{1, 2.5}));
     config.class_weights = "1,2,3";
-    EXPECT_THROW(class_weight_values(config, pictures), Error);
+    EXPECT_THROW(class_weight_values(config, images), Error);
 }
 
 TEST(Config, NearestWord) {

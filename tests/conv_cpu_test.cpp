@@ -159,7 +159,7 @@ TEST(ConvCpuPrimitives, are_created_once) {
         compute(cpu, ConvBackwardData<float>{s, dy.data(), weight.data(), dx.data()});
         compute(cpu, ConvBackwardWeight<float>{s, x.data(), dy.data(), dweight.data()});
     };
-    if (!onednn::is_right()) GTEST_SKIP() << "by the loops";
+    if (!onednn::supports_this_cpu()) GTEST_SKIP() << "by the loops";
     const size_t before = conv_primitives_created();
     step();
     const size_t after = conv_primitives_created();
@@ -191,17 +191,17 @@ TEST(ConvCpuPrimitives, constant_weights_are_packed_until_forgotten) {
         compute_direct(cpu, op);
         expect_close(expected, y, tolerance);
         for (float& value : weight) value *= -2;
-        forget_constant_weights();
+        drop_packed_weights();
         compute_direct(cpu, op);
         op.y = y.data();
         compute(cpu, op);
         expect_close(expected, y, tolerance);
-        forget_constant_weights();
+        drop_packed_weights();
     }
 }
 
 TEST(ConvCpuPrimitives, name_the_scratch_memory_that_is_missing) {
-    if (!onednn::is_right()) GTEST_SKIP() << "by the loops";
+    if (!onednn::supports_this_cpu()) GTEST_SKIP() << "by the loops";
     const ConvShape s{1, 9, 9, 32, 48, 3, 3, 1, 1};
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     Floats y(s.y_count());

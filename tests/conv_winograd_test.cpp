@@ -158,7 +158,7 @@ TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
         }
 }
 
-// The same bits for one picture alone, for one, two and three threads, and for every instruction set.
+// The same bits for one image alone, for one, two and three threads, and for every instruction set.
 TEST_P(Winograd, results_depend_on_the_tile_alone) {
     const ConvShape s = GetParam();
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
@@ -182,7 +182,7 @@ TEST_P(Winograd, results_depend_on_the_tile_alone) {
             op.x = x.data() + s.x_count() / s.n * (s.n - 1);
             op.y = last.data();
             run(cpu, op, packed, *loops);
-            EXPECT_TRUE(std::equal(last.begin(), last.end(), y.end() - long(last.size()))) << "one picture alone";
+            EXPECT_TRUE(std::equal(last.begin(), last.end(), y.end() - long(last.size()))) << "one image alone";
         }
 }
 

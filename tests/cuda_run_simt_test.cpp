@@ -34,10 +34,10 @@ class CudaRun : public testing::Test {
 protected:
     static void SetUpTestSuite() {
         folder() = new TemporaryFolder;
-        synthesize({.out = path("shots"), .pictures = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        synthesize({.out = path("shots"), .images = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
         synthesize({.out = path("scenes"),
                     .task = SynthTask::detect,
-                    .pictures = 16,
+                    .images = 16,
                     .width = 64,
                     .height = 64,
                     .seed = 2,
@@ -196,7 +196,7 @@ TEST_F(CudaRun, OutOfMemoryLeavesTheCheckpoints) {
 
 // A last layer of huge numbers: the loss is none, its gradients are lost, and the weights stay as they were.
 TEST_F(CudaRun, TwentyLostStepsEndTheRunAndLeaveTheCheckpoint) {
-    synthesize({.out = path("many"), .pictures = 64, .width = 64, .height = 64, .seed = 3, .cameras = 2});
+    synthesize({.out = path("many"), .images = 64, .width = 64, .height = 64, .seed = 3, .cameras = 2});
     for (const std::string device : {"cuda", "cpu"}) {
         TrainConfig c = config();
         c.data = path("many").string(), c.batch = 2;  // an epoch has more than 22 steps

@@ -22,18 +22,17 @@ Fault fault_of(const std::function<void()>& f, std::string& text) {
 }
 
 struct Batch {
-    std::vector<uint8_t> pictures;
+    std::vector<uint8_t> images;
     std::vector<float> transform, color;
     std::vector<int32_t> labels;
-    TrainerBatch view() const { return {pictures, transform, color, labels}; }
+    TrainerBatch view() const { return {images, transform, color, labels}; }
 };
 
 constexpr size_t kBatch = 4, kSize = 32;
 
 Batch batch(unsigned seed) {
     Batch b;
-    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i)
-        b.pictures.push_back(uint8_t((i + seed) * 2654435761u >> 24));
+    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i) b.images.push_back(uint8_t((i + seed) * 2654435761u >> 24));
     for (size_t i = 0; i < kBatch; ++i) {
         for (float f : {1, 0, 0, 0, 1, 0}) b.transform.push_back(f);
         for (float f : {1, 0}) b.color.push_back(f);
@@ -61,7 +60,7 @@ std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool
     for (size_t step = 1; step <= steps; ++step) {
         Batch b = batch(unsigned(step));
         trainer.step(b.view(), step < 3 ? 0.01 : 0.2, 0.9, step);
-        std::ranges::fill(b.pictures, 0);  // the caller may use its memory again at once
+        std::ranges::fill(b.images, 0);  // the caller may use its memory again at once
         if (!late)
             result.push_back(trainer.figures().loss);
         else if (const auto figures = trainer.previous_figures())
@@ -101,7 +100,7 @@ TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
         EXPECT_EQ(device->gpu().count, 1u);
         EXPECT_EQ(device->gpu().memory_bytes, size_t(1) << 30);
         EXPECT_FALSE(device->gpu().driver.empty());
-        Memory memory(*device, 1000);
+        Buffer memory(*device, 1000);
         std::vector<uint8_t> bytes(1000, 7);
         device->download(bytes.data(), memory.data(), bytes.size());
         EXPECT_EQ(bytes, std::vector<uint8_t>(1000, 0));
@@ -118,12 +117,12 @@ TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
 TEST(CudaRuntime, UploadsAheadKeepTheirOrder) {
     fake_cuda::reset({});
     const auto device = open_cuda({});
-    Memory memory(*device, sizeof(int));
+    Buffer memory(*device, sizeof(int));
     const auto readback = [&] { return device->readback(sizeof(int)); };
     std::vector<std::unique_ptr<Readback>> seen;
     for (int value = 1; value <= 5; ++value) {
         int here = value;
-        device->upload_ahead(memory.data(), &here, sizeof here);
+        device->upload_async(memory.data(), &here, sizeof here);
         here = -1;
         seen.push_back(readback());
         const Readback::Piece piece{memory.data(), sizeof(int)};
@@ -190,16 +189,16 @@ TEST(CudaRuntime, LostGpuIsSaidOnceAndNotCalledAgain) {
     fake_cuda::reset({});
 }
 
-// 16-bit pictures have 8 channels on cuda; files hold three.
+// 16-bit images have 8 channels on cuda; files hold three.
 TEST(CudaRuntime, PaddedStemIsAsInFiles) {
     fake_cuda::reset({});
     const auto device = open_cuda({});
     Arena arena(*device);
     TrainerConfig half = config();
     half.precision = DType::bf16;
-    const State initial = initialize_state(half.model, 1);
+    const StateDict initial = initialize_state(half.model, 1);
     Trainer trainer(*device, arena, half, initial);
-    const State state = trainer.state();
+    const StateDict state = trainer.state();
     EXPECT_EQ(state.at("conv1.weight").shape, (Shape{4, 3, 7, 7}));
     EXPECT_EQ(state.at("conv1.weight").values, initial.at("conv1.weight").values);
     trainer.step(batch(1).view(), 0.01, 0.9, 1);

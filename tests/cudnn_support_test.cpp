@@ -48,15 +48,15 @@ private:
     std::map<std::string, ConvProblem> all_;
 };
 
-size_t picture_channels(DType type) { return type == DType::f32 ? 3 : 8; }
+size_t image_channels(DType type) { return type == DType::f32 ? 3 : 8; }
 
 void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training) {
     Graph graph(type, training);
-    const Value y = resnet(graph.input("x", {batch, 224, 224, picture_channels(type)}, type), config);
+    const Value y = resnet(graph.input("x", {batch, 224, 224, image_channels(type)}, type), config);
     if (training) {
         std::vector<Value> wanted;
         for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != Role::statistic)
+            if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != ParameterRole::statistic)
                 wanted.push_back({&graph, int(v)});
         gradients(y, graph.input("dy", y.shape(), y.dtype()), wanted);
     }
@@ -66,7 +66,7 @@ void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size
 void add_yolo(Problems& problems, const std::string& size, DType type, size_t batch) {
     Graph graph(type);
     const bool p6 = size.size() == 2;
-    yolov5(graph.input("x", {batch, p6 ? 960u : 640u, p6 ? 1280u : 640u, picture_channels(type)}, type),
+    yolov5(graph.input("x", {batch, p6 ? 960u : 640u, p6 ? 1280u : 640u, image_channels(type)}, type),
            yolov5_config(size, 3));
     problems.take_from(graph);
 }

@@ -14,7 +14,7 @@
 namespace {
 
 const FileContent& small_jpeg() {
-    static const FileContent file = jpeg_of(sample_picture(4, 4));
+    static const FileContent file = jpeg_of(sample_image(4, 4));
     return file;
 }
 
@@ -38,7 +38,7 @@ void expect_error(const std::string& path, const std::string& part) {
 TEST(Dataset, folder_of_classes) {
     const TemporaryFolder folder;
     for (int i = 0; i < 50; ++i) {
-        folder.write("good/day/picture " + std::to_string(i) + ".jpg", small_jpeg());
+        folder.write("good/day/image " + std::to_string(i) + ".jpg", small_jpeg());
         folder.write("Bad/b" + std::to_string(i) + ".PNG", small_jpeg());
     }
     folder.write("good/notes.txt", {1});
@@ -52,7 +52,7 @@ TEST(Dataset, folder_of_classes) {
     EXPECT_TRUE(std::filesystem::exists(data.path(data.samples[99])));
     EXPECT_EQ(data.class_counts(Part::validation), (std::vector<size_t>{4, 4}));
     EXPECT_EQ(data.class_counts(Part::test), (std::vector<size_t>{1, 1}));
-    EXPECT_EQ(data.fingerprint.pictures, 100u);
+    EXPECT_EQ(data.fingerprint.images, 100u);
     EXPECT_EQ(data.fingerprint.bytes, 100 * small_jpeg().size());
     EXPECT_EQ(data.fingerprint.hash, open_dataset(folder.path.string(), {.threads = 3}).fingerprint.hash);
     folder.write("Bad/b0.PNG", {1, 2});
@@ -88,24 +88,24 @@ TEST(Dataset, a_class_may_be_called_train) {
 
 TEST(Dataset, csv_with_and_without_header) {
     const TemporaryFolder folder;
-    for (int i = 0; i < 4; ++i) folder.write("pictures/p, " + std::to_string(i) + ".jpg", small_jpeg());
+    for (int i = 0; i < 4; ++i) folder.write("images/p, " + std::to_string(i) + ".jpg", small_jpeg());
     const std::string plain = folder.write(
-        "plain.csv", text_content("\"pictures/p, 0.jpg\",fox,train,c1\r\n\"./pictures/p, 1.jpg\",hare,train,c1\r\n"
-                                  "\n\"pictures/p, 2.jpg\",fox,val,c2\n\"pictures/p, 3.jpg\",\"ha\"\"re\",Train,\n"));
+        "plain.csv", text_content("\"images/p, 0.jpg\",fox,train,c1\r\n\"./images/p, 1.jpg\",hare,train,c1\r\n"
+                                  "\n\"images/p, 2.jpg\",fox,val,c2\n\"images/p, 3.jpg\",\"ha\"\"re\",Train,\n"));
     const Dataset data = open_dataset(plain);
     EXPECT_EQ(data.classes, (std::vector<std::string>{"fox", "ha\"re", "hare"}));
     EXPECT_EQ(data.samples[2].part, Part::validation);
-    EXPECT_EQ(data.samples[1].name, "pictures/p, 1.jpg");
+    EXPECT_EQ(data.samples[1].name, "images/p, 1.jpg");
     EXPECT_EQ(data.samples[2].camera, "c2");
     EXPECT_GT(data.samples[0].bytes, 0u);
 
     const std::string named = folder.write(
         "named.csv",
         text_content("\xef\xbb\xbf"
-                     "Label,Camera,File\nfox,north,\"pictures/p, 0.jpg\"\nhare,south,\"pictures/p, 1.jpg\"\n"));
+                     "Label,Camera,File\nfox,north,\"images/p, 0.jpg\"\nhare,south,\"images/p, 1.jpg\"\n"));
     const Dataset other = open_dataset(named);
     EXPECT_EQ(other.samples[0].camera, "north");
-    EXPECT_EQ(other.class_counts(Part::train), (std::vector<size_t>{1, 1})) << "one picture of a class is for training";
+    EXPECT_EQ(other.class_counts(Part::train), (std::vector<size_t>{1, 1})) << "one image of a class is for training";
 }
 
 TEST(Dataset, mistakes_are_named) {
@@ -113,11 +113,11 @@ TEST(Dataset, mistakes_are_named) {
     auto at = [&](const char* name) { return (folder.path / name).string(); };
     expect_error(at("nothing"), "no such folder");
     std::filesystem::create_directories(at("empty"));
-    expect_error(at("empty"), "no pictures");
+    expect_error(at("empty"), "no images");
     folder.write("one/fox/a.jpg", small_jpeg());
     expect_error(at("one"), "only one class, 'fox'");
     std::filesystem::create_directories(at("one/hare"));
-    expect_error(at("one"), "class 'hare' has no pictures");
+    expect_error(at("one"), "class 'hare' has no images");
     folder.write("loose/fox/a.jpg", small_jpeg());
     folder.write("loose/b.jpg", small_jpeg());
     expect_error(at("loose"), "b.jpg lies in no class folder");
@@ -125,7 +125,7 @@ TEST(Dataset, mistakes_are_named) {
         folder.write(std::string("twice/") + name + "/x.jpg", small_jpeg());
     expect_error(at("twice"), "both mean validation");
     std::filesystem::remove_all(at("twice/Validation"));
-    expect_error(at("twice"), "class 'c' has no training pictures");
+    expect_error(at("twice"), "class 'c' has no training images");
     folder.write("twice/fox/x.jpg", small_jpeg());
     expect_error(at("twice"), "folder fox stands beside");
 
@@ -143,14 +143,14 @@ TEST(Dataset, mistakes_are_named) {
 
 TEST(Dataset, bursts_by_exif_stay_together) {
     const TemporaryFolder folder;
-    const Picture picture = sample_picture(4, 4);
+    const Image image = sample_image(4, 4);
     for (int burst = 0; burst < 60; ++burst)
         for (int shot = 0; shot < 3; ++shot) {
             char date[32];
             snprintf(date, sizeof date, "2024:07:%02d %02d:%02d:%02d", 1 + burst / 20, burst % 20, 59, 20 * shot);
             const Exif exif{.date = date, .make = "TUNDRA", .model = "Cam", .serial = burst % 2 ? "s1" : "s2"};
             const std::string name = (burst / 2 % 2 ? "fox/" : "hare/") + std::to_string(burst * 3 + shot) + ".jpg";
-            folder.write(name, jpeg_of(picture, {}, &exif));
+            folder.write(name, jpeg_of(image, {}, &exif));
         }
     const Dataset data = open_dataset(folder.path.string(), {.seed = 3, .threads = 2});
     std::map<int, std::set<Part>> parts;
@@ -194,10 +194,10 @@ TEST(Listing, links_and_names) {
     folder.write("a/.hidden/y.jpg", {1});
     folder.write("folder.jpg/x.TIFF", {1});
     std::filesystem::create_directory_symlink(folder.path / "a", folder.path / "a" / "b" / "loop");
-    EXPECT_EQ(list_pictures(folder.path.string()).files, (std::vector<std::string>{"a/b/z.jpeg", "folder.jpg/x.TIFF"}));
-    EXPECT_FALSE(is_picture_name("noextension"));
-    EXPECT_FALSE(is_picture_name("a.jpg/readme"));
-    EXPECT_TRUE(is_picture_name("IMG.0001.JPG"));
+    EXPECT_EQ(list_images(folder.path.string()).files, (std::vector<std::string>{"a/b/z.jpeg", "folder.jpg/x.TIFF"}));
+    EXPECT_FALSE(is_image_name("noextension"));
+    EXPECT_FALSE(is_image_name("a.jpg/readme"));
+    EXPECT_TRUE(is_image_name("IMG.0001.JPG"));
 }
 
 TEST(Csv, round_trip) {

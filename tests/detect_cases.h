@@ -9,7 +9,7 @@
 struct SelectCase {
     size_t n, rows, classes;
     float threshold, overlap;
-    bool across_classes;
+    bool class_agnostic;
     size_t most;
     std::vector<float> boxes;
 };

@@ -1,4 +1,4 @@
-// For tests of whole detections: a folder of pictures, networks that follow from the pixels, and the rules of the
+// For tests of whole detections: a folder of images, networks that follow from the pixels, and the rules of the
 // result file.
 #pragma once
 
@@ -15,11 +15,11 @@
 #include "tests/images.h"
 
 // Boxes that follow from the pixels and from nothing else.
-inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> pictures, size_t h, size_t w) {
+inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> images, size_t h, size_t w) {
     std::vector<std::vector<Box>> result;
-    for (size_t at = 0; at < pictures.size(); at += h * w * 3) {
+    for (size_t at = 0; at < images.size(); at += h * w * 3) {
         Hash hash;
-        hash.add(std::as_bytes(pictures.subspan(at, h * w * 3)));
+        hash.add(std::as_bytes(images.subspan(at, h * w * 3)));
         std::mt19937_64 random(hash.value());
         std::vector<Box>& boxes = result.emplace_back();
         for (size_t i = random() % 4; i > 0; --i) {
@@ -32,12 +32,12 @@ inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> pictures, siz
 
 // Sees what is magenta: one box around all of it. Large ones score better than small ones, and cut ones best: the worst
 // case for tiles.
-inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> pictures, size_t h, size_t w) {
+inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> images, size_t h, size_t w) {
     std::vector<std::vector<Box>> result;
-    for (size_t at = 0; at < pictures.size(); at += h * w * 3) {
+    for (size_t at = 0; at < images.size(); at += h * w * 3) {
         size_t x1 = w, y1 = h, x2 = 0, y2 = 0;
         for (size_t i = 0; i < h * w; ++i) {
-            const uint8_t* p = &pictures[at + i * 3];
+            const uint8_t* p = &images[at + i * 3];
             if (p[0] < 180 || p[1] > 90 || p[2] < 180) continue;
             x1 = std::min(x1, i % w), x2 = std::max(x2, i % w + 1), y1 = std::min(y1, i / w),
             y2 = std::max(y2, i / w + 1);
@@ -53,12 +53,12 @@ inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> pi
     return result;
 }
 
-inline Picture with_magenta(size_t h, size_t w, const Area& where) {
-    Picture picture{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 60)};
+inline Image with_magenta(size_t h, size_t w, const Area& where) {
+    Image image{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 60)};
     for (size_t y = where.top; y < where.top + where.h; ++y)
         for (size_t x = where.left; x < where.left + where.w; ++x)
-            for (size_t c = 0; c < 3; ++c) picture.rgb[(y * w + x) * 3 + c] = c == 1 ? 0 : 255;
-    return picture;
+            for (size_t c = 0; c < 3; ++c) image.rgb[(y * w + x) * 3 + c] = c == 1 ? 0 : 255;
+    return image;
 }
 
 // The rules of MegaDetector's format 1.6 and of its validator, and what Timelapse needs beside them; text of the first
@@ -115,7 +115,7 @@ inline std::string breach_of_format(const nlohmann::json& file) {
                 if (!v.is_number_float() || v < 0 || v > 1) return name + ": bbox is no four floats from 0 to 1";
             for (size_t k = 0; k < 2; ++k)
                 if (d["bbox"][k].get<double>() + d["bbox"][k + 2].get<double>() > 1.0001)
-                    return name + ": a box leaves the picture";
+                    return name + ": a box leaves the image";
         }
     }
     return "";
@@ -143,19 +143,19 @@ protected:
         return {};
     }
 
-    // Pictures of two sizes in two folders.
-    void make_pictures(size_t n, const std::string& prefix = "p") {
+    // Images of two sizes in two folders.
+    void make_images(size_t n, const std::string& prefix = "p") {
         std::mt19937 random(7);
         for (size_t i = 0; i < n; ++i) {
             const size_t h = i % 3 ? 48 : 64, w = i % 3 ? 64 : 48;
-            Picture picture{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3)};
-            for (uint8_t& v : picture.rgb) v = uint8_t(random() % 64 + 3 * i);
-            temporary_.write(fmt::format("in/{}/{}{:03}.jpg", i % 2 ? "a" : "b", prefix, i), jpeg_of(picture));
+            Image image{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3)};
+            for (uint8_t& v : image.rgb) v = uint8_t(random() % 64 + 3 * i);
+            temporary_.write(fmt::format("in/{}/{}{:03}.jpg", i % 2 ? "a" : "b", prefix, i), jpeg_of(image));
         }
     }
     DetectJob job(const std::string& out) const {
         DetectJob j;
-        j.pictures = {(folder_ / "in").string()};
+        j.images = {(folder_ / "in").string()};
         j.model = (golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string();
         j.out = (folder_ / out).string();
         j.image_size = 64;

@@ -1,4 +1,4 @@
-// What whole detections make of pictures: tiles and their seams, orientations, and every kind of bad file or name.
+// What whole detections make of images: tiles and their seams, orientations, and every kind of bad file or name.
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -10,14 +10,14 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class DetectPictures : public DetectTest {
+class DetectImages : public DetectTest {
 protected:
     DetectJob magenta_job(const std::string& out) const {
         DetectJob j = job(out);
         j.network = magenta_network;
         return j;
     }
-    // The one detection of a picture, in its pixels.
+    // The one detection of an image, in its pixels.
     static Area only_area(const json& image, size_t h, size_t w) {
         EXPECT_EQ(image["detections"].size(), 1u) << image;
         if (image["detections"].empty()) return {};
@@ -27,7 +27,7 @@ protected:
     }
 };
 
-TEST(Tiles, CoverThePictureAndOverlap) {
+TEST(Tiles, CoverTheImageAndOverlap) {
     for (const auto& [h, w, side, overlap] : {std::tuple(3000, 4000, 1280, 0.5),
                                               {1280, 1280, 1280, 0.5},
                                               {1281, 90, 1280, 0.5},
@@ -84,7 +84,7 @@ TEST(Tiles, PartsGiveWayToWholes) {
     EXPECT_EQ(merged_boxes({{box(0, 0, 1, 1, 0.5f)}, {box(5, 5, 6, 6, 0.6f)}}, 0.45f, 1).size(), 1u);
 }
 
-TEST_F(DetectPictures, AnObjectOnASeamIsFoundOnce) {
+TEST_F(DetectImages, AnObjectOnASeamIsFoundOnce) {
     std::map<std::string, Area> planted;
     for (size_t i = 0; i < 60; ++i) {
         const Area where{5 + (i * 13) % 120, 5 + (i * 37) % 165, 18, 22};  // a cut one would score best
@@ -92,7 +92,7 @@ TEST_F(DetectPictures, AnObjectOnASeamIsFoundOnce) {
         planted[name] = where;
         temporary_.write("in/" + name, png_of(with_magenta(150, 200, where)));
     }
-    // Larger than a tile, and in no tile as a whole; a picture smaller than a tile; one that is as high as a tile.
+    // Larger than a tile, and in no tile as a whole; an image smaller than a tile; one that is as high as a tile.
     temporary_.write("in/large.png", png_of(with_magenta(150, 200, {20, 30, 110, 150})));
     temporary_.write("in/small.png", png_of(with_magenta(40, 60, {10, 20, 12, 16})));
     temporary_.write("in/flat.png", png_of(with_magenta(64, 200, {10, 90, 20, 30})));
@@ -125,37 +125,37 @@ TEST_F(DetectPictures, AnObjectOnASeamIsFoundOnce) {
     other.progress = {};
     EXPECT_GE(detect(other).counts.resumed, 20u);
     EXPECT_EQ(comparable(other.out), comparable(j.out));
-    // A picture no larger than a tile is seen as without tiles.
+    // An image no larger than a tile is seen as without tiles.
     DetectJob plain = magenta_job("p.json");
-    plain.pictures = {(folder_ / "in/small.png").string()};
+    plain.images = {(folder_ / "in/small.png").string()};
     detect(plain);
     EXPECT_EQ(image(results(plain.out), "small.png"), image(file, "small.png"));
 }
 
-TEST_F(DetectPictures, TilesWithCropsAndCopies) {
+TEST_F(DetectImages, TilesWithCropsAndCopies) {
     for (size_t i = 0; i < 4; ++i)
         temporary_.write(fmt::format("in/{}.png", i), png_of(with_magenta(150, 200, {20 * i, 30 * i + 10, 18, 22})));
     DetectJob j = magenta_job("r.json");
     j.tile = 64;
-    j.pictures_out = {.render = folder_ / "boxes", .crops = folder_ / "crops", .threshold = 0.2};
+    j.images_out = {.render = folder_ / "boxes", .crops = folder_ / "crops", .threshold = 0.2};
     ASSERT_TRUE(detect(j).finished);
     for (size_t i = 0; i < 4; ++i) {
-        EXPECT_TRUE(read_picture((folder_ / "boxes" / fmt::format("{}.png.jpg", i)).string()).usable());
-        const Decoded crop = read_picture((folder_ / "crops" / fmt::format("{}.png_1.jpg", i)).string());
+        EXPECT_TRUE(read_image((folder_ / "boxes" / fmt::format("{}.png.jpg", i)).string()).usable());
+        const Decoded crop = read_image((folder_ / "crops" / fmt::format("{}.png_1.jpg", i)).string());
         ASSERT_TRUE(crop.usable());
-        ASSERT_EQ(crop.picture.h, 26u);  // the longer side and a tenth of it on both sides
-        const uint8_t* middle = &crop.picture.rgb[(13 * 26 + 13) * 3];
+        ASSERT_EQ(crop.image.h, 26u);  // the longer side and a tenth of it on both sides
+        const uint8_t* middle = &crop.image.rgb[(13 * 26 + 13) * 3];
         EXPECT_TRUE(middle[0] > 200 && middle[1] < 60 && middle[2] > 200) << "crop " << i << " shows something else";
         EXPECT_FALSE(fs::exists(folder_ / "crops" / fmt::format("{}.png_2.jpg", i)));
     }
 }
 
-// Pictures that show the same when they are turned as their EXIF says.
-TEST_F(DetectPictures, EveryOrientation) {
+// Images that show the same when they are turned as their EXIF says.
+TEST_F(DetectImages, EveryOrientation) {
     const Area where{48, 24, 32, 56};
-    const Picture upright = with_magenta(128, 192, where);
+    const Image upright = with_magenta(128, 192, where);
     for (int orientation = 1; orientation <= 8; ++orientation) {
-        Picture stored = upright;
+        Image stored = upright;
         // turned(x, o) undoes o: 6 and 8 undo each other, the others themselves.
         stored = turned(std::move(stored), orientation == 6 ? 8 : orientation == 8 ? 6 : orientation);
         const Exif exif{.date = "2024:07:31 13:05:59", .orientation = orientation};
@@ -178,14 +178,14 @@ TEST_F(DetectPictures, EveryOrientation) {
     }
 }
 
-TEST_F(DetectPictures, EveryKindOfFileAndName) {
-    const Picture shot = with_magenta(96, 128, {20, 30, 24, 32});
+TEST_F(DetectImages, EveryKindOfFileAndName) {
+    const Image shot = with_magenta(96, 128, {20, 30, 24, 32});
     const FileContent jpeg = jpeg_of(shot);
     FileContent cut(jpeg.begin(), jpeg.begin() + ptrdiff_t(jpeg.size() * 2 / 3));
     temporary_.write("in/good.JPG", jpeg);
     temporary_.write("in/cut.jpg", cut);
     temporary_.write("in/empty.jpg", {});
-    temporary_.write("in/text.jpg", text_content("no picture"));
+    temporary_.write("in/text.jpg", text_content("no image"));
     temporary_.write("in/header.jpg", {jpeg.begin(), jpeg.begin() + 20});
     temporary_.write("in/directory.jpg/inside.jpg", jpeg);
     temporary_.write("in/.hidden.jpg", jpeg);
@@ -215,7 +215,7 @@ TEST_F(DetectPictures, EveryKindOfFileAndName) {
     EXPECT_EQ(outcome.counts.failed, 6u);
     EXPECT_EQ(outcome.counts.damaged, 1u);
     EXPECT_NE(notes.find("1 videos"), notes.npos) << notes;
-    EXPECT_NE(notes.find("1 pictures are not called .jpg"), notes.npos) << notes;
+    EXPECT_NE(notes.find("1 images are not called .jpg"), notes.npos) << notes;
     const json file = results(j.out);
     for (const char* name : {"empty.jpg", "text.jpg", "header.jpg", "webp.webp", "gone.jpg", "pipe.jpg"})
         EXPECT_EQ(image(file, name)["failure"], "image access failure") << name;
@@ -235,22 +235,22 @@ TEST_F(DetectPictures, EveryKindOfFileAndName) {
     temporary_.write("list.txt", text_content("\xef\xbb\xbf" + (folder_ / "in/good.JPG").string() + "\r\n" +
                                               (folder_ / "in/missing.jpg").string() + "\n\n"));
     j = magenta_job("l.json");
-    j.pictures = {"@" + (folder_ / "list.txt").string()};
+    j.images = {"@" + (folder_ / "list.txt").string()};
     EXPECT_EQ(detect(j).counts.failed, 1u);
     EXPECT_EQ(image(results(j.out), "missing.jpg")["failure"], "image access failure");
     // A pattern, and an argument that is not there.
     j = magenta_job("g.json");
-    j.pictures = {(folder_ / "in/*.[jJ][pP][gG]").string(), (folder_ / "in/*.mp4").string()};
+    j.images = {(folder_ / "in/*.[jJ][pP][gG]").string(), (folder_ / "in/*.mp4").string()};
     notes.clear();
     j.note = [&](const std::string& text) { notes += text + "\n"; };
     detect(j);
     EXPECT_NE(notes.find("1 videos"), notes.npos) << notes;
-    j.pictures = {(folder_ / "in/nothing.jpg").string()};
+    j.images = {(folder_ / "in/nothing.jpg").string()};
     EXPECT_THROW(detect(j), Error);
 }
 
-TEST_F(DetectPictures, EarlierFilesOfOtherProgramsAreChecked) {
-    make_pictures(3);
+TEST_F(DetectImages, EarlierFilesOfOtherProgramsAreChecked) {
+    make_images(3);
     detect(job("good.json"));
     const json good = results(folder_ / "good.json");
     const auto update = [&](const json& old) {

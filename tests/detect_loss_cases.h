@@ -81,7 +81,7 @@ inline DetectLossCase random_detect_loss_case(const RandomDetectLoss& r, unsigne
     std::mt19937 generator(seed);
     const auto uniform = [&] { return std::uniform_real_distribution<float>(0, 1)(generator); };
     std::normal_distribution<float> normal(0, 1.5f);
-    DetectLossCase c{.name = fmt::format("{} pictures, {}x{}, {} classes, {} boxes", r.n, r.h, r.w, r.classes, r.most),
+    DetectLossCase c{.name = fmt::format("{} images, {}x{}, {} classes, {} boxes", r.n, r.h, r.w, r.classes, r.most),
                      .shape = {.n = r.n,
                                .classes = r.classes,
                                .most_boxes = r.most,

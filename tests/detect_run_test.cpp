@@ -1,4 +1,4 @@
-// Detection of many pictures: the journal after kills, byte-identical files, update, shards and merge, bad files,
+// Detection of many images: the journal after kills, byte-identical files, update, shards and merge, bad files,
 // memory.
 #include <signal.h>
 #include <sys/wait.h>
@@ -34,9 +34,9 @@ pid_t in_a_child(const Work& work) {
 }
 
 TEST_F(DetectRunTest, FileIsAsTheFormatWantsIt) {
-    make_pictures(7);
-    std::ofstream(folder_ / "in" / "a" / "broken.jpg") << "no picture";
-    std::ofstream(folder_ / "in" / "a" / "film.mp4") << "no picture";
+    make_images(7);
+    std::ofstream(folder_ / "in" / "a" / "broken.jpg") << "no image";
+    std::ofstream(folder_ / "in" / "a" / "film.mp4") << "no image";
     std::string notes;
     DetectJob j = job("r.json");
     j.note = [&](const std::string& text) { notes += text + "\n"; };
@@ -57,13 +57,13 @@ TEST_F(DetectRunTest, FileIsAsTheFormatWantsIt) {
 }
 
 TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
-    make_pictures(40);
+    make_images(40);
     const DetectJob whole = job("whole.json");
     ASSERT_TRUE(detect(whole).finished);
     DetectJob slow = job("killed.json");
     size_t kills = 0, torn = 0, answered = 0;
     for (size_t round = 0; round < 100 && !fs::exists(slow.out); ++round) {
-        const size_t steps = 1 + round % 5;  // dies while this picture is with the network
+        const size_t steps = 1 + round % 5;  // dies while this image is with the network
         const pid_t child = in_a_child([&] {
             size_t calls = 0;
             slow.batch = 1;
@@ -95,7 +95,7 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
 }
 
 TEST_F(DetectRunTest, JournalOfOtherSettingsIsRefused) {
-    make_pictures(4);
+    make_images(4);
     DetectJob j = job("r.json");
     j.progress = [](const DetectCounts& counts, size_t) { return counts.done < 2; };
     EXPECT_FALSE(detect(j).finished);
@@ -119,16 +119,16 @@ TEST_F(DetectRunTest, JournalOfOtherSettingsIsRefused) {
     j.tile = 640;
     refused("tile: null -> 640");
     j.tile = 0;
-    j.pictures_out.crops = folder_ / "crops";
+    j.images_out.crops = folder_ / "crops";
     refused("crops: null -> ");
-    j.pictures_out.crops.clear();
+    j.images_out.crops.clear();
     const DetectOutcome outcome = detect(j);
     EXPECT_TRUE(outcome.finished);
     EXPECT_GE(outcome.counts.resumed, 2u);
 }
 
 TEST_F(DetectRunTest, BatchesAndThreadsDoNotShow) {
-    make_pictures(20);
+    make_images(20);
     detect(job("a.json"));
     DetectJob other = job("b.json");
     other.batch = 5;
@@ -137,15 +137,15 @@ TEST_F(DetectRunTest, BatchesAndThreadsDoNotShow) {
     EXPECT_EQ(comparable(folder_ / "a.json"), comparable(folder_ / "b.json"));
 }
 
-TEST_F(DetectRunTest, UpdateAddsOnlyNewPictures) {
-    make_pictures(6);
+TEST_F(DetectRunTest, UpdateAddsOnlyNewImages) {
+    make_images(6);
     detect(job("old.json"));
-    make_pictures(10, "q");
+    make_images(10, "q");
     detect(job("all.json"));
     DetectJob update = job("new.json");
     update.update = (folder_ / "old.json").string();
     const DetectOutcome outcome = detect(update);
-    EXPECT_EQ(outcome.pictures, 10u);
+    EXPECT_EQ(outcome.images, 10u);
     EXPECT_EQ(outcome.kept, 6u);
     EXPECT_EQ(comparable(folder_ / "new.json"), comparable(folder_ / "all.json"));
     results(folder_ / "new.json");
@@ -154,7 +154,7 @@ TEST_F(DetectRunTest, UpdateAddsOnlyNewPictures) {
 }
 
 TEST_F(DetectRunTest, ShardsMergeToTheWholeAndGapsAreNoticed) {
-    make_pictures(11);
+    make_images(11);
     detect(job("whole.json"));
     std::vector<std::string> parts;
     for (size_t i = 1; i <= 3; ++i) {
@@ -175,7 +175,7 @@ TEST_F(DetectRunTest, ShardsMergeToTheWholeAndGapsAreNoticed) {
 }
 
 TEST_F(DetectRunTest, OtherFormats) {
-    make_pictures(5);
+    make_images(5);
     DetectJob j = job("r.csv");
     detect(j);
     const std::string csv = content(folder_ / "r.csv");
@@ -192,9 +192,9 @@ TEST_F(DetectRunTest, OtherFormats) {
 }
 
 TEST_F(DetectRunTest, CopiesAndCrops) {
-    make_pictures(5);
+    make_images(5);
     DetectJob j = job("r.json");
-    j.pictures_out = {.render = folder_ / "render", .crops = folder_ / "crops", .threshold = 0.01};
+    j.images_out = {.render = folder_ / "render", .crops = folder_ / "crops", .threshold = 0.01};
     const DetectOutcome outcome = detect(j);
     size_t copies = 0, crops = 0;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "render"))
@@ -202,22 +202,22 @@ TEST_F(DetectRunTest, CopiesAndCrops) {
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "crops")) {
         if (entry.path().extension() != ".jpg") continue;
         ++crops;
-        const Decoded crop = read_picture(entry.path().string());
-        EXPECT_TRUE(crop.usable() && crop.picture.h == crop.picture.w) << entry.path();
+        const Decoded crop = read_image(entry.path().string());
+        EXPECT_TRUE(crop.usable() && crop.image.h == crop.image.w) << entry.path();
     }
     EXPECT_EQ(copies, 5u);
     EXPECT_GT(crops, 0u);
     EXPECT_LE(crops, outcome.detections);  // boxes without area give none
     j = job("r2.json");
     for (const char* inside : {"in", "in/a", "in/new"}) {
-        j.pictures_out = {.render = folder_ / inside};
+        j.images_out = {.render = folder_ / inside};
         EXPECT_THROW(detect(j), Error) << inside;  // originals could be overwritten
     }
 }
 
 // The process dies at random moments: while it lists, decodes, writes the journal or the result file.
 TEST_F(DetectRunTest, KillsAtRandomMoments) {
-    make_pictures(60);
+    make_images(60);
     const auto slow = [](std::span<const uint8_t> p, size_t h, size_t w) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         return stub(p, h, w);
@@ -251,7 +251,7 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
         });
         ASSERT_GE(child, 0);
         close(ends[1]);
-        // Some pictures later, and then a random moment; every third kill hits the start.
+        // Some images later, and then a random moment; every third kill hits the start.
         size_t told = 0;  // what it had said to be done
         for (size_t wait = kills % 3 ? random() % 12 : 0; wait > 0 && read(ends[0], &told, sizeof told) > 0;) --wait;
         std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
@@ -264,7 +264,7 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
         const size_t kept = lines();
         const size_t known = std::max(told, from);  // no work is lost at all, and none later
         ASSERT_TRUE(known == 0 || kept > known)
-            << "after kill " << kills << ": " << kept << " lines, " << known << " pictures were done";
+            << "after kill " << kills << ": " << kept << " lines, " << known << " images were done";
         from = kept > 1 ? kept - 1 : 0;
     }
     ASSERT_TRUE(detect(j).finished);
@@ -274,19 +274,19 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
     printf("%zu kills, %zu finished files\n", kills, finished + 1);
 }
 
-// A picture costs one line of the journal and one of the result: nothing is written again as the run grows.
-TEST_F(DetectRunTest, BytesWrittenGrowWithPictures) {
+// An image costs one line of the journal and one of the result: nothing is written again as the run grows.
+TEST_F(DetectRunTest, BytesWrittenGrowWithImages) {
     const auto written = [] {
         std::ifstream io("/proc/self/io");
         for (std::string key; io >> key;)
             if (size_t bytes; key == "wchar:" && io >> bytes) return bytes;
         return size_t(0);
     };
-    make_pictures(20);
+    make_images(20);
     if (!written()) GTEST_SKIP() << "this system does not count what a process writes";
     size_t bytes[2], expected[2];
     for (size_t round = 0; round < 2; ++round) {
-        if (round) make_pictures(200, "q");
+        if (round) make_images(200, "q");
         DetectJob j = job(fmt::format("r{}.json", round));
         size_t journal = 0;
         j.progress = [&](const DetectCounts&, size_t) { return journal = fs::file_size(j.out + ".journal"), true; };
@@ -300,13 +300,13 @@ TEST_F(DetectRunTest, BytesWrittenGrowWithPictures) {
     printf("%zu bytes written, journal and result are %zu\n", bytes[1], expected[1]);
 }
 
-// Links to the same files, so that the number of pictures grows and nothing else does. Counts what is allocated and not
+// Links to the same files, so that the number of images grows and nothing else does. Counts what is allocated and not
 // yet freed; the `files` curve of bench/scale.py measures what the system sees.
-TEST_F(DetectRunTest, MemoryDoesNotGrowWithPictures) {
+TEST_F(DetectRunTest, MemoryDoesNotGrowWithImages) {
 #if defined(__SANITIZE_ADDRESS__)
     GTEST_SKIP() << "the sanitizer owns operator new";
 #endif
-    make_pictures(20);
+    make_images(20);
     fs::rename(folder_ / "in", folder_ / "sources");
     std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "sources"))
@@ -326,10 +326,10 @@ TEST_F(DetectRunTest, MemoryDoesNotGrowWithPictures) {
         };
         ASSERT_EQ(detect(j).counts.failed, 0u);
     }
-    const double per_picture = (double(most[1]) - double(most[0])) / double(counts[1] - counts[0]);
-    printf("%.1f bytes per picture of names with 33 bytes\n", per_picture);
-    EXPECT_LT(per_picture, 33 + 3 * 8 + 8);  // name, its end, its place in the journal, its place in the queue
-    EXPECT_GT(per_picture, 33) << "nothing is counted";
+    const double per_image = (double(most[1]) - double(most[0])) / double(counts[1] - counts[0]);
+    printf("%.1f bytes per image of names with 33 bytes\n", per_image);
+    EXPECT_LT(per_image, 33 + 3 * 8 + 8);  // name, its end, its place in the journal, its place in the queue
+    EXPECT_GT(per_image, 33) << "nothing is counted";
 }
 
 }  // namespace

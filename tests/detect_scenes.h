@@ -1,4 +1,4 @@
-// Small pictures with red and blue rectangles on noise, and where they are: something for a tiny detector to learn.
+// Small images with red and blue rectangles on noise, and where they are: something for a tiny detector to learn.
 #pragma once
 
 #include <random>
@@ -6,7 +6,7 @@
 #include "train/detect_trainer.h"
 
 struct DetectScenes {
-    std::vector<uint8_t> pictures;
+    std::vector<uint8_t> images;
     std::vector<float> transform, color, boxes;  // boxes: (n, 4, 5), in pixels
 
     DetectScenes(size_t n, size_t size, unsigned seed) {
@@ -15,8 +15,8 @@ struct DetectScenes {
         for (size_t p = 0; p < n; ++p) {
             transform.insert(transform.end(), {1, 0, 0, 0, 1, 0});
             color.insert(color.end(), {1, 0});
-            const size_t first = pictures.size();
-            for (size_t i = 0; i < size * size * 3; ++i) pictures.push_back(uint8_t(90 + below(60)));
+            const size_t first = images.size();
+            for (size_t i = 0; i < size * size * 3; ++i) images.push_back(uint8_t(90 + below(60)));
             const size_t objects = 1 + below(2);
             for (size_t m = 0; m < 4; ++m) {
                 if (m >= objects) {
@@ -28,11 +28,11 @@ struct DetectScenes {
                 for (size_t i = top; i < top + h; ++i)
                     for (size_t j = left; j < left + w; ++j)
                         for (size_t c = 0; c < 3; ++c)
-                            pictures[first + (i * size + j) * 3 + c] = (label ? c == 2 : c == 0) ? 230 : 30;
+                            images[first + (i * size + j) * 3 + c] = (label ? c == 2 : c == 0) ? 230 : 30;
                 boxes.insert(boxes.end(),
                              {float(label), float(left) + float(w) / 2, float(top) + float(h) / 2, float(w), float(h)});
             }
         }
     }
-    DetectTrainerBatch batch() const { return {pictures, transform, color, boxes}; }
+    DetectTrainerBatch batch() const { return {images, transform, color, boxes}; }
 };

@@ -23,7 +23,7 @@ Selected select(const SelectCase& c) {
                              .classes = c.classes,
                              .threshold = c.threshold,
                              .overlap = c.overlap,
-                             .across_classes = c.across_classes,
+                             .class_agnostic = c.class_agnostic,
                              .most = c.most,
                              .boxes = c.boxes.data(),
                              .detections = s.detections.data(),
@@ -43,10 +43,10 @@ double overlap(const Box& a, const Box& b) {
     return w * h / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - w * h);
 }
 
-std::vector<Box> plain_selection(const SelectCase& c, size_t picture) {
+std::vector<Box> plain_selection(const SelectCase& c, size_t image) {
     std::vector<Box> left;
     for (size_t row = 0; row < c.rows; ++row) {
-        const float* p = &c.boxes[(picture * c.rows + row) * (5 + c.classes)];
+        const float* p = &c.boxes[(image * c.rows + row) * (5 + c.classes)];
         const size_t label = size_t(std::max_element(p + 5, p + 5 + c.classes) - (p + 5));
         const float score = p[4] * p[5 + label];
         if (p[4] > c.threshold && score > c.threshold)
@@ -59,7 +59,7 @@ std::vector<Box> plain_selection(const SelectCase& c, size_t picture) {
         kept.push_back(best);
         left.erase(left.begin());
         std::erase_if(left, [&](const Box& other) {
-            return (c.across_classes || other.label == best.label) && overlap(best, other) > double(c.overlap);
+            return (c.class_agnostic || other.label == best.label) && overlap(best, other) > double(c.overlap);
         });
     }
     return kept;
@@ -80,10 +80,10 @@ TEST(detect, selection_equals_the_plain_one) {
     for (unsigned seed = 0; seed < 40; ++seed) {
         const SelectCase c = random_select_case(1 + seed % 3, 1 + seed * 7, 1 + seed % 4, seed);
         const Selected got = select(c);
-        for (size_t picture = 0; picture < c.n; ++picture) {
-            const std::vector<Box> want = plain_selection(c, picture);
-            ASSERT_EQ(size_t(got.count[picture]), want.size()) << "seed " << seed;
-            const float* d = &got.detections[picture * c.most * 6];
+        for (size_t image = 0; image < c.n; ++image) {
+            const std::vector<Box> want = plain_selection(c, image);
+            ASSERT_EQ(size_t(got.count[image]), want.size()) << "seed " << seed;
+            const float* d = &got.detections[image * c.most * 6];
             for (size_t i = 0; i < c.most; ++i, d += 6) {
                 const Box box = i < want.size() ? want[i] : Box{};
                 ASSERT_EQ(d[4], box.score) << "seed " << seed << " place " << i;

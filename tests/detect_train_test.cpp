@@ -1,4 +1,4 @@
-// A detector's run as a whole, on a network small in pictures: continued from any step it ends in the same bits, and
+// A detector's run as a whole, on a network small in images: continued from any step it ends in the same bits, and
 // what it leaves is a model that a detector takes.
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ protected:
         folder() = new TemporaryFolder;
         synthesize({.out = folder()->path / "scenes",
                     .task = SynthTask::detect,
-                    .pictures = 16,
+                    .images = 16,
                     .width = 128,
                     .height = 96,
                     .seed = 2,
@@ -72,7 +72,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     EXPECT_EQ(model.classes, (std::vector<std::string>{"animal", "person", "vehicle"}));
     EXPECT_EQ(model.image_size, 64u);
     DetectJob job;
-    job.pictures = {(folder()->path / "scenes/images").string()};
+    job.images = {(folder()->path / "scenes/images").string()};
     job.model = (folder()->path / "whole").string();
     job.out = (folder()->path / "boxes.json").string();
     job.device = "cpu";
@@ -80,7 +80,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
 
     const std::string page = content(write_report(folder()->path / "whole"));
     for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses",
-                             "Precision and recall", "Which threshold", "Pictures to look at"})
+                             "Precision and recall", "Which threshold", "Images to look at"})
         EXPECT_NE(page.find(part), page.npos) << part;
 }
 
@@ -92,16 +92,15 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     const std::unique_ptr<Task> task = make_task(c);
     const Dataset data = task->open_data();
     task->build({*device, arena, DType::f32, false}, data, [](const std::string&) {});
-    State state = task->result();
+    StateDict state = task->result();
     for (auto& [name, tensor] : state)
         for (float& v : tensor.values.own()) v *= 1e12f;
     task->load_result(state);
     const Evaluated e = task->evaluate(Part::validation, nullptr, [] { return true; });
     EXPECT_TRUE(e.whole);
     EXPECT_EQ(e.figures, (std::vector<double>{0, 0}));
-    const size_t pictures = data.part(Part::validation).size();
-    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} pictures", pictures, pictures)),
-              e.note.npos)
+    const size_t images = data.part(Part::validation).size();
+    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} images", images, images)), e.note.npos)
         << e.note;
 }
 
@@ -114,7 +113,7 @@ TEST_F(DetectTrain, GoesOnFromATrainedFile) {
     const auto weights = [&](const char* run) {
         return read_yolov5_unfolded(folder()->path / run / "model.safetensors").state;
     };
-    const State before = weights("whole"), after = weights("tuned");
+    const StateDict before = weights("whole"), after = weights("tuned");
     EXPECT_EQ(before.at("model.0.conv.weight").values, after.at("model.0.conv.weight").values);
     EXPECT_NE(before.at("model.23.cv3.conv.weight").values, after.at("model.23.cv3.conv.weight").values);
     c.model = "yolov5s";

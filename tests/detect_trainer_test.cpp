@@ -1,4 +1,4 @@
-// A tiny YOLOv5 learns a handful of pictures: the loss falls, what was learned is found again after the way through a
+// A tiny YOLOv5 learns a handful of images: the loss falls, what was learned is found again after the way through a
 // file, steps repeat bit by bit, and the gradient of the whole network is that of its loss.
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ struct Training {
     std::unique_ptr<Device> device = open_device("cpu", {.threads = 1});
     Arena arena{*device};
     DetectTrainer trainer;
-    Training(const DetectTrainerConfig& config, const State& initial) : trainer(*device, arena, config, initial) {}
+    Training(const DetectTrainerConfig& config, const StateDict& initial) : trainer(*device, arena, config, initial) {}
 };
 
 double overlap(const Box& b, const float* truth) {  // class, x, y, w, h
@@ -48,11 +48,11 @@ double overlap(const Box& b, const float* truth) {  // class, x, y, w, h
     return w * h / ((b.x2 - b.x1) * (b.y2 - b.y1) + (x2 - x1) * (y2 - y1) - w * h);
 }
 
-TEST(DetectTrainer, LearnsAFewPictures) {
+TEST(DetectTrainer, LearnsAFewImages) {
     YoloModel model = small_model();
     const DetectScenes scenes(4, kSize, 1);
     DetectTrainerConfig config = small_config(model, 4);
-    config.loss.objectness = 20;  // of 0.01, for so small a picture
+    config.loss.objectness = 20;  // of 0.01, for so small an image
     Training t(config, model.state);
     DetectFigures first{}, last{};
     constexpr size_t kSteps = 250;
@@ -73,7 +73,7 @@ TEST(DetectTrainer, LearnsAFewPictures) {
     write_yolov5(path, model);
     const DetectorOptions options{.batch = 4, .threshold = 0.25f};
     Detector direct(*t.device, folded(model), options), again(*t.device, read_yolov5(path), options);
-    const auto boxes = direct.run(scenes.pictures, kSize, kSize), same = again.run(scenes.pictures, kSize, kSize);
+    const auto boxes = direct.run(scenes.images, kSize, kSize), same = again.run(scenes.images, kSize, kSize);
     ASSERT_EQ(boxes.size(), 4u);
     size_t wanted = 0, found = 0, all = 0;
     for (size_t p = 0; p < 4; ++p) {
@@ -93,9 +93,9 @@ TEST(DetectTrainer, LearnsAFewPictures) {
 
     // Other weights into the same traces.
     Detector fresh(*t.device, folded(small_model()), options);
-    fresh.run(scenes.pictures, kSize, kSize);
+    fresh.run(scenes.images, kSize, kSize);
     fresh.load(folded(model).state, "trained");
-    EXPECT_EQ(fresh.run(scenes.pictures, kSize, kSize)[0].size(), boxes[0].size());
+    EXPECT_EQ(fresh.run(scenes.images, kSize, kSize)[0].size(), boxes[0].size());
 }
 
 // Two runs, and one that goes on from a checkpoint of the other's arrays, have the same bits.
@@ -138,13 +138,13 @@ TEST(DetectTrainer, AverageIsTheOneOfItsDecay) {
         want[name].assign(model.state.at(name).values.begin(), model.state.at(name).values.end());
     for (size_t step = 1; step <= 5; ++step) {
         t.trainer.step(scenes.batch(), 0.01, 0.9, step);
-        const State now = t.trainer.state();
+        const StateDict now = t.trainer.state();
         const double decay = 0.9 * (1 - std::exp(-double(step) / 20));
         for (const auto& name : names)
             for (size_t i = 0; i < want[name].size(); ++i)
                 want[name][i] = decay * want[name][i] + (1 - decay) * double(now.at(name).values[i]);
     }
-    const State average = t.trainer.averaged();
+    const StateDict average = t.trainer.averaged();
     for (const auto& name : names)
         for (size_t i = 0; i < want[name].size(); ++i)
             ASSERT_NEAR(average.at(name).values[i], want[name][i], 1e-5) << name;
@@ -158,7 +158,7 @@ TEST(DetectTrainer, FrozenLayersKeepTheirWeights) {
     config.frozen_layers = 10;
     Training t(config, model.state);
     for (size_t step = 1; step <= 2; ++step) t.trainer.step(scenes.batch(), 0.01, 0.9, step);
-    const State after = t.trainer.state();
+    const StateDict after = t.trainer.state();
     for (const auto& [name, tensor] : model.state) {
         const bool frozen = std::stoul(name.substr(6)) < 10, statistic = name.find("running") != std::string::npos;
         if (name.ends_with("anchors")) continue;
@@ -181,19 +181,19 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
         t.trainer.step(scenes.batch(), 0, 0, 1);
         std::mt19937 random(5);
         std::normal_distribution<float> normal;
-        State direction = model.state;
+        StateDict direction = model.state;
         double want = 0;
         for (const Parameters::Entry& e : t.trainer.parameters().entries()) {
             const std::span<float> d = direction.at(e.name).values.own();
             const SharedFloats& w = model.state.at(e.name).values;
             double size = 0;
             for (float x : w) size += std::abs(double(x));
-            const bool vector = e.declaration.role == Role::vector;
+            const bool vector = e.declaration.role == ParameterRole::vector;
             for (float& x : d)
-                x = e.declaration.role == Role::statistic
+                x = e.declaration.role == ParameterRole::statistic
                         ? 0
                         : normal(random) * float(vector ? 0.1 : size / double(w.size()));
-            if (e.declaration.role == Role::statistic) continue;
+            if (e.declaration.role == ParameterRole::statistic) continue;
             const std::vector<float> gradient = t.trainer.parameters().get_gradient(e.name);
             const size_t c_in = e.shape.size() == 4 ? e.shape[3] : 1,
                          kernel = e.shape.size() == 4 ? e.shape[1] * e.shape[2] : 1;
@@ -203,7 +203,7 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             }
         }
         const auto along = [&](double h) {
-            State moved = model.state;
+            StateDict moved = model.state;
             for (auto& [name, tensor] : moved)
                 if (!name.ends_with("anchors"))
                     for (size_t i = 0; float& x : tensor.values.own())

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The pixels of a golden picture through the whole detector, against PyTorch's augmented inference
+// The pixels of a golden image through the whole detector, against PyTorch's augmented inference
 // (tests/data/make_tta.py).
 TEST(DetectorAugmented, EqualsPyTorch) {
     const json expected = golden_json(TUNDRA_TESTS "/data/tta.json").at("models");
@@ -23,14 +23,14 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     const auto device = open_device("cpu", {.threads = 1});
     size_t compared = 0;
     double worst = 0;
-    for (const auto& [name, pictures] : expected.items()) {
+    for (const auto& [name, images] : expected.items()) {
         const YoloModel model = read_yolov5(golden / name / "model.pt");
-        for (const auto& [picture, wanted] : pictures.items()) {
+        for (const auto& [image, wanted] : images.items()) {
             const size_t h = wanted.at("h"), w = wanted.at("w");
             const std::vector<uint8_t> pixels =
-                golden_tensors(golden / name / (picture + ".safetensors")).at("letterboxed_rgb_hwc").as<uint8_t>();
+                golden_tensors(golden / name / (image + ".safetensors")).at("letterboxed_rgb_hwc").as<uint8_t>();
             for (const json& setting : wanted.at("settings")) {
-                SCOPED_TRACE(fmt::format("{} {} {}", name, picture, setting.at("threshold").dump()));
+                SCOPED_TRACE(fmt::format("{} {} {}", name, image, setting.at("threshold").dump()));
                 if (setting.at("margin") < 4e-6) continue;  // float32 may decide otherwise
                 Detector detector(
                     *device, model,
@@ -60,7 +60,7 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     EXPECT_LT(worst, 0.05);
 }
 
-// A pass sees a point of the picture where its boxes are mapped back from.
+// A pass sees a point of the image where its boxes are mapped back from.
 TEST(DetectorAugmented, PassesMapBack) {
     const YoloConfig config = yolov5_config("s6", 3);
     for (const auto& [h, w] : {std::pair<size_t, size_t>{960, 1280}, {768, 1280}, {64, 64}}) {
@@ -78,7 +78,7 @@ TEST(DetectorAugmented, PassesMapBack) {
         EXPECT_EQ(passes[2].first_level, 1u);
     }
     // A head of zeros has its boxes on the middles of the cells: x = (0.5 + j) stride in the pass, mirrored and
-    // enlarged in the picture.
+    // enlarged in the image.
     const auto device = open_device("cpu", {.threads = 1});
     auto graph = std::make_unique<Graph>();
     const Value head = graph->input("head", {1, 2, 3, 18}, DType::f32);
@@ -98,7 +98,7 @@ TEST(DetectorAugmented, PassesMapBack) {
     }
 }
 
-// The network itself: a picture's boxes do not depend on what else is in the batch, and simt gives those of cpu.
+// The network itself: an image's boxes do not depend on what else is in the batch, and simt gives those of cpu.
 TEST(Detector, BatchesAndSimt) {
     YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
     const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt", {.threads = 2});
@@ -134,7 +134,7 @@ TEST(Detector, BatchesAndSimt) {
     }
 }
 
-// Finite weights whose sums overflow: an error that says so, not a picture without boxes.
+// Finite weights whose sums overflow: an error that says so, not an image without boxes.
 TEST(Detector, OverflowIsAnError) {
     YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
     for (const char* kind : {"cpu", "simt"}) {

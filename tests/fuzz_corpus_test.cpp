@@ -9,7 +9,7 @@
 #define LLVMFuzzerTestOneInput pickle_fuzz
 #include "tests/fuzz/pickle_fuzz.cpp"
 #undef LLVMFuzzerTestOneInput
-#define LLVMFuzzerTestOneInput picture_fuzz
+#define LLVMFuzzerTestOneInput image_fuzz
 #include "tests/fuzz/image_fuzz.cpp"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput safetensors_fuzz
@@ -28,7 +28,7 @@ TEST(FuzzCorpus, EveryFile) {
     };
     for (const auto& [name, harness] : {Fuzzer{"exif", exif_fuzz},
                                         {"pickle", pickle_fuzz},
-                                        {"picture", picture_fuzz},
+                                        {"image", image_fuzz},
                                         {"safetensors", safetensors_fuzz},
                                         {"torch", torch_fuzz}}) {
         size_t files = 0;

@@ -1,4 +1,4 @@
-// Decoded pictures and whole preprocessing against Pillow's, OpenCV's and torchvision's pixels.
+// Decoded images and whole preprocessing against Pillow's, OpenCV's and torchvision's pixels.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -40,7 +40,7 @@ FileContent pixels_of_keras(const GoldenArray& array) {
 
 }  // namespace
 
-TEST(GoldenDecode, pictures) {
+TEST(GoldenDecode, images) {
     GoldenCount count;
     const auto index = golden_folder("images") / "expected.json";
     if (!std::filesystem::exists(index)) return;
@@ -49,14 +49,14 @@ TEST(GoldenDecode, pictures) {
         SCOPED_TRACE(name);
         const std::string file = entry.value("file", name);
         const GoldenTensors golden = golden_tensors(golden_folder("images") / (stem_of(name) + ".safetensors"));
-        const Decoded got = read_picture((golden_folder("images") / file).string());
-        ASSERT_EQ(got.trouble, Trouble::none) << got.text;
+        const Decoded got = read_image((golden_folder("images") / file).string());
+        ASSERT_EQ(got.trouble, DecodeStatus::none) << got.text;
         const bool jpeg = is_lossy(file);
         // libjpeg-turbo versions may round a few pixels differently; the README gives the limits.
         if (golden.has("decoded")) {
             const GoldenArray& want = golden.at("decoded");
-            ASSERT_EQ(want.shape, (std::vector<size_t>{got.picture.h, got.picture.w, 3}));
-            const Difference d = difference(got.picture.rgb, want.bytes);
+            ASSERT_EQ(want.shape, (std::vector<size_t>{got.image.h, got.image.w, 3}));
+            const Difference d = difference(got.image.rgb, want.bytes);
             EXPECT_LE(d.largest, jpeg ? 2 : 0);
             EXPECT_LT(d.mean, jpeg ? 0.5 : 1e-9);
             count.check();
@@ -67,12 +67,12 @@ TEST(GoldenDecode, pictures) {
             size_t shorter = 0, size = 0;
             if (std::sscanf(key.c_str(), "classifier_resize%zu_crop%zu_f32_chw", &shorter, &size) == 2) {
                 FileContent rgb(size * size * 3);
-                fit_picture(got.picture, {.size = size, .mode = FitMode::crop, .shorter = shorter}, rgb.data());
+                fit_image(got.image, {.size = size, .mode = FitMode::crop, .shorter = shorter}, rgb.data());
                 EXPECT_LE(difference(rgb, pixels_of_classifier(array)).largest, tolerance) << key;
                 count.check();
             } else if (std::sscanf(key.c_str(), "keras_caffe_%zu_f32_hwc_bgr", &size) == 1) {
                 FileContent rgb(size * size * 3);
-                fit_picture(got.picture, {.size = size}, rgb.data());
+                fit_image(got.image, {.size = size}, rgb.data());
                 EXPECT_LE(difference(rgb, pixels_of_keras(array)).largest, tolerance) << key;
                 count.check();
             } else if (key.starts_with("classifier_bicubic")) {

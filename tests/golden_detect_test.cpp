@@ -53,7 +53,7 @@ TEST(golden_detect, decode_and_select) {
     for (const auto& folder : models()) {
         const auto model = golden_json(folder / "expected.json");
         const size_t classes = model.at("nc");
-        for (const auto& [name, picture] : model.at("images").items()) {
+        for (const auto& [name, image] : model.at("images").items()) {
             const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
             const size_t rows = tensors.at("prediction").shape.at(1);
             const std::vector<float> boxes = decoded(model, tensors, rows, classes);
@@ -68,7 +68,7 @@ TEST(golden_detect, decode_and_select) {
                     count.refuse("several labels per box are not supported");
                     continue;
                 }
-                const auto& expected = picture.at("nms").at(setting.at("name").get<std::string>());
+                const auto& expected = image.at("nms").at(setting.at("name").get<std::string>());
                 if (!expected.value("stable_under_rounding", true)) {
                     count.refuse("a decision too close for another rounding");
                     continue;
@@ -81,7 +81,7 @@ TEST(golden_detect, decode_and_select) {
                                          .classes = classes,
                                          .threshold = setting.at("conf_thres"),
                                          .overlap = setting.at("iou_thres"),
-                                         .across_classes = setting.at("agnostic"),
+                                         .class_agnostic = setting.at("agnostic"),
                                          .most = most,
                                          .boxes = boxes.data(),
                                          .detections = detections.data(),

@@ -4,16 +4,19 @@
 #include <cmath>
 
 #include "data/fit.h"
+#include "kernels/image.h"
 #include "tests/golden.h"
 
 namespace {
 
-Picture picture_of(const GoldenArray& array) {
+const Cpu cpu{.threads = 2, .scratch = {}};
+
+Image image_of(const GoldenArray& array) {
     return {.h = array.shape.at(0), .w = array.shape.at(1), .rgb = array.as<uint8_t>()};
 }
 
-Picture resized(const Picture& x, size_t h, size_t w, Filter filter) {
-    Picture y{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 77)};
+Image resized(const Image& x, size_t h, size_t w, Filter filter) {
+    Image y{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 77)};
     resize({.h = x.h, .w = x.w, .out_h = h, .out_w = w, .filter = filter, .x = x.rgb.data(), .y = y.rgb.data()});
     return y;
 }
@@ -35,7 +38,7 @@ TEST(golden_images, resize) {
     GoldenCount count;
     for (const auto& file : golden_files("images", ".safetensors")) {
         const GoldenTensors tensors = golden_tensors(file);
-        const Picture decoded = picture_of(tensors.at("decoded"));
+        const Image decoded = image_of(tensors.at("decoded"));
         for (const auto& [name, array] : tensors.arrays) {
             Filter filter;
             if (starts_with(name, "cv2_linear"))
@@ -46,17 +49,17 @@ TEST(golden_images, resize) {
                 if (starts_with(name, "cv2_") || starts_with(name, "pil_"))
                     count.refuse("no filter like " + name.substr(0, name.rfind('_')));
                 else if (starts_with(name, "torch_"))
-                    count.refuse("pictures are 8-bit, not float as in torch_*");
+                    count.refuse("images are 8-bit, not float as in torch_*");
                 continue;
             }
-            const Picture want = picture_of(array);
+            const Image want = image_of(array);
             expect_within_one(resized(decoded, want.h, want.w, filter).rgb, want.rgb,
                               file.filename().string() + " " + name);
             count.check();
         }
         if (tensors.has("keras_caffe_32_f32_hwc_bgr")) {
             const std::vector<float> want = tensors.at("keras_caffe_32_f32_hwc_bgr").as<float>();
-            const Picture small = resized(decoded, 32, 32, Filter::antialias);
+            const Image small = resized(decoded, 32, 32, Filter::antialias);
             const float mean[3] = {103.939f, 116.779f, 123.68f};
             for (size_t i = 0; i < want.size(); ++i)
                 ASSERT_NEAR(float(small.rgb[i / 3 * 3 + 2 - i % 3]) - mean[i % 3], want[i], 1.001f) << file;
@@ -70,9 +73,9 @@ TEST(golden_images, nearest) {
     const std::vector<std::pair<size_t, std::vector<uint8_t>>> cases = {
         {7, {1, 3, 5}}, {4, {1, 3}}, {10, {1, 3, 6, 8}}, {5, {0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4}}};
     for (const auto& [size, want] : cases) {
-        Picture x{1, size, std::vector<uint8_t>(3 * size)};
+        Image x{1, size, std::vector<uint8_t>(3 * size)};
         for (size_t i = 0; i < 3 * size; ++i) x.rgb[i] = uint8_t(i / 3);
-        const Picture y = resized(x, 1, want.size(), Filter::nearest);
+        const Image y = resized(x, 1, want.size(), Filter::nearest);
         for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(y.rgb[3 * i], want[i]) << size << " to " << want.size();
     }
 }
@@ -84,7 +87,7 @@ TEST(golden_images, letterbox_pixels) {
         std::string stem = name;
         std::replace(stem.begin(), stem.end(), '.', '_');
         const GoldenTensors tensors = golden_tensors(golden_folder("images") / (stem + ".safetensors"));
-        const Picture decoded = picture_of(tensors.at("decoded"));
+        const Image decoded = image_of(tensors.at("decoded"));
         for (const auto& [key, want] : entry.at("letterbox").items()) {
             const auto& shape = want.at("new_shape_hw");
             const Letterbox box =
@@ -94,11 +97,11 @@ TEST(golden_images, letterbox_pixels) {
                            .out_w = shape.is_array() ? shape[1].get<size_t>() : shape.get<size_t>(),
                            .stride = want.at("auto").get<bool>() ? want.at("stride").get<size_t>() : 0,
                            .enlarge = want.at("scaleup").get<bool>()});
-            const Picture frame = picture_of(tensors.at(key));
+            const Image frame = image_of(tensors.at(key));
             ASSERT_EQ(box.out_h, frame.h) << name << " " << key;
             ASSERT_EQ(box.out_w, frame.w) << name << " " << key;
             std::vector<uint8_t> y(frame.rgb.size(), 1);
-            letterbox_picture(decoded, box, Filter::linear, y.data());
+            letterbox_image(decoded, box, Filter::linear, y.data());
             expect_within_one(y, frame.rgb, name + " " + key);
             count.check();
         }
@@ -135,9 +138,9 @@ TEST(golden_images, classifier) {
         if (tensors.has("classifier_bicubic_resize36_crop32_f32_chw")) count.refuse("no bicubic filter");
         const std::string name = "classifier_resize36_crop32_f32_chw";
         if (!tensors.has(name)) continue;
-        const Picture decoded = picture_of(tensors.at("decoded"));
+        const Image decoded = image_of(tensors.at("decoded"));
         const size_t shorter = std::min(decoded.h, decoded.w), longer = 36 * std::max(decoded.h, decoded.w) / shorter;
-        const Picture small =
+        const Image small =
             resized(decoded, decoded.h == shorter ? 36 : longer, decoded.h == shorter ? longer : 36, Filter::antialias);
         const auto middle = [](size_t side) { return float(std::nearbyint((double(side) - 32) / 2)); };
         const float transform[6] = {1, 0, middle(small.w), 0, 1, middle(small.h)}, color[2] = {1, 0};
@@ -153,7 +156,7 @@ TEST(golden_images, classifier) {
                                        .out_w = 32,
                                        .out_c = 4,
                                        .normalize = normalize,
-                                       .pictures = small.rgb.data(),
+                                       .images = small.rgb.data(),
                                        .transform = transform,
                                        .color = color,
                                        .y = y.data()});

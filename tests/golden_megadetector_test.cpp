@@ -44,23 +44,23 @@ TEST(GoldenMegadetector, ClassicEntries) {
     for (const auto& entry : fs::directory_iterator(golden_folder("yolo"))) {
         if (!exists(entry.path() / "expected.json")) continue;
         const json expected = golden_json(entry.path() / "expected.json");
-        for (const auto& [name, picture] : expected.at("images").items()) {
-            if (!picture.contains("megadetector")) {
-                count.refuse("a picture without the package's result");
+        for (const auto& [name, image] : expected.at("images").items()) {
+            if (!image.contains("megadetector")) {
+                count.refuse("an image without the package's result");
                 continue;
             }
             SCOPED_TRACE(name);
             DetectJob job;
-            job.pictures = {(entry.path() / picture.at("file").get<std::string>()).string()};
+            job.images = {(entry.path() / image.at("file").get<std::string>()).string()};
             job.model = (entry.path() / "model.pt").string();
             job.out = (folder / (name + ".json")).string();
-            job.image_size = picture.at("letterbox").at("new_shape");
+            job.image_size = image.at("letterbox").at("new_shape");
             job.device = "cpu";
             ASSERT_TRUE(detect(job).finished);
             const json images = golden_json(job.out).at("images");
             ASSERT_EQ(images.size(), 1u);
             const json &found = images[0].at("detections"),
-                       &wanted = picture.at("megadetector").at("classic").at("detections_sorted_by_confidence");
+                       &wanted = image.at("megadetector").at("classic").at("detections_sorted_by_confidence");
             EXPECT_EQ(found.size(), wanted.size());
             expect_in(found, wanted);
             expect_in(wanted, found);
@@ -74,7 +74,7 @@ TEST(GoldenMegadetector, ClassicEntries) {
     fs::remove_all(folder);
 }
 
-// The network's frames for a picture of 40 x 64, as MegaDetector 10.0.28 with yolov5 7.0.14 makes them in classic mode.
+// The network's frames for an image of 40 x 64, as MegaDetector 10.0.28 with yolov5 7.0.14 makes them in classic mode.
 using MegadetectorFrames = DetectTest;
 
 TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
@@ -107,9 +107,9 @@ TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
         DetectJob j = job("frames.json");
         j.model = file.string();
         j.image_size = c.wanted;
-        j.network = [&](std::span<const uint8_t> pictures, size_t height, size_t width) {
+        j.network = [&](std::span<const uint8_t> images, size_t height, size_t width) {
             h = height, w = width;
-            return stub(pictures, height, width);
+            return stub(images, height, width);
         };
         ASSERT_TRUE(detect(j).finished);
         EXPECT_EQ(std::pair(h, w), std::pair(c.h, c.w));

@@ -37,7 +37,7 @@ public:
         inputs_.emplace_back(name, v);
         return v;
     }
-    Value parameter(const std::string& name, Role role) {
+    Value parameter(const std::string& name, ParameterRole role) {
         const Value v = graph_->parameter(name, nhwc(golden_.at(name)), {.role = role});
         parameters_.push_back(name);
         return v;
@@ -109,8 +109,8 @@ void run_batch_norm(const GoldenTensors& g) {
     graph.check(batch_norm(x, weight, bias,
                            {.eps = std::stof(g.metadata.at("eps")),
                             .momentum = std::stof(g.metadata.at("momentum")),
-                            .running_mean = graph.parameter("running_mean", Role::statistic),
-                            .running_var = graph.parameter("running_var", Role::statistic)}),
+                            .running_mean = graph.parameter("running_mean", ParameterRole::statistic),
+                            .running_var = graph.parameter("running_var", ParameterRole::statistic)}),
                 "y");
 }
 

@@ -26,8 +26,8 @@ uint64_t generated(uint64_t key, size_t i) {
     return z ^ (z >> 31);
 }
 
-State generate(const json& expected) {
-    State state;
+StateDict generate(const json& expected) {
+    StateDict state;
     const std::string seed = std::to_string(expected.at("seed").get<int>());
     for (const auto& [name, w] : expected.at("weights").items()) {
         if (!w.contains("scale")) continue;  // num_batches_tracked
@@ -108,7 +108,7 @@ protected:
     }
 
     // Logits of eval_x with the normalization folded, and the taps.
-    Floats evaluate(const State& weights, const json* taps_expected) {
+    Floats evaluate(const StateDict& weights, const json* taps_expected) {
         auto graph = std::make_unique<Graph>();
         const Value x = graph->input("x", {4, 64, 64, 3}, DType::f32);
         Taps taps;
@@ -136,7 +136,7 @@ protected:
 
     json expected;
     GoldenTensors inputs;
-    State state;
+    StateDict state;
     std::unique_ptr<Device> device;
     ResNetConfig config;
 };
@@ -167,7 +167,7 @@ TEST_F(GoldenResNet, ThreeSteps) {
     Optimizer optimizer(parameters, {.weight_decay = 1e-4f, .decay_vectors = true});
     std::vector<Value> wanted, keep = {logits, loss.loss, smooth.loss, loss.correct};
     for (size_t v = 0; v < graph.values.size(); ++v)
-        if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != Role::statistic)
+        if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != ParameterRole::statistic)
             wanted.push_back({&graph, int(v)});
     const std::vector<Value> grads = gradients(loss.loss, optimizer.loss_scale(graph), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
@@ -217,7 +217,7 @@ TEST_F(GoldenResNet, ThreeSteps) {
             }
     }
     EXPECT_EQ(optimizer.state().skipped_steps, 0);
-    const State after = download(parameters);
+    const StateDict after = download(parameters);
     expect_logits(evaluate(after, nullptr), expected["eval_after_3_steps"]["logits"], 1e-2);
 }
 

@@ -39,12 +39,12 @@ Reading read_torch(const json& c) {
                                                 "pct_start",   "anneal_strategy", "div_factor",    "final_div_factor",
                                                 "three_phase", "cycle_momentum",  "base_momentum", "max_momentum"};
     if (auto refusal = unknown_argument(a, known)) return {{}, *refusal};
-    double start_div = a.value("div_factor", 25.0);
+    double div_factor = a.value("div_factor", 25.0);
     return {ScheduleOptions{.curve = Curve::torch,
                             .peak = a.at("max_lr"),
-                            .start_div = start_div,
-                            .end_div = start_div * a.value("final_div_factor", 1e4),
-                            .rise = a.value("pct_start", 0.3),
+                            .div_factor = div_factor,
+                            .final_div = div_factor * a.value("final_div_factor", 1e4),
+                            .warmup_fraction = a.value("pct_start", 0.3),
                             .cosine = a.value("anneal_strategy", "cos") == "cos",
                             .three_phase = a.value("three_phase", false),
                             .cycle_momentum = a.value("cycle_momentum", true),
@@ -60,9 +60,9 @@ Reading read_fastai(const json& c) {
     if (momentum.size() != 3 || momentum[0] != momentum[2]) return {{}, "momentum does not return to where it started"};
     return {ScheduleOptions{.curve = Curve::fastai,
                             .peak = a.at("lr_max"),
-                            .start_div = a.value("div", 25.0),
-                            .end_div = a.value("div_final", 1e5),
-                            .rise = a.value("pct_start", 0.25),
+                            .div_factor = a.value("div", 25.0),
+                            .final_div = a.value("div_final", 1e5),
+                            .warmup_fraction = a.value("pct_start", 0.25),
                             .momentum_high = momentum[0],
                             .momentum_low = momentum[1]},
             ""};
@@ -77,9 +77,9 @@ Reading read_smith(const json& c) {
     double peak = a.at("lr_max"), legs = a.at("up_steps").get<double>() + 0.5, total = c.at("total_steps");
     return {ScheduleOptions{.curve = Curve::smith,
                             .peak = peak,
-                            .start_div = peak / a.at("lr_min").get<double>(),
-                            .end_div = peak / a.at("lr_end").get<double>(),
-                            .rise = legs / total,
+                            .div_factor = peak / a.at("lr_min").get<double>(),
+                            .final_div = peak / a.at("lr_end").get<double>(),
+                            .warmup_fraction = legs / total,
                             .momentum_high = a.value("momentum_high", 0.95),
                             .momentum_low = a.value("momentum_low", 0.85)},
             ""};
@@ -170,9 +170,9 @@ TEST(GoldenSchedules, RefusesNumbersThatMakeNoCurve) {
     EXPECT_THROW(Schedule(schedule_preset("torch", 0), 10), Error);
     EXPECT_THROW(Schedule(schedule_preset("torch", NAN), 10), Error);
     EXPECT_THROW(Schedule(schedule_preset("torch", 1), 0), Error);
-    EXPECT_THROW(Schedule({.rise = 1.5}, 10), Error);
-    EXPECT_THROW(Schedule({.start_div = 0}, 10), Error);
-    EXPECT_THROW(Schedule({.rise = 0.6, .three_phase = true}, 10), Error);
+    EXPECT_THROW(Schedule({.warmup_fraction = 1.5}, 10), Error);
+    EXPECT_THROW(Schedule({.div_factor = 0}, 10), Error);
+    EXPECT_THROW(Schedule({.warmup_fraction = 0.6, .three_phase = true}, 10), Error);
     EXPECT_THROW(Schedule({.momentum_high = 1}, 10), Error);
     EXPECT_THROW(Schedule(schedule_preset("torch", 1), 10).at(10), Error);
 }

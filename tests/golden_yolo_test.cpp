@@ -16,19 +16,19 @@ struct Run {
     std::vector<SelectedBoxes> selected;  // one per setting
 };
 
-// A picture of the network's size through the network, with every setting that can be run.
-void check_picture(const YoloModel& model, const json& expected, const json& picture, const GoldenTensors& tensors,
-                   GoldenCount& count) {
+// An image of the network's size through the network, with every setting that can be run.
+void check_image(const YoloModel& model, const json& expected, const json& image, const GoldenTensors& tensors,
+                 GoldenCount& count) {
     const GoldenArray& letterboxed = tensors.at("letterboxed_rgb_hwc");
     const size_t h = letterboxed.shape.at(0), w = letterboxed.shape.at(1);
     Run run;
     Graph& graph = *run.graph;
-    const Value pictures = graph.input("pictures", {1, h, w, 3}, DType::u8),
+    const Value images = graph.input("pictures", {1, h, w, 3}, DType::u8),
                 transform = graph.input("transform", {1, 6}, DType::f32),
                 color = graph.input("color", {1, 2}, DType::f32);
     constexpr float unit = 1 / 255.0f;
     const Value x =
-        image_batch(pictures, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
+        image_batch(images, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
     run.heads = yolov5(x, model.config);
     run.boxes = decode_boxes(run.heads, model.config.levels, model.config.classes);
     std::vector<Value> keep = run.heads;
@@ -42,7 +42,7 @@ void check_picture(const YoloModel& model, const json& expected, const json& pic
         settings.push_back(setting);
         run.selected.push_back(select_boxes(run.boxes, {.threshold = setting.at("conf_thres"),
                                                         .overlap = setting.at("iou_thres"),
-                                                        .across_classes = setting.at("agnostic"),
+                                                        .class_agnostic = setting.at("agnostic"),
                                                         .most = setting.at("max_det")}));
         keep.push_back(run.selected.back().detections);
         keep.push_back(run.selected.back().count);
@@ -50,7 +50,7 @@ void check_picture(const YoloModel& model, const json& expected, const json& pic
     Parameters parameters(*run.device, graph);
     upload(model.state, parameters, model.file_name);
     Program program(run.arena, std::move(run.graph), parameters, keep);
-    program.write<uint8_t>(pictures, letterboxed.as<uint8_t>());
+    program.write<uint8_t>(images, letterboxed.as<uint8_t>());
     program.write<float>(transform, std::array{1.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f});
     program.write<float>(color, std::array{1.0f, 0.0f});
     program.run();
@@ -81,7 +81,7 @@ void check_picture(const YoloModel& model, const json& expected, const json& pic
     count.check();
 
     for (size_t s = 0; s < settings.size(); ++s) {
-        const json& wanted = picture.at("nms").at(settings[s].at("name").get<std::string>());
+        const json& wanted = image.at("nms").at(settings[s].at("name").get<std::string>());
         // A network in float32 may fall on the other side of a decision that is this close.
         const json margins = wanted.value("margins", json::object());
         const bool near = std::any_of(margins.begin(), margins.end(),
@@ -126,9 +126,9 @@ TEST(GoldenYolo, Networks) {
                 EXPECT_EQ(model.config.levels[level].stride, expected.at("strides")[level].get<float>());
                 for (size_t i = 0; i < 6; ++i) EXPECT_EQ(model.config.levels[level].anchors[i / 2][i % 2], anchors[i]);
             }
-            for (const auto& [name, picture] : expected.at("images").items()) {
+            for (const auto& [name, image] : expected.at("images").items()) {
                 SCOPED_TRACE(name);
-                check_picture(model, expected, picture, golden_tensors(entry.path() / (name + ".safetensors")), count);
+                check_image(model, expected, image, golden_tensors(entry.path() / (name + ".safetensors")), count);
             }
         }
 }

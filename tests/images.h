@@ -1,4 +1,4 @@
-// Pictures for tests: smooth pixels that JPEG keeps, and the files that cameras, editors and bad luck make of them.
+// Images for tests: smooth pixels that JPEG keeps, and the files that cameras, editors and bad luck make of them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,9 +18,9 @@
 
 using FileContent = std::vector<uint8_t>;
 
-// Gradients, a disc and a few stripes; another seed is another picture. (h, w, 3)
-inline Picture sample_picture(size_t h, size_t w, unsigned seed = 0) {
-    Picture picture{.h = h, .w = w, .rgb = FileContent(h * w * 3)};
+// Gradients, a disc and a few stripes; another seed is another image. (h, w, 3)
+inline Image sample_image(size_t h, size_t w, unsigned seed = 0) {
+    Image image{.h = h, .w = w, .rgb = FileContent(h * w * 3)};
     for (size_t i = 0; i < h; ++i)
         for (size_t j = 0; j < w; ++j) {
             const double y = (i + 0.5) / h, x = (j + 0.5) / w;
@@ -29,13 +29,13 @@ inline Picture sample_picture(size_t h, size_t w, unsigned seed = 0) {
             const double value[3] = {40 + 120 * x + disc, 200 - 100 * y + stripes,
                                      60 + 80 * x * y + 0.5 * disc + stripes};
             for (size_t c = 0; c < 3; ++c)
-                picture.rgb[(i * w + j) * 3 + c] = uint8_t(std::fmin(255, std::fmax(0, value[c])));
+                image.rgb[(i * w + j) * 3 + c] = uint8_t(std::fmin(255, std::fmax(0, value[c])));
         }
-    return picture;
+    return image;
 }
 
-inline FileContent jpeg_of(const Picture& picture, const JpegSettings& settings = {}, const Exif* exif = nullptr) {
-    return encode_jpeg(picture.rgb.data(), picture.h, picture.w, settings, exif);
+inline FileContent jpeg_of(const Image& image, const JpegSettings& settings = {}, const Exif* exif = nullptr) {
+    return encode_jpeg(image.rgb.data(), image.h, image.w, settings, exif);
 }
 
 // samples: rows of `format`, e.g. TJPF_GRAY or TJPF_CMYK
@@ -95,8 +95,8 @@ inline FileContent png_of(const PngParts& parts) {
     return png;
 }
 
-inline FileContent png_of(const Picture& picture) {
-    return png_of({.w = uint32_t(picture.w), .h = uint32_t(picture.h), .depth = 8, .colour = 2, .rows = picture.rgb});
+inline FileContent png_of(const Image& image) {
+    return png_of({.w = uint32_t(image.w), .h = uint32_t(image.h), .depth = 8, .colour = 2, .rows = image.rgb});
 }
 
 inline FileContent text_content(const std::string& text) { return {text.begin(), text.end()}; }

@@ -228,11 +228,11 @@ TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
             for (float f : {1, 0}) color.push_back(f);
         }
         for (size_t step = 1; step <= 20; ++step) {
-            std::vector<uint8_t> pictures(8 * 64 * 64 * 3);
+            std::vector<uint8_t> images(8 * 64 * 64 * 3);
             std::vector<int32_t> labels;
-            for (uint8_t& p : pictures) p = uint8_t(rng());
+            for (uint8_t& p : images) p = uint8_t(rng());
             for (size_t i = 0; i < 8; ++i) labels.push_back(int32_t(rng() % 2));
-            trainer.step({pictures, transform, color, labels}, step < 10 ? 0.01 : 0.002, 0.9, step);
+            trainer.step({images, transform, color, labels}, step < 10 ? 0.01 : 0.002, 0.9, step);
             result.push_back(trainer.figures().loss);
         }
         return result;

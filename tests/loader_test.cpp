@@ -19,11 +19,11 @@ struct LoaderFolder {
     explicit LoaderFolder(bool with_bad = true) {
         for (unsigned i = 0; i < 21; ++i)
             folder.write((i % 2 ? "data/fox/" : "data/hare/") + std::to_string(i) + ".jpg",
-                         jpeg_of(sample_picture(20 + i, 30, i)));
+                         jpeg_of(sample_image(20 + i, 30, i)));
         if (with_bad) {
-            folder.write("data/fox/broken.jpg", text_content("no picture"));
+            folder.write("data/fox/broken.jpg", text_content("no image"));
             folder.write("data/hare/empty.jpg", {});
-            FileContent cut = jpeg_of(sample_picture(40, 40));
+            FileContent cut = jpeg_of(sample_image(40, 40));
             cut.resize(cut.size() * 4 / 5);
             folder.write("data/hare/truncated.jpg", cut);
         }
@@ -43,7 +43,7 @@ LoaderOptions options_with(int threads) {
 }
 
 bool operator==(const Batch& a, const Batch& b) {
-    return a.epoch == b.epoch && a.step == b.step && a.pictures == b.pictures && a.transform == b.transform &&
+    return a.epoch == b.epoch && a.step == b.step && a.images == b.images && a.transform == b.transform &&
            a.color == b.color && a.labels == b.labels && a.samples == b.samples;
 }
 
@@ -122,12 +122,12 @@ TEST(Loader, bad_files_are_named_once) {
             bool repeated = false;  // a row that does not count repeats a row that does
             for (size_t other = 0; other < 5 && batch.labels[row] < 0; ++other)
                 repeated = repeated || (batch.labels[other] >= 0 &&
-                                        std::equal(&batch.pictures[row * 768], &batch.pictures[row * 768] + 768,
-                                                   &batch.pictures[other * 768]));
+                                        std::equal(&batch.images[row * 768], &batch.images[row * 768] + 768,
+                                                   &batch.images[other * 768]));
             EXPECT_TRUE(batch.labels[row] >= 0 || repeated);
         }
     EXPECT_EQ(left_out, 6u);
-    const std::vector<BadFile> bad = loader.bad_files();
+    const std::vector<FailedImage> bad = loader.bad_files();
     ASSERT_EQ(bad.size(), 3u);
     EXPECT_TRUE(bad[0].path.ends_with("fox/broken.jpg"));
     EXPECT_EQ(bad[0].code, "not_a_picture");
@@ -165,7 +165,7 @@ TEST(Loader, second_epoch_decodes_nothing) {
     EXPECT_GT(loader.counts().waited_seconds, 0);
     EXPECT_GT(loader.counts().decoding_seconds, 0);
     const std::vector<Batch> second = take(loader, loader.steps());
-    for (size_t i = 0; i < first.size(); ++i) EXPECT_EQ(first[i].pictures, second[i].pictures);
+    for (size_t i = 0; i < first.size(); ++i) EXPECT_EQ(first[i].images, second[i].images);
     take(loader, loader.steps());
     // The first epoch's last rows may be in the making when the second asks for its first: each sample is decoded at
     // least once, and the third epoch from the cache alone.

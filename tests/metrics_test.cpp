@@ -11,14 +11,14 @@
 namespace {
 
 // Label, prediction:  0 0, 0 0, 0 1, 1 1, 1 0, 2 1   of four classes; nothing is or is called 3.
-const std::vector<Judgement> kPictures = {
+const std::vector<LabelledPrediction> kImages = {
     {0, 0, 0.95f, "north"}, {0, 0, 0.7f, "north"},  {0, 1, 0.55f, "south"},
     {1, 1, 1.0f, "south"},  {1, 0, 0.69f, "north"}, {2, 1, 0.5f, ""},
 };
 
 TEST(Metrics, CountedByHand) {
-    Metrics m = measure(kPictures, 4);
-    EXPECT_EQ(m.all.pictures, 6u);
+    Metrics m = measure(kImages, 4);
+    EXPECT_EQ(m.all.images, 6u);
     EXPECT_DOUBLE_EQ(m.all.accuracy(), 0.5);
     EXPECT_EQ(m.confusion, (std::vector<size_t>{2, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}));
     EXPECT_DOUBLE_EQ(m.classes[0].precision(), 2.0 / 3);
@@ -35,21 +35,22 @@ TEST(Metrics, CountedByHand) {
 }
 
 TEST(Metrics, ConfidenceBinsHoldTheirLowerEdge) {
-    Metrics m = measure(kPictures, 4);
-    const size_t pictures[10] = {0, 0, 0, 0, 0, 2, 1, 1, 0, 2}, correct[10] = {0, 0, 0, 0, 0, 0, 0, 1, 0, 2};
+    Metrics m = measure(kImages, 4);
+    const size_t images[10] = {0, 0, 0, 0, 0, 2, 1, 1, 0, 2}, correct[10] = {0, 0, 0, 0, 0, 0, 0, 1, 0, 2};
     for (size_t b = 0; b < 10; b++) {
-        EXPECT_EQ(m.confidence[b].pictures, pictures[b]) << b;
+        EXPECT_EQ(m.confidence[b].images, images[b]) << b;
         EXPECT_EQ(m.confidence[b].correct, correct[b]) << b;
     }
     for (size_t b = 0; b < 10; b++) {
-        Judgement edge = {0, 0, float(b) / 10, ""}, below = {0, 0, std::nextafter(float(b + 1) / 10, 0.f) - 1e-6f, ""};
-        EXPECT_EQ(measure({&edge, 1}, 1).confidence[b].pictures, 1u) << b;
-        EXPECT_EQ(measure({&below, 1}, 1).confidence[b].pictures, 1u) << b;
+        LabelledPrediction edge = {0, 0, float(b) / 10, ""},
+                           below = {0, 0, std::nextafter(float(b + 1) / 10, 0.f) - 1e-6f, ""};
+        EXPECT_EQ(measure({&edge, 1}, 1).confidence[b].images, 1u) << b;
+        EXPECT_EQ(measure({&below, 1}, 1).confidence[b].images, 1u) << b;
     }
 }
 
 TEST(Metrics, PerCamera) {
-    Metrics m = measure(kPictures, 4);
+    Metrics m = measure(kImages, 4);
     ASSERT_EQ(m.cameras.size(), 3u);
     EXPECT_DOUBLE_EQ(m.cameras.at("north").accuracy(), 2.0 / 3);
     EXPECT_DOUBLE_EQ(m.cameras.at("south").accuracy(), 0.5);
@@ -58,7 +59,7 @@ TEST(Metrics, PerCamera) {
 
 TEST(Metrics, JsonSaysNullWhereThereIsNothing) {
     std::vector<std::string> names = {"a", "b", "c", "d"};
-    nlohmann::json j = nlohmann::json::parse(to_json(measure(kPictures, 4), names).dump());
+    nlohmann::json j = nlohmann::json::parse(to_json(measure(kImages, 4), names).dump());
     EXPECT_EQ(j["accuracy"], 0.5);
     EXPECT_TRUE(j["classes"][2]["precision"].is_null());
     EXPECT_EQ(j["confusion"][1].get<std::vector<size_t>>(), (std::vector<size_t>{1, 1, 0, 0}));
@@ -67,11 +68,11 @@ TEST(Metrics, JsonSaysNullWhereThereIsNothing) {
 }
 
 TEST(Metrics, RefusesWhatCannotBe) {
-    std::vector<Judgement> label = {{4, 0, 0.5f, ""}}, predicted = {{0, 4, 0.5f, ""}}, sure = {{0, 0, 1.5f, ""}},
-                           nothing = {{0, 0, NAN, ""}};
+    std::vector<LabelledPrediction> label = {{4, 0, 0.5f, ""}}, predicted = {{0, 4, 0.5f, ""}},
+                                    sure = {{0, 0, 1.5f, ""}}, nothing = {{0, 0, NAN, ""}};
     for (const auto& wrong : {label, predicted, sure, nothing}) EXPECT_THROW(measure(wrong, 4), Error);
     std::vector<std::string> names = {"a"};
-    EXPECT_THROW(to_json(measure(kPictures, 4), names), Error);
+    EXPECT_THROW(to_json(measure(kImages, 4), names), Error);
 }
 
 }  // namespace

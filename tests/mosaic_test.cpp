@@ -13,7 +13,7 @@ namespace {
 
 constexpr Fit kFit{.size = 96, .mode = FitMode::letterbox, .filter = Filter::linear, .height = 64};
 
-// Dark pictures, each with a bright rectangle in a colour of its own, on whole pixels of the frame.
+// Dark images, each with a bright rectangle in a colour of its own, on whole pixels of the frame.
 struct Shots {
     Dataset data;
     std::vector<std::vector<uint8_t>> frames;
@@ -97,7 +97,7 @@ TEST(Mosaic, BoxesLieOnTheirPixels) {
     EXPECT_GT(left_out, 50u);
 }
 
-TEST(Mosaic, WithoutRangesAPictureIsItself) {
+TEST(Mosaic, WithoutRangesAImageIsItself) {
     const Shots shots;
     const Composition c = compose({}, {.seed = 3, .epoch = 1, .sample = 3}, shots.data, shots.samples, kFit);
     ASSERT_EQ(c.tiles.size(), 1u);
@@ -108,7 +108,7 @@ TEST(Mosaic, WithoutRangesAPictureIsItself) {
     EXPECT_EQ(boxes.at(0), (std::array<float, 5>{0, 24 + 11 + 10, 13 + 8, 20, 16}));  // behind a margin of 24
 }
 
-TEST(Mosaic, TheLastEpochsShowSinglePictures) {
+TEST(Mosaic, TheLastEpochsShowSingleImages) {
     const Shots shots;
     const BoxAugment how{.mosaic = 1, .mosaic_epochs = 4};
     for (uint64_t epoch = 0; epoch < 8; ++epoch)
@@ -124,12 +124,12 @@ TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
                            {"annotations", nlohmann::json::array()},
                            {"categories", {{{"id", 1}, {"name", "animal"}}}}};
     for (int i = 0; i < 13; ++i) {
-        Picture p{.h = 48, .w = 72, .rgb = FileContent(48 * 72 * 3, 20)};
+        Image p{.h = 48, .w = 72, .rgb = FileContent(48 * 72 * 3, 20)};
         for (size_t y = 16; y < 32; ++y)
             for (size_t x = 24; x < 48; ++x)
                 for (size_t c = 0; c < 3; ++c) p.rgb[(y * 72 + x) * 3 + c] = 230;
         const std::string name = std::to_string(i) + ".jpg";
-        folder.write(name, i == 5 ? text_content("no picture") : jpeg_of(p, {.quality = 95, .full_chroma = true}));
+        folder.write(name, i == 5 ? text_content("no image") : jpeg_of(p, {.quality = 95, .full_chroma = true}));
         coco["images"].push_back({{"id", i}, {"file_name", name}, {"width", 72}, {"height", 48}});
         coco["annotations"].push_back({{"id", i}, {"image_id", i}, {"category_id", 1}, {"bbox", {24, 16, 24, 16}}});
     }
@@ -154,7 +154,7 @@ TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
     size_t boxes = 0, bad_rows = 0;
     for (int i = 6; i < 12; ++i) {
         const Batch& b = second.next();
-        ASSERT_EQ(b.pictures, batches[size_t(i)].pictures);
+        ASSERT_EQ(b.images, batches[size_t(i)].images);
         ASSERT_EQ(b.boxes, batches[size_t(i)].boxes);
         ASSERT_EQ(b.color, batches[size_t(i)].color);
         ASSERT_EQ(b.transform, batches[size_t(i)].transform);
@@ -165,7 +165,7 @@ TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
                 if (box[0] < 0) continue;
                 ++boxes;
                 const size_t at = (size_t(box[2]) * kFit.w() + size_t(box[1])) * 3;
-                EXPECT_GT(b.pictures[row * kFit.bytes() + at], 200) << "the middle of a box is dark";
+                EXPECT_GT(b.images[row * kFit.bytes() + at], 200) << "the middle of a box is dark";
             }
         }
     }

@@ -11,19 +11,19 @@
 
 namespace {
 
-struct Chain {
+struct BackwardArgs {
     ConvShape shape;
     size_t rows_in() const { return shape.n * shape.h * shape.w; }
 };
-const std::vector<Chain> chains = {{{1, 2, 2, 1, 1, 1, 1}},
-                                   {{2, 5, 7, 3, 7, 3, 3, 2, 1}},
-                                   {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
-                                   {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
-                                   {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
+const std::vector<BackwardArgs> chains = {{{1, 2, 2, 1, 1, 1, 1}},
+                                          {{2, 5, 7, 3, 7, 3, 3, 2, 1}},
+                                          {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
+                                          {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
+                                          {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
 
 TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
     using T = TypeParam;
-    for (const Chain& chain : chains) {
+    for (const BackwardArgs& chain : chains) {
         const ConvShape& s = chain.shape;
         SCOPED_TRACE(fmt::format("{}x{}x{}x{} to {}", s.n, s.h, s.w, s.c_in, s.c_out));
         const Floats x = representable<T>(random_floats(s.x_count(), 1, 0.5f)),
@@ -134,7 +134,7 @@ TEST(NormConv, GradientsAreThoseOfItsParts) {
                           return batch_norm(
                               conv(batch_norm(conv(v[0], v[1]), v[2], v[3], relu), v[4], {.stride = 2, .padding = 1}),
                               v[5], v[6], relu);
-                      const Summed y = norm_conv(v[0], v[1]);
+                      const WithStats y = norm_conv(v[0], v[1]);
                       return batch_norm(norm_conv(y, v[2], v[3], relu, v[4], {.stride = 2, .padding = 1}), v[5], v[6],
                                         relu);
                   },
@@ -153,7 +153,7 @@ TEST(NormConv, RefusesWhatItDoesNotDo) {
     Graph g(DType::f16, true);
     const Value x = g.input("x", {2, 4, 4, 3}, DType::f16), w = g.input("w", {3, 1, 1, 3}, DType::f16),
                 v = g.input("v", {3}, DType::f32);
-    const Summed y = norm_conv(x, w);
+    const WithStats y = norm_conv(x, w);
     EXPECT_NE(error_of([&] { norm_conv(x, w, {.bias = v}); }).find("no bias"), std::string::npos);
     EXPECT_NE(error_of([&] { norm_conv(y, v, v, {}, w); }).find("has relu"), std::string::npos);
     EXPECT_NE(error_of([&] {
@@ -177,7 +177,7 @@ TEST(NormConv, RefusesWhatItDoesNotDo) {
 
 struct Trained {
     std::vector<float> losses;
-    State state;
+    StateDict state;
 };
 
 Trained train(const char* kind, DType precision, bool fused) {
@@ -204,14 +204,14 @@ Trained train(const char* kind, DType precision, bool fused) {
     }
     Trained result;
     for (size_t step = 1; step <= 4; ++step) {
-        std::vector<uint8_t> pictures;
+        std::vector<uint8_t> images;
         std::vector<int32_t> labels;
         for (size_t i = 0; i < batch; ++i) {
             labels.push_back(int32_t((step + i) % 2));
             for (size_t p = 0; p < size * size * 3; ++p)
-                pictures.push_back(uint8_t(rng() % 128 + (labels.back() ? 128 : 0)));
+                images.push_back(uint8_t(rng() % 128 + (labels.back() ? 128 : 0)));
         }
-        trainer.step({pictures, transform, color, labels}, 0.005, 0.9, step);
+        trainer.step({images, transform, color, labels}, 0.005, 0.9, step);
         result.losses.push_back(trainer.figures().loss);
         if (step == 1) result.state = trainer.state();
     }

@@ -63,7 +63,7 @@ pool average_forward ls
 pool average_backward ls
 TABLE
 )
-# Loads of pictures are bytes at places that a transform says, and 6 or 8 bytes per pixel for the stem: none of 16.
+# Loads of images are bytes at places that a transform says, and 6 or 8 bytes per pixel for the stem: none of 16.
 
 compile() {  # architecture, file; leaves NAME.log, NAME.ptx, NAME.failed in the folder of the architecture
     name=$(basename "$2" .cu)

@@ -114,7 +114,7 @@ TEST(Errors, SayWhatIsWrong) {
     const Value v = g.input("v", {3}, DType::f32), flat = g.input("flat", {2, 3}, DType::f32);
     expect_error([&] { conv(x, w); }, "x has 3 channels, weight (4, 3, 3, 5) expects 5");
     expect_error([&] { conv(x, v); }, "four dimensions");
-    expect_error([&] { conv(x, g.input("w", {4, 9, 9, 3}, DType::f32)); }, "does not fit a picture of 8x8");
+    expect_error([&] { conv(x, g.input("w", {4, 9, 9, 3}, DType::f32)); }, "does not fit an image of 8x8");
     expect_error([&] { batch_norm(x, v, g.input("s", {4}, DType::f32)); }, "x has 3 channels");
     expect_error([&] { batch_norm(x, v, v, {.activation = Activation::sigmoid}); }, "none, relu or silu");
     expect_error([&] { batch_norm(g.input("one", {1, 3}, DType::f32), v, v); }, "more than one row");

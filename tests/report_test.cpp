@@ -92,7 +92,7 @@ protected:
         return {std::istreambuf_iterator<char>(in), {}};
     }
 
-    // 200 test pictures, 3 classes; picture i is of class i % 3, and each 20th is wrong with confidence 0.95.
+    // 200 test images, 3 classes; image i is of class i % 3, and each 20th is wrong with confidence 0.95.
     void write_run() {
         write("config", "data = \"shots & more\"\nmodel = \"resnet50\"\nimage_size = 64\nepochs = 2\nbatch = 8\n");
         json event = {{"event", "finish"}, {"time", "2026-11-23T09:10:00Z"}, {"step", 40}};
@@ -162,11 +162,11 @@ TEST_F(Report, says_the_figures_of_a_finished_run) {
     write_run();
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");
-    for (const char* said : {"95.0\u202F% of 200 test pictures right", "Finished at step 40 of 40", "1,234 pictures",
+    for (const char* said : {"95.0\u202F% of 200 test images right", "Finished at step 40 of 40", "1,234 images",
                              "10 min 00 s", "1.0 GiB", "not measured", "abc123", "oneDNN 2.6.3", "Thing 9000",
-                             "2 predictions on test pictures make no sense", "Proposal: look at what is below 0.91.",
-                             "10 pictures (5.0\u202F%) are below 0.91",  // exactly the ten errors
-                             "1.0\u202F% of the steps", "2 pictures had something wrong",
+                             "2 predictions on test images make no sense", "Proposal: look at what is below 0.91.",
+                             "10 images (5.0\u202F%) are below 0.91",  // exactly the ten errors
+                             "1.0\u202F% of the steps", "2 images had something wrong",
                              "ResNet-50 tells apart 3 classes", "2026-11-23 09:10 UTC"})
         EXPECT_NE(page.find(said), page.npos) << said;
 }
@@ -174,7 +174,7 @@ TEST_F(Report, says_the_figures_of_a_finished_run) {
 TEST_F(Report, escapes_what_files_say_and_loads_nothing) {
     write_run();
     write_jpeg((folder_ / "pictures" / (kHostile.substr(0, 8) + kHostile.substr(26))).string(),
-               sample_picture(300, 400).rgb.data(), 300, 400);
+               sample_image(300, 400).rgb.data(), 300, 400);
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");
     for (const char* never : {"<script", "<b>hare", "<i>north", "http://", "https://", "\xE2\x80\xAE", "javascript:"})
@@ -182,7 +182,7 @@ TEST_F(Report, escapes_what_files_say_and_loads_nothing) {
     for (const char* said : {"&lt;script&gt;", "&lt;b&gt;hare&lt;/b&gt;", "nothing &amp; co", "&lt;i&gt;north",
                              "cpu &lt;fast&gt;", "ends &amp; stops"})
         EXPECT_NE(page.find(said), page.npos) << said;
-    // One picture is there and comes as a JPEG of 240 x 180; the others are not, and say so.
+    // One image is there and comes as a JPEG of 240 x 180; the others are not, and say so.
     EXPECT_NE(page.find("src=\"data:image/jpeg;base64,/9j/"), page.npos);
     EXPECT_NE(page.find("width=\"240\" height=\"180\""), page.npos);
     EXPECT_NE(page.find("class=\"gone\""), page.npos);
@@ -203,7 +203,7 @@ TEST_F(Report, a_run_that_has_just_started_and_one_that_was_stopped) {
     page = report();
     EXPECT_EQ(fault_in(page), "");
     EXPECT_NE(page.find("Stopped at step 40 of 40"), page.npos);
-    EXPECT_NE(page.find("85.0\u202F% of the validation pictures right after epoch 2"), page.npos);
+    EXPECT_NE(page.find("85.0\u202F% of the validation images right after epoch 2"), page.npos);
     EXPECT_NE(page.find("There is no evaluation yet"), page.npos);
 }
 
@@ -278,9 +278,9 @@ TEST(report_numbers, range_of_an_accuracy) {  // the formula by hand
 }
 
 TEST(report_numbers, manual_work_counts_what_is_below_the_threshold) {
-    EvaluatedPart part{.name = "test", .pictures = {}, .metrics = {}};
+    EvaluatedPart part{.name = "test", .images = {}, .metrics = {}};
     for (auto [right, confidence] : {std::pair(true, 0.55), {false, 0.6}, {true, 0.7}, {true, 0.9}})
-        part.pictures.push_back({"", 0, right ? 0u : 1u, double(float(confidence)), 0});
+        part.images.push_back({"", 0, right ? 0u : 1u, double(float(confidence)), 0});
     const ManualWork work = manual_work(part, 0.6);
     EXPECT_EQ(work.looked_at, 1u);
     EXPECT_EQ(work.errors_left, 1u);

@@ -23,12 +23,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// 14 pictures to train, so that an epoch has three whole batches and a rest.
+// 14 images to train, so that an epoch has three whole batches and a rest.
 class Run : public testing::Test {
 protected:
     static void SetUpTestSuite() {
         folder() = fs::temp_directory_path() / ("run_test_" + std::to_string(getpid()));
-        synthesize({.out = folder() / "shots", .pictures = 20, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        synthesize({.out = folder() / "shots", .images = 20, .width = 64, .height = 64, .seed = 2, .cameras = 2});
     }
     static void TearDownTestSuite() { fs::remove_all(folder()); }
     static fs::path& folder() {
@@ -148,20 +148,20 @@ TEST_F(Run, AnotherConfigurationIsRefusedWithWhatDiffers) {
     EXPECT_EQ(train("refuse", other, {.stop_after_steps = 2}).step, 2u);
 }
 
-TEST_F(Run, OtherPicturesAreRefused) {
+TEST_F(Run, OtherImagesAreRefused) {
     fs::copy(folder() / "shots", folder() / "moved", fs::copy_options::recursive);
     TrainConfig c = config();
     c.data = (folder() / "moved").string();
     ASSERT_EQ(train("moving", c, {.stop_after_steps = 1}).end, RunEnd::stopped);
     std::ofstream(folder() / "moved/train/good/new.jpg") << "x";
-    EXPECT_NE(refusal("moving", c).find("other pictures"), std::string::npos);
+    EXPECT_NE(refusal("moving", c).find("other images"), std::string::npos);
 }
 
-TEST_F(Run, BrokenPicturesAreListedOnceAlsoAfterARestart) {
+TEST_F(Run, BrokenImagesAreListedOnceAlsoAfterARestart) {
     fs::copy(folder() / "shots", folder() / "broken", fs::copy_options::recursive);
     for (const char* part : {"train", "validation"}) {
         fs::create_directories(folder() / "broken" / part / "good");
-        std::ofstream(folder() / "broken" / part / "good/no, picture.jpg") << "x";
+        std::ofstream(folder() / "broken" / part / "good/no, image.jpg") << "x";
     }
     TrainConfig c = config();
     c.data = (folder() / "broken").string();
@@ -171,7 +171,7 @@ TEST_F(Run, BrokenPicturesAreListedOnceAlsoAfterARestart) {
     EXPECT_EQ(result.bad_files, 2u);
     const std::string list = content(folder() / "breaking/bad_files.csv");
     EXPECT_EQ(count_lines(list), 3u) << list;
-    EXPECT_NE(list.find("train/good/no, picture.jpg\",not_a_picture,no,"), std::string::npos) << list;
+    EXPECT_NE(list.find("train/good/no, image.jpg\",not_a_picture,no,"), std::string::npos) << list;
     EXPECT_NE(notes_.find("not_a_picture"), std::string::npos);
 }
 
@@ -180,7 +180,7 @@ TEST_F(Run, APlanLeavesNothing) {
     const RunOptions options{.folder = (folder() / "planned").string(), .plan_only = true};
     EXPECT_EQ(train_run(config(), options, {.planned = [&](const RunPlan& p) { plan = p; }}).end, RunEnd::planned);
     EXPECT_FALSE(fs::exists(folder() / "planned"));
-    EXPECT_EQ(plan.train_pictures + plan.validation_pictures + plan.test_pictures, 20u);
+    EXPECT_EQ(plan.train_images + plan.validation_images + plan.test_images, 20u);
     EXPECT_EQ(plan.parameters, 23'512'130u);  // torchvision's resnet50 with two classes
     EXPECT_GT(plan.seconds_per_step, 0);
     EXPECT_GT(plan.memory_bytes, 4 * plan.parameters);

@@ -54,7 +54,7 @@ void check_selection(const SelectCase& c) {
                    .classes = c.classes,
                    .threshold = c.threshold,
                    .overlap = c.overlap,
-                   .across_classes = c.across_classes,
+                   .class_agnostic = c.class_agnostic,
                    .most = c.most,
                    .boxes = c.boxes.data(),
                    .detections = detections.data(),

@@ -1,4 +1,4 @@
-// The picture kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter
+// The image kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter
 // within 1.
 #include "kernels/image.h"
 
@@ -25,7 +25,7 @@ template <class T>
 void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, const std::vector<float>& transform,
                  const std::vector<float>& color, const Inner& inner = {}) {
     const size_t n = color.size() / 2;
-    const auto pictures = random_bytes(n * h * w * 3, unsigned(h * w));
+    const auto images = random_bytes(n * h * w * 3, unsigned(h * w));
     std::vector<float> want(n * out_h * out_w * out_c);
     compute(cpu, ImageBatch<float>{.n = n,
                                    .h = h,
@@ -37,11 +37,11 @@ void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, c
                                    .inner_h = inner.h,
                                    .inner_w = inner.w,
                                    .grey = 113.985f,
-                                   .pictures = pictures.data(),
+                                   .images = images.data(),
                                    .transform = transform.data(),
                                    .color = color.data(),
                                    .y = want.data()});
-    const DeviceArray<uint8_t> device_pictures(pictures);
+    const DeviceArray<uint8_t> device_images(images);
     const DeviceArray<float> device_transform(transform), device_color(color);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(want.size());
@@ -55,7 +55,7 @@ void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, c
                                       .inner_h = inner.h,
                                       .inner_w = inner.w,
                                       .grey = 113.985f,
-                                      .pictures = device_pictures.get(),
+                                      .images = device_images.get(),
                                       .transform = device_transform.get(),
                                       .color = device_color.get(),
                                       .y = y.get()});
@@ -129,8 +129,8 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
 }
 
 TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
-    const auto pictures = random_bytes(2 * 5 * 6 * 3, 1);
-    const DeviceArray<uint8_t> device_pictures(pictures);
+    const auto images = random_bytes(2 * 5 * 6 * 3, 1);
+    const DeviceArray<uint8_t> device_images(images);
     const DeviceArray<float> transform({1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}), color({1, 0, 1, 0});
     const DeviceArray<TypeParam> y(2 * 5 * 6 * 4);
     compute(Simt{}, ImageBatch<TypeParam>{.n = 2,
@@ -140,13 +140,13 @@ TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
                                           .out_w = 6,
                                           .out_c = 4,
                                           .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                          .pictures = device_pictures.get(),
+                                          .images = device_images.get(),
                                           .transform = transform.get(),
                                           .color = color.get(),
                                           .y = y.get()});
     const auto got = y.host();
     for (size_t i = 0; i < got.size(); ++i)
-        ASSERT_EQ(float(got[i]), i % 4 == 3 ? 0.0f : float(pictures[i / 4 * 3 + i % 4])) << i;
+        ASSERT_EQ(float(got[i]), i % 4 == 3 ? 0.0f : float(images[i / 4 * 3 + i % 4])) << i;
 }
 
 TYPED_TEST(SimtKernels, image_augmentation) {
@@ -164,7 +164,7 @@ TYPED_TEST(SimtKernels, image_augmentation) {
 }
 
 TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
-    const auto pictures = random_bytes(2 * 6 * 6 * 3, 3);
+    const auto images = random_bytes(2 * 6 * 6 * 3, 3);
     const std::vector<float> transform{1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color{1, 0, 1, 0};
     std::vector<float> y(2 * 8 * 9 * 4, -1.0f);
     compute(cpu, ImageBatch<float>{.n = 2,
@@ -177,14 +177,14 @@ TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
                                    .inner_h = 5,
                                    .inner_w = 4,
                                    .grey = 7,
-                                   .pictures = pictures.data(),
+                                   .images = images.data(),
                                    .transform = transform.data(),
                                    .color = color.data(),
                                    .y = y.data()});
     for (size_t i = 0; i < y.size(); ++i) {
         const size_t c = i % 4, j = i / 4 % 9, row = i / 36 % 8, n = i / (36 * 8);
         const bool inside = row < 5 && j < 4;
-        ASSERT_EQ(y[i], c == 3 ? 0 : inside ? 2.0f * pictures[((n * 6 + row) * 6 + j) * 3 + c] + 1 : 15) << i;
+        ASSERT_EQ(y[i], c == 3 ? 0 : inside ? 2.0f * images[((n * 6 + row) * 6 + j) * 3 + c] + 1 : 15) << i;
     }
 }
 

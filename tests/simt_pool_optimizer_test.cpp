@@ -196,11 +196,11 @@ TEST(SimtOptimizer, Average) {
                 const DeviceArray<float> device_rate(Floats{rate}), device_parameter(parameter);
                 const auto [got] = in_every_order([&] {
                     const DeviceArray<float> device_average(longer);
-                    compute(simt, AverageStep{count, device_state.get(), device_rate.get(), device_parameter.get(),
-                                              device_average.get() + first});
+                    compute(simt, EmaUpdate{count, device_state.get(), device_rate.get(), device_parameter.get(),
+                                            device_average.get() + first});
                     return std::tuple(device_average.host());
                 });
-                compute(cpu, AverageStep{count, &state, &rate, parameter.data(), average.data()});
+                compute(cpu, EmaUpdate{count, &state, &rate, parameter.data(), average.data()});
                 for (size_t i = 0; i < count; ++i) {
                     const double want =
                         nonfinite ? double(before[i]) : 0.75 * double(before[i]) + 0.25 * double(parameter[i]);

@@ -45,7 +45,7 @@ struct Training {
     std::unique_ptr<Device> device = open_device("cpu", {.threads = 2});
     Arena arena{*device};
     Trainer trainer;
-    std::vector<uint8_t> pictures;
+    std::vector<uint8_t> images;
     std::vector<float> transform, color;
     std::vector<int32_t> labels;
 
@@ -60,15 +60,15 @@ struct Training {
                    .optimizer = {},
                    .class_weights = {}},
                   initialize_state(model, 1)),
-          pictures(batch * size * size * 3) {
-        for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = uint8_t(i * 2654435761u >> 24);
+          images(batch * size * size * 3) {
+        for (size_t i = 0; i < images.size(); ++i) images[i] = uint8_t(i * 2654435761u >> 24);
         for (size_t i = 0; i < batch; ++i) {
             for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
             for (float f : {1, 0}) color.push_back(f);
             labels.push_back(int32_t(i % model.classes));
         }
     }
-    void step(size_t number) { trainer.step({pictures, transform, color, labels}, 0.01, 0.9, number); }
+    void step(size_t number) { trainer.step({images, transform, color, labels}, 0.01, 0.9, number); }
 };
 
 size_t resident_bytes() {
@@ -111,7 +111,7 @@ TEST(StepCounts, memory_is_what_was_planned) {
     const double measured = double(t.device->allocated());
     // What the device gave out: the plan and the optimizer's few words.
     EXPECT_NEAR(measured, planned, 0.01 * planned);
-    // What the machine gave: the host's copies of pictures, oneDNN's scratch and its code come on top.
+    // What the machine gave: the host's copies of images, oneDNN's scratch and its code come on top.
     const double resident = double(resident_bytes()) - double(before);
     EXPECT_GT(resident, 0.5 * planned);
 #if !defined(__SANITIZE_ADDRESS__)  // shadow memory and freed blocks in quarantine count too
@@ -127,14 +127,14 @@ TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
         bytes[std::string(step.op->name())] += step.op->bytes(step.in, step.out);
         flops += step.op->flops();
     }
-    // 11.11 M outputs of convolutions per picture, 23.45 M weights of theirs (torchvision's resnet50 at 224 px).
+    // 11.11 M outputs of convolutions per image, 23.45 M weights of theirs (torchvision's resnet50 at 224 px).
     const double outputs = 4 * 2 * 11.1132e6, weights = 4 * 23.4548e6;
     double inputs = 4 * 2 * 3 * 224 * 224;  // of convolutions: what the pool and 16 blocks give, some of it twice
     for (const Step& step : t.trainer.program().steps())
         if (step.op->name() == "conv_backward_data") inputs += double(step.out[0].bytes());
     EXPECT_NEAR(bytes["conv"], inputs + outputs + weights, 1e-3 * bytes["conv"]);
     EXPECT_NEAR(bytes["conv_backward_weight"], inputs + outputs + weights, 1e-3 * bytes["conv_backward_weight"]);
-    // Forward: x twice, y once, and the residuals of 16 block ends (2.76 M elements per picture).
+    // Forward: x twice, y once, and the residuals of 16 block ends (2.76 M elements per image).
     const double block_ends = 4 * 2 * (3 * 56 * 56 * 256 + 4 * 28 * 28 * 512 + 6 * 14 * 14 * 1024 + 3 * 7 * 7 * 2048);
     const double vectors = 4 * 6 * 26560.0;  // scales, shifts and four statistics of 26,560 channels
     EXPECT_NEAR(bytes["batch_norm"], 3 * outputs + block_ends + vectors, 2e-3 * bytes["batch_norm"]);
@@ -143,9 +143,9 @@ TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
     EXPECT_NEAR(flops / 2, 24.3e9, 0.02 * 24.3e9);
 }
 
-// Pixels to boxes: after the second picture of a size nothing is allocated on the device, no primitive is created, and
-// each picture takes as many calls of the heap as the one before.
-TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
+// Pixels to boxes: after the second image of a size nothing is allocated on the device, no primitive is created, and
+// each image takes as many calls of the heap as the one before.
+TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
     const auto device = open_device("cpu", {.threads = 2});
     YoloModel model{.file_name = "random",
                     .config = yolov5_config(true, 0.33, 0.125, 3),
@@ -158,19 +158,19 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_picture) {
         model.state = download(parameters);
     }
     Detector detector(*device, model, {.threshold = 0.2f});
-    const std::vector<uint8_t> picture(128 * 192 * 3, 90);
-    detector.run(picture, 128, 192);
-    detector.run(picture, 128, 192);
+    const std::vector<uint8_t> image(128 * 192 * 3, 90);
+    detector.run(image, 128, 192);
+    detector.run(image, 128, 192);
     const size_t allocations = device->allocations(), primitives = conv_primitives_created(),
                  allocated = device->allocated();
     const size_t before = heap_calls;
-    detector.run(picture, 128, 192);
+    detector.run(image, 128, 192);
     const size_t heap_in_one = heap_calls - before;
-    detector.run(picture, 128, 192);
+    detector.run(image, 128, 192);
     EXPECT_EQ(device->allocations(), allocations);
     EXPECT_EQ(device->allocated(), allocated);
     EXPECT_EQ(conv_primitives_created(), primitives);
-    EXPECT_EQ(heap_calls - before, 2 * heap_in_one) << "pictures differ in what they allocate";
+    EXPECT_EQ(heap_calls - before, 2 * heap_in_one) << "images differ in what they allocate";
 }
 
 // What a cold start lives from: weights stay where the file was read to, a network that runs once keeps no packed copy
@@ -199,20 +199,20 @@ TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
                           {.model = model, .batch = 2, .size = 64, .normalize = normalize_named("imagenet")});
     classifier.load(read.state, "file");
     const size_t primitives = conv_primitives_created();
-    const std::vector<uint8_t> pictures(2 * 64 * 64 * 3, 90);
-    const std::vector<float> first = classifier.run(pictures);
+    const std::vector<uint8_t> images(2 * 64 * 64 * 3, 90);
+    const std::vector<float> first = classifier.run(images);
     EXPECT_EQ(conv_primitives_created(), primitives) << "load() prepares them";
     EXPECT_EQ(conv_weights_kept(), 0u);
-    EXPECT_EQ(classifier.run(pictures), first);
+    EXPECT_EQ(classifier.run(images), first);
     const size_t kept = conv_weights_kept();
     EXPECT_GT(kept, 40u);
-    EXPECT_EQ(classifier.run(pictures), first);
+    EXPECT_EQ(classifier.run(images), first);
     EXPECT_EQ(conv_weights_kept(), kept);
 }
 
 // Copies of a state share its numbers until one of them is written to.
 TEST(StepCounts, a_state_is_copied_where_it_is_written) {
-    State a{{"w", {{2}, std::vector<float>{1, 2}}}}, b = a;
+    StateDict a{{"w", {{2}, std::vector<float>{1, 2}}}}, b = a;
     EXPECT_EQ(a.at("w").values.data(), b.at("w").values.data());
     b.at("w").values.own()[0] = 5;
     EXPECT_EQ(a.at("w").values, SharedFloats(std::vector<float>{1, 2}));

@@ -1,4 +1,4 @@
-// The picture generator: same bytes from the same seed, exact boxes, the promised folders, EXIF and COCO files.
+// The image generator: same bytes from the same seed, exact boxes, the promised folders, EXIF and COCO files.
 #include "app/synth/synth.h"
 
 #include <gtest/gtest.h>
@@ -28,8 +28,7 @@ struct TemporaryFolder {
 };
 
 SynthOptions small(const fs::path& out, SynthTask task = SynthTask::quality) {
-    return {
-        .out = out, .task = task, .pictures = 60, .width = 160, .height = 120, .seed = 7, .cameras = 4, .threads = 2};
+    return {.out = out, .task = task, .images = 60, .width = 160, .height = 120, .seed = 7, .cameras = 4, .threads = 2};
 }
 
 std::string bytes_of(const fs::path& path) {
@@ -80,7 +79,7 @@ TEST(Synth, QualityFoldersAreBalancedAndBurstsStayTogether) {
         EXPECT_EQ(total, 60);
         last = done;
     });
-    EXPECT_EQ(summary.pictures, 60);
+    EXPECT_EQ(summary.images, 60);
     EXPECT_EQ(calls, 60);
     std::map<std::string, int> counts;
     for (const auto& [name, bytes] : contents(folder.path)) ++counts[fs::path(name).parent_path().string()];
@@ -103,12 +102,12 @@ TEST(Synth, QualityFoldersAreBalancedAndBurstsStayTogether) {
 }
 
 TEST(Synth, OddCountsAddUp) {
-    for (int pictures : {10, 11, 97})
+    for (int images : {10, 11, 97})
         for (SynthTask task : {SynthTask::quality, SynthTask::detect, SynthTask::species}) {
             SynthOptions options = small("unused", task);
-            options.pictures = pictures;
+            options.images = images;
             const ShotPlan plan = plan_shots(options);
-            EXPECT_EQ(plan.shots.size(), size_t(pictures));
+            EXPECT_EQ(plan.shots.size(), size_t(images));
             std::set<std::string> names;
             for (const Shot& shot : plan.shots) names.insert(shot.name);
             EXPECT_EQ(names.size(), plan.shots.size());
@@ -131,7 +130,7 @@ TEST(Synth, ExifSaysWhenAndWhichCamera) {
 }
 
 TEST(Synth, BurstsAreSecondsApart) {
-    const ShotPlan plan = plan_shots({.out = "unused", .task = SynthTask::detect, .pictures = 200});
+    const ShotPlan plan = plan_shots({.out = "unused", .task = SynthTask::detect, .images = 200});
     std::map<int, std::pair<int64_t, int64_t>> span;
     std::map<int, bool> inhabited;
     for (const Shot& shot : plan.shots) {
@@ -144,7 +143,7 @@ TEST(Synth, BurstsAreSecondsApart) {
 }
 
 TEST(Synth, BoxesAreTheExtentOfWhatIsSeen) {
-    // A lone subject: the picture differs from the empty one inside the box, and beyond it only by the shadow below.
+    // A lone subject: the image differs from the empty one inside the box, and beyond it only by the shadow below.
     const Scene scene(make_site(1, 3), 320, 240);
     Moment moment{.day = 172, .hour = 12};
     for (int kind = 0; kind < kKinds; ++kind)
@@ -158,9 +157,9 @@ TEST(Synth, BoxesAreTheExtentOfWhatIsSeen) {
                         left = std::min(left, x), right = std::max(right, x + 1);
                         top = std::min(top, y), bottom = std::max(bottom, y + 1);
                     }
-            Raster picture = scene.draw(moment);
-            const Raster empty = picture;
-            const std::vector<Placed> placed = draw_subjects(picture, {subject}, scene, moment);
+            Raster image = scene.draw(moment);
+            const Raster empty = image;
+            const std::vector<Placed> placed = draw_subjects(image, {subject}, scene, moment);
             ASSERT_EQ(placed.size(), 1u) << name_of(subject.kind) << " at " << z;
             const Bounds box = placed[0].box;
             EXPECT_EQ(box.left, left);
@@ -169,7 +168,7 @@ TEST(Synth, BoxesAreTheExtentOfWhatIsSeen) {
             EXPECT_EQ(box.bottom, bottom);
             // Above the box nothing changed but the faintest of edges.
             for (int y = 0; y < box.top - 2; ++y)
-                for (int x = 0; x < picture.width; ++x) ASSERT_EQ(picture.at(x, y).g, empty.at(x, y).g);
+                for (int x = 0; x < image.width; ++x) ASSERT_EQ(image.at(x, y).g, empty.at(x, y).g);
             // Near means large.
             EXPECT_GT(box.bottom - box.top, int(0.5f * height_of(subject.kind) * scene.pixels_per_metre(z)));
         }
@@ -180,20 +179,20 @@ TEST(Synth, WhatIsHiddenHasNoBox) {
     const Moment moment{.day = 172, .hour = 12};
     const Subject near{.kind = Kind::snowmobile, .x = 0, .z = 4, .key = 1},
         far{.kind = Kind::ptarmigan, .x = 0.05f, .z = 5, .key = 2};
-    Raster picture = scene.draw(moment);
-    const Bounds alone = draw_subjects(picture, {near}, scene, moment).at(0).box;
+    Raster image = scene.draw(moment);
+    const Bounds alone = draw_subjects(image, {near}, scene, moment).at(0).box;
     Raster both = scene.draw(moment);
     const std::vector<Placed> placed = draw_subjects(both, {near, far}, scene, moment);
     ASSERT_EQ(placed.size(), 1u);
     EXPECT_EQ(placed[0].kind, Kind::snowmobile);
     EXPECT_EQ(placed[0].box.left, alone.left);
-    for (size_t i = 0; i < both.pixels.size(); ++i) ASSERT_EQ(both.pixels[i].g, picture.pixels[i].g);
+    for (size_t i = 0; i < both.pixels.size(); ++i) ASSERT_EQ(both.pixels[i].g, image.pixels[i].g);
 }
 
 TEST(Synth, CocoFilesAreWhole) {
     const TemporaryFolder folder;
     SynthOptions options = small(folder.path, SynthTask::detect);
-    options.pictures = 120;
+    options.images = 120;
     const SynthSummary summary = synthesize(options);
     std::map<std::string, nlohmann::json> files;
     for (const char* name : {"", "_train", "_validation", "_test"})
@@ -236,7 +235,7 @@ TEST(Synth, CocoFilesAreWhole) {
     EXPECT_EQ(used, (std::set<int>{1, 2, 3}));
 }
 
-TEST(Synth, SpeciesPicturesShowTheirSpecies) {
+TEST(Synth, SpeciesImagesShowTheirSpecies) {
     SynthOptions options = small("unused", SynthTask::species);
     const ShotPlan plan = plan_shots(options);
     std::map<int, Scene> scenes;
@@ -255,7 +254,7 @@ TEST(Synth, SpeciesPicturesShowTheirSpecies) {
 TEST(Synth, NonsenseIsRefused) {
     const TemporaryFolder folder;
     for (auto spoil : std::vector<void (*)(SynthOptions&)>{
-             [](SynthOptions& o) { o.pictures = 0; }, [](SynthOptions& o) { o.width = 10; },
+             [](SynthOptions& o) { o.images = 0; }, [](SynthOptions& o) { o.width = 10; },
              [](SynthOptions& o) { o.height = 100000; }, [](SynthOptions& o) { o.cameras = 1; },
              [](SynthOptions& o) { o.jpeg_quality = 0; }, [](SynthOptions& o) { o.out = ""; }}) {
         SynthOptions options = small(folder.path);

@@ -30,21 +30,21 @@ std::vector<float> losses(const char* kind, DType precision) {
         for (float f : {1, 0}) color.push_back(f);
     }
     for (size_t step = 1; step <= kSteps; ++step) {
-        std::vector<uint8_t> pictures;
+        std::vector<uint8_t> images;
         std::vector<int32_t> labels;
         for (size_t i = 0; i < kBatch; ++i) {  // dark and bright noise: the two classes
             const auto label = int32_t((step + i) % kClasses);
-            for (size_t p = 0; p < kSize * kSize * 3; ++p) pictures.push_back(uint8_t(rng() % 128 + (label ? 128 : 0)));
+            for (size_t p = 0; p < kSize * kSize * 3; ++p) images.push_back(uint8_t(rng() % 128 + (label ? 128 : 0)));
             labels.push_back(label);
         }
-        trainer.step({pictures, transform, color, labels}, 0.005, 0.9, step);
+        trainer.step({images, transform, color, labels}, 0.005, 0.9, step);
         result.push_back(trainer.figures().loss);
     }
     return result;
 }
 
 // The two devices add in different orders, and what they differ by grows from step to step: float32 stays within 1e-3.
-// bf16 rounds every activation to 8 bits while four pictures make the statistics: 0.12 was seen, the bound is twice and
+// bf16 rounds every activation to 8 bits while four images make the statistics: 0.12 was seen, the bound is twice and
 // a half that.
 TEST(TrainSimt, FollowsCpu) {
     const std::vector<float> cpu = losses("cpu", DType::f32), simt = losses("simt", DType::f32),

@@ -23,7 +23,7 @@ YoloModel small_model(bool p6, std::vector<std::string> classes) {
     return model;
 }
 
-void expect_same(const State& a, const State& b) {
+void expect_same(const StateDict& a, const StateDict& b) {
     for (const auto& [name, tensor] : a) {
         ASSERT_TRUE(b.contains(name)) << name;
         EXPECT_EQ(tensor.shape, b.at(name).shape) << name;
@@ -40,7 +40,7 @@ TEST(YoloStart, NamesAreThoseOfCheckpoints) {
             if (!exists(entry.path() / "model.pt")) continue;
             SCOPED_TRACE(entry.path().filename());
             const YoloModel model = read_yolov5_unfolded(entry.path() / "model.pt");
-            const State fresh = initialize_yolov5(model.config, 1);
+            const StateDict fresh = initialize_yolov5(model.config, 1);
             for (const auto& [name, tensor] : model.state) {
                 if (name.ends_with("anchor_grid")) continue;  // release 5.0 only: the anchors a second time
                 ASSERT_TRUE(fresh.contains(name)) << name;
@@ -103,7 +103,7 @@ TEST(YoloStart, FileAndBack) {
     }
 }
 
-// Otherwise no score is above any threshold, and every picture would be reported as empty.
+// Otherwise no score is above any threshold, and every image would be reported as empty.
 TEST(YoloStart, LostWeightsAreNoDetector) {
     const auto device = open_device("cpu");
     YoloModel model = folded(small_model(false, {"animal"}));
@@ -129,7 +129,7 @@ TEST(YoloStart, OtherClasses) {
     EXPECT_EQ(to.classes, (std::vector<std::string>{"lynx", "person"}));
     EXPECT_EQ(to.config.classes, 2u);
     EXPECT_EQ(from.state.at("model.10.conv.weight").values, to.state.at("model.10.conv.weight").values);
-    const State fresh = initialize_yolov5(to.config, 9);
+    const StateDict fresh = initialize_yolov5(to.config, 9);
     for (const size_t level : {0, 1, 2})
         for (const char* part : {"weight", "bias"}) {
             const std::string name = fmt::format("model.24.m.{}.{}", level, part);

@@ -43,9 +43,9 @@ const std::vector<ConfigField>& table() {
         {"init", "model", "weights to start from; empty: random", result, &C::init},
         {"freeze", "model", "train the last layer only; detect: all but the backbone", result, &C::freeze},
 
-        {"epochs", "length", "passes over the training pictures", result, &C::epochs, {}, 1, 1e6},
-        {"batch", "length", "pictures per step", result, &C::batch, {}, 1, 65536},
-        {"drop_last", "length", "leave out the pictures that do not fill a batch", result, &C::drop_last},
+        {"epochs", "length", "passes over the training images", result, &C::epochs, {}, 1, 1e6},
+        {"batch", "length", "images per step", result, &C::batch, {}, 1, 65536},
+        {"drop_last", "length", "leave out the images that do not fill a batch", result, &C::drop_last},
         {"seed", "length", "of weights, order and augmentation", result, &C::seed, {}, 0, 1.8e19},
 
         {"optimizer", "optimizer", "update rule", result, &C::optimizer, {"sgd", "adam", "adamw"}},
@@ -80,9 +80,16 @@ const std::vector<ConfigField>& table() {
          {"torch", "keras"}},
 
         {"schedule", "schedule", "one-cycle curve", result, &C::schedule, {"torch", "fastai", "smith", "triangle"}},
-        {"start_div", "schedule", "first rate = lr / start_div", result, &C::start_div, {}, 1, 1e12},
-        {"end_div", "schedule", "last rate = lr / end_div", result, &C::end_div, {}, 1, 1e12},
-        {"rise", "schedule", "share of the steps in which the rate grows", result, &C::rise, {}, 1e-6, 0.999999},
+        {"start_div", "schedule", "first rate = lr / start_div", result, &C::div_factor, {}, 1, 1e12},
+        {"end_div", "schedule", "last rate = lr / end_div", result, &C::final_div, {}, 1, 1e12},
+        {"rise",
+         "schedule",
+         "share of the steps in which the rate grows",
+         result,
+         &C::warmup_fraction,
+         {},
+         1e-6,
+         0.999999},
         {"anneal", "schedule", "shape of the legs (torch)", result, &C::anneal, {"cosine", "linear"}},
         {"three_phase", "schedule", "fall to the first rate, then to the last (torch)", result, &C::three_phase},
         {"cycle_momentum", "schedule", "momentum runs against the rate", result, &C::cycle_momentum},
@@ -105,7 +112,7 @@ const std::vector<ConfigField>& table() {
          result,
          &C::fit,
          {"stretch", "crop", "square", "frame"}},
-        {"filter", "pictures", "how pictures are made smaller", result, &C::filter, {"antialias", "linear", "nearest"}},
+        {"filter", "pictures", "how images are made smaller", result, &C::filter, {"antialias", "linear", "nearest"}},
         {"normalize",
          "pictures",
          "ImageNet mean and deviation, or x / 255",
@@ -114,7 +121,7 @@ const std::vector<ConfigField>& table() {
          {"imagenet", "unit"}},
         {"augment",
          "pictures",
-         "how pictures are moved and lit",
+         "how images are moved and lit",
          result,
          &C::augment,
          {"none", "standard", "keras", "mosaic"}},
@@ -139,7 +146,7 @@ const std::vector<ConfigField>& table() {
         {"threads", "machine", "0: all processors", execution, &C::threads, {}, 0, 4096},
         {"cache",
          "machine",
-         "where decoded pictures are kept after the first epoch",
+         "where decoded images are kept after the first epoch",
          execution,
          &C::cache,
          {"auto", "memory", "disk", "off"}},
@@ -163,7 +170,8 @@ void take_optimizer_defaults(TrainConfig& config) {
 
 void take_schedule_defaults(TrainConfig& config) {
     ScheduleOptions preset = schedule_preset(config.schedule, config.lr);
-    config.start_div = preset.start_div, config.end_div = preset.end_div, config.rise = preset.rise;
+    config.div_factor = preset.div_factor, config.final_div = preset.final_div,
+    config.warmup_fraction = preset.warmup_fraction;
     config.anneal = preset.cosine ? "cosine" : "linear";
     config.three_phase = preset.three_phase, config.cycle_momentum = preset.cycle_momentum;
     config.momentum_high = preset.momentum_high, config.momentum_low = preset.momentum_low;
@@ -293,7 +301,7 @@ TrainConfig recipe_named(std::string_view name, std::string_view task) {
         config.epochs = 50, config.batch = 16;
         take_optimizer_defaults(config);
         config.momentum = 0.937, config.decay_norm_and_bias = false, config.average = 0.9999;
-        config.start_div = 100, config.end_div = 100, config.rise = 0.1, config.cycle_momentum = false;
+        config.div_factor = 100, config.final_div = 100, config.warmup_fraction = 0.1, config.cycle_momentum = false;
         config.fit = "frame", config.filter = "linear", config.normalize = "unit", config.augment = "mosaic";
         config.select = "best";
     }
@@ -361,9 +369,9 @@ std::string config_hash(const TrainConfig& config) {
 ScheduleOptions schedule_options(const TrainConfig& config) {
     return {.curve = curve_named(config.schedule),
             .peak = config.lr,
-            .start_div = config.start_div,
-            .end_div = config.end_div,
-            .rise = config.rise,
+            .div_factor = config.div_factor,
+            .final_div = config.final_div,
+            .warmup_fraction = config.warmup_fraction,
             .cosine = config.anneal == "cosine",
             .three_phase = config.three_phase,
             .cycle_momentum = config.cycle_momentum,
@@ -372,18 +380,18 @@ ScheduleOptions schedule_options(const TrainConfig& config) {
             .momentum = config.momentum};
 }
 
-std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> pictures_per_class) {
+std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> images_per_class) {
     if (config.class_weights == "none") return {};
     std::vector<double> weights;
     if (config.class_weights == "balanced") {
-        double pictures = double(std::accumulate(pictures_per_class.begin(), pictures_per_class.end(), size_t(0)));
-        for (size_t own : pictures_per_class)
-            weights.push_back(own ? pictures / (double(pictures_per_class.size()) * double(own)) : 0);
+        double images = double(std::accumulate(images_per_class.begin(), images_per_class.end(), size_t(0)));
+        for (size_t own : images_per_class)
+            weights.push_back(own ? images / (double(images_per_class.size()) * double(own)) : 0);
     } else {
         weights = explicit_weights(config);
-        if (weights.size() != pictures_per_class.size())
+        if (weights.size() != images_per_class.size())
             fail(Fault::usage, "class_weights has {} numbers, the data {} classes", weights.size(),
-                 pictures_per_class.size());
+                 images_per_class.size());
     }
     return {weights.begin(), weights.end()};
 }

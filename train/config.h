@@ -6,7 +6,7 @@
 //   task       everything: what a classifier or a detector starts from
 //   recipe     everything, for the task
 //   optimizer  lr, weight_decay, epsilon, adam_form, nesterov
-//   schedule   start_div, end_div, rise, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
+//   schedule   div_factor, final_div, warmup_fraction, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,7 @@ struct TrainConfig {
     std::string adam_form = "torch";
 
     std::string schedule = "torch";
-    double start_div = 25, end_div = 25e4, rise = 0.3;
+    double div_factor = 25, final_div = 25e4, warmup_fraction = 0.3;
     std::string anneal = "cosine";
     bool three_phase = false, cycle_momentum = true;
     double momentum_high = 0.95, momentum_low = 0.85;
@@ -55,7 +55,7 @@ struct TrainConfig {
 
     std::string fit = "stretch", filter = "antialias", normalize = "imagenet";
     std::string augment = "standard";  // data/augment.h, data/mosaic.h
-    bool accept_damaged = true;        // use truncated and corrupt pictures as far as they decode
+    bool accept_damaged = true;        // use truncated and corrupt images as far as they decode
 
     std::string select = "last";  // which weights are the result: "last", or "best" by validation loss
 
@@ -106,8 +106,8 @@ std::string config_hash(const TrainConfig& config);  // of the fields that make 
 
 ScheduleOptions schedule_options(const TrainConfig& config);
 
-// The weight of each class in the loss, or nothing for "none". Balanced: pictures / (classes * pictures of the class).
-std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> pictures_per_class);
+// The weight of each class in the loss, or nothing for "none". Balanced: images / (classes * images of the class).
+std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> images_per_class);
 
 // The candidate with the fewest edits (a letter more, less, changed, or two swapped); empty if all are far off.
 std::string nearest(std::string_view word, std::span<const std::string_view> candidates);

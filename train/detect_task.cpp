@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr size_t kMostBoxes = 300;  // of one composed picture
+constexpr size_t kMostBoxes = 300;  // of one composed image
 
 class DetectTask final : public Task {
 public:
@@ -20,11 +20,11 @@ public:
         : Task(config, {.step = {"box", "objectness", "class"},
                         .train = {"loss", "box", "objectness", "class"},
                         .evaluation = {"map50", "map"},
-                        .best_by = "validation mAP"}) {}
+                        .objective_name = "validation mAP"}) {}
 
     Dataset open_data() override { return open_box_dataset(config_.data, dataset_options(config_)); }
 
-    void build(const TaskPlace& place, const Dataset& data, const Note& note) override {
+    void build(const TaskContext& place, const Dataset& data, const Note& note) override {
         data_ = &data;
         model_ = initial_detector(config_, data.classes, note);
         fit_ = frame_for(config_, data, model_.config.largest_stride());
@@ -57,7 +57,7 @@ public:
     }
 
     void step(const Batch& batch, double rate, double momentum, size_t step) override {
-        trainer_->step({batch.pictures, batch.transform, batch.color, batch.boxes}, rate, momentum, step);
+        trainer_->step({batch.images, batch.transform, batch.color, batch.boxes}, rate, momentum, step);
     }
     StepOutcome outcome() const override { return outcome_of(trainer_->figures()); }
     StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
@@ -68,14 +68,14 @@ public:
         return figures;
     }
 
-    State state() const override { return trainer_->state(); }
-    void load(const State& state, const std::string& where) override { trainer_->load(state, where); }
+    StateDict state() const override { return trainer_->state(); }
+    void load(const StateDict& state, const std::string& where) override { trainer_->load(state, where); }
     Optimizer& optimizer() override { return trainer_->optimizer(); }
     const Parameters& parameters() const override { return trainer_->parameters(); }
     Program& program() override { return trainer_->program(); }
 
-    State result() const override { return trainer_->averaged(); }
-    void load_result(const State& result) override {
+    StateDict result() const override { return trainer_->averaged(); }
+    void load_result(const StateDict& result) override {
         detector_->load(folded(with(result)).state, "the network in training");
     }
 
@@ -83,24 +83,24 @@ public:
         FoundBoxes& found = found_[part];
         found =
             find_boxes(*detector_, *data_, data_->part(part), loader(false), cache, [&](size_t) { return go_on(); });
-        const BoxMetrics m = measure_boxes(found.pictures, data_->classes.size());
+        const BoxMetrics m = measure_boxes(found.images, data_->classes.size());
         std::string note;  // no reason to end a run, whose weights may come back
         if (found.overflown)
             note = fmt::format(
-                "{}: numbers overflow within the network on {} of {} pictures, which count as without boxes; lower "
+                "{}: numbers overflow within the network on {} of {} images, which count as without boxes; lower "
                 "--lr, or --precision fp32",
-                part_name(part), found.overflown, found.pictures.size());
+                part_name(part), found.overflown, found.images.size());
         // YOLOv5's weights of the two.
         return {.whole = go_on(),
                 .figures = {m.map50, m.map},
-                .badness = 1 - (0.1 * m.map50 + 0.9 * m.map),
+                .objective = 1 - (0.1 * m.map50 + 0.9 * m.map),
                 .bad_files = found.bad_files,
                 .note = note};
     }
 
-    void write_model(const std::filesystem::path& path, State result, uint64_t) const override {
+    void write_model(const std::filesystem::path& path, StateDict result, uint64_t) const override {
         YoloModel model = with(std::move(result));
-        const BoxMetrics m = measure_boxes(found_.at(Part::validation).pictures, data_->classes.size());
+        const BoxMetrics m = measure_boxes(found_.at(Part::validation).images, data_->classes.size());
         if (!std::isnan(m.map50))
             model.typical_threshold = m.best().threshold, model.conservative_threshold = m.best().threshold / 2;
         write_yolov5(path, model);
@@ -118,13 +118,13 @@ private:
             double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
     }
 
-    YoloModel with(State state) const {
+    YoloModel with(StateDict state) const {
         YoloModel model = model_;
         model.state = std::move(state);
         return model;
     }
 
-    // As many as the fullest pictures can bring together.
+    // As many as the fullest images can bring together.
     size_t rows_for_boxes(const Note& note) const {
         std::vector<size_t> counts;
         for (const Sample& sample : data_->samples)
@@ -133,7 +133,7 @@ private:
         counts.resize(std::min<size_t>(counts.size(), config_.augment == "mosaic" ? 4 : 1));
         const size_t most = std::max<size_t>(1, std::accumulate(counts.begin(), counts.end(), size_t(0)));
         if (most > kMostBoxes)
-            note(fmt::format("up to {} boxes may come together in a training picture; the first {} count", most,
+            note(fmt::format("up to {} boxes may come together in a training image; the first {} count", most,
                              kMostBoxes));
         return std::min(most, kMostBoxes);
     }

@@ -27,9 +27,9 @@ DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const YoloConfig
     return o;
 }
 
-DetectTrainer::DetectTrainer(Device& device, Arena& arena, const DetectTrainerConfig& config, const State& initial)
+DetectTrainer::DetectTrainer(Device& device, Arena& arena, const DetectTrainerConfig& config, const StateDict& initial)
     : config_(config),
-      training_(device, arena, trace(picture_channels(device, config.precision)),
+      training_(device, arena, trace(image_channels(device, config.precision)),
                 {.optimizer = config.optimizer,
                  .trained = [&](const std::string& name) { return layer_of(name) >= config.frozen_layers; },
                  .program = {.eager = config.eager, .batch = config.batch}}) {
@@ -39,11 +39,11 @@ DetectTrainer::DetectTrainer(Device& device, Arena& arena, const DetectTrainerCo
 TracedLoss DetectTrainer::trace(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, true);
     const size_t n = config_.batch, h = config_.height, w = config_.width;
-    pictures_ = graph->input("pictures", {n, h, w, 3}, DType::u8);
+    images_ = graph->input("pictures", {n, h, w, 3}, DType::u8);
     transform_ = graph->input("transform", {n, 6}, DType::f32);
     color_ = graph->input("color", {n, 2}, DType::f32);
     boxes_ = graph->input("boxes", {n, config_.most_boxes, 5}, DType::f32);
-    const Value x = image_batch(pictures_, transform_, color_,
+    const Value x = image_batch(images_, transform_, color_,
                                 {.out_h = h, .out_w = w, .out_channels = channels, .normalize = config_.normalize});
     const DetectLossResult loss = detect_loss(yolov5(x, config_.model), boxes_, config_.model.levels,
                                               config_.model.classes, scaled_loss(config_.loss, config_.model, h, w));
@@ -51,7 +51,7 @@ TracedLoss DetectTrainer::trace(size_t channels) {
 }
 
 void DetectTrainer::step(const DetectTrainerBatch& batch, double learning_rate, double momentum, size_t step) {
-    program().write(pictures_, batch.pictures);
+    program().write(images_, batch.images);
     program().write(transform_, batch.transform);
     program().write(color_, batch.color);
     program().write(boxes_, batch.boxes);
@@ -65,19 +65,20 @@ std::optional<DetectFigures> DetectTrainer::previous_figures() const {
     return figures ? std::optional(named(*figures)) : std::nullopt;
 }
 
-State DetectTrainer::state() const {
-    State state = download(parameters());
+StateDict DetectTrainer::state() const {
+    StateDict state = download(parameters());
     state.insert(anchor_tensor(config_.model));
     return state;
 }
 
-State DetectTrainer::averaged() const {
-    State state = download(parameters(), [&](const Parameters::Entry& e) { return training_.optimizer().averaged(e); });
+StateDict DetectTrainer::averaged() const {
+    StateDict state =
+        download(parameters(), [&](const Parameters::Entry& e) { return training_.optimizer().averaged(e); });
     state.insert(anchor_tensor(config_.model));
     return state;
 }
 
-void DetectTrainer::load(const State& state, const std::string& where) {
+void DetectTrainer::load(const StateDict& state, const std::string& where) {
     upload(state, training_.parameters(), where);
-    training_.optimizer().restart_average();
+    training_.optimizer().reset_ema();
 }

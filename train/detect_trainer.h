@@ -7,8 +7,8 @@
 
 struct DetectTrainerConfig {
     YoloConfig model;
-    size_t batch, height, width;  // pictures arrive as (height, width): multiples of model.largest_stride()
-    size_t most_boxes = 100;      // per picture
+    size_t batch, height, width;  // images arrive as (height, width): multiples of model.largest_stride()
+    size_t most_boxes = 100;      // per image
     Normalize normalize = {{1 / 255.0f, 1 / 255.0f, 1 / 255.0f}, {0, 0, 0}};
     OptimizerConfig optimizer;    // .average: decay of the average of the weights, 0 for none
     DetectLossOptions loss = {};  // gains as for three levels, 640 pixels and 80 classes; scaled to this network
@@ -19,7 +19,7 @@ struct DetectTrainerConfig {
 
 // One batch on the host.
 struct DetectTrainerBatch {
-    std::span<const uint8_t> pictures;        // (batch, height, width, 3)
+    std::span<const uint8_t> images;          // (batch, height, width, 3)
     std::span<const float> transform, color;  // (batch, 6), (batch, 2): kernels/image.h
     // (batch, most_boxes, 5): class, centre x, centre y, width, height in pixels of the network's input, that is after
     // `transform`; class -1 in rows that hold none
@@ -36,7 +36,7 @@ struct DetectFigures {
 class DetectTrainer {
 public:
     // `initial`: a state with normalization, as initialize_yolov5(), retarget_yolov5() or state() gives it.
-    DetectTrainer(Device& device, Arena& arena, const DetectTrainerConfig& config, const State& initial);
+    DetectTrainer(Device& device, Arena& arena, const DetectTrainerConfig& config, const StateDict& initial);
 
     // `step` counts from 1 over the whole run.
     void step(const DetectTrainerBatch& batch, double learning_rate, double momentum, size_t step);
@@ -44,9 +44,10 @@ public:
     // Of the step before the last one: on a GPU the last one may still run. Nothing before the second step.
     std::optional<DetectFigures> previous_figures() const;
 
-    State state() const;     // the network as it is now, with normalization, in the layout of weight files
-    State averaged() const;  // the average of the weights: what to validate and to ship; state() where there is none
-    void load(const State& state, const std::string& where);  // the average starts there too
+    StateDict state() const;  // the network as it is now, with normalization, in the layout of weight files
+    StateDict averaged()
+        const;  // the average of the weights: what to validate and to ship; state() where there is none
+    void load(const StateDict& state, const std::string& where);  // the average starts there too
 
     Optimizer& optimizer() { return training_.optimizer(); }  // slots() hold the average too
     const Parameters& parameters() const { return training_.parameters(); }
@@ -57,7 +58,7 @@ private:
     TracedLoss trace(size_t channels);
 
     DetectTrainerConfig config_;
-    Value pictures_, transform_, color_, boxes_;
+    Value images_, transform_, color_, boxes_;
     TrainingProgram training_;
 };
 

@@ -23,7 +23,7 @@ void require_memory(const Device& device) {
         fail(Fault::memory, "out of memory: {} MB are needed and {} MB are free", device.allocated() >> 20, free >> 20);
 }
 
-// What a picture of the batch needs is always the same. 5 % are left for fragments and what libraries load later.
+// What an image of the batch needs is always the same. 5 % are left for fragments and what libraries load later.
 void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision, bool eager,
                      const Error& error) {
     const auto needed = [&](uint64_t batch) { return memory_needed(config, batch, data, device, precision, eager); };

@@ -1,4 +1,4 @@
-// Memory that a training does not get: how much it needs, and which batch would fit.
+// Buffer that a training does not get: how much it needs, and which batch would fit.
 #pragma once
 
 #include "base/error.h"

@@ -4,8 +4,8 @@
 #include <cstddef>
 
 namespace {
-constexpr Role kTrained[] = {Role::weight, Role::vector};
-constexpr Role kAveraged[] = {Role::weight, Role::vector, Role::statistic};
+constexpr ParameterRole kTrained[] = {ParameterRole::weight, ParameterRole::vector};
+constexpr ParameterRole kAveraged[] = {ParameterRole::weight, ParameterRole::vector, ParameterRole::statistic};
 constexpr size_t kHostPart = offsetof(StepState, loss_scale);  // bytes that the host writes before each step
 }  // namespace
 
@@ -13,15 +13,15 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
     : parameters_(parameters), config_(config), state_(parameters.device(), sizeof(StepState)) {
     last_.loss_scale = config.loss_scale;
     parameters.device().upload(state_.data(), &last_, sizeof last_);
-    for (const Role role : kTrained) {
+    for (const ParameterRole role : kTrained) {
         const size_t bytes = parameters.group(role).trained() * sizeof(float);
-        first_[size_t(role)] = Memory(parameters.device(), bytes);
-        if (config.kind == OptimizerConfig::Kind::adam) second_[size_t(role)] = Memory(parameters.device(), bytes);
+        first_[size_t(role)] = Buffer(parameters.device(), bytes);
+        if (config.kind == OptimizerConfig::Kind::adam) second_[size_t(role)] = Buffer(parameters.device(), bytes);
     }
     if (config.average == 0) return;
-    average_rate_ = Memory(parameters.device(), sizeof(float));
-    for (const Role role : kAveraged)
-        average_[size_t(role)] = Memory(parameters.device(), parameters.group(role).master.bytes());
+    average_rate_ = Buffer(parameters.device(), sizeof(float));
+    for (const ParameterRole role : kAveraged)
+        average_[size_t(role)] = Buffer(parameters.device(), parameters.group(role).master.bytes());
 }
 
 Value Optimizer::loss_scale(Graph& graph) const {
@@ -37,13 +37,13 @@ Value Optimizer::external(Graph& graph, const char* name, void* data, DType dtyp
 void Optimizer::append(Graph& graph) const {
     const Value state = graph.external("step state", {sizeof(StepState) / sizeof(float)}, DType::f32, state_.data());
     Value gradient[2];
-    for (const Role role : kTrained) {
+    for (const ParameterRole role : kTrained) {
         const ParameterGroup& group = parameters_.group(role);
         if (!group.trained()) continue;
         gradient[size_t(role)] = external(graph, "gradient", group.gradient.data(), group.dtype, group);
         check_finite(state, gradient[size_t(role)]);
     }
-    for (const Role role : kTrained) {
+    for (const ParameterRole role : kTrained) {
         const ParameterGroup& group = parameters_.group(role);
         if (!group.trained()) continue;
         const Value parameter = external(graph, "parameter", group.master.data(), DType::f32, group);
@@ -51,7 +51,7 @@ void Optimizer::append(Graph& graph) const {
             group.dtype == DType::f32 ? Value{} : external(graph, "copy", group.copy.data(), group.dtype, group);
         const Shape shape{group.trained()};
         const Value first = graph.external("first moment", shape, DType::f32, first_[size_t(role)].data());
-        const float decay = role == Role::weight || config_.decay_vectors ? config_.weight_decay : 0;
+        const float decay = role == ParameterRole::weight || config_.decay_vectors ? config_.weight_decay : 0;
         if (config_.kind == OptimizerConfig::Kind::sgd)
             sgd_step(state, gradient[size_t(role)], parameter, first, copy, {decay, config_.nesterov});
         else
@@ -60,7 +60,7 @@ void Optimizer::append(Graph& graph) const {
                       {decay, config_.beta2, config_.epsilon, config_.decoupled, config_.form});
     }
     if (config_.average != 0)
-        for (const Role role : kAveraged) {
+        for (const ParameterRole role : kAveraged) {
             const ParameterGroup& group = parameters_.group(role);
             if (!group.count) continue;
             average_step(state, graph.external("average rate", {1}, DType::f32, average_rate_.data()),
@@ -75,15 +75,15 @@ void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.momentum = float(momentum);
     last_.c1 = float(1 - std::pow(momentum, double(step)));
     last_.c2 = float(1 - std::pow(double(config_.beta2), double(step)));
-    parameters_.device().upload_ahead(state_.data(), &last_, kHostPart);
+    parameters_.device().upload_async(state_.data(), &last_, kHostPart);
     if (config_.average == 0) return;
     const auto rate = float(1 - double(config_.average) * (1 - std::exp(-double(step) / double(config_.average_ramp))));
-    parameters_.device().upload_ahead(average_rate_.data(), &rate, sizeof rate);
+    parameters_.device().upload_async(average_rate_.data(), &rate, sizeof rate);
 }
 
-void Optimizer::restart_average() {
+void Optimizer::reset_ema() {
     if (config_.average == 0) return;
-    for (const Role role : kAveraged) {
+    for (const ParameterRole role : kAveraged) {
         std::vector<std::byte> bytes(average_[size_t(role)].bytes());
         parameters_.device().download(bytes.data(), parameters_.group(role).master.data(), bytes.size());
         parameters_.device().upload(average_[size_t(role)].data(), bytes.data(), bytes.size());
@@ -93,7 +93,7 @@ void Optimizer::restart_average() {
 std::vector<float> Optimizer::averaged(const Parameters::Entry& entry) const {
     if (config_.average == 0) return parameters_.get(entry.name);
     std::vector<float> values(count(entry.shape));
-    const Memory& memory = average_[size_t(entry.declaration.role)];
+    const Buffer& memory = average_[size_t(entry.declaration.role)];
     parameters_.device().download(values.data(), memory.as<float>() + entry.offset, values.size() * sizeof(float));
     return values;
 }
@@ -106,16 +106,16 @@ StepState Optimizer::state() const {
 
 std::vector<Optimizer::Slot> Optimizer::slots() const {
     std::vector<Slot> slots = {{"step_state", &state_}};
-    const auto add = [&](const char* group, const char* what, const Memory& memory) {
+    const auto add = [&](const char* group, const char* what, const Buffer& memory) {
         if (memory.bytes()) slots.push_back({fmt::format("{}.{}", group, what), &memory});
     };
-    for (const Role role : kTrained) {
-        const char* group = role == Role::weight ? "weight" : "vector";
+    for (const ParameterRole role : kTrained) {
+        const char* group = role == ParameterRole::weight ? "weight" : "vector";
         add(group, "first_moment", first_[size_t(role)]);
         add(group, "second_moment", second_[size_t(role)]);
     }
-    add("weight", "average", average_[size_t(Role::weight)]);
-    add("vector", "average", average_[size_t(Role::vector)]);
-    add("statistic", "average", average_[size_t(Role::statistic)]);
+    add("weight", "average", average_[size_t(ParameterRole::weight)]);
+    add("vector", "average", average_[size_t(ParameterRole::vector)]);
+    add("statistic", "average", average_[size_t(ParameterRole::statistic)]);
     return slots;
 }

@@ -29,15 +29,15 @@ public:
     // Before each step; `step` counts from 1 (Adam's bias correction).
     void set(double learning_rate, double momentum, size_t step);
     StepState state() const;  // waits for the device
-    const Memory& step_state() const { return state_; }
+    const Buffer& step_state() const { return state_; }
 
-    void restart_average();                                             // as the parameters are now
+    void reset_ema();                                                   // as the parameters are now
     std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where no average is kept
 
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
     struct Slot {
         std::string name;
-        const Memory* memory;
+        const Buffer* memory;
     };
     std::vector<Slot> slots() const;
 
@@ -46,8 +46,8 @@ private:
 
     Parameters& parameters_;
     OptimizerConfig config_;
-    Memory state_;
-    Memory first_[2], second_[2];  // of Role::weight and Role::vector
-    Memory average_[3], average_rate_;
+    Buffer state_;
+    Buffer first_[2], second_[2];  // of ParameterRole::weight and ParameterRole::vector
+    Buffer average_[3], average_rate_;
     StepState last_;  // as the host wrote it
 };

@@ -85,8 +85,8 @@ RunRecord::RunRecord(fs::path path, const json& session) : path_(std::move(path)
     record_["sessions"].push_back(std::move(fresh));
 }
 
-void RunRecord::count(uint64_t pictures, double seconds) {
-    pictures_ += pictures;
+void RunRecord::count(uint64_t images, double seconds) {
+    images_ += images;
     step_seconds_ += seconds;
     energy_.joules();  // before its counter wraps
 }
@@ -98,24 +98,24 @@ void RunRecord::event(const std::string& kind, json details) {
     now["ended"] = details["time"];
     now["events"].push_back(std::move(details));
     now["wall_seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    now["pictures"] = pictures_;
-    now["images_per_second"] = step_seconds_ > 0 ? json(double(pictures_) / step_seconds_) : json();
+    now["pictures"] = images_;
+    now["images_per_second"] = step_seconds_ > 0 ? json(double(images_) / step_seconds_) : json();
     now["peak_memory_bytes"] = peak_memory_bytes();
     std::optional<double> joules = energy_.joules();
     now["energy_joules"] = joules ? json(*joules) : json(kNotMeasured);
 
     double seconds = 0, energy = 0;
-    uint64_t pictures = 0;
+    uint64_t images = 0;
     bool all_measured = true;
     for (const json& each : record_["sessions"]) {
         seconds += each.value("wall_seconds", 0.0);
-        pictures += each.value("pictures", uint64_t(0));
+        images += each.value("pictures", uint64_t(0));
         const json& one = each.value("energy_joules", json());
         all_measured = all_measured && one.is_number();
         if (one.is_number()) energy += one.get<double>();
     }
     record_["wall_seconds"] = seconds;
-    record_["pictures"] = pictures;
+    record_["pictures"] = images;
     record_["energy_joules"] = all_measured ? json(energy) : json(kNotMeasured);
     std::string text = record_.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
     write_file_durably(path_, [&](FileWriter& writer) { writer.write(text); });

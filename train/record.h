@@ -9,8 +9,8 @@
 
 // run.json: what trained this. One session per start of the program, because a run can go on elsewhere:
 //   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
-//    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
-//    "events": [...]}], "wall_seconds", "pictures", "energy_joules": of all sessions}
+//    "device", "gpu", ..., "images", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
+//    "events": [...]}], "wall_seconds", "images", "energy_joules": of all sessions}
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (base/file.h).
 class RunRecord {
 public:
@@ -20,8 +20,8 @@ public:
 
     // Facts of the whole run: seed, data, config_hash, classes, ... Takes effect with the next event.
     void fact(const std::string& key, nlohmann::json value) { record_[key] = std::move(value); }
-    // Pictures that went through a training step since the last call, and the time that took.
-    void count(uint64_t pictures, double seconds);
+    // Images that went through a training step since the last call, and the time that took.
+    void count(uint64_t images, double seconds);
     // "start", "resume", "epoch", "stop", "finish", ...; writes the file.
     void event(const std::string& kind, nlohmann::json details = nlohmann::json::object());
 
@@ -34,7 +34,7 @@ private:
     nlohmann::json record_;
     EnergyMeter energy_;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-    uint64_t pictures_ = 0;
+    uint64_t images_ = 0;
     double step_seconds_ = 0;
 };
 

@@ -27,7 +27,7 @@ constexpr size_t kBadFilesTold = 10;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Throws if a number of the network is lost: such weights are never saved over good ones.
-void require_finite(const State& network, size_t step, double lr) {
+void require_finite(const StateDict& network, size_t step, double lr) {
     for (const std::string& name : not_finite(network))
         fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name,
              lr);
@@ -37,7 +37,7 @@ struct StartedStep {
     uint64_t step;
     ScheduleValue value;
     Clock::time_point begin;
-    size_t pictures;  // that count
+    size_t images;  // that count
 };
 
 class Run {
@@ -86,26 +86,26 @@ private:
             fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data,
                  fmt::join(data_.classes, ", "), fmt::join(config_.classes, ", "));
         config_.classes = data_.classes;
-        const size_t pictures = train_samples().size(), batch = size_t(config_.batch);
-        steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, pictures / batch) : (pictures + batch - 1) / batch;
+        const size_t images = train_samples().size(), batch = size_t(config_.batch);
+        steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, images / batch) : (images + batch - 1) / batch;
         total_steps_ = steps_per_epoch_ * config_.epochs;
     }
 
     std::vector<uint32_t> train_samples() const { return data_.part(Part::train); }
 
     RunPlan plan() const {
-        const size_t pictures = data_.samples.size(), parameters = task_->parameters().scalar_count();
+        const size_t images = data_.samples.size(), parameters = task_->parameters().scalar_count();
         size_t optimizer = 0;
         for (const Optimizer::Slot& slot : task_->optimizer().slots()) optimizer += slot.memory->bytes();
         return {.classes = data_.classes,
-                .train_pictures = train_samples().size(),
-                .validation_pictures = data_.part(Part::validation).size(),
-                .test_pictures = data_.part(Part::test).size(),
+                .train_images = train_samples().size(),
+                .validation_images = data_.part(Part::validation).size(),
+                .test_images = data_.part(Part::test).size(),
                 .parameters = parameters,
                 .steps_per_epoch = steps_per_epoch_,
                 .total_steps = total_steps_,
                 .memory_bytes = device_->allocated(),
-                .cache_bytes = config_.cache == "off" ? 0 : pictures * task_->loader(false).fit.bytes(),
+                .cache_bytes = config_.cache == "off" ? 0 : images * task_->loader(false).fit.bytes(),
                 .disk_bytes = (config_.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
                 .device = device_->description(),
                 .precision = precision_ == DType::f32    ? "fp32"
@@ -116,7 +116,7 @@ private:
     }
 
     void build() {
-        const TaskPlace place{*device_, *arena_, precision_, options_.eager};
+        const TaskContext place{*device_, *arena_, precision_, options_.eager};
         try {
             task_->build(place, data_, [this](const std::string& text) { note(text); });
             require_memory(*device_);
@@ -143,7 +143,7 @@ private:
         const CacheMode mode = cache_mode(config_);
         cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)
-            note("decoded pictures: " + cache_->choice());
+            note("decoded images: " + cache_->choice());
         resume();
         record_.emplace(folder_ / "run.json", json{{"device", device_->description()},
                                                    {"gpu", gpu_facts()},
@@ -155,7 +155,7 @@ private:
         record_->fact("total_steps", total_steps_);
         record_->fact("classes", data_.classes);
         record_->fact("data", {{"path", config_.data},
-                               {"pictures", data_.fingerprint.pictures},
+                               {"pictures", data_.fingerprint.images},
                                {"bytes", data_.fingerprint.bytes},
                                {"fingerprint", data_.fingerprint.hash}});
         record_->fact("config_hash", config_hash(config_));
@@ -207,7 +207,7 @@ private:
         started_ = {.step = state_.step,
                     .value = value,
                     .begin = begin,
-                    .pictures = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
+                    .images = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
     }
 
     // Books the last step, for which it waits.
@@ -225,16 +225,16 @@ private:
         lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
         const double taken = std::chrono::duration<double>(end - s.begin).count();
         step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
-        sums_.add(lost ? std::nullopt : std::optional(outcome), s.pictures, taken);
-        record_->count(s.pictures, taken);
+        sums_.add(lost ? std::nullopt : std::optional(outcome), s.images, taken);
+        record_->count(s.images, taken);
         json line = {{"step", s.step},
                      {"epoch", state_.epoch},
                      {"loss", outcome.loss},
                      {"rate", s.value.rate},
                      {"momentum", s.value.momentum},
-                     {"pictures", s.pictures},
+                     {"pictures", s.images},
                      {"seconds", taken},
-                     {"images_per_second", double(s.pictures) / taken},
+                     {"images_per_second", double(s.images) / taken},
                      {"skipped", lost}};
         for (size_t i = 0; i < outcome.parts.size(); ++i) line[task_->names.step[i]] = outcome.parts[i];
         log_->append(line);
@@ -264,8 +264,8 @@ private:
         return e;
     }
 
-    void report_bad_files(const std::vector<BadFile>& files) {
-        for (const BadFile& f : files) {
+    void report_bad_files(const std::vector<FailedImage>& files) {
+        for (const FailedImage& f : files) {
             if (!bad_.insert({f.path, f}).second) continue;
             log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
             if (bad_.size() <= kBadFilesTold)
@@ -277,7 +277,7 @@ private:
 
     // Validates and keeps books; false if a signal stopped that: then it is done again by the run that goes on.
     bool end_epoch() {
-        const State network = task_->result();
+        const StateDict network = task_->result();
         require_finite(network, state_.step, config_.lr);
         task_->load_result(network);
         const std::optional<Evaluated> validation = evaluate(Part::validation);
@@ -290,9 +290,9 @@ private:
         std::vector<double> values = task_->train_figures(sums_);
         values.insert(values.end(), validation->figures.begin(), validation->figures.end());
         sums_ = {};
-        if (!std::isnan(validation->badness)) {
-            report.best = state_.best_step == 0 || validation->badness < state_.best_metric;
-            if (report.best) state_.best_step = state_.step, state_.best_metric = validation->badness;
+        if (!std::isnan(validation->objective)) {
+            report.best = state_.best_step == 0 || validation->objective < state_.best_metric;
+            if (report.best) state_.best_step = state_.step, state_.best_metric = validation->objective;
         }
         const std::vector<std::string> names = task_->names.columns();
         std::vector<std::optional<double>> row = {double(report.epoch)};
@@ -314,7 +314,7 @@ private:
     }
 
     void save() {
-        const State network = task_->state();
+        const StateDict network = task_->state();
         require_finite(network, state_.step, config_.lr);
         std::vector<FileTensor> tensors;
         std::vector<std::vector<std::byte>> slots;
@@ -336,7 +336,7 @@ private:
     }
 
     void restore(const Checkpoint& checkpoint) {
-        State network;
+        StateDict network;
         for (const FileTensor& t : checkpoint.file.tensors())
             if (t.name.starts_with("model.")) network[t.name.substr(6)] = {Shape(t.shape), elements<float>(t)};
         task_->load(network, checkpoint.path.string());
@@ -356,7 +356,7 @@ private:
         if (!checkpoint) return;
         if (checkpoint->state.data_fingerprint != data_.fingerprint.hash)
             fail(Fault::usage,
-                 "{}: was trained on other pictures than {} holds now; use --fresh to start over, or another --out",
+                 "{}: was trained on other images than {} holds now; use --fresh to start over, or another --out",
                  folder_.path().string(), config_.data);
         if (checkpoint->state.config_hash != config_hash(config_) || checkpoint->state.total_steps != total_steps_)
             fail(Fault::usage,
@@ -372,12 +372,12 @@ private:
     RunResult finish() {
         if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) try {
                 restore(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
-                note(
-                    fmt::format("the best weights by {} are those of step {}", task_->names.best_by, state_.best_step));
+                note(fmt::format("the best weights by {} are those of step {}", task_->names.objective_name,
+                                 state_.best_step));
             } catch (const Error& e) {
                 note(fmt::format("the last weights are taken, because the best cannot be read: {}", e.what()));
             }
-        State network = task_->result();
+        StateDict network = task_->result();
         task_->load_result(network);
         RunResult result{.end = RunEnd::finished, .step = state_.step};
         for (const Part part : {Part::validation, Part::test}) {
@@ -389,7 +389,7 @@ private:
         }
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
-        std::vector<BadFile> bad;
+        std::vector<FailedImage> bad;
         for (const auto& [path, file] : bad_) bad.push_back(file);
         write_bad_files(folder_ / "bad_files.csv", bad);
         record_->fact("waited_for_pictures_seconds", loader_->counts().waited_seconds);
@@ -420,7 +420,7 @@ private:
     std::optional<MetricsTable> table_;
     std::optional<StopSignals> signals_;
     std::unique_ptr<Loader> loader_;
-    std::map<std::string, BadFile> bad_;  // by path
+    std::map<std::string, FailedImage> bad_;  // by path
     EpochSums sums_;
     std::optional<StartedStep> started_;  // and not booked yet
     Clock::time_point saved_ = Clock::now();

@@ -6,8 +6,8 @@
 //   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
 //   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
-//   evaluation.json     figures on validation and test pictures, and every prediction (predict/evaluation.h,
-//   detect_evaluation.h) bad_files.csv       pictures that could not be read: path, reason code, text
+//   evaluation.json     figures on validation and test images, and every prediction (predict/evaluation.h,
+//   detect_evaluation.h) bad_files.csv       images that could not be read: path, reason code, text
 #pragma once
 
 #include <functional>
@@ -18,10 +18,10 @@
 
 struct RunPlan {  // what `--plan` says before anything is computed
     std::vector<std::string> classes;
-    size_t train_pictures = 0, validation_pictures = 0, test_pictures = 0;
+    size_t train_images = 0, validation_images = 0, test_images = 0;
     size_t parameters = 0, steps_per_epoch = 0, total_steps = 0;
     size_t memory_bytes = 0;      // of the device: parameters, gradients, optimizer, activations
-    size_t cache_bytes = 0;       // of decoded pictures
+    size_t cache_bytes = 0;       // of decoded images
     size_t disk_bytes = 0;        // of the run folder at its largest
     double seconds_per_step = 0;  // measured where only a plan is wanted, else 0
     std::string device, precision, schedule;

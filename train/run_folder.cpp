@@ -62,7 +62,7 @@ void RunFolder::start(const TrainConfig& config) {
 }
 
 void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, EpochSums& sums,
-              std::map<std::string, BadFile>& bad) {
+              std::map<std::string, FailedImage>& bad) {
     if (!where.step || !fs::exists(log)) return;
     std::istringstream lines(text_of(log));
     for (std::string text; std::getline(lines, text);) {

@@ -46,4 +46,4 @@ struct LoggedEpoch {
     uint64_t epoch, position, step;  // of the checkpoint; position 0: the epoch has not begun
 };
 void read_log(const std::filesystem::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts,
-              EpochSums& sums, std::map<std::string, BadFile>& bad);
+              EpochSums& sums, std::map<std::string, FailedImage>& bad);

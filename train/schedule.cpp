@@ -16,17 +16,20 @@ void validate(const ScheduleOptions& options, size_t total) {
     };
     need(total > 0, "there must be at least one step", double(total));
     need(options.peak > 0 && std::isfinite(options.peak), "the peak learning rate must be above 0", options.peak);
-    need(options.start_div >= 1 && std::isfinite(options.start_div), "start_div must be at least 1", options.start_div);
-    need(options.end_div >= 1 && std::isfinite(options.end_div), "end_div must be at least 1", options.end_div);
-    need(options.rise > 0 && options.rise < 1, "rise must lie between 0 and 1", options.rise);
+    need(options.div_factor >= 1 && std::isfinite(options.div_factor), "start_div must be at least 1",
+         options.div_factor);
+    need(options.final_div >= 1 && std::isfinite(options.final_div), "end_div must be at least 1", options.final_div);
+    need(options.warmup_fraction > 0 && options.warmup_fraction < 1, "rise must lie between 0 and 1",
+         options.warmup_fraction);
     bool two_way = options.curve == Curve::smith || (options.curve == Curve::torch && options.three_phase);
-    need(!two_way || options.rise <= 0.5, "rise must be at most 0.5 where the way down is as long", options.rise);
+    need(!two_way || options.warmup_fraction <= 0.5, "rise must be at most 0.5 where the way down is as long",
+         options.warmup_fraction);
     for (double momentum : {options.momentum_high, options.momentum_low, options.momentum})
         need(momentum >= 0 && momentum < 1, "momentum must lie in 0..1, below 1", momentum);
 }
 
 std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
-    double start = options.peak / options.start_div, end = options.peak / options.end_div, n = double(total);
+    double start = options.peak / options.div_factor, end = options.peak / options.final_div, n = double(total);
     double high = options.cycle_momentum ? options.momentum_high : options.momentum;
     double low = options.cycle_momentum ? options.momentum_low : options.momentum;
     auto rising = [&](double first, double top) {
@@ -39,16 +42,16 @@ std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
             knots.push_back({n - 1, end, high});
             break;
         case Curve::torch:
-            knots = rising(0, options.rise * n - 1);
-            if (options.three_phase) knots.push_back({2 * options.rise * n - 2, start, high});
+            knots = rising(0, options.warmup_fraction * n - 1);
+            if (options.three_phase) knots.push_back({2 * options.warmup_fraction * n - 2, start, high});
             knots.push_back({n - 1, end, high});
             break;
         case Curve::fastai:
-            knots = rising(0, options.rise * n);
+            knots = rising(0, options.warmup_fraction * n);
             knots.push_back({n, end, high});
             break;
         case Curve::smith: {
-            double leg = std::floor(options.rise * n);
+            double leg = std::floor(options.warmup_fraction * n);
             knots = rising(0, leg);
             knots.push_back({2 * leg, start, high});
             knots.push_back({n - 1, end, high});
@@ -73,16 +76,20 @@ ScheduleOptions schedule_preset(std::string_view name, double peak) {
         case Curve::triangle:
             return {.curve = Curve::triangle,
                     .peak = peak,
-                    .start_div = 1000,
-                    .end_div = 1000,
-                    .rise = 0.5,
+                    .div_factor = 1000,
+                    .final_div = 1000,
+                    .warmup_fraction = 0.5,
                     .cosine = false,
                     .cycle_momentum = false};
         case Curve::torch: return {.curve = Curve::torch, .peak = peak};
         case Curve::smith:
-            return {
-                .curve = Curve::smith, .peak = peak, .start_div = 10, .end_div = 1000, .rise = 0.45, .cosine = false};
-        case Curve::fastai: return {.curve = Curve::fastai, .peak = peak, .end_div = 1e5, .rise = 0.25};
+            return {.curve = Curve::smith,
+                    .peak = peak,
+                    .div_factor = 10,
+                    .final_div = 1000,
+                    .warmup_fraction = 0.45,
+                    .cosine = false};
+        case Curve::fastai: return {.curve = Curve::fastai, .peak = peak, .final_div = 1e5, .warmup_fraction = 0.25};
     }
     return {};
 }

@@ -1,15 +1,17 @@
 // One-cycle learning rate and momentum as pure functions of (step, total), so that a resumed run needs no state.
 //
 // A curve is a few knots (position, rate, momentum) joined by straight lines or half cosines. With p = peak, a = p /
-// start_div, z = p / end_div, n = total, and momentum opposite to the rate (high at a, low at p, high from the end of
-// the way down):
+// div_factor, z = p / final_div, n = total, and momentum opposite to the rate (high at a, low at p, high from the end
+// of the way down):
 //
 //   triangle   (-1, a) (n/2 - 1, p) (n - 1, z)                         lines; the counter of the paper's code starts at
 //   1
-//   torch      (0, a) (rise*n - 1, p) (n - 1, z)                       cosines or lines; positions are real numbers
-//              (0, a) (rise*n - 1, p) (2*rise*n - 2, a) (n - 1, z)     with three_phase
-//   fastai     (0, a) (rise*n, p) (n, z)                               cosines; z is never quite reached
-//   smith      (0, a) (u, p) (2u, a) (n - 1, z)   u = floor(rise*n)    lines: equal legs, then the annihilation tail
+//   torch      (0, a) (warmup_fraction*n - 1, p) (n - 1, z)                       cosines or lines; positions are real
+//   numbers
+//              (0, a) (warmup_fraction*n - 1, p) (2*warmup_fraction*n - 2, a) (n - 1, z)     with three_phase
+//   fastai     (0, a) (warmup_fraction*n, p) (n, z)                               cosines; z is never quite reached
+//   smith      (0, a) (u, p) (2u, a) (n - 1, z)   u = floor(warmup_fraction*n)    lines: equal legs, then the
+//   annihilation tail
 //
 //   half cosine from A to B over t in 0..1: B + (A - B) / 2 * (1 + cos(pi * t))
 //
@@ -28,10 +30,10 @@ enum class Curve { triangle, torch, smith, fastai };
 struct ScheduleOptions {
     Curve curve = Curve::torch;
     double peak = 0.1;
-    double start_div = 25, end_div = 25e4;  // of the peak (torch divides its start by final_div_factor = 1e4)
-    double rise = 0.3;                      // share of the steps in which the rate grows; triangle: always half
-    bool cosine = true;                     // torch only
-    bool three_phase = false;               // torch only
+    double div_factor = 25, final_div = 25e4;  // of the peak (torch divides its start by final_div_factor = 1e4)
+    double warmup_fraction = 0.3;              // share of the steps in which the rate grows; triangle: always half
+    bool cosine = true;                        // torch only
+    bool three_phase = false;                  // torch only
     bool cycle_momentum = true;
     double momentum_high = 0.95, momentum_low = 0.85;  // beta1 of Adam
     double momentum = 0.9;                             // in force where it is not cycled

@@ -93,14 +93,14 @@ TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, DType pr
             .freeze_backbone = c.freeze};
 }
 
-State initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note) {
+StateDict initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note) {
     if (c.init.empty()) return initialize_state(model, c.seed);
     const ModelFile file = read_model(c.init);
     if (file.model.depth != model.depth || file.model.keras != model.keras)
         fail(Fault::usage, "--init {}: holds {}, the run trains {}", c.init, model_name(file.model), c.model);
     model.keras_epsilon = file.model.keras_epsilon;
     model.width = file.model.width;
-    State state = initialize_state(model, c.seed);
+    StateDict state = initialize_state(model, c.seed);
     const bool same_head = file.model.classes == model.classes;
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (same_head || !name.starts_with("fc."))) state[name] = tensor;
@@ -155,7 +155,7 @@ BoxAugment box_augment(const TrainConfig& c) {
     if (c.augment == "none") return {};
     BoxAugment how{
         .flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
-    // The last tenth shows pictures as they are: what the network will be used on. Ge et al. 2021,
+    // The last tenth shows images as they are: what the network will be used on. Ge et al. 2021,
     // https://arxiv.org/abs/2107.08430
     if (c.augment == "mosaic") how.mosaic = 1, how.mosaic_epochs = c.epochs - c.epochs / 10;
     return how;

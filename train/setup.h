@@ -13,7 +13,7 @@ DatasetOptions dataset_options(const TrainConfig& config);
 Fit fit_of(const TrainConfig& config);
 CacheMode cache_mode(const TrainConfig& config);
 
-// training: shuffled and augmented; else every picture once, in order, as it is.
+// training: shuffled and augmented; else every image once, in order, as it is.
 LoaderOptions loader_options(const TrainConfig& config, bool training);
 
 // Errors (usage): a precision that the device does not compute in.
@@ -24,7 +24,7 @@ TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, DTy
 
 // The network before the first step: new, or from the file that `init` names as far as it fits; then `note` says what
 // does not. A Keras file brings its own epsilon into `model`. Errors (usage): another network.
-State initial_state(const TrainConfig& config, ResNetConfig& model, std::string& note);
+StateDict initial_state(const TrainConfig& config, ResNetConfig& model, std::string& note);
 
 // ---- detectors
 // The network before the first step, with its normalization: new, or from the file that `init` names; then `note` says
@@ -32,7 +32,7 @@ State initial_state(const TrainConfig& config, ResNetConfig& model, std::string&
 YoloModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
                            const std::function<void(const std::string&)>& note);
 
-// The input: image_size is the longer side; the other follows from the median shape of the pictures, or is the same.
+// The input: image_size is the longer side; the other follows from the median shape of the images, or is the same.
 // Both are rounded up to `stride`.
 Fit frame_for(const TrainConfig& config, const Dataset& data, size_t stride);
 BoxAugment box_augment(const TrainConfig& config);

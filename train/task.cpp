@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cmath>
 
-void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_pictures, double step_seconds) {
-    pictures += step_pictures, seconds += step_seconds;
+void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_images, double step_seconds) {
+    images += step_images, seconds += step_seconds;
     if (!outcome) return;
     ++steps;
     loss += outcome->loss;

@@ -13,7 +13,7 @@
 
 using Note = std::function<void(const std::string&)>;  // one line for people
 
-struct TaskPlace {  // where the networks live
+struct TaskContext {  // where the networks live
     Device& device;
     Arena& arena;
     DType precision;
@@ -26,20 +26,20 @@ struct StepOutcome {
     float loss_scale, skipped_steps;
 };
 
-struct EpochSums {  // over the steps of an epoch so far; those with a lost loss count their pictures and time only
+struct EpochSums {  // over the steps of an epoch so far; those with a lost loss count their images and time only
     double loss = 0, seconds = 0;
     std::vector<double> parts = {};  // empty without steps
-    size_t steps = 0, pictures = 0;
+    size_t steps = 0, images = 0;
 
-    void add(const std::optional<StepOutcome>& outcome, size_t pictures, double seconds);  // nothing: the loss was lost
-    double mean(double sum) const;  // per step; NaN without steps
+    void add(const std::optional<StepOutcome>& outcome, size_t images, double seconds);  // nothing: the loss was lost
+    double mean(double sum) const;                                                       // per step; NaN without steps
 };
 
 struct Evaluated {
     bool whole;                   // it was not stopped in the middle
-    std::vector<double> figures;  // as TaskNames::evaluation has them; NaN where there were no pictures
-    double badness;               // what `select = best` makes small; NaN where there were no pictures
-    std::vector<BadFile> bad_files;
+    std::vector<double> figures;  // as TaskNames::evaluation has them; NaN where there were no images
+    double objective;             // what `select = best` makes small; NaN where there were no images
+    std::vector<FailedImage> bad_files;
     std::string note = "";  // one line for people
 };
 
@@ -47,8 +47,8 @@ struct Evaluated {
 struct TaskNames {
     std::vector<std::string> step;        // figures of a step beside the loss, in the log
     std::vector<std::string> train;       // of an epoch
-    std::vector<std::string> evaluation;  // of pictures that were not trained on
-    std::string best_by;                  // what the badness is, for people
+    std::vector<std::string> evaluation;  // of images that were not trained on
+    std::string objective_name;           // what the objective is, for people
 
     std::vector<std::string> columns() const;
 };
@@ -62,7 +62,7 @@ public:
 
     virtual Dataset open_data() = 0;
     // `data` must outlive the task. Whatever the weights to start from do not fit is noted.
-    virtual void build(const TaskPlace& place, const Dataset& data, const Note& note) = 0;
+    virtual void build(const TaskContext& place, const Dataset& data, const Note& note) = 0;
     virtual LoaderOptions loader(bool training) const = 0;
 
     virtual void step(const Batch& batch, double rate, double momentum, size_t step) = 0;
@@ -71,17 +71,17 @@ public:
     virtual std::vector<double> train_figures(const EpochSums& sums) const = 0;
 
     // What a checkpoint holds: the network and the arrays of the optimizer.
-    virtual State state() const = 0;
-    virtual void load(const State& state, const std::string& where) = 0;
+    virtual StateDict state() const = 0;
+    virtual void load(const StateDict& state, const std::string& where) = 0;
     virtual Optimizer& optimizer() = 0;
     virtual const Parameters& parameters() const = 0;
     virtual Program& program() = 0;
 
-    virtual State result() const = 0;                   // the weights to validate and to keep
-    virtual void load_result(const State& result) = 0;  // for evaluate() from here on
+    virtual StateDict result() const = 0;                   // the weights to validate and to keep
+    virtual void load_result(const StateDict& result) = 0;  // for evaluate() from here on
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) = 0;
     // After evaluate(), because the file may say which threshold is good.
-    virtual void write_model(const std::filesystem::path& path, State result, uint64_t steps) const = 0;
+    virtual void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const = 0;
     virtual void write_evaluation(
         const std::filesystem::path& path) const = 0;  // what evaluate() last found on each part
 
@@ -89,7 +89,7 @@ protected:
     const TrainConfig& config_;
 };
 
-double time_of_a_step(Task& task);  // seconds; on grey pictures and at rate 0, so only for a plan
+double time_of_a_step(Task& task);  // seconds; on grey images and at rate 0, so only for a plan
 
 // `config` must outlive the task, and says which.
 std::unique_ptr<Task> make_task(const TrainConfig& config);

@@ -11,9 +11,9 @@ StepFigures named(const TrainingProgram::Figures& figures) {
 
 }  // namespace
 
-Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const State& initial)
+Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
     : config_(config),
-      training_(device, arena, trace(picture_channels(device, config.precision)),
+      training_(device, arena, trace(image_channels(device, config.precision)),
                 {.optimizer = config.optimizer,
                  .trained = [&](const std::string& name) { return !config.freeze_backbone || in_head(name); },
                  .program = {.eager = config.eager, .batch = config.batch}}) {
@@ -25,7 +25,7 @@ Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, cons
 TracedLoss Trainer::trace(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, !config_.freeze_backbone);
     const size_t n = config_.batch, size = config_.size, classes = config_.model.classes;
-    pictures_ = graph->input("pictures", {n, size, size, 3}, DType::u8);
+    images_ = graph->input("pictures", {n, size, size, 3}, DType::u8);
     transform_ = graph->input("transform", {n, 6}, DType::f32);
     color_ = graph->input("color", {n, 2}, DType::f32);
     labels_ = graph->input("labels", {n}, DType::i32);
@@ -35,7 +35,7 @@ TracedLoss Trainer::trace(size_t channels) {
         class_weight_ = graph->input("class weights", {classes}, DType::f32);
     }
     const Value x =
-        image_batch(pictures_, transform_, color_,
+        image_batch(images_, transform_, color_,
                     {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
     const Value logits = resnet(x, config_.model);
     graph->layer = "loss";
@@ -45,7 +45,7 @@ TracedLoss Trainer::trace(size_t channels) {
 }
 
 void Trainer::step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step) {
-    program().write(pictures_, batch.pictures);
+    program().write(images_, batch.images);
     program().write(transform_, batch.transform);
     program().write(color_, batch.color);
     program().write(labels_, batch.labels);
@@ -59,22 +59,22 @@ std::optional<StepFigures> Trainer::previous_figures() const {
     return figures ? std::optional(named(*figures)) : std::nullopt;
 }
 
-State Trainer::state() const {
-    State state = download(parameters());
+StateDict Trainer::state() const {
+    StateDict state = download(parameters());
     if (!config_.freeze_backbone) return state;
-    State result = frozen_;
+    StateDict result = frozen_;
     for (auto& [name, tensor] : state)
         if (in_head(name)) result[name] = std::move(tensor);
     return result;
 }
 
-void Trainer::load(const State& state, const std::string& where) {
+void Trainer::load(const StateDict& state, const std::string& where) {
     if (!config_.freeze_backbone) return upload(state, training_.parameters(), where);
     frozen_ = state;
     upload(state, training_.parameters(), where, {resnet_conv_bn_pairs(config_.model), config_.model.epsilon()});
 }
 
-State initialize_state(const ResNetConfig& model, uint64_t seed) {
+StateDict initialize_state(const ResNetConfig& model, uint64_t seed) {
     const auto host = open_device("cpu");
     Graph graph(DType::f32, true);
     resnet(graph.input("x", {2, 64, 64, 3}, DType::f32), model);

@@ -6,7 +6,7 @@
 
 struct TrainerConfig {
     ResNetConfig model;
-    size_t batch, size;  // pictures arrive as (size, size)
+    size_t batch, size;  // images arrive as (size, size)
     Normalize normalize;
     OptimizerConfig optimizer;
     float label_smoothing = 0;
@@ -16,9 +16,9 @@ struct TrainerConfig {
     bool eager = false;
 };
 
-// One batch on the host. A label of -1 marks a picture that does not count.
+// One batch on the host. A label of -1 marks an image that does not count.
 struct TrainerBatch {
-    std::span<const uint8_t> pictures;        // (batch, size, size, 3)
+    std::span<const uint8_t> images;          // (batch, size, size, 3)
     std::span<const float> transform, color;  // (batch, 6), (batch, 2): kernels/image.h
     std::span<const int32_t> labels;          // (batch)
 };
@@ -32,7 +32,7 @@ struct StepFigures {
 class Trainer {
 public:
     // `initial`: a state with torchvision's names, as initialize_state() or a file gives it.
-    Trainer(Device& device, Arena& arena, const TrainerConfig& config, const State& initial);
+    Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial);
 
     // `step` counts from 1 over the whole run.
     void step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step);
@@ -40,8 +40,8 @@ public:
     // Of the step before the last one: on a GPU the last one may still run. Nothing before the second step.
     std::optional<StepFigures> previous_figures() const;
 
-    State state() const;  // the network as it is now, in the layout of weight files
-    void load(const State& state, const std::string& where);
+    StateDict state() const;  // the network as it is now, in the layout of weight files
+    void load(const StateDict& state, const std::string& where);
 
     Optimizer& optimizer() { return training_.optimizer(); }
     const Parameters& parameters() const { return training_.parameters(); }
@@ -52,10 +52,10 @@ private:
     TracedLoss trace(size_t channels);
 
     TrainerConfig config_;
-    Value pictures_, transform_, color_, labels_, class_weight_;
-    State frozen_;  // what a frozen backbone looked like before its normalization was folded
+    Value images_, transform_, color_, labels_, class_weight_;
+    StateDict frozen_;  // what a frozen backbone looked like before its normalization was folded
     TrainingProgram training_;
 };
 
 // A new network, as its declarations say.
-State initialize_state(const ResNetConfig& model, uint64_t seed);
+StateDict initialize_state(const ResNetConfig& model, uint64_t seed);

@@ -16,7 +16,7 @@ std::unique_ptr<Graph> TrainingProgram::with_gradients(TracedLoss traced) {
     std::unique_ptr<Graph> graph = std::move(traced.graph);
     std::vector<Value> wanted;
     for (const Parameters::Entry& e : parameters_.entries())
-        if (e.trained && e.declaration.role != Role::statistic)
+        if (e.trained && e.declaration.role != ParameterRole::statistic)
             wanted.push_back(graph->parameter(e.name, e.shape, e.declaration));
     const std::vector<Value> grads = gradients(traced.loss, optimizer_.loss_scale(*graph), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
@@ -55,7 +55,7 @@ std::optional<TrainingProgram::Figures> TrainingProgram::previous_figures() cons
 
 size_t TrainingProgram::memory_bytes() const {
     size_t bytes = program_.plan().bytes + program_.input_bytes();
-    for (const Role role : {Role::weight, Role::vector, Role::statistic}) {
+    for (const ParameterRole role : {ParameterRole::weight, ParameterRole::vector, ParameterRole::statistic}) {
         const ParameterGroup& g = parameters_.group(role);
         bytes += g.master.bytes() + g.gradient.bytes() + g.copy.bytes();
     }

@@ -20,7 +20,7 @@ Span normalized(float from, float to, size_t side) {
 
 }  // namespace
 
-std::vector<Box> picture_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
+std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
     const double gain = std::min(double(l.out_h) / double(area.h), double(l.out_w) / double(area.w));
     const float left = float((double(l.out_w) - double(area.w) * gain) / 2),
                 top = float((double(l.out_h) - double(area.h) * gain) / 2);
@@ -44,7 +44,7 @@ std::vector<Detection> detections_of(const std::vector<Box>& boxes, size_t h, si
     return result;
 }
 
-ordered_json megadetector_entry(const PictureResult& result, const EntryOptions& options) {
+ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& options) {
     ordered_json entry{{"file", result.file}};
     if (options.size && result.failure.empty()) entry["width"] = result.w, entry["height"] = result.h;
     if (options.date && !result.date.empty()) entry["datetime"] = result.date;
@@ -60,15 +60,15 @@ ordered_json megadetector_entry(const PictureResult& result, const EntryOptions&
     return entry;
 }
 
-ordered_json to_json(const PictureResult& result) {
+ordered_json to_json(const ImageResult& result) {
     ordered_json json = megadetector_entry(result, {.size = true, .date = true});
     if (!result.reason.empty()) json["reason"] = result.reason;
     if (result.damaged) json["damaged"] = true;
     return json;
 }
 
-PictureResult result_from_json(const ordered_json& json) {
-    PictureResult result{.file = json.at("file")};
+ImageResult result_from_json(const ordered_json& json) {
+    ImageResult result{.file = json.at("file")};
     const auto field = [&](const char* key) { return json.contains(key) && !json[key].is_null(); };
     if (field("failure")) result.failure = json["failure"];
     if (field("reason")) result.reason = json["reason"];

@@ -16,39 +16,38 @@ struct Area {
     ptrdiff_t left, top, right, bottom;  // pixels; right and bottom are the first outside
 };
 
-Area area_of(const Detection& d, const Picture& p) {
+Area area_of(const Detection& d, const Image& p) {
     const auto at = [](double v, size_t side) { return ptrdiff_t(std::nearbyint(v * double(side))); };
     return {at(d.x, p.w), at(d.y, p.h), at(d.x + d.w, p.w), at(d.y + d.h, p.h)};
 }
 
-void draw(Picture& picture, const Detection& d) {
+void draw(Image& image, const Detection& d) {
     // Easily told apart with any eyes: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/
     constexpr std::array<std::array<uint8_t, 3>, 6> kColours{
         {{230, 159, 0}, {86, 180, 233}, {0, 158, 115}, {240, 228, 66}, {213, 94, 0}, {204, 121, 167}}};
     const auto& colour = kColours[size_t(d.category - 1) % kColours.size()];
-    const Area a = area_of(d, picture);
-    const ptrdiff_t line = std::max<ptrdiff_t>(2, ptrdiff_t(std::max(picture.h, picture.w)) / 400);
-    for (ptrdiff_t y = std::max<ptrdiff_t>(0, a.top - line); y < std::min(ptrdiff_t(picture.h), a.bottom + line); ++y)
-        for (ptrdiff_t x = std::max<ptrdiff_t>(0, a.left - line); x < std::min(ptrdiff_t(picture.w), a.right + line);
-             ++x)
+    const Area a = area_of(d, image);
+    const ptrdiff_t line = std::max<ptrdiff_t>(2, ptrdiff_t(std::max(image.h, image.w)) / 400);
+    for (ptrdiff_t y = std::max<ptrdiff_t>(0, a.top - line); y < std::min(ptrdiff_t(image.h), a.bottom + line); ++y)
+        for (ptrdiff_t x = std::max<ptrdiff_t>(0, a.left - line); x < std::min(ptrdiff_t(image.w), a.right + line); ++x)
             if (y < a.top || y >= a.bottom || x < a.left || x >= a.right)
-                std::ranges::copy(colour, &picture.rgb[(size_t(y) * picture.w + size_t(x)) * 3]);
+                std::ranges::copy(colour, &image.rgb[(size_t(y) * image.w + size_t(x)) * 3]);
 }
 
-Picture crop(const Picture& picture, const Detection& d, double margin) {
-    const Area a = area_of(d, picture);
+Image crop(const Image& image, const Detection& d, double margin) {
+    const Area a = area_of(d, image);
     const double longer = double(std::max(a.right - a.left, a.bottom - a.top)) * (1 + 2 * margin);
     const auto side = std::max<ptrdiff_t>(1, ptrdiff_t(std::nearbyint(longer)));
-    // Within the picture where it fits; beyond its edge is black.
+    // Within the image where it fits; beyond its edge is black.
     const auto start = [&](ptrdiff_t from, ptrdiff_t to, size_t whole) {
         const ptrdiff_t centred = (from + to - side) / 2;
         return side > ptrdiff_t(whole) ? centred : std::clamp<ptrdiff_t>(centred, 0, ptrdiff_t(whole) - side);
     };
-    const ptrdiff_t left = start(a.left, a.right, picture.w), top = start(a.top, a.bottom, picture.h);
-    Picture square{.h = size_t(side), .w = size_t(side), .rgb = std::vector<uint8_t>(size_t(side * side) * 3)};
-    const ptrdiff_t from = std::max<ptrdiff_t>(left, 0), to = std::min(left + side, ptrdiff_t(picture.w));
-    for (ptrdiff_t y = std::max<ptrdiff_t>(top, 0); y < std::min(top + side, ptrdiff_t(picture.h)); ++y)
-        std::copy_n(&picture.rgb[(size_t(y) * picture.w + size_t(from)) * 3], size_t(to - from) * 3,
+    const ptrdiff_t left = start(a.left, a.right, image.w), top = start(a.top, a.bottom, image.h);
+    Image square{.h = size_t(side), .w = size_t(side), .rgb = std::vector<uint8_t>(size_t(side * side) * 3)};
+    const ptrdiff_t from = std::max<ptrdiff_t>(left, 0), to = std::min(left + side, ptrdiff_t(image.w));
+    for (ptrdiff_t y = std::max<ptrdiff_t>(top, 0); y < std::min(top + side, ptrdiff_t(image.h)); ++y)
+        std::copy_n(&image.rgb[(size_t(y) * image.w + size_t(from)) * 3], size_t(to - from) * 3,
                     &square.rgb[size_t((y - top) * side + from - left) * 3]);
     return square;
 }
@@ -60,38 +59,38 @@ std::pair<std::string, std::string> jpeg_name(const std::string& file) {
     return {file.substr(0, file.size() - extension.size()), extension};
 }
 
-void write(const fs::path& path, const Picture& picture, const Exif& exif) {
+void write(const fs::path& path, const Image& image, const Exif& exif) {
     fs::create_directories(path.parent_path());
-    write_jpeg(path.string(), picture.rgb.data(), picture.h, picture.w, {.quality = 92}, &exif);
+    write_jpeg(path.string(), image.rgb.data(), image.h, image.w, {.quality = 92}, &exif);
 }
 
 }  // namespace
 
-void check_folders(const PicturesOut& out, const fs::path& base) {
+void check_folders(const ImagesOut& out, const fs::path& base) {
     for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
         if (folder->empty()) continue;
         const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
         if (!inside.empty() && *inside.begin() != "..")
-            fail(Fault::usage, "{} {}: lies among the pictures ({}); choose a folder outside of it", option,
+            fail(Fault::usage, "{} {}: lies among the images ({}); choose a folder outside of it", option,
                  folder->string(), base.string());
     }
     if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
         fail(Fault::usage, "--render and --crops need two folders");
 }
 
-void write_pictures(const PicturesOut& out, const PictureResult& result, const Picture& picture, Exif exif) {
+void write_images(const ImagesOut& out, const ImageResult& result, const Image& image, Exif exif) {
     exif.orientation = 1;
     const auto [name, extension] = jpeg_name(result.file);
-    Picture drawn;
+    Image drawn;
     size_t number = 0;
     for (const Detection& d : result.detections) {
         if (d.confidence < out.threshold) continue;
         ++number;
         if (!out.crops.empty() && d.w > 0 && d.h > 0)
-            write(out.crops / fmt::format("{}_{}{}", name, number, extension), crop(picture, d, out.margin), exif);
+            write(out.crops / fmt::format("{}_{}{}", name, number, extension), crop(image, d, out.margin), exif);
         if (out.render.empty()) continue;
-        if (drawn.rgb.empty()) drawn = picture;
+        if (drawn.rgb.empty()) drawn = image;
         draw(drawn, d);
     }
-    if (!out.render.empty()) write(out.render / (name + extension), number ? drawn : picture, exif);
+    if (!out.render.empty()) write(out.render / (name + extension), number ? drawn : image, exif);
 }

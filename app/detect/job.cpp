@@ -19,7 +19,7 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr size_t kMostTold = 20;  // pictures whose troubles are told one by one
+constexpr size_t kMostTold = 20;  // images whose troubles are told one by one
 
 struct Thresholds {
     double typical = 0.2, conservative = 0.1;  // MegaDetector's own for a model that it does not know
@@ -58,7 +58,7 @@ YoloModel read_shipped(const DetectJob& job) {
              "docs/detection.md");
     job.note(
         "no --model: the small detector that comes with tundra knows the synthetic scenes of `tundra synth` only; for "
-        "real pictures get MegaDetector");
+        "real images get MegaDetector");
     return read_yolov5(file);
 }
 
@@ -70,7 +70,7 @@ DType precision_of(const std::string& name, const Device& device) {
     return f32 ? DType::f32 : name == "bf16" ? DType::bf16 : DType::f16;
 }
 
-// An earlier result file: entries that stay as they are, all but failures of pictures that are asked for again.
+// An earlier result file: entries that stay as they are, all but failures of images that are asked for again.
 ResultFile take_earlier(const DetectJob& job, const ResultHead& head, const ordered_json& own, Names& files) {
     if (job.update.empty()) return {};
     ResultFile old = read_results(job.update);
@@ -116,7 +116,7 @@ public:
         const Names& files = run_.options().files;
         if (next_ != kept_.end() && (file_ == files.size() || next_->first < json_name(files[file_])))
             return (next_++)->second;
-        const PictureResult result = run_.result(file_++);
+        const ImageResult result = run_.result(file_++);
         return format == ResultFormat::megadetector ? megadetector_entry(result, options) : to_json(result);
     }
 
@@ -134,13 +134,13 @@ DetectOutcome detect(const DetectJob& job) {
     if (format != ResultFormat::megadetector && !(job.update.empty() && job.shard.empty()))
         fail(Fault::usage,
              "--update and --shard work on MegaDetector files; make the other formats from the whole run");
-    PictureList list = list_for_detection(job.pictures, job.base);
+    ImageList list = list_for_detection(job.images, job.base);
     for (const std::string& text : list.notes) job.note(text);
-    if (list.videos) job.note(fmt::format("{} videos are left out: tundra works on pictures only", list.videos));
+    if (list.videos) job.note(fmt::format("{} videos are left out: tundra works on images only", list.videos));
 
     YoloModel model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
-    PicturesOut pictures_out = job.pictures_out;
-    if (pictures_out.threshold == kModelThreshold) pictures_out.threshold = thresholds_of(model).typical;
+    ImagesOut images_out = job.images_out;
+    if (images_out.threshold == kModelThreshold) images_out.threshold = thresholds_of(model).typical;
     const size_t size = job.image_size ? job.image_size : model.image_size;
     // MegaDetector pads by multiples of 64 if the model's own size is 1280, whatever size it is run at, and of 32
     // otherwise; the network may need 64 anyway. Every side is then a multiple of what the network needs, as the long
@@ -159,12 +159,12 @@ DetectOutcome detect(const DetectJob& job) {
     const ResultFile earlier = take_earlier(job, head, own, list.files);
     ordered_json settings = own;
     settings["image_size"] = rounded;
-    // Pictures of an earlier part of the run would be missing.
-    const bool render = !job.pictures_out.render.empty(), crops = !job.pictures_out.crops.empty();
-    if (render) settings["render"] = job.pictures_out.render;
-    if (crops) settings["crops"] = job.pictures_out.crops;
-    if (render || crops) settings["render_threshold"] = digits(pictures_out.threshold);
-    check_folders(job.pictures_out, list.base);
+    // Images of an earlier part of the run would be missing.
+    const bool render = !job.images_out.render.empty(), crops = !job.images_out.crops.empty();
+    if (render) settings["render"] = job.images_out.render;
+    if (crops) settings["crops"] = job.images_out.crops;
+    if (render || crops) settings["render_threshold"] = digits(images_out.threshold);
+    check_folders(job.images_out, list.base);
 
     const size_t threads = job.threads ? job.threads : size_t(usable_processors());
     DetectOptions options{.base = list.base,
@@ -191,46 +191,46 @@ DetectOutcome detect(const DetectJob& job) {
                                                               .overlap = job.overlap,
                                                               .precision = precision_of(job.precision, *device),
                                                               .augmented = job.tta});
-        options.network = [&](std::span<const uint8_t> pictures, size_t h, size_t w) {
-            return detector->run(pictures, h, w);
+        options.network = [&](std::span<const uint8_t> images, size_t h, size_t w) {
+            return detector->run(images, h, w);
         };
         job.note(fmt::format("{}: {} classes, {} pixels, on {}", model.file_name, model.classes.size(), rounded,
                              device->description()));
     }
     model.state.clear();
     if (render || crops)
-        options.on_picture = [&](const PictureResult& result, const Picture& picture, const Exif& exif) {
-            write_pictures(pictures_out, result, picture, exif);
+        options.on_image = [&](const ImageResult& result, const Image& image, const Exif& exif) {
+            write_images(images_out, result, image, exif);
         };
     ::malloc_trim(0);  // what making the list took
 
     DetectRun run(std::move(options));
     const size_t total = run.options().files.size();
-    if (run.counts().resumed) job.note(fmt::format("going on after {} of {} pictures", run.counts().resumed, total));
+    if (run.counts().resumed) job.note(fmt::format("going on after {} of {} images", run.counts().resumed, total));
     DetectOutcome outcome{
-        .counts = {}, .pictures = total, .kept = earlier.images.size(), .threshold = pictures_out.threshold};
+        .counts = {}, .images = total, .kept = earlier.images.size(), .threshold = images_out.threshold};
     outcome.finished =
         run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
     outcome.counts = run.counts();
     if (!outcome.finished) return outcome;
 
     std::set<std::string> damaged;
-    for (const std::string& name : damaged_pictures(earlier.head))
+    for (const std::string& name : damaged_images(earlier.head))
         if (earlier.images.contains(name)) damaged.insert(name);
     size_t told = 0, no_jpeg = 0;
     for (size_t i = 0; i < total; ++i) {
-        const PictureResult result = run.result(i);
+        const ImageResult result = run.result(i);
         if (result.damaged) damaged.insert(result.file);
         if (!result.reason.empty() && ++told <= kMostTold) job.note(fmt::format("{}: {}", result.file, result.reason));
         const auto n = size_t(std::ranges::count_if(
-            result.detections, [&](const Detection& d) { return d.confidence >= pictures_out.threshold; }));
+            result.detections, [&](const Detection& d) { return d.confidence >= images_out.threshold; }));
         outcome.detections += n;
         outcome.with_detections += n > 0;
         no_jpeg += result.failure.empty() && !is_jpeg_name(result.file);
     }
     if (no_jpeg)
-        job.note(fmt::format("{} pictures are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
-    if (told > kMostTold) job.note(fmt::format("and {} more such pictures", told - kMostTold));
+        job.note(fmt::format("{} images are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
+    if (told > kMostTold) job.note(fmt::format("and {} more such images", told - kMostTold));
     if (!damaged.empty()) own["damaged_pictures"] = damaged;
     head.info["custom_metadata"]["tundra"] = own;
     head.info["detection_completion_time"] = completion_time();

@@ -41,12 +41,12 @@ void write_megadetector(Text& text, const ResultHead& head, const ResultEntries&
              "\n}\n");
 }
 
-// Boxes in pixels of the picture; a picture is known by its number where its name is one, as YOLOv5's val.py has it.
+// Boxes in pixels of the image; an image is known by its number where its name is one, as YOLOv5's val.py has it.
 void write_coco(Text& text, const ResultEntries& entries) {
     bool first = true;
     text.add("[");
     for (size_t i = 0; i < entries.count; ++i) {
-        const PictureResult r = result_from_json(entries.at(i));
+        const ImageResult r = result_from_json(entries.at(i));
         const std::string stem = std::filesystem::path(r.file).stem().string();
         const bool number =
             !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
@@ -68,7 +68,7 @@ void write_coco(Text& text, const ResultEntries& entries) {
 void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries) {
     text.add("file,failure,category,confidence,x_min,y_min,width,height\n");
     for (size_t i = 0; i < entries.count; ++i) {
-        const PictureResult r = result_from_json(entries.at(i));
+        const ImageResult r = result_from_json(entries.at(i));
         const std::string start = csv_field(r.file) + "," + csv_field(r.failure);
         if (r.detections.empty()) text.add(start + ",,,,,,\n");
         for (const Detection& d : r.detections) {
@@ -105,7 +105,7 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
 
 }  // namespace
 
-std::set<std::string> damaged_pictures(const ResultHead& head) {
+std::set<std::string> damaged_images(const ResultHead& head) {
     std::set<std::string> names;
     if (!head.info.is_object()) return names;
     const ordered_json custom = head.info.value("custom_metadata", ordered_json());
@@ -123,13 +123,13 @@ ordered_json own_metadata(const ResultFile& file, const std::string& path) {
     if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() ||
         !custom["tundra"].value("shard", ordered_json()).is_string())
         fail(Fault::usage,
-             "{}: does not say which part of the pictures it holds; merge takes files that `tundra detect --shard` "
+             "{}: does not say which part of the images it holds; merge takes files that `tundra detect --shard` "
              "wrote",
              path);
     ordered_json own = custom["tundra"];
     if (!own.value("pictures", ordered_json()).is_number_unsigned() || !own.value("list", ordered_json()).is_string())
-        fail(Fault::damaged, "{}: says which shard it is, but not of which list of pictures", path);
-    own["damaged_pictures"] = damaged_pictures(file.head);
+        fail(Fault::damaged, "{}: says which shard it is, but not of which list of images", path);
+    own["damaged_pictures"] = damaged_images(file.head);
     return own;
 }
 
@@ -203,7 +203,7 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
         ResultFile part = read_results(path);
         ordered_json own = own_metadata(part, path);
         const Shard shard = parse_shard(own["shard"].get<std::string>());
-        damaged.merge(damaged_pictures(part.head));
+        damaged.merge(damaged_images(part.head));
         own.erase("shard");
         own.erase("damaged_pictures");
         own["shards"] = shard.of;
@@ -211,7 +211,7 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
         if (own != first || part.head.categories != all.head.categories ||
             part.head.info.value("detector", "") != all.head.info.value("detector", ""))
             fail(Fault::usage,
-                 "{}: was made by another model, with other settings or from another list of pictures than {}", path,
+                 "{}: was made by another model, with other settings or from another list of images than {}", path,
                  paths[0]);
         if (const auto [other, added] = seen.try_emplace(shard.number, path); !added)
             fail(Fault::usage, "{} and {} are both shard {} of {}", other->second, path, shard.number, shard.of);
@@ -226,7 +226,7 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     for (auto& [name, image] : all.images) names.push_back(name), images.push_back(std::move(image));
     if (names.size() != first.value("pictures", size_t(0)) ||
         list_hash(names.size(), [&](size_t i) { return names[i]; }) != first.value("list", ""))
-        fail(Fault::damaged, "merge: the shards hold {} pictures, which are not the {} of the list", names.size(),
+        fail(Fault::damaged, "merge: the shards hold {} images, which are not the {} of the list", names.size(),
              first.value("pictures", size_t(0)));
     first.erase("shards");
     if (!damaged.empty()) first["damaged_pictures"] = damaged;

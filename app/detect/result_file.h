@@ -34,18 +34,18 @@ struct ResultFile {
     std::map<std::string, nlohmann::ordered_json> images;
 };
 ResultFile read_results(const std::filesystem::path& path);
-std::set<std::string> damaged_pictures(const ResultHead& head);  // as info.custom_metadata.tundra has them
+std::set<std::string> damaged_images(const ResultHead& head);  // as info.custom_metadata.tundra has them
 
-// Which part of a list of pictures a run took, as info.custom_metadata.tundra.shard says it.
+// Which part of a list of images a run took, as info.custom_metadata.tundra.shard says it.
 struct Shard {
     size_t number = 1, of = 1;  // from 1
 };
 Shard parse_shard(const std::string& text);  // "3/8"; Fault::usage
 
 // One file out of those of all shards. Fault::usage if one is missing, twice there, or of another model or list;
-// Fault::damaged if the pictures are not exactly those of the list. Returns the number of pictures.
+// Fault::damaged if the images are not exactly those of the list. Returns the number of images.
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out);
 
-// Of the pictures' names in order; which list a shard belongs to.
+// Of the images' names in order; which list a shard belongs to.
 std::string list_hash(size_t count, const std::function<std::string(size_t)>& name);
 std::string completion_time();  // now, "2026-11-23 08:15:00"

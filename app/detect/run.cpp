@@ -18,42 +18,41 @@ namespace {
 
 constexpr uint64_t kNone = ~uint64_t(0);
 
-Picture part(const Picture& picture, const Area& area) {
-    Picture result{.h = area.h, .w = area.w, .rgb = std::vector<uint8_t>(area.h * area.w * 3)};
+Image part(const Image& image, const Area& area) {
+    Image result{.h = area.h, .w = area.w, .rgb = std::vector<uint8_t>(area.h * area.w * 3)};
     for (size_t y = 0; y < area.h; ++y)
-        std::copy_n(&picture.rgb[((area.top + y) * picture.w + area.left) * 3], area.w * 3,
-                    &result.rgb[y * area.w * 3]);
+        std::copy_n(&image.rgb[((area.top + y) * image.w + area.left) * 3], area.w * 3, &result.rgb[y * area.w * 3]);
     return result;
 }
 
 }  // namespace
 
-struct DetectRun::Work {  // a picture on its way
+struct DetectRun::Work {  // an image on its way
     size_t file = 0;
-    PictureResult result = {};
-    std::vector<Area> areas = {};                  // empty where the picture could not be read
+    ImageResult result = {};
+    std::vector<Area> areas = {};                  // empty where the image could not be read
     std::vector<std::vector<PartBox>> found = {};  // by area
     size_t left = 0;                               // areas without boxes yet
-    Picture picture = {};                          // until all views are made, or longer where someone wants it
+    Image image = {};                              // until all views are made, or longer where someone wants it
     Exif exif = {};
 };
 
-struct DetectRun::View {  // one area of a picture as the network sees it
+struct DetectRun::NetworkInput {  // one area of an image as the network sees it
     std::shared_ptr<Work> work = {};
     size_t area = 0;
     Letterbox letterbox = {};
     std::vector<uint8_t> input = {};  // (out_h, out_w, 3)
 };
 
-// The threads that load pictures, and the bounded queue of views between them and the network.
-class DetectRun::Feed {
+// The threads that load images, and the bounded queue of views between them and the network.
+class DetectRun::Prefetcher {
 public:
-    Feed(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {
+    Prefetcher(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {
         const size_t threads = std::clamp<size_t>(run.options_.threads, 1, std::max<size_t>(files_.size(), 1));
         room_ = 2 * run.options_.batch + threads;
         for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
     }
-    ~Feed() {
+    ~Prefetcher() {
         {
             const std::lock_guard lock(mutex_);
             stopped_ = true;
@@ -61,12 +60,12 @@ public:
         changed_.notify_all();
     }
 
-    std::optional<View> next() {
+    std::optional<NetworkInput> next() {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] { return error_ || !queue_.empty() || finished_ == files_.size(); });
         if (error_) std::rethrow_exception(error_);
         if (queue_.empty()) return {};
-        View view = std::move(queue_.front());
+        NetworkInput view = std::move(queue_.front());
         queue_.pop_front();
         lock.unlock();
         changed_.notify_all();
@@ -81,7 +80,7 @@ private:
         ++making_;
         return true;
     }
-    void put(std::unique_lock<std::mutex>& lock, View view) {
+    void put(std::unique_lock<std::mutex>& lock, NetworkInput view) {
         lock.lock();
         --making_;
         queue_.push_back(std::move(view));
@@ -107,9 +106,9 @@ private:
                         if (!take_room(lock)) return;
                         lock.unlock();
                     }
-                    View view = run_.view(work, i);
-                    // The consumer may look at the picture once its last view is there.
-                    if (i + 1 == work->areas.size() && !run_.options_.on_picture) work->picture = {};
+                    NetworkInput view = run_.view(work, i);
+                    // The consumer may look at the image once its last view is there.
+                    if (i + 1 == work->areas.size() && !run_.options_.on_image) work->image = {};
                     put(lock, std::move(view));
                 }
                 ++finished_;
@@ -127,7 +126,7 @@ private:
     size_t room_ = 0;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<View> queue_;
+    std::deque<NetworkInput> queue_;
     std::exception_ptr error_;
     size_t next_ = 0, making_ = 0, finished_ = 0;
     bool stopped_ = false;
@@ -139,7 +138,7 @@ DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)), offs
         std::make_unique<Journal>(options_.journal, options_.settings, [&](std::string_view line, uint64_t offset) {
             const ordered_json json = ordered_json::parse(line);
             const size_t file = options_.files.find(json.at("file").get<std::string>());
-            if (file == offset_.size()) return;  // a picture that is no longer asked for
+            if (file == offset_.size()) return;  // an image that is no longer asked for
             uint64_t& known = offset_[file];
             if (known != kNone) return;
             known = offset;
@@ -152,38 +151,37 @@ DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)), offs
 std::shared_ptr<DetectRun::Work> DetectRun::load(size_t file) const {
     const std::string name(options_.files[file]);
     const auto work = std::make_shared<Work>(Work{.file = file, .result = {.file = json_name(name)}});
-    PictureResult& result = work->result;
-    const auto refuse = [&](Trouble trouble, const std::string& text) {
+    ImageResult& result = work->result;
+    const auto refuse = [&](DecodeStatus trouble, const std::string& text) {
         result.failure = "image access failure";
         result.reason = fmt::format("{}: {}", trouble_code(trouble), text);
         return work;
     };
     const DecodeOptions how;
-    const PictureFile bytes = read_picture_file((options_.base / name).string(), how.max_file_bytes);
-    if (bytes.trouble != Trouble::none) return refuse(bytes.trouble, bytes.text);
-    Decoded decoded = decode_picture(bytes.bytes, how);
+    const ImageFile bytes = read_image_file((options_.base / name).string(), how.max_file_bytes);
+    if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
+    Decoded decoded = decode_image(bytes.bytes, how);
     if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
     work->exif = read_exif(bytes.bytes);
     result.date = work->exif.date;
-    result.h = decoded.picture.h, result.w = decoded.picture.w;
-    result.damaged = decoded.trouble != Trouble::none;
+    result.h = decoded.image.h, result.w = decoded.image.w;
+    result.damaged = decoded.trouble != DecodeStatus::none;
     result.reason = decoded.text;
     work->areas = areas_of(result.h, result.w, options_.tile ? options_.tile : SIZE_MAX, options_.tile_overlap);
     work->found.resize(work->areas.size());
     work->left = work->areas.size();
-    work->picture = std::move(decoded.picture);
+    work->image = std::move(decoded.image);
     return work;
 }
 
-DetectRun::View DetectRun::view(const std::shared_ptr<Work>& work, size_t area) const {
+DetectRun::NetworkInput DetectRun::view(const std::shared_ptr<Work>& work, size_t area) const {
     const Area& a = work->areas[area];
-    View view{.work = work, .area = area};
+    NetworkInput view{.work = work, .area = area};
     view.letterbox = letterbox(
         {.h = a.h, .w = a.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
-    const bool whole = a.h == work->picture.h && a.w == work->picture.w;
+    const bool whole = a.h == work->image.h && a.w == work->image.w;
     view.input.resize(view.letterbox.out_h * view.letterbox.out_w * 3);
-    letterbox_picture(whole ? work->picture : part(work->picture, a), view.letterbox, Filter::linear,
-                      view.input.data());
+    letterbox_image(whole ? work->image : part(work->image, a), view.letterbox, Filter::linear, view.input.data());
     return view;
 }
 
@@ -204,23 +202,23 @@ void DetectRun::finish(Work& work) {
         boxes = merged_boxes(std::move(all), options_.overlap);
     }
     work.result.detections = detections_of(boxes, work.result.h, work.result.w);
-    if (options_.on_picture) options_.on_picture(work.result, work.picture, work.exif);
+    if (options_.on_image) options_.on_image(work.result, work.image, work.exif);
     record(work);
 }
 
-void DetectRun::detect(std::vector<View> group) {
+void DetectRun::detect(std::vector<NetworkInput> group) {
     const size_t h = group[0].letterbox.out_h, w = group[0].letterbox.out_w;
-    std::vector<uint8_t> pictures;
+    std::vector<uint8_t> images;
     if (group.size() == 1)
-        pictures = std::move(group[0].input);
+        images = std::move(group[0].input);
     else
-        for (const View& view : group) pictures.insert(pictures.end(), view.input.begin(), view.input.end());
-    const std::vector<std::vector<Box>> boxes = options_.network(pictures, h, w);
+        for (const NetworkInput& view : group) images.insert(images.end(), view.input.begin(), view.input.end());
+    const std::vector<std::vector<Box>> boxes = options_.network(images, h, w);
     for (size_t i = 0; i < group.size(); ++i) {
         Work& work = *group[i].work;
         const Area& area = work.areas[group[i].area];
         work.found[group[i].area] =
-            part_boxes(picture_boxes(boxes.at(i), group[i].letterbox, area), area, work.result.h, work.result.w);
+            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, area), area, work.result.h, work.result.w);
         if (--work.left == 0) finish(work);
     }
 }
@@ -229,19 +227,19 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     std::vector<size_t> pending;
     for (size_t i = 0; i < offset_.size(); ++i)
         if (offset_[i] == kNone) pending.push_back(i);
-    Feed feed(*this, std::move(pending));
-    std::map<std::pair<size_t, size_t>, std::vector<View>> groups;  // by the size of the network's input
+    Prefetcher feed(*this, std::move(pending));
+    std::map<std::pair<size_t, size_t>, std::vector<NetworkInput>> groups;  // by the size of the network's input
     const auto waiting = [&] {
         size_t n = 0;
         for (const auto& [size, group] : groups) n += group.size();
         return n;
     };
     const auto flush = [&](auto group) {
-        std::vector<View> views = std::move(group->second);
+        std::vector<NetworkInput> views = std::move(group->second);
         groups.erase(group);
         detect(std::move(views));
     };
-    while (std::optional<View> view = feed.next()) {
+    while (std::optional<NetworkInput> view = feed.next()) {
         if (view->work->areas.empty()) {
             record(*view->work);
         } else {
@@ -261,6 +259,6 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     return true;
 }
 
-PictureResult DetectRun::result(size_t file) const {
+ImageResult DetectRun::result(size_t file) const {
     return result_from_json(ordered_json::parse(journal_->line(offset_.at(file))));
 }

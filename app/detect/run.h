@@ -1,5 +1,5 @@
-// Many pictures through a detector: decoding and letterboxing on threads of their own, the network on the caller's,
-// results into a journal. Memory does not grow with the number of pictures but for their names and 24 bytes each.
+// Many images through a detector: decoding and letterboxing on threads of their own, the network on the caller's,
+// results into a journal. Buffer does not grow with the number of images but for their names and 24 bytes each.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,7 @@
 #include "data/image.h"
 
 // (count, h, w, 3) pixels -> boxes of each. Detector::run, or something else in tests.
-using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> pictures, size_t h, size_t w)>;
+using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> images, size_t h, size_t w)>;
 
 struct DetectOptions {
     std::filesystem::path base;  // names in `files` start here
@@ -21,13 +21,13 @@ struct DetectOptions {
     std::filesystem::path journal;
     std::string settings;  // JSON: a journal with other settings is refused
     size_t image_size = 1280, stride = 64;
-    size_t tile = 0;            // side of the tiles that larger pictures are seen in, besides as a whole; 0: none
+    size_t tile = 0;            // side of the tiles that larger images are seen in, besides as a whole; 0: none
     double tile_overlap = 0.5;  // of neighbouring tiles
     float overlap = 0.45f;      // of boxes from different tiles: IoU
     size_t batch = 1, threads = 1;
     Network network;
-    // Gets each picture with its boxes before they count as done; may be empty, and then pixels are not kept.
-    std::function<void(const PictureResult&, const Picture&, const Exif&)> on_picture = {};
+    // Gets each image with its boxes before they count as done; may be empty, and then pixels are not kept.
+    std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
 };
 
 struct DetectCounts {
@@ -39,22 +39,22 @@ class DetectRun {
 public:
     explicit DetectRun(DetectOptions options);
 
-    // `progress` is called after each picture; false stops. True when every picture is done. Failures of single
-    // pictures are results.
+    // `progress` is called after each image; false stops. True when every image is done. Failures of single
+    // images are results.
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
-    PictureResult result(size_t file) const;  // after it is done
+    ImageResult result(size_t file) const;  // after it is done
     const DetectCounts& counts() const { return counts_; }
     const DetectOptions& options() const { return options_; }
     void remove_journal() { journal_->remove(); }
 
 private:
     struct Work;
-    struct View;
-    class Feed;
+    struct NetworkInput;
+    class Prefetcher;
     std::shared_ptr<Work> load(size_t file) const;
-    View view(const std::shared_ptr<Work>& work, size_t area) const;
-    void detect(std::vector<View> group);
+    NetworkInput view(const std::shared_ptr<Work>& work, size_t area) const;
+    void detect(std::vector<NetworkInput> group);
     void finish(Work& work);
     void record(const Work& work);
 

@@ -30,7 +30,7 @@ size_t count_videos(const fs::path& folder) {
 
 std::vector<std::string> read_list(const std::string& list) {
     std::ifstream file(list);
-    if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of pictures", list);
+    if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
     std::vector<std::string> paths;
     for (std::string line; std::getline(file, line);) {
         if (paths.empty() && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
@@ -45,7 +45,7 @@ std::vector<std::string> matches(const std::string& pattern, size_t& videos) {
     std::vector<std::string> paths;
     if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
         for (size_t i = 0; i < found.gl_pathc; ++i) {
-            if (is_picture_name(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
+            if (is_image_name(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
             videos += is_video_name(found.gl_pathv[i]);
         }
     ::globfree(&found);
@@ -67,8 +67,8 @@ fs::path shared_folder(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-PictureList list_for_detection(const std::vector<std::string>& arguments, const std::string& base) {
-    PictureList list;
+ImageList list_for_detection(const std::vector<std::string>& arguments, const std::string& base) {
+    ImageList list;
     std::vector<std::string> paths;  // a fs::path takes several times the memory
     const auto add = [&](const std::vector<std::string>& found) {
         for (const std::string& path : found) paths.push_back(absolute(path).string());
@@ -77,7 +77,7 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
     for (const std::string& argument : arguments) {
         const bool exists = fs::exists(argument, ignored);
         if (fs::is_directory(argument, ignored)) {
-            Listing listing = list_pictures(argument);
+            Listing listing = list_images(argument);
             const fs::path folder = absolute(argument + "/.");
             for (const std::string& file : listing.files) paths.push_back((folder / file).string());
             list.notes.insert(list.notes.end(), listing.problems.begin(), listing.problems.end());
@@ -87,7 +87,7 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
         } else if (exists && argument.ends_with(".txt")) {
             add(read_list(argument));
         } else if (exists) {
-            if (is_video_name(argument)) fail(Fault::usage, "{}: is a video; tundra works on pictures only", argument);
+            if (is_video_name(argument)) fail(Fault::usage, "{}: is a video; tundra works on images only", argument);
             add({argument});
         } else if (argument.find_first_of("*?[") != std::string::npos) {
             add(matches(argument, list.videos));
@@ -96,7 +96,7 @@ PictureList list_for_detection(const std::vector<std::string>& arguments, const 
         }
     }
     if (paths.empty())
-        fail(Fault::usage, "{}: no pictures found{}", fmt::join(arguments, ", "),
+        fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "),
              list.videos ? fmt::format(" ({} videos, which tundra does not read)", list.videos) : "");
     const bool one_folder = arguments.size() == 1 && fs::is_directory(arguments[0], ignored);
     const auto without_slash = [](fs::path p) { return p.has_filename() ? p : p.parent_path(); };

@@ -11,14 +11,14 @@ namespace {
 namespace fs = std::filesystem;
 
 void add_folder(const std::string& folder, Inputs& inputs) {
-    Listing listing = list_pictures(folder);
+    Listing listing = list_images(folder);
     for (const std::string& file : listing.files) inputs.paths.push_back((fs::path(folder) / file).string());
     for (std::string& problem : listing.problems) inputs.notes.push_back(std::move(problem));
 }
 
 void add_list(const std::string& list, Inputs& inputs) {
     std::ifstream file(list);
-    if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of pictures", list);
+    if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
     bool first = true;
     for (std::string line; std::getline(file, line); first = false) {
         if (first && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
@@ -44,6 +44,6 @@ Inputs collect_inputs(const std::vector<std::string>& arguments) {
         else
             inputs.paths.push_back(argument);
     }
-    if (inputs.paths.empty()) fail(Fault::usage, "{}: no pictures found", fmt::join(arguments, ", "));
+    if (inputs.paths.empty()) fail(Fault::usage, "{}: no images found", fmt::join(arguments, ", "));
     return inputs;
 }

@@ -1,4 +1,4 @@
-// Which pictures a command line means: folders, files, and lists of files.
+// Which images a command line means: folders, files, and lists of files.
 #pragma once
 
 #include <string>
@@ -9,6 +9,6 @@ struct Inputs {
     std::vector<std::string> notes;  // folders that could not be read
 };
 
-// An argument is a folder (with all that is below it), a picture, or a text file of paths, one per line: @LIST, or
-// LIST.txt. Errors (usage): an argument that is not there, no picture at all. What a list names may be missing.
+// An argument is a folder (with all that is below it), an image, or a text file of paths, one per line: @LIST, or
+// LIST.txt. Errors (usage): an argument that is not there, no image at all. What a list names may be missing.
 Inputs collect_inputs(const std::vector<std::string>& arguments);

@@ -1,4 +1,4 @@
-// What a long run has done so far: one line per picture or batch, appended as soon as it is known, each with a
+// What a long run has done so far: one line per image or batch, appended as soon as it is known, each with a
 // checksum. A kill at any moment leaves whole lines and at most one torn line, which is cut off when the run goes on.
 //
 // Line: 16 hex digits of XXH3 over the rest, a blank, JSON. The first line is the header: settings that must not

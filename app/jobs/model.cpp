@@ -6,7 +6,7 @@
 
 #include "base/processors.h"
 
-ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures) {
+ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images) {
     ReadyModel m{.file = read_model(path, true),
                  .fingerprint = {},
                  .device = open_device(options.device, {.threads = int(options.threads)}),
@@ -18,11 +18,11 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
     m.classifier = std::make_unique<Classifier>(
         *m.device, *m.arena,
         ClassifierConfig{.model = m.file.model,
-                         .batch = std::clamp<size_t>(pictures, 1, std::max<size_t>(1, options.batch)),
+                         .batch = std::clamp<size_t>(images, 1, std::max<size_t>(1, options.batch)),
                          .size = m.file.fit.size,
                          .normalize = normalize_named(m.file.normalize),
                          .precision = m.device->kind() == "cuda" ? DType::bf16 : DType::f32});
-    const State state = std::exchange(m.file.state, {});
+    const StateDict state = std::exchange(m.file.state, {});
     m.loading = std::async(m.device->kind() == "cpu" ? std::launch::async : std::launch::deferred,
                            m.classifier->prepare_load(state, path));
     m.fingerprint = fingerprint(state);
@@ -38,7 +38,7 @@ void add_machine_options(CLI::App& app, MachineOptions& options) {
         ->type_name("N")
         ->check(CLI::Range(0, 4096))
         ->capture_default_str();
-    app.add_option("--batch", options.batch, "pictures at a time")
+    app.add_option("--batch", options.batch, "images at a time")
         ->type_name("N")
         ->check(CLI::Range(1, 4096))
         ->capture_default_str();

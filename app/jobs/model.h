@@ -20,7 +20,7 @@ struct ReadyModel {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<Classifier> classifier;
     int threads;                // for decoding
-    std::future<void> loading;  // of the weights, while the caller finds pictures
+    std::future<void> loading;  // of the weights, while the caller finds images
 
     Classifier& ready() {
         if (loading.valid()) loading.get();
@@ -28,8 +28,8 @@ struct ReadyModel {
     }
 };
 
-// `pictures`: how many will come; a batch is never larger.
-ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t pictures);
+// `images`: how many will come; a batch is never larger.
+ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images);
 
 namespace CLI {
 class App;

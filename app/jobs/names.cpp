@@ -45,7 +45,7 @@ Names::Names(std::vector<std::string> names) {
         if (size() && name == last) continue;
         if (size() && json_name(name) == json_name(last))
             fail(Fault::usage,
-                 "{}: two pictures would have this name in the results, because one is not UTF-8; rename one",
+                 "{}: two images would have this name in the results, because one is not UTF-8; rename one",
                  json_name(name));
         add(name);
         last = name;

@@ -1,4 +1,4 @@
-// Names of pictures: as JSON can hold them, and hundreds of thousands of them in little memory.
+// Names of images: as JSON can hold them, and hundreds of thousands of them in little memory.
 #pragma once
 
 #include <cstdint>

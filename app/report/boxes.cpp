@@ -1,4 +1,4 @@
-// What a detector finds and misses: its losses, precision and recall, classes, pictures with true and found boxes.
+// What a detector finds and misses: its losses, precision and recall, classes, images with true and found boxes.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -16,7 +16,7 @@ using nlohmann::json;
 using Points = std::vector<std::pair<double, double>>;
 
 constexpr size_t kWorst = 12, kGood = 6, kCurves = 3, kName = 60;
-constexpr size_t kSide = 480;  // of a picture that is shown at up to 340 px
+constexpr size_t kSide = 480;  // of an image that is shown at up to 340 px
 constexpr std::array<unsigned char, 3> kTrue{86, 180, 233}, kFound{213, 94, 0};  // as in app/report/style.h
 
 const json& list_of(const json& object, const char* key) {
@@ -121,21 +121,21 @@ std::string thresholds_table(const EvaluatedBoxes& part) {
                        {"Precision", true},
                        {"Recall", true},
                        {"F1", true},
-                       {"Pictures with something, found", true},
-                       {"Empty pictures, alarmed", true}},
+                       {"Images with something, found", true},
+                       {"Empty images, alarmed", true}},
                       rows);
 }
 
 struct Verdict {
-    const BoxPicture* picture;
+    const BoxImage* image;
     size_t right, wrong, missed;
     float loudest;  // score of a found box, for the order among equals
 };
 
 std::vector<Verdict> verdicts(const EvaluatedBoxes& part, size_t classes, float threshold) {
     std::vector<Verdict> all;
-    for (const BoxPicture& p : part.pictures) {
-        JudgedBoxes seen = p.boxes;
+    for (const BoxImage& p : part.images) {
+        ImageBoxes seen = p.boxes;
         std::erase_if(seen.found, [&](const FoundBox& f) { return f.score < threshold; });
         const ThresholdRow row = measure_boxes({seen}, classes).thresholds[0];
         float loudest = 0;
@@ -148,28 +148,28 @@ std::vector<Verdict> verdicts(const EvaluatedBoxes& part, size_t classes, float 
 std::string card(const RunFiles& run, const Verdict& v, float threshold) {
     std::vector<ThumbnailBox> boxes;
     std::string found;
-    for (const TrueBox& t : v.picture->boxes.truth) boxes.push_back({t.x, t.y, t.w, t.h, kTrue, true});
-    for (const FoundBox& f : v.picture->boxes.found) {
+    for (const TrueBox& t : v.image->boxes.truth) boxes.push_back({t.x, t.y, t.w, t.h, kTrue, true});
+    for (const FoundBox& f : v.image->boxes.found) {
         if (f.score < threshold) continue;
         boxes.push_back({f.x, f.y, f.w, f.h, kFound, false});
         found += fmt::format("{}{} {}", found.empty() ? "" : ", ", escaped(shortened(run.classes[f.category], 24)),
                              percent_text(f.score));
     }
     const std::string what = fmt::format("{} right, {} missed, {} false", v.right, v.missed, v.wrong);
-    const Thumbnail small = make_thumbnail(v.picture->file, kSide, boxes);
+    const Thumbnail small = make_thumbnail(v.image->file, kSide, boxes);
     const std::string image = small.data_url.empty()
                                   ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
                                   : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
                                                 small.data_url, small.w, small.h, what);
-    const std::string name = std::filesystem::path(v.picture->file).filename().string();
+    const std::string name = std::filesystem::path(v.image->file).filename().string();
     return fmt::format(
         "<li>{}<p><strong class=\"{}\">{}</strong> <span class=\"quiet\">{}</span></p><p class=\"file\" "
         "title=\"{}\">{}</p></li>\n",
         image, v.missed + v.wrong ? "wrong" : "right", what, found.empty() ? "nothing found" : found,
-        escaped(v.picture->file), escaped(shortened(name, 48)));
+        escaped(v.image->file), escaped(shortened(name, 48)));
 }
 
-std::string pictures(const RunFiles& run, const EvaluatedBoxes& part) {
+std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
     const auto threshold = float(number_of(part.metrics, "proposed_threshold"));
     std::vector<Verdict> all = verdicts(part, run.classes.size(), threshold);
     std::ranges::stable_sort(all, [](const Verdict& a, const Verdict& b) {
@@ -178,14 +178,14 @@ std::string pictures(const RunFiles& run, const EvaluatedBoxes& part) {
     const auto with_errors =
         size_t(std::ranges::count_if(all, [](const Verdict& v) { return v.missed + v.wrong > 0; }));
     std::string out = fmt::format(
-        "<section><h2>Pictures to look at</h2>\n<p><span class=\"swatch true\"></span>true <span class=\"swatch "
+        "<section><h2>Images to look at</h2>\n<p><span class=\"swatch true\"></span>true <span class=\"swatch "
         "found\"></span>found, from "
         "confidence {:.2f} on. {} of {} have a missed or a false box.</p>\n",
-        threshold, grouped(with_errors), part_pictures(part.name, part.pictures.size()));
+        threshold, grouped(with_errors), part_images(part.name, part.images.size()));
     if (with_errors) {
         out +=
             "<h3>Worst</h3>\n<p class=\"quiet\">Some may be boxes that a person forgot or drew badly.</p>\n<ul "
-            "class=\"pictures shots\">\n";
+            "class=\"images shots\">\n";
         for (size_t i = 0; i < std::min(kWorst, with_errors); ++i) out += card(run, all[i], threshold);
         out += "</ul>\n";
     }
@@ -193,7 +193,7 @@ std::string pictures(const RunFiles& run, const EvaluatedBoxes& part) {
     for (const Verdict& v : all)
         if (!v.missed && !v.wrong && v.right) good.push_back(&v);
     if (!good.empty()) {
-        out += "<h3>Some that are right</h3>\n<ul class=\"pictures shots\">\n";
+        out += "<h3>Some that are right</h3>\n<ul class=\"images shots\">\n";
         const size_t shown = std::min(kGood, good.size());
         for (size_t i = 0; i < shown; ++i) out += card(run, *good[i * good.size() / shown], threshold);
         out += "</ul>\n";
@@ -245,11 +245,10 @@ std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part) {
         "<section><h2>What it finds, class by class</h2>\n<div class=\"grid\">{}<div>{}</div></div></section>\n"
         "<section><h2>Which threshold</h2>\n<p class=\"proposal\"><strong>Proposal: take what is found from confidence "
         "{:.2f} on.</strong> There precision and recall "
-        "balance best. Where a missed animal is worse than an empty picture more, go lower.</p>\n<div "
+        "balance best. Where a missed animal is worse than an empty image more, go lower.</p>\n<div "
         "class=\"grid\">{}<div>{}</div></div>"
         "<p class=\"quiet\">Counted on {}. At cameras or in seasons that the model has not seen, expect less: check a "
         "sample there first.</p></section>\n{}",
         precision_chart(part), classes_table(part), number_of(part.metrics, "proposed_threshold"),
-        threshold_chart(part), thresholds_table(part), part_pictures(part.name, part.pictures.size()),
-        pictures(run, part));
+        threshold_chart(part), thresholds_table(part), part_images(part.name, part.images.size()), images(run, part));
 }

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr size_t kEnoughTestPictures = 100;  // then an accuracy of 90 % is known to about 6 points either way
+constexpr size_t kEnoughTestImages = 100;  // then an accuracy of 90 % is known to about 6 points either way
 
 // The whole file; empty, with a sentence in `missing`, if it is not there or cannot be read.
 std::string content_of(RunFiles& run, const char* name) {
@@ -112,8 +112,8 @@ void read_metrics_table(RunFiles& run) {
 
 EvaluatedPart read_part(const std::string& name, const json& content,
                         const std::map<std::string, size_t>& class_numbers) {
-    EvaluatedPart part{.name = name, .loss = number_of(content, "loss"), .pictures = {}, .metrics = {}, .left_out = 0};
-    std::vector<Judgement> judgements;
+    EvaluatedPart part{.name = name, .loss = number_of(content, "loss"), .images = {}, .metrics = {}, .left_out = 0};
+    std::vector<LabelledPrediction> judgements;
     const json& rows = member(content, "predictions");
     if (!rows.is_array()) return part;
     for (const json& row : rows) {
@@ -124,7 +124,7 @@ EvaluatedPart read_part(const std::string& name, const json& content,
             ++part.left_out;
             continue;
         }
-        part.pictures.push_back(
+        part.images.push_back(
             {text_of(row, "file"), label->second, predicted->second, confidence, number_of(row, "loss")});
         judgements.push_back({label->second, predicted->second, float(confidence), text_of(row, "camera")});
     }
@@ -145,22 +145,22 @@ std::optional<FoundBox> box_of(const json& row, size_t numbers, size_t classes) 
 }
 
 EvaluatedBoxes read_boxes(const std::string& name, const json& content, size_t classes) {
-    EvaluatedBoxes part{.name = name, .metrics = member(content, "metrics"), .pictures = {}};
+    EvaluatedBoxes part{.name = name, .metrics = member(content, "metrics"), .images = {}};
     const json& rows = member(content, "pictures");
     if (!rows.is_array()) return part;
     for (const json& row : rows) {
-        BoxPicture picture{.file = text_of(row, "file"), .camera = text_of(row, "camera"), .boxes = {}};
+        BoxImage image{.file = text_of(row, "file"), .camera = text_of(row, "camera"), .boxes = {}};
         const double w = number_of(row, "width"), h = number_of(row, "height");
         if (!(w >= 1 && h >= 1 && w < 1e6 && h < 1e6)) continue;
-        picture.boxes.w = size_t(w), picture.boxes.h = size_t(h);
+        image.boxes.w = size_t(w), image.boxes.h = size_t(h);
         if (const json& list = member(row, "truth"); list.is_array())
             for (const json& one : list)
                 if (const auto b = box_of(one, 5, classes))
-                    picture.boxes.truth.push_back({b->category, b->x, b->y, b->w, b->h});
+                    image.boxes.truth.push_back({b->category, b->x, b->y, b->w, b->h});
         if (const json& list = member(row, "found"); list.is_array())
             for (const json& one : list)
-                if (const auto b = box_of(one, 6, classes)) picture.boxes.found.push_back(*b);
-        part.pictures.push_back(std::move(picture));
+                if (const auto b = box_of(one, 6, classes)) image.boxes.found.push_back(*b);
+        part.images.push_back(std::move(image));
     }
     return part;
 }
@@ -182,15 +182,14 @@ void read_evaluation(RunFiles& run) {
         const json& content = member(member(evaluation, "parts"), name);
         if (run.is_detector()) {
             EvaluatedBoxes part = read_boxes(name, content, run.classes.size());
-            if (!part.pictures.empty()) run.box_parts.push_back(std::move(part));
+            if (!part.images.empty()) run.box_parts.push_back(std::move(part));
             continue;
         }
         EvaluatedPart part = read_part(name, content, numbers);
         if (part.left_out)
-            run.missing.push_back(
-                fmt::format("evaluation.json: {} predictions on {} pictures make no sense and were left out.",
-                            part.left_out, name));
-        if (!part.pictures.empty()) run.parts.push_back(std::move(part));
+            run.missing.push_back(fmt::format(
+                "evaluation.json: {} predictions on {} images make no sense and were left out.", part.left_out, name));
+        if (!part.images.empty()) run.parts.push_back(std::move(part));
     }
 }
 
@@ -248,9 +247,9 @@ template <class Evaluation>
 static const Evaluation* main_of(const std::vector<Evaluation>& parts) {
     if (parts.empty()) return nullptr;
     const Evaluation& last = parts.back();
-    if (last.pictures.size() >= kEnoughTestPictures) return &last;
+    if (last.images.size() >= kEnoughTestImages) return &last;
     return &*std::max_element(parts.begin(), parts.end(),
-                              [](auto& a, auto& b) { return a.pictures.size() < b.pictures.size(); });
+                              [](auto& a, auto& b) { return a.images.size() < b.images.size(); });
 }
 
 const EvaluatedPart* RunFiles::main_part() const { return main_of(parts); }

@@ -30,7 +30,7 @@ struct EpochLine {
     double step, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, map50, map;
 };
 
-struct JudgedPicture {
+struct ClassifiedImage {
     std::string file;
     size_t label, predicted;
     double confidence, loss;
@@ -39,20 +39,20 @@ struct JudgedPicture {
 struct EvaluatedPart {
     std::string name;  // "validation", "test"
     double loss = kUnknown;
-    std::vector<JudgedPicture> pictures;
+    std::vector<ClassifiedImage> images;
     Metrics metrics;
     size_t left_out = 0;  // predictions in the file that make no sense
 };
 
-struct BoxPicture {
+struct BoxImage {
     std::string file, camera;
-    JudgedBoxes boxes;  // found: from a score of 0.05 on
+    ImageBoxes boxes;  // found: from a score of 0.05 on
 };
 
 struct EvaluatedBoxes {  // of a detector
     std::string name;
     nlohmann::json metrics;  // to_json(BoxMetrics)
-    std::vector<BoxPicture> pictures;
+    std::vector<BoxImage> images;
 };
 
 struct UnreadableFile {
@@ -81,7 +81,7 @@ struct RunFiles {
     std::string last_event() const;  // of the last session: "start", "epoch", "stop", ...
     double last_step() const;        // NaN: none was made
     double steps_per_epoch() const;  // NaN before the first epoch ends
-    // The part that the details are about: the test pictures if there are enough of them. Null without an evaluation.
+    // The part that the details are about: the test images if there are enough of them. Null without an evaluation.
     const EvaluatedPart* main_part() const;
     const EvaluatedBoxes* main_boxes() const;
 };

@@ -95,7 +95,7 @@ std::string grouped(uint64_t count) {
     return text;
 }
 
-std::string pictures_text(uint64_t count) { return grouped(count) + (count == 1 ? " picture" : " pictures"); }
+std::string images_text(uint64_t count) { return grouped(count) + (count == 1 ? " image" : " images"); }
 
 std::string time_span(double seconds) {
     if (!std::isfinite(seconds) || seconds < 0) return std::string(kDash);

@@ -17,7 +17,7 @@ std::string shortened(std::string_view text, size_t length);
 std::string percent_text(double share);  // "96.1 %"; what is not all or nothing never rounds to 100.0 or 0.0
 std::string fixed_text(double value, int digits);
 std::string grouped(uint64_t count);          // "12,345"
-std::string pictures_text(uint64_t count);    // "1 picture", "12,345 pictures"
+std::string images_text(uint64_t count);      // "1 image", "12,345 images"
 std::string time_span(double seconds);        // "9.3 s", "4 min 10 s", "1 h 04 min"
 std::string size_text(double bytes);          // "12.3 MiB"
 std::string time_text(std::string_view utc);  // "2026-11-23T08:50:21Z" -> "2026-11-23 08:50 UTC"; else as it is

@@ -1,4 +1,4 @@
-// Pictures to look at: the worst errors, some that are right, and the list of those that could not be read.
+// Images to look at: the worst errors, some that are right, and the list of those that could not be read.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -15,69 +15,69 @@ namespace {
 constexpr size_t kErrors = 16, kRight = 8, kUnreadable = 200, kReasons = 12;
 constexpr size_t kSide = 240;  // of a thumbnail that is shown at up to 160 px: sharp on dense screens
 
-std::string card(const RunFiles& run, const JudgedPicture& picture) {
-    const bool right = picture.label == picture.predicted;
-    const std::string label = escaped(shortened(run.classes[picture.label], 40)),
-                      said = escaped(shortened(run.classes[picture.predicted], 40));
-    const std::string name = std::filesystem::path(picture.file).filename().string();
-    const Thumbnail small = make_thumbnail(picture.file, kSide);
+std::string card(const RunFiles& run, const ClassifiedImage& image) {
+    const bool right = image.label == image.predicted;
+    const std::string label = escaped(shortened(run.classes[image.label], 40)),
+                      said = escaped(shortened(run.classes[image.predicted], 40));
+    const std::string name = std::filesystem::path(image.file).filename().string();
+    const Thumbnail small = make_thumbnail(image.file, kSide);
     const std::string what =
         right ? fmt::format("{}, recognised", label) : fmt::format("{}, taken for {}", label, said);
-    const std::string image = small.data_url.empty()
-                                  ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
-                                  : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
-                                                small.data_url, small.w, small.h, what);
+    const std::string figure = small.data_url.empty()
+                                   ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
+                                   : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
+                                                 small.data_url, small.w, small.h, what);
     const std::string verdict =
         right ? fmt::format("<strong class=\"right\">{}</strong>", label)
               : fmt::format("is <strong>{}</strong><br/>said <strong class=\"wrong\">{}</strong>", label, said);
     return fmt::format("<li>{}<p>{} <span class=\"quiet\">{}</span></p><p class=\"file\" title=\"{}\">{}</p></li>\n",
-                       image, verdict, percent_text(picture.confidence), escaped(picture.file),
+                       figure, verdict, percent_text(image.confidence), escaped(image.file),
                        escaped(shortened(name, 48)));
 }
 
-std::vector<const JudgedPicture*> worst_errors(const EvaluatedPart& part) {
-    std::vector<const JudgedPicture*> wrong;
-    for (const JudgedPicture& p : part.pictures)
+std::vector<const ClassifiedImage*> worst_errors(const EvaluatedPart& part) {
+    std::vector<const ClassifiedImage*> wrong;
+    for (const ClassifiedImage& p : part.images)
         if (p.label != p.predicted) wrong.push_back(&p);
-    const auto badness = [](const JudgedPicture* p) { return std::isfinite(p->loss) ? p->loss : p->confidence; };
-    std::stable_sort(wrong.begin(), wrong.end(), [&](auto* a, auto* b) { return badness(a) > badness(b); });
+    const auto objective = [](const ClassifiedImage* p) { return std::isfinite(p->loss) ? p->loss : p->confidence; };
+    std::stable_sort(wrong.begin(), wrong.end(), [&](auto* a, auto* b) { return objective(a) > objective(b); });
     return wrong;
 }
 
-// Class by class in turn, spread over the pictures of each.
-std::vector<const JudgedPicture*> some_right(const EvaluatedPart& part, size_t wanted) {
-    std::map<size_t, std::vector<const JudgedPicture*>> by_class;
-    for (const JudgedPicture& p : part.pictures)
+// Class by class in turn, spread over the images of each.
+std::vector<const ClassifiedImage*> some_right(const EvaluatedPart& part, size_t wanted) {
+    std::map<size_t, std::vector<const ClassifiedImage*>> by_class;
+    for (const ClassifiedImage& p : part.images)
         if (p.label == p.predicted) by_class[p.label].push_back(&p);
-    std::vector<const JudgedPicture*> chosen;
+    std::vector<const ClassifiedImage*> chosen;
     const size_t rounds = by_class.empty() ? 0 : (wanted + by_class.size() - 1) / by_class.size();
     for (size_t round = 0; round < rounds; ++round)
-        for (const auto& [label, pictures] : by_class)
-            if (chosen.size() < wanted && round < pictures.size())
-                chosen.push_back(pictures[round * pictures.size() / std::min(rounds, pictures.size())]);
+        for (const auto& [label, images] : by_class)
+            if (chosen.size() < wanted && round < images.size())
+                chosen.push_back(images[round * images.size() / std::min(rounds, images.size())]);
     return chosen;
 }
 
-std::string cards(const RunFiles& run, const std::vector<const JudgedPicture*>& pictures, size_t most) {
-    std::string out = "<ul class=\"pictures\">\n";
-    for (size_t i = 0; i < std::min(pictures.size(), most); ++i) out += card(run, *pictures[i]);
+std::string cards(const RunFiles& run, const std::vector<const ClassifiedImage*>& images, size_t most) {
+    std::string out = "<ul class=\"images\">\n";
+    for (size_t i = 0; i < std::min(images.size(), most); ++i) out += card(run, *images[i]);
     return out + "</ul>\n";
 }
 
 }  // namespace
 
-std::string pictures_section(const RunFiles& run, const EvaluatedPart& part) {
+std::string images_section(const RunFiles& run, const EvaluatedPart& part) {
     const auto wrong = worst_errors(part);
     const auto right = some_right(part, kRight);
-    std::string out = "<section><h2>Pictures to look at</h2>\n";
+    std::string out = "<section><h2>Images to look at</h2>\n";
     if (wrong.empty()) {
-        out += fmt::format("<p>All {} are right.</p>\n", part_pictures(part));
+        out += fmt::format("<p>All {} are right.</p>\n", part_images(part));
     } else {
         out += fmt::format(
             "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its "
             "confidence. "
             "Some of them may be labels that a person got wrong.</p>\n",
-            grouped(wrong.size()), part_pictures(part),
+            grouped(wrong.size()), part_images(part),
             wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);
     }
@@ -86,9 +86,9 @@ std::string pictures_section(const RunFiles& run, const EvaluatedPart& part) {
 }
 
 std::string unreadable_section(const RunFiles& run) {
-    std::string out = "<section><h2>Unreadable pictures</h2>\n";
+    std::string out = "<section><h2>Unreadable images</h2>\n";
     if (!run.has_bad_files) return out + "<p class=\"quiet\">The list is written when a run ends.</p></section>\n";
-    if (run.bad_files.empty()) return out + "<p>Every picture could be read.</p></section>\n";
+    if (run.bad_files.empty()) return out + "<p>Every image could be read.</p></section>\n";
     std::map<std::string, size_t> reasons;
     size_t used = 0;
     for (const UnreadableFile& f : run.bad_files) ++reasons[f.code], used += f.used;
@@ -98,7 +98,7 @@ std::string unreadable_section(const RunFiles& run) {
         if (named++ < kReasons)
             counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", grouped(count), escaped(shortened(code, 40)));
     out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n",
-                       pictures_text(run.bad_files.size()), counts, grouped(used));
+                       images_text(run.bad_files.size()), counts, grouped(used));
     Rows rows;
     for (size_t i = 0; i < std::min(run.bad_files.size(), kUnreadable); ++i) {
         const UnreadableFile& f = run.bad_files[i];

@@ -50,9 +50,9 @@ std::string figure_card(const std::string& value, const std::string& what, const
 }
 
 std::string part_card(const EvaluatedPart& part) {
-    const Tally& all = part.metrics.all;
-    const auto [low, high] = accuracy_range(all.correct, all.pictures);
-    return figure_card(percent_text(all.accuracy()), fmt::format("of {} right", part_pictures(part)),
+    const Counts& all = part.metrics.all;
+    const auto [low, high] = accuracy_range(all.correct, all.images);
+    return figure_card(percent_text(all.accuracy()), fmt::format("of {} right", part_images(part)),
                        fmt::format("95\u202F% range {:.1f}\u2013{:.1f}\u202F%", 100 * low, 100 * high));
 }
 
@@ -60,7 +60,7 @@ std::string box_cards(const EvaluatedBoxes& part) {
     const json& m = part.metrics;
     const double threshold = number_of(m, "proposed_threshold");
     std::string out =
-        figure_card(percent_text(number_of(m, "map50")), "mAP50 on " + part_pictures(part.name, part.pictures.size()),
+        figure_card(percent_text(number_of(m, "map50")), "mAP50 on " + part_images(part.name, part.images.size()),
                     fmt::format("{} as the mean over IoU 0.5 to 0.95", percent_text(number_of(m, "map"))));
     if (const json& rows = member(m, "thresholds"); rows.is_array())
         for (const json& row : rows)
@@ -91,17 +91,17 @@ std::string figures(const RunFiles& run) {
 
 std::string headline(const RunFiles& run) {
     if (const EvaluatedPart* part = run.main_part())
-        return fmt::format("{} of {} right", percent_text(part->metrics.all.accuracy()), part_pictures(*part));
+        return fmt::format("{} of {} right", percent_text(part->metrics.all.accuracy()), part_images(*part));
     if (const EvaluatedBoxes* part = run.main_boxes())
         return fmt::format("mAP50 {} on {}", percent_text(number_of(part->metrics, "map50")),
-                           part_pictures(part->name, part->pictures.size()));
+                           part_images(part->name, part->images.size()));
     for (auto epoch = run.epochs.rbegin(); run.is_detector() && epoch != run.epochs.rend(); ++epoch)
         if (std::isfinite(epoch->map50))
-            return fmt::format("mAP50 {} on the validation pictures after epoch {}", percent_text(epoch->map50),
+            return fmt::format("mAP50 {} on the validation images after epoch {}", percent_text(epoch->map50),
                                fixed_text(epoch->epoch, 0));
     for (auto epoch = run.epochs.rbegin(); epoch != run.epochs.rend(); ++epoch)
         if (std::isfinite(epoch->validation_accuracy))
-            return fmt::format("{} of the validation pictures right after epoch {}",
+            return fmt::format("{} of the validation images right after epoch {}",
                                percent_text(epoch->validation_accuracy), fixed_text(epoch->epoch, 0));
     return run.is_detector() ? "No mAP yet" : "No accuracy yet";
 }
@@ -285,9 +285,9 @@ std::string headline_section(const RunFiles& run) {
         what +=
             fmt::format(", at {0}{1} pixels", run.config.image_size,
                         run.is_detector() ? std::string() : fmt::format("\u202F\u00D7\u202F{}", run.config.image_size));
-    const double pictures = number_of(data, "pictures");
-    if (pictures >= 0 && pictures < 1e15)
-        what += fmt::format(". {} in <span class=\"path\">{}</span>", pictures_text(uint64_t(pictures)),
+    const double images = number_of(data, "pictures");
+    if (images >= 0 && images < 1e15)
+        what += fmt::format(". {} in <span class=\"path\">{}</span>", images_text(uint64_t(images)),
                             escaped(shortened(path, 200)));
     return fmt::format(
         "<header><p class=\"eyebrow\">Tundra, report of the run <span class=\"path\">{}</span></p>\n<h1>{}</h1>\n<p "
@@ -346,7 +346,7 @@ std::string provenance_section(const RunFiles& run) {
         {"Wall time", fmt::format("{} in {} session{}", time_span(number_of(record, "wall_seconds")), sessions.size(),
                                   sessions.size() == 1 ? "" : "s")},
         {"Speed", fmt::format("{} images/s in training steps", fixed_text(number_of(session, "images_per_second"), 1))},
-        {"Waited for pictures", waited_text(run)},
+        {"Waited for images", waited_text(run)},
         {"Energy", energy_text(record)},
         {"Peak memory", size_text(peak)},
         {"Pictures", fmt::format("{}, {}, fingerprint <code>{}</code>", count(data, "pictures"),

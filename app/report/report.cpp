@@ -15,20 +15,20 @@ std::string results(const RunFiles& run) {
         const EvaluatedBoxes* boxes = run.main_boxes();
         if (boxes) return boxes_sections(run, *boxes);
         return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: precision, classes and sample "
-               "pictures come when a run has finished.</p></section>\n";
+               "images come when a run has finished.</p></section>\n";
     }
     const EvaluatedPart* part = run.main_part();
     if (!part)
         return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: confusion, confidence, cameras "
-               "and sample pictures come when a "
+               "and sample images come when a "
                "run has finished.</p></section>\n";
     std::string out;
     if (run.parts.size() > 1 && part->name != "test")
         out =
-            "<p class=\"quiet\">The details below are about the validation pictures, because there are few test "
+            "<p class=\"quiet\">The details below are about the validation images, because there are few test "
             "pictures.</p>\n";
     return out + confusion_section(run, *part) + confidence_section(*part) + cameras_section(*part) +
-           pictures_section(run, *part);
+           images_section(run, *part);
 }
 
 std::string missing_section(const RunFiles& run) {

@@ -20,14 +20,14 @@ std::string classes_table(const RunFiles& run, const EvaluatedPart& part) {
     Rows rows;
     for (size_t c = 0; c < run.classes.size(); ++c) {
         const ClassScore& score = part.metrics.classes[c];
-        rows.push_back({name_cell(run.classes[c]), grouped(score.pictures), percent_text(score.precision()),
+        rows.push_back({name_cell(run.classes[c]), grouped(score.images), percent_text(score.precision()),
                         percent_text(score.recall()), fixed_text(score.f1(), 3)});
     }
     return html_table("", {{"Class"}, {"Pictures", true}, {"Precision", true}, {"Recall", true}, {"F1", true}}, rows) +
            fmt::format(
-               "<p class=\"quiet\"><em>Recall</em>: of the pictures of a class, how many the model found. "
+               "<p class=\"quiet\"><em>Recall</em>: of the images of a class, how many the model found. "
                "<em>Precision</em>: of the "
-               "pictures it put into a class, how many belong there. F1 joins both; its mean over the classes is "
+               "images it put into a class, how many belong there. F1 joins both; its mean over the classes is "
                "{}.</p>\n",
                fixed_text(part.metrics.macro_f1(), 3));
 }
@@ -39,19 +39,19 @@ std::string mix_ups(const RunFiles& run, const EvaluatedPart& part) {
         if (i / n != i % n && part.metrics.confusion[i]) cells.push_back(i);
     std::stable_sort(cells.begin(), cells.end(),
                      [&](size_t a, size_t b) { return part.metrics.confusion[a] > part.metrics.confusion[b]; });
-    if (cells.empty()) return "<p>Not one picture was put into a wrong class.</p>\n";
+    if (cells.empty()) return "<p>Not one image was put into a wrong class.</p>\n";
     Rows rows;
     for (size_t i = 0; i < std::min(cells.size(), kMixUps); ++i)
         rows.push_back({name_cell(run.classes[cells[i] / n]), name_cell(run.classes[cells[i] % n]),
                         grouped(part.metrics.confusion[cells[i]]),
                         percent_text(double(part.metrics.confusion[cells[i]]) /
-                                     double(part.metrics.classes[cells[i] / n].pictures))});
-    return html_table("", {{"The picture is"}, {"The model says"}, {"Pictures", true}, {"Of the class", true}}, rows);
+                                     double(part.metrics.classes[cells[i] / n].images))});
+    return html_table("", {{"The image is"}, {"The model says"}, {"Pictures", true}, {"Of the class", true}}, rows);
 }
 
 std::string work_row(const ManualWork& work) {
     return fmt::format("{} ({}) are below {:.2f}; of the rest {} are right and {} would pass unseen",
-                       pictures_text(work.looked_at), percent_text(work.share()), work.threshold,
+                       images_text(work.looked_at), percent_text(work.share()), work.threshold,
                        percent_text(work.accuracy_of_rest()),
                        work.errors_left == 1 ? "1 error" : grouped(work.errors_left) + " errors");
 }
@@ -109,16 +109,16 @@ std::string work_table(const EvaluatedPart& part) {
 
 std::string confidence_bars(const EvaluatedPart& part) {
     BarChart chart{.title = "Accuracy per confidence",
-                   .description = "Share of right pictures in each tenth of confidence, with the number of pictures:",
-                   .x_label = "confidence, from \u2026 on; above the bars: pictures",
+                   .description = "Share of right images in each tenth of confidence, with the number of images:",
+                   .x_label = "confidence, from \u2026 on; above the bars: images",
                    .bars = {}};
     for (size_t b = 0; b < part.metrics.confidence.size(); ++b) {
-        const Tally& bin = part.metrics.confidence[b];
-        chart.bars.push_back({fmt::format("0.{}", b), bin.pictures ? grouped(bin.pictures) : "", bin.accuracy(),
-                              (double(b) + 0.5) / 10});
-        if (bin.pictures)
+        const Counts& bin = part.metrics.confidence[b];
+        chart.bars.push_back(
+            {fmt::format("0.{}", b), bin.images ? grouped(bin.images) : "", bin.accuracy(), (double(b) + 0.5) / 10});
+        if (bin.images)
             chart.description += fmt::format(" 0.{} to {:.1f}: {} of {};", b, double(b + 1) / 10,
-                                             percent_text(bin.accuracy()), grouped(bin.pictures));
+                                             percent_text(bin.accuracy()), grouped(bin.images));
     }
     return bar_chart(chart);
 }
@@ -126,25 +126,25 @@ std::string confidence_bars(const EvaluatedPart& part) {
 }  // namespace
 
 double ManualWork::accuracy_of_rest() const {
-    const size_t rest = pictures - looked_at;
+    const size_t rest = images - looked_at;
     return rest ? 1 - double(errors_left) / double(rest) : kUnknown;
 }
 
-std::string part_pictures(const std::string& name, size_t pictures) {
-    return fmt::format("{} {} picture{}", grouped(pictures), escaped(name), pictures == 1 ? "" : "s");
+std::string part_images(const std::string& name, size_t images) {
+    return fmt::format("{} {} image{}", grouped(images), escaped(name), images == 1 ? "" : "s");
 }
-std::string part_pictures(const EvaluatedPart& part) { return part_pictures(part.name, part.pictures.size()); }
+std::string part_images(const EvaluatedPart& part) { return part_images(part.name, part.images.size()); }
 
-std::array<double, 2> accuracy_range(size_t correct, size_t pictures) {
-    const double n = double(pictures), p = double(correct) / n, z = 1.959964;
+std::array<double, 2> accuracy_range(size_t correct, size_t images) {
+    const double n = double(images), p = double(correct) / n, z = 1.959964;
     const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
     const double half = z / (1 + z * z / n) * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
     return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
 }
 
 ManualWork manual_work(const EvaluatedPart& part, double threshold) {
-    ManualWork work{.threshold = threshold, .pictures = part.pictures.size(), .looked_at = 0, .errors_left = 0};
-    for (const JudgedPicture& p : part.pictures) {
+    ManualWork work{.threshold = threshold, .images = part.images.size(), .looked_at = 0, .errors_left = 0};
+    for (const ClassifiedImage& p : part.images) {
         // Both as float: the file holds 0.7f in full, which is a little below 0.7.
         if (float(p.confidence) < float(threshold))
             ++work.looked_at;
@@ -162,10 +162,10 @@ std::optional<ManualWork> proposed_work(const EvaluatedPart& part, double wanted
 
 std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
     std::string what =
-        fmt::format("{} of {} are right.", grouped(part.metrics.all.correct), grouped(part.metrics.all.pictures));
+        fmt::format("{} of {} are right.", grouped(part.metrics.all.correct), grouped(part.metrics.all.images));
     for (size_t c = 0; c < std::min<size_t>(run.classes.size(), 20); ++c)
         what += fmt::format(" {}: {} of {}.", shortened(run.classes[c], kName),
-                            grouped(part.metrics.classes[c].correct), grouped(part.metrics.classes[c].pictures));
+                            grouped(part.metrics.classes[c].correct), grouped(part.metrics.classes[c].images));
     const std::string matrix = heat_map(
         {.title = "Confusion matrix", .description = what, .names = run.classes, .counts = part.metrics.confusion});
     // With two or three classes the matrix itself says it at a glance.
@@ -176,34 +176,33 @@ std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
         "Blue is right, "
         "orange is wrong; the stronger, the larger its share of the row.</p>\n<div "
         "class=\"grid\">{}<div>{}</div></div>\n{}</section>\n",
-        part_pictures(part), matrix, beside, run.classes.size() > 3 ? classes_table(run, part) : "");
+        part_images(part), matrix, beside, run.classes.size() > 3 ? classes_table(run, part) : "");
 }
 
 std::string confidence_section(const EvaluatedPart& part) {
     return fmt::format(
         "<section><h2>How much is left for a person</h2>\n<p>The model gives each answer a confidence. A person looks "
-        "at the pictures "
+        "at the images "
         "below a threshold and trusts the rest.</p>\n{}<div class=\"grid\">{}{}</div>\n{}"
         "<p class=\"quiet\">Counted on {}. The short lines across the bars are where an honest confidence would end. "
         "At cameras or in "
         "seasons that the model has not seen, expect more errors: check a sample there first.</p></section>\n",
-        proposal(part), work_chart(part), confidence_bars(part), work_table(part), part_pictures(part));
+        proposal(part), work_chart(part), confidence_bars(part), work_table(part), part_images(part));
 }
 
 std::string cameras_section(const EvaluatedPart& part) {
-    std::vector<std::pair<std::string, Tally>> cameras(part.metrics.cameras.begin(), part.metrics.cameras.end());
+    std::vector<std::pair<std::string, Counts>> cameras(part.metrics.cameras.begin(), part.metrics.cameras.end());
     const bool known = cameras.size() > 1 || (cameras.size() == 1 && !cameras[0].first.empty());
     std::string out = "<section><h2>Camera by camera</h2>\n";
-    if (!known)
-        return out + "<p class=\"quiet\">The data does not say which camera took which picture.</p></section>\n";
+    if (!known) return out + "<p class=\"quiet\">The data does not say which camera took which image.</p></section>\n";
     std::stable_sort(cameras.begin(), cameras.end(),
                      [](auto& a, auto& b) { return a.second.accuracy() < b.second.accuracy(); });
     Rows rows;
     for (size_t i = 0; i < std::min(cameras.size(), kCameras); ++i) {
-        const Tally& tally = cameras[i].second;
-        const auto [low, high] = accuracy_range(tally.correct, tally.pictures);
+        const Counts& tally = cameras[i].second;
+        const auto [low, high] = accuracy_range(tally.correct, tally.images);
         rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first),
-                        grouped(tally.pictures), percent_text(tally.accuracy()),
+                        grouped(tally.images), percent_text(tally.accuracy()),
                         fmt::format("{:.0f}\u2013{:.0f}\u202F%", 100 * low, 100 * high)});
     }
     out += html_table("", {{"Camera"}, {"Pictures", true}, {"Right", true}, {"Range", true}}, rows);
@@ -211,7 +210,7 @@ std::string cameras_section(const EvaluatedPart& part) {
         out += fmt::format("<p>{} more are better than these.</p>\n", grouped(cameras.size() - kCameras));
     return out + fmt::format(
                      "<p class=\"quiet\">Worst first, of {}. <em>Range</em>: where the accuracy lies with 95\u202F% "
-                     "certainty; few pictures make it wide.</p>"
+                     "certainty; few images make it wide.</p>"
                      "</section>\n",
-                     part_pictures(part));
+                     part_images(part));
 }

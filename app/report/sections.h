@@ -12,27 +12,27 @@ std::string curves_section(const RunFiles& run);
 std::string confusion_section(const RunFiles& run, const EvaluatedPart& part);
 std::string confidence_section(const EvaluatedPart& part);
 std::string cameras_section(const EvaluatedPart& part);
-std::string pictures_section(const RunFiles& run, const EvaluatedPart& part);  // reads the pictures
-std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);   // of a detector; reads pictures
+std::string images_section(const RunFiles& run, const EvaluatedPart& part);   // reads the images
+std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part);  // of a detector; reads images
 std::string unreadable_section(const RunFiles& run);
 std::string provenance_section(const RunFiles& run);
 std::string config_section(const RunFiles& run);
 
-// The pictures are `part`'s, as in "310 test pictures"; "validation" and "test" are known, others are said as they are.
-std::string part_pictures(const std::string& name, size_t pictures);
-std::string part_pictures(const EvaluatedPart& part);
+// The images are `part`'s, as in "310 test images"; "validation" and "test" are known, others are said as they are.
+std::string part_images(const std::string& name, size_t images);
+std::string part_images(const EvaluatedPart& part);
 
-// The range that holds the true accuracy with 95 % certainty if pictures were independent of each other: Wilson's
+// The range that holds the true accuracy with 95 % certainty if images were independent of each other: Wilson's
 // interval, https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
-std::array<double, 2> accuracy_range(size_t correct, size_t pictures);
+std::array<double, 2> accuracy_range(size_t correct, size_t images);
 
 // What a person has to look at when predictions below a confidence are not trusted.
 struct ManualWork {
     double threshold;
-    size_t pictures;     // all of them
+    size_t images;       // all of them
     size_t looked_at;    // confidence < threshold
     size_t errors_left;  // wrong, but not looked at
-    double share() const { return double(looked_at) / double(pictures); }
+    double share() const { return double(looked_at) / double(images); }
     double accuracy_of_rest() const;  // NaN if a person looks at everything
 };
 ManualWork manual_work(const EvaluatedPart& part, double threshold);

@@ -46,15 +46,15 @@ th, td { padding: 5px 10px 5px 0; text-align: left; vertical-align: top; border-
 thead th { color: var(--quiet); font-size: 13px; overflow-wrap: normal; vertical-align: bottom; } .number { text-align: right; white-space: nowrap; padding: 5px 0 5px 10px; }
 thead .number { white-space: normal; }
 .facts thead { position: absolute; clip-path: inset(50%); } .facts tbody th { color: var(--quiet); width: 11em; }
-.pictures { list-style: none; margin: 0 0 24px; padding: 0; display: grid; gap: 18px 16px; grid-template-columns: repeat(auto-fill, minmax(172px, 1fr)); }
-.pictures img, .gone { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; background: var(--soft); border-radius: 6px; }
-.gone { padding: 12px; font-size: 13px; color: var(--quiet); overflow: hidden; } .pictures p { margin: 6px 0 0; font-size: 14px; line-height: 1.35; }
-.pictures .file { font-size: 12px; color: var(--quiet); margin-top: 2px; } .wrong { color: var(--orange); } .right { color: var(--blue); }
+.images { list-style: none; margin: 0 0 24px; padding: 0; display: grid; gap: 18px 16px; grid-template-columns: repeat(auto-fill, minmax(172px, 1fr)); }
+.images img, .gone { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; background: var(--soft); border-radius: 6px; }
+.gone { padding: 12px; font-size: 13px; color: var(--quiet); overflow: hidden; } .images p { margin: 6px 0 0; font-size: 14px; line-height: 1.35; }
+.images .file { font-size: 12px; color: var(--quiet); margin-top: 2px; } .wrong { color: var(--orange); } .right { color: var(--blue); }
 .shots { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); } @media (max-width: 480px) { .shots { grid-template-columns: 1fr !important; } }
 .swatch { display: inline-block; width: 18px; height: 12px; vertical-align: -1px; border: 2px solid; margin: 0 4px 0 8px; } .true { border-color: #56b4e9; border-style: dashed; } .found { border-color: #d55e00; }
 summary { cursor: pointer; } details > table, pre { margin-top: 12px; } pre { background: var(--soft); border-radius: 10px; padding: 14px 16px; white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 48px; color: var(--quiet); font-size: 13px; }
 @media (max-width: 480px) { body { padding: 20px 16px 48px; } .figures { grid-template-columns: 1fr 1fr; } .figures li { padding: 12px; } .figures b { font-size: 21px; }
-  .facts tbody th { width: 7.5em; } .pictures { grid-template-columns: 1fr 1fr; gap: 16px 12px; } }
+  .facts tbody th { width: 7.5em; } .images { grid-template-columns: 1fr 1fr; gap: 16px 12px; } }
 @media print { body { max-width: none; } section { break-inside: avoid-page; } }
 )css";

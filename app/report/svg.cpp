@@ -178,7 +178,7 @@ std::string heat_map(const HeatMap& map) {
     std::string out = open_figure(map.title, map.description, std::ceil(height));
     out += svg_text(left + cell * double(n) / 2, 11, "middle label", "the model says");
     out +=
-        fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the picture is</text>",
+        fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the image is</text>",
                     top + cell * double(n) / 2);
     for (size_t row = 0; row < n; ++row) {
         size_t total = 0;

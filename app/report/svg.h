@@ -19,7 +19,7 @@ struct Series {
 };
 
 struct LineChart {
-    std::string title, description;  // plain text; the description is read out instead of the picture
+    std::string title, description;  // plain text; the description is read out instead of the image
     std::string x_label;
     std::vector<Series> series;
     // Open: as the points want it. Points outside are cut off at the frame.

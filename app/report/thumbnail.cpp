@@ -10,7 +10,7 @@
 
 namespace {
 
-// The frame two pixels wide, within the picture.
+// The frame two pixels wide, within the image.
 void draw(std::vector<uint8_t>& rgb, size_t h, size_t w, const ThumbnailBox& box) {
     constexpr ptrdiff_t kDash = 6;
     const auto at = [](double share, size_t side) {
@@ -39,20 +39,20 @@ std::string base64(const unsigned char* bytes, size_t count) {
 }
 
 Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes) {
-    const Decoded decoded = read_picture(path, {.enough_h = 2 * side, .enough_w = 2 * side});
+    const Decoded decoded = read_image(path, {.enough_h = 2 * side, .enough_w = 2 * side});
     Thumbnail out{.data_url = "", .w = 0, .h = 0, .trouble = decoded.text};
     if (!decoded.usable()) return out;
-    const Picture& picture = decoded.picture;
-    const double ratio = std::min(1.0, double(side) / double(std::max(picture.h, picture.w)));
-    out.h = std::max<size_t>(1, size_t(std::lround(ratio * double(picture.h))));
-    out.w = std::max<size_t>(1, size_t(std::lround(ratio * double(picture.w))));
+    const Image& image = decoded.image;
+    const double ratio = std::min(1.0, double(side) / double(std::max(image.h, image.w)));
+    out.h = std::max<size_t>(1, size_t(std::lround(ratio * double(image.h))));
+    out.w = std::max<size_t>(1, size_t(std::lround(ratio * double(image.w))));
     std::vector<uint8_t> small(out.h * out.w * 3);
-    resize(Resize{.h = picture.h,
-                  .w = picture.w,
+    resize(Resize{.h = image.h,
+                  .w = image.w,
                   .out_h = out.h,
                   .out_w = out.w,
                   .filter = Filter::antialias,
-                  .x = picture.rgb.data(),
+                  .x = image.rgb.data(),
                   .y = small.data()});
     for (const ThumbnailBox& box : boxes) draw(small, out.h, out.w, box);
     const std::vector<uint8_t> jpeg = encode_jpeg(small.data(), out.h, out.w, {.quality = 80});

@@ -1,4 +1,4 @@
-// A small copy of a picture inside of a page.
+// A small copy of an image inside of a page.
 #pragma once
 
 #include <array>
@@ -13,12 +13,12 @@ struct ThumbnailBox {
 };
 
 struct Thumbnail {
-    std::string data_url;  // "data:image/jpeg;base64,..."; empty if the picture cannot be read
+    std::string data_url;  // "data:image/jpeg;base64,..."; empty if the image cannot be read
     size_t w = 0, h = 0;
     std::string trouble;  // why not, or what is wrong with it; plain text
 };
 
-// At most `side` pixels wide and high, never larger than the picture.
+// At most `side` pixels wide and high, never larger than the image.
 Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes = {});
 
 std::string base64(const unsigned char* bytes, size_t count);  // RFC 4648

@@ -57,18 +57,18 @@ std::array<float, kCurve + 1> tone_curve() {
 
 int strip_height(int height) { return std::max(8, height / 26); }
 
-std::vector<uint8_t> develop(Raster& picture, const Development& how) {
+std::vector<uint8_t> develop(Raster& image, const Development& how) {
     static const std::array<float, kCurve + 1> curve = tone_curve();
     // Metering weights the middle and caps what one bright spot can say.
     float sum = 0, weights = 0;
     Color cast;
-    for (int y = 0; y < picture.height; y += 3)
-        for (int x = 0; x < picture.width; x += 3) {
-            const float u = float(x) / float(picture.width) - 0.5f, v = float(y) / float(picture.height) - 0.5f;
+    for (int y = 0; y < image.height; y += 3)
+        for (int x = 0; x < image.width; x += 3) {
+            const float u = float(x) / float(image.width) - 0.5f, v = float(y) / float(image.height) - 0.5f;
             const float weight = 1.2f - u * u - v * v;
-            sum += weight * std::min(picture.at(x, y).luma(), 3.0f);
+            sum += weight * std::min(image.at(x, y).luma(), 3.0f);
             weights += weight;
-            cast = cast + picture.at(x, y);
+            cast = cast + image.at(x, y);
         }
     constexpr float kAim = 0.29f, kLargestGain = 16;
     const float gain =
@@ -84,10 +84,10 @@ std::vector<uint8_t> develop(Raster& picture, const Development& how) {
     const auto coded = [&](float light) {
         return curve[size_t(std::clamp(light * to_curve + 0.5f, 0.0f, float(kCurve)))];
     };
-    std::vector<uint8_t> bytes(picture.pixels.size() * 3);
+    std::vector<uint8_t> bytes(image.pixels.size() * 3);
     const uint64_t seed = scatter(how.key);
-    for (size_t i = 0; i < picture.pixels.size(); ++i) {
-        const Color light = picture.pixels[i] * balance;
+    for (size_t i = 0; i < image.pixels.size(); ++i) {
+        const Color light = image.pixels[i] * balance;
         // Four bytes of one hash give grain that is near enough to normal.
         const uint64_t h = (seed + i) * 0x9e3779b97f4a7c15u;
         const uint64_t bits = (h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u;
@@ -103,6 +103,6 @@ std::vector<uint8_t> develop(Raster& picture, const Development& how) {
             out[2] = uint8_t(std::clamp(coded(light.b) + grain - hue, 0.0f, 255.0f));
         }
     }
-    if (!how.strip.empty()) draw_strip(bytes, picture.width, picture.height, how.strip);
+    if (!how.strip.empty()) draw_strip(bytes, image.width, image.height, how.strip);
     return bytes;
 }

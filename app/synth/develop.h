@@ -16,6 +16,6 @@ struct Development {
 };
 
 // Interleaved RGB, 8 bit. The raster is used up.
-std::vector<uint8_t> develop(Raster& picture, const Development& how);
-// Height of the strip for a picture of that height; boxes are not drawn below it.
+std::vector<uint8_t> develop(Raster& image, const Development& how);
+// Height of the strip for an image of that height; boxes are not drawn below it.
 int strip_height(int height);

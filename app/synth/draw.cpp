@@ -125,19 +125,19 @@ Bounds bounds_of(std::span<const Vec2> polygon) {
             int(std::ceil(high.y)) + 1};
 }
 
-void blur_horizontal(Raster& picture, float radius) {
-    const int r = std::min(int(radius + 0.5f), picture.width);
+void blur_horizontal(Raster& image, float radius) {
+    const int r = std::min(int(radius + 0.5f), image.width);
     std::vector<Color> copy;
     if (r > 0)
-        for (int y = 0; y < picture.height; ++y) box_line(&picture.at(0, y), picture.width, 1, r, copy);
+        for (int y = 0; y < image.height; ++y) box_line(&image.at(0, y), image.width, 1, r, copy);
 }
 
-void blur_vertical(Raster& picture, float radius) {
-    const int r = std::min(int(radius + 0.5f), picture.height);
+void blur_vertical(Raster& image, float radius) {
+    const int r = std::min(int(radius + 0.5f), image.height);
     if (r <= 0) return;
     // Row by row with one running sum per column: walking down single columns would miss the cache at every pixel.
-    const Raster copy = picture;
-    const int width = picture.width, height = picture.height;
+    const Raster copy = image;
+    const int width = image.width, height = image.height;
     std::vector<Color> sums(static_cast<size_t>(width));
     const auto add = [&](int y, float sign) {
         const Color* row = &copy.at(0, std::clamp(y, 0, height - 1));
@@ -146,25 +146,25 @@ void blur_vertical(Raster& picture, float radius) {
     for (int y = -r; y <= r; ++y) add(y, 1);
     const float scale = 1.0f / float(2 * r + 1);
     for (int y = 0; y < height; ++y) {
-        for (int x = 0; x < width; ++x) picture.at(x, y) = sums[size_t(x)] * scale;
+        for (int x = 0; x < width; ++x) image.at(x, y) = sums[size_t(x)] * scale;
         add(y + r + 1, 1);
         add(y - r, -1);
     }
 }
 
-void blur(Raster& picture, float radius) {
+void blur(Raster& image, float radius) {
     for (int pass = 0; pass < 3; ++pass) {
-        blur_horizontal(picture, radius * 0.6f);
-        blur_vertical(picture, radius * 0.6f);
+        blur_horizontal(image, radius * 0.6f);
+        blur_vertical(image, radius * 0.6f);
     }
 }
 
-void motion_blur(Raster& picture, float length, float angle) {
-    const Raster copy = picture;
+void motion_blur(Raster& image, float length, float angle) {
+    const Raster copy = image;
     const int taps = std::clamp(int(length / 2), 3, 24);
     const Vec2 step = Vec2{std::cos(angle), std::sin(angle)} * (length / float(taps));
-    for (int y = 0; y < picture.height; ++y)
-        for (int x = 0; x < picture.width; ++x) {
+    for (int y = 0; y < image.height; ++y)
+        for (int x = 0; x < image.width; ++x) {
             Color sum;
             for (int tap = 0; tap < taps; ++tap) {
                 const float t = float(tap) - 0.5f * float(taps - 1);
@@ -172,17 +172,17 @@ void motion_blur(Raster& picture, float length, float angle) {
                 const int sy = std::clamp(int(float(y) + 0.5f + step.y * t), 0, copy.height - 1);
                 sum = sum + copy.at(sx, sy);
             }
-            picture.at(x, y) = sum * (1.0f / float(taps));
+            image.at(x, y) = sum * (1.0f / float(taps));
         }
 }
 
-Raster turned(const Raster& picture, float angle, float zoom, Vec2 centre) {
-    Raster out(picture.width, picture.height);
+Raster turned(const Raster& image, float angle, float zoom, Vec2 centre) {
+    Raster out(image.width, image.height);
     const float c = std::cos(angle) / zoom, s = std::sin(angle) / zoom;
     for (int y = 0; y < out.height; ++y)
         for (int x = 0; x < out.width; ++x) {
             const float u = float(x) + 0.5f - 0.5f * float(out.width), v = float(y) + 0.5f - 0.5f * float(out.height);
-            out.at(x, y) = picture.sample(centre.x + c * u - s * v, centre.y + s * u + c * v);
+            out.at(x, y) = image.sample(centre.x + c * u - s * v, centre.y + s * u + c * v);
         }
     return out;
 }

@@ -108,10 +108,10 @@ void for_covered(const Shape& shape, int width, int height, Visit visit) {
 }
 
 // Each is a box blur over `radius` pixels; three of them in a row come close to a Gaussian.
-void blur_horizontal(Raster& picture, float radius);
-void blur_vertical(Raster& picture, float radius);
-void blur(Raster& picture, float radius);
+void blur_horizontal(Raster& image, float radius);
+void blur_vertical(Raster& image, float radius);
+void blur(Raster& image, float radius);
 // A shake of the camera along a straight path of `length` pixels.
-void motion_blur(Raster& picture, float length, float angle);
-// The picture turned by `angle` about its middle and enlarged by `zoom` about `centre`.
-Raster turned(const Raster& picture, float angle, float zoom, Vec2 centre);
+void motion_blur(Raster& image, float length, float angle);
+// The image turned by `angle` about its middle and enlarged by `zoom` about `centre`.
+Raster turned(const Raster& image, float angle, float zoom, Vec2 centre);

@@ -1,4 +1,4 @@
-// What spoils a picture and what only seems to: weather, dirt on the lens, blur, a fallen camera, a failed flash.
+// What spoils an image and what only seems to: weather, dirt on the lens, blur, a fallen camera, a failed flash.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,17 @@ enum class Spoil { none, snowed, iced, fog, dark, blurred, tilted, drops };
 constexpr int kSpoils = 8;
 const char* name_of(Spoil spoil);
 
-// A good picture has Spoil::none and may still have flakes, a few drops or a little snow on the lens.
+// A good image has Spoil::none and may still have flakes, a few drops or a little snow on the lens.
 struct Blemish {
     Spoil spoil = Spoil::none;
     float strength = 0.5f;  // 0 just bad .. 1 hopeless
-    float lens_snow = 0;    // good pictures: fraction of the lens under snow, small
-    int lens_drops = 0;     // good pictures: a few small ones
-    float softness = 0;     // good pictures: blur radius, fraction of the width
+    float lens_snow = 0;    // good images: fraction of the lens under snow, small
+    int lens_drops = 0;     // good images: a few small ones
+    float softness = 0;     // good images: blur radius, fraction of the width
     uint64_t key = 0;
 };
 
 // Faults that lie in the scene itself: fog, no light, a camera that looks up.
 void spoil_moment(Moment& moment, const Blemish& blemish);
 // Flakes in the air, then what happens on the lens.
-void spoil_picture(Raster& picture, const Blemish& blemish, const Moment& moment, const Light& light);
+void spoil_image(Raster& image, const Blemish& blemish, const Moment& moment, const Light& light);

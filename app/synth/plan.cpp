@@ -11,7 +11,7 @@
 namespace {
 
 constexpr std::array<const char*, 3> kSplits{"train", "validation", "test"};
-// How often each Spoil ruins a picture.
+// How often each Spoil ruins an image.
 constexpr std::array<float, kSpoils> kMishaps{0, 20, 10, 18, 10, 18, 14, 10};
 constexpr int64_t kDay = 86400;
 
@@ -25,7 +25,7 @@ float autumn_on(int day) { return smooth_step(222, 250, float(day)); }
 
 float wilt_on(int day) { return std::max(smooth_step(262, 290, float(day)), 1 - smooth_step(150, 182, float(day))); }
 
-// A day and an hour at which the mishap can happen. The good pictures are dated the same way, as if the mishap had
+// A day and an hour at which the mishap can happen. The good images are dated the same way, as if the mishap had
 // only just been avoided, so that season and hour do not tell the classes apart.
 void choose_time(Moment& moment, Spoil spoil, Rng& rng) {
     const bool cold = spoil == Spoil::snowed || spoil == Spoil::iced;
@@ -132,7 +132,7 @@ std::vector<Subject> cast_subjects(SynthTask task, const std::string& label, con
         for (int i = 0; i < kKinds; ++i)
             if (label == name_of(static_cast<Kind>(i))) kind = static_cast<Kind>(i);
         Subject subject = cast_subject(kind, site, moment, rng.split(1));
-        // A picture with a label shows its animal well: an eighth to half of the height, near the middle.
+        // An image with a label shows its animal well: an eighth to half of the height, near the middle.
         subject.z = std::max(2.2f * site.mount, site.focal * 1.33f * height_of(kind) / rng.uniform(0.13f, 0.5f));
         subject.x = rng.uniform(-0.28f, 0.28f) * subject.z / site.focal;
         subject.aloft = std::min(subject.aloft, 0.3f * subject.z);
@@ -171,8 +171,8 @@ std::vector<Group> divide(const SynthOptions& options) {
     std::vector<std::string> labels{""};
     if (options.task == SynthTask::quality) labels = {"bad", "good"};
     if (options.task == SynthTask::species) labels = {"empty", "fox", "hare", "ptarmigan", "raven", "reindeer"};
-    const int validation = options.pictures / 10, test = options.pictures / 5;
-    const std::array<int, 3> sizes{options.pictures - validation - test, validation, test};
+    const int validation = options.images / 10, test = options.images / 5;
+    const std::array<int, 3> sizes{options.images - validation - test, validation, test};
     std::vector<Group> groups;
     for (size_t split = 0; split < 3; ++split)
         for (size_t i = 0; i < labels.size(); ++i) {
@@ -221,7 +221,7 @@ public:
                       .tone = tone,
                       .strip = "",
                       .noise = rng.bits()};
-            if (options_.task == SynthTask::species)  // what the label says stays in the picture
+            if (options_.task == SynthTask::species)  // what the label says stays in the image
                 for (Subject& subject : shot.subjects)
                     subject.x = std::clamp(subject.x, -0.3f * subject.z / site.focal, 0.3f * subject.z / site.focal);
             shot.moment.hour += later / 3600;
@@ -277,14 +277,14 @@ ShotPlan plan_shots(const SynthOptions& options) {
     return plan;
 }
 
-SynthPicture render_shot(const Scene& scene, const Shot& shot) {
-    SynthPicture result;
-    Raster picture = scene.draw(shot.moment);
-    result.placed = draw_subjects(picture, shot.subjects, scene, shot.moment);
+SynthImage render_shot(const Scene& scene, const Shot& shot) {
+    SynthImage result;
+    Raster image = scene.draw(shot.moment);
+    result.placed = draw_subjects(image, shot.subjects, scene, shot.moment);
     const Light light = light_of(shot.moment, scene.site());
-    spoil_picture(picture, shot.blemish, shot.moment, light);
+    spoil_image(image, shot.blemish, shot.moment, light);
     result.rgb = develop(
-        picture,
+        image,
         {.exposure = shot.exposure, .grey = light.infrared, .tone = shot.tone, .strip = shot.strip, .key = shot.noise});
     if (!shot.strip.empty()) {
         const int end = scene.height() - strip_height(scene.height());

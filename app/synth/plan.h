@@ -28,11 +28,11 @@ struct ShotPlan {
 };
 ShotPlan plan_shots(const SynthOptions& options);
 
-struct SynthPicture {
+struct SynthImage {
     std::vector<uint8_t> rgb;    // (h, w, 3)
     std::vector<Placed> placed;  // what is in it, from far to near
 };
-SynthPicture render_shot(const Scene& scene, const Shot& shot);
+SynthImage render_shot(const Scene& scene, const Shot& shot);
 
 // "2025:03:12 14:30:05", as EXIF writes it.
 std::string exif_date(int64_t seconds);

@@ -30,7 +30,7 @@ Site make_site(int number, uint64_t seed) {
     return site;
 }
 
-// Spherical astronomy with a circular orbit: good to a degree, which is all a picture shows.
+// Spherical astronomy with a circular orbit: good to a degree, which is all an image shows.
 float sun_height(int day, float hour) {
     const float declination = -23.44f * kPi / 180 * std::cos(2 * kPi * (float(day) + 10) / 365);
     const float latitude = 70 * kPi / 180, angle = (hour - 12) * kPi / 12;
@@ -83,7 +83,7 @@ Color Light::through_air(Color color, float distance) const {
 Vec2 Scene::project(float x, float z, const Moment& moment) const {
     const Vec2 at = project_to_map(x, z);
     return {at.x - float(margin_) - moment.shift.x * float(width_),
-            at.y - float(margin_) - moment.shift.y * float(width_) + moment.rise * float(height_)};
+            at.y - float(margin_) - moment.shift.y * float(width_) + moment.warmup_fraction * float(height_)};
 }
 
 float Scene::nearest() const { return focal_ * site_.mount / (float(height_ + margin_) - horizon_); }
@@ -107,7 +107,7 @@ Color Scene::sky_at(float x, float above, const Moment& moment, const Light& lig
 
 Raster Scene::draw(const Moment& moment) const {
     const Light light = light_of(moment, site_);
-    Raster picture(width_, height_);
+    Raster image(width_, height_);
     struct Step {
         float keep, flash;
     };
@@ -122,7 +122,7 @@ Raster Scene::draw(const Moment& moment) const {
         mix(mix(Color{1, 1, 1}, Color{1.75f, 0.88f, 0.5f}, moment.autumn), Color{1.15f, 0.92f, 0.78f}, moment.wilt);
     const float snow = moment.snow * 255;
     const int shift_x = int(std::lround(moment.shift.x * float(width_)));
-    const int shift_y = int(std::lround(moment.shift.y * float(width_) - moment.rise * float(height_)));
+    const int shift_y = int(std::lround(moment.shift.y * float(width_) - moment.warmup_fraction * float(height_)));
     for (int y = 0; y < height_; ++y) {
         const int map_y = y + margin_ + shift_y;
         for (int x = 0; x < width_; ++x) {
@@ -158,8 +158,8 @@ Raster Scene::draw(const Moment& moment) const {
                 const float above = (horizon_ - float(map_y)) / float(height_);
                 lit = mix(sky_at(float(map_x) / float(width_), above, moment, light), lit, ground);
             }
-            picture.at(x, y) = lit;
+            image.at(x, y) = lit;
         }
     }
-    return picture;
+    return image;
 }

@@ -7,7 +7,7 @@
 
 #include "app/synth/draw.h"
 
-// A camera and how it stands. Lengths in metres, angles in radians, the rest in fractions of the picture.
+// A camera and how it stands. Lengths in metres, angles in radians, the rest in fractions of the image.
 struct Site {
     int number = 0;
     uint64_t key = 0;  // everything random about the place follows from it
@@ -21,37 +21,37 @@ struct Site {
 };
 Site make_site(int number, uint64_t seed);
 
-// When a picture is taken and what the weather is then.
+// When an image is taken and what the weather is then.
 struct Moment {
     int day = 172;  // of the year, 0 = 1 January
     float hour = 12;
-    float snow = 0;           // 0 bare ground .. 1 everything but the tallest stalks covered
-    float autumn = 0;         // 0 green .. 1 red
-    float wilt = 0;           // 0 in leaf .. 1 bare twigs and straw
-    float cloud = 0.5f;       // 0 clear .. 1 overcast
-    float visibility = 3e4f;  // metres until 1/e of the contrast is left
-    float snowfall = 0;       // 0 none .. 1 thick
-    float flash = 1;          // strength of the infrared flash; 0 when it failed
-    uint64_t weather = 0;     // clouds, shared by the pictures of one burst
-    uint64_t instant = 0;     // flakes in the air, different in each
-    Vec2 shift = {};          // how far wind and frost moved the camera, fraction of the width
-    float rise = 0;           // how far the camera looks up, fraction of the height
+    float snow = 0;             // 0 bare ground .. 1 everything but the tallest stalks covered
+    float autumn = 0;           // 0 green .. 1 red
+    float wilt = 0;             // 0 in leaf .. 1 bare twigs and straw
+    float cloud = 0.5f;         // 0 clear .. 1 overcast
+    float visibility = 3e4f;    // metres until 1/e of the contrast is left
+    float snowfall = 0;         // 0 none .. 1 thick
+    float flash = 1;            // strength of the infrared flash; 0 when it failed
+    uint64_t weather = 0;       // clouds, shared by the images of one burst
+    uint64_t instant = 0;       // flakes in the air, different in each
+    Vec2 shift = {};            // how far wind and frost moved the camera, fraction of the width
+    float warmup_fraction = 0;  // how far the camera looks up, fraction of the height
 };
 
-// Height of the sun in degrees at 70 degrees north, where the pictures are taken.
+// Height of the sun in degrees at 70 degrees north, where the images are taken.
 float sun_height(int day, float hour);
-// Night pictures are monochrome with an infrared flash.
+// Night images are monochrome with an infrared flash.
 bool is_night(const Moment& moment);
 
 // What falls on things and what lies between them and the lens.
 struct Light {
     Color sun, sky;   // direct and diffuse light
-    Vec2 toward_sun;  // in the picture's plane, y up
+    Vec2 toward_sun;  // in the image's plane, y up
     Color air;        // colour of haze
     bool infrared = false;
     float flash = 0, reach = 7, visibility = 3e4f;
 
-    // What the camera gets from a surface `distance` metres away that faces `normal` (picture plane, y up).
+    // What the camera gets from a surface `distance` metres away that faces `normal` (image plane, y up).
     Color reflected(Color albedo, Vec2 normal, float distance) const;
     Color through_air(Color color, float distance) const;
     float flash_at(float distance) const;
@@ -68,7 +68,7 @@ public:
     // Where a point on the ground, x metres to the right and z metres away, is seen.
     Vec2 project(float x, float z, const Moment& moment) const;
     float pixels_per_metre(float z) const { return focal_ / z; }
-    // Nearest distance at which the ground is in the picture.
+    // Nearest distance at which the ground is in the image.
     float nearest() const;
     Raster draw(const Moment& moment) const;
 

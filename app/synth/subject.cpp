@@ -1,4 +1,4 @@
-// Projects, lights and composes the figures of a picture and measures their boxes.
+// Projects, lights and composes the figures of an image and measures their boxes.
 #include "app/synth/subject.h"
 
 #include <array>
@@ -23,7 +23,7 @@ constexpr std::array<Trait, kKinds> kTraits{{{"reindeer", 0, 1.5f},
 
 bool alive(Kind kind) { return category_of(kind) == 0; }
 
-// From metres of the figure to pixels of the picture.
+// From metres of the figure to pixels of the image.
 struct Stand {
     Vec2 foot;
     float scale, heading;
@@ -49,7 +49,7 @@ void with_shape(const Part& part, const Stand& stand, Use use) {
 }
 
 // A soft dark patch under the body holds it to the ground.
-void cast_shadow(Raster& picture, const Cutout& cutout, Vec2 foot, float scale, const Light& light,
+void cast_shadow(Raster& image, const Cutout& cutout, Vec2 foot, float scale, const Light& light,
                  const Subject& subject) {
     const float size = height_of(subject.kind), clear = std::exp(-subject.z / light.visibility);
     const float strength = clear * (light.infrared ? 0.25f : 0.30f + 0.25f * saturate(light.sun.luma()));
@@ -57,18 +57,18 @@ void cast_shadow(Raster& picture, const Cutout& cutout, Vec2 foot, float scale, 
                 high = std::max(1.0f, size * 0.12f * scale);
     const Bounds area = Bounds{int(foot.x - 1.5f * wide), int(foot.y - 1.5f * high), int(foot.x + 1.5f * wide),
                                int(foot.y + 1.5f * high)}
-                            .clipped(picture.width, picture.height);
+                            .clipped(image.width, image.height);
     for (int y = area.top; y < area.bottom; ++y)
         for (int x = area.left; x < area.right; ++x) {
             const float u = (float(x) - foot.x) / wide, v = (float(y) - foot.y) / high;
-            picture.at(x, y) = picture.at(x, y) * (1 - strength * (1 - smooth_step(0.1f, 1.0f, u * u + v * v)));
+            image.at(x, y) = image.at(x, y) * (1 - strength * (1 - smooth_step(0.1f, 1.0f, u * u + v * v)));
         }
 }
 
 struct Candidate {
     Subject subject;
     Cutout cutout;
-    float whole = 0;  // pixels it would cover in an endless picture without others
+    float whole = 0;  // pixels it would cover in an endless image without others
 };
 
 float area_of(const Cutout& cutout) {
@@ -147,7 +147,7 @@ Cutout cut_out(const Subject& subject, const Scene& scene, const Moment& moment)
     return cutout;
 }
 
-std::vector<Placed> draw_subjects(Raster& picture, std::vector<Subject> subjects, const Scene& scene,
+std::vector<Placed> draw_subjects(Raster& image, std::vector<Subject> subjects, const Scene& scene,
                                   const Moment& moment) {
     std::stable_sort(subjects.begin(), subjects.end(), [](const Subject& a, const Subject& b) { return a.z > b.z; });
     std::vector<Candidate> shown;
@@ -177,14 +177,14 @@ std::vector<Placed> draw_subjects(Raster& picture, std::vector<Subject> subjects
         const Candidate& one = kept[i];
         const float scale = scene.pixels_per_metre(one.subject.z) * one.subject.size;
         if (one.subject.aloft <= 0)
-            cast_shadow(picture, one.cutout, scene.project(one.subject.x, one.subject.z, moment), scale, light,
+            cast_shadow(image, one.cutout, scene.project(one.subject.x, one.subject.z, moment), scale, light,
                         one.subject);
         const Bounds& area = one.cutout.area;
         for (int y = area.top; y < area.bottom; ++y)
             for (int x = area.left; x < area.right; ++x) {
                 const size_t k = one.cutout.index(x, y);
                 if (one.cutout.alpha[k] > 0)
-                    picture.at(x, y) = mix(picture.at(x, y), one.cutout.color[k], one.cutout.alpha[k]);
+                    image.at(x, y) = mix(image.at(x, y), one.cutout.color[k], one.cutout.alpha[k]);
             }
         placed.push_back({one.subject.kind, box_of(one.cutout)});
     }

@@ -1,4 +1,4 @@
-// Animals, people and vehicles of a synthetic picture, as articulated figures with exact boxes.
+// Animals, people and vehicles of a synthetic image, as articulated figures with exact boxes.
 #pragma once
 
 #include <span>
@@ -17,7 +17,7 @@ float height_of(Kind kind);
 struct Subject {
     Kind kind = Kind::reindeer;
     float x = 0, z = 8;  // metres to the right, metres away
-    float heading = 1;   // foreshortened length along the picture: 1 walks right, -1 walks left
+    float heading = 1;   // foreshortened length along the image: 1 walks right, -1 walks left
     float size = 1;
     float stride = 0;     // phase of the walk
     float head = 1;       // 1 raised, 0 down to the ground
@@ -49,6 +49,6 @@ struct Placed {
     Bounds box;
 };
 // Draws the subjects from far to near and gives the box of what remains visible of each. A subject that would be too
-// small, or mostly hidden or outside, is not drawn at all, so that no picture shows what its boxes do not say.
-std::vector<Placed> draw_subjects(Raster& picture, std::vector<Subject> subjects, const Scene& scene,
+// small, or mostly hidden or outside, is not drawn at all, so that no image shows what its boxes do not say.
+std::vector<Placed> draw_subjects(Raster& image, std::vector<Subject> subjects, const Scene& scene,
                                   const Moment& moment);

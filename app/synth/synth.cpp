@@ -1,4 +1,4 @@
-// Renders the planned shots on several threads and writes pictures and annotations.
+// Renders the planned shots on several threads and writes images and annotations.
 #include "app/synth/synth.h"
 
 #include <atomic>
@@ -24,7 +24,7 @@ void refuse_nonsense(const SynthOptions& options) {
         if (value < low || value > high)
             fail(Fault::usage, "synth: {} is {}, must be {} to {}", what, value, low, high);
     };
-    within("the number of pictures", options.pictures, 10, 10'000'000);
+    within("the number of images", options.images, 10, 10'000'000);
     within("the width", options.width, 64, 8192);
     within("the height", options.height, 64, 8192);
     within("the number of cameras", options.cameras, 2, 999);
@@ -65,12 +65,12 @@ fs::path folder_of(const Shot& shot, SynthTask task) {
     return task == SynthTask::detect ? fs::path("images") : fs::path(shot.split) / shot.label;
 }
 
-// `split` empty: all pictures.
+// `split` empty: all images.
 void write_coco(const fs::path& path, const ShotPlan& plan, const std::vector<std::vector<Placed>>& placed,
                 const SynthOptions& options, const std::string& split) {
     Json coco;
     coco["info"] = {
-        {"description", "Procedural camera-trap pictures of tundra synth"}, {"seed", options.seed}, {"version", "1.0"}};
+        {"description", "Procedural camera-trap images of tundra synth"}, {"seed", options.seed}, {"version", "1.0"}};
     coco["categories"] = {
         {{"id", 1}, {"name", "animal"}}, {{"id", 2}, {"name", "person"}}, {{"id", 3}, {"name", "vehicle"}}};
     coco["images"] = Json::array();
@@ -122,13 +122,13 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
         try {
             for (int i; (i = next++) < total;) {
                 const Shot& shot = plan.shots[size_t(i)];
-                const SynthPicture picture = render_shot(shelf.take(shot.site), shot);
+                const SynthImage image = render_shot(shelf.take(shot.site), shot);
                 shelf.give_back(shot.site);
-                placed[size_t(i)] = picture.placed;
+                placed[size_t(i)] = image.placed;
                 const Site& site = plan.sites[size_t(shot.site)];
                 const Exif exif{
                     .date = exif_date(shot.seconds), .make = site.make, .model = site.model, .serial = site.serial};
-                write_jpeg((options.out / folder_of(shot, options.task) / shot.name).string(), picture.rgb.data(),
+                write_jpeg((options.out / folder_of(shot, options.task) / shot.name).string(), image.rgb.data(),
                            size_t(options.height), size_t(options.width), {.quality = options.jpeg_quality}, &exif);
                 const std::lock_guard lock(reporting);
                 ++done;
@@ -148,7 +148,7 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
     }
     if (trouble) std::rethrow_exception(trouble);
 
-    SynthSummary summary{.pictures = total, .cameras = options.cameras};
+    SynthSummary summary{.images = total, .cameras = options.cameras};
     for (const auto& boxes : placed) summary.boxes += int(boxes.size());
     if (options.task == SynthTask::detect)
         for (const char* split : {"", "train", "validation", "test"})

@@ -59,7 +59,7 @@ struct Forward final : KernelOp<Forward> {
                 .sums_given = in[6].data != nullptr};
     }
     bool adds_second_gradient() const override { return true; }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         const Value x = c.in[0], scale = c.in[1], shift = c.in[2], residual = c.in[3];
         // Only the gradient of relu reads y; without it y need not live until the backward pass.
         const Value y = shape.activation == Activation::relu ? c.out[0] : Value{};

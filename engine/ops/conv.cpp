@@ -63,7 +63,7 @@ struct Forward final : KernelOp<Forward> {
                 .y = out[0].as<T>(),
                 .weight_is_constant = weight_is_constant};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         require(activation == Activation::none && !c.in[3],
                 "conv: there is no gradient through a fused activation or residual; training uses batch_norm for both");
         const Value x = c.in[0], weight = c.in[1], bias = c.in[2], dy = c.grad[0];
@@ -86,7 +86,7 @@ ConvShape conv_shape(Value x, Value weight, const ConvOptions& o) {
             text(w));
     require(s[3] == w[3], "conv: x has {} channels, weight {} expects {}", s[3], text(w), w[3]);
     require(o.stride >= 1 && s[1] + 2 * o.padding >= w[1] && s[2] + 2 * o.padding >= w[2],
-            "conv: a {}x{} kernel with padding {} and stride {} does not fit a picture of {}x{}", w[1], w[2], o.padding,
+            "conv: a {}x{} kernel with padding {} and stride {} does not fit an image of {}x{}", w[1], w[2], o.padding,
             o.stride, s[1], s[2]);
     // oneDNN 2.6 computes such shapes wrongly (a 3x1 kernel with padding 1), and no network needs them.
     require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1],

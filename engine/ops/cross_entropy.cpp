@@ -34,7 +34,7 @@ struct Forward final : FloatOp<Forward> {
                 .probabilities = out[2].as<float>(),
                 .correct = out[3].as<float>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         require(c.grad[0] && !c.grad[1] && !c.grad[2] && !c.grad[3], "cross_entropy: only the loss has a gradient");
         const Value logits = c.in[0];
         return {logits.graph->add(Backward(shape), {c.out[2], c.in[1], c.in[2], c.grad[0]},

@@ -55,7 +55,7 @@ struct Select final : FloatOp<Select> {
                 .classes = s[2] - 5,
                 .threshold = o.threshold,
                 .overlap = o.overlap,
-                .across_classes = o.across_classes,
+                .class_agnostic = o.class_agnostic,
                 .most = o.most,
                 .boxes = in[0].as<float>(),
                 .detections = out[0].as<float>(),

@@ -1,4 +1,4 @@
-// detect_loss: the loss of a detector from its heads and the boxes of the pictures.
+// detect_loss: the loss of a detector from its heads and the boxes of the images.
 #include "kernels/detect_loss.h"
 
 #include "engine/op.h"
@@ -69,7 +69,7 @@ struct Forward final : KernelOp<Forward> {
         for (size_t l = 0; l < levels; ++l) op.level[l] = common.level<T>(l, in[l], static_cast<T*>(nullptr));
         return op;
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         require(c.grad[0] && !c.grad[1] && !c.grad[2], "detect_loss: only the loss has a gradient");
         const size_t levels = common.levels.size();
         std::vector<Value> in(c.in.begin(), c.in.end());

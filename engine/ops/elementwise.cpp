@@ -12,7 +12,7 @@ struct AddOp final : KernelOp<AddOp> {
     Add<T> call(Tensors in, Tensors out) const {
         return {.count = count(out[0].shape), .a = in[0].as<T>(), .b = in[1].as<T>(), .y = out[0].as<T>()};
     }
-    std::vector<Value> backward(const Chain& c) const override { return {c.grad[0], c.grad[0]}; }
+    std::vector<Value> backward(const BackwardArgs& c) const override { return {c.grad[0], c.grad[0]}; }
 };
 
 struct Backward final : KernelOp<Backward> {
@@ -37,7 +37,7 @@ struct Forward final : KernelOp<Forward> {
     ActivationForward<T> call(Tensors in, Tensors out) const {
         return {.count = count(out[0].shape), .activation = kind, .x = in[0].as<T>(), .y = out[0].as<T>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         const Value x = c.in[0];
         return x.graph->add(Backward(kind), {x, c.grad[0]}, {{x.shape(), x.dtype()}});
     }

@@ -1,4 +1,4 @@
-// image_batch: pictures in, augmented and normalised.
+// image_batch: images in, augmented and normalised.
 #include "kernels/image.h"
 
 #include "engine/device.h"
@@ -25,7 +25,7 @@ struct Forward final : KernelOp<Forward> {
                 .inner_h = o.inner_h,
                 .inner_w = o.inner_w,
                 .grey = o.grey,
-                .pictures = in[0].as<uint8_t>(),
+                .images = in[0].as<uint8_t>(),
                 .transform = in[1].as<float>(),
                 .color = in[2].as<float>(),
                 .y = out[0].as<T>()};
@@ -34,20 +34,20 @@ struct Forward final : KernelOp<Forward> {
 
 }  // namespace
 
-Value image_batch(Value pictures, Value transform, Value color, const ImageBatchOptions& o) {
-    const Shape& s = pictures.shape();
-    require(s.size() == 4 && s[3] == 3 && pictures.dtype() == DType::u8,
-            "image_batch: pictures have shape {} and type {}", text(s), name(pictures.dtype()));
+Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions& o) {
+    const Shape& s = images.shape();
+    require(s.size() == 4 && s[3] == 3 && images.dtype() == DType::u8, "image_batch: images have shape {} and type {}",
+            text(s), name(images.dtype()));
     require(transform.shape() == Shape{s[0], 6} && color.shape() == Shape{s[0], 2},
-            "image_batch: {} pictures, transform has shape {}, color {}", s[0], text(transform.shape()),
+            "image_batch: {} images, transform has shape {}, color {}", s[0], text(transform.shape()),
             text(color.shape()));
     require((o.inner_h == 0) == (o.inner_w == 0) && o.inner_h <= o.out_h && o.inner_w <= o.out_w,
             "image_batch: {} x {} inner pixels in a frame of {} x {}", o.inner_h, o.inner_w, o.out_h, o.out_w);
     require(o.out_channels >= 3, "image_batch: {} output channels for three colours", o.out_channels);
-    return pictures.graph->add(Forward(s, o), {pictures, transform, color},
-                               {{{s[0], o.out_h, o.out_w, o.out_channels}, pictures.graph->compute}})[0];
+    return images.graph->add(Forward(s, o), {images, transform, color},
+                             {{{s[0], o.out_h, o.out_w, o.out_channels}, images.graph->compute}})[0];
 }
 
-size_t picture_channels(const Device& device, DType precision) {
+size_t image_channels(const Device& device, DType precision) {
     return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3;
 }

@@ -42,7 +42,7 @@ struct Concat final : KernelOp<Concat> {
         }
         return copy;
     }
-    std::vector<Value> backward(const Chain& chain) const override {
+    std::vector<Value> backward(const BackwardArgs& chain) const override {
         std::vector<Value> grad;
         size_t offset = 0;
         for (size_t i = 0; i < chain.in.size(); ++i) {
@@ -75,7 +75,7 @@ struct Upsample final : KernelOp<Upsample> {
     Upsample2<T> call(Tensors in, Tensors out) const {
         return {.n = s[0], .h = s[1], .w = s[2], .c = s[3], .x = in[0].as<T>(), .y = out[0].as<T>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         return c.in[0].graph->add(UpsampleBackward(s), {c.grad[0]}, {{s, c.in[0].dtype()}});
     }
 };

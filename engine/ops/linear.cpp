@@ -36,7 +36,7 @@ struct Forward final : KernelOp<Forward> {
                 .bias = in[2].as<float>(),
                 .y = out[0].as<float>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         const Value x = c.in[0], weight = c.in[1], bias = c.in[2];
         std::vector<Graph::Output> out = {{x.shape(), x.dtype()}, {weight.shape(), weight.dtype()}};
         if (bias) out.push_back({bias.shape(), DType::f32});

@@ -33,7 +33,7 @@ struct Constants final : KernelOp<Constants> {
                 .a = factors ? out[0].as<T>() : nullptr,
                 .b = factors ? out[1].as<T>() : nullptr};
     }
-    std::vector<Value> backward(const Chain&) const override { return std::vector<Value>(6); }
+    std::vector<Value> backward(const BackwardArgs&) const override { return std::vector<Value>(6); }
 };
 
 struct BackwardData final : KernelOp<BackwardData> {
@@ -115,7 +115,7 @@ struct Forward final : KernelOp<Forward> {
                 .sum = out[1].as<float>(),
                 .squares = out[2].as<float>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         const Value x = c.in[0], weight = c.in[1], a = c.in[2], b = c.in[3], scale = c.in[4], shift = c.in[5],
                     dy = c.grad[0];
         Graph& graph = *x.graph;
@@ -136,8 +136,8 @@ struct Forward final : KernelOp<Forward> {
     }
 };
 
-Summed add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value a, Value b, Value scale, Value shift,
-                Value mean, Value rstd) {
+WithStats add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value a, Value b, Value scale,
+                   Value shift, Value mean, Value rstd) {
     require(graph.training && !o.bias && o.activation == Activation::none && !o.residual,
             "norm_conv: takes no bias, activation or residual, and is for training");
     const ConvShape shape = conv_shape(x, weight, o);
@@ -151,7 +151,7 @@ Summed add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value
 
 size_t rows_of(Value x) { return count(x.shape()) / x.shape().back(); }
 
-void require_fitting(const Summed& x, Value scale, Value shift, const BatchNormOptions& o) {
+void require_fitting(const WithStats& x, Value scale, Value shift, const BatchNormOptions& o) {
     const Shape channels{x.y.shape().back()};
     require(x.sum.shape() == channels && scale.shape() == channels && shift.shape() == channels,
             "norm_conv: x has {} channels, scale {}, shift {}", channels[0], text(scale.shape()), text(shift.shape()));
@@ -162,12 +162,12 @@ void require_fitting(const Summed& x, Value scale, Value shift, const BatchNormO
 
 }  // namespace
 
-Summed norm_conv(Value x, Value weight, const ConvOptions& o) {
+WithStats norm_conv(Value x, Value weight, const ConvOptions& o) {
     return add_node(*x.graph, x, weight, o, {}, {}, {}, {}, {}, {});
 }
 
-Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptions& n, Value weight,
-                 const ConvOptions& o) {
+WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n, Value weight,
+                    const ConvOptions& o) {
     require_fitting(x, scale, shift, n);
     require(n.activation == Activation::relu && !n.residual,
             "norm_conv: the normalization before it has relu and no residual");
@@ -180,7 +180,7 @@ Summed norm_conv(const Summed& x, Value scale, Value shift, const BatchNormOptio
     return add_node(graph, x.y, weight, o, c[0], c[1], scale, shift, c[2], c[3]);
 }
 
-Value batch_norm(const Summed& x, Value scale, Value shift, const BatchNormOptions& n) {
+Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n) {
     require_fitting(x, scale, shift, n);
     const Shape channels = scale.shape();
     const auto c = x.y.graph->add(Constants(rows_of(x.y), channels[0], n, false),

@@ -55,7 +55,7 @@ struct Average final : FloatOp<Average> {
     double bytes(Tensors in, Tensors out) const override {
         return Op::bytes(in, out) + double(in[3].bytes());
     }  // written too
-    AverageStep call(Tensors in, Tensors) const {
+    EmaUpdate call(Tensors in, Tensors) const {
         return {.count = count(in[2].shape),
                 .state = in[0].as<StepState>(),
                 .rate = in[1].as<float>(),

@@ -27,7 +27,7 @@ struct MaxForward final : KernelOp<MaxForward> {
                 .y = out[0].as<T>(),
                 .argmax = out.size() > 1 ? out[1].as<uint8_t>() : nullptr};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         require(c.out.size() > 1, "max_pool: gradients need a graph made for training");
         const Value x = c.in[0];
         return x.graph->add(MaxBackward(shape), {c.grad[0], c.out[1]}, {{x.shape(), x.dtype()}});
@@ -52,7 +52,7 @@ struct AverageForward final : KernelOp<AverageForward> {
     GlobalAveragePoolForward<T> call(Tensors in, Tensors out) const {
         return {.n = n, .pixels = pixels, .c = channels, .x = in[0].as<T>(), .y = out[0].as<T>()};
     }
-    std::vector<Value> backward(const Chain& c) const override {
+    std::vector<Value> backward(const BackwardArgs& c) const override {
         const Value x = c.in[0];
         return x.graph->add(AverageBackward(n, pixels, channels), {c.grad[0]}, {{x.shape(), x.dtype()}});
     }

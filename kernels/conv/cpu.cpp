@@ -26,7 +26,7 @@ bool is_bare(const ConvForward<float>& op) {
 }
 bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
 
-// Whether Winograd's method wins. In inference the number of pictures is no part of the decision: a picture's result
+// Whether Winograd's method wins. In inference the number of images is no part of the decision: an image's result
 // must not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
 constexpr size_t many_weights = 256 * 256;
 bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
@@ -124,11 +124,11 @@ void run_product(const Cpu& cpu, const Op& op) {
 
 template <class Op>
 size_t convolve_bytes(const Cpu& cpu, const Op& op) {
-    return onednn::is_right() ? onednn::scratch_bytes(cpu, op) : 0;
+    return onednn::supports_this_cpu() ? onednn::scratch_bytes(cpu, op) : 0;
 }
 template <class Op>
 void convolve(const Cpu& cpu, const Op& op) {
-    onednn::is_right() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
+    onednn::supports_this_cpu() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
 }
 
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
@@ -184,9 +184,9 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
 }
 
-void forget_constant_weights() {
+void drop_packed_weights() {
     constant_weights().clear();
-    onednn::forget_constant_weights();
+    onednn::drop_packed_weights();
 }
 
-size_t conv_weights_kept() { return constant_weights().kept() + onednn::weights_kept(); }
+size_t conv_weights_kept() { return constant_weights().kept() + onednn::packed_weight_count(); }

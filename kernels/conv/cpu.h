@@ -9,4 +9,4 @@ size_t conv_weights_kept();  // packed copies of weights that were declared cons
 
 // Drops the packed copies of weights that were declared constant: call it when such weights change or are freed, while
 // no convolution runs.
-void forget_constant_weights();
+void drop_packed_weights();

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_forward(ConvForward<T> op, 
     const Pixel at(my_pixel < pixels ? my_pixel : 0, out_h, out_w);
     const int top = at.row * int(shape.stride) - int(shape.padding);
     const int start = at.column * int(shape.stride) - int(shape.padding);
-    const T* const picture = op.x + size_t(at.n) * shape.h * shape.w * op.x_pitch;
+    const T* const image = op.x + size_t(at.n) * shape.h * shape.w * op.x_pitch;
     const T* const weight = op.weight + size_t(my_channel) * size_t(depth);
     const bool pixel_exists = my_pixel < pixels, channel_exists = my_channel < int(shape.c_out);
 
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_forward(ConvForward<T> op, 
         for (int k = 0; k < kDepth; k += kWidth) {
             const int i = top + walk.r, j = start + walk.s;
             const bool deep = k0 + k < depth, inside = unsigned(i) < unsigned(h) && unsigned(j) < unsigned(w);
-            fill_down<kWidth>(left[turn], k, t, picture + ptrdiff_t(i * w + j) * ptrdiff_t(op.x_pitch) + walk.c,
+            fill_down<kWidth>(left[turn], k, t, image + ptrdiff_t(i * w + j) * ptrdiff_t(op.x_pitch) + walk.c,
                               deep && inside && pixel_exists);
             fill_down<kWidth>(right[turn], k, t, weight + k0 + k, deep && channel_exists);
             walk.advance(kWidth, channels, kernel_w);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
 
     const int my_pixel = int(blockIdx.x) * kTile + t;
     const Pixel at(my_pixel < pixels ? my_pixel : 0, int(shape.h), int(shape.w));
-    const T* const picture = op.dy + size_t(at.n) * size_t(out_h * out_w) * shape.c_out;
+    const T* const image = op.dy + size_t(at.n) * size_t(out_h * out_w) * shape.c_out;
     // The columns of the right tile that this thread fills, kWidth of them at depths t / kAcross + multiples.
     constexpr int kAcross = kTile / kWidth;
     const int across = t % kAcross * kWidth, my_channel = int(blockIdx.y) * kTile + across;
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
             const int p = down / stride, q = along / stride;
             const bool hit =
                 down >= 0 && along >= 0 && p * stride == down && q * stride == along && p < out_h && q < out_w;
-            fill_down<kWidth>(left[turn], k, t, picture + ptrdiff_t(p * out_w + q) * c_out + walk.c,
+            fill_down<kWidth>(left[turn], k, t, image + ptrdiff_t(p * out_w + q) * c_out + walk.c,
                               hit && k0 + k < depth && my_pixel < pixels);
             walk.advance(kWidth, c_out, kernel_w);
         }

@@ -1,10 +1,10 @@
-// The first layer of ResNet, forward: 7x7, stride 2, padding 3, few channels; a tile's piece of the picture is read
+// The first layer of ResNet, forward: 7x7, stride 2, padding 3, few channels; a tile's piece of the image is read
 // once.
 //
-// A block makes 8 x 8 pixels of 64 channels from 21 x 21 pixels of the picture, which it keeps in shared memory as
+// A block makes 8 x 8 pixels of 64 channels from 21 x 21 pixels of the image, which it keeps in shared memory as
 // floats, a plane per channel; the weights pass by one kernel row at a time. A thread makes 8 pixels in a row of 8
-// channels: 21 floats of a picture row, held in registers, serve 7 x 8 x 8 multiply-adds.
-// Floor for (n, 224, 224, 4) in 16 bits: 0.40 MB in, 1.6 MB out, 0.31 GFLOP per picture (c_in 4); the operations count
+// channels: 21 floats of an image row, held in registers, serve 7 x 8 x 8 multiply-adds.
+// Floor for (n, 224, 224, 4) in 16 bits: 0.40 MB in, 1.6 MB out, 0.31 GFLOP per image (c_in 4); the operations count
 // on CUDA cores (5 us on an H200), the bytes beside tensor cores (0.4 us).
 #include "kernels/conv/direct.cuh"
 
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_stem(ConvForward<T> op, boo
     const int tile = int(blockIdx.x) % (tiles_across * tiles_down), n = int(blockIdx.x) / (tiles_across * tiles_down);
     const int first_row = tile / tiles_across * kSide, first_column = tile % tiles_across * kSide;
 
-    const T* const picture = op.x + size_t(n) * shape.h * shape.w * kChannels;
+    const T* const image = op.x + size_t(n) * shape.h * shape.w * kChannels;
     for (int at = t; at < kPatch * kPatchPitch; at += kTileThreads) {
         const int row = at / kPatchPitch, column = at % kPatchPitch;
         const int i = 2 * first_row - kPadding + row, j = 2 * first_column - kPadding + column;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_stem(ConvForward<T> op, boo
         SIMT_UNROLL
         for (int c = 0; c < kChannels; c += kStep) {
             float values[kStep] = {};
-            if (inside) load_floats(picture + (ptrdiff_t(i) * ptrdiff_t(shape.w) + j) * kChannels + c, values);
+            if (inside) load_floats(image + (ptrdiff_t(i) * ptrdiff_t(shape.w) + j) * kChannels + c, values);
             SIMT_UNROLL
             for (int k = 0; k < kStep; ++k) patch[c + k].at[row][column] = values[k];
         }

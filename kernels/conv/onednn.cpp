@@ -19,7 +19,7 @@
 #include "kernels/onednn.h"
 
 namespace {
-using Memory = dnnl::memory;
+using Buffer = dnnl::memory;
 using Desc = dnnl::memory::desc;
 
 // Everything that a primitive depends on.
@@ -46,26 +46,26 @@ Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<floa
 }
 
 Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
-    const auto dim = [](size_t size) { return Memory::dim(size); };
+    const auto dim = [](size_t size) { return Buffer::dim(size); };
     return {
-        {dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
+        {dim(n), dim(c), dim(h), dim(w)}, Buffer::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
 }
 Desc x_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.h, s.w, s.c_in, pitch); }
 Desc y_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch); }
-Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
-    return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
-            Memory::data_type::f32,
+Desc weight_desc(const ConvShape& s, Buffer::format_tag tag) {
+    return {{Buffer::dim(s.c_out), Buffer::dim(s.c_in), Buffer::dim(s.kernel_h), Buffer::dim(s.kernel_w)},
+            Buffer::data_type::f32,
             tag};
 }
-Desc bias_desc(const ConvShape& s) { return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a}; }
+Desc bias_desc(const ConvShape& s) { return {{Buffer::dim(s.c_out)}, Buffer::data_type::f32, Buffer::format_tag::a}; }
 
 dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine,
                                                            const dnnl::primitive_attr& attributes, dnnl::prop_kind kind,
                                                            const ConvShape& s, const Desc& x, const Desc& bias,
                                                            const Desc& y) {
-    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
     return describe<dnnl::convolution_forward>(engine, attributes, kind, dnnl::algorithm::convolution_direct, x,
-                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding,
+                                               weight_desc(s, Buffer::format_tag::any), bias, y, strides, padding,
                                                padding);
 }
 
@@ -104,7 +104,7 @@ public:
 
 private:
     dnnl::primitive primitive_;
-    std::vector<Memory> memories_;
+    std::vector<Buffer> memories_;
     std::vector<dnnl_exec_arg_t> arguments_;  // one per memory, in the same order
     size_t scratchpad_bytes_ = 0;
 };
@@ -181,7 +181,7 @@ private:
 
 Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const Desc& packed, bool packed_is_result) {
     ++created;
-    const Desc plain = weight_desc(shape, Memory::format_tag::ohwi);
+    const Desc plain = weight_desc(shape, Buffer::format_tag::ohwi);
     Prepared p{std::move(convolution), {}, packed};
     if (packed == plain) return p;
     const Desc &from = packed_is_result ? packed : plain, &to = packed_is_result ? plain : packed;
@@ -233,9 +233,9 @@ Prepared Convolutions::make(const ConvBackwardData<float>& op) {
     const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
     const dnnl::primitive_attr attributes = with_own_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
-    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_data>(
-        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Buffer::format_tag::any), y,
         strides, padding, padding);
     Call call(desc, dnnl::convolution_backward_data(desc));
     call.add(DNNL_ARG_DIFF_SRC, x, engine);
@@ -249,9 +249,9 @@ Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
     const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
     const dnnl::primitive_attr attributes = with_own_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
-    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
+    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_weights>(
-        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Buffer::format_tag::any), y,
         strides, padding, padding);
     Call call(desc, dnnl::convolution_backward_weights(desc));
     call.add(DNNL_ARG_SRC, x, engine);
@@ -302,7 +302,7 @@ size_t bytes_of(const Cpu& cpu, const Op& op) {
 }  // namespace
 
 namespace onednn {
-bool is_right() {
+bool supports_this_cpu() {
     static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return isa != dnnl_cpu_isa_sse41 && isa != dnnl_cpu_isa_avx;
 }
@@ -373,12 +373,12 @@ size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return byte
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
 
-void forget_constant_weights() {
+void drop_packed_weights() {
     const std::lock_guard lock(convolutions().mutex);
     convolutions().constant_weights.clear();
 }
 
-size_t weights_kept() {
+size_t packed_weight_count() {
     const std::lock_guard lock(convolutions().mutex);
     return size_t(std::ranges::count_if(convolutions().constant_weights,
                                         [](const auto& one) { return bool(one.second.memory); }));

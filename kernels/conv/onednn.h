@@ -10,12 +10,12 @@ void convolve(const Cpu&, const ConvBackwardWeight<float>&);
 
 // Without AVX2 (an old processor, or DNNL_MAX_CPU_ISA) version 2.6 is not: of forward where channels do not fill
 // vectors and something follows. Nothing is left to it then.
-bool is_right();
+bool supports_this_cpu();
 
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create the primitive
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
 
-void forget_constant_weights();
-size_t weights_kept();  // kernels/conv/cpu.h
+void drop_packed_weights();
+size_t packed_weight_count();  // kernels/conv/cpu.h
 }  // namespace onednn

@@ -27,7 +27,7 @@ inline void store_part(float* to, Vector value, size_t count) {
     for (size_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
-// The same polynomial as exp_float() of vector_math.h.
+// The same polynomial as fast_exp() of vector_math.h.
 inline Vector exp(Vector x) {
     const Vector most = Vector{} + 88.3762f, least = Vector{} - 87.3365f;
     x = x > most ? most : x;

@@ -20,7 +20,7 @@
 //
 // At each of the 36 points the sum over c is a product of matrices, (tiles, c_in) x (c_in, c_out). A block of tiles
 // goes through transform, products and inverse with what follows the convolution while it lies in the cache. An output
-// depends on its own tile only: not on the number of pictures, the number of threads or the instruction set.
+// depends on its own tile only: not on the number of images, the number of threads or the instruction set.
 #pragma once
 
 #include "kernels/conv/conv.h"

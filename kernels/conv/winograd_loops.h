@@ -18,7 +18,7 @@ constexpr size_t winograd_points = 36, winograd_gap = 16;
 
 struct WinogradTask {
     size_t h, w, c_in, c_out, x_pitch, y_pitch, tiles_h, tiles_w;
-    size_t first, tiles;         // of all pictures one behind the other, row by row
+    size_t first, tiles;         // of all images one behind the other, row by row
     size_t room;                 // tiles that a block has room for
     size_t depth;                // channels of x that `packed` has: all, or a part of them
     bool first_part, last_part;  // of those parts: products are assigned, else added; what follows comes after the last

@@ -15,7 +15,7 @@
 #include "models/state.h"
 
 struct KerasWeights {
-    State state;
+    StateDict state;
     bool old_names = false;
     float batch_norm_epsilon() const { return old_names ? 1e-3f : 1.001e-5f; }
 };

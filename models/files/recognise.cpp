@@ -6,13 +6,13 @@
 
 namespace {
 
-const HostTensor* find(const State& state, const std::string& name) {
+const HostTensor* find(const StateDict& state, const std::string& name) {
     const auto found = state.find(name);
     return found == state.end() ? nullptr : &found->second;
 }
 
 // The number of i = 0, 1, ... for which PREFIX i SUFFIX is there.
-size_t counted(const State& state, const std::string& prefix, const std::string& suffix) {
+size_t counted(const StateDict& state, const std::string& prefix, const std::string& suffix) {
     size_t i = 0;
     while (state.contains(prefix + std::to_string(i) + suffix)) ++i;
     return i;
@@ -43,7 +43,7 @@ std::vector<std::string> class_names(const WeightFile& file) {
 }
 
 std::optional<RecognisedModel> resnet(const WeightFile& file) {
-    const State& state = file.state;
+    const StateDict& state = file.state;
     const HostTensor *stem = find(state, "conv1.weight"), *head = find(state, "fc.weight");
     if (find(state, "conv1.0.weight") && find(state, "layer1.0.conv1.weight"))
         return RecognisedModel{.text = "ResNet with a deep stem (resnet50d and its kin), which tundra does not build"};
@@ -82,7 +82,7 @@ std::optional<RecognisedModel> resnet(const WeightFile& file) {
 }
 
 std::optional<RecognisedModel> yolov5(const WeightFile& file) {
-    const State& state = file.state;
+    const StateDict& state = file.state;
     const HostTensor* stem = find(state, "model.0.conv.weight");
     if (!stem) stem = find(state, "model.0.conv.conv.weight");  // the Focus layer of v5.0
     if (!stem || stem->shape.size() != 4) return {};

@@ -37,7 +37,7 @@ struct WeightFile {
     std::string path, layout;  // "PyTorch zip", "PyTorch legacy", "safetensors", "Keras HDF5"
     std::string source;        // where in a checkpoint the weights were: "ema"; "" at the top
     std::vector<StoredTensor> tensors;
-    State state;                                           // the float tensors
+    StateDict state;                                       // the float tensors
     std::map<std::string, std::vector<int64_t>> integers;  // the others
     std::map<std::string, std::string> metadata;           // texts and numbers beside the weights
     RecognisedModel model;

@@ -15,7 +15,7 @@ struct YoloModel {
         1280;  // the long side that it was trained for; 1280 where the file does not say, as in MegaDetector
     std::string version = {};  // of MegaDetector, where the file says so; else ""
     std::optional<double> typical_threshold = {}, conservative_threshold = {};
-    State state = {};  // names as in models/yolov5.h; for training or folded for inference
+    StateDict state = {};  // names as in models/yolov5.h; for training or folded for inference
 };
 
 // Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0)
