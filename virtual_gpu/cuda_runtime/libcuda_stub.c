@@ -1,47 +1,76 @@
 /* A libcuda.so.1 whose entry points do nothing and succeed: cuDNN compiles code for a described GPU only where it finds
-   one. For tests/cudnn_support_test.cpp, which asks what cuDNN supports and computes nothing. */
-#define NOTHING(name) \
-    int name(void) { return 0; }
+   one. For tests/cudnn_support_test.cpp, which asks what cuDNN supports and computes nothing. cuTensorMapEncodeIm2col
+   and memoryBusWidth in tests/data/ are what cuDNN 9.27 wants beyond 9.19. */
+#define NOTHING(name)            \
+    int name(void) { return 0; } \
+    int name(void)
 #define GIVES_POINTER(name) \
     int name(void** out) {  \
         *out = (void*)16;   \
         return 0;           \
-    }
+    }                       \
+    int name(void** out)
 #define GIVES_INT(name, value) \
     int name(int* out) {       \
         *out = value;          \
         return 0;              \
-    }
+    }                          \
+    int name(int* out)
 
-NOTHING(cuInit)
-NOTHING(cuDeviceGet)
-NOTHING(cuDeviceGetCount)
-NOTHING(cuDeviceGetAttribute)
-NOTHING(cuDevicePrimaryCtxRetain)
-NOTHING(cuDevicePrimaryCtxRelease)
-NOTHING(cuDevicePrimaryCtxReset)
-NOTHING(cuCtxGetCurrent)
-NOTHING(cuCtxGetDevice)
-NOTHING(cuCtxGetLimit) NOTHING(cuCtxPushCurrent) NOTHING(cuCtxPopCurrent) NOTHING(cuCtxPushCurrent_v2)
-    NOTHING(cuCtxPopCurrent_v2) NOTHING(cuStreamGetCtx) NOTHING(cuStreamGetCtx_v2) NOTHING(cuStreamSynchronize)
-        NOTHING(cuLinkCreate) NOTHING(cuLinkCreate_v2) NOTHING(cuLinkAddData) NOTHING(cuLinkAddData_v2)
-            NOTHING(cuLinkAddFile) NOTHING(cuLinkAddFile_v2) NOTHING(cuLinkComplete) NOTHING(cuLinkDestroy)
-                NOTHING(cuLibraryUnload) NOTHING(cuModuleUnload) NOTHING(cuModuleGetGlobal_v2)
-                    NOTHING(cuKernelSetAttribute) NOTHING(cuKernelGetAttribute) NOTHING(cuFuncSetAttribute)
-                        NOTHING(cuFuncGetAttribute) NOTHING(cuLaunchKernel) NOTHING(cuLaunchKernelEx)
-                            NOTHING(cuLaunchCooperativeKernel) NOTHING(cuTensorMapEncodeTiled) NOTHING(cuMemcpyDtoH_v2)
-                                NOTHING(cuOccupancyMaxActiveBlocksPerMultiprocessor)
+NOTHING(cuInit);
+NOTHING(cuDeviceGet);
+NOTHING(cuDeviceGetCount);
+NOTHING(cuDeviceGetAttribute);
+NOTHING(cuDevicePrimaryCtxRetain);
+NOTHING(cuDevicePrimaryCtxRelease);
+NOTHING(cuDevicePrimaryCtxReset);
+NOTHING(cuCtxGetCurrent);
+NOTHING(cuCtxGetDevice);
+NOTHING(cuCtxGetLimit);
+NOTHING(cuCtxPushCurrent);
+NOTHING(cuCtxPopCurrent);
+NOTHING(cuCtxPushCurrent_v2);
+NOTHING(cuCtxPopCurrent_v2);
+NOTHING(cuStreamGetCtx);
+NOTHING(cuStreamGetCtx_v2);
+NOTHING(cuStreamSynchronize);
+NOTHING(cuLinkCreate);
+NOTHING(cuLinkCreate_v2);
+NOTHING(cuLinkAddData);
+NOTHING(cuLinkAddData_v2);
+NOTHING(cuLinkAddFile);
+NOTHING(cuLinkAddFile_v2);
+NOTHING(cuLinkComplete);
+NOTHING(cuLinkDestroy);
+NOTHING(cuLibraryUnload);
+NOTHING(cuModuleUnload);
+NOTHING(cuModuleGetGlobal_v2);
+NOTHING(cuKernelSetAttribute);
+NOTHING(cuKernelGetAttribute);
+NOTHING(cuFuncSetAttribute);
+NOTHING(cuFuncGetAttribute);
+NOTHING(cuLaunchKernel);
+NOTHING(cuLaunchKernelEx);
+NOTHING(cuLaunchCooperativeKernel);
+NOTHING(cuTensorMapEncodeTiled);
+NOTHING(cuTensorMapEncodeIm2col);
+NOTHING(cuMemcpyDtoH_v2);
+NOTHING(cuOccupancyMaxActiveBlocksPerMultiprocessor);
 
-                                    GIVES_POINTER(cuLibraryLoadData) GIVES_POINTER(cuLibraryLoadFromFile)
-                                        GIVES_POINTER(cuLibraryGetKernel) GIVES_POINTER(cuModuleLoadData)
-                                            GIVES_POINTER(cuModuleLoadDataEx) GIVES_POINTER(cuModuleLoadFatBinary)
-                                                GIVES_POINTER(cuModuleGetFunction)
+GIVES_POINTER(cuLibraryLoadData);
+GIVES_POINTER(cuLibraryLoadFromFile);
+GIVES_POINTER(cuLibraryGetKernel);
+GIVES_POINTER(cuModuleLoadData);
+GIVES_POINTER(cuModuleLoadDataEx);
+GIVES_POINTER(cuModuleLoadFatBinary);
+GIVES_POINTER(cuModuleGetFunction);
+GIVES_POINTER(cuKernelGetFunction);
 
-                                                    GIVES_INT(cuDriverGetVersion, 13000)
-                                                        GIVES_INT(cuOccupancyMaxPotentialClusterSize, 8)
-                                                            GIVES_INT(cuOccupancyMaxActiveClusters, 66)
+GIVES_INT(cuDriverGetVersion, 13000);
+GIVES_INT(cuOccupancyMaxPotentialClusterSize, 8);
+GIVES_INT(cuOccupancyMaxActiveClusters, 66);
 
-                                                                int cuGetErrorString(int error, const char** text) {
+int cuGetErrorString(int error, const char** text) {
     (void)error;
     *text = "none";
     return 0;
