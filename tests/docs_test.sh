@@ -48,12 +48,16 @@ done | grep . && bad "lines of README's code that are not in train/minimal.cpp"
 [ "$(wc -l <train/minimal.cpp)" -le 100 ] || bad "train/minimal.cpp is longer than 100 lines"
 grep '#include "train/' train/minimal.cpp | grep -v '/optimizer.h"\|/schedule.h"' && bad "train/minimal.cpp shows the step itself and takes only optimizer and schedule from train/"
 
+for test in $(sed -n 's/^gpu_tests="\(.*\)"/\1/p' scripts/gpu_verify.sh); do
+    [ -e "tests/$test.cpp" ] || bad "scripts/gpu_verify.sh names $test, which tests/ does not have"
+done
+
 # ---- words: outside of code; in the help of every command
 banned='(^|[^e]) is no [a-z]|\b(goes|go|going) on\b|\b[Pp]ictures?\b|\ball the same\b'
 for text in README.md $(ls docs/*.md | grep -v moved.md); do
     awk '/^```/ { code = !code; next } !code && !/^    / { gsub(/`[^`]*`/, ""); print FILENAME ":" FNR ": " $0 }' "$text" | grep -E "$banned" && bad "words in $text"
 done
 for command in $("$binary" -h | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\)  .*/\1/p'); do
-    "$binary" "$command" --help | sed 's/--[a-z-]*//g; s/[a-z]*_pictures\?//g' | grep -E "$banned" && bad "words in the help of tundra $command"
+    "$binary" "$command" --help | sed '/^Pictures:$/d; s/--[a-z-]*//g; s/[a-z]*_pictures\?//g' | grep -E "$banned" && bad "words in the help of tundra $command"
 done
 exit $failed
