@@ -248,7 +248,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("PICTURES", o->images, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
     app.add_option("--model", o->model, "run folder or weight file")->required()->type_name("MODEL");
-    app.add_option("--out", o->out, "one line per image: FILE.csv or FILE.jsonl; a run that was stopped goes on")
+    app.add_option("--out", o->out, "one line per image: FILE.csv or FILE.jsonl; rerun to resume a stopped run")
         ->required()
         ->type_name("FILE");
     app.add_option("--threshold", o->thresholds,

@@ -135,7 +135,7 @@ Command train_command() {
                          "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
                          "tundra train labels.json --task detect --out runs/own",
                          "tundra train shots --out runs/quality --plan     memory, disk, time",
-                         "The same command again goes on where the run was stopped."},
+                         "Run the same command again to resume a stopped run."},
             .add = add,
             .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze",
                            "--image-size", "--epochs", "--batch", "--optimizer", "--lr", "--schedule", "--seed",

@@ -1,11 +1,11 @@
-"""How far a linear model gets on a folder of class folders: the measure of how hard `tundra synth` pictures are.
+"""How far a linear model gets on a folder of class folders: the measure of how hard `tundra synth` images are.
 
     python3 -m venv peers && peers/bin/pip install numpy pillow
     tundra synth quality && peers/bin/python bench/linear_baseline.py quality
 
 Multinomial logistic regression with L2 regularisation, L-BFGS on standardised features; the regularisation is chosen on
-the validation pictures, then the test pictures are scored once. Features: RGB pixels at 64, 32 and 16 px, and colour
-histograms. Exits with 1 when the pixels at 64 px reach --limit on the test pictures.
+the validation images, then the test images are scored once. Features: RGB pixels at 64, 32 and 16 px, and colour
+histograms. Exits with 1 when the pixels at 64 px reach --limit on the test images.
 """
 import argparse
 import pathlib
@@ -16,23 +16,23 @@ from PIL import Image
 
 
 def load(folder, classes):
-    pictures, labels = [], []
+    images, labels = [], []
     for label, name in enumerate(classes):
         for path in sorted((folder / name).glob("*.jpg")):
-            with Image.open(path) as picture:
-                pictures.append(np.asarray(picture.convert("RGB").resize((64, 64), Image.BILINEAR), np.float32) / 255)
+            with Image.open(path) as image:
+                images.append(np.asarray(image.convert("RGB").resize((64, 64), Image.BILINEAR), np.float32) / 255)
             labels.append(label)
-    return np.stack(pictures), np.array(labels)
+    return np.stack(images), np.array(labels)
 
 
-def shrunk(pictures, size):
+def shrunk(images, size):
     step = 64 // size
-    n = len(pictures)
-    return pictures.reshape(n, size, step, size, step, 3).mean((2, 4)).reshape(n, -1)
+    n = len(images)
+    return images.reshape(n, size, step, size, step, 3).mean((2, 4)).reshape(n, -1)
 
 
-def histogram(pictures):
-    bins = np.minimum((pictures * 16).astype(np.int64), 15).reshape(len(pictures), -1, 3)
+def histogram(images):
+    bins = np.minimum((images * 16).astype(np.int64), 15).reshape(len(images), -1, 3)
     rows = [np.concatenate([np.bincount(p[:, c], minlength=16) for c in range(3)]) for p in bins]
     return np.sqrt(np.asarray(rows, np.float32) / bins.shape[1])
 
@@ -106,7 +106,7 @@ def main():
     options = arguments.parse_args()
     classes = sorted(p.name for p in (options.folder / "train").iterdir() if p.is_dir())
     parts = [load(options.folder / part, classes) for part in ("train", "validation", "test")]
-    print(f"{options.folder}: {', '.join(classes)}; {' + '.join(str(len(labels)) for _, labels in parts)} pictures")
+    print(f"{options.folder}: {', '.join(classes)}; {' + '.join(str(len(labels)) for _, labels in parts)} images")
     features = {f"pixels {size} x {size} x 3": (lambda p, size=size: shrunk(p, size)) for size in (64, 32, 16)}
     features["colour histograms"] = histogram
     results = [score(name, *[(make(pixels), labels) for pixels, labels in parts]) for name, make in features.items()]

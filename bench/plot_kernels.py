@@ -29,25 +29,25 @@ for b in data["benchmarks"]:
 
 print(f"{context['date'][:10]}, copy {context['cpu_copy_GB_per_s']} GB/s, FMA {context['cpu_FMA_GFLOP_per_s']} GFLOP/s, "
       f"load average {context['load_avg'][0]:.2f}; {sum(map(len, groups.values()))} rows, {len(failed)} failed\n")
-print("| network | operation | shapes | ms | percent of the floor | least | most |\n| --- | --- | --- | --- | --- | --- | --- |")
+print("| network | operation | shapes | ms | percent of the floor | min | max |\n| --- | --- | --- | --- | --- | --- | --- |")
 for (device, where, operation), rows in groups.items():
     ms = sum(t for _, t, _ in rows)
     print(f"| {where} | {operation} | {len(rows)} | {ms:.2f} | {sum(p * t for p, t, _ in rows) / ms:.0f} | {min(rows)[0]:.0f} | {max(rows)[0]:.0f} |")
 for name in failed:
     print(f"failed: {name}")
 
-left, top, line, width, most = 290, 50, 17, 560, 200
+left, top, line, width, largest = 290, 50, 17, 560, 200
 colours = {"train": "#1b6e53", "infer": "#b4654a", "yolov5x6": "#6b7c93"}
 parts = []
-for percent in range(0, most + 1, 25):
-    x = left + width * percent / most
+for percent in range(0, largest + 1, 25):
+    x = left + width * percent / largest
     parts.append(f'<path d="M{x} {top - 6}v{line * len(groups) + 6}" stroke="{"#b00020" if percent == 100 else "#ddd"}"/>'
                  f'<text x="{x}" y="{top - 10}" text-anchor="middle" font-size="10">{percent} %</text>')
 for i, ((device, where, operation), rows) in enumerate(groups.items()):
     y = top + line * i + 8
     parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(where)}: {escape(operation)}</text>')
     longest = max(t for _, t, _ in rows)
-    parts += [f'<circle cx="{left + width * min(p, most) / most:.1f}" cy="{y}" r="{2 + 4 * (t / longest) ** 0.5:.1f}" '
+    parts += [f'<circle cx="{left + width * min(p, largest) / largest:.1f}" cy="{y}" r="{2 + 4 * (t / longest) ** 0.5:.1f}" '
               f'fill="{colours.get(where, "#7a5195")}" fill-opacity="0.55"><title>{escape(shapes)}: {t:.3g} ms, {p:.0f} %</title></circle>'
               for p, t, shapes in rows]
 with open(target, "w") as file:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Curves, not points: images/s and memory of Tundra against batch, picture size, threads and number of files. JSON and an SVG.
+"""Curves, not points: images/s and memory of Tundra against batch, image size, threads and number of files, as JSON and SVG.
 
     cmake --build build --target bench_step bench_pipeline
     python3 bench/scale.py --build build --out bench/results/NAME.json --svg docs/cpu-scale.svg [--curves batch size threads files]
 
-`files` runs detection with a network that finds nothing over 10^2 .. 10^5 small pictures: its cost per picture must stay flat, and
-so must memory but for the names. Curves that the file already has are not run again unless --again. Any Python 3 will do.
+`files` runs detection with a network that finds nothing over 10^2 .. 10^5 small images: its time per image must stay flat, and
+so must memory, apart from the names of the files. Curves that the file already has are not run again unless --again. Any Python 3 will do.
 """
 import argparse
 import json
@@ -23,7 +23,7 @@ parser.add_argument("--svg", type=pathlib.Path)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--curves", nargs="*", default=["batch", "size", "threads", "files"])
 parser.add_argument("--steps", type=int, default=5)
-parser.add_argument("--most-files", type=int, default=100_000)
+parser.add_argument("--max-files", type=int, default=100_000)
 parser.add_argument("--again", action="store_true")
 args = parser.parse_args()
 
@@ -51,7 +51,7 @@ def curve(name):
         return {"resnet50 training 64 px batch 32": [(t, step(inference=False, size=64, batch=32, threads=t)) for t in counts],
                 "resnet50 inference 224 px batch 16": [(t, step(inference=True, size=224, batch=16, threads=t)) for t in counts],
                 "yolov5s inference 640 px": [(t, step(inference=True, model="yolov5s", size=640, batch=1, threads=t)) for t in counts]}
-    files = [n for n in (100, 1_000, 10_000, 100_000) if n <= args.most_files]
+    files = [n for n in (100, 1_000, 10_000, 100_000) if n <= args.max_files]
     return {"detect, stub network, 160x120": [(n, run("pipeline", "--model", "none", "--files", n, "--width", 160, "--height", 120, "--size", 320,
                                                       "--batch", 1, "--passes", 1, "--loaders", args.threads)) for n in files]}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real JPEG files, from a fresh machine: installs what is missing, builds, makes a data set, trains a
+# The main job on real JPEG files, from a fresh machine: installs what is missing, builds, makes a data set, trains an
 # image-quality ResNet-50 on it, evaluates it on held-out images, classifies a folder, and finds animals on another.
 #
 #   scripts/demo.sh [--device auto|cpu|cuda]        leaves everything in demo/
@@ -18,7 +18,7 @@ say() { printf '\n== %s\n' "$*"; }
 start=$SECONDS
 
 say "1 of 6: packages and build"
-scripts/setup.sh demo || echo "trying with what is here"
+scripts/setup.sh demo || echo "trying with what is installed"
 scripts/build.sh build --target tundra -- -DCMAKE_BUILD_TYPE=Release
 tundra=build/tundra
 echo "built $($tundra version | head -1) in $((SECONDS - start)) s"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every libFuzzer harness of tests/fuzz for SECONDS (60) each; fails when one finds something.
-#   scripts/fuzz.sh [SECONDS [HARNESS...]]      what was found lies in build-fuzz/found, the grown corpora in build-fuzz/corpus
+#   scripts/fuzz.sh [SECONDS [HARNESS...]]      findings are in build-fuzz/found, the grown corpora in build-fuzz/corpus
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-60}

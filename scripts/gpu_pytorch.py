@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch on a GPU, eager and compiled (max-autotune, which records CUDA graphs), bf16 and fp16, channels_last: one RESULT line of JSON per way.
 
-ResNet-50 does the work of bench/step: 8-bit pictures in memory, normalised in the step; cross-entropy over 1000 classes, SGD with momentum.
+ResNet-50 does the work of bench/step: 8-bit images in memory, normalised in the step; cross-entropy over 1000 classes, SGD with momentum.
 --yolo x6 does that of bench/step up to the heads; selecting boxes is on top there.
 """
 import argparse
@@ -20,7 +20,7 @@ parser.add_argument("--size", type=int, default=224)
 parser.add_argument("--steps", type=int, default=50)
 parser.add_argument("--inference", action="store_true")
 parser.add_argument("--yolo", help="n ... x6: that network instead of ResNet-50, inference")
-parser.add_argument("--pixels", default="960x1280", help="HxW of the pictures for --yolo")
+parser.add_argument("--pixels", default="960x1280", help="HxW of the images for --yolo")
 parser.add_argument("--modes", default="eager,compile")
 args = parser.parse_args()
 height, width = map(int, args.pixels.split("x")) if args.yolo else (args.size, args.size)
@@ -36,7 +36,7 @@ def measure(mode, dtype):
     else:
         model = torchvision.models.resnet50()
     model = model.cuda().to(memory_format=torch.channels_last)
-    pictures = torch.randint(0, 256, (args.batch, height, width, 3), dtype=torch.uint8).pin_memory()
+    images = torch.randint(0, 256, (args.batch, height, width, 3), dtype=torch.uint8).pin_memory()
     labels = torch.randint(0, 1000, (args.batch,)).pin_memory()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=dtype == torch.float16)
@@ -54,7 +54,7 @@ def measure(mode, dtype):
     run = torch.compile(network, mode="max-autotune") if mode == "compile" else network
 
     def step():
-        x, y = pictures.cuda(non_blocking=True), labels.cuda(non_blocking=True)
+        x, y = images.cuda(non_blocking=True), labels.cuda(non_blocking=True)
         if args.inference:
             with torch.inference_mode():
                 return run(x, y)

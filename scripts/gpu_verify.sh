@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in steps of at most nine minutes, on a bare x86-64 machine with nvcc, cuDNN, PyTorch and
-# no network. What is missing there (headers and libraries of Debian or Ubuntu packages) comes as .deb files in a folder.
+# no network. Packages that are missing there (headers and libraries) come as .deb files in a folder.
 #
 #   scripts/gpu_verify.sh carry            here, with network: downloads the packages into .carry (ignored by git)
 #   scripts/gpu_verify.sh STEP [--dry-run] there, a step or `all`:
-#       build      the binary, the tests, the benches                  kernels    which of our kernels and plans take how long
-#       quick      what is worth most, for a GPU that is lent for minutes: kernels against simt, losses of training, our speeds,
-#                  PyTorch eager in bf16, memcheck; the steps below repeat it in full
+#       build      the binaries, the tests, the benches                kernels    the time of each of our kernels and plans
+#       quick      the most valuable checks, for a GPU that is lent for minutes: kernels against simt, losses of training, our
+#                  speeds, PyTorch eager in bf16, memcheck; the steps below repeat it in full
 #       test       all tests on cuda                                   bench      ResNet-50 beside PyTorch, training and inference
 #       sanitize   compute-sanitizer's four tools                      detect     YOLOv5x6 at 1280x960 beside PyTorch
 #       parity     losses, gradients, updates against PyTorch's        pipeline   JPEG files to classes; the demo
 #
-# Where 15 minutes are all there is: `build` in one call, `quick` in the next (TUNDRA_STEP_SECONDS=240).
+# With 15 minutes in all: `build` in one call, `quick` in the next (TUNDRA_STEP_SECONDS=240).
 # Results go to $OUT (default: gpu_results): a log per step, and result.json, which every step adds to.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -130,7 +130,7 @@ gpu_tests="kernels_cuda_test cuda_runtime_simt_test cudnn_support_test golden_op
 build_all() {
     unpack && use_root && configure || return 1
     # shellcheck disable=SC2086
-    run cmake --build "$build" -j "$(nproc)" --target tundra $gpu_tests bench_step bench_kernels
+    run cmake --build "$build" -j "$(nproc)" --target tundra tundra_minimal $gpu_tests bench_step bench_kernels
 }
 
 ours() { run "$build/bench/step" --device cuda --size 224 --steps "$@"; }
@@ -140,6 +140,7 @@ quick() {  # a failure does not stop what comes after it
     local bad=0
     use_root
     run "$build/tests/kernels_cuda_test" || bad=1
+    run "$build/tundra_minimal" --device cuda || bad=1
     TUNDRA_GOLDEN_DEVICE=cuda run "$build/tests/golden_resnet_test" || bad=1
     ours 30 --batch 256 --precision bf16 || bad=1
     ours 30 --batch 256 --precision fp16 || bad=1
@@ -151,8 +152,8 @@ quick() {  # a failure does not stop what comes after it
     return $bad
 }
 
-pipeline() {  # images of cameras from files, and the whole job
-    local bad=0 data=$build/pictures
+pipeline() {  # camera images from files, and the whole job
+    local bad=0 data=$build/images
     use_root
     [ -d "$data" ] || run "$build/tundra" synth "$data" --pictures 2000 --cameras 20 --size 1280x960 --seed 1 || return 1
     run "$build/tundra" train "$data" --out "$build/run" --fresh --image-size 224 --batch 256 --epochs 3 --device cuda || bad=1
@@ -160,7 +161,7 @@ pipeline() {  # images of cameras from files, and the whole job
     local fixed=(train "$data" --image-size 64 --batch 64 --epochs 3 --device cuda --deterministic -q)
     run "$build/tundra" "${fixed[@]}" --out "$build/run-a" --fresh || bad=1
     run timeout --signal=INT 12 "$build/tundra" "${fixed[@]}" --out "$build/run-b" --fresh  # stopped in the middle
-    run "$build/tundra" "${fixed[@]}" --out "$build/run-b" || bad=1                         # and gone on: the same bits
+    run "$build/tundra" "${fixed[@]}" --out "$build/run-b" || bad=1                         # and resumed: the same bits
     run cmp "$build/run-a/model.safetensors" "$build/run-b/model.safetensors" || bad=1
     return $bad
 }

@@ -1,21 +1,33 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a build needs, or says which ones are missing. Called by demo.sh and test.sh.
+# Installs the Debian or Ubuntu packages that a build needs, or says which ones are missing. Called by demo.sh, test.sh and .ci/run.
 #
-#   scripts/setup.sh [demo|test]
+#   scripts/setup.sh [demo|test|ci]
 #
-# With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and leaves with 1.
-# demo.sh and test.sh then try all the same: the libraries may have come another way. Optional packages never stop anything.
+# With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and exits with 1.
+# demo.sh and test.sh then try anyway: the libraries may have come another way. Optional packages never stop anything.
 set -u
 
 needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
         libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"
 optional="libhdf5-dev libyaml-cpp-dev ccache"
-[ "${1:-demo}" = test ] && needed="$needed libgtest-dev"
+what=${1:-demo}
+[ "$what" = demo ] || needed="$needed libgtest-dev"
 
 installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q "ok installed"; }
 missing_of() { for package in $1; do installed "$package" || printf '%s ' "$package"; done; }
 
-command -v dpkg-query >/dev/null || { echo "setup: this is no Debian system; going on with what is installed"; exit 0; }
+command -v dpkg-query >/dev/null || { echo "setup: not a Debian or Ubuntu system; using what is installed"; exit 0; }
+# tests/format_test.sh wants clang-format 14: the package of that version, or the default where the distribution has no other.
+known() { apt-cache show "$1" >/dev/null 2>&1; }
+if [ "$what" != demo ] && ! installed clang-format-14; then
+    if known clang-format-14; then optional="$optional clang-format-14"; else optional="$optional clang-format"; fi
+fi
+# scripts/clang_check.sh wants clang++ 16 or newer.
+if [ "$what" = ci ]; then
+    for version in 19 18 17 16; do
+        if installed "clang-$version" || known "clang-$version"; then optional="$optional clang-$version"; break; fi
+    done
+fi
 missing=$(missing_of "$needed")
 wanted=$(missing_of "$optional")
 [ -z "$missing$wanted" ] && exit 0

@@ -14,7 +14,7 @@ case "${1:-}" in
 esac
 jobs=$(nproc)
 
-scripts/setup.sh test || echo "trying with what is here"
+scripts/setup.sh test || echo "trying with what is installed"
 
 build_and_test() {  # folder, ctest arguments, cmake options...
     local folder=$1 selection=$2

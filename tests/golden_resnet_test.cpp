@@ -1,5 +1,9 @@
 // ResNet-50 against PyTorch's numbers in double precision (tests/golden/resnet50): evaluation, gradients, three SGD
-// steps.
+// steps, and the same steps by train/minimal.cpp.
+#define main minimal_main
+#include "train/minimal.cpp"
+#undef main
+
 #include "models/resnet.h"
 
 #include "engine/ops.h"
@@ -219,6 +223,23 @@ TEST_F(GoldenResNet, ThreeSteps) {
     EXPECT_EQ(optimizer.state().skipped_steps, 0);
     const StateDict after = download(parameters);
     expect_logits(evaluate(after, nullptr), expected["eval_after_3_steps"]["logits"], 1e-2);
+}
+
+TEST_F(GoldenResNet, MinimalTakesTheSameThreeSteps) {
+    for (const char* const kind : {golden_device(), "simt"}) {
+        SCOPED_TRACE(kind);
+        const auto on = open_device(kind);
+        Training training{*on, 8, 64, 2};
+        upload(state, training.parameters, "golden");
+        for (size_t step = 0; step < 3; ++step) {
+            const json& want = expected["train"][step];
+            const Floats x = nchw_to_nhwc(inputs.at("train_x" + std::to_string(step)));
+            const auto labels = inputs.at("labels" + std::to_string(step)).as<int32_t>();
+            const float loss = training.step(x, labels, {want["lr_used"], want["momentum_used"]}, step + 1);
+            EXPECT_NEAR(loss, want["loss"].get<double>(), step == 0 ? 1e-4 : 1e-3) << "step " << step;
+        }
+        expect_logits(evaluate(download(training.parameters), nullptr), expected["eval_after_3_steps"]["logits"], 1e-2);
+    }
 }
 
 }  // namespace

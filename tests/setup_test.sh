@@ -12,6 +12,7 @@ says() { grep -qF -- "$1" "$work/out" || bad "$case: no '$1'"; }
 mkdir "$work/bin" "$work/bare"
 for tool in bash cat grep sed; do ln -s "$(command -v $tool)" "$work/bare/$tool"; done
 stub() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1"; }
+stub apt-cache '[ "${@: -1}" != "$ABSENT" ]'
 stub dpkg-query 'grep -qx -- "${@: -1}" "$WORK/installed" && echo "install ok installed"'
 stub id '[ "$ROOT" = 1 ] && echo 0 || echo 1000'
 stub sudo '[ "$SUDO" = 1 ] || exit 1; shift $([ "$1" = -n ] && echo 1 || echo 0); [ "$1" = true ] || ROOT=1 "$@"'
@@ -38,9 +39,11 @@ expect "a package that does not exist" 1 ROOT=1 NETWORK=1 ABSENT=libzip-dev;  sa
 expect "optional ones that do not exist" 0 ROOT=1 NETWORK=1 ABSENT=ccache;    has cmake; has libhdf5-dev; has libgtest-dev
 expect "optional ones are missing, no root" 0
 : >"$work/installed"
-expect "sudo without a password" 0 SUDO=1 NETWORK=1;                          has cmake; has ccache
+expect "sudo without a password" 0 SUDO=1 NETWORK=1;                          has cmake; has ccache; has clang-format-14
 expect "everything is there" 0 ROOT=1
 [ -s "$work/out" ] || [ -s "$work/log" ] && bad "everything is there: it was not silent"
-expect "no Debian" 0 PATH="$work/bare";     says "no Debian system"
+: >"$work/installed"
+expect "a system without clang-format-14" 0 ROOT=1 NETWORK=1 ABSENT=clang-format-14;  has clang-format
+expect "no Debian" 0 PATH="$work/bare";     says "not a Debian"
 
 [ $failures = 0 ] && echo "setup.sh does what it says" || { echo "$failures failures"; exit 1; }

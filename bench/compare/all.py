@@ -3,7 +3,7 @@
 
     (the environment: first lines of bench/compare/common.py)
     cmake --build build --target tundra bench_step
-    peers/bin/python bench/compare/all.py --prepare                                   # once: weights, pictures, compiled peers
+    peers/bin/python bench/compare/all.py --prepare                                   # once: weights, images, compiled peers
     peers/bin/python bench/compare/all.py --minutes 15 --out bench/results/NAME.json
     peers/bin/python bench/plot.py bench/results/NAME.json docs/cpu-table.svg         # the plot; prints the table as Markdown
 

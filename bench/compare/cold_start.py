@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`tundra classify` on one picture beside ONNX Runtime in Python: whole processes from start to the written answer, in turns.
+"""`tundra classify` on one image beside ONNX Runtime in Python: whole processes from start to the written answer, in turns.
 
     python3 -m venv peers && peers/bin/pip install torch torchvision onnxruntime onnx pillow
     cmake --build build --target tundra bench_step
@@ -21,8 +21,8 @@ PEER = """
 import sys
 import numpy, onnxruntime
 from PIL import Image
-picture, model, out, threads = sys.argv[1:]
-image = Image.open(picture)
+image, model, out, threads = sys.argv[1:]
+image = Image.open(image)
 image.draft("RGB", (512, 512))  # JPEG decoded at half size, as tundra does where it is exact enough
 image = image.convert("RGB")
 w, h = image.size
@@ -52,8 +52,8 @@ torch.onnx.export(resnet.Normalised(network, True).eval(), torch.zeros(1, 224, 2
 """
 
 weights, model = args.scratch / "resnet50-infer.safetensors", args.scratch / "resnet50-1.onnx"
-folder = common.camera_pictures(args, 1)
-picture = next(folder.glob("*.jpg"))
+folder = common.camera_images(args, 1)
+image = next(folder.glob("*.jpg"))
 if not (weights.exists() and model.exists()):
     subprocess.run([sys.executable, "-c", MAKE], input=str(model), text=True, check=True, cwd=common.ROOT / "bench/compare")
 script = args.scratch / "cold_start_peer.py"
@@ -62,12 +62,12 @@ ours_out, theirs_out = args.scratch / "cold.jsonl", args.scratch / "cold.txt"
 
 
 def ours():
-    subprocess.run([args.build / "tundra", "classify", picture, "--model", weights, "--out", ours_out, "--threads", str(args.threads), "--quiet"],
+    subprocess.run([args.build / "tundra", "classify", image, "--model", weights, "--out", ours_out, "--threads", str(args.threads), "--quiet"],
                    check=True)
 
 
 def theirs():
-    subprocess.run([sys.executable, script, picture, model, theirs_out, str(args.threads)], check=True)
+    subprocess.run([sys.executable, script, image, model, theirs_out, str(args.threads)], check=True)
 
 
 ours(), theirs()

@@ -1,4 +1,4 @@
-"""What the comparisons share: pictures and weights that both sides get, runs in turns, ratios with their spread, the JSON.
+"""What the comparisons share: images and weights that both sides get, runs in turns, ratios with their spread, the JSON.
 
 Every script here runs in a throw-away environment, called `peers` below; nothing of it is committed:
 
@@ -33,7 +33,7 @@ def options(description, **defaults):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60, help="of measuring, for each row")
     parser.add_argument("--rounds", type=int, default=3, help="at least so many, however long they take")
-    parser.add_argument("--scratch", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tundra-compare", help="weights, pictures, caches; kept")
+    parser.add_argument("--scratch", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "tundra-compare", help="weights, images, caches; kept")
     parser.add_argument("--out", type=pathlib.Path, help="JSON; rows of an earlier run in it stay")
     parser.add_argument("--cpu-time", action="store_true", help="of every program, instead of the clock on the wall: for a machine that "
                         "others use too, with --threads 1; not for whole processes")
@@ -52,8 +52,8 @@ def options(description, **defaults):
     return args
 
 
-def pictures(n, h, w):
-    """(n, h, w, 3) bytes, the same as bench_pictures() in bench/workload.cpp."""
+def images(n, h, w):
+    """(n, h, w, 3) bytes, the same as bench_images() in bench/workload.cpp."""
     import numpy
     i = numpy.arange(n * h * w * 3, dtype=numpy.uint64).reshape(n, h, w, 3)
     k, y, x, c = (a.astype(numpy.uint64) for a in numpy.ogrid[:n, :h, :w, :3])
@@ -78,9 +78,9 @@ def write_safetensors(path, tensors, metadata=None):
     temporary.rename(path)
 
 
-def camera_pictures(args, n):
+def camera_images(args, n):
     """A folder of n camera-trap JPEG files of 5 megapixels, made by `tundra synth`."""
-    folder = args.scratch / f"pictures-{n}"
+    folder = args.scratch / f"images-{n}"
     if not folder.exists():
         made = args.scratch / f"synth-{n}"
         shutil.rmtree(made, ignore_errors=True)

@@ -21,23 +21,23 @@ import yolo_peer  # noqa: E402
 torch.set_num_threads(args.threads)
 
 
-def onnx_session(model, pictures, path):
+def onnx_session(model, images, path):
     if not path.exists():
         buffer = io.BytesIO()
-        torch.onnx.export(model, pictures, buffer, opset_version=17, dynamo=False)
+        torch.onnx.export(model, images, buffer, opset_version=17, dynamo=False)
         path.write_bytes(buffer.getvalue())
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = args.threads
     settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: pictures.numpy()}
+    feed = {session.get_inputs()[0].name: images.numpy()}
     return lambda: session.run(None, feed)[0]
 
 
-def without_gradients(run, pictures):
+def without_gradients(run, images):
     def step():
         with torch.no_grad():
-            return run(pictures).numpy()
+            return run(images).numpy()
     return step
 
 
@@ -45,17 +45,17 @@ torch._inductor.config.freezing = True  # constant weights: folded and packed
 for work in args.work:
     size, pixels = work.split(":")
     h, w = map(int, pixels.split("x"))
-    pictures = torch.from_numpy(common.pictures(args.batch, h, w))
-    model = yolo_peer.random_yolo(size, pictures[:1])
+    images = torch.from_numpy(common.images(args.batch, h, w))
+    model = yolo_peer.random_yolo(size, images[:1])
     weights = args.scratch / f"yolov5{size}.safetensors"
     common.write_safetensors(weights, *yolo_peer.safetensors(model))
-    steps = {"ONNX Runtime": onnx_session(model, pictures, args.scratch / f"yolov5{size}-{pixels}-{args.batch}.onnx"),
-             "torch eager NCHW": without_gradients(model, pictures)}
+    steps = {"ONNX Runtime": onnx_session(model, images, args.scratch / f"yolov5{size}-{pixels}-{args.batch}.onnx"),
+             "torch eager NCHW": without_gradients(model, images)}
     last = yolo_peer.Yolo(size).eval()
     last.load_state_dict(model.state_dict())
-    steps["torch eager channels_last"] = without_gradients(last.to(memory_format=torch.channels_last), pictures)
+    steps["torch eager channels_last"] = without_gradients(last.to(memory_format=torch.channels_last), images)
     if not args.no_compile:
-        steps["torch.compile"] = without_gradients(torch.compile(model), pictures)
+        steps["torch.compile"] = without_gradients(torch.compile(model), images)
     tundra = common.Tundra(args, "--model", "yolov5" + size, "--size", pixels, "--batch", args.batch, "--inference", "--weights", weights)
     ours = tundra.result()
     checks = [common.check(f"{name}: decoded boxes", ours, step(), 1e-3) for name, step in steps.items()]

@@ -6,7 +6,7 @@
     peers/bin/python bench/compare/resnet.py [--work train:224:8 train:64:32 infer:224:1 infer:224:16] [--out bench/results/NAME.json]
 
 Training: forward, cross-entropy over 1000 classes, backward, SGD with momentum and weight decay on every parameter, float32.
-Both start from the same weights and the same 8-bit pictures in memory, which they normalise in the step. Before timing, three
+Both start from the same weights and the same 8-bit images in memory, which they normalise in the step. Before timing, three
 training steps must give the same losses (each block starts as the identity: other random weights amplify rounding), and
 inference the same probabilities.
 """
@@ -34,7 +34,7 @@ def weights(training):
             m.momentum = None  # the mean of all batches
     model.train()
     with torch.no_grad():
-        model((torch.from_numpy(common.pictures(4, 224, 224)).permute(0, 3, 1, 2).float() - MEAN) / DEVIATION)
+        model((torch.from_numpy(common.images(4, 224, 224)).permute(0, 3, 1, 2).float() - MEAN) / DEVIATION)
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
             m.momentum = 0.1
@@ -59,14 +59,14 @@ class Normalised(torch.nn.Module):
 
 
 class Torch:
-    def __init__(self, state, training, pictures, channels_last, compiled):
+    def __init__(self, state, training, images, channels_last, compiled):
         network = torchvision.models.resnet50(num_classes=1000)
         network.load_state_dict(state)
         if channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.model = Normalised(network, not training).train(training)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-        self.pictures, self.labels, self.training = pictures, torch.arange(len(pictures)) % 1000, training
+        self.images, self.labels, self.training = images, torch.arange(len(images)) % 1000, training
         if compiled and not training:
             torch._inductor.config.freezing = True  # constant weights: folded and packed
         self.run = torch.compile(self.model) if compiled else self.model
@@ -74,25 +74,25 @@ class Torch:
     def step(self):
         if not self.training:
             with torch.inference_mode(False), torch.no_grad():
-                return self.run(self.pictures).numpy()
-        loss = torch.nn.functional.cross_entropy(self.run(self.pictures), self.labels)
+                return self.run(self.images).numpy()
+        loss = torch.nn.functional.cross_entropy(self.run(self.images), self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return loss.item()
 
 
-def onnx_runtime(state, pictures):
+def onnx_runtime(state, images):
     import onnxruntime
     network = torchvision.models.resnet50(num_classes=1000)
     network.load_state_dict(state)
     buffer = io.BytesIO()
-    torch.onnx.export(Normalised(network, True).eval(), pictures, buffer, opset_version=17, dynamo=False)
+    torch.onnx.export(Normalised(network, True).eval(), images, buffer, opset_version=17, dynamo=False)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = args.threads
     settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(buffer.getvalue(), settings, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: pictures.numpy()}
+    feed = {session.get_inputs()[0].name: images.numpy()}
     return lambda: session.run(None, feed)[0]
 
 
@@ -100,13 +100,13 @@ for work in args.work:
     kind, size, batch = work.split(":")[0], int(work.split(":")[1]), int(work.split(":")[2])
     training = kind == "train"
     state, path = weights(training)
-    pictures = torch.from_numpy(common.pictures(batch, size, size))
+    images = torch.from_numpy(common.images(batch, size, size))
     modes = {"torch eager NCHW": (False, False), "torch eager channels_last": (True, False)}
     if not args.no_compile:
         modes["torch.compile"] = (training, True)  # inference: Inductor chooses layouts itself when weights are frozen
-    steps = {name: Torch(state, training, pictures, *mode).step for name, mode in modes.items()}
+    steps = {name: Torch(state, training, images, *mode).step for name, mode in modes.items()}
     if not training:
-        steps["ONNX Runtime"] = onnx_runtime(state, pictures)
+        steps["ONNX Runtime"] = onnx_runtime(state, images)
     tundra = common.Tundra(args, "--size", size, "--batch", batch, "--weights", path, *([] if training else ["--inference"]))
     ours, checks = tundra.result(), []
     for name, step in steps.items():

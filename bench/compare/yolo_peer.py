@@ -99,9 +99,9 @@ class Yolo(nn.Module):
             at += 3
         return [head(y) for head, y in zip(layers[at].m, outputs)]
 
-    def forward(self, pictures):
+    def forward(self, images):
         boxes = []
-        for level, y in enumerate(self.heads(pictures.permute(0, 3, 1, 2).float() * (1 / 255))):
+        for level, y in enumerate(self.heads(images.permute(0, 3, 1, 2).float() * (1 / 255))):
             n, _, h, w = y.shape
             stride = 8 << level
             y = y.view(n, 3, 5 + self.classes, h, w).permute(0, 1, 3, 4, 2).sigmoid()
@@ -112,15 +112,15 @@ class Yolo(nn.Module):
         return torch.cat(boxes, 1)
 
 
-def random_yolo(size, pictures):
-    """Weights under which activations neither die nor explode, and few boxes are found, as on real pictures."""
+def random_yolo(size, images):
+    """Weights under which activations neither die nor explode, and few boxes are found, as on real images."""
     torch.manual_seed(1)
     model = Yolo(size).eval()
     convolutions = [m for m in model.modules() if isinstance(m, ConvSilu)]
     with torch.no_grad():
         for m in convolutions:
             m.settle = True
-        heads = model.heads(pictures.permute(0, 3, 1, 2).float() * (1 / 255))
+        heads = model.heads(images.permute(0, 3, 1, 2).float() * (1 / 255))
         for m in convolutions:
             m.settle = False
         for head, y in zip(model.model[-1].m, heads):
