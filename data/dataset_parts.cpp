@@ -20,19 +20,29 @@ namespace {
 
 constexpr size_t kExifBytes = 68 << 10;  // an EXIF segment ends within 64 KiB, a JFIF segment may come first
 
+// As many as hold the EXIF segment of a JPEG and the header of any image.
+std::vector<uint8_t> first_bytes(const std::string& path) {
+    std::vector<uint8_t> head(kExifBytes);
+    std::ifstream in(path, std::ios::binary);
+    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
+    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    return head;
+}
+
+Decoded header_in(const std::vector<uint8_t>& head, const std::string& path) {
+    const DecodeOptions size_only{.size_only = true};
+    const Decoded decoded = decode_image(head, size_only);
+    return decoded.trouble == DecodeStatus::none ? decoded : read_image(path, size_only);
+}
+
 void read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {
     std::error_code error;
     const uintmax_t bytes = fs::file_size(path, error);
     sample.bytes = error ? 0 : uint64_t(bytes);
     if (error || !(exif_wanted || wanted.size)) return;
-    std::vector<uint8_t> head(std::min<size_t>(kExifBytes, sample.bytes));
-    std::ifstream in(path, std::ios::binary);
-    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
-    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    const std::vector<uint8_t> head = first_bytes(path);
     if (wanted.size) {
-        const DecodeOptions size_only{.size_only = true};
-        Decoded decoded = decode_image(head, size_only);
-        if (!decoded.full_h && sample.bytes > head.size()) decoded = read_image(path, size_only);
+        const Decoded decoded = header_in(head, path);
         sample.h = decoded.full_h, sample.w = decoded.full_w;
     }
     if (!exif_wanted) return;
@@ -44,6 +54,8 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
 }
 
 }  // namespace
+
+Decoded read_header(const std::string& path) { return header_in(first_bytes(path), path); }
 
 std::optional<Part> part_of(const std::string& name) {
     static const std::map<std::string, Part> kNames{{"train", Part::train},         {"training", Part::train},

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "data/dataset.h"
+#include "data/image.h"
 
 // "train", "Training", "val", "valid", ... in any case.
 std::optional<Part> part_of(const std::string& name);
@@ -15,6 +16,9 @@ struct WantedFacts {
 };
 // Size, time and camera of every sample, from its file.
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted);
+
+// Size and trouble of an image, from its first bytes where they will do; no pixels.
+Decoded read_header(const std::string& path);
 
 // Parts the samples as data/split.h has it, where the data set does not say itself. Labels are 0 .. labels - 1.
 void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data);
