@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "data/bursts.h"
 #include "data/exif.h"
 #include "data/image.h"
 #include "data/split.h"
@@ -77,23 +78,42 @@ void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFa
     for (std::thread& thread : threads) thread.join();
 }
 
-void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
-    const auto has = [&](Part part) {
-        return std::any_of(data.samples.begin(), data.samples.end(), [&](const Sample& s) { return s.part == part; });
-    };
-    if (has_parts && has(Part::validation)) return;
-    const double test = has_parts ? 0 : options.test;
+namespace {
+
+// What the parts keep together, as far as the files say it.
+const char* together_text(const Dataset& data, SplitBy by) {
+    if (by == SplitBy::camera) return ", whole cameras";
+    const bool any =
+        std::ranges::any_of(data.samples, [](const Sample& s) { return s.time >= 0 || !s.sequence.empty(); });
+    return any ? ", bursts kept together" : "";
+}
+
+void split_and_note(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
     split_samples(data.samples, {.seed = options.seed,
                                  .by = options.split_by,
                                  .validation = options.validation,
-                                 .test = test,
+                                 .test = has_parts ? 0 : options.test,
                                  .classes = labels});
-    const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
-    data.notes.push_back(has_parts ? fmt::format("no validation images given: {} taken from train, {}",
-                                                 data.part(Part::validation).size(), together)
-                                   : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test",
-                                                 options.seed, together, data.part(Part::train).size(),
-                                                 data.part(Part::validation).size(), data.part(Part::test).size()));
+    const char* together = together_text(data, options.split_by);
+    const size_t validation = data.part(Part::validation).size();
+    data.notes.push_back(
+        has_parts ? fmt::format("no validation images given: {} taken from train{}", validation, together)
+                  : fmt::format("parted by seed {}{}: {} train, {} validation, {} test", options.seed, together,
+                                data.part(Part::train).size(), validation, data.part(Part::test).size()));
+    if (!validation && options.validation > 0)
+        data.notes.push_back(
+            "no image is left for validation: the groups that stay together are too large; give the "
+            "parts (folders train, val and test, or a column split)");
+}
+
+}  // namespace
+
+void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
+    const bool given =
+        has_parts && std::ranges::any_of(data.samples, [](const Sample& s) { return s.part == Part::validation; });
+    if (!given) split_and_note(has_parts, options, labels, data);
+    const bool made = !given && options.validation + options.test > 0;
+    for (std::string& warning : split_warnings(data, options.split_by, made)) data.notes.push_back(std::move(warning));
 }
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes) {

@@ -78,7 +78,7 @@ TEST(Dataset, part_folders_in_any_case) {
     const Dataset carved = open_dataset(folder.path.string());
     EXPECT_EQ(carved.class_counts(Part::validation), (std::vector<size_t>{2, 2}));
     EXPECT_EQ(carved.class_counts(Part::test), (std::vector<size_t>{1, 1})) << "the given test part stays as it is";
-    EXPECT_EQ(carved.notes.size(), 1u);
+    EXPECT_EQ(carved.notes.size(), 2u) << "how many were taken, and that they have no dates";
 }
 
 TEST(Dataset, a_class_may_be_called_train) {
