@@ -148,12 +148,6 @@ std::optional<Columns> header_of(const CsvRow& row, const std::string& file) {
          fmt::join(row.fields, "', '"), columns.path < 0 ? "path" : "label", kColumns);
 }
 
-// Windows writes backslashes.
-std::string with_slashes(std::string path) {
-    if (path.find('/') == path.npos) std::ranges::replace(path, '\\', '/');
-    return path;
-}
-
 bool is_utf8(const std::string& text) {
     try {
         (void)nlohmann::json(text).dump();

@@ -56,6 +56,11 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
 
 }  // namespace
 
+std::string with_slashes(std::string path) {
+    if (path.find('/') == path.npos) std::ranges::replace(path, '\\', '/');
+    return path;
+}
+
 Decoded read_header(const std::string& path) { return header_in(first_bytes(path), path); }
 
 std::optional<Part> part_of(const std::string& name) {

@@ -10,6 +10,9 @@
 // "train", "Training", "val", "valid", ... in any case.
 std::optional<Part> part_of(const std::string& name);
 
+// A path as Windows writes it: its backslashes are slashes if it has no slashes.
+std::string with_slashes(std::string path);
+
 struct WantedFacts {
     bool serial_first = false;  // the serial number of EXIF counts more than the camera that is known
     bool size = false;          // h and w
