@@ -1,44 +1,129 @@
 // The reader and the quoting of CSV.
 #include "base/csv.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
-std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name) {
-    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
-    std::vector<CsvRow> rows;
-    size_t line = 1, at = 0;
-    while (at < text.size()) {
-        CsvRow row{.line = line, .fields = {""}};
+namespace {
+
+bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+class Reader {
+public:
+    Reader(std::string_view text, const std::string& name, char separator, size_t first_line)
+        : text_(text), name_(name), separator_(separator), line_(first_line) {}
+
+    std::vector<CsvRow> rows() {
+        std::vector<CsvRow> rows;
+        while (at_ < text_.size()) {
+            CsvRow row{.line = line_, .fields = {}};
+            do row.fields.push_back(field(row.line));
+            while (ended_by_ == separator_);
+            if (std::ranges::any_of(row.fields, [](const std::string& f) { return !f.empty(); }))
+                rows.push_back(std::move(row));
+        }
+        return rows;
+    }
+
+private:
+    std::string field(size_t first_line) {
+        std::string field;
         bool quoted = false;
-        for (; at < text.size(); ++at) {
-            const char c = text[at];
-            if (c == '\n') ++line;
+        size_t kept = 0;  // blanks before this came in quotes
+        ended_by_ = '\n';
+        for (; at_ < text_.size(); ++at_) {
+            const char c = text_[at_];
+            const bool doubled = c == '"' && at_ + 1 < text_.size() && text_[at_ + 1] == '"';
+            line_ += c == '\n';
             if (quoted) {
-                if (c != '"')
-                    row.fields.back() += c;
-                else if (at + 1 < text.size() && text[at + 1] == '"')
-                    row.fields.back() += text[++at];
-                else
-                    quoted = false;
-            } else if (c == '"' && row.fields.back().empty()) {
+                if (c != '"' || doubled) field += c;
+                if (doubled) ++at_;
+                quoted = c != '"' || doubled;
+                kept = field.size();
+            } else if (c == '"' && field.empty()) {
                 quoted = true;
-            } else if (c == ',') {
-                row.fields.emplace_back();
-            } else if (c == '\n') {
-                ++at;
+            } else if (c == separator_ || c == '\n') {
+                ended_by_ = c;
+                ++at_;
                 break;
-            } else if (c != '\r' || (at + 1 < text.size() && text[at + 1] != '\n')) {
-                row.fields.back() += c;
+            } else if (!(is_blank(c) && field.empty()) &&
+                       (c != '\r' || (at_ + 1 < text_.size() && text_[at_ + 1] != '\n'))) {
+                field += c;
             }
         }
-        if (quoted) fail(Fault::usage, "{}: line {}: a quote is opened and never closed", name, row.line);
-        if (row.fields.size() > 1 || !row.fields[0].empty()) rows.push_back(std::move(row));
+        if (quoted) fail(Fault::usage, "{}: line {}: a quote is opened and never closed", name_, first_line);
+        while (field.size() > kept && is_blank(field.back())) field.pop_back();
+        return field;
     }
-    return rows;
+
+    std::string_view text_;
+    const std::string& name_;
+    char separator_, ended_by_ = '\n';
+    size_t at_ = 0, line_;
+};
+
+// Several separators may stand in the first line, because names hold them too.
+char separator_of(std::string_view text, const std::string& name) {
+    std::string present;
+    for (const char separator : {',', ';', '\t'})
+        if (text.substr(0, text.find('\n')).find(separator) != text.npos) present += separator;
+    if (present.size() > 1)
+        for (const char separator : present) {
+            const std::vector<CsvRow> rows = Reader(text, name, separator, 1).rows();
+            const size_t fields = rows.empty() ? 0 : rows[0].fields.size();
+            if (fields > 1 && std::ranges::all_of(rows, [&](const CsvRow& r) { return r.fields.size() == fields; }))
+                return separator;
+        }
+    return present.empty() ? ',' : present[0];
+}
+
+void append_utf8(std::string& text, uint32_t character) {
+    if (character < 0x80) {
+        text += char(character);
+        return;
+    }
+    const int more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+    text += char((0xff00 >> (more + 1) & 0xff) | character >> 6 * more);
+    for (int i = more - 1; i >= 0; --i) text += char(0x80 | (character >> 6 * i & 0x3f));
+}
+
+}  // namespace
+
+std::vector<CsvRow> parse_csv(std::string_view bytes, const std::string& name) {
+    std::string whole = utf8_text(bytes, name);
+    if (whole.find('\n') == whole.npos) std::ranges::replace(whole, '\r', '\n');  // as Excel for Macintosh saves
+    const std::string_view text = whole;
+    if (!text.starts_with("sep=") || text.size() < 6) return Reader(text, name, separator_of(text, name), 1).rows();
+    const size_t line = text.find('\n');
+    return Reader(line == text.npos ? "" : text.substr(line + 1), name, text[4], 2).rows();
+}
+
+std::string utf8_text(std::string_view bytes, const std::string& name) {
+    if (bytes.starts_with("\xef\xbb\xbf")) return std::string(bytes.substr(3));
+    const bool marked = bytes.starts_with("\xff\xfe") || bytes.starts_with("\xfe\xff");
+    if (bytes.size() < 2 || (!marked && (bytes[0] == 0) == (bytes[1] == 0))) return std::string(bytes);
+    const size_t low = marked ? bytes[0] == '\xfe' : bytes[0] == 0;  // the byte of a pair that is its lower half
+    const auto unit = [&](size_t at) {
+        return uint32_t(uint8_t(bytes[at + low])) | uint32_t(uint8_t(bytes[at + 1 - low])) << 8;
+    };
+    std::string text;
+    for (size_t at = marked ? 2 : 0; at < bytes.size(); at += 2) {
+        uint32_t character = at + 1 < bytes.size() ? unit(at) : 0xdc00;
+        if (character >= 0xd800 && character < 0xdc00 && at + 3 < bytes.size() && unit(at + 2) >> 10 == 0x37) {
+            character = 0x10000 + ((character - 0xd800) << 10) + (unit(at + 2) - 0xdc00);
+            at += 2;
+        }
+        if (character >> 11 == 0x1b)
+            fail(Fault::usage, "{}: byte {}: half a character of UTF-16; save the file as UTF-8", name, at);
+        append_utf8(text, character);
+    }
+    return text;
 }
 
 std::string csv_field(const std::string& text) {
-    if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+    const bool blank_edge = !text.empty() && (is_blank(text[0]) || is_blank(text.back()));
+    if (!blank_edge && text.find_first_of(",\"\r\n") == std::string::npos) return text;
     std::string quoted = "\"";
     for (const char c : text) {
         if (c == '"') quoted += '"';

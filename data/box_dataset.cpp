@@ -53,6 +53,10 @@ std::vector<std::string> Warnings::notes() const {
     return notes;
 }
 
+std::string Warnings::in_brackets() const {
+    return seen_.empty() ? "" : fmt::format(" ({})", fmt::join(notes(), "; "));
+}
+
 Dataset open_box_dataset(const std::string& path, const DatasetOptions& options) {
     std::error_code error;
     if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such file or folder", path);
@@ -68,8 +72,11 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         if (source.rows[i].sample.name == source.rows[i - 1].sample.name)
             fail(Fault::usage, "{}: the image {} is there twice", path, source.rows[i].sample.name);
 
-    Dataset data{
-        .root = source.root.string(), .classes = source.classes, .samples = {}, .notes = {}, .fingerprint = {}};
+    Dataset data{.root = source.root.string(),
+                 .classes = source.classes,
+                 .samples = {},
+                 .notes = source.notes,
+                 .fingerprint = {}};
     for (const SourceRow& row : source.rows) data.samples.push_back(row.sample);
     read_all_facts(data, options, {.serial_first = true, .size = true});
     std::vector<Sample> kept;
@@ -83,6 +90,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
             source.odd.count("images have another shape than their labels say (turned or cropped?) and were left out",
                              sample.name);
         } else {
+            if (!sample.h) source.odd.count("images cannot be read", data.path(sample));
             take_boxes(source.rows[i], sample, source.odd);
             sample.label = sample.boxes.empty() ? 0 : sample.boxes[0].category + 1;  // so that every part gets of all
             kept.push_back(std::move(sample));
@@ -91,7 +99,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     data.samples = std::move(kept);
     if (data.samples.empty())
         fail(Fault::usage, "{}: {}", path,
-             first_missing.empty() ? "no images that can be used"
+             first_missing.empty() ? "no images that can be used" + source.odd.in_brackets()
                                    : "none of its images is there; the first would be " + first_missing);
     make_parts(source.has_parts, options, data.classes.size() + 1, data);
     for (Sample& sample : data.samples) sample.label = 0;
@@ -106,7 +114,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
             data.notes.push_back(
                 fmt::format("class '{}' has no boxes to train on: it will not be found", data.classes[c]));
     }
-    if (!all) fail(Fault::usage, "{}: there are no boxes to train on", path);
+    if (!all) fail(Fault::usage, "{}: there are no boxes to train on{}", path, source.odd.in_brackets());
     for (const Sample& sample : data.samples) empty += sample.part == Part::train && sample.boxes.empty();
     data.notes.push_back(fmt::format("{} boxes to train on; {} training images show nothing", all, empty));
     data.fingerprint = fingerprint_of(data, true);

@@ -6,9 +6,9 @@
 //                  it says "empty" https://cocodataset.org/#format-data, https://github.com/Microsoft/CameraTraps (COCO
 //                  Camera Traps)
 //   YOLO labels    a folder with `images` and `labels` and a data.yaml or classes.txt for the names, or such a yaml
-//   file. A
-//                  label file has lines of class, centre x, centre y, width, height as shares of the sides; a polygon
-//                  counts as the box around it
+//                  file. A label file, of the folder labels or else beside its image, has lines of class, centre x,
+//                  centre y, width, height as shares of the sides; a polygon counts as the box around it. Key points
+//                  behind the box are known by kpt_shape in data.yaml, or by lines that are all alike; not used
 // Parts are those of the data set; without them data/split.h makes some. What is odd but harmless is counted in the
 // notes.
 #pragma once

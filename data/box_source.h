@@ -27,6 +27,7 @@ public:
         if (seen.number++ == 0) seen.first = where;
     }
     std::vector<std::string> notes() const;  // "3 boxes lie outside of their image (first: annotation 12)"
+    std::string in_brackets() const;         // " (3 boxes ...; 1 ...)" for the end of an error; empty if there are none
 
 private:
     struct Seen {
@@ -42,6 +43,7 @@ struct BoxSource {
     std::vector<SourceRow> rows;
     bool has_parts = false;
     Warnings odd;
+    std::vector<std::string> notes = {};
 };
 
 // `files`: with their part, if they are parts.

@@ -91,10 +91,9 @@ public:
     void read_images() {
         for (const json& image : list_at(content_, "images", file_)) {
             const std::string id = image.is_object() && image.contains("id") ? said(image["id"]) : "";
-            std::string name = image.is_object() ? text_at(image, "file_name") : "";
+            const std::string name = with_slashes(image.is_object() ? text_at(image, "file_name") : "");
             if (id.empty() || name.empty())
                 fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
-            if (name.find('/') == name.npos) std::ranges::replace(name, '\\', '/');
             if (!rows_.emplace(id, rows_.size()).second)
                 fail(Fault::usage, "{}: image id {} is there twice", file_, id);
             SourceRow row{.sample = {.name = name,
@@ -252,6 +251,7 @@ BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>&
         source.classes.push_back(name);
     }
     for (const auto& reader : readers) reader->finish(numbers);
-    if (source.rows.empty()) fail(Fault::usage, "{}: has no images that can be used", files[0].first.string());
+    if (source.rows.empty())
+        fail(Fault::usage, "{}: has no images that can be used{}", files[0].first.string(), source.odd.in_brackets());
     return source;
 }

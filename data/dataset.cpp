@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
@@ -22,11 +23,13 @@ namespace {
 struct Row {
     Sample sample;
     std::string label;
+    std::string part = {};  // as its line has it
 };
 
 struct Table {
     std::vector<Row> rows;
-    std::set<std::string> classes;  // also those without images
+    std::set<std::string> classes;                  // also those without images
+    std::map<std::string, std::string> unreadable;  // class folders, with the reason
     std::vector<std::string> notes;
     bool has_parts = false;  // the data set says which part an image belongs to
 };
@@ -34,9 +37,9 @@ struct Table {
 std::vector<std::string> folders_in(const fs::path& folder) {
     std::vector<std::string> names;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-        const std::string name = entry.path().filename().string();
         std::error_code ignored;
-        if (!name.starts_with('.') && entry.is_directory(ignored)) names.push_back(name);
+        if (entry.is_directory(ignored) && !is_skipped_folder(entry.path()))
+            names.push_back(entry.path().filename().string());
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -51,8 +54,13 @@ std::string folder_camera(const std::string& below_class) {
 void read_class_folders(const std::string& root, const std::string& prefix, Part part, Table& table) {
     const fs::path folder = fs::path(root) / prefix;
     const Listing listing = list_images(folder.string());
-    for (const std::string& name : folders_in(folder)) table.classes.insert(name);
-    for (const std::string& problem : listing.problems) table.notes.push_back("cannot be read: " + problem);
+    for (const std::string& name : folders_in(folder)) {
+        table.classes.insert(name);
+        std::error_code error;
+        (void)fs::directory_iterator(folder / name, error);
+        if (error) table.unreadable[name] = (folder / name).string() + ": " + error.message();
+    }
+    table.notes.insert(table.notes.end(), listing.problems.begin(), listing.problems.end());
     for (const std::string& file : listing.files) {
         const size_t slash = file.find('/');
         if (slash == std::string::npos)
@@ -103,22 +111,78 @@ Table read_folder(const std::string& root) {
 }
 
 struct Columns {
-    int path = 0, label = 1, part = 2, camera = 3;
+    int path = 0, label = 1, part = 2, camera = 3, folder = -1;
 };
+constexpr const char* kColumns =
+    "path (or file, filename, filepath, image), label (or class, species), and maybe relativepath, split, camera";
 
-std::optional<Columns> header_of(const CsvRow& row) {
-    static const std::map<std::string, int Columns::*> kNames{{"path", &Columns::path},     {"file", &Columns::path},
-                                                              {"filename", &Columns::path}, {"image", &Columns::path},
-                                                              {"label", &Columns::label},   {"class", &Columns::label},
-                                                              {"split", &Columns::part},    {"part", &Columns::part},
-                                                              {"camera", &Columns::camera}, {"site", &Columns::camera}};
+Columns named_columns(const CsvRow& row, const std::string& file) {
+    static const std::map<std::string, int Columns::*> kNames{
+        {"path", &Columns::path},          {"file", &Columns::path},     {"filename", &Columns::path},
+        {"filepath", &Columns::path},      {"image", &Columns::path},    {"label", &Columns::label},
+        {"class", &Columns::label},        {"species", &Columns::label}, {"split", &Columns::part},
+        {"part", &Columns::part},          {"camera", &Columns::camera}, {"site", &Columns::camera},
+        {"relativepath", &Columns::folder}};
     Columns columns{.path = -1, .label = -1, .part = -1, .camera = -1};
     for (size_t i = 0; i < row.fields.size(); ++i) {
         const auto found = kNames.find(lower(row.fields[i]));
-        if (found != kNames.end()) columns.*(found->second) = int(i);
+        if (found == kNames.end()) continue;
+        int& column = columns.*(found->second);
+        if (column >= 0)
+            fail(Fault::usage,
+                 "{}: line {}: columns '{}' and '{}' mean the same; rename the one that is not to be used", file,
+                 row.line, row.fields[size_t(column)], row.fields[i]);
+        column = int(i);
     }
-    if (columns.path < 0 || columns.label < 0) return std::nullopt;
     return columns;
+}
+
+// Nothing if the first line is about an image already.
+std::optional<Columns> header_of(const CsvRow& row, const std::string& file) {
+    const Columns columns = named_columns(row, file);
+    if (columns.path >= 0 && columns.label >= 0) return columns;
+    std::error_code ignored;
+    if (is_image_name(row.fields[0]) || fs::is_regular_file(fs::path(file).parent_path() / row.fields[0], ignored))
+        return std::nullopt;
+    fail(Fault::usage, "{}: line {}: none of the columns '{}' is the {}; known columns are {}", file, row.line,
+         fmt::join(row.fields, "', '"), columns.path < 0 ? "path" : "label", kColumns);
+}
+
+bool is_utf8(const std::string& text) {
+    try {
+        (void)nlohmann::json(text).dump();
+        return true;
+    } catch (const nlohmann::json::exception&) {
+        return false;
+    }
+}
+
+// Without the blanks around it that quotes may have kept.
+std::string trimmed(const std::string& text) {
+    const size_t first = text.find_first_not_of(" \t");
+    return first == text.npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+Row row_of(const CsvRow& row, const Columns& columns, const std::string& file) {
+    const auto field = [&](int column) {
+        return column >= 0 && size_t(column) < row.fields.size() ? row.fields[size_t(column)] : std::string();
+    };
+    const std::string path = with_slashes(field(columns.path)), label = trimmed(field(columns.label)),
+                      part = trimmed(field(columns.part));
+    if (path.empty() || label.empty())
+        fail(Fault::usage, "{}: line {}: path or label is empty; each line is path,label[,split[,camera]]", file,
+             row.line);
+    if (!is_utf8(label))
+        fail(Fault::usage, "{}: line {}: the label is not UTF-8; save the file as \"CSV UTF-8\"", file, row.line);
+    const std::optional<Part> known = part_of(part);
+    if (!part.empty() && !known)
+        fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
+    const fs::path folder = with_slashes(field(columns.folder));
+    return {.sample = {.name = (folder / path).lexically_normal().generic_string(),
+                       .part = known.value_or(Part::train),
+                       .camera = trimmed(field(columns.camera))},
+            .label = label,
+            .part = part};
 }
 
 Table read_csv(const std::string& file) {
@@ -128,36 +192,24 @@ Table read_csv(const std::string& file) {
     std::vector<CsvRow> rows = parse_csv(text, file);
     if (rows.empty()) fail(Fault::usage, "{}: no lines; each is path,label[,split[,camera]]", file);
     Columns columns;
-    if (const std::optional<Columns> header = header_of(rows[0])) {
+    if (const std::optional<Columns> header = header_of(rows[0], file)) {
         columns = *header;
         rows.erase(rows.begin());
     }
     Table table;
     std::map<std::string, size_t> lines;
     for (const CsvRow& row : rows) {
-        auto field = [&](int column) {
-            return column >= 0 && size_t(column) < row.fields.size() ? row.fields[size_t(column)] : std::string();
-        };
-        const std::string path = fs::path(field(columns.path)).lexically_normal().generic_string();
-        const std::string label = field(columns.label), part = field(columns.part);
-        if (field(columns.path).empty() || label.empty())
-            fail(Fault::usage, "{}: line {}: path or label is empty; each line is path,label[,split[,camera]]", file,
-                 row.line);
-        if (const auto [first, is_new] = lines.emplace(path, row.line); !is_new)
-            fail(Fault::usage, "{}: line {}: {} is on line {} already", file, row.line, path, first->second);
-        const std::optional<Part> known = part_of(part);
-        if (!part.empty() && !known)
-            fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line,
-                 part);
-        if (part.empty() && table.has_parts)
+        Row read = row_of(row, columns, file);
+        if (const auto [first, is_new] = lines.emplace(read.sample.name, row.line); !is_new)
+            fail(Fault::usage, "{}: line {}: {} is on line {} already", file, row.line, read.sample.name,
+                 first->second);
+        if (read.part.empty() && table.has_parts)
             fail(Fault::usage, "{}: line {}: no split, but the lines before have one", file, row.line);
-        if (!part.empty() && !table.has_parts && !table.rows.empty())
-            fail(Fault::usage, "{}: line {}: split '{}', but the lines before have none", file, row.line, part);
-        table.has_parts = known.has_value();
-        table.classes.insert(label);
-        table.rows.push_back(
-            {.sample = {.name = path, .part = known.value_or(Part::train), .camera = field(columns.camera)},
-             .label = label});
+        if (!read.part.empty() && !table.has_parts && !table.rows.empty())
+            fail(Fault::usage, "{}: line {}: split '{}', but the lines before have none", file, row.line, read.part);
+        table.has_parts = !read.part.empty();
+        table.classes.insert(read.label);
+        table.rows.push_back(std::move(read));
     }
     return table;
 }
@@ -173,6 +225,24 @@ void number_classes(const std::string& path, Table& table, Dataset& data) {
             uint32_t(std::lower_bound(data.classes.begin(), data.classes.end(), row.label) - data.classes.begin());
         data.samples.push_back(std::move(row.sample));
     }
+}
+
+// A class of which nothing can be seen would be learned from nothing, and its images be left out of every result.
+void require_readable_classes(const std::string& path, const Dataset& data) {
+    std::vector<size_t> images(data.classes.size()), readable(data.classes.size());
+    std::vector<std::string> reasons(data.classes.size());
+    for (const Sample& sample : data.samples) {
+        ++images[sample.label];
+        if (readable[sample.label]) continue;
+        const Decoded header = read_header(data.path(sample));
+        readable[sample.label] = header.trouble == DecodeStatus::none;
+        if (reasons[sample.label].empty())
+            reasons[sample.label] = fmt::format("{}: {}", data.path(sample), header.text);
+    }
+    for (size_t c = 0; c < images.size(); ++c)
+        if (!readable[c])
+            fail(Fault::usage, "{}: class '{}': none of its {} images can be read (first: {})", path, data.classes[c],
+                 images[c], reasons[c]);
 }
 
 }  // namespace
@@ -199,8 +269,12 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     std::vector<size_t> images(data.classes.size());
     for (const Sample& sample : data.samples) ++images[sample.label];
     for (size_t c = 0; c < images.size(); ++c)
-        if (images[c] == 0)
-            fail(Fault::usage, "{}: class '{}' has no images; fill its folder or remove it", path, data.classes[c]);
+        if (images[c] == 0) {
+            const auto unreadable = table.unreadable.find(data.classes[c]);
+            fail(Fault::usage, "{}: class '{}' has no images{}", path, data.classes[c],
+                 unreadable == table.unreadable.end() ? "; fill its folder or remove it" : ": " + unreadable->second);
+        }
+    require_readable_classes(path, data);
     read_all_facts(data, options, {.serial_first = is_folder});
     make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);

@@ -5,7 +5,8 @@
 //   a folder with a folder train (training), and maybe val (valid, validate, validation) and test (testing), in any
 //     case, each a folder of class folders
 //   a CSV file of path,label[,split[,camera]]; paths are relative to the CSV. A header line names the columns in any
-//     order (path|file|filename|image, label|class, split|part, camera|site); fields may be quoted as in RFC 4180
+//     order (path|file|filename|filepath|image, label|class|species, split|part, camera|site, and relativepath: the
+//     folder of path); base/csv.h says how fields are written. Backslashes in a path without slashes are slashes
 //
 // Class numbers follow the names in byte order, as Keras has it. An image's camera is the first that is known of: the
 // CSV's column, the serial number in EXIF, the folder below the class folder, make and model in EXIF.
@@ -69,5 +70,6 @@ struct Dataset {
 };
 
 // Throws an Error (Fault::usage) that names the path and what to do: no such path, no images, images outside class
-// folders, one class only, a class without images or without training images, a bad CSV line, an unknown split.
+// folders, one class only, a class without images, without one that can be read or without training images, a bad CSV
+// line, unknown columns, an unknown split.
 Dataset open_dataset(const std::string& path, const DatasetOptions& options = {});

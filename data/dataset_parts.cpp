@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "data/bursts.h"
 #include "data/exif.h"
 #include "data/image.h"
 #include "data/split.h"
@@ -20,19 +21,29 @@ namespace {
 
 constexpr size_t kExifBytes = 68 << 10;  // an EXIF segment ends within 64 KiB, a JFIF segment may come first
 
+// As many as hold the EXIF segment of a JPEG and the header of any image.
+std::vector<uint8_t> first_bytes(const std::string& path) {
+    std::vector<uint8_t> head(kExifBytes);
+    std::ifstream in(path, std::ios::binary);
+    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
+    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    return head;
+}
+
+Decoded header_in(const std::vector<uint8_t>& head, const std::string& path) {
+    const DecodeOptions size_only{.size_only = true};
+    const Decoded decoded = decode_image(head, size_only);
+    return decoded.trouble == DecodeStatus::none ? decoded : read_image(path, size_only);
+}
+
 void read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {
     std::error_code error;
     const uintmax_t bytes = fs::file_size(path, error);
     sample.bytes = error ? 0 : uint64_t(bytes);
     if (error || !(exif_wanted || wanted.size)) return;
-    std::vector<uint8_t> head(std::min<size_t>(kExifBytes, sample.bytes));
-    std::ifstream in(path, std::ios::binary);
-    in.read(reinterpret_cast<char*>(head.data()), std::streamsize(head.size()));
-    head.resize(size_t(std::max<std::streamsize>(0, in.gcount())));
+    const std::vector<uint8_t> head = first_bytes(path);
     if (wanted.size) {
-        const DecodeOptions size_only{.size_only = true};
-        Decoded decoded = decode_image(head, size_only);
-        if (!decoded.full_h && sample.bytes > head.size()) decoded = read_image(path, size_only);
+        const Decoded decoded = header_in(head, path);
         sample.h = decoded.full_h, sample.w = decoded.full_w;
     }
     if (!exif_wanted) return;
@@ -44,6 +55,13 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
 }
 
 }  // namespace
+
+std::string with_slashes(std::string path) {
+    if (path.find('/') == path.npos) std::ranges::replace(path, '\\', '/');
+    return path;
+}
+
+Decoded read_header(const std::string& path) { return header_in(first_bytes(path), path); }
 
 std::optional<Part> part_of(const std::string& name) {
     static const std::map<std::string, Part> kNames{{"train", Part::train},         {"training", Part::train},
@@ -65,23 +83,42 @@ void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFa
     for (std::thread& thread : threads) thread.join();
 }
 
-void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
-    const auto has = [&](Part part) {
-        return std::any_of(data.samples.begin(), data.samples.end(), [&](const Sample& s) { return s.part == part; });
-    };
-    if (has_parts && has(Part::validation)) return;
-    const double test = has_parts ? 0 : options.test;
+namespace {
+
+// What the parts keep together, as far as the files say it.
+const char* together_text(const Dataset& data, SplitBy by) {
+    if (by == SplitBy::camera) return ", whole cameras";
+    const bool any =
+        std::ranges::any_of(data.samples, [](const Sample& s) { return s.time >= 0 || !s.sequence.empty(); });
+    return any ? ", bursts kept together" : "";
+}
+
+void split_and_note(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
     split_samples(data.samples, {.seed = options.seed,
                                  .by = options.split_by,
                                  .validation = options.validation,
-                                 .test = test,
+                                 .test = has_parts ? 0 : options.test,
                                  .classes = labels});
-    const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
-    data.notes.push_back(has_parts ? fmt::format("no validation images given: {} taken from train, {}",
-                                                 data.part(Part::validation).size(), together)
-                                   : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test",
-                                                 options.seed, together, data.part(Part::train).size(),
-                                                 data.part(Part::validation).size(), data.part(Part::test).size()));
+    const char* together = together_text(data, options.split_by);
+    const size_t validation = data.part(Part::validation).size();
+    data.notes.push_back(
+        has_parts ? fmt::format("no validation images given: {} taken from train{}", validation, together)
+                  : fmt::format("parted by seed {}{}: {} train, {} validation, {} test", options.seed, together,
+                                data.part(Part::train).size(), validation, data.part(Part::test).size()));
+    if (!validation && options.validation > 0)
+        data.notes.push_back(
+            "no image is left for validation: the groups that stay together are too large; give the "
+            "parts (folders train, val and test, or a column split)");
+}
+
+}  // namespace
+
+void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data) {
+    const bool given =
+        has_parts && std::ranges::any_of(data.samples, [](const Sample& s) { return s.part == Part::validation; });
+    if (!given) split_and_note(has_parts, options, labels, data);
+    const bool made = !given && options.validation + options.test > 0;
+    for (std::string& warning : split_warnings(data, options.split_by, made)) data.notes.push_back(std::move(warning));
 }
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes) {

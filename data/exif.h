@@ -8,9 +8,11 @@
 #include "data/jpeg_segments.h"
 
 struct Exif {
-    std::string date = {};  // DateTimeOriginal, "2024:07:31 13:05:59"; empty if there is none
+    // "2024:07:31 13:05:59": the first date in DateTimeOriginal, DateTimeDigitized, DateTime and Reconyx' maker notes;
+    // what stands in the first of the tags if it is no date anywhere; empty if there is none.
+    std::string date = {};
     std::string make = {}, model = {};
-    std::string serial = {};  // BodySerialNumber
+    std::string serial = {};  // BodySerialNumber, or that of Reconyx' maker notes
     int orientation = 1;      // 1..8; anything else in a file counts as 1
 };
 
@@ -18,7 +20,8 @@ struct Exif {
 // what is missing or damaged stays at its default. Texts are cut to 64 bytes, control characters become '?'.
 Exif read_exif(Bytes jpeg);
 
-// Seconds since 1970 of an EXIF date, taken as UTC because cameras do not say; -1 if it is no date.
+// Seconds since 1970 of an EXIF date ("-", "/" and "." for ":" and a "T" between are taken, too), taken as UTC because
+// cameras do not say; -1 if it is no date.
 int64_t exif_seconds(const std::string& date);
 
 // The content of an APP1 segment ("Exif\0\0" and a TIFF block) with the fields that are not empty.

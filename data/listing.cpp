@@ -1,6 +1,8 @@
 // The walk through folders.
 #include "data/listing.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <filesystem>
@@ -12,11 +14,35 @@ namespace fs = std::filesystem;
 
 namespace {
 
+bool is_system_folder(const std::string& name) {
+    static constexpr std::array kNames{"@eadir",     "@recycle",     "@recently-snapshot", "#recycle",
+                                       "#snapshot",  "$recycle.bin", "recycler",           "system volume information",
+                                       "lost+found", "__macosx"};
+    return std::ranges::find(kNames, lower(name)) != kNames.end();
+}
+
+bool is_run_folder(const fs::path& folder) {
+    std::error_code ignored;
+    return fs::exists(folder / "run.json", ignored) && fs::exists(folder / "config", ignored);
+}
+
 struct Walk {
     fs::path root;
-    Listing listing;
-    std::set<fs::path> visited;
+    Listing listing = {};
+    std::set<fs::path> visited = {}, links = {};
+    std::vector<std::string> system_folders = {};
 
+    void everything() {
+        folder("");
+        while (!links.empty()) folder(links.extract(links.begin()).value());
+        std::ranges::sort(listing.files);
+        std::ranges::sort(listing.problems);
+        if (!system_folders.empty())
+            listing.problems.push_back(fmt::format("{} folders of the system were left out (first: {})",
+                                                   system_folders.size(), std::ranges::min(system_folders)));
+    }
+
+private:
     void folder(const fs::path& relative) {
         std::error_code error;
         const fs::path here = root / relative, real = fs::canonical(here, error);
@@ -27,11 +53,23 @@ struct Walk {
             if (name.starts_with('.')) continue;
             std::error_code ignored;
             if (entry->is_directory(ignored))
-                folder(relative / name);
+                folder_inside(*entry, relative / name);
             else if (is_image_name(name))
                 listing.files.push_back((relative / name).string());
         }
-        if (error) listing.problems.push_back(here.string() + ": " + error.message());
+        if (error) listing.problems.push_back(here.string() + ": cannot be read: " + error.message());
+    }
+
+    void folder_inside(const fs::directory_entry& entry, const fs::path& relative) {
+        std::error_code ignored;
+        if (is_system_folder(entry.path().filename().string()))
+            system_folders.push_back(entry.path().string());
+        else if (is_run_folder(entry.path()))
+            listing.problems.push_back(entry.path().string() + ": is a run folder of tundra and was left out");
+        else if (entry.is_symlink(ignored))
+            links.insert(relative);
+        else
+            folder(relative);
     }
 };
 
@@ -53,8 +91,12 @@ bool is_jpeg_name(const std::string& name) {
 }
 
 Listing list_images(const std::string& folder) {
-    Walk walk{.root = folder, .listing = {}, .visited = {}};
-    walk.folder("");
-    std::sort(walk.listing.files.begin(), walk.listing.files.end());
+    Walk walk{.root = folder};
+    walk.everything();
     return walk.listing;
+}
+
+bool is_skipped_folder(const fs::path& folder) {
+    const std::string name = folder.filename().string();
+    return name.starts_with('.') || is_system_folder(name) || is_run_folder(folder);
 }

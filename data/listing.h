@@ -1,6 +1,7 @@
 // Which files of a folder are images.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,13 @@ bool is_jpeg_name(const std::string& name);  // ends with .jpg or .jpeg
 
 struct Listing {
     std::vector<std::string> files;     // relative to the folder, in byte order, '/' between parts
-    std::vector<std::string> problems;  // folders that could not be read: path and reason
+    std::vector<std::string> problems;  // folders that were left out, and why; for people
 };
 
-// All images below `folder`. Links to folders are followed, each real folder once.
+// All images below `folder`, but for those in folders that are skipped. Links to folders are followed, each real
+// folder once: it keeps its own name where it lies below `folder`, else it has that of the first link in byte order.
 Listing list_images(const std::string& folder);
+
+// Folders that no user fills with images: hidden ones; recycle bins, thumbnails and snapshots of Windows, macOS and
+// network storage ("$RECYCLE.BIN", "__MACOSX", "@eaDir", ...); run folders of training.
+bool is_skipped_folder(const std::filesystem::path& folder);

@@ -5,14 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <tuple>
 
 #include "base/random.h"
+#include "data/bursts.h"
 
 namespace {
-
-constexpr int64_t kBurstSeconds = 60;
 
 struct Group {
     std::vector<uint32_t> samples;
@@ -22,31 +19,13 @@ struct Group {
 
 using Groups = std::vector<Group>;
 
-Groups groups_of(const std::vector<Sample>& samples, SplitBy by) {
-    std::vector<uint32_t> sorted;
+Groups training_groups(const std::vector<Sample>& samples, SplitBy by) {
+    std::vector<uint32_t> numbers;
     for (uint32_t i = 0; i < samples.size(); ++i)
-        if (samples[i].part == Part::train) sorted.push_back(i);
-    std::stable_sort(sorted.begin(), sorted.end(), [&](uint32_t a, uint32_t b) {
-        const int order = samples[a].camera.compare(samples[b].camera);
-        if (order != 0) return order < 0;
-        return std::tie(samples[a].sequence, samples[a].time) < std::tie(samples[b].sequence, samples[b].time);
-    });
+        if (samples[i].part == Part::train) numbers.push_back(i);
     Groups groups;
-    const Sample* before = nullptr;
-    for (const uint32_t i : sorted) {
-        const Sample& sample = samples[i];
-        bool together = before && before->camera == sample.camera;
-        if (by == SplitBy::camera)
-            together = together && !sample.camera.empty();
-        else if (!sample.sequence.empty())
-            together = together && before->sequence == sample.sequence;
-        else
-            together = together && before->sequence.empty() && before->time >= 0 &&
-                       sample.time - before->time <= kBurstSeconds;
-        if (!together) groups.emplace_back();
-        groups.back().samples.push_back(i);
-        before = &sample;
-    }
+    for (std::vector<uint32_t>& group : groups_of(samples, std::move(numbers), by))
+        groups.push_back({.samples = std::move(group), .per_class = {}});
     return groups;
 }
 
@@ -82,7 +61,7 @@ struct Deal {
 }  // namespace
 
 void split_samples(std::vector<Sample>& samples, const SplitRequest& request) {
-    Groups groups = groups_of(samples, request.by);
+    Groups groups = training_groups(samples, request.by);
     Deal deal{.samples = samples, .total = std::vector<size_t>(request.classes), .given = {}, .wanted = {}};
     for (Group& group : groups) {
         group.per_class.resize(request.classes);

@@ -1,10 +1,5 @@
 // Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of
-// them.
-//
-// SplitBy::sequence  images of one camera with the same sequence stay together; without a sequence those that were
-//   taken
-//                    at most 60 s after the one before (a burst). An image without sequence and time is alone.
-// SplitBy::camera    all images of a camera stay together. An image without a camera is alone.
+// them: groups_of() of data/bursts.h stay together.
 //
 // Groups are walked in an order that the seed and the name of their first image decide. Each goes to test, else to
 // validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one),

@@ -2,13 +2,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
+#include <map>
 #include <sstream>
 
 #ifdef TUNDRA_YAML
 #include <yaml-cpp/yaml.h>
 #endif
 
+#include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/box_source.h"
@@ -25,13 +26,14 @@ using Folders = std::vector<std::pair<fs::path, std::optional<Part>>>;  // of im
 
 struct Description {
     std::vector<std::string> names;
-    Folders folders;  // or lists of paths in .txt files
+    Folders folders;                      // or lists of paths in .txt files
+    std::vector<size_t> key_points = {};  // how many, and how many numbers each has; empty: not said
+    std::vector<std::string> notes = {};
 };
 
 std::string text_of(const fs::path& path) {
     const FileBytes bytes = read_file(path, kLargestText);
-    std::string text(reinterpret_cast<const char*>(bytes.span().data()), bytes.size);
-    return text.starts_with("\xef\xbb\xbf") ? text.substr(3) : text;
+    return utf8_text({reinterpret_cast<const char*>(bytes.span().data()), bytes.size}, path.string());
 }
 
 struct Line {
@@ -51,35 +53,76 @@ std::vector<Line> lines_of(const fs::path& path) {  // those that are not empty
 }
 
 #ifdef TUNDRA_YAML
+std::vector<std::string> class_names(const YAML::Node& names, const std::string& file) {
+    std::vector<std::string> result;
+    if (names && names.IsSequence())
+        for (const YAML::Node& name : names) result.push_back(name.as<std::string>());
+    if (!names || !names.IsMap()) return result;
+    std::map<size_t, std::string> by_number;
+    for (const auto& entry : names) {
+        const auto number = entry.first.as<size_t>();
+        if (!by_number.emplace(number, entry.second.as<std::string>()).second)
+            fail(Fault::usage, "{}: names: number {} has two names", file, number);
+    }
+    for (const auto& [number, name] : by_number) {
+        if (number != result.size())
+            fail(Fault::usage, "{}: names: number {} has no name; classes are numbered from 0 without a gap", file,
+                 result.size());
+        result.push_back(name);
+    }
+    return result;
+}
+
+std::vector<std::string> paths_of(const YAML::Node& node) {
+    if (!node || node.IsNull()) return {};
+    std::vector<std::string> paths =
+        node.IsSequence() ? node.as<std::vector<std::string>>() : std::vector{node.as<std::string>()};
+    std::erase(paths, "");
+    return paths;
+}
+
+// What a data.yaml calls `text`: below `base`, or, of a path that was written for another machine, as many of its last
+// folders as are there.
+fs::path found_path(const fs::path& base, const std::string& text) {
+    const fs::path written = with_slashes(text);
+    if (fs::exists(base / written)) return base / written;
+    for (auto part = written.begin(); part != written.end(); ++part) {
+        fs::path rest;
+        for (auto p = part; p != written.end(); ++p) rest /= *p;
+        if (rest.is_relative() && *part != ".." && fs::exists(base / rest)) return base / rest;
+    }
+    return {};
+}
+
+void read_parts(const YAML::Node& yaml, const fs::path& base, const std::string& file, Description& result) {
+    for (const char* key : {"train", "val", "test"})
+        for (const std::string& text : paths_of(yaml[key])) {
+            const fs::path path = found_path(base, text);
+            const std::string wanted =
+                fmt::format("{}: {}: there is no {}", file, key, (base / with_slashes(text)).string());
+            if (path.empty() && key != std::string_view("test")) fail(Fault::usage, "{}", wanted);
+            if (path.empty()) {
+                result.notes.push_back(wanted + "; there will be no test");
+                continue;
+            }
+            // One exporter writes paths as seen from a folder that is not there.
+            const bool exporter = text.starts_with("../") && path == base / text.substr(3);
+            if (path != base / with_slashes(text) && !exporter)
+                result.notes.push_back(fmt::format("{}, {} is taken", wanted, path.string()));
+            result.folders.emplace_back(path, part_of(key));
+        }
+}
+
 Description read_yaml(const fs::path& file) {
     Description result;
     try {
         const YAML::Node yaml = YAML::Load(text_of(file));
-        const YAML::Node names = yaml["names"];
-        if (names && names.IsSequence()) {
-            for (const YAML::Node& name : names) result.names.push_back(name.as<std::string>());
-        } else if (names && names.IsMap()) {
-            for (size_t i = 0; i < names.size(); ++i) result.names.push_back(names[i].as<std::string>());
-        }
+        result.names = class_names(yaml["names"], file.string());
+        if (yaml["kpt_shape"]) result.key_points = yaml["kpt_shape"].as<std::vector<size_t>>();
         fs::path base = file.parent_path();
-        if (yaml["path"]) base /= yaml["path"].as<std::string>();
+        if (yaml["path"]) base /= with_slashes(yaml["path"].as<std::string>());
         if (!fs::exists(base)) base = file.parent_path();  // written for another machine
-        for (const char* key : {"train", "val", "test"}) {
-            const YAML::Node node = yaml[key];
-            if (!node || node.IsNull()) continue;
-            std::vector<std::string> paths;
-            if (node.IsSequence())
-                paths = node.as<std::vector<std::string>>();
-            else
-                paths.push_back(node.as<std::string>());
-            for (const std::string& text : paths) {
-                fs::path path = base / text;
-                // One exporter writes paths as seen from a folder that is not there.
-                if (!fs::exists(path) && text.starts_with("../")) path = base / text.substr(3);
-                if (!fs::exists(path)) fail(Fault::usage, "{}: {}: there is no {}", file.string(), key, path.string());
-                result.folders.emplace_back(path, part_of(key));
-            }
-        }
+        read_parts(yaml, base, file.string(), result);
     } catch (const YAML::Exception& e) {
         fail(Fault::usage, "{}: {}", file.string(), e.what());
     }
@@ -137,22 +180,37 @@ Description describe(const fs::path& path) {
     return look_around(path);
 }
 
-// images/a/b.jpg has labels/a/b.txt; without such folders the label lies beside the image.
-fs::path label_file(const fs::path& image) {
+// images/a/b.jpg has labels/a/b.txt, where `images` is a folder of the data set and none above it. If that file is not
+// there, the label lies beside the image.
+fs::path label_file(const fs::path& image, const fs::path& root) {
+    // The data set's own folder counts, too: it may be called images.
+    const fs::path above = fs::absolute(root / ".").lexically_normal().parent_path().parent_path();
+    const fs::path inside = fs::absolute(image).lexically_normal().lexically_relative(above);
     std::vector<fs::path> parts(image.begin(), image.end());
-    const auto images = std::ranges::find(parts.rbegin(), parts.rend(), fs::path("images"));
+    const auto end = parts.rbegin() + std::min(std::distance(inside.begin(), inside.end()), std::ssize(parts));
+    const auto images = std::find(parts.rbegin(), end, fs::path("images"));
+    const fs::path beside = fs::path(image).replace_extension(".txt");
+    if (images == end) return beside;
+    *images = "labels";
     fs::path label;
-    if (images != parts.rend()) *images = "labels";
     for (const fs::path& part : parts) label /= part;
-    return label.replace_extension(".txt");
+    label.replace_extension(".txt");
+    return !fs::exists(label) && fs::exists(beside) ? beside : label;
 }
 
-SourceBox read_line(const std::string& line, const std::string& where, size_t classes, Warnings& odd) {
-    const auto refuse = [&](const std::string& what) {
-        fail(Fault::usage, "{}: '{}' {}", where, line.substr(0, 60), what);
-    };
+struct LabelLine {
     std::vector<double> numbers;
-    for (const char *at = line.data(), *end = at + line.size(); at < end;) {
+    std::string text, where;
+    size_t row;  // of the source
+
+    [[noreturn]] void refuse(const std::string& what) const {
+        fail(Fault::usage, "{}: '{}' {}", where, text.substr(0, 60), what);
+    }
+};
+
+LabelLine parse_line(const std::string& text, const std::string& where, size_t row) {
+    LabelLine line{.numbers = {}, .text = text, .where = where, .row = row};
+    for (const char *at = text.data(), *end = at + text.size(); at < end;) {
         if (*at == ' ' || *at == '\t') {
             ++at;
             continue;
@@ -160,27 +218,117 @@ SourceBox read_line(const std::string& line, const std::string& where, size_t cl
         double value = 0;
         const auto [stopped, error] = std::from_chars(at, end, value);
         if (error != std::errc() || !std::isfinite(value) || (stopped != end && *stopped != ' ' && *stopped != '\t'))
-            refuse("is not numbers");
-        numbers.push_back(value);
+            line.refuse("is not numbers");
+        line.numbers.push_back(value);
         at = stopped;
     }
-    const bool polygon = numbers.size() >= 7 && numbers.size() % 2 == 1;
-    if (numbers.size() != 5 && !polygon) refuse("is not class, centre x, centre y, width, height");
-    if (numbers[0] < 0 || numbers[0] != std::floor(numbers[0]) || numbers[0] >= double(classes))
-        refuse(fmt::format("has class {}; there are {} names, numbered from 0", numbers[0], classes));
-    const auto category = uint32_t(numbers[0]);
-    if (polygon) {
-        odd.count("outlines count as the boxes around them", where);
-        std::array<double, 2> low{INFINITY, INFINITY}, high{-INFINITY, -INFINITY};
-        for (size_t i = 1; i < numbers.size(); ++i)
-            low[(i + 1) % 2] = std::min(low[(i + 1) % 2], numbers[i]),
-                          high[(i + 1) % 2] = std::max(high[(i + 1) % 2], numbers[i]);
-        return {category, low[0], low[1], high[0] - low[0], high[1] - low[1], where};
+    return line;
+}
+
+// Every side along an axis: a box that was drawn as an outline.
+bool is_rectangle(const std::vector<double>& n) {
+    for (size_t i = 1; i < n.size(); i += 2) {
+        const size_t next = i + 2 < n.size() ? i + 2 : 1;
+        if (n[i] != n[next] && n[i + 1] != n[next + 1]) return false;
     }
-    if (numbers[3] < 0 || numbers[4] < 0) refuse("has a negative side");
+    return true;
+}
+
+bool in_image(double share) { return share >= -0.01 && share <= 1.01; }
+
+// Class, box, then key points of `size` numbers (x, y and maybe 0, 1 or 2 for how visible it is), all inside the box
+// unless they are 0, 0, for not labelled.
+bool looks_like_key_points(const std::vector<double>& n, size_t size) {
+    if (n.size() < 5 + size || (n.size() - 5) % size != 0) return false;
+    const double half_w = n[3] / 2 + 0.01, half_h = n[4] / 2 + 0.01;
+    if (n[3] <= 0 || n[4] <= 0 || !in_image(n[1] - n[3] / 2) || !in_image(n[1] + n[3] / 2) ||
+        !in_image(n[2] - n[4] / 2) || !in_image(n[2] + n[4] / 2))
+        return false;
+    for (size_t i = 5; i < n.size(); i += size) {
+        const bool inside = std::abs(n[i] - n[1]) <= half_w && std::abs(n[i + 1] - n[2]) <= half_h;
+        if (!inside && (n[i] != 0 || n[i + 1] != 0)) return false;
+        if (size == 3 && n[i + 2] != 0 && n[i + 2] != 1 && n[i + 2] != 2) return false;
+    }
+    return true;
+}
+
+// How many numbers the lines of a data set have behind their boxes where they are key points; 0: they are outlines.
+size_t key_point_numbers(const std::vector<LabelLine>& lines, const std::vector<size_t>& said) {
+    if (said.size() == 2) return said[0] * said[1];
+    const LabelLine* first = nullptr;
+    bool with_visibility = true, without = true;
+    for (const LabelLine& line : lines) {
+        if (line.numbers.size() <= 5) continue;
+        if (!first) first = &line;
+        const bool alike = line.numbers.size() == first->numbers.size();
+        with_visibility = with_visibility && alike && looks_like_key_points(line.numbers, 3);
+        without = without && alike && looks_like_key_points(line.numbers, 2) && !is_rectangle(line.numbers);
+    }
+    if (!first || (!with_visibility && !without)) return 0;
+    if (!with_visibility)
+        first->refuse(
+            "is a box with key points or an outline, as all lines are; say which: kpt_shape: [" +
+            fmt::format("{}, 2] in data.yaml, or kpt_shape: [0, 0] for outlines", (first->numbers.size() - 5) / 2));
+    return first->numbers.size() - 5;
+}
+
+SourceBox box_around(const LabelLine& line, uint32_t category) {
+    std::array<double, 2> low{INFINITY, INFINITY}, high{-INFINITY, -INFINITY};
+    for (size_t i = 1; i < line.numbers.size(); ++i) {
+        const size_t axis = (i + 1) % 2;
+        if (!in_image(line.numbers[i])) line.refuse("is not in shares of the image's sides, 0 to 1");
+        low[axis] = std::min(low[axis], line.numbers[i]);
+        high[axis] = std::max(high[axis], line.numbers[i]);
+    }
+    return {category, low[0], low[1], high[0] - low[0], high[1] - low[1], line.where};
+}
+
+SourceBox box_of(const LabelLine& line, size_t key_points, size_t classes, Warnings& odd) {
+    const std::vector<double>& n = line.numbers;
+    const bool has_key_points = key_points && n.size() == 5 + key_points;
+    const bool outline = !key_points && n.size() >= 7 && n.size() % 2 == 1;
+    if (n.size() != 5 && !has_key_points && !outline)
+        line.refuse(key_points
+                        ? fmt::format("is not class, centre x, centre y, width, height, and {} numbers of key points",
+                                      key_points)
+                        : "is not class, centre x, centre y, width, height");
+    if (n[0] < 0 || n[0] != std::floor(n[0]) || n[0] >= double(classes))
+        line.refuse(fmt::format("has class {}; there are {} names, numbered from 0", n[0], classes));
+    const auto category = uint32_t(n[0]);
+    if (outline) {
+        odd.count("outlines count as the boxes around them", line.where);
+        return box_around(line, category);
+    }
+    if (has_key_points) odd.count("boxes have key points, which are not used", line.where);
+    if (n[3] < 0 || n[4] < 0) line.refuse("has a negative side");
     for (size_t i = 1; i < 5; ++i)
-        if (std::abs(numbers[i]) > 2) refuse("is not in shares of the image's sides, 0 to 1");
-    return {category, numbers[1] - numbers[3] / 2, numbers[2] - numbers[4] / 2, numbers[3], numbers[4], where};
+        if (std::abs(n[i]) > 2) line.refuse("is not in shares of the image's sides, 0 to 1");
+    return {category, n[1] - n[3] / 2, n[2] - n[4] / 2, n[3], n[4], line.where};
+}
+
+// Of a folder, or of a list of paths.
+std::vector<fs::path> images_in(const fs::path& folder, BoxSource& source) {
+    std::vector<fs::path> images;
+    if (!fs::is_directory(folder)) {
+        for (const Line& line : lines_of(folder))
+            images.push_back((folder.parent_path() / with_slashes(line.text)).lexically_normal());
+        return images;
+    }
+    const Listing listing = list_images(folder.string());
+    source.notes.insert(source.notes.end(), listing.problems.begin(), listing.problems.end());
+    for (const std::string& name : listing.files) images.push_back(folder / name);
+    return images;
+}
+
+SourceRow row_of(const fs::path& image, const fs::path& folder, std::optional<Part> part, const fs::path& root) {
+    SourceRow row{
+        .sample = {.name = image.lexically_proximate(root).generic_string(), .part = part.value_or(Part::train)},
+        .w = 1,
+        .h = 1};
+    if (const fs::path below = image.lexically_proximate(folder).parent_path();
+        fs::is_directory(folder) && !below.empty())
+        row.sample.camera = below.begin()->string();
+    return row;
 }
 
 }  // namespace
@@ -190,42 +338,31 @@ BoxSource read_yolo_labels(const fs::path& path) {
     BoxSource source{.root = fs::is_directory(path) ? path : path.parent_path(),
                      .classes = description.names,
                      .rows = {},
-                     .odd = {}};
+                     .odd = {},
+                     .notes = description.notes};
+    std::vector<LabelLine> lines;
     size_t labels = 0;
     for (const auto& [folder, part] : description.folders) {
         source.has_parts = source.has_parts || part.has_value();
-        std::vector<fs::path> images;
-        if (fs::is_directory(folder)) {
-            const Listing listing = list_images(folder.string());
-            for (const std::string& problem : listing.problems) source.odd.count("folders cannot be read", problem);
-            for (const std::string& name : listing.files) images.push_back(folder / name);
-        } else {
-            for (const Line& line : lines_of(folder))
-                images.push_back((folder.parent_path() / line.text).lexically_normal());
-        }
-        for (const fs::path& image : images) {
-            SourceRow row{.sample = {.name = image.lexically_proximate(source.root).generic_string(),
-                                     .part = part.value_or(Part::train)},
-                          .w = 1,
-                          .h = 1};
-            if (const fs::path below = image.lexically_proximate(folder).parent_path();
-                fs::is_directory(folder) && !below.empty())
-                row.sample.camera = below.begin()->string();
-            const fs::path file = label_file(image);
+        for (const fs::path& image : images_in(folder, source)) {
+            const fs::path file = label_file(image, source.root);
             if (fs::exists(file)) {
                 ++labels;
                 for (const Line& line : lines_of(file))
-                    row.boxes.push_back(read_line(line.text, fmt::format("{}:{}", file.string(), line.number),
-                                                  source.classes.size(), source.odd));
+                    lines.push_back(
+                        parse_line(line.text, fmt::format("{}:{}", file.string(), line.number), source.rows.size()));
             } else {
                 source.odd.count("images have no label file and count as showing nothing", image.string());
             }
-            source.rows.push_back(std::move(row));
+            source.rows.push_back(row_of(image, folder, part, source.root));
         }
     }
     if (source.rows.empty()) fail(Fault::usage, "{}: no images found", description.folders[0].first.string());
     if (!labels)
         fail(Fault::usage, "{}: not one label file found; the first would be {}", path.string(),
-             label_file(source.root / source.rows[0].sample.name).string());
+             label_file(source.root / source.rows[0].sample.name, source.root).string());
+    const size_t key_points = key_point_numbers(lines, description.key_points);
+    for (const LabelLine& line : lines)
+        source.rows[line.row].boxes.push_back(box_of(line, key_points, source.classes.size(), source.odd));
     return source;
 }

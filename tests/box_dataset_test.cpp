@@ -245,6 +245,79 @@ TEST_F(BoxDataset, YoloLabels) {
     says(refusal((folder_.path / "y").string()), "not one label file found");
 }
 
+TEST_F(BoxDataset, LabelsBesideTheirImages) {
+    // Folders above the data set may be called images, and so may those with labels beside.
+    folder_.write("images/set/classes.txt", text_content("animal\n"));
+    for (const char* name : {"images/set/images/b", "images/set/images/cam2/c", "images/loose/a"}) {
+        folder_.write(std::string(name) + ".jpg", jpeg_of(sample_image(40, 80)));
+        folder_.write(std::string(name) + ".txt", text_content("0 0.5 0.5 0.2 0.2\n"));
+    }
+    folder_.write("images/loose/classes.txt", text_content("animal\n"));
+    folder_.write("labels/loose/a.txt", text_content(""));
+    folder_.write("labels/set/images/b.txt", text_content(""));
+    folder_.write("images/set/labels/cam2/c.txt", text_content("0 0.5 0.5 0.4 0.2\n"));
+    const auto boxes = [&](const std::string& set) {
+        std::vector<float> widths;
+        const Dataset data = open_box_dataset(set, {.validation = 0, .test = 0});
+        for (const Sample& s : data.samples)
+            for (const TrueBox& b : s.boxes) widths.push_back(b.w);
+        return widths;
+    };
+    EXPECT_EQ(boxes((folder_.path / "images/set").string()), (std::vector<float>{0.2f, 0.4f}))
+        << "the one in labels counts more";
+    EXPECT_EQ(boxes((folder_.path / "images/loose").string()).size(), 1u);
+}
+
+TEST_F(BoxDataset, KeyPointsAreNoOutlines) {
+    folder_.write("y/images/a.jpg", jpeg_of(sample_image(40, 80)));
+    folder_.write("y/images/b.jpg", jpeg_of(sample_image(40, 80)));
+    folder_.write("y/classes.txt", text_content("animal\n"));
+    const std::string path = (folder_.path / "y").string();
+    const auto with = [&](const std::string& a, const std::string& b) {
+        folder_.write("y/labels/a.txt", text_content(a));
+        folder_.write("y/labels/b.txt", text_content(b));
+    };
+    const auto box = [&] { return open_box_dataset(path, {.validation = 0, .test = 0}).samples[0].boxes.at(0); };
+    const TrueBox expected{0, 0.35f, 0.3f, 0.3f, 0.4f};
+    with("0 0.5 0.5 0.3 0.4 0.4 0.4 2 0.6 0.6 1", "0 0.5 0.5 0.3 0.4 0 0 0 0.5 0.5 2\n0 0.2 0.2 0.1 0.1");
+    EXPECT_EQ(box(), expected);
+    says(notes(open_box_dataset(path)), "2 boxes have key points, which are not used");
+    with("0 0.5 0.5 0.3 0.4 0.4 0.4 0.6 0.6", "0 0.5 0.5 0.3 0.4 0.4 0.4 0.6 0.6");
+    says(refusal(path), "is a box with key points or an outline, as all lines are");
+    with("0 0.5 0.5 0.3 0.4 0.4 0.4 0.6 0.6", "0 0.8 0.8 0.9 0.8 0.9 0.9 0.8 0.9");
+    EXPECT_FLOAT_EQ(box().w, 0.3f) << "not all fit: outlines";
+    EXPECT_FLOAT_EQ(box().y, 0.4f);
+    with("0 0.4 0.4 0.6 0.4 0.6 0.6 0.4 0.6", "");
+    EXPECT_FLOAT_EQ(box().w, 0.2f) << "a box drawn as an outline";
+    with("0 0.4 0.4 0.6 0.4 1.2 0.6", "");
+    says(refusal(path), "is not in shares of the image's sides");
+    with("0 0.4 0.4 0.6 0.4 64 48", "");
+    says(refusal(path), "is not in shares of the image's sides");
+#ifdef TUNDRA_YAML
+    const auto yaml = [&](const std::string& shape) {
+        folder_.write("y/data.yaml", text_content("train: images\nnames: [animal]\nkpt_shape: " + shape + "\n"));
+    };
+    with("0 0.5 0.5 0.3 0.4 0.4 0.4 0.6 0.6", "");
+    yaml("[2, 2]");
+    EXPECT_EQ(box(), expected);
+    yaml("[0, 0]");
+    EXPECT_FLOAT_EQ(box().y, 0.4f);
+    yaml("[3, 2]");
+    says(refusal(path), "and 6 numbers of key points");
+#endif
+}
+
+TEST_F(BoxDataset, ReasonsComeWithNoImages) {
+    for (json& a : coco_["annotations"]) a.erase("bbox");
+    coco_["images"].erase(3);
+    says(refusal(), "has no images that can be used (3 images have a label but no box and were left out (first: ");
+    coco_["images"][0]["width"] = 40;
+    for (json& a : coco_["annotations"]) a["bbox"] = {0, 0, 0, 0};
+    says(refusal(), "there are no boxes to train on (2 boxes have no area");
+    for (json& i : coco_["images"]) i["width"] = 40;
+    says(refusal(), "no images that can be used (3 images have another shape than their labels say");
+}
+
 #ifdef TUNDRA_YAML
 TEST_F(BoxDataset, DataYaml) {
     folder_.write("y/train/images/a.jpg", jpeg_of(sample_image(40, 80)));
@@ -260,6 +333,24 @@ TEST_F(BoxDataset, DataYaml) {
             EXPECT_EQ(data.samples.size(), 2u);
             EXPECT_EQ(data.part(Part::validation).size(), 1u);
         }
+    }
+    const auto opened = [&](const std::string& yaml) {
+        folder_.write("y/data.yaml", text_content(yaml));
+        return open_box_dataset((folder_.path / "y").string());
+    };
+    const std::string names = "names: [animal, person]\n";
+    Dataset data = opened("train: ../train/images\nval: ../valid/images\ntest: ../test/images\n" + names);
+    EXPECT_EQ(data.samples.size(), 2u);
+    says(notes(data), "data.yaml: test: there is no ");
+    data = opened("path: C:\\data\\set\ntrain: train\\images\nval: /elsewhere/set/valid/images\ntest: ''\n" + names);
+    EXPECT_EQ(data.part(Part::train).size(), 1u);
+    EXPECT_EQ(data.part(Part::validation).size(), 1u);
+    says(notes(data), "data.yaml: val: there is no /elsewhere/set/valid/images, ");
+    for (const auto& [gap, message] : {std::pair("{0: a, 2: b}", "names: number 1 has no name"),
+                                       std::pair("{1: a, 2: b}", "names: number 0 has no name"),
+                                       std::pair("{0: a, 0: b}", "names: number 0 has two names")}) {
+        folder_.write("y/data.yaml", text_content(std::string("train: train/images\nnames: ") + gap));
+        says(refusal((folder_.path / "y").string()), message);
     }
     folder_.write("y/data.yaml", text_content("train: train/images\nnames: [a"));
     says(refusal((folder_.path / "y").string()), "data.yaml");

@@ -1,6 +1,8 @@
 // Folders and CSV files become the right table, the split leaks nothing, and mistakes are named.
 #include "data/dataset.h"
 
+#include <unistd.h>
+
 #include <map>
 #include <set>
 
@@ -76,7 +78,7 @@ TEST(Dataset, part_folders_in_any_case) {
     const Dataset carved = open_dataset(folder.path.string());
     EXPECT_EQ(carved.class_counts(Part::validation), (std::vector<size_t>{2, 2}));
     EXPECT_EQ(carved.class_counts(Part::test), (std::vector<size_t>{1, 1})) << "the given test part stays as it is";
-    EXPECT_EQ(carved.notes.size(), 1u);
+    EXPECT_EQ(carved.notes.size(), 2u) << "how many were taken, and that they have no dates";
 }
 
 TEST(Dataset, a_class_may_be_called_train) {
@@ -137,8 +139,54 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(csv("a.jpg,fox\nb.jpg,hare,val\n"), "line 2: split 'val'");
     expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is on line 1 already");
     expect_error(csv("a.jpg,fox\n\"b.jpg,hare\n"), "line 2: a quote");
-    EXPECT_EQ(open_dataset(csv("gone.jpg,fox\ngone2.jpg,hare\n")).samples[0].bytes, 0u)
-        << "missing files are the loader's to report";
+    folder.write("a.jpg", small_jpeg());
+    folder.write("b.jpg", small_jpeg());
+    EXPECT_EQ(open_dataset(csv("a.jpg,fox\nb.jpg,hare\ngone.jpg,hare\n")).samples[2].bytes, 0u)
+        << "one missing file is the loader's to report";
+    expect_error(csv("a.jpg,fox\ngone.jpg,hare\ngone2.jpg,hare\n"),
+                 "class 'hare': none of its 2 images can be read (first: ");
+    folder.write("c.heic", text_content(std::string("\0\0\0\x18", 4) + "ftypheic"));
+    expect_error(csv("a.jpg,fox\nc.heic,hare\n"), "c.heic: HEIC is not read here");
+    expect_error(csv("a.jpg,fox\nb.jpg,h\xe4re\n"), "line 2: the label is not UTF-8");
+}
+
+TEST(Dataset, columns_are_known_or_refused) {
+    const TemporaryFolder folder;
+    for (const char* name : {"day/a.jpg", "day/b.jpg", "without_extension"}) folder.write(name, small_jpeg());
+    const auto csv = [&](const std::string& text) { return folder.write("x.csv", text_content(text)); };
+    const Dataset windows = open_dataset(csv("Species,File,RelativePath\nfox,a.jpg,day\nhare,b.jpg,.\\day\n"));
+    EXPECT_EQ(windows.samples[0].name, "day/a.jpg");
+    EXPECT_EQ(open_dataset(csv("day\\a.jpg,fox\nday\\b.jpg,hare\n")).samples[1].name, "day/b.jpg");
+    EXPECT_EQ(open_dataset(csv("without_extension,fox\nday/b.jpg,hare\n")).classes.size(), 2u);
+    const Dataset spaced = open_dataset(csv("path, label , camera\nday/a.jpg, fox,\"c1 \"\nday/b.jpg,\" hare\",c1\n"));
+    EXPECT_EQ(spaced.classes, (std::vector<std::string>{"fox", "hare"}));
+    EXPECT_EQ(spaced.samples[0].camera, spaced.samples[1].camera);
+    EXPECT_EQ(open_dataset(csv(",path,label\n0,day/a.jpg,fox\n1,day/b.jpg,hare\n")).classes.size(), 2u);
+    expect_error(csv("picture,genus\nday/a.jpg,fox\n"),
+                 "line 1: none of the columns 'picture', 'genus' is the path; known columns are path (or file");
+    expect_error(csv("path,genus\nday/a.jpg,fox\n"), "is the label; known columns");
+    expect_error(csv("fox,day/a.jpg\nhare,day/b.jpg\n"), "line 1: none of the columns");
+    expect_error(csv("path,class,species\nday/a.jpg,Mammalia,fox\n"), "columns 'class' and 'species' mean the same");
+}
+
+TEST(Dataset, folders_that_are_no_classes) {
+    const TemporaryFolder folder;
+    for (const char* name : {"fox/a.jpg", "hare/b.jpg", "fox/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "@eaDir/c.jpg",
+                             "$Recycle.Bin/d.jpg", "run/checkpoints/e.jpg"})
+        folder.write(name, small_jpeg());
+    folder.write("run/run.json", {1});
+    folder.write("run/config", {1});
+    const Dataset data = open_dataset(folder.path.string());
+    EXPECT_EQ(data.classes, (std::vector<std::string>{"fox", "hare"}));
+    EXPECT_EQ(data.samples.size(), 2u);
+    ASSERT_GE(data.notes.size(), 2u);
+    EXPECT_NE(data.notes[0].find("run: is a run folder of tundra"), std::string::npos) << data.notes[0];
+    EXPECT_NE(data.notes[1].find("3 folders of the system were left out (first: "), std::string::npos);
+    if (geteuid() == 0) return;  // nothing is closed to root
+    std::filesystem::permissions(folder.path / "hare", std::filesystem::perms::none);
+    expect_error(folder.path.string(), "class 'hare' has no images: ");
+    expect_error(folder.path.string(), "hare: Permission denied");
+    std::filesystem::permissions(folder.path / "hare", std::filesystem::perms::owner_all);
 }
 
 TEST(Dataset, bursts_by_exif_stay_together) {
@@ -195,6 +243,15 @@ TEST(Listing, links_and_names) {
     folder.write("folder.jpg/x.TIFF", {1});
     std::filesystem::create_directory_symlink(folder.path / "a", folder.path / "a" / "b" / "loop");
     EXPECT_EQ(list_images(folder.path.string()).files, (std::vector<std::string>{"a/b/z.jpeg", "folder.jpg/x.TIFF"}));
+    // A link keeps no name from a folder below, wherever it stands; of two links to a folder elsewhere the first wins.
+    const TemporaryFolder elsewhere;
+    elsewhere.write("x.jpg", {1});
+    std::filesystem::create_directory_symlink("a", folder.path / "0_link");
+    std::filesystem::create_directory_symlink(elsewhere.path, folder.path / "y_link");
+    std::filesystem::create_directory_symlink(elsewhere.path, folder.path / "a" / "w_link");
+    std::filesystem::create_directory_symlink(elsewhere.path, folder.path / "x_link");
+    EXPECT_EQ(list_images(folder.path.string()).files,
+              (std::vector<std::string>{"a/b/z.jpeg", "a/w_link/x.jpg", "folder.jpg/x.TIFF"}));
     EXPECT_FALSE(is_image_name("noextension"));
     EXPECT_FALSE(is_image_name("a.jpg/readme"));
     EXPECT_TRUE(is_image_name("IMG.0001.JPG"));
@@ -207,4 +264,34 @@ TEST(Csv, round_trip) {
     const std::vector<CsvRow> rows = parse_csv(text + "\n", "x");
     ASSERT_EQ(rows.size(), 1u);
     EXPECT_EQ(rows[0].fields, fields);
+}
+
+TEST(Csv, as_spreadsheets_save_it) {
+    using Fields = std::vector<std::vector<std::string>>;
+    const auto fields = [](const std::string& text) {
+        Fields fields;
+        for (const CsvRow& row : parse_csv(text, "x.csv")) fields.push_back(row.fields);
+        return fields;
+    };
+    const Fields expected{{"path", "label"}, {"a, b.jpg", "f\xc3\xbc\xf0\x9f\xa6\x8a"}};
+    EXPECT_EQ(fields("path;label\r\na, b.jpg;f\xc3\xbc\xf0\x9f\xa6\x8a\r\n;\r\n"), expected);
+    EXPECT_EQ(fields("sep=|\r\npath|label\r\na, b.jpg|f\xc3\xbc\xf0\x9f\xa6\x8a"), expected);
+    EXPECT_EQ(fields("path\tlabel\ra, b.jpg\tf\xc3\xbc\xf0\x9f\xa6\x8a\r"), expected);
+    EXPECT_EQ(fields(" path , label\n \"a, b.jpg\" ,f\xc3\xbc\xf0\x9f\xa6\x8a \n"), expected);
+    EXPECT_EQ(fields("a;1.jpg,fox\nb.jpg,hare\n"), (Fields{{"a;1.jpg", "fox"}, {"b.jpg", "hare"}}));
+    EXPECT_EQ(fields("a, 1.jpg;fox\nb.jpg;hare\n"), (Fields{{"a, 1.jpg", "fox"}, {"b.jpg", "hare"}}));
+    EXPECT_EQ(fields("\" a \", b\n"), (Fields{{" a ", "b"}}));
+
+    std::string little;
+    for (const int unit :
+         std::initializer_list<int>{'p', 'a', 't', 'h', '\t', 'l', 'a', 'b',  'e', 'l',  '\r',   '\n',  'a',
+                                    ',', ' ', 'b', '.', 'j',  'p', 'g', '\t', 'f', 0xfc, 0xd83e, 0xdd8a})
+        (little += char(unit & 0xff)) += char(unit >> 8);
+    std::string big = little;
+    for (size_t i = 0; i < big.size(); i += 2) std::swap(big[i], big[i + 1]);
+    EXPECT_EQ(fields("\xff\xfe" + little), expected);
+    EXPECT_EQ(fields("\xfe\xff" + big), expected);
+    EXPECT_EQ(fields(little), expected) << "without a mark";
+    EXPECT_EQ(fields(big), expected);
+    for (const size_t cut : {1, 2}) EXPECT_THROW(fields(little.substr(0, little.size() - cut)), Error);
 }
