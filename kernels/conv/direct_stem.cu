@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_stem(ConvForward<T> op, boo
 
 template <class T>
 void convolve_stem(const Gpu& gpu, const ConvForward<T>& op) {
-    const bool wide = op.y_pitch % kVector<T> == 0 && aligned(op.y);
+    const bool wide = op.shape.c_out % kVector<T> == 0 && aligned(op.y);
     const dim3 grid(unsigned(op.shape.n) * ceil_div(op.shape.out_h(), kSide) * ceil_div(op.shape.out_w(), kSide),
                     ceil_div(op.shape.c_out, kTile));
     simt::launch(op.shape.c_in == 3 ? conv_stem<T, 3> : conv_stem<T, 4>, grid, dim3(kTileThreads), 0, stream_of(gpu),
