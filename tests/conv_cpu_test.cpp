@@ -112,8 +112,7 @@ TEST_P(ConvCpu, onednn_matches_the_loops_with_all_that_follows) {
     const Floats bias = random_floats(s.c_out, 3), residual = random_floats(s.y_count(), 4);
     const CpuDevice cpu;
     for (size_t i = 0; i < 8; ++i) {
-        const Activation activation =
-            std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
+        const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu}[i % 3];
         const size_t follow = (s.c_in + i + i / 4) % 4;  // other combinations for other shapes
         Floats y = unwritten(s.y_count()), y2 = y;
         ConvForward<float> op{.shape = s,

@@ -57,8 +57,7 @@ TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
     for (const WinogradLoops* loops : all_loops()) {
         const Floats packed = packed_weight(cpu, s, weight, false, *loops);
         for (size_t i = 0; i < 12; ++i) {
-            const Activation activation =
-                std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
+            const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu}[i / 3 % 3];
             Floats y = unwritten(s.y_count()), expected = y;
             ConvForward<float> op{.shape = s,
                                   .activation = activation,

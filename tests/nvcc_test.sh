@@ -40,8 +40,6 @@ detect_loss detect_sums - of nearly every row only objectness is read
 detect_loss detect_merge - a row of sums per block
 detect_loss detect_gradient - rows of 5 + classes numbers, seldom 16 bytes; walking over the boxes is what counts
 elementwise add ls
-elementwise activation_forward ls
-elementwise activation_backward ls
 elementwise cast l
 image image_batch s I4bf16Li[348]E
 image camera_taps s I4bf16Li[348]E

@@ -101,7 +101,7 @@ TYPED_TEST(SimtKernels, conv_forward) {
 
 TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
     const ConvShape shape{1, 5, 6, 8, 16, 3, 3, 1, 1};
-    for (const Activation activation : {Activation::relu, Activation::silu, Activation::sigmoid})
+    for (const Activation activation : {Activation::relu, Activation::silu})
         check_forward<TypeParam>(shape, {.activation = activation, .bias = true});
     check_forward<TypeParam>(shape, {.activation = Activation::relu, .bias = true, .residual = true});
     check_forward<TypeParam>(shape,

@@ -188,11 +188,7 @@ std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const Ten
 }
 
 cudnnPointwiseMode_t mode_of(Activation a) {
-    switch (a) {
-        case Activation::relu: return CUDNN_POINTWISE_RELU_FWD;
-        case Activation::silu: return CUDNN_POINTWISE_SWISH_FWD;
-        default: return CUDNN_POINTWISE_SIGMOID_FWD;
-    }
+    return a == Activation::relu ? CUDNN_POINTWISE_RELU_FWD : CUDNN_POINTWISE_SWISH_FWD;
 }
 
 // The convolution and what follows it: each operation reads what the one before gave; the last one writes y.

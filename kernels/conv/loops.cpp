@@ -29,7 +29,6 @@ float activate(Activation activation, float x) {
     switch (activation) {
         case Activation::relu: return x < 0 ? 0 : x;
         case Activation::silu: return silu(x);
-        case Activation::sigmoid: return sigmoid(x);
         default: return x;
     }
 }
