@@ -29,7 +29,6 @@ direct conv_forward ls I4bf16Li8E
 direct conv_backward_data ls I4bf16Li8E
 direct conv_backward_weight ls I4bf16Li8E
 direct add_parts - adds what one block in hundreds leaves, in order
-direct_stem conv_stem s I4bf16Li[34]E
 cross_entropy forward_rows - 2 MB in all, all launch; any number of classes
 cross_entropy forward_batch - a number per row
 cross_entropy backward_rows - as forward_rows
@@ -61,7 +60,7 @@ pool average_forward ls
 pool average_backward ls
 TABLE
 )
-# Loads of images are bytes at places that a transform says, and 6 or 8 bytes per pixel for the stem: none of 16.
+# Images are read as single bytes, at places that a transform gives: no load of 16.
 
 compile() {  # architecture, file; leaves NAME.log, NAME.ptx, NAME.failed in the folder of the architecture
     name=$(basename "$2" .cu)

@@ -195,7 +195,6 @@ void check(const ConvShape& shape) {
 template <class T>
 void launch_forward(const Gpu& gpu, const ConvForward<T>& op) {
     check(op.shape);
-    if (is_stem(op.shape) && aligned(op.x, op.weight)) return convolve_stem(gpu, op);
     constexpr int kWidth = kVector<T>;
     const bool narrow = op.shape.c_in % kWidth || !aligned(op.x, op.weight);
     const bool wide = op.shape.c_out % kWidth == 0 && aligned(op.y);
