@@ -68,7 +68,6 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
 
 struct SelectBoxesOptions {
     float threshold, overlap;
-    bool class_agnostic = false;
     size_t most = 300;
 };
 struct SelectedBoxes {
