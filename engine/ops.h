@@ -35,7 +35,7 @@ Value conv(Value x, Value weight, const ConvOptions& = {});  // weight: (c_out, 
 struct BatchNormOptions {
     float eps = 1e-5f, momentum = 0.1f;  // momentum: weight of the new batch in the running statistics
     Value running_mean = {}, running_var = {};
-    Activation activation = Activation::none;  // none, relu or silu
+    Activation activation = Activation::none;
     Value residual = {};
     Value mean = {}, rstd = {};  // given by norm_conv's sums; then nothing else is made of x
 };
@@ -54,7 +54,6 @@ Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOp
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)
 Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
-Value activation(Value x, Activation);
 Value add(Value a, Value b);
 Value concat(Values parts);  // of channels
 Value upsample2(Value x);    // nearest, twice as high and wide
@@ -69,7 +68,6 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
 
 struct SelectBoxesOptions {
     float threshold, overlap;
-    bool class_agnostic = false;
     size_t most = 300;
 };
 struct SelectedBoxes {

@@ -15,8 +15,8 @@ using Fixed = std::integral_constant<Activation, A>;
 // Calls run with the activation as a type, so that no loop asks for it.
 template <class Run>
 void with_activation(Activation activation, bool residual, const Run& run) {
-    if (activation == Activation::sigmoid || (activation == Activation::silu && residual))
-        throw std::invalid_argument("batch_norm takes no sigmoid, and no residual with silu");
+    if (activation == Activation::silu && residual)
+        throw std::invalid_argument("batch_norm takes no residual with silu");
     switch (activation) {
         case Activation::relu: return run(Fixed<Activation::relu>{});
         case Activation::silu: return run(Fixed<Activation::silu>{});

@@ -149,7 +149,7 @@ struct Incoming {
                                        float shift) const {
         const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
         if constexpr (kSilu)
-            return sum * activation_grad(Activation::silu, fmaf(centred, slope, shift));
+            return sum * silu_grad(fmaf(centred, slope, shift));
         else
             return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
     }
@@ -255,8 +255,8 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNorm
 }
 
 void require_supported(const BatchNormShape& shape, bool residual) {
-    if (shape.activation == Activation::sigmoid || (shape.activation == Activation::silu && residual))
-        throw std::invalid_argument("batch_norm takes no sigmoid, and no residual with silu");
+    if (shape.activation == Activation::silu && residual)
+        throw std::invalid_argument("batch_norm takes no residual with silu");
 }
 
 template <int kWidth, class T>

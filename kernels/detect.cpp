@@ -57,7 +57,7 @@ void select_of_image(const SelectBoxes& op, size_t image, std::vector<Candidate>
         const Candidate best = left.front();
         write_detection(best.at, best.key, detections + 6 * count++);
         std::erase_if(left, [&](const Candidate& other) {
-            return other.key == best.key || ((op.class_agnostic || class_of(other.key) == class_of(best.key)) &&
+            return other.key == best.key || (class_of(other.key) == class_of(best.key) &&
                                              intersection_over_union(best.at, other.at) > op.overlap);
         });
     }

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kSelectThreads)
         for (unsigned i = t; i < candidates_here; i += kSelectThreads) {
             const uint64_t key = mine[i];
             if (key == kNoCandidate) continue;
-            const bool same = taken != kNoCandidate && (op.class_agnostic || class_of(key) == class_of(taken));
+            const bool same = taken != kNoCandidate && class_of(key) == class_of(taken);
             if (key == taken ||
                 (same && intersection_over_union(box, corners_of(boxes + row_of(key) * values)) > op.overlap)) {
                 mine[i] = kNoCandidate;

@@ -10,7 +10,7 @@
 // SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
 //   count: (n), how many of them are boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
 //   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold.
-//   Greedy: the best candidate is taken and suppresses those of its class (or of all, with class_agnostic) whose
+//   Greedy: the best candidate is taken and suppresses those of its class whose
 //   intersection over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row
 //   first.
 //   YOLOv5 also drops all but the best 30000 candidates beforehand and stops after a time; neither is done here.
@@ -35,21 +35,17 @@ struct DecodeBoxes {
 struct SelectBoxes {
     size_t n, rows, classes;   // at most 2^24 rows and 256 classes
     float threshold, overlap;  // threshold >= 0
-    bool class_agnostic = false;
     size_t most = 300;
     const float* boxes;
     float* detections;
     int32_t* count;
 };
 
-// On a GPU: the scratch memory that SelectBoxes takes.
-inline size_t select_boxes_scratch(size_t n, size_t rows) { return 2 * n * rows * sizeof(uint64_t); }
-
 void compute(const Cpu&, const DecodeBoxes<float>&);
 void compute(const Cpu&, const SelectBoxes&);  // allocates a list of the candidates
 template <class T>
 void compute(const Simt&, const DecodeBoxes<T>&);
-void compute(const Simt&, const SelectBoxes&);
+void compute(const Simt&, const SelectBoxes&);  // takes 16 bytes of scratch memory per row; likewise on Cuda
 template <class T>
 void compute(const Cuda&, const DecodeBoxes<T>&);
 void compute(const Cuda&, const SelectBoxes&);

@@ -1,10 +1,8 @@
-// Element by element: add, activations, cast.
+// Element by element: add and cast.
 //
-// Floor, bytes per element of size s: Add 3s, ActivationForward 2s, ActivationBackward 3s, Cast 4 + s.
-// Operations: at most one exp and one division per element, a third of what there is time for.
+// Floor, bytes per element of size s: Add 3s, Cast 4 + s.
 #include "kernels/elementwise.h"
 
-#include "kernels/activation.cuh"
 #include "kernels/elements.cuh"
 
 namespace {
@@ -17,28 +15,6 @@ __global__ void __launch_bounds__(kElementThreads) add(Add<T> p) {
         SIMT_UNROLL
         for (int k = 0; k < n; ++k) y[k] = a[k] + b[k];
         store(p.y + i, rounded<T>(y));
-    });
-}
-
-template <int kWidth, class T>
-__global__ void __launch_bounds__(kElementThreads) activation_forward(ActivationForward<T> p) {
-    for_elements<kWidth>(p.count, [&]<int n>(size_t i) {
-        const auto x = load<n>(p.x + i);
-        float y[n];
-        SIMT_UNROLL
-        for (int k = 0; k < n; ++k) y[k] = activated(p.activation, x[k]);
-        store(p.y + i, rounded<T>(y));
-    });
-}
-
-template <int kWidth, class T>
-__global__ void __launch_bounds__(kElementThreads) activation_backward(ActivationBackward<T> p) {
-    for_elements<kWidth>(p.count, [&]<int n>(size_t i) {
-        const auto x = load<n>(p.x + i), dy = load<n>(p.dy + i);
-        float dx[n];
-        SIMT_UNROLL
-        for (int k = 0; k < n; ++k) dx[k] = dy[k] * activation_grad(p.activation, x[k]);
-        store(p.dx + i, rounded<T>(dx));
     });
 }
 
@@ -60,20 +36,6 @@ void compute(const Gpu& gpu, const Add<T>& p) {
 }
 
 template <class T>
-void compute(const Gpu& gpu, const ActivationForward<T>& p) {
-    constexpr int kWidth = kVector<T>;
-    aligned(p.x, p.y) ? launch_elements<kWidth>(gpu, activation_forward<kWidth, T>, p)
-                      : launch_elements<1>(gpu, activation_forward<1, T>, p);
-}
-
-template <class T>
-void compute(const Gpu& gpu, const ActivationBackward<T>& p) {
-    constexpr int kWidth = kVector<T>;
-    aligned(p.x, p.dy, p.dx) ? launch_elements<kWidth>(gpu, activation_backward<kWidth, T>, p)
-                             : launch_elements<1>(gpu, activation_backward<1, T>, p);
-}
-
-template <class T>
 void compute(const Gpu& gpu, const Cast<T>& p) {  // four at a time: neighbouring lanes touch neighbouring 16 bytes of x
     aligned(p.x, p.y) ? launch_elements<4>(gpu, cast<4, T>, p) : launch_elements<1>(gpu, cast<1, T>, p);
 }
@@ -81,12 +43,6 @@ void compute(const Gpu& gpu, const Cast<T>& p) {  // four at a time: neighbourin
 template void compute(const Gpu&, const Add<float>&);
 template void compute(const Gpu&, const Add<bf16>&);
 template void compute(const Gpu&, const Add<fp16>&);
-template void compute(const Gpu&, const ActivationForward<float>&);
-template void compute(const Gpu&, const ActivationForward<bf16>&);
-template void compute(const Gpu&, const ActivationForward<fp16>&);
-template void compute(const Gpu&, const ActivationBackward<float>&);
-template void compute(const Gpu&, const ActivationBackward<bf16>&);
-template void compute(const Gpu&, const ActivationBackward<fp16>&);
 template void compute(const Gpu&, const Cast<float>&);
 template void compute(const Gpu&, const Cast<bf16>&);
 template void compute(const Gpu&, const Cast<fp16>&);

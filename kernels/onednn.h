@@ -65,6 +65,5 @@ inline void append_activation(dnnl::post_ops& post_ops, Activation activation) {
         case Activation::none: return;
         case Activation::relu: return append(dnnl::algorithm::eltwise_relu, 0.0f);
         case Activation::silu: return append(dnnl::algorithm::eltwise_swish, 1.0f);
-        case Activation::sigmoid: return append(dnnl::algorithm::eltwise_logistic, 0.0f);
     }
 }

@@ -73,4 +73,5 @@ struct alignas(2) fp16 {
     HOST_DEVICE explicit operator float() const { return detail::fp16_value(bits); }
 };
 
-enum class Activation { none, relu, silu, sigmoid };
+// relu(x) = max(x, 0), silu(x) = x * sigmoid(x); NaN stays NaN.
+enum class Activation { none, relu, silu };

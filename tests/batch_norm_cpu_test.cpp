@@ -208,7 +208,8 @@ TEST(BatchNormCpuErrors, say_what_is_wrong) {
                                .mean = v.data(),
                                .rstd = v.data()};
     EXPECT_THROW(compute(cpu, op), std::length_error);
-    op.shape.activation = Activation::sigmoid;
+    op.shape.activation = Activation::silu;
+    op.residual = v.data();
     EXPECT_THROW(compute(CpuDevice(), op), std::invalid_argument);
     op.shape = {.rows = 1, .channels = 2};
     op.running_mean = op.running_var = v.data();

@@ -51,22 +51,17 @@ class Winograd : public testing::TestWithParam<ConvShape> {
 
 TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
     const ConvShape s = GetParam();
-    const size_t x_pitch = s.c_in + 5, y_pitch = s.c_out + 16;
-    const Floats x = random_floats(s.n * s.h * s.w * x_pitch, 1), weight = random_weight(s);
+    const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     const Floats bias = random_floats(s.c_out, 3), residual = random_floats(s.y_count(), 4);
     const CpuDevice cpu(2, 8);
     for (const WinogradLoops* loops : all_loops()) {
         const Floats packed = packed_weight(cpu, s, weight, false, *loops);
         for (size_t i = 0; i < 12; ++i) {
-            const Activation activation =
-                std::array{Activation::none, Activation::relu, Activation::silu, Activation::sigmoid}[i % 4];
-            const bool pitched = i % 2;
-            Floats y(s.y_count() / s.c_out * (pitched ? y_pitch : s.c_out), -7), expected = y;
+            const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu}[i / 3 % 3];
+            Floats y = unwritten(s.y_count()), expected = y;
             ConvForward<float> op{.shape = s,
                                   .activation = activation,
                                   .residual_last = i % 3 == 2,
-                                  .x_pitch = pitched ? x_pitch : 0,
-                                  .y_pitch = pitched ? y_pitch : 0,
                                   .x = x.data(),
                                   .weight = weight.data(),
                                   .bias = i % 5 ? bias.data() : nullptr,
@@ -75,8 +70,8 @@ TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
             compute_direct(cpu, op);
             op.y = y.data();
             run(cpu, op, packed, *loops);
-            expect_close(expected, y, tolerance, pitched ? "pitched" : "dense");
-            if (!op.residual || pitched) continue;
+            expect_close(expected, y, tolerance);
+            if (!op.residual) continue;
             Floats in_place = residual;
             op.residual = op.y = in_place.data();
             run(cpu, op, packed, *loops);

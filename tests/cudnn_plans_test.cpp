@@ -46,11 +46,8 @@ private:
     mutable std::string last_;
 };
 
-const ConvProblem weight_gradient{.direction = ConvDirection::backward_weight,
-                                  .shape = {8, 28, 28, 64, 64, 3, 3, 1, 1},
-                                  .type = CUDNN_DATA_BFLOAT16,
-                                  .x_pitch = 64,
-                                  .y_pitch = 64};
+const ConvProblem weight_gradient{
+    .direction = ConvDirection::backward_weight, .shape = {8, 28, 28, 64, 64, 3, 3, 1, 1}, .type = CUDNN_DATA_BFLOAT16};
 constexpr size_t kScratch = size_t(256) << 20;
 
 class CudnnPlans : public testing::Test {

@@ -9,7 +9,6 @@
 struct SelectCase {
     size_t n, rows, classes;
     float threshold, overlap;
-    bool class_agnostic;
     size_t most;
     std::vector<float> boxes;
 };
@@ -18,7 +17,7 @@ struct SelectCase {
 inline SelectCase random_select_case(size_t n, size_t rows, size_t classes, unsigned seed) {
     std::mt19937 generator(seed);
     const auto uniform = [&](int below) { return float(generator() % unsigned(below)); };
-    SelectCase c{n, rows, classes, 0.2f, 0.45f, seed % 2 == 1, 20, {}};
+    SelectCase c{n, rows, classes, 0.2f, 0.45f, 20, {}};
     for (size_t i = 0; i < n * rows; ++i) {
         for (const float value :
              {uniform(40), uniform(40), 5 + uniform(20) * 1.37f, 5 + uniform(20) * 1.21f, uniform(17) / 16})

@@ -23,7 +23,6 @@ Selected select(const SelectCase& c) {
                              .classes = c.classes,
                              .threshold = c.threshold,
                              .overlap = c.overlap,
-                             .class_agnostic = c.class_agnostic,
                              .most = c.most,
                              .boxes = c.boxes.data(),
                              .detections = s.detections.data(),
@@ -59,7 +58,7 @@ std::vector<Box> plain_selection(const SelectCase& c, size_t image) {
         kept.push_back(best);
         left.erase(left.begin());
         std::erase_if(left, [&](const Box& other) {
-            return (c.class_agnostic || other.label == best.label) && overlap(best, other) > double(c.overlap);
+            return other.label == best.label && overlap(best, other) > double(c.overlap);
         });
     }
     return kept;
@@ -99,7 +98,7 @@ TEST(detect, selection_equals_the_plain_one) {
 
 // Rows: x y w h objectness score.
 SelectCase one_class(float threshold, float overlap, std::vector<float> boxes) {
-    return {1, boxes.size() / 6, 1, threshold, overlap, false, 10, std::move(boxes)};
+    return {1, boxes.size() / 6, 1, threshold, overlap, 10, std::move(boxes)};
 }
 
 TEST(detect, an_overlap_as_large_as_allowed_stays) {

@@ -73,6 +73,10 @@ TEST(golden_detect, decode_and_select) {
                     count.refuse("a decision too close for another rounding");
                     continue;
                 }
+                if (setting.at("agnostic").get<bool>()) {
+                    count.refuse("boxes of different classes never suppress each other here");
+                    continue;
+                }
                 const size_t most = setting.at("max_det");
                 std::vector<float> detections(most * 6);
                 int32_t found = 0;
@@ -81,7 +85,6 @@ TEST(golden_detect, decode_and_select) {
                                          .classes = classes,
                                          .threshold = setting.at("conf_thres"),
                                          .overlap = setting.at("iou_thres"),
-                                         .class_agnostic = setting.at("agnostic"),
                                          .most = most,
                                          .boxes = boxes.data(),
                                          .detections = detections.data(),

@@ -29,7 +29,6 @@ direct conv_forward ls I4bf16Li8E
 direct conv_backward_data ls I4bf16Li8E
 direct conv_backward_weight ls I4bf16Li8E
 direct add_parts - adds what one block in hundreds leaves, in order
-direct_stem conv_stem s I4bf16Li[34]E
 cross_entropy forward_rows - 2 MB in all, all launch; any number of classes
 cross_entropy forward_batch - a number per row
 cross_entropy backward_rows - as forward_rows
@@ -40,8 +39,6 @@ detect_loss detect_sums - of nearly every row only objectness is read
 detect_loss detect_merge - a row of sums per block
 detect_loss detect_gradient - rows of 5 + classes numbers, seldom 16 bytes; walking over the boxes is what counts
 elementwise add ls
-elementwise activation_forward ls
-elementwise activation_backward ls
 elementwise cast l
 image image_batch s I4bf16Li[348]E
 image camera_taps s I4bf16Li[348]E
@@ -63,7 +60,7 @@ pool average_forward ls
 pool average_backward ls
 TABLE
 )
-# Loads of images are bytes at places that a transform says, and 6 or 8 bytes per pixel for the stem: none of 16.
+# Images are read as single bytes, at places that a transform gives: no load of 16.
 
 compile() {  # architecture, file; leaves NAME.log, NAME.ptx, NAME.failed in the folder of the architecture
     name=$(basename "$2" .cu)

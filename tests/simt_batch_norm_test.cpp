@@ -213,10 +213,13 @@ TYPED_TEST(SimtKernels, BatchNormOfManyBlocks) {
 
 TYPED_TEST(SimtKernels, BatchNormRefusesWhatItCannotDo) {
     BatchNormForward<TypeParam> op{};
-    op.shape = {.rows = 2, .channels = 8, .activation = Activation::sigmoid};
+    const DeviceArray<TypeParam> residual(16);
+    const DeviceArray<float> running(8);
+    op.shape = {.rows = 2, .channels = 8, .activation = Activation::silu};
+    op.residual = residual.get();
     EXPECT_THROW(compute(this->simt, op), std::invalid_argument);
     op.shape = {.rows = 1, .channels = 8};
-    const DeviceArray<float> running(8);
+    op.residual = nullptr;
     op.running_var = running.get();
     EXPECT_THROW(compute(this->simt, op), std::invalid_argument);
 }

@@ -22,41 +22,33 @@ const ConvShape backward_shapes[] = {
 struct Extras {
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
-    size_t x_pitch = 0, y_pitch = 0;
 };
 
 template <class T>
 void check_forward(const ConvShape& shape, const Extras& extras) {
-    const size_t x_pitch = extras.x_pitch ? extras.x_pitch : shape.c_in,
-                 y_pitch = extras.y_pitch ? extras.y_pitch : shape.c_out;
-    const auto x = representable<T>(random_floats(shape.n * shape.h * shape.w * x_pitch, 1));
+    const auto x = representable<T>(random_floats(shape.x_count(), 1));
     const auto weight = representable<T>(random_floats(shape.weight_count(), 2)),
                residual = representable<T>(random_floats(shape.y_count(), 3));
     const auto bias = representable<float>(random_floats(shape.c_out, 4));
-    const size_t y_count = shape.n * shape.out_h() * shape.out_w() * y_pitch;
     ConvForward<float> reference{.shape = shape,
                                  .activation = extras.activation,
                                  .residual_last = extras.residual_last,
-                                 .x_pitch = extras.x_pitch,
-                                 .y_pitch = extras.y_pitch,
                                  .x = x.data(),
                                  .weight = weight.data(),
                                  .bias = extras.bias ? bias.data() : nullptr,
                                  .residual = extras.residual ? residual.data() : nullptr,
                                  .y = nullptr};
-    std::vector<float> want(y_count, 7.0f);  // 7: what lies between the pixels stays
+    std::vector<float> want(shape.y_count());
     reference.y = want.data();
     compute_direct(cpu, reference);
 
     const DeviceArray<T> device_x(stored<T>(x)), device_weight(stored<T>(weight)), device_residual(stored<T>(residual));
     const DeviceArray<float> device_bias(bias);
     const auto [got] = in_every_order([&] {
-        const DeviceArray<T> y(stored<T>(std::vector<float>(y_count, 7.0f)));
+        const DeviceArray<T> y(shape.y_count());
         compute(Simt{}, ConvForward<T>{.shape = shape,
                                        .activation = extras.activation,
                                        .residual_last = extras.residual_last,
-                                       .x_pitch = extras.x_pitch,
-                                       .y_pitch = extras.y_pitch,
                                        .x = device_x.get(),
                                        .weight = device_weight.get(),
                                        .bias = extras.bias ? device_bias.get() : nullptr,
@@ -109,18 +101,12 @@ TYPED_TEST(SimtKernels, conv_forward) {
 
 TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
     const ConvShape shape{1, 5, 6, 8, 16, 3, 3, 1, 1};
-    for (const Activation activation : {Activation::relu, Activation::silu, Activation::sigmoid})
+    for (const Activation activation : {Activation::relu, Activation::silu})
         check_forward<TypeParam>(shape, {.activation = activation, .bias = true});
     check_forward<TypeParam>(shape, {.activation = Activation::relu, .bias = true, .residual = true});
     check_forward<TypeParam>(shape,
                              {.activation = Activation::silu, .bias = true, .residual = true, .residual_last = true});
     check_forward<TypeParam>(shapes[8], {.activation = Activation::relu, .bias = true});
-}
-
-TYPED_TEST(SimtKernels, conv_forward_between_other_channels) {
-    check_forward<TypeParam>({1, 5, 6, 8, 16, 1, 1, 1, 0}, {.x_pitch = 24, .y_pitch = 40});
-    check_forward<TypeParam>({1, 5, 6, 8, 9, 3, 3, 1, 1}, {.x_pitch = 11, .y_pitch = 10});
-    check_forward<TypeParam>(shapes[8], {.x_pitch = 8, .y_pitch = 17});
 }
 
 TYPED_TEST(SimtKernels, conv_backward_data) {

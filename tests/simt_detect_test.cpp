@@ -54,14 +54,13 @@ void check_selection(const SelectCase& c) {
                    .classes = c.classes,
                    .threshold = c.threshold,
                    .overlap = c.overlap,
-                   .class_agnostic = c.class_agnostic,
                    .most = c.most,
                    .boxes = c.boxes.data(),
                    .detections = detections.data(),
                    .count = count.data()};
     compute(cpu, op);
     const DeviceArray<float> boxes(c.boxes);
-    const size_t scratch_bytes = select_boxes_scratch(c.n, c.rows);
+    const size_t scratch_bytes = 2 * c.n * c.rows * sizeof(uint64_t);
     const auto got = in_every_order([&] {
         const DeviceArray<uint8_t> scratch(scratch_bytes);
         const DeviceArray<float> device_detections(detections.size());

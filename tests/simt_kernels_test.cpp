@@ -11,7 +11,6 @@
 namespace {
 
 const std::vector<size_t> counts = {1, 7, 8, 33, 1500, 2051};
-const std::vector<Activation> activations = {Activation::none, Activation::relu, Activation::silu, Activation::sigmoid};
 constexpr double exact_before_rounding = 1e-6;
 
 // Runs `op` into a new array of `count` elements, in every order.
@@ -52,28 +51,6 @@ TYPED_TEST(SimtKernels, AddOfUnalignedSlices) {
     auto got = y.host();
     got.pop_back();
     expect_stored(want, got, exact_before_rounding, "slices");
-}
-
-TYPED_TEST(SimtKernels, Activations) {
-    using T = TypeParam;
-    for (const size_t count : counts)
-        for (const Activation activation : activations) {
-            const std::string name = fmt::format("activation {}, {} elements", int(activation), count);
-            Floats x = representable<T>(random_floats(count, 1, 0, 4)), dy = representable<T>(random_floats(count, 2));
-            x[0] = 0;  // relu'(0) is 0
-            Floats y = unwritten(count), dx = unwritten(count);
-            compute(this->cpu, ActivationForward<float>{count, activation, x.data(), y.data()});
-            compute(this->cpu, ActivationBackward<float>{count, activation, x.data(), dy.data(), dx.data()});
-            const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
-            const auto got_y = run<T>(this->simt, count, [&](T* y) {
-                return ActivationForward<T>{count, activation, device_x.get(), y};
-            });
-            const auto got_dx = run<T>(this->simt, count, [&](T* dx) {
-                return ActivationBackward<T>{count, activation, device_x.get(), device_dy.get(), dx};
-            });
-            expect_stored(y, got_y, exact_before_rounding, name);
-            expect_stored(dx, got_dx, exact_before_rounding, name + " backward");
-        }
 }
 
 TYPED_TEST(SimtKernels, CastKeepsEveryBit) {

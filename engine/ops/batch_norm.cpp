@@ -86,7 +86,6 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(!o.residual || o.residual.shape() == x.shape(), "batch_norm: x has shape {}, residual {}", text(x.shape()),
             o.residual ? text(o.residual.shape()) : "");
     require(bool(o.running_mean) == bool(o.running_var), "batch_norm: running_mean and running_var come together");
-    require(o.activation != Activation::sigmoid, "batch_norm: the activation can be none, relu or silu");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
     if (o.mean)  // with rstd: the statistics are there already, and the running ones are up to date

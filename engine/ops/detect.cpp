@@ -55,7 +55,6 @@ struct Select final : FloatOp<Select> {
                 .classes = s[2] - 5,
                 .threshold = o.threshold,
                 .overlap = o.overlap,
-                .class_agnostic = o.class_agnostic,
                 .most = o.most,
                 .boxes = in[0].as<float>(),
                 .detections = out[0].as<float>(),

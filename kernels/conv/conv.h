@@ -10,8 +10,6 @@
 //   padding, c]
 //
 // Where an index leaves x, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
-// `y_pitch` is the distance in elements between two pixels of y: c_out, or more where y is a slice of the channels of a
-// wider tensor (concatenation in place); likewise `x_pitch`.
 //
 // compute() is oneDNN on Cpu, cuDNN on Cuda, the direct kernels of direct.cu on Simt. compute_direct() is the readable
 // reference on every device: the loops of loops.cpp, the kernels of direct.cu.
@@ -39,10 +37,9 @@ struct ConvForward {
     ConvShape shape;
     Activation activation = Activation::none;
     bool residual_last = false;
-    size_t x_pitch = 0, y_pitch = 0;  // 0: dense
     const T *x, *weight;
     const float* bias;  // may be null
-    const T* residual;  // may be null; dense
+    const T* residual;  // may be null
     T* y;
     bool weight_is_constant = false;  // inference: a library may keep its own packed copy, keyed by the pointer
 };

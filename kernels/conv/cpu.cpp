@@ -21,8 +21,7 @@ bool is_matrix_product(const ConvShape& s) { return is_pointwise(s) && s.stride 
 
 // In training, where weights change between steps.
 bool is_bare(const ConvForward<float>& op) {
-    return op.x_pitch <= op.shape.c_in && op.y_pitch <= op.shape.c_out && !op.bias && !op.residual &&
-           op.activation == Activation::none && !op.weight_is_constant;
+    return !op.bias && !op.residual && op.activation == Activation::none && !op.weight_is_constant;
 }
 bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
 

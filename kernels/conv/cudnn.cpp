@@ -9,8 +9,6 @@ void compute(const Cuda& cuda, const ConvForward<T>& op) {
         {.direction = ConvDirection::forward,
          .shape = op.shape,
          .type = cudnn_type<T>,
-         .x_pitch = op.x_pitch ? op.x_pitch : op.shape.c_in,
-         .y_pitch = op.y_pitch ? op.y_pitch : op.shape.c_out,
          .activation = op.activation,
          .bias = op.bias != nullptr,
          .residual = op.residual != nullptr,
@@ -20,14 +18,14 @@ void compute(const Cuda& cuda, const ConvForward<T>& op) {
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
-    cuda.convolutions->run(cuda, {ConvDirection::backward_data, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+    cuda.convolutions->run(cuda, {.direction = ConvDirection::backward_data, .shape = op.shape, .type = cudnn_type<T>},
                            {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardWeight<T>& op) {
     cuda.convolutions->run(cuda,
-                           {ConvDirection::backward_weight, op.shape, cudnn_type<T>, op.shape.c_in, op.shape.c_out},
+                           {.direction = ConvDirection::backward_weight, .shape = op.shape, .type = cudnn_type<T>},
                            {{kConvX, op.x}, {kConvWeight, op.dweight}, {kConvY, op.dy}});
 }
 

@@ -28,15 +28,11 @@ CudnnDescriptor tensor(const TensorSpec& t) {
     return d.finalize("cuDNN: tensor");
 }
 
-// NHWC in memory with `pitch` elements from pixel to pixel. Channels that are no multiple of 16 bytes align to less.
-TensorSpec pixels(int64_t id, size_t n, size_t c, size_t h, size_t w, size_t pitch, cudnnDataType_t type) {
-    const int64_t p = int64_t(pitch), bytes = p * (type == CUDNN_DATA_FLOAT ? 4 : 2);
+// NHWC in memory. Pixels whose channels are not a multiple of 16 bytes are aligned to less.
+TensorSpec pixels(int64_t id, size_t n, size_t channels, size_t h, size_t w, cudnnDataType_t type) {
+    const int64_t c = int64_t(channels), bytes = c * (type == CUDNN_DATA_FLOAT ? 4 : 2);
     const int64_t alignment = bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : 2;
-    return {id,
-            {int64_t(n), int64_t(c), int64_t(h), int64_t(w)},
-            {int64_t(h * w) * p, 1, int64_t(w) * p, p},
-            type,
-            alignment};
+    return {id, {int64_t(n), c, int64_t(h), int64_t(w)}, {int64_t(h * w) * c, 1, int64_t(w) * c, c}, type, alignment};
 }
 
 CudnnDescriptor convolution(const ConvShape& s) {
@@ -192,11 +188,7 @@ std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const Ten
 }
 
 cudnnPointwiseMode_t mode_of(Activation a) {
-    switch (a) {
-        case Activation::relu: return CUDNN_POINTWISE_RELU_FWD;
-        case Activation::silu: return CUDNN_POINTWISE_SWISH_FWD;
-        default: return CUDNN_POINTWISE_SIGMOID_FWD;
-    }
+    return a == Activation::relu ? CUDNN_POINTWISE_RELU_FWD : CUDNN_POINTWISE_SWISH_FWD;
 }
 
 // The convolution and what follows it: each operation reads what the one before gave; the last one writes y.
@@ -226,7 +218,7 @@ std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDesc
         const int64_t k = int64_t(s.c_out);
         if (chain[i] == Then::bias) operand = tensor({kConvBias, {1, k, 1, 1}, {k, 1, k, k}, CUDNN_DATA_FLOAT, 16});
         if (chain[i] == Then::residual)
-            operand = tensor(pixels(kConvResidual, s.n, s.c_out, s.out_h(), s.out_w(), s.c_out, p.type));
+            operand = tensor(pixels(kConvResidual, s.n, s.c_out, s.out_h(), s.out_w(), p.type));
         const CudnnDescriptor result = result_of(i + 1);
         ops.push_back(chain[i] == Then::activation ? pointwise(mode_of(p.activation), value, nullptr, result)
                                                    : pointwise(CUDNN_POINTWISE_ADD, value, &operand, result));
@@ -289,9 +281,8 @@ std::string text(const ConvProblem& p) {
         << (p.type == CUDNN_DATA_FLOAT      ? "fp32"
             : p.type == CUDNN_DATA_BFLOAT16 ? "bf16"
                                             : "fp16");
-    for (const size_t part :
-         {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding, p.x_pitch, p.y_pitch,
-          size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
+    for (const size_t part : {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding,
+                              size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
         out << '-' << part;
     if (p.normalized) out << "-normalized";
     if (p.statistics) out << "-statistics";
@@ -332,9 +323,9 @@ CudnnDescriptor cudnn_device(const std::string& properties_json) {
 
 CudnnDescriptor conv_graph(const ConvProblem& p) {
     const ConvShape& s = p.shape;
-    const TensorSpec x_spec = pixels(kConvX, s.n, s.c_in, s.h, s.w, p.x_pitch, p.type);
-    const CudnnDescriptor weight = tensor(pixels(kConvWeight, s.c_out, s.c_in, s.kernel_h, s.kernel_w, s.c_in, p.type));
-    const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.y_pitch, p.type);
+    const TensorSpec x_spec = pixels(kConvX, s.n, s.c_in, s.h, s.w, p.type);
+    const CudnnDescriptor weight = tensor(pixels(kConvWeight, s.c_out, s.c_in, s.kernel_h, s.kernel_w, p.type));
+    const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.type);
     std::vector<CudnnDescriptor> ops;
     if (p.direction == ConvDirection::backward_data) {
         if (p.normalized)

@@ -27,7 +27,6 @@ struct ConvProblem {  // what decides which engines are possible
     ConvDirection direction;
     ConvShape shape;
     cudnnDataType_t type;  // of x, weight, y, residual; bias is float, sums are float
-    size_t x_pitch, y_pitch;
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
     bool normalized =

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_forward(ConvForward<T> op, 
     const Pixel at(my_pixel < pixels ? my_pixel : 0, out_h, out_w);
     const int top = at.row * int(shape.stride) - int(shape.padding);
     const int start = at.column * int(shape.stride) - int(shape.padding);
-    const T* const image = op.x + size_t(at.n) * shape.h * shape.w * op.x_pitch;
+    const T* const image = op.x + size_t(at.n) * shape.h * shape.w * shape.c_in;
     const T* const weight = op.weight + size_t(my_channel) * size_t(depth);
     const bool pixel_exists = my_pixel < pixels, channel_exists = my_channel < int(shape.c_out);
 
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_forward(ConvForward<T> op, 
         for (int k = 0; k < kDepth; k += kWidth) {
             const int i = top + walk.r, j = start + walk.s;
             const bool deep = k0 + k < depth, inside = unsigned(i) < unsigned(h) && unsigned(j) < unsigned(w);
-            fill_down<kWidth>(left[turn], k, t, image + ptrdiff_t(i * w + j) * ptrdiff_t(op.x_pitch) + walk.c,
+            fill_down<kWidth>(left[turn], k, t, image + ptrdiff_t(i * w + j) * channels + walk.c,
                               deep && inside && pixel_exists);
             fill_down<kWidth>(right[turn], k, t, weight + k0 + k, deep && channel_exists);
             walk.advance(kWidth, channels, kernel_w);
@@ -193,14 +193,11 @@ void check(const ConvShape& shape) {
 }
 
 template <class T>
-void launch_forward(const Gpu& gpu, ConvForward<T> op) {
-    if (!op.x_pitch) op.x_pitch = op.shape.c_in;
-    if (!op.y_pitch) op.y_pitch = op.shape.c_out;
+void launch_forward(const Gpu& gpu, const ConvForward<T>& op) {
     check(op.shape);
-    if (is_stem(op.shape) && op.x_pitch == op.shape.c_in && aligned(op.x, op.weight)) return convolve_stem(gpu, op);
     constexpr int kWidth = kVector<T>;
-    const bool narrow = op.shape.c_in % kWidth || op.x_pitch % kWidth || !aligned(op.x, op.weight);
-    const bool wide = op.y_pitch % kWidth == 0 && aligned(op.y);
+    const bool narrow = op.shape.c_in % kWidth || !aligned(op.x, op.weight);
+    const bool wide = op.shape.c_out % kWidth == 0 && aligned(op.y);
     const dim3 grid(ceil_div(op.shape.n * op.shape.out_h() * op.shape.out_w(), kTile), ceil_div(op.shape.c_out, kTile));
     simt::launch(narrow ? conv_forward<T, 1> : conv_forward<T, kWidth>, grid, dim3(kTileThreads), 0, stream_of(gpu), op,
                  wide);

@@ -54,13 +54,5 @@ __device__ __forceinline__ void finish_pixel(const ConvForward<T>& op, size_t pi
         const float value = sum[j] + (op.bias ? op.bias[channel + j] : 0.0f);
         sum[j] = op.residual_last ? activated(op.activation, value) + rest : activated(op.activation, value + rest);
     }
-    store_own(op.y + pixel * op.y_pitch, channel, channels, wide, sum);
+    store_own(op.y + pixel * op.shape.c_out, channel, channels, wide, sum);
 }
-
-// The first layer of ResNet: 7x7, stride 2, padding 3, 3 or 4 channels; direct_stem.cu.
-inline bool is_stem(const ConvShape& shape) {
-    return shape.kernel_h == 7 && shape.kernel_w == 7 && shape.stride == 2 && shape.padding == 3 &&
-           (shape.c_in == 3 || shape.c_in == 4);
-}
-template <class T>
-void convolve_stem(const Gpu& gpu, const ConvForward<T>& op);  // pitches are set

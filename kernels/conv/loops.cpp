@@ -29,7 +29,6 @@ float activate(Activation activation, float x) {
     switch (activation) {
         case Activation::relu: return x < 0 ? 0 : x;
         case Activation::silu: return silu(x);
-        case Activation::sigmoid: return sigmoid(x);
         default: return x;
     }
 }
@@ -40,21 +39,20 @@ constexpr size_t block = 64;  // channels summed at a time
 void compute_direct(const Cpu& cpu, const ConvForward<float>& op) {
     const ConvShape& shape = op.shape;
     const size_t out_h = shape.out_h(), out_w = shape.out_w(), c_in = shape.c_in, c_out = shape.c_out;
-    const size_t x_pitch = op.x_pitch ? op.x_pitch : c_in, y_pitch = op.y_pitch ? op.y_pitch : c_out;
     parallel_for(cpu, shape.n * out_h * out_w, 1, [&](size_t begin, size_t end) {
         for (size_t pixel = begin; pixel < end; ++pixel) {
             const size_t n = pixel / (out_h * out_w), p = pixel / out_w % out_h, q = pixel % out_w;
             for (size_t k = 0; k < c_out; ++k) {
                 double sum = op.bias ? double(op.bias[k]) : 0;
                 for_taps(shape, p, q, [&](size_t r, size_t s, size_t i, size_t j) {
-                    const float* const x = op.x + ((n * shape.h + i) * shape.w + j) * x_pitch;
+                    const float* const x = op.x + ((n * shape.h + i) * shape.w + j) * c_in;
                     const float* const weight = op.weight + ((k * shape.kernel_h + r) * shape.kernel_w + s) * c_in;
 #pragma omp simd reduction(+ : sum)
                     for (size_t c = 0; c < c_in; ++c) sum += double(x[c]) * double(weight[c]);
                 });
                 const float residual = op.residual ? op.residual[pixel * c_out + k] : 0;
-                op.y[pixel * y_pitch + k] = op.residual_last ? activate(op.activation, float(sum)) + residual
-                                                             : activate(op.activation, float(sum + double(residual)));
+                op.y[pixel * c_out + k] = op.residual_last ? activate(op.activation, float(sum)) + residual
+                                                           : activate(op.activation, float(sum + double(residual)));
             }
         }
     });

@@ -10,8 +10,6 @@ void compute(const Cuda& cuda, const NormConvForward<T>& p) {
                            {.direction = ConvDirection::forward,
                             .shape = p.shape,
                             .type = cudnn_type<T>,
-                            .x_pitch = p.shape.c_in,
-                            .y_pitch = p.shape.c_out,
                             .normalized = p.a != nullptr,
                             .statistics = true},
                            {{kConvX, p.x},
@@ -30,8 +28,6 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
     const ConvProblem problem{.direction = ConvDirection::backward_data,
                               .shape = p.shape,
                               .type = cudnn_type<T>,
-                              .x_pitch = p.shape.c_in,
-                              .y_pitch = p.shape.c_out,
                               .normalized = p.scale != nullptr};
     if (!p.scale)
         return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
@@ -60,8 +56,6 @@ void compute(const Cuda& cuda, const NormConvBackwardWeight<T>& p) {
                            {.direction = ConvDirection::backward_weight,
                             .shape = p.shape,
                             .type = cudnn_type<T>,
-                            .x_pitch = p.shape.c_in,
-                            .y_pitch = p.shape.c_out,
                             .normalized = p.a != nullptr},
                            {{kConvX, p.x}, {kConvWeight, p.dweight}, {kConvY, p.dy}, {kNormA, p.a}, {kNormB, p.b}});
 }

@@ -10,12 +10,10 @@
 #include <mutex>
 #include <new>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "base/aligned_memory.h"
 #include "kernels/conv/cpu.h"
-#include "kernels/layout.h"
 #include "kernels/onednn.h"
 
 namespace {
@@ -23,7 +21,7 @@ using Buffer = dnnl::memory;
 using Desc = dnnl::memory::desc;
 
 // Everything that a primitive depends on.
-using Key = std::array<size_t, 18>;
+using Key = std::array<size_t, 16>;
 enum class Kind { forward, backward_data, backward_weight };
 
 // The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with
@@ -38,20 +36,17 @@ Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<floa
         key[12] = forward->bias != nullptr;
         key[13] = forward->residual != nullptr;
         key[14] = forward->residual_last;
-        key[15] = forward->x_pitch ? forward->x_pitch : s.c_in;
-        key[16] = forward->y_pitch ? forward->y_pitch : s.c_out;
-        key[17] = in_place(*forward);
+        key[15] = in_place(*forward);
     }
     return key;
 }
 
-Desc activations(size_t n, size_t h, size_t w, size_t c, size_t pitch) {
+Desc activations(size_t n, size_t h, size_t w, size_t c) {
     const auto dim = [](size_t size) { return Buffer::dim(size); };
-    return {
-        {dim(n), dim(c), dim(h), dim(w)}, Buffer::data_type::f32, {dim(h * w * pitch), 1, dim(w * pitch), dim(pitch)}};
+    return {{dim(n), dim(c), dim(h), dim(w)}, Buffer::data_type::f32, {dim(h * w * c), 1, dim(w * c), dim(c)}};
 }
-Desc x_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.h, s.w, s.c_in, pitch); }
-Desc y_desc(const ConvShape& s, size_t pitch) { return activations(s.n, s.out_h(), s.out_w(), s.c_out, pitch); }
+Desc x_desc(const ConvShape& s) { return activations(s.n, s.h, s.w, s.c_in); }
+Desc y_desc(const ConvShape& s) { return activations(s.n, s.out_h(), s.out_w(), s.c_out); }
 Desc weight_desc(const ConvShape& s, Buffer::format_tag tag) {
     return {{Buffer::dim(s.c_out), Buffer::dim(s.c_in), Buffer::dim(s.kernel_h), Buffer::dim(s.kernel_w)},
             Buffer::data_type::f32,
@@ -114,12 +109,11 @@ struct Prepared {
     Call convolution;
     std::optional<Call> reorder;
     Desc packed;
-    size_t packed_bytes = 0;                    // 0 without reorder
-    size_t x_copy_bytes = 0, y_copy_bytes = 0;  // of dense copies, where oneDNN has no fast kernel for a pitch
+    size_t packed_bytes = 0;  // 0 without reorder
 
     size_t scratch_bytes() const {
         const size_t pad = std::max(convolution.scratchpad_bytes(), reorder ? reorder->scratchpad_bytes() : 0);
-        return alignment + aligned(packed_bytes) + aligned(x_copy_bytes) + aligned(y_copy_bytes) + pad;
+        return alignment + aligned(packed_bytes) + pad;
     }
 };
 
@@ -130,14 +124,12 @@ struct PackedWeight {
 
 // The parts of Cpu::scratch during one convolution.
 struct Parts {
-    char *packed, *x_copy, *y_copy, *pad;
+    char *packed, *pad;
 
     Parts(const Cpu& cpu, const Prepared& p) {
         const auto start = reinterpret_cast<uintptr_t>(cpu.scratch.take<char>(p.scratch_bytes()));
         packed = reinterpret_cast<char*>(aligned(start));
-        x_copy = packed + aligned(p.packed_bytes);
-        y_copy = x_copy + aligned(p.x_copy_bytes);
-        pad = y_copy + aligned(p.y_copy_bytes);
+        pad = packed + aligned(p.packed_bytes);
     }
 };
 
@@ -196,12 +188,10 @@ Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const D
 
 Prepared Convolutions::make(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
-    const bool x_pitched = op.x_pitch > s.c_in, y_pitched = op.y_pitch > s.c_out;
-    Desc x = x_desc(s, x_pitched ? op.x_pitch : s.c_in), y = y_desc(s, y_pitched ? op.y_pitch : s.c_out);
-    const Desc residual = y_desc(s, s.c_out), bias = op.bias ? bias_desc(s) : Desc();
+    const Desc x = x_desc(s), y = y_desc(s), bias = op.bias ? bias_desc(s) : Desc();
     dnnl::post_ops post_ops;
     const auto append_residual = [&] {
-        in_place(op) ? post_ops.append_sum(1.0f) : post_ops.append_binary(dnnl::algorithm::binary_add, residual);
+        in_place(op) ? post_ops.append_sum(1.0f) : post_ops.append_binary(dnnl::algorithm::binary_add, y);
     };
     if (op.residual && !op.residual_last) append_residual();
     append_activation(post_ops, op.activation);
@@ -209,28 +199,19 @@ Prepared Convolutions::make(const ConvForward<float>& op) {
     dnnl::primitive_attr attributes = with_own_scratchpad();
     attributes.set_post_ops(post_ops);
 
-    auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
-    const bool copies = (x_pitched || y_pitched) && std::string_view(desc.impl_info_str()).starts_with("ref");
-    if (copies) {
-        x = x_desc(s, s.c_in);
-        y = y_desc(s, s.c_out);
-        desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
-    }
+    const auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
     Call call(desc, dnnl::convolution_forward(desc));
     call.add(DNNL_ARG_SRC, x, engine);
     call.add(DNNL_ARG_WEIGHTS, desc.weights_desc(), engine);
     if (op.bias) call.add(DNNL_ARG_BIAS, bias, engine);
     call.add(DNNL_ARG_DST, y, engine);
-    if (op.residual && !in_place(op)) call.add(residual_argument(op), residual, engine);
-    Prepared p = prepare(std::move(call), s, desc.weights_desc(), false);
-    if (copies && x_pitched) p.x_copy_bytes = s.x_count() * sizeof(float);
-    if (copies && y_pitched) p.y_copy_bytes = s.y_count() * sizeof(float);
-    return p;
+    if (op.residual && !in_place(op)) call.add(residual_argument(op), y, engine);
+    return prepare(std::move(call), s, desc.weights_desc(), false);
 }
 
 Prepared Convolutions::make(const ConvBackwardData<float>& op) {
     const ConvShape& s = op.shape;
-    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const Desc x = x_desc(s), y = y_desc(s);
     const dnnl::primitive_attr attributes = with_own_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
     const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
@@ -246,7 +227,7 @@ Prepared Convolutions::make(const ConvBackwardData<float>& op) {
 
 Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
     const ConvShape& s = op.shape;
-    const Desc x = x_desc(s, s.c_in), y = y_desc(s, s.c_out);
+    const Desc x = x_desc(s), y = y_desc(s);
     const dnnl::primitive_attr attributes = with_own_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
     const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
@@ -319,27 +300,7 @@ void convolve(const Cpu& cpu, const ConvForward<float>& op) {
     call.set(DNNL_ARG_BIAS, op.bias);
     call.set(DNNL_ARG_DST, op.y);
     if (op.residual) call.set(residual_argument(op), op.residual);
-    const auto copy = [&](size_t channels, size_t count, const float* from, size_t from_pitch, float* to,
-                          size_t to_pitch) {
-        compute(cpu, CopyChannels<float>{.rows = count / channels,
-                                         .channels = channels,
-                                         .x_pitch = from_pitch,
-                                         .x_offset = 0,
-                                         .y_pitch = to_pitch,
-                                         .y_offset = 0,
-                                         .x = from,
-                                         .y = to});
-    };
-    const ConvShape& s = op.shape;
-    float* const x = reinterpret_cast<float*>(parts.x_copy);
-    float* const y = reinterpret_cast<float*>(parts.y_copy);
-    if (p.x_copy_bytes) {
-        copy(s.c_in, s.x_count(), op.x, op.x_pitch, x, s.c_in);
-        call.set(DNNL_ARG_SRC, x);
-    }
-    if (p.y_copy_bytes) call.set(DNNL_ARG_DST, y);
     call.run(all.stream);
-    if (p.y_copy_bytes) copy(s.c_out, s.y_count(), y, s.c_out, op.y, op.y_pitch);
 }
 
 void convolve(const Cpu& cpu, const ConvBackwardData<float>& op) {

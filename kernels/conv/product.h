@@ -17,7 +17,7 @@ struct ProductLoops;                      // kernels/conv/product_loops.h
 const ProductLoops* product_loops();      // the widest that this machine has; null: none
 bool product_supports(const ConvShape&);  // channels that fill vectors, on this machine
 
-// `scratch` has that many floats. Of ConvForward neither bias, residual, activation nor pitches are read.
+// `scratch` has that many floats. Of ConvForward neither bias, residual nor activation is read.
 size_t product_scratch_count(const Cpu&, const ConvForward<float>&, const ProductLoops& = *product_loops());
 size_t product_scratch_count(const Cpu&, const ConvBackwardData<float>&, const ProductLoops& = *product_loops());
 size_t product_scratch_count(const Cpu&, const ConvBackwardWeight<float>&, const ProductLoops& = *product_loops());

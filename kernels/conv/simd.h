@@ -47,7 +47,6 @@ inline Vector exp(Vector x) {
 inline Vector activate(int activation, Vector x) {
     if (activation == int(Activation::relu)) return x < Vector{} ? Vector{} : x;
     if (activation == int(Activation::silu)) return x / (1.0f + exp(-x));
-    if (activation == int(Activation::sigmoid)) return 1.0f / (1.0f + exp(-x));
     return x;
 }
 

@@ -17,7 +17,7 @@
 constexpr size_t winograd_points = 36, winograd_gap = 16;
 
 struct WinogradTask {
-    size_t h, w, c_in, c_out, x_pitch, y_pitch, tiles_h, tiles_w;
+    size_t h, w, c_in, c_out, tiles_h, tiles_w;
     size_t first, tiles;         // of all images one behind the other, row by row
     size_t room;                 // tiles that a block has room for
     size_t depth;                // channels of x that `packed` has: all, or a part of them
@@ -48,7 +48,7 @@ struct WinogradLoops {
     void (*transform)(const WinogradTask&, size_t channel_block);
     void (*multiply)(const WinogradTask&, size_t panel);  // and what follows, into y; packed are those of the panel
     void (*pack)(const WinogradPack&, size_t panel);      // likewise
-    void (*transform_gradient)(const WinogradTask&, size_t channel_block);  // x, c_in and x_pitch are those of dy
+    void (*transform_gradient)(const WinogradTask&, size_t channel_block);              // x and c_in are those of dy
     void (*accumulate)(const WinogradWeightTask&, size_t point, size_t channel_block);  // of out_blocks
     void (*finish)(const WinogradWeightTask&, size_t channel);                          // of theirs
 };

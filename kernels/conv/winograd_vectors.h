@@ -73,7 +73,7 @@ void transform(const WinogradTask& t, size_t block) {
     const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Place at(t, t.first + tile);
-        const float* const x = t.x + at.n * t.h * t.w * t.x_pitch + channel;
+        const float* const x = t.x + at.n * t.h * t.w * t.c_in + channel;
         const bool inside = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
         Vector half[6][6];  // (column, row)
         for (size_t j = 0; j < 6; ++j) {
@@ -81,9 +81,9 @@ void transform(const WinogradTask& t, size_t block) {
             for (size_t i = 0; i < 6; ++i) {
                 const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
                 if (inside)
-                    column[i] = load(x + (row * t.w + col) * t.x_pitch);
+                    column[i] = load(x + (row * t.w + col) * t.c_in);
                 else
-                    column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.x_pitch, count) : Vector{};
+                    column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.c_in, count) : Vector{};
             }
             transform_input(column, half[j]);
         }
@@ -164,7 +164,7 @@ void inverse(const WinogradTask& t, size_t channel, const float* products) {
                 const Vector residual =
                     t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
                 y = t.residual_last ? activate(t.activation, y) + residual : activate(t.activation, y + residual);
-                store_part(t.y + (pixel + j) * t.y_pitch + channel, y, count);
+                store_part(t.y + (pixel + j) * t.c_out + channel, y, count);
             }
         }
     }
@@ -231,7 +231,7 @@ void transform_gradient(const WinogradTask& t, size_t block) {
             for (size_t i = 0; i < 4; ++i) {
                 const size_t row = at.top + i, col = at.left + j;
                 column[i] = row < t.h && col < t.w
-                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.x_pitch + channel, count)
+                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.c_in + channel, count)
                                 : Vector{};
             }
             transform_gradient(column, half[j]);
