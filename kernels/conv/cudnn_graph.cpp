@@ -246,15 +246,15 @@ bool allowed(const CudnnDescriptor& engine, cudnnDataType_t type, const ConvEngi
 
 // Descriptors that cuDNN fills: made by the caller, as the API wants it.
 std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAttributeName_t name,
-                                    cudnnBackendDescriptorType_t type, int64_t room) {
+                                    cudnnBackendDescriptorType_t type, int64_t max_count) {
     std::vector<CudnnDescriptor> owners;
     std::vector<cudnnBackendDescriptor_t> raw;
-    for (int64_t i = 0; i < room; ++i) raw.push_back(owners.emplace_back(type).get());
+    for (int64_t i = 0; i < max_count; ++i) raw.push_back(owners.emplace_back(type).get());
     int64_t count = 0;
-    if (cudnnBackendGetAttribute(from.get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &count, raw.data()) !=
+    if (cudnnBackendGetAttribute(from.get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, max_count, &count, raw.data()) !=
         CUDNN_STATUS_SUCCESS)
         count = 0;
-    owners.resize(size_t(std::min(count, room)));
+    owners.resize(size_t(std::min(count, max_count)));
     return owners;
 }
 
@@ -271,7 +271,7 @@ ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engin
 
 }  // namespace
 
-std::string text(const ConvProblem& p) {
+std::string to_string(const ConvProblem& p) {
     const ConvShape& s = p.shape;
     std::ostringstream out;
     out << (p.direction == ConvDirection::forward         ? "forward"
@@ -289,7 +289,7 @@ std::string text(const ConvProblem& p) {
     return out.str();
 }
 
-std::string text(const ConvEngine& e) {
+std::string to_string(const ConvEngine& e) {
     std::ostringstream out;
     out << e.index;
     for (const auto& [type, value] : e.knobs) out << ' ' << type << ':' << value;
@@ -355,7 +355,7 @@ CudnnDescriptor conv_graph(const ConvProblem& p) {
 
 std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
                                      const ConvEngineRules& rules, size_t limit) {
-    constexpr int64_t kRoom = 64;
+    constexpr int64_t kMaxConfigs = 64;
     std::vector<ConvEngine> engines;
     for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
         std::vector<CudnnDescriptor> configs;
@@ -365,7 +365,8 @@ std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDe
                 .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode)
                 .set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device)
                 .finalize("cuDNN: heuristics");
-            configs = filled(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, kRoom);
+            configs =
+                filled(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, kMaxConfigs);
         } catch (const CudnnError&) {
             continue;  // not every mode knows every graph
         }
