@@ -26,7 +26,6 @@
 #include "engine/program.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv/conv.h"
-#include "kernels/conv/cpu.h"
 #include "kernels/conv/onednn.h"
 #include "kernels/conv/winograd.h"
 
@@ -123,11 +122,8 @@ public:
         program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
         for (size_t i = 0; i < all_in_.size(); ++i)
             if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
-        drop_packed_weights();  // packed copies are found by address, and memory was zeros or another bed's until
-                                // now
     }
     Fixture(const Fixture&) = delete;
-    ~Fixture() { drop_packed_weights(); }
 
     void run(size_t i) { program_->run_step(i % program_->steps().size()); }
     const Step& step() { return program_->steps()[0]; }

@@ -14,7 +14,6 @@
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
-#include "kernels/scratch_cpu.h"
 
 namespace {
 using Floats = std::vector<float>;
@@ -166,7 +165,7 @@ void time_rest(Bench& bench, size_t size, size_t batch) {
                               .gradient = gradient.data(),
                               .parameter = parameter.data(),
                               .momentum = momentum.data(),
-                              .copy = nullptr},
+                              .compute_copy = nullptr},
                1);
     const LinearShape head{batch, 2048, 1000};
     Floats features(batch * 2048), weight(2048000), bias(1000), logits(batch * 1000);

@@ -31,7 +31,7 @@ endfunction()
 if(NOT TUNDRA_SANITIZE)
     set_source_files_properties(${kernel_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O3>")
 endif()
-# The same loops for two instruction sets; the machine decides at run time (kernels/conv/winograd.cpp). They are written as
+# The same loops for two instruction sets; the machine decides at run time (kernels/conv/simd_loops.cpp). They are written as
 # vectors, so the compiler has nothing to find, and GCC 12's fault with AVX-512 constants (see the main file) no occasion.
 foreach(set avx2 avx512)
     set(flags -mavx2 -mfma -ffp-contract=fast -fno-tree-vectorize -fno-tree-slp-vectorize)

@@ -7,7 +7,7 @@
 #include "base/processors.h"
 #include "engine/device.h"
 #include "engine/op.h"
-#include "kernels/scratch_cpu.h"
+#include "kernels/conv/cpu.h"
 
 namespace {
 
@@ -15,7 +15,7 @@ class CpuDevice final : public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options) {
         cpu_.threads = options.threads > 0 ? options.threads : usable_processors();
-        const size_t bytes = scratch_reserved(cpu_.threads);
+        const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }
@@ -31,7 +31,10 @@ public:
             }
         return fmt::format("{}, {} threads", model, cpu_.threads);
     }
-    void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+    void upload(void* to, const void* from, size_t bytes) override {
+        drop_packed_weights(to, bytes);
+        std::memcpy(to, from, bytes);
+    }
     void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
     void synchronize() override {}
     bool in_place() const override { return true; }
@@ -50,7 +53,10 @@ private:
         madvise(memory, bytes, MADV_HUGEPAGE);
         return memory;
     }
-    void release(void* memory, size_t bytes) noexcept override { munmap(memory, bytes + !bytes); }
+    void release(void* memory, size_t bytes) noexcept override {
+        drop_packed_weights(memory, bytes);
+        munmap(memory, bytes + !bytes);
+    }
 
     Cpu cpu_;
 };

@@ -79,7 +79,7 @@ SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 // ---- loss of a detector (kernels/detect_loss.h): boxes (n, most, 5) float: class, x, y, w, h; class -1: none
 struct DetectLossOptions {
     float box = 0.05f, objectness = 1, classes = 0.5f;  // gains
-    float smoothing = 0, ratio = 4;
+    float smoothing = 0, anchor_threshold = 4;
     std::vector<float> balance = {};  // of the levels' objectness; empty: all alike
 };
 struct DetectLossResult {

@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "kernels/parallel.h"
-#include "kernels/scratch_cpu.h"
 #include "kernels/vector_math.h"
 
 namespace {
@@ -79,16 +78,15 @@ void backwards(const Cpu& cpu, size_t rows, size_t channels, const Body& body) {
 
 // dy2 gives the second gradient of an element: it is fixed before the loops, which then have no branches. With a
 // residual the first pass stores g where the residual's gradient belongs, and the second reads it there. Without one,
-// relu's input is computed again from x, bit for bit as forward did: y, a fifth of what would be read otherwise, is
-// left alone.
+// relu's input is computed again from x, bit for bit as in forward, which saves reading y.
 template <class FixedActivation, class HasResidual, class SecondDy>
 void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, HasResidual, SecondDy dy2) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
-    float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
-    float* const mean_g = slope + channels;
+    float* const scale_rstd = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
+    float* const mean_g = scale_rstd + channels;
     float* const mean_gx = mean_g + channels;
-    for (size_t c = 0; c < channels; ++c) slope[c] = op.scale[c] * op.rstd[c];
+    for (size_t c = 0; c < channels; ++c) scale_rstd[c] = op.scale[c] * op.rstd[c];
 
     // xhat and g of element i, which belongs to channel c.
     const float *const x = op.x, *const y = op.y, *const dy = op.dy;
@@ -98,7 +96,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
     const auto g_at = [=](size_t i, size_t c, float xhat) {
         const float sum = dy[i] + dy2(i);
         if constexpr (FixedActivation::value == Activation::relu)
-            return keep_if(HasResidual::value ? y[i] > 0 : slope[c] * (x[i] - mean[c]) + shift[c] > 0, sum);
+            return keep_if(HasResidual::value ? y[i] > 0 : scale_rstd[c] * (x[i] - mean[c]) + shift[c] > 0, sum);
         if constexpr (FixedActivation::value == Activation::silu) return sum * silu_grad(scale[c] * xhat + shift[c]);
         return sum;
     };
@@ -139,7 +137,7 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
             for (size_t c = 0; c < channels; ++c) {
                 const size_t i = row * channels + c;
                 const float xhat = xhat_at(i, c), g = HasResidual::value ? dresidual[i] : g_at(i, c, xhat);
-                dx[i] = slope[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
+                dx[i] = scale_rstd[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
             }
     });
 }
@@ -157,21 +155,22 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
     if (op.running_var && rows < 2) throw std::invalid_argument("batch_norm: running statistics need two rows");
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
-    float* const slope = reinterpret_cast<float*>(sums + partial_doubles(op.shape));  // y = slope * (x - mean) + shift
+    float* const scale_rstd =
+        reinterpret_cast<float*>(sums + partial_doubles(op.shape));  // y = scale_rstd * (x - mean) + shift
     if (!op.sums_given)
         sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum, double* squares) {
             sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
         });
 
     const double count = double(rows);
-    for (size_t c = 0; c < channels && op.sums_given; ++c) slope[c] = op.scale[c] * op.rstd[c];
+    for (size_t c = 0; c < channels && op.sums_given; ++c) scale_rstd[c] = op.scale[c] * op.rstd[c];
     for (size_t c = 0; c < channels && !op.sums_given; ++c) {
         const double offset = sums[c] / count, mean = double(op.x[c]) + offset;
         const double var = std::max(0.0, sums[channels + c] / count - offset * offset);
         const double rstd = 1 / std::sqrt(var + double(op.shape.eps));
         op.mean[c] = float(mean);
         op.rstd[c] = float(rstd);
-        slope[c] = op.scale[c] * op.rstd[c];
+        scale_rstd[c] = op.scale[c] * op.rstd[c];
         if (op.running_mean) op.running_mean[c] += op.momentum * (float(mean) - op.running_mean[c]);
         if (op.running_var) op.running_var[c] += op.momentum * (float(var * count / (count - 1)) - op.running_var[c]);
     }
@@ -181,7 +180,7 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
             parallel_for(cpu, rows, 16, [&](size_t begin, size_t end) {
                 const float* __restrict mean = op.mean;
                 const float* __restrict shift = op.shift;
-                const float* __restrict a = slope;
+                const float* __restrict a = scale_rstd;
                 for (size_t row = begin; row < end; ++row) {
                     const float* x = op.x + row * channels;
                     float* y = op.y + row * channels;

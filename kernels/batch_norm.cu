@@ -17,7 +17,7 @@ namespace {
 constexpr int kRows = 4;  // of one thread, loaded before the first is used
 
 // partial (row_blocks, 2, channels): mean of the block's rows, and the sum of squared distances from it.
-// A thread measures from its own first row, so |mean| >> std costs nothing; should that row be an outlier, the squares
+// A thread measures from its first row, so |mean| >> std costs nothing; should that row be an outlier, the squares
 // lose no more than a factor of (rows per thread) of float's precision. The block then measures from its exact mean.
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForward<T> p, float* partial) {
@@ -51,12 +51,12 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
     }
     sum_over_rows<kColumnThreads>(mean);
     const float per_row = 1.0f / float(rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y));
-    const float per_own_row = n > 0 ? 1.0f / n : 0.0f;
+    const float per_thread_row = n > 0 ? 1.0f / n : 0.0f;
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k) {
         mean[k] *= per_row;
-        const float own = sum[k] * per_own_row, d = pivot[k] + own - mean[k];
-        squares[k] = fmaf(-sum[k], own, squares[k]) + n * d * d;
+        const float thread_mean = sum[k] * per_thread_row, d = pivot[k] + thread_mean - mean[k];
+        squares[k] = fmaf(-sum[k], thread_mean, squares[k]) + n * d * d;
         mean[k] += first_row[threadIdx.x * kWidth + k];
     }
     sum_over_rows<kColumnThreads>(squares);
@@ -103,15 +103,15 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormF
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
     if (!at.inside) return;
-    float mean[kWidth], slope[kWidth], shift[kWidth];
+    float mean[kWidth], scale_rstd[kWidth], shift[kWidth];
     load_floats(p.mean + at.channel, mean);
     load_floats(p.shift + at.channel, shift);
-    load_floats(p.scale + at.channel, slope);
+    load_floats(p.scale + at.channel, scale_rstd);
     {
         float rstd[kWidth];
         load_floats(p.rstd + at.channel, rstd);
         SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) slope[k] *= rstd[k];
+        for (int k = 0; k < kWidth; ++k) scale_rstd[k] *= rstd[k];
     }
     const auto index = [&](size_t row) { return (at.rows - 1 - row) * C + at.channel; };
     Vector<T, kWidth> x[kPair], residual[kPair];
@@ -125,14 +125,14 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormF
             float y[kWidth];
             SIMT_UNROLL
             for (int k = 0; k < kWidth; ++k) {
-                const float z = fmaf(x[u][k] - mean[k], slope[k], shift[k]);
+                const float z = fmaf(x[u][k] - mean[k], scale_rstd[k], shift[k]);
                 y[k] = activated(p.shape.activation, p.residual ? z + residual[u][k] : z);
             }
             store(p.y + index(row), rounded<T>(y));
         });
 }
 
-// What the gradient of one vector needs from memory. silu is a type of its own because it needs z, and with it twice as
+// The operands of the gradient of one vector. silu is a type because it needs z, and with it twice as
 // many constants in registers.
 template <class T, int kWidth, bool kSilu>
 struct Incoming {
@@ -144,31 +144,31 @@ struct Incoming {
         if (p.dy2) dy2 = load<kWidth>(p.dy2 + i);
         if (p.shape.activation == Activation::relu) y = load<kWidth>(p.y + i);
     }
-    // g of the header; `slope` = scale * rstd.
-    __device__ __forceinline__ float g(const BatchNormBackward<T>& p, int k, float centred, float slope,
+    // g of the header.
+    __device__ __forceinline__ float g(const BatchNormBackward<T>& p, int k, float centred, float scale_rstd,
                                        float shift) const {
         const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
         if constexpr (kSilu)
-            return sum * silu_grad(fmaf(centred, slope, shift));
+            return sum * silu_grad(fmaf(centred, scale_rstd, shift));
         else
             return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
     }
 };
 
-// The constants of one thread's channels.
+// The constants of one thread's channels; scale_rstd = scale * rstd.
 template <int kWidth>
 struct Normalization {
-    float mean[kWidth], slope[kWidth], shift[kWidth] = {};
+    float mean[kWidth], scale_rstd[kWidth], shift[kWidth] = {};
 
     template <class T>
     __device__ __forceinline__ Normalization(const BatchNormBackward<T>& p, size_t channel) {
         float rstd[kWidth];
         load_floats(p.mean + channel, mean);
         load_floats(p.rstd + channel, rstd);
-        load_floats(p.scale + channel, slope);
+        load_floats(p.scale + channel, scale_rstd);
         if (p.shape.activation == Activation::silu) load_floats(p.shift + channel, shift);
         SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) slope[k] *= rstd[k];
+        for (int k = 0; k < kWidth; ++k) scale_rstd[k] *= rstd[k];
     }
 };
 
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_sums(BatchNormBack
                 SIMT_UNROLL
                 for (int k = 0; k < kWidth; ++k) {
                     const float centred = in[u].x[k] - norm.mean[k];
-                    const float g = in[u].g(p, k, centred, norm.slope[k], norm.shift[k]);
+                    const float g = in[u].g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
                     sum[k] += g;
                     sum[kWidth + k] = fmaf(g, centred, sum[kWidth + k]);
                 }
@@ -218,24 +218,25 @@ __global__ void __launch_bounds__(kMergeThreads)
     }
 }
 
-// dx = slope * g - offset - (x - mean) * tilt
+// dx = scale_rstd * g - offset - (x - mean) * per_centred, with offset = scale_rstd * dshift / rows and
+// per_centred = scale_rstd * rstd * dscale / rows
 template <int kWidth, bool kSilu, class T>
 __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNormBackward<T> p) {
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
     if (!at.inside) return;
     const Normalization<kWidth> norm(p, at.channel);
-    float offset[kWidth], tilt[kWidth];
+    float offset[kWidth], per_centred[kWidth];
     {
         const float per_row = 1.0f / float(p.shape.rows);
         float rstd[kWidth];
         load_floats(p.dshift + at.channel, offset);
-        load_floats(p.dscale + at.channel, tilt);
+        load_floats(p.dscale + at.channel, per_centred);
         load_floats(p.rstd + at.channel, rstd);
         SIMT_UNROLL
         for (int k = 0; k < kWidth; ++k) {
-            offset[k] *= norm.slope[k] * per_row;
-            tilt[k] *= norm.slope[k] * rstd[k] * per_row;
+            offset[k] *= norm.scale_rstd[k] * per_row;
+            per_centred[k] *= norm.scale_rstd[k] * rstd[k] * per_row;
         }
     }
     for (size_t row = at.row; row < at.rows; row += at.step) {
@@ -246,8 +247,8 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNorm
         SIMT_UNROLL
         for (int k = 0; k < kWidth; ++k) {
             const float centred = in.x[k] - norm.mean[k];
-            g[k] = in.g(p, k, centred, norm.slope[k], norm.shift[k]);
-            dx[k] = fmaf(-centred, tilt[k], fmaf(norm.slope[k], g[k], -offset[k]));
+            g[k] = in.g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
+            dx[k] = fmaf(-centred, per_centred[k], fmaf(norm.scale_rstd[k], g[k], -offset[k]));
         }
         store(p.dx + i, rounded<T>(dx));
         if (p.dresidual) store(p.dresidual + i, rounded<T>(g));

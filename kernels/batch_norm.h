@@ -55,6 +55,8 @@ struct BatchNormBackward {
 
 void compute(const Cpu&, const BatchNormForward<float>&);
 void compute(const Cpu&, const BatchNormBackward<float>&);
+size_t scratch_bytes(const Cpu&, const BatchNormForward<float>&);  // see device.h
+size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>&);
 template <class T>
 void compute(const Simt&, const BatchNormForward<T>&);
 template <class T>

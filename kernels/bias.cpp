@@ -2,7 +2,6 @@
 #include "kernels/bias.h"
 
 #include "kernels/parallel.h"
-#include "kernels/scratch_cpu.h"
 
 size_t scratch_bytes(const Cpu&, const BiasBackward<float>& op) {
     return RowTiles(op.rows).count * op.channels * sizeof(double);

@@ -13,6 +13,7 @@ struct BiasBackward {
 };
 
 void compute(const Cpu&, const BiasBackward<float>&);
+size_t scratch_bytes(const Cpu&, const BiasBackward<float>&);  // see device.h
 template <class T>
 void compute(const Simt&, const BiasBackward<T>&);
 template <class T>

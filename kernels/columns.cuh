@@ -7,9 +7,9 @@
 
 inline constexpr unsigned kColumnThreads = 256;
 
-// How many blocks share a matrix. Four for each of the 132 multiprocessors of an H200 keep enough bytes in flight where
-// every block leaves a row of partial sums behind; where it leaves nothing, more and smaller ones end more evenly.
-inline constexpr unsigned kSumBlocks = 132 * 4, kMapBlocks = 132 * 8;
+// How many blocks share a matrix. Four per multiprocessor keep enough bytes in flight where every block leaves a row of
+// partial sums behind; where it leaves nothing, more and smaller blocks finish more evenly.
+inline constexpr unsigned kSumBlocks = kMultiprocessors * 4, kMapBlocks = kMultiprocessors * 8;
 
 // Blocks: x of the grid runs over the channels, y over the rows. Threads: x over vectors of channels, y over rows.
 // A thread keeps its channels and goes down the rows, so what belongs to a channel is read once, into registers.
@@ -17,11 +17,11 @@ struct ColumnGrid {
     dim3 grid, block;
 
     ColumnGrid(size_t rows, size_t channels, int width, unsigned blocks) {
-        constexpr size_t most_lanes = 32;
+        constexpr size_t max_lanes = 32;
         const size_t vectors = ceil_div(channels, size_t(width));
-        const unsigned tiles = ceil_div(vectors, most_lanes), lanes = ceil_div(vectors, tiles);
+        const unsigned tiles = unsigned(ceil_div(vectors, max_lanes)), lanes = unsigned(ceil_div(vectors, tiles));
         block = dim3(lanes, kColumnThreads / lanes);
-        grid = dim3(tiles, std::clamp(blocks / tiles, 1u, ceil_div(rows, block.y)));
+        grid = dim3(tiles, std::clamp(blocks / tiles, 1u, unsigned(ceil_div(rows, block.y))));
     }
     unsigned row_blocks() const { return grid.y; }
 };

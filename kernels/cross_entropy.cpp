@@ -16,17 +16,17 @@ float forward_row(const CrossEntropyForward& op, size_t row) {
     const size_t classes = op.shape.classes;
     const float* const logits = op.logits + row * classes;
     float* const p = op.probabilities + row * classes;
-    const float largest = *std::max_element(logits, logits + classes);
+    const float max_logit = *std::max_element(logits, logits + classes);
     double sum = 0;
     for (size_t k = 0; k < classes; ++k) {
-        p[k] = std::exp(logits[k] - largest);
+        p[k] = std::exp(logits[k] - max_logit);
         sum += double(p[k]);
     }
     for (size_t k = 0; k < classes; ++k) p[k] = float(double(p[k]) / sum);
     const int32_t label = op.labels[row];
     if (label < 0) return 0;
 
-    const double log_sum = double(largest) + std::log(sum);
+    const double log_sum = double(max_logit) + std::log(sum);
     const double uniform = double(op.shape.smoothing) / double(classes);
     double loss = 0;
     for (size_t k = 0; k < classes; ++k) {
@@ -55,8 +55,9 @@ void compute(const Cpu& cpu, const CrossEntropyForward& op) {
         if (op.labels[row] < 0) continue;
         loss += double(op.sample_loss[row]);
         const float* const logits = op.logits + row * classes;
-        const float own = logits[op.labels[row]];
-        const auto above = std::count_if(logits, logits + classes, [own](float other) { return other > own; });
+        const float label_logit = logits[op.labels[row]];
+        const auto above =
+            std::count_if(logits, logits + classes, [label_logit](float other) { return other > label_logit; });
         first += above < 1;
         fifth += above < 5;
     }

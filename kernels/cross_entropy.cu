@@ -1,7 +1,7 @@
 // Softmax cross-entropy: a block per row, then one block for the batch.
 //
 // Floor in bytes: forward 8 * rows * classes, backward the same: 2 MB for 256 rows of 1000 classes, half a microsecond.
-// What counts is the number of launches and barriers: the row is read three times, the second and third time from L1.
+// The time goes into launches and barriers: the row is read three times, the second and third time from L1.
 #include "kernels/cross_entropy.h"
 
 #include "kernels/reduce.cuh"
@@ -15,16 +15,16 @@ __device__ float weight_of(const float* class_weight, size_t k) { return class_w
 // class_weight[k] * q[k] of a row
 struct Target {
     const float* class_weight;
-    float uniform, own;
+    float uniform, label_share;
     size_t label;
 
     __device__ Target(const CrossEntropyShape& shape, const float* class_weight, int32_t label)
         : class_weight(class_weight),
           uniform(shape.smoothing / float(shape.classes)),
-          own(1 - shape.smoothing),
+          label_share(1 - shape.smoothing),
           label(size_t(label)) {}
     __device__ float operator()(size_t k) const {
-        return weight_of(class_weight, k) * (uniform + (k == label ? own : 0.0f));
+        return weight_of(class_weight, k) * (uniform + (k == label ? label_share : 0.0f));
     }
 };
 
@@ -34,31 +34,31 @@ __global__ void __launch_bounds__(kRowThreads, 8) forward_rows(CrossEntropyForwa
     const size_t row = blockIdx.x, classes = p.shape.classes;
     const float* const x = p.logits + row * classes;
     const int32_t label = p.labels[row];
-    const float own = label < 0 ? 0.0f : x[label];
+    const float label_logit = label < 0 ? 0.0f : x[label];
 
-    float largest = -INFINITY, larger = 0;
+    float max_logit = -INFINITY, count_above = 0;
     for (size_t k = threadIdx.x; k < classes; k += kRowThreads) {
-        largest = fmaxf(largest, x[k]);
-        larger += x[k] > own ? 1.0f : 0.0f;
+        max_logit = fmaxf(max_logit, x[k]);
+        count_above += x[k] > label_logit ? 1.0f : 0.0f;
     }
-    largest = block_reduce<kRowThreads>(largest, Largest{});
-    larger = block_reduce<kRowThreads>(larger, Sum{});
+    max_logit = block_reduce<kRowThreads>(max_logit, Max{});
+    count_above = block_reduce<kRowThreads>(count_above, Sum{});
     float sum = 0;
-    for (size_t k = threadIdx.x; k < classes; k += kRowThreads) sum += expf(x[k] - largest);
+    for (size_t k = threadIdx.x; k < classes; k += kRowThreads) sum += expf(x[k] - max_logit);
     sum = block_reduce<kRowThreads>(sum, Sum{});
 
     const Target target(p.shape, p.class_weight, label);
     const float log_sum = logf(sum);
     float loss = 0;
     for (size_t k = threadIdx.x; k < classes; k += kRowThreads) {
-        const float centred = x[k] - largest, t = target(k);
+        const float centred = x[k] - max_logit, t = target(k);
         p.probabilities[row * classes + k] = expf(centred) / sum;
         if (t != 0) loss += t * (log_sum - centred);  // a logit of -inf costs nothing where nothing is expected
     }
     loss = block_reduce<kRowThreads>(loss, Sum{});
     if (threadIdx.x == 0) {
         p.sample_loss[row] = label < 0 ? 0.0f : loss;
-        above[row] = larger;
+        above[row] = count_above;
     }
 }
 

@@ -7,8 +7,8 @@
 //   q[k]    = (1 - s) * [k == label] + s / classes                        s = smoothing
 //   sample  = - sum over k of class_weight[k] * q[k] * log p[k]
 //   loss    = sum of samples / sum over rows of class_weight[label]        (all weights 1: the mean over rows)
-//   dlogits[k] = dloss * (p[k] * sum over j of class_weight[j] * q[j] - class_weight[k] * q[k]) / sum of
-//   class_weight[label]
+//   dlogits[k] = dloss * (p[k] * sum over j of class_weight[j] * q[j] - class_weight[k] * q[k])
+//                / sum over rows of class_weight[label]
 //
 // A label of -1 marks a row that does not count: its sample is 0, its gradient 0, the denominator leaves it out; a
 // batch without any row that counts has loss 0.

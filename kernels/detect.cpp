@@ -11,9 +11,9 @@
 
 void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
     const size_t values = 5 + op.classes;
-    if (op.classes > kMostClasses) throw std::invalid_argument("decode boxes: at most 256 classes are possible");
+    if (op.classes > kMaxClasses) throw std::invalid_argument("decode boxes: at most 256 classes are possible");
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
-        float s[3 * (5 + kMostClasses)];
+        float s[3 * (5 + kMaxClasses)];
         for (size_t line = begin; line < end; ++line) {
             const size_t n = line / op.h, i = line % op.h;
             for (size_t j = 0; j < op.w; ++j) {
@@ -46,19 +46,19 @@ void select_of_image(const SelectBoxes& op, size_t image, std::vector<Candidate>
             left.push_back({key, corners_of(boxes + row * values)});
     std::sort(left.begin(), left.end());
 
-    float* const detections = op.detections + image * op.most * 6;
-    std::fill_n(detections, op.most * 6, 0.0f);
+    float* const detections = op.detections + image * op.max_detections * 6;
+    std::fill_n(detections, op.max_detections * 6, 0.0f);
     if (!left.empty() && left.front().key == kNotFinite) {
         op.count[image] = -1;
         return;
     }
     size_t count = 0;
-    while (!left.empty() && count < op.most) {
+    while (!left.empty() && count < op.max_detections) {
         const Candidate best = left.front();
         write_detection(best.at, best.key, detections + 6 * count++);
         std::erase_if(left, [&](const Candidate& other) {
             return other.key == best.key || (class_of(other.key) == class_of(best.key) &&
-                                             intersection_over_union(best.at, other.at) > op.overlap);
+                                             intersection_over_union(best.at, other.at) > op.iou_threshold);
         });
     }
     op.count[image] = int32_t(count);
@@ -66,7 +66,7 @@ void select_of_image(const SelectBoxes& op, size_t image, std::vector<Candidate>
 }  // namespace
 
 void compute(const Cpu& cpu, const SelectBoxes& op) {
-    if (op.rows > kMostRows || op.classes > kMostClasses || op.classes == 0 || !(op.threshold >= 0))
+    if (op.rows > kMaxRows || op.classes > kMaxClasses || op.classes == 0 || !(op.threshold >= 0))
         throw std::invalid_argument(
             "select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
     parallel_for(cpu, op.n, 1, [&](size_t begin, size_t end) {

@@ -1,6 +1,6 @@
 // Boxes on the GPU. Decoding: a thread per 16 bytes of the head. Selection: a kernel gives every row a key, then one
-// block per image takes the best candidate again and again; `most` bounds the rounds, so nothing has to be sorted or
-// read back.
+// block per image takes the best candidate again and again; `max_detections` bounds the rounds, so nothing has to be
+// sorted or read back.
 //
 // Floor per image of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
 // selection reads those and 8 bytes per row twice. 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the
@@ -17,7 +17,7 @@ namespace {
 
 constexpr unsigned kThreads = 256, kSelectThreads = 512;
 
-// kWidth divides 5 + classes. In the order of the head: what is written are then whole sectors for 3 classes and more.
+// kWidth divides 5 + classes. In the order of the head, so that from 3 classes on whole sectors are written.
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kThreads) decode_boxes(DecodeBoxes<T> op) {
     const unsigned values = unsigned(5 + op.classes), parts = values / kWidth, pixels = unsigned(op.h * op.w);
@@ -47,9 +47,9 @@ __global__ void __launch_bounds__(kSelectThreads)
     const size_t values = 5 + op.classes, first = size_t(blockIdx.x) * op.rows;
     const float* const boxes = op.boxes + first * values;
     uint64_t* const mine = candidates + first;
-    float* const detections = op.detections + size_t(blockIdx.x) * op.most * 6;
+    float* const detections = op.detections + size_t(blockIdx.x) * op.max_detections * 6;
     if (t == 0) candidate_count[0] = 0;
-    for (size_t i = t; i < op.most * 6; i += kSelectThreads) detections[i] = 0;
+    for (size_t i = t; i < op.max_detections * 6; i += kSelectThreads) detections[i] = 0;
     __syncthreads();
     for (size_t row = t; row < op.rows; row += kSelectThreads)
         if (const uint64_t key = all[first + row]; key != kNoCandidate) mine[atomicAdd(candidate_count, 1)] = key;
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kSelectThreads)
 
     uint64_t taken = kNoCandidate;
     size_t count = 0;
-    for (; count < op.most; ++count) {  // all threads agree on `taken`
+    for (; count < op.max_detections; ++count) {  // all threads agree on `taken`
         Corners box{};
         if (taken != kNoCandidate) box = corners_of(boxes + row_of(taken) * values);
         unsigned long long best = kNoCandidate;
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kSelectThreads)
             if (key == kNoCandidate) continue;
             const bool same = taken != kNoCandidate && class_of(key) == class_of(taken);
             if (key == taken ||
-                (same && intersection_over_union(box, corners_of(boxes + row_of(key) * values)) > op.overlap)) {
+                (same && intersection_over_union(box, corners_of(boxes + row_of(key) * values)) > op.iou_threshold)) {
                 mine[i] = kNoCandidate;
             } else if (key < best) {
                 best = key;
@@ -104,7 +104,7 @@ template void compute(const Gpu&, const DecodeBoxes<bf16>&);
 template void compute(const Gpu&, const DecodeBoxes<fp16>&);
 
 void compute(const Gpu& gpu, const SelectBoxes& op) {
-    if (op.rows > kMostRows || op.classes > kMostClasses || op.classes == 0 || !(op.threshold >= 0))
+    if (op.rows > kMaxRows || op.classes > kMaxClasses || op.classes == 0 || !(op.threshold >= 0))
         throw std::invalid_argument(
             "select boxes: 1 to 256 classes, up to 2^24 rows and a threshold from 0 on are possible");
     uint64_t* const keys = gpu.scratch.take<uint64_t>(2 * op.n * op.rows);

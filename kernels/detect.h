@@ -3,16 +3,16 @@
 // DecodeBoxes  one level. head: (n, h, w, 3 * (5 + classes)), before the sigmoid
 //   boxes: (n, rows, 5 + classes): x y w h of the box in pixels of the network's input, objectness, class scores; this
 //   level's rows start at first_row, ordered anchor, i, j. With s = sigmoid(head) of pixel (i, j) and anchor a:
-//   x = (2 s0 - 1/2 + j) * stride,  y = (2 s1 - 1/2 + i) * stride,  w = (2 s2)^2 * anchors[a][0],  h = (2 s3)^2 *
-//   anchors[a][1]
-//   With a mirror, the width of the image that was mirrored, x becomes mirror - x.
+//     x = (2 s0 - 1/2 + j) * stride      w = (2 s2)^2 * anchors[a][0]
+//     y = (2 s1 - 1/2 + i) * stride      h = (2 s3)^2 * anchors[a][1]
+//   `mirror` is the width of an image that was mirrored, else 0: x then becomes mirror - x.
 //
-// SelectBoxes  boxes as above -> detections: (n, most, 6): x1 y1 x2 y2 score class, best first, zeros after the last;
-//   count: (n), how many of them are boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
+// SelectBoxes  non-maximum suppression; boxes as above
+//   detections: (n, max_detections, 6): x1 y1 x2 y2 score class, best first, zeros after the last
+//   count: (n), the number of boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
 //   A row is a candidate if its objectness > threshold and its score = objectness * best class score > threshold.
-//   Greedy: the best candidate is taken and suppresses those of its class whose
-//   intersection over union with it is > overlap; until none is left or `most` are taken. Equal scores: the lower row
-//   first.
+//   Greedy: the best candidate is taken and suppresses those of its class whose IoU with it is > iou_threshold, until
+//   none is left or max_detections are taken. Of equal scores the lower row comes first.
 //   YOLOv5 also drops all but the best 30000 candidates beforehand and stops after a time; neither is done here.
 //
 // Source: YOLOv5 models/yolo.py (Detect), utils/general.py (non_max_suppression); torchvision ops/nms.
@@ -33,9 +33,9 @@ struct DecodeBoxes {
 };
 
 struct SelectBoxes {
-    size_t n, rows, classes;   // at most 2^24 rows and 256 classes
-    float threshold, overlap;  // threshold >= 0
-    size_t most = 300;
+    size_t n, rows, classes;         // at most 2^24 rows and 256 classes
+    float threshold, iou_threshold;  // threshold >= 0
+    size_t max_detections = 300;
     const float* boxes;
     float* detections;
     int32_t* count;

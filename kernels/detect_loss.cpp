@@ -1,5 +1,4 @@
-// The detector's loss on the CPU: an image and anchor per piece of work; most cells have no box and only say "nothing
-// here".
+// The detector's loss on the CPU, an image and anchor per piece of work. Most cells have no box and are done quickly.
 #include "kernels/detect_loss.h"
 
 #include <algorithm>
@@ -26,9 +25,9 @@ struct Piece {
     // Calls visit(cell) once for each cell that a box belongs to.
     template <class Visit>
     void for_matched_cells(const Visit& visit) const {
-        for (size_t m = 0; m < shape.most_boxes; ++m) {
+        for (size_t m = 0; m < shape.max_boxes; ++m) {
             const float* box = boxes + 5 * m;
-            if (!fits_anchor(box, cell(0, 0), shape.ratio)) continue;
+            if (!fits_anchor(box, cell(0, 0), shape.anchor_threshold)) continue;
             const float gx = box[1] / level.stride, gy = box[2] / level.stride;
             const int i = cell_of(gy, level.h), j = cell_of(gx, level.w), down = side_of(gy, level.h),
                       right = side_of(gx, level.w);
@@ -36,7 +35,7 @@ struct Piece {
                 if (row < 0 || column < 0 || row >= int(level.h) || column >= int(level.w)) return;
                 const Cell c = cell(size_t(row), size_t(column));
                 for (size_t before = 0; before < m; ++before)
-                    if (belongs(boxes + 5 * before, c, shape.ratio)) return;  // visited
+                    if (belongs(boxes + 5 * before, c, shape.anchor_threshold)) return;  // visited
                 visit(c);
             };
             take(i, j);
@@ -51,7 +50,7 @@ void for_pieces(const Cpu& cpu, const Op& op, const Body& body) {  // body(piece
     for (size_t l = 0; l < op.shape.levels; ++l)
         parallel_for(cpu, op.shape.n * 3, 1, [&](size_t begin, size_t end) {
             for (size_t k = begin; k < end; ++k)
-                body(Piece{op.shape, op.level[l], op.boxes + k / 3 * op.shape.most_boxes * 5, k / 3, k % 3}, l, k);
+                body(Piece{op.shape, op.level[l], op.boxes + k / 3 * op.shape.max_boxes * 5, k / 3, k % 3}, l, k);
         });
 }
 
@@ -110,7 +109,7 @@ void compute(const Cpu& cpu, const DetectLossBackward<float>& op) {
             for (size_t j = 0; j < level.w; ++j) {
                 float* const dt = level.dhead + piece.offset(i, j);
                 std::fill_n(dt, values, 0.0f);
-                dt[4] = weight.objectness * logistic(level.head[piece.offset(i, j) + 4]);
+                dt[4] = weight.objectness * precise_sigmoid(level.head[piece.offset(i, j) + 4]);
             }
         piece.for_matched_cells([&](const Cell& c) {
             const size_t at = piece.offset(c.i, c.j);

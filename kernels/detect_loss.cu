@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr unsigned kThreads = 256, kMostBlocks = 528;  // each leaves one row of sums behind
+constexpr unsigned kThreads = 256, kMaxBlocks = kMultiprocessors * 4;  // each leaves one row of sums behind
 
 // Row `row` of (n, h, w, 3). No index into the struct: a GPU would copy it to the stack.
 template <class T>
@@ -25,24 +25,24 @@ __device__ __forceinline__ Cell cell_at(const DetectLossShape& s, const DetectLo
         return anchor == 0 ? level.anchors[0][axis] : anchor == 1 ? level.anchors[1][axis] : level.anchors[2][axis];
     };
     return {within / level.w, within % level.w, level.h,      level.w,
-            side(0),          side(1),          level.stride, boxes + image * s.most_boxes * 5};
+            side(0),          side(1),          level.stride, boxes + image * s.max_boxes * 5};
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     detect_sums(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, LossSums* sums) {
     const size_t rows = s.n * 3 * level.h * level.w, step = size_t(gridDim.x) * kThreads;
-    LossSums own;
+    LossSums total;
     for (size_t row = size_t(blockIdx.x) * kThreads + threadIdx.x; row < rows; row += step) {
         const LossSums loss = cell_loss(s, cell_at(s, level, boxes, row), level.head + row * (5 + s.classes));
-        own = {own.box + loss.box, own.objectness + loss.objectness, own.classes + loss.classes,
-               own.matches + loss.matches};
+        total = {total.box + loss.box, total.objectness + loss.objectness, total.classes + loss.classes,
+                 total.matches + loss.matches};
     }
-    own.box = block_reduce<kThreads>(own.box, Sum{});
-    own.objectness = block_reduce<kThreads>(own.objectness, Sum{});
-    own.classes = block_reduce<kThreads>(own.classes, Sum{});
-    own.matches = block_reduce<kThreads>(own.matches, Sum{});
-    if (threadIdx.x == 0) sums[blockIdx.x] = own;
+    total.box = block_reduce<kThreads>(total.box, Sum{});
+    total.objectness = block_reduce<kThreads>(total.objectness, Sum{});
+    total.classes = block_reduce<kThreads>(total.classes, Sum{});
+    total.matches = block_reduce<kThreads>(total.matches, Sum{});
+    if (threadIdx.x == 0) sums[blockIdx.x] = total;
 }
 
 // One level after the other adds its part: `parts` of the levels before must be there.
@@ -92,9 +92,10 @@ size_t rows_of(const DetectLossShape& s, const DetectLossLevel<T>& level) {
 
 template <class T>
 void compute(const Gpu& gpu, const DetectLossForward<T>& op) {
-    LossSums* const sums = gpu.scratch.take<LossSums>(kMostBlocks);
+    LossSums* const sums = gpu.scratch.take<LossSums>(kMaxBlocks);
     for (size_t l = 0; l < op.shape.levels; ++l) {
-        const unsigned blocks = std::min(kMostBlocks, ceil_div(rows_of(op.shape, op.level[l]), kThreads));
+        const unsigned blocks =
+            unsigned(std::min<size_t>(kMaxBlocks, ceil_div(rows_of(op.shape, op.level[l]), kThreads)));
         simt::launch(detect_sums<T>, dim3(blocks), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], op.boxes,
                      sums);
         simt::launch(detect_merge<T>, dim3(1), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], sums, blocks,

@@ -10,13 +10,13 @@ struct CellBox {
     float x, y, w, h;  // centre and size
 };
 
-// How much two boxes agree, and the gradient of that with respect to the first one.
-struct Agreement {
+// Complete IoU of two boxes, and its gradient with respect to the first.
+struct CIoU {
     float value;
-    CellBox slope;
+    CellBox grad;
 };
 
-HOST_DEVICE inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
+HOST_DEVICE inline CIoU complete_iou(const CellBox& p, const CellBox& b) {
     constexpr float tiny = 1e-30f;  // against 0 / 0; b has an area
     const float left = fmaxf(p.x - p.w / 2, b.x - b.w / 2), right = fminf(p.x + p.w / 2, b.x + b.w / 2);
     const float top = fmaxf(p.y - p.h / 2, b.y - b.h / 2), bottom = fminf(p.y + p.h / 2, b.y + b.h / 2);
@@ -32,8 +32,7 @@ HOST_DEVICE inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
     constexpr float k = 0.405284735f;  // 4 / pi^2
     const float turn = atan2f(b.w, b.h) - atan2f(p.w, p.h), v = k * turn * turn, alpha = v / (1 - iou + v + 1e-7f);
 
-    // Of each side of p: is it one of the intersection, or one of the hull? Sides move by 1 with the centre, by 1/2
-    // with the size.
+    // Whether a side of p bounds the intersection, or the hull. It moves by 1 with the centre, by 1/2 with the size.
     const bool meet = over_w > 0 && over_h > 0;
     const float in_left = meet && p.x - p.w / 2 > b.x - b.w / 2 ? 1.0f : 0.0f,
                 in_right = meet && p.x + p.w / 2 < b.x + b.w / 2 ? 1.0f : 0.0f;
@@ -47,30 +46,31 @@ HOST_DEVICE inline Agreement complete_iou(const CellBox& p, const CellBox& b) {
     const float of_both = (1 + iou) / all;       // IoU by the intersection, the union moving with it
     const float of_hull = 2 * apart / diagonal;  // -apart by a side of the hull, times that side
     const float of_turn = 2 * k * alpha * turn / (p.w * p.w + p.h * p.h + tiny);  // -alpha * v by atan(w / h)
-    CellBox slope;
-    slope.x = of_both * over_h * (in_right - in_left) - 2 * dx / diagonal + of_hull * hull_w * (out_right - out_left);
-    slope.y = of_both * over_w * (in_bottom - in_top) - 2 * dy / diagonal + of_hull * hull_h * (out_bottom - out_top);
-    slope.w = of_both * over_h * (in_right + in_left) / 2 - iou / all * p.h +
-              of_hull * hull_w * (out_right + out_left) / 2 + of_turn * p.h;
-    slope.h = of_both * over_w * (in_bottom + in_top) / 2 - iou / all * p.w +
-              of_hull * hull_h * (out_bottom + out_top) / 2 - of_turn * p.w;
-    return {iou - apart - alpha * v, slope};
+    CellBox grad;
+    grad.x = of_both * over_h * (in_right - in_left) - 2 * dx / diagonal + of_hull * hull_w * (out_right - out_left);
+    grad.y = of_both * over_w * (in_bottom - in_top) - 2 * dy / diagonal + of_hull * hull_h * (out_bottom - out_top);
+    grad.w = of_both * over_h * (in_right + in_left) / 2 - iou / all * p.h +
+             of_hull * hull_w * (out_right + out_left) / 2 + of_turn * p.h;
+    grad.h = of_both * over_w * (in_bottom + in_top) / 2 - iou / all * p.w +
+             of_hull * hull_h * (out_bottom + out_top) / 2 - of_turn * p.w;
+    return {iou - apart - alpha * v, grad};
 }
 
 HOST_DEVICE inline float softplus(float t) { return fmaxf(t, 0.0f) + log1pf(expf(-fabsf(t))); }
-HOST_DEVICE inline float logistic(float t) { return 1 / (1 + expf(-t)); }
+// With the library's expf, unlike the faster sigmoid() of vector_math.h and activation.cuh.
+HOST_DEVICE inline float precise_sigmoid(float t) { return 1 / (1 + expf(-t)); }
 
 // One cell and anchor of one image.
 struct Cell {
     size_t i, j, h, w;
     float anchor_w, anchor_h, stride;  // pixels
-    const float* boxes;                // (most_boxes, 5) of the image
+    const float* boxes;                // (max_boxes, 5) of the image
 };
 
-HOST_DEVICE inline bool fits_anchor(const float* box, const Cell& c, float ratio) {
+HOST_DEVICE inline bool fits_anchor(const float* box, const Cell& c, float anchor_threshold) {
     if (!(box[0] >= 0)) return false;
     const float rw = box[3] / c.anchor_w, rh = box[4] / c.anchor_h;
-    return rw < ratio && rh < ratio && rw * ratio > 1 && rh * ratio > 1;
+    return rw < anchor_threshold && rh < anchor_threshold && rw * anchor_threshold > 1 && rh * anchor_threshold > 1;
 }
 
 // The cell of a coordinate in a row of `count`.
@@ -82,59 +82,58 @@ HOST_DEVICE inline int side_of(float g, size_t count) {
     return into < 0.5f ? -1 : into > 0.5f ? 1 : 0;
 }
 
-HOST_DEVICE inline bool belongs(const float* box, const Cell& c, float ratio) {
-    if (!fits_anchor(box, c, ratio)) return false;
+HOST_DEVICE inline bool belongs(const float* box, const Cell& c, float anchor_threshold) {
+    if (!fits_anchor(box, c, anchor_threshold)) return false;
     const float gx = box[1] / c.stride, gy = box[2] / c.stride;
     const int right = int(c.j) - cell_of(gx, c.w), down = int(c.i) - cell_of(gy, c.h);
     if (right == 0) return down == 0 || down == side_of(gy, c.h);
     return down == 0 && right == side_of(gx, c.w);
 }
 
-// What the boxes of a cell add up to.
+// Sums over the boxes of a cell.
 struct CellSums {
-    float matches = 0, box = 0;    // box: 1 - CIoU
-    CellBox slope = {0, 0, 0, 0};  // of the sum of CIoU by the prediction
-    float target = 0;              // of objectness
-    int label = -1;                // of the first
+    float matches = 0, box = 0;   // box: 1 - CIoU
+    CellBox grad = {0, 0, 0, 0};  // of the sum of CIoU with respect to the prediction
+    float target = 0;             // of objectness
+    int label = -1;               // of the first
 };
 
 HOST_DEVICE inline CellSums cell_sums(const DetectLossShape& s, const Cell& c, const CellBox& prediction) {
     CellSums sums;
-    for (size_t m = 0; m < s.most_boxes; ++m) {
+    for (size_t m = 0; m < s.max_boxes; ++m) {
         const float* box = c.boxes + 5 * m;
-        if (!belongs(box, c, s.ratio)) continue;
-        const Agreement a =
+        if (!belongs(box, c, s.anchor_threshold)) continue;
+        const CIoU ciou =
             complete_iou(prediction, {box[1] / c.stride, box[2] / c.stride, box[3] / c.stride, box[4] / c.stride});
         if (sums.matches == 0) sums.label = int(box[0]);
         sums.matches += 1;
-        sums.box += 1 - a.value;
-        sums.target = fmaxf(sums.target, a.value);
-        sums.slope = {sums.slope.x + a.slope.x, sums.slope.y + a.slope.y, sums.slope.w + a.slope.w,
-                      sums.slope.h + a.slope.h};
+        sums.box += 1 - ciou.value;
+        sums.target = fmaxf(sums.target, ciou.value);
+        sums.grad = {sums.grad.x + ciou.grad.x, sums.grad.y + ciou.grad.y, sums.grad.w + ciou.grad.w,
+                     sums.grad.h + ciou.grad.h};
     }
     return sums;
 }
 
-// The sum over the boxes of a cell of the target of class k. Several boxes in one cell are rare: then they are walked
-// again.
+// The sum over the boxes of a cell of the target of class k. Only several boxes in one cell need another loop over all.
 HOST_DEVICE inline float class_targets(const DetectLossShape& s, const Cell& c, const CellSums& sums, size_t k) {
-    float own = 0;
+    float count = 0;
     if (sums.matches == 1)
-        own = sums.label == int(k) ? 1.0f : 0.0f;
+        count = sums.label == int(k) ? 1.0f : 0.0f;
     else
-        for (size_t m = 0; m < s.most_boxes; ++m)
-            if (int(c.boxes[5 * m]) == int(k) && belongs(c.boxes + 5 * m, c, s.ratio)) own += 1;
-    return sums.matches * s.smoothing / 2 + own * (1 - s.smoothing);
+        for (size_t m = 0; m < s.max_boxes; ++m)
+            if (int(c.boxes[5 * m]) == int(k) && belongs(c.boxes + 5 * m, c, s.anchor_threshold)) count += 1;
+    return sums.matches * s.smoothing / 2 + count * (1 - s.smoothing);
 }
 
 template <class T>
 HOST_DEVICE CellBox predicted(const Cell& c, const T* t) {
-    const float sw = 2 * logistic(float(t[2])), sh = 2 * logistic(float(t[3]));
-    return {2 * logistic(float(t[0])) - 0.5f + float(c.j), 2 * logistic(float(t[1])) - 0.5f + float(c.i),
+    const float sw = 2 * precise_sigmoid(float(t[2])), sh = 2 * precise_sigmoid(float(t[3]));
+    return {2 * precise_sigmoid(float(t[0])) - 0.5f + float(c.j), 2 * precise_sigmoid(float(t[1])) - 0.5f + float(c.i),
             sw * sw * c.anchor_w / c.stride, sh * sh * c.anchor_h / c.stride};
 }
 
-// What a cell adds to the sums of its level.
+// Sums over cells of a level.
 struct LossSums {
     float box = 0, objectness = 0, classes = 0, matches = 0;
 };
@@ -152,7 +151,7 @@ HOST_DEVICE LossSums cell_loss(const DetectLossShape& s, const Cell& c, const T*
     return loss;
 }
 
-// What one unit of each sum of a level is in the loss.
+// The weight of each sum of a level in the loss.
 struct LossWeights {
     float box, objectness, classes;
 };
@@ -169,15 +168,16 @@ template <class T>
 HOST_DEVICE void cell_gradient(const DetectLossShape& s, const Cell& c, const LossWeights& weight, const T* t, T* dt) {
     const CellBox p = predicted(c, t);
     const CellSums sums = cell_sums(s, c, p);
-    const float sx = logistic(float(t[0])), sy = logistic(float(t[1])), sw = logistic(float(t[2])),
-                sh = logistic(float(t[3]));
-    dt[0] = T(-weight.box * sums.slope.x * 2 * sx * (1 - sx));
-    dt[1] = T(-weight.box * sums.slope.y * 2 * sy * (1 - sy));
-    dt[2] = T(-weight.box * sums.slope.w * 2 * p.w * (1 - sw));
-    dt[3] = T(-weight.box * sums.slope.h * 2 * p.h * (1 - sh));
-    dt[4] = T(weight.objectness * (logistic(float(t[4])) - sums.target));
+    const float sx = precise_sigmoid(float(t[0])), sy = precise_sigmoid(float(t[1])), sw = precise_sigmoid(float(t[2])),
+                sh = precise_sigmoid(float(t[3]));
+    dt[0] = T(-weight.box * sums.grad.x * 2 * sx * (1 - sx));
+    dt[1] = T(-weight.box * sums.grad.y * 2 * sy * (1 - sy));
+    dt[2] = T(-weight.box * sums.grad.w * 2 * p.w * (1 - sw));
+    dt[3] = T(-weight.box * sums.grad.h * 2 * p.h * (1 - sh));
+    dt[4] = T(weight.objectness * (precise_sigmoid(float(t[4])) - sums.target));
     for (size_t k = 0; k < s.classes; ++k)
-        dt[5 + k] = T(sums.matches == 0
-                          ? 0.0f
-                          : weight.classes * (sums.matches * logistic(float(t[5 + k])) - class_targets(s, c, sums, k)));
+        dt[5 + k] =
+            T(sums.matches == 0
+                  ? 0.0f
+                  : weight.classes * (sums.matches * precise_sigmoid(float(t[5 + k])) - class_targets(s, c, sums, k)));
 }

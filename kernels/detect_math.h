@@ -15,18 +15,17 @@ HOST_DEVICE inline Corners corners_of(const float* box) {  // x y w h
 
 // Two boxes without area give 0 / 0, which is greater than nothing: they do not suppress each other.
 HOST_DEVICE inline float intersection_over_union(const Corners& a, const Corners& b) {
-    const auto less = [](float u, float v) { return u < v ? u : v; };  // fminf() is a call on the CPU
-    const auto more = [](float u, float v) { return u > v ? u : v; };
-    const float w = more(less(a.x2, b.x2) - more(a.x1, b.x1), 0.0f),
-                h = more(less(a.y2, b.y2) - more(a.y1, b.y1), 0.0f);
+    const auto min = [](float u, float v) { return u < v ? u : v; };  // fminf() is a call on the CPU
+    const auto max = [](float u, float v) { return u > v ? u : v; };
+    const float w = max(min(a.x2, b.x2) - max(a.x1, b.x1), 0.0f), h = max(min(a.y2, b.y2) - max(a.y1, b.y1), 0.0f);
     const float both = w * h;
     return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
 }
 
 // A candidate as a number: the smaller, the better. 32 bits of falling score, 24 of row, 8 of class.
 constexpr uint64_t kNoCandidate = ~uint64_t(0),
-                   kNotFinite = 0;  // a NaN beats all candidates, so that nobody overlooks it
-constexpr size_t kMostRows = size_t(1) << 24, kMostClasses = 256;
+                   kNotFinite = 0;  // a NaN beats all candidates, so it is not overlooked
+constexpr size_t kMaxRows = size_t(1) << 24, kMaxClasses = 256;
 
 HOST_DEVICE inline uint64_t candidate_key(const float* box, size_t row, size_t classes, float threshold) {
     const float objectness = box[4];

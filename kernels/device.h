@@ -1,4 +1,4 @@
-// What a kernel needs of the device that it runs on. No CUDA header: the types behind the pointers are those of
+// The parts of a device that kernels use. No CUDA header is needed: the types behind the pointers are those of
 // cudaStream_t, cudnnHandle_t and cublasLtHandle_t.
 #pragma once
 
@@ -12,7 +12,9 @@ struct cudnnContext;
 struct cublasLtContext;
 class CudaConvolutions;
 
-// Buffer for one operation: the next one overwrites it. Its size is fixed, because recorded graphs hold its address.
+// Memory for the intermediate results of one operation: the next one overwrites it. Its size is fixed, because recorded
+// graphs hold its address. Operations on Cpu that need it say how much: scratch_bytes(cpu, op) beside compute(), which
+// does not dereference the pointers of op (only whether optional ones are null matters).
 struct Scratch {
     void* memory = nullptr;
     size_t bytes = 0;
@@ -24,9 +26,9 @@ struct Scratch {
                                     " bytes of scratch memory, the device has " + std::to_string(bytes));
         return static_cast<T*>(memory);
     }
-    // The same, and what is left of the memory is behind it.
+    // The same; the scratch memory then begins behind it.
     template <class T>
-    T* cut(size_t count) {
+    T* split(size_t count) {
         T* const part = take<T>(count);
         const size_t used = std::min(bytes, (count * sizeof(T) + 255) / 256 * 256);
         memory = static_cast<char*>(memory) + used;
@@ -38,6 +40,12 @@ struct Scratch {
 struct Cpu {  // oneDNN and plain loops on the threads of OpenMP
     int threads = 1;
     Scratch scratch;
+
+    // Scratch memory that is enough for every network here: parts that all threads share, and parts of each. The system
+    // gives pages only where they are touched.
+    static constexpr size_t scratch_reserved(int threads) {
+        return (size_t(256) << 20) + size_t(threads) * (size_t(8) << 20);
+    }
 };
 
 struct Simt {  // the .cu files on the CPU, by virtual_gpu/simt

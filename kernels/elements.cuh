@@ -20,10 +20,11 @@ __device__ __forceinline__ void for_elements(size_t count, const Body& body) {
     }
 }
 
-// Sixteen blocks for each of the 132 multiprocessors of an H200: as many small ones as fit at once, twice over, so that
-// any other number of multiprocessors is busy to the end too.
+// At most sixteen blocks per multiprocessor, twice as many as run at once: then GPUs with another number of
+// multiprocessors stay busy to the end as well.
 inline dim3 element_blocks(size_t count, int width) {
-    return dim3(std::clamp(ceil_div(count, size_t(kElementThreads) * unsigned(width)), 1u, 132u * 16));
+    return dim3(unsigned(
+        std::clamp<size_t>(ceil_div(count, size_t(kElementThreads) * unsigned(width)), 1, kMultiprocessors * 16)));
 }
 
 template <int kWidth, class Op>

@@ -19,3 +19,7 @@ inline simt::stream_t stream_of(const Cuda& gpu) { return gpu.stream; }
 #else
 #error "a .cu file is built with TUNDRA_SIMT_FLAVOUR or TUNDRA_CUDA_FLAVOUR"
 #endif
+
+// Multiprocessors of an H200. Grids of a fixed size are so many times this number; other GPUs run them as well, a
+// little less evenly.
+inline constexpr unsigned kMultiprocessors = 132;

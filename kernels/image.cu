@@ -15,8 +15,8 @@
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr int kTileW = 32, kTileH = 8, kMostRows = 16;
-constexpr size_t kStripBytes = 40 << 10, kMostStripBytes = 160 << 10;
+constexpr int kTileW = 32, kTileH = 8, kMaxStripRows = 16;
+constexpr size_t kStripBytes = 40 << 10, kMaxStripBytes = 160 << 10;
 
 // Neighbouring pixels per thread such that 16-byte stores are possible.
 template <class T, int kChannels>
@@ -37,7 +37,7 @@ template <class T, int kChannels, class GetColor>
 __device__ __forceinline__ void fill_rows(size_t rows, size_t out_w, bool wide, const Normalize& normalize, T* y,
                                           const GetColor& color) {
     constexpr int kCount = kPixels<T, kChannels>;
-    const size_t groups = (out_w + kCount - 1) / kCount, index = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    const size_t groups = ceil_div(out_w, kCount), index = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (index >= rows * groups) return;
     const size_t row = index / groups, column = index % groups * kCount;
     float values[kCount * kChannels];
@@ -96,12 +96,11 @@ template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool wide) {
     T* const y = op.y + op.index * op.out_h * op.out_w * kChannels;
     fill_rows<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) -> Color {
-        const size_t i = row - op.top,
-                     j = column - op.left;  // above and left of the image these wrap to large numbers
-        if (i >= op.inner_h || j >= op.inner_w) return {{op.grey, op.grey, op.grey}};
+        const ptrdiff_t i = ptrdiff_t(row) - ptrdiff_t(op.top), j = ptrdiff_t(column) - ptrdiff_t(op.left);
+        if (!inside(i, op.inner_h) || !inside(j, op.inner_w)) return {{op.grey, op.grey, op.grey}};
         if (op.filter == Filter::nearest) {
-            const Rgb p =
-                source_pixel(op, int(nearest_sample(i, op.h, op.inner_h)), int(nearest_sample(j, op.w, op.inner_w)));
+            const Rgb p = source_pixel(op, int(nearest_sample(size_t(i), op.h, op.inner_h)),
+                                       int(nearest_sample(size_t(j), op.w, op.inner_w)));
             return {{float(p.r), float(p.g), float(p.b)}};
         }
         const LinearTap down = linear_tap(int(i), int(op.h), double(op.h) / double(op.inner_h));
@@ -137,7 +136,7 @@ __device__ __forceinline__ void source_range(int from, int count, int inner, int
 }
 
 // Filter::antialias. A block makes a tile of the frame; `strip_rows` source rows at a time pass through shared memory,
-// first as bytes, `strip_w` to a row, then narrowed to the tile's columns. Every thread sums its own pixel downwards.
+// first as bytes, `strip_w` to a row, then narrowed to the tile's columns. Every thread sums one pixel downwards.
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kTileW* kTileH)
     camera_antialias(CameraBatch<T> op, int strip_rows, int strip_w, bool wide) {
@@ -226,9 +225,9 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
     const double scale = double(op.w) / double(op.inner_w), support = std::max(scale, 1.0);
     const size_t strip_w = std::min(op.w, size_t((kTileW - 1) * scale + 2 * support) + 3);
     const size_t row_bytes = strip_w * sizeof(uchar4) + kTileW * 3 * sizeof(float);
-    if (row_bytes > kMostStripBytes)
+    if (row_bytes > kMaxStripBytes)
         throw std::length_error("camera batch: images are reduced to a thousandth of their width at most");
-    const size_t rows = std::clamp<size_t>(kStripBytes / row_bytes, 1, kMostRows);
+    const size_t rows = std::clamp<size_t>(kStripBytes / row_bytes, 1, kMaxStripRows);
     simt::launch(camera_antialias<T, kChannels>, dim3(ceil_div(op.out_w, kTileW), ceil_div(op.out_h, kTileH)),
                  dim3(kTileW * kTileH), rows * row_bytes, stream_of(gpu), op, int(rows), int(strip_w), aligned(op.y));
 }

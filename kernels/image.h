@@ -3,11 +3,11 @@
 // ImageBatch   images: (n, h, w, 3) uint8, RGB   transform: (n, 6)   color: (n, 2)   y: (n, out_h, out_w, out_c)
 //   The pixel (i, j) of y looks at image coordinates u = a*(j+0.5) + b*(i+0.5) + c (to the right) and
 //   v = d*(j+0.5) + e*(i+0.5) + f (down), with transform = a b c d e f; pixel centres lie at +0.5, edges repeat.
-//   value = bilinear(image, u - 0.5, v - 0.5) per channel;  value = clamp(gain * value + offset, 0, 255), color =
-//   gain offset
-//   y = value * scale[channel] + shift[channel]; channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
+//     value = bilinear(image, u - 0.5, v - 0.5) per channel
+//     value = clamp(gain * value + offset, 0, 255)          with color = gain offset
+//     y     = value * scale[channel] + shift[channel]       channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the image exactly, so evaluation is the same call.
-//   Below inner_h and to the right of inner_w (0: nowhere) value = grey.
+//   Below inner_h and to the right of inner_w value = grey; inner_h = 0: nowhere.
 //
 // CameraBatch  one image as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
 //   y: chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's

@@ -1,5 +1,4 @@
-// The arithmetic of one pixel, shared by image.cpp and image.cu: where a resized pixel looks, how JPEG colour becomes
-// RGB.
+// The arithmetic of one pixel, shared by image.cpp and image.cu: resampling, and from JPEG's colours to RGB.
 //
 // Sources: OpenCV imgproc/src/resize.cpp (8-bit INTER_LINEAR: weights in 1/2048), libjpeg-turbo jdsample.c ("fancy"
 // upsampling: a chroma sample weighs 9/16, its nearest neighbours 3/16, 3/16, 1/16) and jdcolor.c (16-bit fixed point).
@@ -37,9 +36,9 @@ HOST_DEVICE inline int chroma_value(int near_sum, int far_sum, int at) {
 }
 
 // fmaxf() and fminf() are calls on the CPU. A NaN becomes the lower end.
-HOST_DEVICE inline float bounded(float v, float least, float most) {
-    v = v > least ? v : least;
-    return v < most ? v : most;
+HOST_DEVICE inline float bounded(float v, float min, float max) {
+    v = v > min ? v : min;
+    return v < max ? v : max;
 }
 
 struct AffineTap {

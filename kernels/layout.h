@@ -1,11 +1,11 @@
-// Moving data without arithmetic.
+// Copies: slices of channels, nearest-neighbour upsampling, and the layout of weights.
 //
 // CopyChannels   y[r, y_offset + c] = x[r, x_offset + c] for c < channels; x: (rows, x_pitch), y: (rows, y_pitch)
 //                (concatenation of channels, and its gradient)
 // Upsample2      x: (n, h, w, c), y: (n, 2h, 2w, c), each pixel four times (nearest)
 // Upsample2Backward   dx = sum of the four dy                                                          (assigned)
-// ConvWeight     y[o, k, c] = x[o, c, k] * factor[o], in double; 0 for the channels that only y has; factor null: 1
-//                a weight of a file, (c_out, c_in, kernel), as a network has it; only Cpu has it
+// ConvWeight     y[o, k, c] = x[o, c, k] * factor[o], in double; 0 for channels that only y has; without factor: 1
+//                from x: (c_out, c_in, kernel), as files store weights, to y: (c_out, kernel, padded_c_in); on Cpu only
 #pragma once
 
 #include "kernels/device.h"

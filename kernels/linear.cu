@@ -1,8 +1,7 @@
-// The classifier's matrix product by tiles in shared memory: what Simt runs, and what cuBLAS is compared with on Cuda.
+// The classifier's matrix product by tiles in shared memory: run by Simt, and on Cuda the reference for cuBLAS.
 //
 // Floor: 2 * rows * in * out operations, s * (rows * in + out * in) + 4 * rows * out bytes: 1 GFLOP and 6 MB for 256
-// rows of 2048 to 1000 in 16 bits. That is 1.5 us of memory and 16 us of float units: a tensor-core library has the
-// real work.
+// rows of 2048 to 1000 in 16 bits, that is 1.5 us of memory and 16 us of float units.
 #include "kernels/linear.h"
 
 #include "kernels/bias.h"

@@ -33,6 +33,7 @@ struct LinearBackward {
 
 void compute(const Cpu&, const LinearForward<float>&);
 void compute(const Cpu&, const LinearBackward<float>&);
+size_t scratch_bytes(const Cpu&, const LinearBackward<float>&);  // see device.h
 template <class T>
 void compute(const Simt&, const LinearForward<T>&);
 template <class T>

@@ -4,7 +4,6 @@
 #include "kernels/bias.h"
 #include "kernels/linear.h"
 #include "kernels/onednn.h"
-#include "kernels/scratch_cpu.h"
 
 size_t scratch_bytes(const Cpu& cpu, const LinearBackward<float>& op) {
     return op.dbias ? scratch_bytes(cpu, BiasBackward<float>{op.shape.rows, op.shape.out, op.dy, op.dbias}) : 0;

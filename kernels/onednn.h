@@ -1,4 +1,4 @@
-// What the oneDNN files share, and the only place that knows versions 2 and 3 apart (3 has no operation descriptors).
+// Shared by the oneDNN files: the differences between versions 2 and 3 (3 has no operation descriptors) end here.
 // oneDNN: https://uxlfoundation.github.io/oneDNN/
 #pragma once
 

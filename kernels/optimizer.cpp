@@ -14,17 +14,17 @@ template <class Step>
 void for_each_parameter(const Cpu& cpu, const StepState& state, size_t count, const Step& step) {
     if (state.nonfinite != 0) return;
     parallel_for(cpu, count, grain, [&](size_t begin, size_t end) {
-        const Step own = step;  // the thread's copy: its values stay in registers
+        const Step local = step;  // a copy, so that its values stay in registers
 #pragma GCC ivdep
-        for (size_t i = begin; i < end; ++i) own(i);
+        for (size_t i = begin; i < end; ++i) local(i);
     });
 }
 
 template <class Op>
 void copy_parameters(const Cpu& cpu, const Op& op) {
-    if (!op.copy || op.state->nonfinite != 0) return;
+    if (!op.compute_copy || op.state->nonfinite != 0) return;
     parallel_for(cpu, op.count, grain, [&](size_t begin, size_t end) {
-        std::copy(op.parameter + begin, op.parameter + end, op.copy + begin);
+        std::copy(op.parameter + begin, op.parameter + end, op.compute_copy + begin);
     });
 }
 }  // namespace
@@ -48,17 +48,17 @@ void compute(const Cpu& cpu, const AdamStep<float>& op) {
     const float beta1 = state.momentum, beta2 = op.beta2;
     const float keep = op.decoupled ? 1 - state.learning_rate * op.weight_decay : 1;
     const float decay = op.decoupled ? 0 : op.weight_decay;
-    // Both forms are rate * first / (sqrt(second) * factor + epsilon).
+    // Both forms are rate * m / (sqrt(v) * factor + epsilon).
     const bool torch = op.form == AdamForm::torch;
-    const float factor = torch ? 1 / std::sqrt(state.c2) : 1;
-    const float rate = state.learning_rate * (torch ? 1 : std::sqrt(state.c2)) / state.c1;
+    const float factor = torch ? 1 / std::sqrt(state.bias_correction2) : 1;
+    const float rate = state.learning_rate * (torch ? 1 : std::sqrt(state.bias_correction2)) / state.bias_correction1;
     for_each_parameter(cpu, state, op.count, [=](size_t i) {
         const float g = op.gradient[i] / state.loss_scale + decay * op.parameter[i];
-        const float first = beta1 * op.first[i] + (1 - beta1) * g;
-        const float second = beta2 * op.second[i] + (1 - beta2) * g * g;
-        op.first[i] = first;
-        op.second[i] = second;
-        op.parameter[i] = op.parameter[i] * keep - rate * first / (std::sqrt(second) * factor + op.epsilon);
+        const float m = beta1 * op.m[i] + (1 - beta1) * g;
+        const float v = beta2 * op.v[i] + (1 - beta2) * g * g;
+        op.m[i] = m;
+        op.v[i] = v;
+        op.parameter[i] = op.parameter[i] * keep - rate * m / (std::sqrt(v) * factor + op.epsilon);
     });
     copy_parameters(cpu, op);
 }
@@ -94,7 +94,7 @@ void compute(const Cpu&, const FinishStep& op) {
     if (op.growth_interval == 0) return;
     if (skipped) state.loss_scale *= 0.5f;
     if (state.clean_steps >= op.growth_interval) {
-        state.loss_scale = std::min(state.loss_scale * 2, op.largest_scale);
+        state.loss_scale = std::min(state.loss_scale * 2, op.max_scale);
         state.clean_steps = 0;
     }
 }

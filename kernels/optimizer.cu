@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr unsigned kCheckBlocks = 132 * 4;  // each leaves one number behind
+constexpr unsigned kCheckBlocks = kMultiprocessors * 4;  // each leaves one number behind
 
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kElementThreads) sgd(SgdStep<T> p) {
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kElementThreads) sgd(SgdStep<T> p) {
         }
         store_floats(p.momentum + i, momentum);
         store_floats(p.parameter + i, parameter);
-        if (p.copy) store_floats(p.copy + i, parameter);
+        if (p.compute_copy) store_floats(p.compute_copy + i, parameter);
     });
 }
 
@@ -42,27 +42,27 @@ __global__ void __launch_bounds__(kElementThreads) adam(AdamStep<T> p) {
     const float unscale = 1.0f / state.loss_scale, beta1 = state.momentum, beta2 = p.beta2;
     const float keep = p.decoupled ? 1 - state.learning_rate * p.weight_decay : 1.0f;
     const float decay = p.decoupled ? 0.0f : p.weight_decay;
-    // Both forms are rate * first / (sqrt(second) * factor + epsilon).
+    // Both forms are rate * m / (sqrt(v) * factor + epsilon).
     const bool torch = p.form == AdamForm::torch;
-    const float factor = torch ? 1.0f / sqrtf(state.c2) : 1.0f;
-    const float rate = state.learning_rate * (torch ? 1.0f : sqrtf(state.c2)) / state.c1;
+    const float factor = torch ? 1.0f / sqrtf(state.bias_correction2) : 1.0f;
+    const float rate = state.learning_rate * (torch ? 1.0f : sqrtf(state.bias_correction2)) / state.bias_correction1;
     for_elements<kWidth>(p.count, [&]<int n>(size_t i) {
-        float gradient[n], parameter[n], first[n], second[n];
+        float gradient[n], parameter[n], m[n], v[n];
         load_floats(p.gradient + i, gradient);
         load_floats(p.parameter + i, parameter);
-        load_floats(p.first + i, first);
-        load_floats(p.second + i, second);
+        load_floats(p.m + i, m);
+        load_floats(p.v + i, v);
         SIMT_UNROLL
         for (int k = 0; k < n; ++k) {
             const float g = fmaf(decay, parameter[k], gradient[k] * unscale);
-            first[k] = fmaf(beta1, first[k], (1 - beta1) * g);
-            second[k] = fmaf(beta2, second[k], (1 - beta2) * g * g);
-            parameter[k] = parameter[k] * keep - rate * first[k] / fmaf(sqrtf(second[k]), factor, p.epsilon);
+            m[k] = fmaf(beta1, m[k], (1 - beta1) * g);
+            v[k] = fmaf(beta2, v[k], (1 - beta2) * g * g);
+            parameter[k] = parameter[k] * keep - rate * m[k] / fmaf(sqrtf(v[k]), factor, p.epsilon);
         }
-        store_floats(p.first + i, first);
-        store_floats(p.second + i, second);
+        store_floats(p.m + i, m);
+        store_floats(p.v + i, v);
         store_floats(p.parameter + i, parameter);
-        if (p.copy) store_floats(p.copy + i, parameter);
+        if (p.compute_copy) store_floats(p.compute_copy + i, parameter);
     });
 }
 
@@ -110,7 +110,7 @@ __global__ void finish_step(FinishStep p) {
     if (p.growth_interval != 0) {
         if (skipped) state.loss_scale *= 0.5f;
         if (state.clean_steps >= p.growth_interval) {
-            state.loss_scale = fminf(state.loss_scale * 2, p.largest_scale);
+            state.loss_scale = fminf(state.loss_scale * 2, p.max_scale);
             state.clean_steps = 0;
         }
     }
@@ -121,14 +121,14 @@ __global__ void finish_step(FinishStep p) {
 
 template <class T>
 void compute(const Gpu& gpu, const SgdStep<T>& p) {
-    aligned(p.gradient, p.parameter, p.momentum, p.copy) ? launch_elements<4>(gpu, sgd<4, T>, p)
-                                                         : launch_elements<1>(gpu, sgd<1, T>, p);
+    aligned(p.gradient, p.parameter, p.momentum, p.compute_copy) ? launch_elements<4>(gpu, sgd<4, T>, p)
+                                                                 : launch_elements<1>(gpu, sgd<1, T>, p);
 }
 
 template <class T>
 void compute(const Gpu& gpu, const AdamStep<T>& p) {
-    aligned(p.gradient, p.parameter, p.first, p.second, p.copy) ? launch_elements<4>(gpu, adam<4, T>, p)
-                                                                : launch_elements<1>(gpu, adam<1, T>, p);
+    aligned(p.gradient, p.parameter, p.m, p.v, p.compute_copy) ? launch_elements<4>(gpu, adam<4, T>, p)
+                                                               : launch_elements<1>(gpu, adam<1, T>, p);
 }
 
 void compute(const Gpu& gpu, const EmaUpdate& p) {

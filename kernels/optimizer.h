@@ -1,24 +1,24 @@
 // One optimizer step over flat arrays: master weights in float, gradients in the type of the network.
 //
-// parameter, momentum, first, second: (count), float   gradient, copy: (count)   state: one StepState in device memory
-// `copy` receives the new parameter rounded to the network's type; null where the network reads `parameter` itself.
+// parameter, momentum, m, v: (count), float   gradient, compute_copy: (count)   state: one StepState in device memory
+// compute_copy receives the new parameter rounded to the network's type; null for a network that reads `parameter`.
 //
 //   g = gradient / loss_scale + weight_decay * parameter
-//   SGD    buffer = momentum * buffer + g          parameter -= learning_rate * (nesterov ? g + momentum * buffer :
-//   buffer)
-//          (buffer starts at 0, so the first step has buffer = g, as in PyTorch)
-//   Adam   first = beta1 * first + (1 - beta1) * g          second = beta2 * second + (1 - beta2) * g^2
-//          torch:  parameter -= learning_rate * (first / c1) / (sqrt(second / c2) + epsilon)
-//          keras:  parameter -= learning_rate * sqrt(c2) / c1 * first / (sqrt(second) + epsilon)
-//          with c1 = 1 - beta1^t, c2 = 1 - beta2^t; decoupled weight decay (AdamW) is parameter *= 1 - learning_rate *
-//          weight_decay before the step instead of the term in g
+//   SGD    momentum = state.momentum * momentum + g
+//          parameter -= learning_rate * (nesterov ? g + state.momentum * momentum : momentum)
+//          (momentum starts at 0, so after the first step it is g, as in PyTorch)
+//   Adam   m = beta1 * m + (1 - beta1) * g          v = beta2 * v + (1 - beta2) * g^2
+//          torch:  parameter -= learning_rate * (m / c1) / (sqrt(v / c2) + epsilon)
+//          keras:  parameter -= learning_rate * sqrt(c2) / c1 * m / (sqrt(v) + epsilon)
+//          with c1 = bias_correction1 = 1 - beta1^t and c2 = bias_correction2 = 1 - beta2^t. With decoupled weight
+//          decay (AdamW), parameter *= 1 - learning_rate * weight_decay before the step replaces the term in g
 //   Kingma & Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
 //
 // EmaUpdate  average += rate * (parameter - average), a moving average of parameters or statistics, in float
 //   Polyak & Juditsky 1992, https://doi.org/10.1137/0330046
 //
-// If state->nonfinite is not 0 when a step runs, nothing is changed: the step is skipped without asking the host.
 // CheckFinite adds the number of elements that are NaN or infinite to state->nonfinite (several arrays, one counter).
+// A step that finds state->nonfinite not 0 changes nothing: steps are skipped without asking the host.
 // FinishStep ends a step: loss scaling as in torch.cuda.amp.GradScaler (halved after a skipped step, doubled after
 // `growth_interval` clean ones; growth_interval 0 leaves it alone), counts, and nonfinite back to 0.
 #pragma once
@@ -27,9 +27,9 @@
 #include "kernels/types.h"
 
 struct StepState {            // everything that changes from step to step; lives in device memory
-    float learning_rate = 0;  // written by the host before a step, with momentum (beta1), c1 and c2
+    float learning_rate = 0;  // written by the host before a step, with momentum (beta1) and the corrections
     float momentum = 0;
-    float c1 = 1, c2 = 1;
+    float bias_correction1 = 1, bias_correction2 = 1;
     float loss_scale = 1;  // kept by FinishStep from here on
     float nonfinite = 0;
     float clean_steps = 0, skipped_steps = 0;
@@ -43,7 +43,7 @@ struct SgdStep {
     const StepState* state;
     const T* gradient;
     float *parameter, *momentum;
-    T* copy;
+    T* compute_copy;
 };
 
 enum class AdamForm { torch, keras };
@@ -56,8 +56,8 @@ struct AdamStep {
     AdamForm form;
     const StepState* state;  // momentum is beta1
     const T* gradient;
-    float *parameter, *first, *second;
-    T* copy;
+    float *parameter, *m, *v;
+    T* compute_copy;
 };
 
 struct EmaUpdate {
@@ -76,7 +76,7 @@ struct CheckFinite {
 };
 
 struct FinishStep {
-    float growth_interval, largest_scale;
+    float growth_interval, max_scale;
     StepState* state;
 };
 

@@ -6,13 +6,14 @@
 #include <algorithm>
 
 #include "kernels/device.h"
+#include "kernels/index.h"
 
 // Calls body(begin, end) once per thread with its part of [0, count). Parts begin at multiples of `grain`; work of one
-// grain stays on the calling thread. The team always has cpu.threads members: libgomp ends threads that a smaller team
-// would not need and starts them again for the next one.
+// grain stays on the calling thread. The team always has cpu.threads members: libgomp ends the threads that a smaller
+// team does not need and has to start them again for the next one.
 template <class Body>
 void parallel_for(const Cpu& cpu, size_t count, size_t grain, const Body& body) {
-    const size_t pieces = (count + grain - 1) / grain;
+    const size_t pieces = ceil_div(count, grain);
     if (pieces <= 1 || cpu.threads <= 1) {
         if (count) body(size_t(0), count);
         return;
@@ -32,9 +33,9 @@ struct RowTiles {
     size_t rows, tile_rows, count;
 
     explicit RowTiles(size_t rows) : rows(rows) {
-        constexpr size_t most = 64, shortest = 16;
-        tile_rows = std::max(shortest, (rows + most - 1) / most);
-        count = (rows + tile_rows - 1) / tile_rows;
+        constexpr size_t max_tiles = 64, min_rows = 16;
+        tile_rows = std::max(min_rows, ceil_div(rows, max_tiles));
+        count = ceil_div(rows, tile_rows);
     }
     size_t begin(size_t tile) const { return tile * tile_rows; }
     size_t end(size_t tile) const { return std::min(rows, (tile + 1) * tile_rows); }

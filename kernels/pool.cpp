@@ -1,6 +1,7 @@
 // Max pooling and global average pooling on the CPU: see pool.h.
 #include "kernels/pool.h"
 
+#include "kernels/index.h"
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
 
@@ -86,7 +87,7 @@ void compute(const Cpu& cpu, const MaxPoolBackward<float>& op) {
 }
 
 void compute(const Cpu& cpu, const GlobalAveragePoolForward<float>& op) {
-    const size_t blocks = (op.c + block - 1) / block;
+    const size_t blocks = ceil_div(op.c, block);
     parallel_for(cpu, op.n * blocks, 1, [&](size_t begin, size_t end) {
         for (size_t piece = begin; piece < end; ++piece) {
             const size_t image = piece / blocks, c0 = piece % blocks * block, count = std::min(block, op.c - c0);

@@ -19,15 +19,15 @@ struct PatchGrid {
     unsigned tiles;
 
     PatchGrid(size_t n, size_t h, size_t w, size_t channels, int width) {
-        const unsigned vectors = ceil_div(channels, size_t(width));
-        tiles = ceil_div(vectors, 32);
-        const unsigned lanes = ceil_div(vectors, tiles), across = std::min(8u, kPoolThreads / lanes);
+        const unsigned vectors = unsigned(ceil_div(channels, size_t(width)));
+        tiles = unsigned(ceil_div(vectors, 32));
+        const unsigned lanes = unsigned(ceil_div(vectors, tiles)), across = std::min(8u, kPoolThreads / lanes);
         block = dim3(lanes, across, std::min(kPoolThreads / (lanes * across), 64u));
-        grid = dim3(tiles * ceil_div(w, block.y), ceil_div(h, block.z), std::min(ceil_div(n, 1), 65535u));
+        grid = dim3(tiles * unsigned(ceil_div(w, block.y)), ceil_div(h, block.z), unsigned(std::min<size_t>(n, 65535)));
     }
 };
 
-// What a kernel would have to divide for.
+// Quotients that the host computes, so that the kernels need not divide.
 struct Divided {
     unsigned tiles, out_h, out_w;
 };
@@ -60,9 +60,8 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_forward(MaxPoolForward<
     const unsigned kernel = kKernel ? kKernel : unsigned(s.kernel), stride = kStride ? kStride : unsigned(s.stride);
     const Patch<kWidth> at(divided.tiles);
     if (at.channel >= s.c || at.line >= out_h || at.column >= out_w) return;
-    // Wraps around where the window begins outside; what is at or beyond h or w is then outside as well.
-    const unsigned top = at.line * stride - unsigned(s.padding), left = at.column * stride - unsigned(s.padding);
-    const unsigned first_r = top > h ? 0u - top : 0, first_s = left > w ? 0u - left : 0;
+    const int top = int(at.line * stride) - int(s.padding), left = int(at.column * stride) - int(s.padding);
+    const int first_r = max(0, -top), first_s = max(0, -left);  // taps above and left of the image count for nothing
     for (size_t image = blockIdx.z; image < s.n; image += gridDim.z) {
         const T* const x = p.x + image * h * w * s.c + at.channel;
         float best[kWidth];
@@ -70,15 +69,15 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_forward(MaxPoolForward<
         SIMT_UNROLL
         for (int k = 0; k < kWidth; ++k) {
             best[k] = -INFINITY;
-            where[k] = int(first_r * kernel + first_s);
+            where[k] = first_r * int(kernel) + first_s;
         }
 #pragma unroll(kKernel ? kKernel : 1)
         for (unsigned r = 0; r < kernel; ++r) {
 #pragma unroll(kKernel ? kKernel : 1)
             for (unsigned c = 0; c < kernel; ++c) {
-                const unsigned i = top + r, j = left + c;
-                if (i >= h || j >= w) continue;
-                const auto tap = load<kWidth>(x + (size_t(i) * w + j) * s.c);
+                const int i = top + int(r), j = left + int(c);
+                if (!inside(i, int(h)) || !inside(j, int(w))) continue;
+                const auto tap = load<kWidth>(x + (size_t(i) * w + size_t(j)) * s.c);
                 SIMT_UNROLL
                 for (int k = 0; k < kWidth; ++k) {
                     const float value = tap[k];

@@ -9,7 +9,7 @@ struct Sum {
         return a + b;
     }
 };
-struct Largest {  // NaN counts for nothing, as in fmaxf
+struct Max {  // ignores NaN, as fmaxf does
     __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/gpu.h"
+#include "kernels/index.h"
 
 // The elements of one 16-byte access: 4 floats, 8 numbers of 16 bits.
 template <class T>
@@ -131,5 +132,3 @@ template <class... P>
 bool aligned(const P*... p) {
     return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
 }
-
-inline unsigned ceil_div(size_t a, size_t b) { return unsigned((a + b - 1) / b); }

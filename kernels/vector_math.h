@@ -4,34 +4,25 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/exp.h"
+
 // value or 0. A conditional expression would let GCC move the load of `value` under a branch.
 inline float keep_if(bool condition, float value) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(value) & -uint32_t(condition));
 }
 
-// One or the other. GCC 12 leaves a loop with a conditional expression on floats as a branch, and then does not
-// vectorise it.
+// One or the other. GCC 12 does not vectorise a loop with a conditional expression on floats.
 inline float select(bool condition, float yes, float no) {
     const uint32_t mask = -uint32_t(condition);
     return std::bit_cast<float>((std::bit_cast<uint32_t>(yes) & mask) | (std::bit_cast<uint32_t>(no) & ~mask));
 }
 
-// Within 2 ulp; NaN stays NaN. Range reduction and polynomial as in Cephes' expf, https://www.netlib.org/cephes/
+// Within 2 ulp; NaN stays NaN.
 inline float fast_exp(float x) {
-    x = select(x > 88.3762f, 88.3762f, x);  // the result stays finite and, below, normal
-    x = select(x < -87.3365f, -87.3365f, x);
-    constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
-    const float shifted = x * 1.44269504f + round;
-    const float n = shifted - round;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(round) + 127u) << 23;
+    x = select(x > exp_max, exp_max, x);
+    x = select(x < exp_min, exp_min, x);
+    const float shifted = exp_shifted(x), r = exp_reduced(x, shifted), p = exp_polynomial(r) * r * r + r + 1.0f;
+    const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(exp_round) + 127u) << 23;
     return p * std::bit_cast<float>(exponent);
 }
 

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "base/aligned_memory.h"
-#include "kernels/conv/cpu.h"
 #include "kernels/layout.h"
 
 namespace {
@@ -104,7 +103,6 @@ std::function<void()> prepare_upload(StateDict state, Parameters& parameters, co
                  text(wanted));
     }
     return [state = std::move(state), folds = std::move(folds), fold_of, &parameters] {
-        drop_packed_weights();
         size_t largest = 0;
         for (const Parameters::Entry& e : parameters.entries()) largest = std::max(largest, count(e.shape));
         const AlignedMemory memory = aligned_memory(largest * sizeof(float));

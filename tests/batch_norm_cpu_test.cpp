@@ -3,7 +3,6 @@
 
 #include <tuple>
 
-#include "kernels/scratch_cpu.h"
 #include "tests/cpu_fixture.h"
 
 namespace {

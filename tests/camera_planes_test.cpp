@@ -37,7 +37,7 @@ Planes decoded(int h, int w) {
     return planes;
 }
 
-TEST(camera_planes, give_the_colours_of_libjpeg_turbo) {
+TEST(CameraPlanes, give_the_colours_of_libjpeg_turbo) {
     for (const auto& [h, w] : {std::pair(16, 16), {33, 47}, {46, 31}, {17, 64}, {1, 9}}) {
         const Planes planes = decoded(h, w);
         CameraBatch<float> op{};

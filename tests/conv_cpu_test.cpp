@@ -6,7 +6,6 @@
 #include "kernels/conv/cpu.h"
 #include "kernels/conv/onednn.h"
 #include "kernels/linear.h"
-#include "kernels/scratch_cpu.h"
 #include "tests/cpu_fixture.h"
 
 namespace {
@@ -105,7 +104,7 @@ TEST_P(ConvCpu, onednn_matches_the_loops) {
     expect_close(dweight2, dweight, tolerance, "dweight");
 }
 
-// What may follow in eight combinations.
+// Eight combinations of bias, residual and activation.
 TEST_P(ConvCpu, onednn_matches_the_loops_with_all_that_follows) {
     const ConvShape s = GetParam();
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
@@ -185,12 +184,12 @@ TEST(ConvCpuPrimitives, constant_weights_are_packed_until_forgotten) {
         compute_direct(cpu, op);
         expect_close(expected, y, tolerance);
         for (float& value : weight) value *= -2;
-        drop_packed_weights();
+        drop_packed_weights(weight.data(), weight.size() * sizeof(float));
         compute_direct(cpu, op);
         op.y = y.data();
         compute(cpu, op);
         expect_close(expected, y, tolerance);
-        drop_packed_weights();
+        drop_packed_weights(weight.data(), weight.size() * sizeof(float));
     }
 }
 
@@ -238,7 +237,7 @@ TEST(ConvCpuScratch, of_resnet50_fits_into_what_a_device_has) {
                                         scratch_bytes(cpu, ConvBackwardWeight<float>{s, nullptr, nullptr, nullptr})});
                 forward.bias = &some, forward.activation = Activation::relu, forward.weight_is_constant = true;
                 most = std::max(most, scratch_bytes(cpu, forward));
-                EXPECT_LE(most, scratch_reserved(threads))
+                EXPECT_LE(most, Cpu::scratch_reserved(threads))
                     << threads << " threads, " << n << " times " << s.h << "x" << s.w << ", " << s.c_in << " to "
                     << s.c_out << " channels, kernel " << s.kernel_h;
             }

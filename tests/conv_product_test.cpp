@@ -2,7 +2,7 @@
 // strides, padding, blocks that end early; as many threads and whatever instruction set give the same bits.
 #include "kernels/conv/product.h"
 
-#include "kernels/conv/product_loops.h"
+#include "kernels/conv/simd_loops.h"
 #include "tests/cpu_fixture.h"
 
 namespace {
@@ -22,8 +22,8 @@ const ConvShape windows[] = {
 std::vector<const ProductLoops*> all_loops() {
     std::vector<const ProductLoops*> all;
 #if defined(__x86_64__)
-    if (product_loops()) all.push_back(&product_avx2);
-    if (product_loops() == &product_avx512) all.push_back(&product_avx512);
+    if (simd_loops()) all.push_back(&avx2_loops.product);
+    if (simd_loops() == &avx512_loops) all.push_back(&avx512_loops.product);
 #endif
     return all;
 }

@@ -2,7 +2,7 @@
 // tile, channels that end within a vector, everything that may follow, and what a result must not depend on.
 #include "kernels/conv/winograd.h"
 
-#include "kernels/conv/winograd_loops.h"
+#include "kernels/conv/simd_loops.h"
 #include "tests/cpu_fixture.h"
 
 namespace {
@@ -21,8 +21,8 @@ const ConvShape shapes[] = {
 std::vector<const WinogradLoops*> all_loops() {
     std::vector<const WinogradLoops*> all;
 #if defined(__x86_64__)
-    if (winograd_loops()) all.push_back(&winograd_avx2);
-    if (winograd_loops() == &winograd_avx512) all.push_back(&winograd_avx512);
+    if (simd_loops()) all.push_back(&avx2_loops.winograd);
+    if (simd_loops() == &avx512_loops) all.push_back(&avx512_loops.winograd);
 #endif
     return all;
 }
@@ -96,7 +96,7 @@ TEST_P(Winograd, flipped_weights_give_the_gradient_of_the_data) {
 }
 
 // Weights that are transformed a part at a time, and forgotten.
-TEST_P(Winograd, fresh_weights_match_the_loops) {
+TEST_P(Winograd, streamed_weights_match_the_loops) {
     const ConvShape s = GetParam(), back = shape_of(s.n, s.h, s.w, s.c_out, s.c_in);
     const Floats x = random_floats(s.x_count(), 1), dy = random_floats(s.y_count(), 3), weight = random_weight(s);
     const Floats bias = random_floats(s.c_out, 4);
@@ -115,18 +115,18 @@ TEST_P(Winograd, fresh_weights_match_the_loops) {
         for (int threads : {1, 2, 7}) {
             const CpuDevice cpu(threads, 8);
             Floats y = unwritten(s.y_count()), dx = unwritten(s.x_count());
-            Floats scratch = unwritten(winograd_fresh_scratch_count(cpu, s, *loops));
+            Floats scratch = unwritten(winograd_streamed_scratch_count(cpu, s, *loops));
             op.y = y.data();
-            winograd_fresh_forward(cpu, op, false, scratch.data(), *loops);
-            scratch = unwritten(winograd_fresh_scratch_count(cpu, back, *loops));
-            winograd_fresh_forward(cpu,
-                                   {.shape = back,
-                                    .x = dy.data(),
-                                    .weight = weight.data(),
-                                    .bias = nullptr,
-                                    .residual = nullptr,
-                                    .y = dx.data()},
-                                   true, scratch.data(), *loops);
+            winograd_streamed_forward(cpu, op, false, scratch.data(), *loops);
+            scratch = unwritten(winograd_streamed_scratch_count(cpu, back, *loops));
+            winograd_streamed_forward(cpu,
+                                      {.shape = back,
+                                       .x = dy.data(),
+                                       .weight = weight.data(),
+                                       .bias = nullptr,
+                                       .residual = nullptr,
+                                       .y = dx.data()},
+                                      true, scratch.data(), *loops);
             expect_close(expected_y, y, tolerance, "y");
             expect_close(expected_dx, dx, tolerance, "dx");
             if (first_y.empty()) first_y = y, first_dx = dx;

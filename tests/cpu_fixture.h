@@ -1,4 +1,4 @@
-// What the tests of the CPU device share: numbers, a device with scratch memory full of NaN, and a comparison.
+// Shared by the tests of the CPU device: numbers, a device with scratch memory full of NaN, and a comparison.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ inline Floats random_floats(size_t count, unsigned seed, float mean = 0, float d
     return values;
 }
 
-// For results: what is not written shows.
+// For results: elements that are not written stay NaN.
 inline Floats unwritten(size_t count) { return Floats(count, std::numeric_limits<float>::quiet_NaN()); }
 
 struct CpuDevice : Cpu {

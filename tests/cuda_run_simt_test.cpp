@@ -158,7 +158,7 @@ TEST_F(CudaRun, BatchThatTheMessageNamesFitsAndFewMoreDoNot) {
                 fake_cuda::reset({.memory = size_t(8) << 30});
                 const RunEvents stop{.planned = [](const RunPlan&) { throw Planned{}; }};
                 EXPECT_THROW(train_run(with(batch), {.folder = path("measured").string()}, stop), Planned);
-                return fake_cuda::counts().most_used;
+                return fake_cuda::counts().max_used;
             };
             const std::string about = task + " " + precision;
             const fake_cuda::Settings gpu{.memory = used(12)};
@@ -187,7 +187,7 @@ TEST_F(CudaRun, OutOfMemoryLeavesTheCheckpoints) {
     ASSERT_EQ(train("short", config(), {}, {.stop_after_steps = 2}), "");
     const auto before = contents(path("short/checkpoints"));
     ASSERT_FALSE(before.empty());
-    ASSERT_NE(train("short", config(), {.memory = fake_cuda::counts().most_used - (1 << 20)}), "");
+    ASSERT_NE(train("short", config(), {.memory = fake_cuda::counts().max_used - (1 << 20)}), "");
     EXPECT_EQ(fault_, Fault::memory);
     EXPECT_TRUE(contents(path("short/checkpoints")) == before);
     EXPECT_EQ(train("short", config(), {}), "");

@@ -150,7 +150,7 @@ TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
             EXPECT_EQ(fake_cuda::counts().graph_launches, eager ? 0u : 5u);
             EXPECT_EQ(fake_cuda::counts().alive, 0u);
             if (late) {
-                EXPECT_GE(fake_cuda::counts().beside, 4u) << "inputs wait for the step before";
+                EXPECT_GE(fake_cuda::counts().overlapped_copies, 4u) << "inputs wait for the step before";
             }
         }
 }

@@ -11,7 +11,7 @@ constexpr int kBlock = 64;
 
 __device__ int global_index() { return int(blockIdx.x) * kBlock + int(threadIdx.x); }
 
-// --- order: what another thread wrote is read without a barrier between
+// --- order: reads what another thread wrote, without a barrier between
 
 __global__ void neighbour(float* out, const float* in, int) {
     SIMT_SHARED(float, s, [kBlock]);

@@ -48,7 +48,7 @@ std::vector<float> decoded(const nlohmann::json& model, const GoldenTensors& ten
 
 // The heads are stored exactly, so only the arithmetic of decoding separates us from float64: far below the 0.5 pixel
 // and 2e-3 that the folder allows for a whole network in float32.
-TEST(golden_detect, decode_and_select) {
+TEST(GoldenDetect, decode_and_select) {
     GoldenCount count;
     for (const auto& folder : models()) {
         const auto model = golden_json(folder / "expected.json");
@@ -84,8 +84,8 @@ TEST(golden_detect, decode_and_select) {
                                          .rows = rows,
                                          .classes = classes,
                                          .threshold = setting.at("conf_thres"),
-                                         .overlap = setting.at("iou_thres"),
-                                         .most = most,
+                                         .iou_threshold = setting.at("iou_thres"),
+                                         .max_detections = most,
                                          .boxes = boxes.data(),
                                          .detections = detections.data(),
                                          .count = &found});

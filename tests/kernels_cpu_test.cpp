@@ -50,7 +50,14 @@ TEST(LayoutCpu, copies_channels_between_pitches) {
         const size_t x_pitch = channels + 3, y_pitch = channels + 10;
         const Floats x = random_floats(rows * x_pitch, 1);
         Floats y(rows * y_pitch, -1);
-        compute(CpuDevice(), CopyChannels<float>{rows, channels, x_pitch, 2, y_pitch, 4, x.data(), y.data()});
+        compute(CpuDevice(), CopyChannels<float>{.rows = rows,
+                                                 .channels = channels,
+                                                 .x_pitch = x_pitch,
+                                                 .x_offset = 2,
+                                                 .y_pitch = y_pitch,
+                                                 .y_offset = 4,
+                                                 .x = x.data(),
+                                                 .y = y.data()});
         for (size_t r = 0; r < rows; ++r)
             for (size_t c = 0; c < y_pitch; ++c)
                 ASSERT_EQ(y[r * y_pitch + c], c >= 4 && c < 4 + channels ? x[r * x_pitch + 2 + c - 4] : -1);
@@ -104,7 +111,7 @@ TEST(OptimizerCpu, sgd) {
                                                 .gradient = gradient.data(),
                                                 .parameter = parameter.data(),
                                                 .momentum = buffer.data(),
-                                                .copy = copy.data()});
+                                                .compute_copy = copy.data()});
             for (size_t i = 0; i < n; ++i) {
                 const double g = gradient[i] / 4.0 + 0.01 * old[i], b = 0.9 * old_buffer[i] + g;
                 ASSERT_NEAR(buffer[i], b, 2e-6);
@@ -118,8 +125,11 @@ TEST(OptimizerCpu, adam_in_its_four_forms) {
     for (const size_t n : sizes)
         for (const AdamForm form : {AdamForm::torch, AdamForm::keras})
             for (const bool decoupled : {false, true}) {
-                const StepState state{
-                    .learning_rate = 0.01f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 2};
+                const StepState state{.learning_rate = 0.01f,
+                                      .momentum = 0.9f,
+                                      .bias_correction1 = 0.271f,
+                                      .bias_correction2 = 0.003f,
+                                      .loss_scale = 2};
                 const Floats gradient = random_floats(n, 1), old = random_floats(n, 2),
                              old_first = random_floats(n, 3, 0, 0.1f);
                 Floats parameter = old, first = old_first, second = random_floats(n, 4, 0, 0.1f);
@@ -135,9 +145,9 @@ TEST(OptimizerCpu, adam_in_its_four_forms) {
                                                      .state = &state,
                                                      .gradient = gradient.data(),
                                                      .parameter = parameter.data(),
-                                                     .first = first.data(),
-                                                     .second = second.data(),
-                                                     .copy = nullptr});
+                                                     .m = first.data(),
+                                                     .v = second.data(),
+                                                     .compute_copy = nullptr});
                 for (size_t i = 0; i < n; ++i) {
                     double p = old[i];
                     const double g = gradient[i] / 2.0 + (decoupled ? 0 : decay * p);
@@ -145,8 +155,9 @@ TEST(OptimizerCpu, adam_in_its_four_forms) {
                                  v = double(0.999f) * old_second[i] + (1 - double(0.999f)) * g * g;
                     if (decoupled) p *= 1 - 0.01 * decay;
                     p -= form == AdamForm::torch
-                             ? 0.01 * (m / double(state.c1)) / (std::sqrt(v / double(state.c2)) + double(epsilon))
-                             : 0.01 * std::sqrt(double(state.c2)) / double(state.c1) * m /
+                             ? 0.01 * (m / double(state.bias_correction1)) /
+                                   (std::sqrt(v / double(state.bias_correction2)) + double(epsilon))
+                             : 0.01 * std::sqrt(double(state.bias_correction2)) / double(state.bias_correction1) * m /
                                    (std::sqrt(v) + double(epsilon));
                     ASSERT_NEAR(first[i], m, 1e-6);
                     ASSERT_NEAR(second[i], v, 1e-6);
@@ -172,10 +183,10 @@ TEST(OptimizerCpu, a_lost_gradient_skips_the_step_and_halves_the_scale) {
                              .gradient = gradient.data(),
                              .parameter = parameter.data(),
                              .momentum = momentum.data(),
-                             .copy = nullptr};
+                             .compute_copy = nullptr};
     compute(cpu, sgd);
     EXPECT_EQ(parameter, before);
-    const FinishStep finish{.growth_interval = 2, .largest_scale = 1000, .state = &state};
+    const FinishStep finish{.growth_interval = 2, .max_scale = 1000, .state = &state};
     compute(cpu, finish);
     EXPECT_EQ(state.loss_scale, 512);
     EXPECT_EQ(state.skipped_steps, 1);
@@ -185,7 +196,7 @@ TEST(OptimizerCpu, a_lost_gradient_skips_the_step_and_halves_the_scale) {
     EXPECT_EQ(state.loss_scale, 512);
     compute(cpu, finish);
     EXPECT_EQ(state.loss_scale, 1000);
-    compute(cpu, FinishStep{.growth_interval = 0, .largest_scale = 1e6f, .state = &state});
+    compute(cpu, FinishStep{.growth_interval = 0, .max_scale = 1e6f, .state = &state});
     EXPECT_EQ(state.loss_scale, 1000);
 }
 

@@ -122,7 +122,14 @@ TEST(PlainLoopsCpu, allocate_nothing) {
                                               channel[6].data(), channel[7].data(), nullptr});
         compute(cpu, BiasBackward<float>{rows, c, a.data(), channel[2].data()});
         compute(cpu, Add<float>{n, a.data(), b.data(), y.data()});
-        compute(cpu, CopyChannels<float>{rows, c, c, 0, c, 0, a.data(), y.data()});
+        compute(cpu, CopyChannels<float>{.rows = rows,
+                                         .channels = c,
+                                         .x_pitch = c,
+                                         .x_offset = 0,
+                                         .y_pitch = c,
+                                         .y_offset = 0,
+                                         .x = a.data(),
+                                         .y = y.data()});
         compute(cpu, Upsample2<float>{1, 32, 32, c, a.data(), y.data()});
         compute(cpu, Upsample2Backward<float>{1, 32, 32, c, y.data(), p.data()});
         compute(cpu, MaxPoolForward<float>{pool, a.data(), y.data(), argmax.data()});
@@ -134,7 +141,7 @@ TEST(PlainLoopsCpu, allocate_nothing) {
         compute(cpu, CrossEntropyBackward{{rows, c, 0.1f}, p.data(), labels.data(), nullptr, &loss, y.data()});
         compute(cpu, CheckFinite<float>{n, b.data(), &state});
         compute(cpu, SgdStep<float>{n, 0, false, &state, b.data(), y.data(), p.data(), nullptr});
-        compute(cpu, FinishStep{.growth_interval = 0, .largest_scale = 1, .state = &state});
+        compute(cpu, FinishStep{.growth_interval = 0, .max_scale = 1, .state = &state});
     };
     everything();
     const size_t before = allocations;

@@ -1,4 +1,4 @@
-// What the tests of the CUDA kernels on `simt` share: arrays in its device memory, numbers as a type would store them,
+// Shared by the tests of the CUDA kernels on `simt`: arrays in its device memory, numbers as a type would store them,
 // and runs under several orders of threads.
 #pragma once
 
@@ -60,7 +60,7 @@ Floats representable(const Floats& values) {
     return floats(stored<T>(values));
 }
 
-// Half a unit in the last place of T, relative: what storing a result may add.
+// Half a unit in the last place of T, relative: the error of storing a result.
 template <class T>
 constexpr double rounding() {
     return std::is_same_v<T, bf16> ? 0x1p-8 : std::is_same_v<T, fp16> ? 0x1p-11 : 0;

@@ -73,8 +73,8 @@ void Optimizer::append(Graph& graph) const {
 void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.learning_rate = float(learning_rate);
     last_.momentum = float(momentum);
-    last_.c1 = float(1 - std::pow(momentum, double(step)));
-    last_.c2 = float(1 - std::pow(double(config_.beta2), double(step)));
+    last_.bias_correction1 = float(1 - std::pow(momentum, double(step)));
+    last_.bias_correction2 = float(1 - std::pow(double(config_.beta2), double(step)));
     parameters_.device().upload_async(state_.data(), &last_, kHostPart);
     if (config_.average == 0) return;
     const auto rate = float(1 - double(config_.average) * (1 - std::exp(-double(step) / double(config_.average_ramp))));

@@ -5,7 +5,6 @@
 #include "engine/ops.h"
 #include "engine/ops/conv_shape.h"
 #include "kernels/bias.h"
-#include "kernels/scratch_cpu.h"
 
 namespace {
 

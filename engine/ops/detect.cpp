@@ -54,8 +54,8 @@ struct Select final : FloatOp<Select> {
                 .rows = s[1],
                 .classes = s[2] - 5,
                 .threshold = o.threshold,
-                .overlap = o.overlap,
-                .most = o.most,
+                .iou_threshold = o.overlap,
+                .max_detections = o.most,
                 .boxes = in[0].as<float>(),
                 .detections = out[0].as<float>(),
                 .count = out[1].as<int32_t>()};

@@ -15,13 +15,13 @@ struct Common {
     DetectLossShape shape(const Tensor& boxes) const {
         return {.n = boxes.shape[0],
                 .classes = classes,
-                .most_boxes = boxes.shape[1],
+                .max_boxes = boxes.shape[1],
                 .levels = levels.size(),
                 .box_gain = o.box,
                 .objectness_gain = o.objectness,
                 .class_gain = o.classes,
                 .smoothing = o.smoothing,
-                .ratio = o.ratio};
+                .anchor_threshold = o.anchor_threshold};
     }
     template <class T>
     DetectLossLevel<T> level(size_t l, const Tensor& head, T* dhead) const {
@@ -87,8 +87,8 @@ struct Forward final : KernelOp<Forward> {
 
 DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes,
                              const DetectLossOptions& o) {
-    require(!heads.empty() && heads.size() == levels.size() && heads.size() <= kMostLevels,
-            "detect_loss: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMostLevels);
+    require(!heads.empty() && heads.size() == levels.size() && heads.size() <= kMaxLevels,
+            "detect_loss: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMaxLevels);
     const Shape& b = boxes.shape();
     require(b.size() == 3 && b[2] == 5 && b[1] > 0 && boxes.dtype() == DType::f32,
             "detect_loss: boxes have shape {} and type {}, not (n, most, 5) floats", text(b), name(boxes.dtype()));
@@ -99,7 +99,7 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
     }
     require(classes >= 1, "detect_loss: {} classes", classes);
     require(o.smoothing >= 0 && o.smoothing < 1, "detect_loss: smoothing {} is not in [0, 1)", o.smoothing);
-    require(o.ratio > 1, "detect_loss: a ratio of {} would leave no box", o.ratio);
+    require(o.anchor_threshold > 1, "detect_loss: an anchor_threshold of {} would leave no box", o.anchor_threshold);
     require(o.balance.empty() || o.balance.size() == levels.size(), "detect_loss: {} balances for {} levels",
             o.balance.size(), levels.size());
     std::vector<Value> in(heads.begin(), heads.end());

@@ -22,7 +22,7 @@ struct Sgd final : KernelOp<Sgd> {
                 .gradient = in[0].as<T>(),
                 .parameter = in[2].as<float>(),
                 .momentum = in[3].as<float>(),
-                .copy = in[4].as<T>()};
+                .compute_copy = in[4].as<T>()};
     }
 };
 
@@ -44,9 +44,9 @@ struct Adam final : KernelOp<Adam> {
                 .state = in[1].as<StepState>(),
                 .gradient = in[0].as<T>(),
                 .parameter = in[2].as<float>(),
-                .first = in[3].as<float>(),
-                .second = in[4].as<float>(),
-                .copy = in[5].as<T>()};
+                .m = in[3].as<float>(),
+                .v = in[4].as<float>(),
+                .compute_copy = in[5].as<T>()};
     }
 };
 

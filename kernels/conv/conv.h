@@ -1,19 +1,22 @@
-// Two-dimensional convolution (cross-correlation, as all deep-learning libraries have it), with what follows it.
+// Two-dimensional convolution (cross-correlation, as everywhere in deep learning), with bias, residual and activation.
 //
 // x: (n, h, w, c_in)   y: (n, out_h, out_w, c_out)   weight, dweight: (c_out, kernel_h, kernel_w, c_in)
 // bias: (c_out), always float   residual: like y, and on Cpu it may lie where y goes
 //
-//   y[n,p,q,k] = sum over r,s,c of x[n, p*stride + r - padding, q*stride + s - padding, c] * weight[k,r,s,c]
-//   y          = activation(y + bias + residual)             or, with residual_last, activation(y + bias) + residual
-//   dx[n,i,j,c]      = sum over k and all p,r with p*stride + r - padding = i (same for q,s,j) of dy[n,p,q,k] *
-//   weight[k,r,s,c] dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n, p*stride + r - padding, q*stride + s -
-//   padding, c]
+//   y[n,p,q,k] = sum over r,s,c of x[n,i,j,c] * weight[k,r,s,c]     with i = p * stride + r - padding
+//                                                                        j = q * stride + s - padding
+//   y          = activation(y + bias + residual)        or, with residual_last, activation(y + bias) + residual
+//   dx[n,i,j,c]      = sum over k and all p,q,r,s that meet i and j of dy[n,p,q,k] * weight[k,r,s,c]
+//   dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n,i,j,c]
 //
-// Where an index leaves x, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
+// Outside the image, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
 //
-// compute() is oneDNN on Cpu, cuDNN on Cuda, the direct kernels of direct.cu on Simt. compute_direct() is the readable
-// reference on every device: the loops of loops.cpp, the kernels of direct.cu.
+// compute() on Cpu chooses among Winograd's method, matrix products, oneDNN and the plain loops (cpu.cpp); on Cuda it
+// is cuDNN, on Simt the kernels of direct.cu. compute_direct() is the readable reference on every device: the loops of
+// loops.cpp, the kernels of direct.cu.
 #pragma once
+
+#include <compare>
 
 #include "kernels/device.h"
 #include "kernels/types.h"
@@ -29,7 +32,7 @@ struct ConvShape {
     HOST_DEVICE size_t y_count() const { return n * out_h() * out_w() * c_out; }
     HOST_DEVICE size_t weight_count() const { return c_out * kernel_h * kernel_w * c_in; }
     double flops() const { return 2.0 * double(y_count()) * double(kernel_h * kernel_w * c_in); }
-    bool operator==(const ConvShape&) const = default;
+    auto operator<=>(const ConvShape&) const = default;
 };
 
 template <class T>
@@ -41,7 +44,7 @@ struct ConvForward {
     const float* bias;  // may be null
     const T* residual;  // may be null
     T* y;
-    bool weight_is_constant = false;  // inference: a library may keep its own packed copy, keyed by the pointer
+    bool weight_is_constant = false;  // inference: packed copies of weight may be kept, keyed by its address (cpu.h)
 };
 
 template <class T>
@@ -61,6 +64,9 @@ struct ConvBackwardWeight {
 void compute(const Cpu&, const ConvForward<float>&);
 void compute(const Cpu&, const ConvBackwardData<float>&);
 void compute(const Cpu&, const ConvBackwardWeight<float>&);
+size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // see device.h; these create the oneDNN primitive
+size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
 template <class T>
 void compute(const Simt&, const ConvForward<T>&);
 template <class T>

@@ -1,4 +1,4 @@
-// Which way a convolution goes on the CPU: as a product of matrices, by Winograd's method, or by oneDNN. See conv.h.
+// Which method computes a convolution on the CPU: Winograd's, a matrix product, oneDNN or plain loops. See conv.h.
 #include "kernels/conv/cpu.h"
 
 #include <algorithm>
@@ -11,35 +11,35 @@
 #include "kernels/conv/product.h"
 #include "kernels/conv/winograd.h"
 #include "kernels/onednn.h"
-#include "kernels/scratch_cpu.h"
 
 namespace {
 // A 1x1 convolution is one product of matrices as they lie in memory. oneDNN's convolutions are slower in both backward
-// directions on NHWC, and in all three they want the weights in another order, every step of training anew.
+// directions on NHWC, and all three reorder the weights, which in training happens in every step.
 bool is_pointwise(const ConvShape& s) { return s.kernel_h == 1 && s.kernel_w == 1 && s.padding == 0; }
 bool is_matrix_product(const ConvShape& s) { return is_pointwise(s) && s.stride == 1; }
 
-// In training, where weights change between steps.
+// Without bias, residual and activation, as in training, where weights change between steps.
 bool is_bare(const ConvForward<float>& op) {
     return !op.bias && !op.residual && op.activation == Activation::none && !op.weight_is_constant;
 }
 bool is_matrix_product(const ConvForward<float>& op) { return is_matrix_product(op.shape) && is_bare(op); }
 
-// Whether Winograd's method wins. In inference the number of images is no part of the decision: an image's result
-// must not depend on it. In training the weights are transformed anew in every step, which takes pixels enough to pay.
+// Whether Winograd's method is faster. In inference the number of images must not matter, because an image's result
+// must not depend on it. In training the weights are transformed in every step, which takes enough pixels to pay off.
 constexpr size_t many_weights = 256 * 256;
 bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
-    const size_t least = s.c_in * s.c_out >= many_weights ? 256 : 512;
-    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 && (weight_is_constant || s.n * s.h * s.w >= least);
+    const size_t min_pixels = s.c_in * s.c_out >= many_weights ? 256 : 512;
+    return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 &&
+           (weight_is_constant || s.n * s.h * s.w >= min_pixels);
 }
 bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
 bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
-    constexpr size_t most = 700 * 700;  // the sums of more would not fit into the scratch memory that all threads share
-    return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= most;
+    constexpr size_t max_weights = 700 * 700;  // more sums would not fit into the scratch memory
+    return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= max_weights;
 }
 
-// Own products where they were measured to be faster than oneDNN's: docs/performance.md.
+// The products of product.h where they were measured to be faster than oneDNN: docs/performance.md.
 bool by_product(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
     return product_supports(s) && is_pointwise(s) && is_bare(op) && s.c_in >= 256 && (s.c_in > s.c_out || s.stride > 1);
@@ -60,10 +60,10 @@ ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
     return {.shape = back, .x = op.dy, .weight = op.weight, .bias = nullptr, .residual = nullptr, .y = op.dx};
 }
 
-// Transformed weights of inference. One convolution at a time asks for them, but several may run at once.
+// Transformed weights of inference, found by address. Several convolutions may run at once.
 class ConstantWeights {
 public:
-    // Null at the first use: whoever runs a network once takes scratch, which lies in the cache, and no fresh memory.
+    // Null at the first use: a network that runs once needs no new memory, and scratch memory lies in the cache.
     const float* find(const Cpu& cpu, const ConvForward<float>& op) {
         const std::lock_guard lock(mutex_);
         const auto [found, first_use] = all_.try_emplace({op.weight, op.shape.c_in, op.shape.c_out});
@@ -75,11 +75,12 @@ public:
         }
         return static_cast<float*>(packed.get());
     }
-    void clear() {
+    void drop(const void* memory, size_t bytes) {
         const std::lock_guard lock(mutex_);
-        all_.clear();
+        const auto* const begin = static_cast<const float*>(memory);
+        all_.erase(all_.lower_bound({begin, 0, 0}), all_.lower_bound({begin + bytes / sizeof(float), 0, 0}));
     }
-    size_t kept() {
+    size_t count() {
         const std::lock_guard lock(mutex_);
         return size_t(std::ranges::count_if(all_, [](const auto& one) { return bool(one.second); }));
     }
@@ -93,15 +94,15 @@ ConstantWeights& constant_weights() {
     return all;
 }
 
-// Many weights and few tiles. The number of threads is no part of the decision: sums are made in another order.
-bool is_fresh(const ConvForward<float>& op) {
+// Many weights and few tiles. Does not depend on the number of threads: the order of the sums differs.
+bool streams_weights(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
     const size_t tiles = s.n * ((s.h + 3) / 4) * ((s.w + 3) / 4);
     return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && tiles <= 512;
 }
 
 size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
-    if (is_fresh(op)) return alignment + winograd_fresh_scratch_count(cpu, op.shape) * sizeof(float);
+    if (streams_weights(op)) return alignment + winograd_streamed_scratch_count(cpu, op.shape) * sizeof(float);
     const size_t packed = aligned(winograd_packed_count(op.shape) * sizeof(float));
     return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
 }
@@ -132,7 +133,7 @@ void convolve(const Cpu& cpu, const Op& op) {
 
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
-    if (is_fresh(op)) return winograd_fresh_forward(cpu, op, flipped, scratch);
+    if (streams_weights(op)) return winograd_streamed_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant)
         if (const float* const packed = constant_weights().find(cpu, op))
             return winograd_forward(cpu, op, packed, scratch);
@@ -183,9 +184,11 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
 }
 
-void drop_packed_weights() {
-    constant_weights().clear();
-    onednn::drop_packed_weights();
+void drop_packed_weights(const void* memory, size_t bytes) {
+    constant_weights().drop(memory, bytes);
+    onednn::drop_packed_weights(memory, bytes);
 }
 
-size_t conv_weights_kept() { return constant_weights().kept() + onednn::packed_weight_count(); }
+size_t packed_weight_count() { return constant_weights().count() + onednn::packed_weight_count(); }
+
+size_t conv_primitives_created() { return onednn::primitives_created(); }

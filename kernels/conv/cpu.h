@@ -1,12 +1,12 @@
-// What an owner of convolutions on the CPU may ask besides compute().
+// The caches of the CPU convolutions: their statistics, and when packed weights become invalid.
 #pragma once
 
 #include <cstddef>
 
 size_t conv_primitives_created();  // of oneDNN, since the program started; a replayed step must not add any
 
-size_t conv_weights_kept();  // packed copies of weights that were declared constant: none of a network that ran once
+size_t packed_weight_count();  // copies of weights that were declared constant; none after a single run of a network
 
-// Drops the packed copies of weights that were declared constant: call it when such weights change or are freed, while
-// no convolution runs.
-void drop_packed_weights();
+// Drops the packed copies of constant weights in [memory, memory + bytes). To be called when such memory is written to
+// or freed, while no convolution reads it; the device `cpu` does so in upload() and release().
+void drop_packed_weights(const void* memory, size_t bytes);

@@ -61,13 +61,14 @@ public:
         check(cudnnBackendGetAttribute(get(), name, type, 1, &count, &result), "cuDNN: reading an attribute");
         return result;
     }
-    // At most `room` values; an attribute that is not there has none.
+    // At most `max_count` values; a missing attribute has none.
     template <class T>
-    std::vector<T> values(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t room) const {
-        std::vector<T> result(size_t(room), T{});
+    std::vector<T> values(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t max_count) const {
+        std::vector<T> result(size_t(max_count), T{});
         int64_t count = 0;
-        if (cudnnBackendGetAttribute(get(), name, type, room, &count, result.data()) != CUDNN_STATUS_SUCCESS) count = 0;
-        result.resize(size_t(std::min(count, room)));
+        if (cudnnBackendGetAttribute(get(), name, type, max_count, &count, result.data()) != CUDNN_STATUS_SUCCESS)
+            count = 0;
+        result.resize(size_t(std::min(count, max_count)));
         return result;
     }
 

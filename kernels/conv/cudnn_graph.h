@@ -5,8 +5,8 @@
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
 // Those of kernels/conv/norm_conv.h, with z = relu(a * x + b):
 //   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
-//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and p, q, r of dx = p * g + q *
-//   x + r
+//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and the factors p, q, r of
+//   dx = p * g + q * x + r
 #pragma once
 
 #include <optional>
@@ -23,18 +23,17 @@ inline constexpr cudnnDataType_t cudnn_type<fp16> = CUDNN_DATA_HALF;
 
 enum class ConvDirection { forward, backward_data, backward_weight };
 
-struct ConvProblem {  // what decides which engines are possible
+struct ConvProblem {  // all that decides which engines are possible
     ConvDirection direction;
     ConvShape shape;
     cudnnDataType_t type;  // of x, weight, y, residual; bias is float, sums are float
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
-    bool normalized =
-        false;  // forward, weight: x becomes relu(a * x + b) on its way in; data: the gradient goes on through that
+    bool normalized = false;  // forward, weight: relu(a * x + b) takes the place of x; data: the gradient through that
     bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
 };
-std::string text(const ConvProblem&);  // one word; the key of stored choices
+std::string to_string(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
 enum ConvTensor : int64_t {
@@ -69,7 +68,7 @@ struct ConvEngine {  // an engine and how it is tuned: enough to build it again
     std::vector<std::pair<int64_t, int64_t>> knobs;
     bool operator==(const ConvEngine&) const = default;
 };
-std::string text(const ConvEngine&);
+std::string to_string(const ConvEngine&);
 std::optional<ConvEngine> parse_conv_engine(const std::string& text);
 
 struct ConvEngineRules {
@@ -77,8 +76,8 @@ struct ConvEngineRules {
     size_t workspace = size_t(256) << 20;  // bytes at most
 };
 
-// What cuDNN's heuristics propose for the graph, best first, each once, `limit` at most. Engines that break a rule are
-// left out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
+// Up to `limit` engines that cuDNN's heuristics propose for the graph, best first, each once. Engines that break a rule
+// are left out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
 std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
                                      const ConvEngineRules& rules, size_t limit);
 

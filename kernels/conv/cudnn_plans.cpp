@@ -9,8 +9,8 @@
 
 namespace {
 
-constexpr size_t kCandidates =
-    12;  // per problem: later ones of cuDNN's ranking are seldom best, and each may compile code
+// Per problem: later candidates of cuDNN's ranking are seldom the fastest, and each may have to be compiled.
+constexpr size_t kCandidates = 12;
 constexpr int kTimedRuns = 3;
 
 void check_cuda(cudaError_t error) {
@@ -62,11 +62,11 @@ void ConvPlans::read() {
 // Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm. The line
 // break comes first: the line before may have no end.
 void ConvPlans::remember(const std::string& key, const ConvEngine& engine) {
-    if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + text(engine) + " .\n";
+    if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + to_string(engine) + " .\n";
 }
 
 void ConvPlans::run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) {
-    const std::string key = text(problem) + (cuda.deterministic ? "-deterministic" : "");
+    const std::string key = to_string(problem) + (cuda.deterministic ? "-deterministic" : "");
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, choose(cuda, problem, key, pointers)).first;
     execute(cuda, found->second, pointers);
@@ -95,9 +95,9 @@ ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const s
             const ConvPlan plan = conv_plan(graph, device_, problem.type, rules, engine);
             const float taken = milliseconds(cuda, plan, pointers);
             if (taken < fastest) fastest = taken, best = plan, chosen = engine;
-        } catch (const CudnnError& e) {  // support is only proposed; a plan that cannot be made is no candidate
+        } catch (const CudnnError& e) {  // heuristics only propose; an engine without a plan is skipped
             reason = e.what();
-            cudaGetLastError();  // or the next launch reports it as its own
+            cudaGetLastError();  // or the next launch would report this error
         }
     if (!chosen) throw std::runtime_error("conv " + key + ": no usable engine: " + reason);
     remember(key, *chosen);

@@ -12,8 +12,8 @@ public:
     virtual void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) = 0;
 };
 
-// Where choices are stored: $XDG_CACHE_HOME/tundra/..., one file per GPU with its driver and version of cuDNN. Empty
-// where no such folder can be made.
+// The file for choices, in $XDG_CACHE_HOME/tundra: one per GPU with its driver and version of cuDNN. Empty if the
+// folder cannot be made.
 std::string conv_choices_file(const std::string& gpu, const std::string& cudnn_version);
 
 class ConvPlans : public CudaConvolutions {
@@ -21,12 +21,11 @@ public:
     // `file`: one line per choice, "PROBLEM ENGINE KNOB:VALUE ... ."; empty: nothing is stored.
     ConvPlans(cudnnHandle_t handle, CudnnDescriptor device, std::string file);
 
-    // Runs the problem on the device's stream. The first time it chooses, which waits for the device: so every problem
-    // must have run once before it is recorded. What the convolution writes is assigned, so running it often does no
-    // harm.
+    // Runs the problem on the device's stream. The first run chooses the engine by running it several times, and waits
+    // for the device: every problem must have run once before it is recorded.
     void run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) override;
 
-protected:  // what needs a GPU; a test does without
+protected:  // the parts that need a GPU; tests override them
     virtual bool recorded(const Cuda& cuda) const;
     virtual void execute(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;
     virtual float milliseconds(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;

@@ -67,24 +67,24 @@ __global__ void __launch_bounds__(kTileThreads) conv_forward(ConvForward<T> op, 
     const T* const weight = op.weight + size_t(my_channel) * size_t(depth);
     const bool pixel_exists = my_pixel < pixels, channel_exists = my_channel < int(shape.c_out);
 
-    float sum[kOwn][kOwn] = {};
+    float sum[kSide][kSide] = {};
     WindowWalk walk;
     for (int k0 = 0, turn = 0; k0 < depth; k0 += kDepth, turn ^= 1) {
         SIMT_UNROLL
         for (int k = 0; k < kDepth; k += kWidth) {
             const int i = top + walk.r, j = start + walk.s;
-            const bool deep = k0 + k < depth, inside = unsigned(i) < unsigned(h) && unsigned(j) < unsigned(w);
+            const bool deep = k0 + k < depth, exists = inside(i, h) && inside(j, w);
             fill_down<kWidth>(left[turn], k, t, image + ptrdiff_t(i * w + j) * channels + walk.c,
-                              deep && inside && pixel_exists);
+                              deep && exists && pixel_exists);
             fill_down<kWidth>(right[turn], k, t, weight + k0 + k, deep && channel_exists);
             walk.advance(kWidth, channels, kernel_w);
         }
         __syncthreads();
         multiply_tiles(left[turn], right[turn], sum);
     }
-    const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kOwn, channel = int(blockIdx.y) * kTile + t % 8 * kOwn;
+    const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kSide, channel = int(blockIdx.y) * kTile + t % 8 * kSide;
     SIMT_UNROLL
-    for (int i = 0; i < kOwn; ++i)
+    for (int i = 0; i < kSide; ++i)
         if (first_pixel + i < pixels && channel < int(shape.c_out))
             finish_pixel(op, size_t(first_pixel + i), channel, wide, sum[i]);
 }
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
     constexpr int kAcross = kTile / kWidth;
     const int across = t % kAcross * kWidth, my_channel = int(blockIdx.y) * kTile + across;
 
-    float sum[kOwn][kOwn] = {};
+    float sum[kSide][kSide] = {};
     WindowWalk walk;
     for (int k0 = 0, turn = 0; k0 < depth; k0 += kDepth, turn ^= 1) {
         SIMT_UNROLL
@@ -130,11 +130,11 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
         __syncthreads();
         multiply_tiles(left[turn], right[turn], sum);
     }
-    const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kOwn, channel = int(blockIdx.y) * kTile + t % 8 * kOwn;
+    const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kSide, channel = int(blockIdx.y) * kTile + t % 8 * kSide;
     SIMT_UNROLL
-    for (int i = 0; i < kOwn; ++i)
+    for (int i = 0; i < kSide; ++i)
         if (first_pixel + i < pixels)
-            store_own(op.dx + size_t(first_pixel + i) * shape.c_in, channel, channels, wide, sum[i]);
+            store_row(op.dx + size_t(first_pixel + i) * shape.c_in, channel, channels, wide, sum[i]);
 }
 
 // Block z sums the pixels [z * part, (z + 1) * part) of y. `to` is (parts, c_out, kernel_h, kernel_w, c_in).
@@ -155,27 +155,27 @@ __global__ void __launch_bounds__(kTileThreads)
     const int my_column = int(blockIdx.y) * kTile + across, tap = my_column / c_in;
     const int r = tap / int(shape.kernel_w) - int(shape.padding), s = tap % int(shape.kernel_w) - int(shape.padding);
 
-    float sum[kOwn][kOwn] = {};
+    float sum[kSide][kSide] = {};
     for (int k0 = begin, turn = 0; k0 < end; k0 += kDepth, turn ^= 1) {
         SIMT_UNROLL
         for (int k = t / kAcross; k < kDepth; k += kTileThreads / kAcross) {
-            const bool exists = k0 + k < end;
-            const Pixel at(exists ? k0 + k : 0, out_h, out_w);
+            const bool summed = k0 + k < end;
+            const Pixel at(summed ? k0 + k : 0, out_h, out_w);
             const int i = at.row * stride + r, j = at.column * stride + s;
-            const bool inside = unsigned(i) < unsigned(h) && unsigned(j) < unsigned(w) && my_column < columns;
+            const bool exists = inside(i, h) && inside(j, w) && my_column < columns;
             fill_across<kWidth>(left[turn], k, across, op.dy + size_t(k0 + k) * shape.c_out + my_channel,
-                                exists && my_channel < c_out);
+                                summed && my_channel < c_out);
             fill_across<kWidth>(right[turn], k, across,
-                                op.x + ptrdiff_t((at.n * h + i) * w + j) * c_in + my_column % c_in, exists && inside);
+                                op.x + ptrdiff_t((at.n * h + i) * w + j) * c_in + my_column % c_in, summed && exists);
         }
         __syncthreads();
         multiply_tiles(left[turn], right[turn], sum);
     }
     To* const mine = to + size_t(blockIdx.z) * shape.weight_count();
-    const int row = int(blockIdx.x) * kTile + t / 8 * kOwn, column = int(blockIdx.y) * kTile + t % 8 * kOwn;
+    const int row = int(blockIdx.x) * kTile + t / 8 * kSide, column = int(blockIdx.y) * kTile + t % 8 * kSide;
     SIMT_UNROLL
-    for (int i = 0; i < kOwn; ++i)
-        if (row + i < c_out) store_own(mine + size_t(row + i) * size_t(columns), column, columns, wide, sum[i]);
+    for (int i = 0; i < kSide; ++i)
+        if (row + i < c_out) store_row(mine + size_t(row + i) * size_t(columns), column, columns, wide, sum[i]);
 }
 
 template <class T>
@@ -214,12 +214,12 @@ void launch_backward(const Gpu& gpu, const ConvBackwardData<T>& op) {
                  stream_of(gpu), op, wide);
 }
 
-// Enough parts that four blocks meet on each of an H200's 132 multiprocessors, as far as scratch memory reaches; a part
-// has at least 256 pixels, so that adding the parts stays a small share.
+// Enough parts for four blocks per multiprocessor, as far as scratch memory allows; a part has at least 256 pixels, so
+// that adding the parts takes a small share of the time.
 size_t parts_of(const Gpu& gpu, const ConvShape& shape, size_t tiles) {
     const size_t pixels = shape.n * shape.out_h() * shape.out_w();
     const size_t fit = gpu.scratch.bytes / (shape.weight_count() * sizeof(float));
-    return std::max<size_t>(1, std::min({(528 + tiles - 1) / tiles, pixels / 256, fit}));
+    return std::max<size_t>(1, std::min({ceil_div(kMultiprocessors * 4, tiles), pixels / 256, fit}));
 }
 
 template <class T>
@@ -234,7 +234,7 @@ void launch_backward(const Gpu& gpu, const ConvBackwardWeight<T>& op) {
     dim3 grid(ceil_div(shape.c_out, kTile), ceil_div(columns, kTile));
     const size_t wanted = parts_of(gpu, shape, size_t(grid.x) * grid.y);
     const size_t part = ceil_div(ceil_div(pixels, wanted), kDepth) * size_t(kDepth);
-    grid.z = ceil_div(pixels, part);
+    grid.z = unsigned(ceil_div(pixels, part));
     if (grid.z == 1) {
         simt::launch(narrow ? conv_backward_weight<T, 1, T> : conv_backward_weight<T, kWidth, T>, grid,
                      dim3(kTileThreads), 0, stream_of(gpu), op, op.dweight, part, wide);

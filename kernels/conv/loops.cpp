@@ -1,5 +1,6 @@
 // Convolution as plain loops: the readable reference on the CPU. See conv.h.
 #include "kernels/conv/conv.h"
+#include "kernels/index.h"
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
 
@@ -19,9 +20,9 @@ template <class Visit>
 void for_taps(const ConvShape& shape, size_t p, size_t q, const Visit& visit) {
     for (size_t r = 0; r < shape.kernel_h; ++r)
         for (size_t s = 0; s < shape.kernel_w; ++s) {
-            const size_t i = p * shape.stride + r, j = q * shape.stride + s;
-            if (i >= shape.padding && i < shape.h + shape.padding && j >= shape.padding && j < shape.w + shape.padding)
-                visit(r, s, i - shape.padding, j - shape.padding);
+            const auto i = ptrdiff_t(p * shape.stride + r) - ptrdiff_t(shape.padding);
+            const auto j = ptrdiff_t(q * shape.stride + s) - ptrdiff_t(shape.padding);
+            if (inside(i, shape.h) && inside(j, shape.w)) visit(r, s, size_t(i), size_t(j));
         }
 }
 
@@ -94,10 +95,10 @@ void compute_direct(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
                 double sum[block] = {};
                 for (size_t pixel = 0; pixel < shape.n * out_h * out_w; ++pixel) {
                     const size_t n = pixel / (out_h * out_w);
-                    const size_t i = pixel / out_w % out_h * shape.stride + r - shape.padding;  // wraps when outside
-                    const size_t j = pixel % out_w * shape.stride + s - shape.padding;
-                    if (i >= shape.h || j >= shape.w) continue;
-                    const float* const x = op.x + ((n * shape.h + i) * shape.w + j) * c_in + c0;
+                    const auto i = ptrdiff_t(pixel / out_w % out_h * shape.stride + r) - ptrdiff_t(shape.padding);
+                    const auto j = ptrdiff_t(pixel % out_w * shape.stride + s) - ptrdiff_t(shape.padding);
+                    if (!inside(i, shape.h) || !inside(j, shape.w)) continue;
+                    const float* const x = op.x + ((n * shape.h + size_t(i)) * shape.w + size_t(j)) * c_in + c0;
                     const double dy = op.dy[pixel * c_out + k];
                     for (size_t c = 0; c < count; ++c) sum[c] += dy * double(x[c]);
                 }

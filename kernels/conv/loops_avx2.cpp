@@ -2,9 +2,9 @@
 #define SIMD_LANES 8
 #define SIMD_ROWS 6
 #include "kernels/conv/product_vectors.h"
+#include "kernels/conv/simd_loops.h"
 #include "kernels/conv/winograd_vectors.h"
 
-const WinogradLoops winograd_avx2 = {lanes, rows_most,          transform,  multiply,
-                                     pack,  transform_gradient, accumulate, finish};
-
-const ProductLoops product_avx2 = {lanes, gather, pack_product, multiply_product, accumulate_product};
+const SimdLoops avx2_loops = {
+    .winograd = {lanes, max_rows, transform, multiply, pack, transform_gradient, accumulate, finish},
+    .product = {lanes, gather, pack_product, multiply_product, accumulate_product}};

@@ -2,9 +2,9 @@
 #define SIMD_LANES 16
 #define SIMD_ROWS 14
 #include "kernels/conv/product_vectors.h"
+#include "kernels/conv/simd_loops.h"
 #include "kernels/conv/winograd_vectors.h"
 
-const WinogradLoops winograd_avx512 = {lanes, rows_most,          transform,  multiply,
-                                       pack,  transform_gradient, accumulate, finish};
-
-const ProductLoops product_avx512 = {lanes, gather, pack_product, multiply_product, accumulate_product};
+const SimdLoops avx512_loops = {
+    .winograd = {lanes, max_rows, transform, multiply, pack, transform_gradient, accumulate, finish},
+    .product = {lanes, gather, pack_product, multiply_product, accumulate_product}};

@@ -1,23 +1,22 @@
-// A convolution of a training step between two batch normalizations that never write their results to memory: the one
-// before is applied while x is read, the sums for the one behind are made while y is written. Jung et al. 2019,
+// A convolution in training between two batch normalizations whose results are never written to memory: the first is
+// applied while x is read, and the sums for the second are made while y is written. Jung et al. 2019,
 // https://arxiv.org/abs/1807.01702
 //
 // x, g: (n, h, w, c_in)   y, dy: (n, out_h, out_w, c_out)   weight, dweight: (c_out, kernel_h, kernel_w, c_in)
 // a, b: (c_in) in the type of x   sum, squares: (c_out)   scale, shift, mean, rstd, dscale, dshift: (c_in), float
 //
-//   mean = sum / rows     var = squares / rows - mean^2, at least 0     rstd = 1 / sqrt(var + eps)      running_*:
-//   batch_norm.h
-//   a    = scale * rstd   b   = shift - mean * a
-//   z    = relu(a * x + b)                               or x, where there is no a
-//   y    = conv(z, weight)      sum = sum(y)      squares = sum(y^2)       of each channel
-//   g    = the gradient of z where scale * (x - mean) * rstd + shift > 0, else 0;      the gradient of z where there is
-//   no scale
-//   dshift = sum(g)       dscale = sum(g * (x - mean) * rstd)       dx from g, dscale, dshift: batch_norm.h with
-//   sums_given dweight: conv.h with z for x
+//   mean = sum / rows      var = max(0, squares / rows - mean^2)      rstd = 1 / sqrt(var + eps)
+//   a    = scale * rstd    b   = shift - mean * a                     running statistics: batch_norm.h
+//   z    = relu(a * x + b), or x without a
+//   y    = conv(z, weight)       sum = sum(y), squares = sum(y^2) per channel
+//   g    = dz where scale * (x - mean) * rstd + shift > 0, else 0; dz without scale
+//   dshift  = sum(g)       dscale = sum(g * (x - mean) * rstd)
+//   dx      = that of batch_norm.h with sums_given
+//   dweight = that of conv.h with z for x
 //
-// Sums of squares lose digits where |mean| is much larger than the deviation: that is what cuDNN's engines give, in
-// float16 only, and why this is an option. compute() is cuDNN on Cuda; on Cpu and Simt it puts the loops of conv.h
-// together with its own, and needs scratch memory for z.
+// Sums of squares lose digits where |mean| is much larger than the standard deviation; cuDNN's engines, which exist in
+// float16 only, compute them this way, so this is an option. compute() is cuDNN on Cuda; on Cpu and Simt it combines
+// the convolutions of conv.h with plain loops, and needs scratch memory for z.
 #pragma once
 
 #include "kernels/conv/conv.h"

@@ -1,5 +1,4 @@
-// The fused chain of training on the device cuda: cuDNN's engines for it, which there are in float16 and for compute
-// capability 9.0.
+// The fused chain of training on the device cuda, by cuDNN's engines for it: float16, compute capability 9.0.
 #include "kernels/conv/norm_conv.h"
 
 #include "kernels/conv/cudnn_plans.h"
@@ -21,8 +20,7 @@ void compute(const Cuda& cuda, const NormConvForward<T>& p) {
                             {kNormSquares, p.squares}});
 }
 
-// The engines also want to write the three factors of dx = p * g + q * x + r; the kernel that makes dx does not need
-// them.
+// The engines also write the three factors of dx = p * g + q * x + r, which nothing here reads.
 template <class T>
 void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
     const ConvProblem problem{.direction = ConvDirection::backward_data,
@@ -32,8 +30,8 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
     if (!p.scale)
         return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
     Cuda rest = cuda;
-    float* const factors[] = {rest.scratch.cut<float>(p.shape.c_in), rest.scratch.cut<float>(p.shape.c_in),
-                              rest.scratch.cut<float>(p.shape.c_in)};
+    float* const factors[] = {rest.scratch.split<float>(p.shape.c_in), rest.scratch.split<float>(p.shape.c_in),
+                              rest.scratch.split<float>(p.shape.c_in)};
     cuda.convolutions->run(rest, problem,
                            {{kConvX, p.x},
                             {kConvWeight, p.weight},

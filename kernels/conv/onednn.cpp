@@ -1,9 +1,8 @@
-// Convolution on the CPU by oneDNN: see conv.h. Primitives are created once per shape and kept; activations stay NHWC,
+// Convolution on the CPU by oneDNN: see conv.h. Primitives are created once per shape and kept; x and y stay NHWC,
 // weights are reordered to and from the layout that oneDNN prefers.
 #include "kernels/conv/onednn.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -13,33 +12,27 @@
 #include <vector>
 
 #include "base/aligned_memory.h"
-#include "kernels/conv/cpu.h"
 #include "kernels/onednn.h"
 
 namespace {
 using Buffer = dnnl::memory;
 using Desc = dnnl::memory::desc;
 
+enum class Direction { forward, backward_data, backward_weight };
+
 // Everything that a primitive depends on.
-using Key = std::array<size_t, 16>;
-enum class Kind { forward, backward_data, backward_weight };
+struct Key {
+    Direction direction;
+    int threads;
+    ConvShape shape;
+    Activation activation = Activation::none;
+    bool bias = false, residual = false, residual_last = false, in_place = false;
+    auto operator<=>(const Key&) const = default;
+};
 
 // The residual already lies where y goes. oneDNN then adds to its destination, for which it has its fast kernels: with
 // a residual elsewhere a 1x1 convolution of ResNet-50 takes up to twice as long.
 bool in_place(const ConvForward<float>& op) { return op.residual && op.residual == op.y; }
-
-Key key_of(const Cpu& cpu, Kind kind, const ConvShape& s, const ConvForward<float>* forward = nullptr) {
-    Key key = {size_t(kind), size_t(cpu.threads), s.n,        s.h,      s.w,      s.c_in,
-               s.c_out,      s.kernel_h,          s.kernel_w, s.stride, s.padding};
-    if (forward) {
-        key[11] = size_t(forward->activation);
-        key[12] = forward->bias != nullptr;
-        key[13] = forward->residual != nullptr;
-        key[14] = forward->residual_last;
-        key[15] = in_place(*forward);
-    }
-    return key;
-}
 
 Desc activations(size_t n, size_t h, size_t w, size_t c) {
     const auto dim = [](size_t size) { return Buffer::dim(size); };
@@ -69,7 +62,7 @@ int residual_argument(const ConvForward<float>& op) {  // which post-op it is
     return DNNL_ARG_ATTR_MULTIPLE_POST_OP(second) | DNNL_ARG_SRC_1;
 }
 
-dnnl::primitive_attr with_own_scratchpad() {
+dnnl::primitive_attr with_user_scratchpad() {
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     return attributes;
@@ -141,27 +134,36 @@ public:
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream{engine};
 
-    // A profiler that asks oneDNN for its code is told nothing: looking for one takes longer than making the code.
+    // oneDNN does not look for a profiler: that takes longer than generating its code.
     Convolutions() {
         if (!std::getenv("DNNL_JIT_PROFILE")) dnnl_set_jit_profiling_flags(DNNL_JIT_PROFILE_NONE);
     }
 
     Prepared& find(const Cpu& cpu, const ConvForward<float>& op) {
-        return find(cpu, key_of(cpu, Kind::forward, op.shape, &op), [&] { return make(op); });
+        return find(cpu,
+                    {.direction = Direction::forward,
+                     .threads = cpu.threads,
+                     .shape = op.shape,
+                     .activation = op.activation,
+                     .bias = op.bias != nullptr,
+                     .residual = op.residual != nullptr,
+                     .residual_last = op.residual_last,
+                     .in_place = in_place(op)},
+                    op);
     }
     Prepared& find(const Cpu& cpu, const ConvBackwardData<float>& op) {
-        return find(cpu, key_of(cpu, Kind::backward_data, op.shape), [&] { return make(op); });
+        return find(cpu, {.direction = Direction::backward_data, .threads = cpu.threads, .shape = op.shape}, op);
     }
     Prepared& find(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
-        return find(cpu, key_of(cpu, Kind::backward_weight, op.shape), [&] { return make(op); });
+        return find(cpu, {.direction = Direction::backward_weight, .threads = cpu.threads, .shape = op.shape}, op);
     }
 
 private:
-    template <class Make>
-    Prepared& find(const Cpu& cpu, const Key& key, const Make& make) {
+    template <class Op>
+    Prepared& find(const Cpu& cpu, const Key& key, const Op& op) {
         use_threads(cpu);
         const auto found = prepared_.find(key);
-        return found != prepared_.end() ? found->second : prepared_.emplace(key, make()).first->second;
+        return found != prepared_.end() ? found->second : prepared_.emplace(key, make(op)).first->second;
     }
     Prepared make(const ConvForward<float>&);
     Prepared make(const ConvBackwardData<float>&);
@@ -177,7 +179,7 @@ Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const D
     Prepared p{std::move(convolution), {}, packed};
     if (packed == plain) return p;
     const Desc &from = packed_is_result ? packed : plain, &to = packed_is_result ? plain : packed;
-    const dnnl::reorder::primitive_desc desc(engine, from, engine, to, with_own_scratchpad());
+    const dnnl::reorder::primitive_desc desc(engine, from, engine, to, with_user_scratchpad());
     ++created;
     p.reorder.emplace(desc, dnnl::reorder(desc));
     p.reorder->add(DNNL_ARG_FROM, from, engine);
@@ -196,7 +198,7 @@ Prepared Convolutions::make(const ConvForward<float>& op) {
     if (op.residual && !op.residual_last) append_residual();
     append_activation(post_ops, op.activation);
     if (op.residual && op.residual_last) append_residual();
-    dnnl::primitive_attr attributes = with_own_scratchpad();
+    dnnl::primitive_attr attributes = with_user_scratchpad();
     attributes.set_post_ops(post_ops);
 
     const auto desc = describe_forward(engine, attributes, dnnl::prop_kind::forward_inference, s, x, bias, y);
@@ -212,7 +214,7 @@ Prepared Convolutions::make(const ConvForward<float>& op) {
 Prepared Convolutions::make(const ConvBackwardData<float>& op) {
     const ConvShape& s = op.shape;
     const Desc x = x_desc(s), y = y_desc(s);
-    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const dnnl::primitive_attr attributes = with_user_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
     const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_data>(
@@ -228,7 +230,7 @@ Prepared Convolutions::make(const ConvBackwardData<float>& op) {
 Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
     const ConvShape& s = op.shape;
     const Desc x = x_desc(s), y = y_desc(s);
-    const dnnl::primitive_attr attributes = with_own_scratchpad();
+    const dnnl::primitive_attr attributes = with_user_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
     const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_weights>(
@@ -253,8 +255,8 @@ void run_reorder(Convolutions& all, Prepared& p, const void* from, void* to, voi
     p.reorder->run(all.stream);
 }
 
-// The weights as the convolution wants them: as they are, packed into scratch, or packed and kept. Constant ones are
-// kept from their second use on: whoever runs a network once takes no fresh memory.
+// The weights as the convolution needs them: as they are, packed into scratch, or packed and kept. Constant weights are
+// kept from their second use on: a network that runs once needs no new memory.
 const void* packed_weight(Convolutions& all, Prepared& p, const float* weight, bool constant, const Parts& parts) {
     if (!p.reorder) return weight;
     void* to = parts.packed;
@@ -334,19 +336,22 @@ size_t scratch_bytes(const Cpu& cpu, const ConvForward<float>& op) { return byte
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return bytes_of(cpu, op); }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
 
-void drop_packed_weights() {
-    const std::lock_guard lock(convolutions().mutex);
-    convolutions().constant_weights.clear();
+void drop_packed_weights(const void* memory, size_t bytes) {
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    const auto* const begin = static_cast<const float*>(memory);
+    all.constant_weights.erase(all.constant_weights.lower_bound(begin),
+                               all.constant_weights.lower_bound(begin + bytes / sizeof(float)));
 }
 
 size_t packed_weight_count() {
-    const std::lock_guard lock(convolutions().mutex);
-    return size_t(std::ranges::count_if(convolutions().constant_weights,
-                                        [](const auto& one) { return bool(one.second.memory); }));
+    Convolutions& all = convolutions();
+    const std::lock_guard lock(all.mutex);
+    return size_t(std::ranges::count_if(all.constant_weights, [](const auto& one) { return bool(one.second.memory); }));
 }
-}  // namespace onednn
 
-size_t conv_primitives_created() {
+size_t primitives_created() {
     const std::lock_guard lock(convolutions().mutex);
     return convolutions().created;
 }
+}  // namespace onednn

@@ -8,14 +8,16 @@ void convolve(const Cpu&, const ConvForward<float>&);
 void convolve(const Cpu&, const ConvBackwardData<float>&);
 void convolve(const Cpu&, const ConvBackwardWeight<float>&);
 
-// Without AVX2 (an old processor, or DNNL_MAX_CPU_ISA) version 2.6 is not: of forward where channels do not fill
-// vectors and something follows. Nothing is left to it then.
+// False without AVX2 (an old processor, or DNNL_MAX_CPU_ISA): oneDNN 2.6 then computes wrong forward results where
+// something follows the convolution and the channels do not fill vectors. The plain loops are used instead.
 bool supports_this_cpu();
 
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create the primitive
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
 
-void drop_packed_weights();
-size_t packed_weight_count();  // kernels/conv/cpu.h
+// The parts of cpu.h's functions.
+void drop_packed_weights(const void* memory, size_t bytes);
+size_t packed_weight_count();
+size_t primitives_created();
 }  // namespace onednn

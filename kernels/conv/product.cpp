@@ -5,19 +5,11 @@
 #include <algorithm>
 #include <atomic>
 
-#include "kernels/conv/product_loops.h"
-#include "kernels/conv/winograd.h"
-#include "kernels/conv/winograd_loops.h"
+#include "kernels/conv/simd_loops.h"
+#include "kernels/index.h"
 #include "kernels/parallel.h"
 
-const ProductLoops* product_loops() {
-#if defined(__x86_64__)
-    if (!winograd_loops()) return nullptr;
-    return winograd_loops() == &winograd_avx512 ? &product_avx512 : &product_avx2;
-#else
-    return nullptr;
-#endif
-}
+const ProductLoops* product_loops() { return simd_loops() ? &simd_loops()->product : nullptr; }
 
 bool product_supports(const ConvShape& s) {
     const ProductLoops* const loops = product_loops();
@@ -25,42 +17,41 @@ bool product_supports(const ConvShape& s) {
 }
 
 namespace {
-constexpr size_t depth_most = 256, room = 112;  // of a block of the left matrix
-constexpr size_t sum_depth = 256;           // pixels whose products are added at once to the gradient of the weights
-constexpr size_t sum_room = sum_depth + 1;  // lest all vectors of a pixel fall on the same lines of the cache
-
-size_t pieces(size_t count, size_t size) { return (count + size - 1) / size; }
+constexpr size_t max_depth = 256, capacity = 112;  // of a block of the left matrix; capacity: rows
+constexpr size_t sum_depth = 256;  // pixels whose products are added at once to the gradient of the weights
+constexpr size_t sum_capacity = sum_depth + 1;  // odd, so that the vectors of a pixel fall on different cache lines
 
 // The channels of the pixel that tap `tap` of the window of output pixel `pixel` meets; null outside.
 template <class T>
 T* row_of(const ConvShape& s, T* x, size_t pixel, size_t tap) {
     const size_t out_h = s.out_h(), out_w = s.out_w(), n = pixel / (out_h * out_w);
-    const size_t i = pixel / out_w % out_h * s.stride + tap / s.kernel_w - s.padding;  // wraps when outside
-    const size_t j = pixel % out_w * s.stride + tap % s.kernel_w - s.padding;
-    return i < s.h && j < s.w ? x + ((n * s.h + i) * s.w + j) * s.c_in : nullptr;
+    const auto i = ptrdiff_t(pixel / out_w % out_h * s.stride + tap / s.kernel_w) - ptrdiff_t(s.padding);
+    const auto j = ptrdiff_t(pixel % out_w * s.stride + tap % s.kernel_w) - ptrdiff_t(s.padding);
+    return inside(i, s.h) && inside(j, s.w) ? x + ((n * s.h + size_t(i)) * s.w + size_t(j)) * s.c_in : nullptr;
 }
 
 // out (rows, columns) = left (rows, depth) * right (depth, columns)
 struct Shape {
     size_t rows, depth, columns;
 
-    size_t packed() const { return pieces(columns, 32) * 32 * depth; }
-    size_t gathered() const { return room * std::min(depth_most, depth); }
+    size_t packed() const { return ceil_div(columns, 32) * 32 * depth; }
+    size_t gathered() const { return capacity * std::min(max_depth, depth); }
     size_t scratch(const Cpu& cpu) const { return packed() + size_t(cpu.threads) * gathered(); }
 };
 
 // Some rows of the left matrix.
 struct Block {
     size_t begin, rows;
-    const float* left[room];
+    const float* left[capacity];
 };
 
 template <class Left, class Out>
 void multiply_gathered(const Cpu& cpu, const Shape& s, const float* weight, bool transposed, float* scratch,
                        const ProductLoops& loops, const Left& left_row, const Out& out_row) {
-    const size_t panels = pieces(s.columns, 2 * loops.lanes);
-    // None is empty: an empty one ends a thread's part, and OpenMP may give fewer threads than asked for.
-    const size_t blocks = std::min(s.rows, pieces(pieces(s.rows, room), size_t(cpu.threads)) * size_t(cpu.threads));
+    const size_t panels = ceil_div(s.columns, 2 * loops.lanes);
+    // No block is empty: an empty one ends a thread's work, and OpenMP may give fewer threads than asked for.
+    const size_t blocks =
+        std::min(s.rows, ceil_div(ceil_div(s.rows, capacity), size_t(cpu.threads)) * size_t(cpu.threads));
     const ProductPack pack{
         .depth = s.depth, .columns = s.columns, .transposed = transposed, .weight = weight, .packed = scratch};
     std::atomic<size_t> claimed = 0;
@@ -69,42 +60,43 @@ void multiply_gathered(const Cpu& cpu, const Shape& s, const float* weight, bool
         float* const gathered = scratch + s.packed() + size_t(omp_get_thread_num()) * s.gathered();
 #pragma omp for schedule(static)
         for (size_t panel = 0; panel < panels; ++panel) loops.pack(pack, panel);
-        // A block is claimed while the one before it is multiplied, so that its rows can be fetched ahead.
-        Block buffers[2], *own = &buffers[0], *next = &buffers[1];
+        // A block is claimed while the one before it is multiplied, so that its rows can be prefetched.
+        Block buffers[2], *current = &buffers[0], *next = &buffers[1];
         const auto claim = [&](Block& b) {
             const size_t block = std::min(blocks, size_t(claimed++));
             b.begin = s.rows * block / blocks;
             b.rows = block < blocks ? s.rows * (block + 1) / blocks - b.begin : 0;
             for (size_t r = 0; r < b.rows; ++r) b.left[r] = left_row(b.begin + r);
         };
-        for (claim(*own); own->rows; std::swap(own, next)) {
-            float* out[room];
-            for (size_t r = 0; r < own->rows; ++r) out[r] = out_row(own->begin + r);
+        for (claim(*current); current->rows; std::swap(current, next)) {
+            float* out[capacity];
+            for (size_t r = 0; r < current->rows; ++r) out[r] = out_row(current->begin + r);
             claim(*next);
-            for (size_t first = 0; first < s.depth; first += depth_most) {
-                const size_t depth = std::min(depth_most, s.depth - first), after = first + depth;
-                loops.gather({.from = own->left,
-                              .rows = own->rows,
+            for (size_t first = 0; first < s.depth; first += max_depth) {
+                const size_t depth = std::min(max_depth, s.depth - first), after = first + depth;
+                loops.gather({.from = current->left,
+                              .rows = current->rows,
                               .offset = first,
                               .width = depth,
-                              .room = room,
+                              .capacity = capacity,
                               .to = gathered});
-                const Block& soon = after < s.depth ? *own : *next;
-                ProductAhead ahead{.row = soon.left,
-                                   .end = soon.left + soon.rows,
-                                   .offset = after % s.depth,
-                                   .width = std::min(depth_most, s.depth - after % s.depth)};
-                ahead.rate = pieces(4 * pieces(ahead.width, 16) * room, panels * pieces(own->rows, 14) * depth);
+                const Block& soon = after < s.depth ? *current : *next;
+                Prefetch prefetch{.row = soon.left,
+                                  .end = soon.left + soon.rows,
+                                  .offset = after % s.depth,
+                                  .width = std::min(max_depth, s.depth - after % s.depth)};
+                prefetch.rate =
+                    ceil_div(4 * ceil_div(prefetch.width, 16) * capacity, panels * ceil_div(current->rows, 14) * depth);
                 for (size_t panel = 0; panel < panels; ++panel)
-                    loops.multiply({.rows = own->rows,
-                                    .room = room,
+                    loops.multiply({.rows = current->rows,
+                                    .capacity = capacity,
                                     .depth = depth,
                                     .columns = s.columns,
                                     .first = first == 0,
                                     .left = gathered,
                                     .right = scratch + (panel * s.depth + first) * 2 * loops.lanes,
                                     .out = out,
-                                    .ahead = &ahead},
+                                    .prefetch = &prefetch},
                                    panel);
             }
         }
@@ -119,22 +111,21 @@ Shape shape_of(const ConvBackwardData<float>& op) {
 }
 
 // How threads share the gradient of the weights: a grid over its rows and over the channels of x, the longer side
-// first. Each gathers what it needs by itself and waits for nobody.
+// first. Each thread gathers its operands and waits for no other.
 struct Grid {
-    size_t rows, columns, k_most, c_most;  // the most channels of a part
+    size_t rows, columns, max_k, max_c;  // k, c: channels of y and x of a part
 
     Grid(const Cpu& cpu, const ConvShape& s, const ProductLoops& loops) {
-        const size_t threads = size_t(cpu.threads), most_rows = pieces(s.c_out, loops.lanes),
-                     most_columns = pieces(s.c_in, 2 * loops.lanes);
+        const size_t threads = size_t(cpu.threads), max_rows = ceil_div(s.c_out, loops.lanes),
+                     max_columns = ceil_div(s.c_in, 2 * loops.lanes);
         const bool rows_first = s.kernel_h * s.kernel_w == 1 && s.c_out >= s.c_in;
-        rows =
-            std::min(most_rows, rows_first ? threads : std::max<size_t>(1, threads / std::min(most_columns, threads)));
-        columns = std::min(most_columns, std::max<size_t>(1, threads / rows));
-        k_most = pieces(most_rows, rows) * loops.lanes;
-        c_most = pieces(most_columns, columns) * 2 * loops.lanes;
+        rows = std::min(max_rows, rows_first ? threads : std::max<size_t>(1, threads / std::min(max_columns, threads)));
+        columns = std::min(max_columns, std::max<size_t>(1, threads / rows));
+        max_k = ceil_div(max_rows, rows) * loops.lanes;
+        max_c = ceil_div(max_columns, columns) * 2 * loops.lanes;
     }
     size_t parts() const { return rows * columns; }
-    size_t gathered() const { return sum_room * (k_most + c_most); }
+    size_t gathered() const { return sum_capacity * (max_k + max_c); }
 };
 }  // namespace
 
@@ -179,15 +170,15 @@ void product_compute(const Cpu& cpu, const ConvBackwardWeight<float>& op, float*
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
     for (size_t part = 0; part < grid.parts(); ++part) {
         const auto cut = [](size_t count, size_t unit, size_t i, size_t of) {
-            return std::min(count, pieces(count, unit) * i / of * unit);
+            return std::min(count, ceil_div(count, unit) * i / of * unit);
         };
         const size_t row = part % grid.rows, column = part / grid.rows;
         const size_t k = cut(s.c_out, lanes, row, grid.rows), k_count = cut(s.c_out, lanes, row + 1, grid.rows) - k;
         const size_t c = cut(s.c_in, 2 * lanes, column, grid.columns),
                      c_count = cut(s.c_in, 2 * lanes, column + 1, grid.columns) - c;
         float* const left = scratch + part * grid.gathered();
-        float* const right = left + sum_room * grid.k_most;
-        // Two sets of pointers: what is gathered now, and what will be and is fetched ahead.
+        float* const right = left + sum_capacity * grid.max_k;
+        // Two sets of pointers: of the rows gathered now, and of those gathered next, which are prefetched.
         const float *rows[2][sum_depth], *dy[sum_depth];
         const auto find_rows = [&](size_t first, size_t tap, const float** to) {
             const size_t depth = std::min(sum_depth, pixels - first);
@@ -202,25 +193,26 @@ void product_compute(const Cpu& cpu, const ConvBackwardWeight<float>& op, float*
         size_t turn = 0;
         for (size_t first = 0; first < pixels; first += sum_depth) {
             const size_t depth = std::min(sum_depth, pixels - first);
-            loops.gather({.from = dy, .rows = depth, .offset = k, .width = k_count, .room = sum_room, .to = left});
+            loops.gather(
+                {.from = dy, .rows = depth, .offset = k, .width = k_count, .capacity = sum_capacity, .to = left});
             for (size_t tap = 0; tap < taps; ++tap, ++turn) {
                 const float** const now = rows[turn % 2];
                 const float** const next = rows[(turn + 1) % 2];
                 loops.gather(
-                    {.from = now, .rows = depth, .offset = c, .width = c_count, .room = sum_room, .to = right});
-                ProductAhead ahead[2] = {{dy, dy, k, k_count}, {next, next, c, c_count}};
-                const size_t steps = pieces(k_count, lanes / 2) * pieces(c_count, 2 * lanes) * depth;
+                    {.from = now, .rows = depth, .offset = c, .width = c_count, .capacity = sum_capacity, .to = right});
+                Prefetch prefetch[2] = {{dy, dy, k, k_count}, {next, next, c, c_count}};
+                const size_t steps = ceil_div(k_count, lanes / 2) * ceil_div(c_count, 2 * lanes) * depth;
                 if (tap + 1 < taps)
-                    ahead[1].end += find_rows(first, tap + 1, next);
+                    prefetch[1].end += find_rows(first, tap + 1, next);
                 else if (first + sum_depth < pixels) {
                     const size_t after = find_rows(first + sum_depth, 0, next);
                     find_dy(first + sum_depth);
-                    ahead[0].end += after, ahead[1].end += after;
+                    prefetch[0].end += after, prefetch[1].end += after;
                 }
-                const auto lines = [](const ProductAhead& a) { return pieces(a.width, 16) * size_t(a.end - a.row); };
-                ahead[0].rate = ahead[1].rate = pieces(4 * (lines(ahead[0]) + lines(ahead[1])), steps);
+                const auto lines = [](const Prefetch& a) { return ceil_div(a.width, 16) * size_t(a.end - a.row); };
+                prefetch[0].rate = prefetch[1].rate = ceil_div(4 * (lines(prefetch[0]) + lines(prefetch[1])), steps);
                 loops.accumulate({.depth = depth,
-                                  .room = sum_room,
+                                  .capacity = sum_capacity,
                                   .rows = k_count,
                                   .columns = c_count,
                                   .pitch = taps * s.c_in,
@@ -228,7 +220,7 @@ void product_compute(const Cpu& cpu, const ConvBackwardWeight<float>& op, float*
                                   .left = left,
                                   .right = right,
                                   .out = op.dweight + (k * taps + tap) * s.c_in + c,
-                                  .ahead = ahead});
+                                  .prefetch = prefetch});
             }
         }
     }

@@ -1,22 +1,22 @@
-// What product.cpp asks of its loops, and how they lay out memory. A panel is two vectors of columns.
+// The interface between product.cpp and its vectorised loops. A panel is two vectors of columns.
 //
-//   gathered   (width / lanes, room, lanes)   some rows of a matrix, cut into vectors
-//   packed     (panel, depth, 2 * lanes)      the right matrix
+//   gathered   (width / lanes, capacity, lanes)   some rows of a matrix, cut into vectors
+//   packed     (panel, depth, 2 * lanes)          the right matrix
 #pragma once
 
 #include <cstddef>
 
 struct ProductRows {
     const float* const* from;  // null: a row of 0
-    size_t rows, offset, width, room;
+    size_t rows, offset, width, capacity;
     float* to;
 };
-// What the next block gathers, fetched into the second cache while this one is multiplied: a few lines at a time, since
-// a burst of them would wait for memory.
-struct ProductAhead {
+// The rows that the next block gathers, fetched into the second cache while this one is multiplied: a few lines at a
+// time, because a burst of them would wait for memory.
+struct Prefetch {
     const float* const* row;
     const float* const* end;
-    size_t offset, width, at = 0, rate = 0;  // rate: lines for every four steps of a sum
+    size_t offset, width, at = 0, rate = 0;  // rate: cache lines per four steps of a sum
 };
 struct ProductPack {
     size_t depth, columns;
@@ -25,18 +25,18 @@ struct ProductPack {
     float* packed;
 };
 struct ProductTask {
-    size_t rows, room, depth, columns;
-    bool first;                 // of the parts of the depth: out is assigned, else added to
+    size_t rows, capacity, depth, columns;
+    bool first;                 // part of the depth: out is assigned, else added to
     const float *left, *right;  // gathered; packed
     float* const* out;          // of every row
-    ProductAhead* ahead;
+    Prefetch* prefetch;
 };
 struct ProductSum {
-    size_t depth, room, rows, columns, pitch;
+    size_t depth, capacity, rows, columns, pitch;
     bool first;
-    const float *left, *right;  // gathered both: out = left^T right
+    const float *left, *right;  // both gathered; out = left^T * right
     float* out;                 // (rows, pitch)
-    ProductAhead* ahead;        // two, one after the other: of left and of right
+    Prefetch* prefetch;         // two: of left, then of right
 };
 
 struct ProductLoops {
@@ -46,4 +46,3 @@ struct ProductLoops {
     void (*multiply)(const ProductTask&, size_t panel);
     void (*accumulate)(const ProductSum&);
 };
-extern const ProductLoops product_avx2, product_avx512;

@@ -3,17 +3,19 @@
 
 #include "kernels/conv/product_loops.h"
 #include "kernels/conv/simd.h"
+#include "kernels/index.h"
 
 namespace {
 void gather(const ProductRows& g) {
     for (size_t r = 0; r < g.rows; ++r) {
         const float* const from = g.from[r] ? g.from[r] + g.offset : nullptr;
         float* to = g.to + r * lanes;
-        for (size_t c = 0; c < g.width; c += lanes, to += g.room * lanes) store(to, from ? load(from + c) : Vector{});
+        for (size_t c = 0; c < g.width; c += lanes, to += g.capacity * lanes)
+            store(to, from ? load(from + c) : Vector{});
     }
 }
 
-inline void fetch(ProductAhead& a) {
+inline void fetch(Prefetch& a) {
     for (size_t i = 0; i < a.rate && a.row != a.end; ++i) {
         __builtin_prefetch(*a.row + a.offset + a.at, 0, 2);
         a.at += 16;
@@ -41,11 +43,11 @@ void pack_product(const ProductPack& w, size_t panel) {
 template <size_t rows, size_t vectors>
 void multiply_rows(const ProductTask& t, const float* v, const float* u, float* const* out, size_t column) {
     Vector sum[rows][vectors] = {};
-    ProductAhead ahead = *t.ahead;
-    for (size_t block = t.depth / lanes; block--; v += t.room * lanes) {
-        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.room + r) * lanes);
+    Prefetch prefetch = *t.prefetch;
+    for (size_t block = t.depth / lanes; block--; v += t.capacity * lanes) {
+        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.capacity + r) * lanes);
         for (size_t quarter = 0; quarter < lanes; quarter += 4) {
-            fetch(ahead);
+            fetch(prefetch);
 #pragma GCC unroll 4
             for (size_t c = quarter; c < quarter + 4; ++c, u += panel_lanes) {
                 Vector weight[vectors];
@@ -60,7 +62,7 @@ void multiply_rows(const ProductTask& t, const float* v, const float* u, float* 
             }
         }
     }
-    *t.ahead = ahead;
+    *t.prefetch = prefetch;
 #pragma GCC unroll 14
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
@@ -70,61 +72,45 @@ void multiply_rows(const ProductTask& t, const float* v, const float* u, float* 
         }
 }
 
-using MultiplyRows = void (*)(const ProductTask&, const float*, const float*, float* const*, size_t);
-template <size_t vectors>
-MultiplyRows multiply_of(size_t rows) {
-    switch (rows) {
-        case 1: return multiply_rows<1, vectors>;
-        case 2: return multiply_rows<2, vectors>;
-        case 3: return multiply_rows<3, vectors>;
-        case 4: return multiply_rows<4, vectors>;
-        case 5: return multiply_rows<5, vectors>;
-#if SIMD_ROWS > 6
-        case 6: return multiply_rows<6, vectors>;
-        case 7: return multiply_rows<7, vectors>;
-        case 8: return multiply_rows<8, vectors>;
-        case 9: return multiply_rows<9, vectors>;
-        case 10: return multiply_rows<10, vectors>;
-        case 11: return multiply_rows<11, vectors>;
-        case 12: return multiply_rows<12, vectors>;
-        case 13: return multiply_rows<13, vectors>;
-#endif
-        default: return multiply_rows<rows_most, vectors>;
-    }
+template <size_t vectors, size_t... i>
+auto multiply_rows_of(size_t rows, std::index_sequence<i...>) {
+    static constexpr decltype(&multiply_rows<1, vectors>) table[] = {multiply_rows<i + 1, vectors>...};
+    return table[rows - 1];
 }
 
 void multiply_product(const ProductTask& t, size_t panel) {
+    constexpr std::make_index_sequence<max_rows> all_rows;
     const size_t column = panel * panel_lanes;
-    const size_t groups = (t.rows + rows_most - 1) / rows_most;
+    const size_t groups = ceil_div(t.rows, max_rows);
     for (size_t group = 0; group < groups; ++group) {
         const size_t first = t.rows * group / groups, rows = t.rows * (group + 1) / groups - first;
-        (t.columns - column > lanes ? multiply_of<2> : multiply_of<1>)(rows)(t, t.left + first * lanes, t.right,
-                                                                             t.out + first, column);
+        (t.columns - column > lanes ? multiply_rows_of<2>(rows, all_rows) : multiply_rows_of<1>(rows, all_rows))(
+            t, t.left + first * lanes, t.right, t.out + first, column);
     }
 }
 
 // out (lanes / 2, vectors * lanes) += left^T (depth, lanes / 2) * right (depth, vectors * lanes)
 template <size_t vectors>
-void accumulate_rows(const ProductSum& s, const float* left, const float* right, float* out, ProductAhead& next) {
+void accumulate_rows(const ProductSum& s, const float* left, const float* right, float* out, Prefetch& next) {
     constexpr size_t rows = lanes / 2;
     Vector sum[rows][vectors] = {};
     const auto step = [&](size_t k) __attribute__((always_inline)) {
         Vector value[vectors];
 #pragma GCC unroll 2
-        for (size_t c = 0; c < vectors; ++c) value[c] = load(right + k * lanes + c * s.room * lanes);
+        for (size_t c = 0; c < vectors; ++c) value[c] = load(right + k * lanes + c * s.capacity * lanes);
 #pragma GCC unroll 8
         for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
             for (size_t c = 0; c < vectors; ++c) sum[r][c] += value[c] * left[k * lanes + r];
     };
-    ProductAhead ahead = next;
+    Prefetch prefetch = next;
     size_t depth = s.depth;
     for (; depth >= 4; depth -= 4, left += 4 * lanes, right += 4 * lanes) {
-        fetch(ahead);
+        fetch(prefetch);
         step(0), step(1), step(2), step(3);
     }
     for (; depth; --depth, left += lanes, right += lanes) step(0);
-    next = ahead;
+    next = prefetch;
 #pragma GCC unroll 8
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
@@ -140,8 +126,8 @@ void accumulate_product(const ProductSum& s) {
         for (size_t c = 0; c < s.columns; c += panel_lanes)
             for (size_t r = first; r < s.rows && r < first + rows_block; r += lanes / 2)
                 (s.columns - c > lanes ? accumulate_rows<2>
-                                       : accumulate_rows<1>)(s, s.left + r / lanes * s.room * lanes + r % lanes,
-                                                             s.right + c * s.room, s.out + r * s.pitch + c,
-                                                             s.ahead[s.ahead[0].row == s.ahead[0].end]);
+                                       : accumulate_rows<1>)(s, s.left + r / lanes * s.capacity * lanes + r % lanes,
+                                                             s.right + c * s.capacity, s.out + r * s.pitch + c,
+                                                             s.prefetch[s.prefetch[0].row == s.prefetch[0].end]);
 }
 }  // namespace

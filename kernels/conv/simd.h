@@ -1,16 +1,17 @@
 // Vectors of SIMD_LANES floats for the convolution loops of one instruction set. loops_avx2.cpp and loops_avx512.cpp
-// include it and are compiled for theirs. Everything is in an anonymous namespace: a function that the linker shared
-// with other files would carry instructions there that the machine may not have. For the same reason no function of std
-// is called.
+// include this header, each compiled for its instruction set. Everything is in an anonymous namespace or always
+// inlined, and no function of std is called: a function that the linker shares with other files would carry
+// instructions there that the machine may not have.
 #pragma once
 
 #include <cstddef>
 #include <utility>
 
+#include "kernels/exp.h"
 #include "kernels/types.h"
 
 namespace {
-constexpr size_t lanes = SIMD_LANES, rows_most = SIMD_ROWS, panel_lanes = 2 * lanes;
+constexpr size_t lanes = SIMD_LANES, max_rows = SIMD_ROWS, panel_lanes = 2 * lanes;
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 typedef int Bits __attribute__((vector_size(lanes * sizeof(float))));
 
@@ -27,22 +28,15 @@ inline void store_part(float* to, Vector value, size_t count) {
     for (size_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
-// The same polynomial as fast_exp() of vector_math.h.
+// fast_exp() of vector_math.h.
 inline Vector exp(Vector x) {
-    const Vector most = Vector{} + 88.3762f, least = Vector{} - 87.3365f;
-    x = x > most ? most : x;
-    x = x < least ? least : x;
-    const Vector shifted = x * 1.44269504f + 12582912.0f;
-    const Vector n = shifted - 12582912.0f;
-    const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vector sum = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    sum = sum * r + 8.3334519073e-3f;
-    sum = sum * r + 4.1665795894e-2f;
-    sum = sum * r + 1.6666665459e-1f;
-    sum = sum * r + 5.0000001201e-1f;
-    sum = sum * (r * r) + r + 1.0f;
-    const Bits exponent = ((Bits)shifted - 0x4b400000 + 127) << 23;
-    return sum * (Vector)exponent;
+    const Vector max = Vector{} + exp_max, min = Vector{} + exp_min;
+    x = x > max ? max : x;
+    x = x < min ? min : x;
+    const Vector shifted = exp_shifted(x), r = exp_reduced(x, shifted);
+    const Vector p = exp_polynomial(r) * (r * r) + r + 1.0f;
+    const Bits exponent = ((Bits)shifted - __builtin_bit_cast(int, exp_round) + 127) << 23;
+    return p * (Vector)exponent;
 }
 inline Vector activate(int activation, Vector x) {
     if (activation == int(Activation::relu)) return x < Vector{} ? Vector{} : x;

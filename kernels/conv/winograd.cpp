@@ -4,39 +4,32 @@
 
 #include <algorithm>
 
-#include "kernels/conv/winograd_loops.h"
+#include "kernels/conv/simd_loops.h"
+#include "kernels/index.h"
 #include "kernels/parallel.h"
 
-const WinogradLoops* winograd_loops() {
-    static const WinogradLoops* const found = []() -> const WinogradLoops* {
-#if defined(__x86_64__)
-        if (__builtin_cpu_supports("avx512f")) return &winograd_avx512;
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &winograd_avx2;
-#endif
-        return nullptr;
-    }();
-    return found;
-}
+const WinogradLoops* winograd_loops() { return simd_loops() ? &simd_loops()->winograd : nullptr; }
 
 namespace {
-size_t pieces(size_t count, size_t size) { return (count + size - 1) / size; }
-
 size_t packed_panel(size_t c_in, const WinogradLoops& loops) {
-    return winograd_points * (pieces(c_in, loops.lanes) * loops.lanes * 2 * loops.lanes + winograd_gap);
+    return winograd_points * (ceil_div(c_in, loops.lanes) * loops.lanes * 2 * loops.lanes + winograd_gap);
 }
 
 // How the tiles of a convolution are cut into blocks, and what memory a block needs.
 struct Blocks {
-    size_t tiles_h, tiles_w, tiles, count, room, panels, channel_blocks, transformed, products;
+    size_t tiles_h, tiles_w, tiles, count, capacity, panels, channel_blocks, transformed, products;
 
     Blocks(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(pieces(s.h, 4)), tiles_w(pieces(s.w, 4)), tiles(s.n * tiles_h * tiles_w), room(2 * loops.rows) {
-        count = pieces(tiles, room);
-        if (const size_t threads = size_t(cpu.threads); count > threads) count = pieces(count, threads) * threads;
-        panels = pieces(s.c_out, 2 * loops.lanes);
-        channel_blocks = pieces(s.c_in, loops.lanes);
-        transformed = winograd_points * (channel_blocks * room * loops.lanes + winograd_gap);
-        products = winograd_points * (room * 2 * loops.lanes + winograd_gap);
+        : tiles_h(ceil_div(s.h, 4)),
+          tiles_w(ceil_div(s.w, 4)),
+          tiles(s.n * tiles_h * tiles_w),
+          capacity(2 * loops.rows) {
+        count = ceil_div(tiles, capacity);
+        if (const size_t threads = size_t(cpu.threads); count > threads) count = ceil_div(count, threads) * threads;
+        panels = ceil_div(s.c_out, 2 * loops.lanes);
+        channel_blocks = ceil_div(s.c_in, loops.lanes);
+        transformed = winograd_points * (channel_blocks * capacity * loops.lanes + winograd_gap);
+        products = winograd_points * (capacity * 2 * loops.lanes + winograd_gap);
     }
     size_t first(size_t block) const { return tiles * block / count; }
     // Few tiles: threads share the panels instead, and what they read has to be there for all of them.
@@ -50,12 +43,12 @@ bool winograd_supports(const ConvShape& s) {
 }
 
 size_t winograd_packed_count(const ConvShape& s, const WinogradLoops& loops) {
-    return pieces(s.c_out, 2 * loops.lanes) * packed_panel(s.c_in, loops);
+    return ceil_div(s.c_out, 2 * loops.lanes) * packed_panel(s.c_in, loops);
 }
 
 void winograd_pack(const Cpu& cpu, const ConvShape& s, const float* weight, bool flipped, float* packed,
                    const WinogradLoops& loops) {
-    parallel_for(cpu, pieces(s.c_out, 2 * loops.lanes), 1, [&](size_t begin, size_t end) {
+    parallel_for(cpu, ceil_div(s.c_out, 2 * loops.lanes), 1, [&](size_t begin, size_t end) {
         for (size_t panel = begin; panel < end; ++panel)
             loops.pack({.c_in = s.c_in,
                         .c_out = s.c_out,
@@ -87,7 +80,7 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
                             .tiles_w = blocks.tiles_w,
                             .first = blocks.first(block),
                             .tiles = blocks.first(block + 1) - blocks.first(block),
-                            .room = blocks.room,
+                            .capacity = blocks.capacity,
                             .depth = s.c_in,
                             .first_part = true,
                             .last_part = true,
@@ -112,43 +105,43 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
     } else {
 #pragma omp for schedule(dynamic) nowait
         for (size_t block = 0; block < blocks.count; ++block) {
-            const size_t own = size_t(omp_get_thread_num());
-            for (size_t i = 0; i < blocks.channel_blocks; ++i) loops.transform(task(block, own, 0), i);
-            for (size_t i = 0; i < blocks.panels; ++i) loops.multiply(task(block, own, i), i);
+            const size_t thread = size_t(omp_get_thread_num());
+            for (size_t i = 0; i < blocks.channel_blocks; ++i) loops.transform(task(block, thread, 0), i);
+            for (size_t i = 0; i < blocks.panels; ++i) loops.multiply(task(block, thread, i), i);
         }
     }
 }
 
 namespace {
-// Where the parts of a convolution lie in scratch that transforms its weights as it needs them.
-struct FreshParts {
+// How scratch memory is divided for a convolution with streamed weights.
+struct StreamedParts {
     static constexpr size_t depth = 64;  // channels of x whose weights are transformed at a time
-    size_t tiles_h, tiles_w, tiles, room, panels, channel_blocks, transformed, packed, products;
+    size_t tiles_h, tiles_w, tiles, capacity, panels, channel_blocks, transformed, packed, products;
 
-    FreshParts(const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(pieces(s.h, 4)),
-          tiles_w(pieces(s.w, 4)),
+    StreamedParts(const ConvShape& s, const WinogradLoops& loops)
+        : tiles_h(ceil_div(s.h, 4)),
+          tiles_w(ceil_div(s.w, 4)),
           tiles(s.n * tiles_h * tiles_w),
-          room(tiles + 2 * loops.rows),
-          panels(pieces(s.c_out, 2 * loops.lanes)),
-          channel_blocks(pieces(s.c_in, loops.lanes)) {
-        transformed = winograd_points * (channel_blocks * room * loops.lanes + winograd_gap);
+          capacity(tiles + 2 * loops.rows),
+          panels(ceil_div(s.c_out, 2 * loops.lanes)),
+          channel_blocks(ceil_div(s.c_in, loops.lanes)) {
+        transformed = winograd_points * (channel_blocks * capacity * loops.lanes + winograd_gap);
         packed = packed_panel(std::min(depth, s.c_in), loops);
-        products = winograd_points * (room * 2 * loops.lanes + winograd_gap);
+        products = winograd_points * (capacity * 2 * loops.lanes + winograd_gap);
     }
 };
 }  // namespace
 
-size_t winograd_fresh_scratch_count(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops) {
-    const FreshParts parts(s, loops);
+size_t winograd_streamed_scratch_count(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops) {
+    const StreamedParts parts(s, loops);
     return parts.transformed + size_t(cpu.threads) * (parts.packed + parts.products);
 }
 
-void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
-                            const WinogradLoops& loops) {
+void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
+                               const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
-    const FreshParts parts(s, loops);
-    const size_t chunk = 16, chunks = pieces(parts.tiles, chunk);  // tiles of a thread's part of the transform
+    const StreamedParts parts(s, loops);
+    const size_t chunk = 16, chunks = ceil_div(parts.tiles, chunk);  // tiles of a thread's part of the transform
 #pragma omp parallel num_threads(cpu.threads)
     {
         float* const packed =
@@ -161,7 +154,7 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
                           .tiles_w = parts.tiles_w,
                           .first = 0,
                           .tiles = 0,
-                          .room = parts.room,
+                          .capacity = parts.capacity,
                           .depth = 0,
                           .first_part = true,
                           .last_part = true,
@@ -182,7 +175,7 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
             loops.transform(task, i % parts.channel_blocks);
         }
         const size_t ranges = std::min(
-            parts.tiles, pieces(size_t(cpu.threads), parts.panels));  // of tiles, lest a thread has nothing to do
+            parts.tiles, ceil_div(size_t(cpu.threads), parts.panels));  // of tiles, so that every thread has work
 #pragma omp for schedule(dynamic) nowait
         for (size_t i = 0; i < parts.panels * ranges; ++i) {
             const size_t panel = i / ranges, range = i % ranges;
@@ -190,7 +183,7 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
             for (size_t c = 0; c < s.c_in; c += parts.depth) {
                 task.depth = std::min(parts.depth, s.c_in - c);
                 task.first_part = c == 0, task.last_part = c + task.depth == s.c_in;
-                task.transformed = scratch + c * parts.room + task.first * loops.lanes;
+                task.transformed = scratch + c * parts.capacity + task.first * loops.lanes;
                 loops.pack({.c_in = s.c_in,
                             .c_out = s.c_out,
                             .first = c,
@@ -206,23 +199,22 @@ void winograd_fresh_forward(const Cpu& cpu, const ConvForward<float>& op, bool f
 }
 
 namespace {
-// Where the parts of the weights' gradient lie in scratch. Sums over tiles are made block by block, in order. Where one
-// block has all tiles, a thread makes all sums of a few output channels and is done with them: they never leave the
-// cache.
+// How scratch memory is divided for the gradient of the weights. Sums over tiles are made block by block, in order. If
+// one block has all tiles, a thread completes the sums of a few output channels while they lie in the cache.
 struct WeightParts {
-    static constexpr size_t room = 128, chunk = 16;  // tiles of a block, and of a thread's part of its transform
+    static constexpr size_t capacity = 128, chunk = 16;  // tiles of a block, and of a thread's part of its transform
     size_t tiles_h, tiles_w, tiles, in_blocks, out_blocks, transformed, gradient, group, sums;
     bool single;
 
     WeightParts(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(pieces(s.h, 4)),
-          tiles_w(pieces(s.w, 4)),
+        : tiles_h(ceil_div(s.h, 4)),
+          tiles_w(ceil_div(s.w, 4)),
           tiles(s.n * tiles_h * tiles_w),
-          in_blocks(pieces(s.c_in, loops.lanes)),
-          out_blocks(pieces(s.c_out, loops.lanes)),
-          single(tiles <= room) {
-        transformed = winograd_points * (in_blocks * room * loops.lanes + winograd_gap);
-        gradient = winograd_points * (out_blocks * room * loops.lanes + winograd_gap);
+          in_blocks(ceil_div(s.c_in, loops.lanes)),
+          out_blocks(ceil_div(s.c_out, loops.lanes)),
+          single(tiles <= capacity) {
+        transformed = winograd_points * (in_blocks * capacity * loops.lanes + winograd_gap);
+        gradient = winograd_points * (out_blocks * capacity * loops.lanes + winograd_gap);
         group = single ? std::clamp<size_t>(out_blocks / (2 * size_t(cpu.threads)), 1, 64 / loops.lanes) : out_blocks;
         sums = winograd_points * (in_blocks * group * loops.lanes * loops.lanes + winograd_gap);
     }
@@ -248,7 +240,7 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
                             .tiles_w = parts.tiles_w,
                             .first = first + offset,
                             .tiles = tiles,
-                            .room = parts.room,
+                            .capacity = parts.capacity,
                             .depth = channels,
                             .first_part = true,
                             .last_part = true,
@@ -265,7 +257,7 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
     WinogradWeightTask task{.c_in = s.c_in,
                             .c_out = s.c_out,
                             .tiles = 0,
-                            .room = parts.room,
+                            .capacity = parts.capacity,
                             .out_first = 0,
                             .out_blocks = parts.group,
                             .first = true,
@@ -275,9 +267,9 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
                             .dweight = op.dweight};
 #pragma omp parallel num_threads(cpu.threads) firstprivate(task)
     {
-        for (size_t first = 0; first < parts.tiles; first += parts.room, task.first = false) {
-            task.tiles = std::min(parts.room, parts.tiles - first);
-            const size_t chunks = pieces(task.tiles, parts.chunk), blocks = parts.in_blocks + parts.out_blocks;
+        for (size_t first = 0; first < parts.tiles; first += parts.capacity, task.first = false) {
+            task.tiles = std::min(parts.capacity, parts.tiles - first);
+            const size_t chunks = ceil_div(task.tiles, parts.chunk), blocks = parts.in_blocks + parts.out_blocks;
 #pragma omp for schedule(dynamic)
             for (size_t i = 0; i < chunks * blocks; ++i) {
                 const size_t block = i % blocks, offset = i / blocks * parts.chunk,
@@ -296,7 +288,7 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
         if (parts.single) {
             task.sums += size_t(omp_get_thread_num()) * parts.sums;
 #pragma omp for schedule(dynamic) nowait
-            for (size_t group = 0; group < pieces(parts.out_blocks, parts.group); ++group) {
+            for (size_t group = 0; group < ceil_div(parts.out_blocks, parts.group); ++group) {
                 task.out_first = group * parts.group;
                 task.out_blocks = std::min(parts.group, parts.out_blocks - task.out_first);
                 for (size_t i = 0; i < winograd_points * task.out_blocks; ++i)

@@ -1,8 +1,8 @@
-// Convolution 3x3, stride 1, padding 1 on the CPU by Winograd's F(4x4, 3x3): 36 products per 4x4 outputs instead of
-// 144.
+// Convolution 3x3, stride 1, padding 1 on the CPU by Winograd's F(4x4, 3x3): 36 products per 4x4 outputs, not 144.
 //
-//   Y = A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A       d: 6x6 inputs, g: 3x3 weights, Y: 4x4 outputs, *:
-//   elementwise
+//   Y = A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A
+//
+// with 6x6 inputs d, 3x3 weights g, 4x4 outputs Y, * elementwise, and
 //
 //         p²q²   0  -p²-q²   0    1  0           1/p²q²        0           0            1  1  1  1  1  0
 //         0   -pq²   -q²     p    1  0            1/P       p/P      p²/P       A^T =  0  p -p  q -q  0
@@ -11,26 +11,26 @@
 //         0    p²q   -p²    -q    1  0            1/Q      -q/Q      q²/Q
 //         0   p²q²    0   -p²-q²  0  1             0         0         1         P = 2p²(p²-q²), Q = 2q²(q²-p²)
 //
-// and, as the adjoint of this in g, the gradient of the weights:  dg_c = G^T [ sum over tiles of (A dY A^T) * (B^T d_c
-//   B) ] G
+// The gradient of the weights is the adjoint of this in g:
 //
-// Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, with p = 1, q = 2. Here p = 5/8, q = 3/2: the
-// error (root mean square) is then about twice that of a direct convolution instead of four times. Found by trying
-// pairs.
+//   dg_c = G^T [ sum over tiles of (A dY A^T) * (B^T d_c B) ] G
+//
+// Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, have p = 1, q = 2. Here p = 5/8, q = 3/2, found
+// by trying pairs: the error (root mean square) is then twice that of a direct convolution instead of four times.
 //
 // At each of the 36 points the sum over c is a product of matrices, (tiles, c_in) x (c_in, c_out). A block of tiles
-// goes through transform, products and inverse with what follows the convolution while it lies in the cache. An output
-// depends on its own tile only: not on the number of images, the number of threads or the instruction set.
+// goes through transform, products, inverse transform and activation while it lies in the cache. An output depends on
+// its tile only: not on the number of images, the number of threads or the instruction set.
 #pragma once
 
 #include "kernels/conv/conv.h"
 
-struct WinogradLoops;                      // kernels/conv/winograd_loops.h
-const WinogradLoops* winograd_loops();     // the widest that this machine has; null: none
+struct WinogradLoops;
+const WinogradLoops* winograd_loops();     // of simd_loops(); null: none
 bool winograd_supports(const ConvShape&);  // this shape, on this machine
 
-// Weights transformed: as they are, or flipped with inputs and outputs exchanged, as the gradient of the data wants
-// them: its shape is then the one given here, from dy to dx.
+// Transforms weights: as they are, or for the gradient of the data, flipped and with c_in and c_out exchanged. The
+// shape given is then that of the convolution from dy to dx.
 size_t winograd_packed_count(const ConvShape&, const WinogradLoops& = *winograd_loops());
 void winograd_pack(const Cpu&, const ConvShape&, const float* weight, bool flipped, float* packed,
                    const WinogradLoops& = *winograd_loops());
@@ -40,12 +40,11 @@ size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops&
 void winograd_forward(const Cpu&, const ConvForward<float>&, const float* packed, float* scratch,
                       const WinogradLoops& = *winograd_loops());
 
-// The same where the weights change from call to call: `weight` of the struct is read, and transformed panel by panel
-// just before it is multiplied with all tiles, so that the transformed weights never leave the cache. For few tiles and
-// many weights.
-size_t winograd_fresh_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
-void winograd_fresh_forward(const Cpu&, const ConvForward<float>&, bool flipped, float* scratch,
-                            const WinogradLoops& = *winograd_loops());
+// The same for few tiles and many weights that change from call to call: `weight` of the struct is transformed panel by
+// panel, each just before it is multiplied with all tiles, so that transformed weights never leave the cache.
+size_t winograd_streamed_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
+void winograd_streamed_forward(const Cpu&, const ConvForward<float>&, bool flipped, float* scratch,
+                               const WinogradLoops& = *winograd_loops());
 
 size_t winograd_weight_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
 void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<float>&, float* scratch,

@@ -3,20 +3,21 @@
 
 #include "kernels/conv/simd.h"
 #include "kernels/conv/winograd_loops.h"
+#include "kernels/index.h"
 
 namespace {
-size_t channel_blocks(size_t c_in) { return (c_in + lanes - 1) / lanes; }
-size_t transformed_stride(size_t channels, size_t room) {
-    return channel_blocks(channels) * room * lanes + winograd_gap;
+size_t channel_blocks(size_t c_in) { return ceil_div(c_in, lanes); }
+size_t transformed_stride(size_t channels, size_t capacity) {
+    return channel_blocks(channels) * capacity * lanes + winograd_gap;
 }
 size_t packed_stride(size_t c_in) { return channel_blocks(c_in) * lanes * panel_lanes + winograd_gap; }
-size_t products_stride(const WinogradTask& t) { return t.room * panel_lanes + winograd_gap; }
+size_t products_stride(const WinogradTask& t) { return t.capacity * panel_lanes + winograd_gap; }
 
 // The pixels of a tile: y from (top, left), x from one above and left of it.
-struct Place {
+struct Tile {
     size_t n, top, left;
 
-    Place(const WinogradTask& t, size_t tile)
+    Tile(const WinogradTask& t, size_t tile)
         : n(tile / (t.tiles_h * t.tiles_w)), top(tile / t.tiles_w % t.tiles_h * 4), left(tile % t.tiles_w * 4) {}
 };
 
@@ -70,24 +71,26 @@ inline void transform_sums(const Vector (&in)[6], Vector (&out)[3]) {
 }
 
 void transform(const WinogradTask& t, size_t block) {
-    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
-        const Place at(t, t.first + tile);
+        const Tile at(t, t.first + tile);
         const float* const x = t.x + at.n * t.h * t.w * t.c_in + channel;
-        const bool inside = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
+        const bool whole = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
         Vector half[6][6];  // (column, row)
         for (size_t j = 0; j < 6; ++j) {
             Vector column[6];
             for (size_t i = 0; i < 6; ++i) {
-                const size_t row = at.top + i - 1, col = at.left + j - 1;  // -1 is a large number too
-                if (inside)
+                const size_t row = at.top + i - 1, col = at.left + j - 1;
+                if (whole)
                     column[i] = load(x + (row * t.w + col) * t.c_in);
+                else if (inside(ptrdiff_t(row), t.h) && inside(ptrdiff_t(col), t.w))
+                    column[i] = load_part(x + (row * t.w + col) * t.c_in, count);
                 else
-                    column[i] = row < t.h && col < t.w ? load_part(x + (row * t.w + col) * t.c_in, count) : Vector{};
+                    column[i] = Vector{};
             }
             transform_input(column, half[j]);
         }
-        float* to = t.transformed + (block * t.room + tile) * lanes;
+        float* to = t.transformed + (block * t.capacity + tile) * lanes;
         for (size_t i = 0; i < 6; ++i) {
             const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
             Vector out[6];
@@ -101,8 +104,8 @@ void transform(const WinogradTask& t, size_t block) {
 template <size_t rows, size_t vectors>
 void product(const WinogradTask& t, const float* v, const float* u, float* m) {
     Vector sum[rows][vectors] = {};
-    for (size_t block = channel_blocks(t.depth); block--; v += t.room * lanes) {
-        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.room + r) * lanes);
+    for (size_t block = channel_blocks(t.depth); block--; v += t.capacity * lanes) {
+        for (size_t r = 0; r < rows; ++r) __builtin_prefetch(v + (t.capacity + r) * lanes);
 #pragma GCC unroll 4
         for (size_t c = 0; c < lanes; ++c, u += panel_lanes) {
             Vector weight[vectors];
@@ -125,29 +128,18 @@ void product(const WinogradTask& t, const float* v, const float* u, float* m) {
         }
 }
 
-using Product = void (*)(const WinogradTask&, const float*, const float*, float*);
-template <size_t vectors>
-Product product_of(size_t rows) {
-    switch ((rows + 1) / 2) {
-        case 1: return product<2, vectors>;
-        case 2: return product<4, vectors>;
-        case 3: return product<6, vectors>;
-#if SIMD_ROWS > 6
-        case 4: return product<8, vectors>;
-        case 5: return product<10, vectors>;
-        case 6: return product<12, vectors>;
-        default: return product<14, vectors>;
-#else
-        default: return nullptr;
-#endif
-    }
+// For an even number of rows, or one less.
+template <size_t vectors, size_t... i>
+auto product_of(size_t rows, std::index_sequence<i...>) {
+    static constexpr decltype(&product<2, vectors>) table[] = {product<2 * (i + 1), vectors>...};
+    return table[(rows + 1) / 2 - 1];
 }
 
 void inverse(const WinogradTask& t, size_t channel, const float* products) {
     const size_t count = t.c_out - channel, stride = products_stride(t);
     const Vector bias = t.bias ? load_part(t.bias + channel, count) : Vector{};
     for (size_t tile = 0; tile < t.tiles; ++tile) {
-        const Place at(t, t.first + tile);
+        const Tile at(t, t.first + tile);
         Vector half[6][4];  // (column, row)
         for (size_t j = 0; j < 6; ++j) {
             Vector column[6];
@@ -173,13 +165,14 @@ void inverse(const WinogradTask& t, size_t channel, const float* products) {
 void multiply(const WinogradTask& t, size_t panel) {
     const size_t channel = panel * panel_lanes;
     const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
-    const size_t groups = (t.tiles + rows_most - 1) / rows_most, rows = ((t.tiles + groups - 1) / groups + 1) / 2 * 2;
+    const size_t groups = ceil_div(t.tiles, max_rows), rows = ceil_div(ceil_div(t.tiles, groups), 2) * 2;
+    constexpr std::make_index_sequence<max_rows / 2> pairs_of_rows;
     const float* u = t.packed;
     for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.depth))
         for (size_t first = 0; first < t.tiles; first += rows) {
             const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
-            (vectors == 2 ? product_of<2>(some) : product_of<1>(some))(
-                t, t.transformed + point * transformed_stride(t.c_in, t.room) + first * lanes, u,
+            (vectors == 2 ? product_of<2>(some, pairs_of_rows) : product_of<1>(some, pairs_of_rows))(
+                t, t.transformed + point * transformed_stride(t.c_in, t.capacity) + first * lanes, u,
                 t.products + point * products_stride(t) + first * panel_lanes);
         }
     for (size_t k = 0; k < vectors && t.last_part; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
@@ -222,9 +215,9 @@ void pack(const WinogradPack& w, size_t panel) {
 }
 
 void transform_gradient(const WinogradTask& t, size_t block) {
-    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.room);
+    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
-        const Place at(t, t.first + tile);
+        const Tile at(t, t.first + tile);
         Vector half[4][6];  // (column, row)
         for (size_t j = 0; j < 4; ++j) {
             Vector column[4];
@@ -236,7 +229,7 @@ void transform_gradient(const WinogradTask& t, size_t block) {
             }
             transform_gradient(column, half[j]);
         }
-        float* to = t.transformed + (block * t.room + tile) * lanes;
+        float* to = t.transformed + (block * t.capacity + tile) * lanes;
         for (size_t i = 0; i < 6; ++i) {
             const Vector row[4] = {half[0][i], half[1][i], half[2][i], half[3][i]};
             Vector out[6];
@@ -264,7 +257,7 @@ void accumulate_part(const WinogradWeightTask& t, const float* x, const float* d
     for (size_t tile = 0; tile < t.tiles; ++tile, x += lanes, dy += lanes) {
         Vector value[vectors];
 #pragma GCC unroll 2
-        for (size_t c = 0; c < vectors; ++c) value[c] = load(x + c * t.room * lanes);
+        for (size_t c = 0; c < vectors; ++c) value[c] = load(x + c * t.capacity * lanes);
 #pragma GCC unroll 8
         for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
@@ -278,13 +271,13 @@ void accumulate_part(const WinogradWeightTask& t, const float* x, const float* d
 
 void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
     const size_t blocks = channel_blocks(t.c_in);
-    const float* const x = t.transformed + point * transformed_stride(t.c_in, t.room);
+    const float* const x = t.transformed + point * transformed_stride(t.c_in, t.capacity);
     const float* const dy =
-        t.gradient + point * transformed_stride(t.c_out, t.room) + (t.out_first + block) * t.room * lanes;
+        t.gradient + point * transformed_stride(t.c_out, t.capacity) + (t.out_first + block) * t.capacity * lanes;
     float* const sums = t.sums + point * sums_stride(t) + block * lanes * blocks * lanes;
     for (size_t half = 0; half < lanes; half += lanes / 2)
         for (size_t c = 0; c < blocks; c += 2)
-            (c + 1 < blocks ? accumulate_part<2> : accumulate_part<1>)(t, x + c * t.room * lanes, dy + half,
+            (c + 1 < blocks ? accumulate_part<2> : accumulate_part<1>)(t, x + c * t.capacity * lanes, dy + half,
                                                                        sums + (half * blocks + c) * lanes);
 }
 

@@ -1,9 +1,8 @@
-// A stand-in for the CUDA runtime, as far as engine/device_cuda.cpp uses it: declarations and the switches of the
-// tests.
+// A stand-in for the parts of the CUDA runtime that engine/device_cuda.cpp uses, with settings for tests.
 //
-// Streams are queues of work that nobody does before somebody waits for it: a copy whose source changes too early, or a
-// dependency between streams that is missing, gives wrong numbers in every run. Pageable memory is read at the call,
-// pinned memory when the copy is done, as on a GPU. Not extern "C": a program may hold this and the real runtime.
+// Streams are queues of work that is done only when somebody waits for it, so a copy whose source changes too early, or
+// a missing dependency between streams, gives wrong numbers in every run. Pageable memory is read at the call, pinned
+// memory when the copy is done, as on a GPU. Not extern "C": a program may contain this and the real runtime.
 #pragma once
 
 #include <cstddef>
@@ -70,22 +69,22 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 
 namespace fake_cuda {
 struct Settings {
-    cudaError_t device = cudaSuccess;  // what looking for a GPU gives
+    cudaError_t device = cudaSuccess;  // the result of looking for a GPU
     int driver = 13000;
     int major = 9;
     size_t memory = size_t(1) << 30;
-    size_t lost_at_call = size_t(-1);  // from this call on, every one gives cudaErrorIllegalAddress
+    size_t lost_at_call = size_t(-1);  // from this call on, every call returns cudaErrorIllegalAddress
 };
 struct Counts {
     size_t calls = 0;        // of any function
     size_t allocations = 0;  // of device and pinned memory
     size_t alive = 0;        // allocations, streams, events, graphs not given back
-    size_t most_used = 0;    // bytes of device memory
+    size_t max_used = 0;     // bytes of device memory
     size_t graph_launches = 0;
-    size_t beside = 0;  // host-to-device copies queued while steps were still queued on another stream
+    size_t overlapped_copies = 0;  // to the device, queued while steps were still queued on another stream
 };
 void reset(const Settings&);
 Counts counts();
-void break_gpu(cudaError_t);                        // every later call gives this code
+void break_gpu(cudaError_t);                        // every later call returns this code
 void enqueue(cudaStream_t, std::function<void()>);  // a kernel
 }  // namespace fake_cuda

@@ -1,4 +1,4 @@
-// The stand-in's inside: streams as queues, events as points in them, graphs as lists of work.
+// The stand-in for the CUDA runtime: streams are queues, events points in them, graphs lists of work.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -140,11 +140,11 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
     *p = simt::device_malloc(bytes);
     device_memory[static_cast<std::byte*>(*p)] = bytes;
     used += bytes, ++count.allocations, ++count.alive;
-    count.most_used = std::max(count.most_used, used);
+    count.max_used = std::max(count.max_used, used);
     return cudaSuccess;
 }
 cudaError_t cudaFree(void* p) {
-    for (CUstream_st* stream : streams)  // waits for the device, as the real one
+    for (CUstream_st* stream : streams)  // waits for the device, like the real one
         while (run_one(*stream)) {
         }
     const auto found = device_memory.find(static_cast<std::byte*>(p));
@@ -183,7 +183,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
             if (other != stream)
                 for (const Task& task : other->tasks)
                     if (task.kernel) {
-                        ++count.beside;
+                        ++count.overlapped_copies;
                         return called();
                     }
     return called();

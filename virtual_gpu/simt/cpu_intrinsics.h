@@ -16,7 +16,7 @@ inline namespace cpu {
 
 template <class T, class... U>
 concept OneOf = (std::same_as<T, U> || ...);
-// No more than nvcc has overloads for: what compiles here compiles there.
+// Only the types for which nvcc has overloads: what compiles here compiles there.
 template <class T>
 concept Shuffled = OneOf<T, int, unsigned, long, unsigned long, long long, unsigned long long, float, double>;
 
@@ -32,7 +32,7 @@ inline unsigned ballot(unsigned mask, bool predicate, Site site) {
     return unsigned(warp_op(WarpOp::ballot, mask, predicate, 0, nullptr, site));
 }
 
-// Fibers never interrupt each other, so a plain read-modify-write is atomic; the race checker hears of it by the hook.
+// Fibers never interrupt each other, so a plain read-modify-write is atomic; the hook tells the race checker.
 template <class T, class F>
 __attribute__((noinline, no_sanitize("thread"))) T atomic(T* p, F f) {
 #ifdef SIMT_RACE
@@ -146,7 +146,7 @@ void __stcg(T* p, std::type_identity_t<T> value) {
     *p = value;
 }
 
-// The fast ones of the GPU are less exact than these: tolerances come from CUDA's tables, not from here.
+// A GPU's fast functions are less exact than these: take tolerances from CUDA's tables.
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __frsqrt_rn(float x) { return 1.0f / std::sqrt(x); }
 inline float __fsqrt_rn(float x) { return std::sqrt(x); }

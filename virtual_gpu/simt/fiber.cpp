@@ -1,4 +1,4 @@
-// Fibers: mapped stacks, the switch in assembler or by ucontext, and what AddressSanitizer wants to know about it.
+// Fibers: mapped stacks, the switch in assembler or by ucontext, and what AddressSanitizer has to be told.
 #include "fiber.h"
 
 #include <sys/mman.h>

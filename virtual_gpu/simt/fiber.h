@@ -1,4 +1,4 @@
-// A stack and the place where its code stopped: switching between fibers is how many CUDA threads share one OS thread.
+// A stack and the point where its code stopped. By switching between fibers, many CUDA threads share one OS thread.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ public:
 
     // Forgets where it stopped: the next switch calls entry, which must never return. Nothing is unwound.
     void reset();
-    // Stops the fiber that runs, `from`, and goes on with `to`.
+    // Stops the running fiber, `from`, and continues `to`.
     static void switch_to(Fiber& from, Fiber& to);
 
     bool owns(uintptr_t address) const { return address - uintptr_t(stack_) < bytes_; }

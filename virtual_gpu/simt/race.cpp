@@ -74,7 +74,7 @@ uint32_t lane_epochs[1024];
 uint32_t clocks[32][32][32];  // [warp][lane][other]: the lane comes after what `other` did in lane epochs below this
 std::vector<Finding> findings;
 std::set<std::pair<void*, void*>> reported;
-constexpr size_t kMostFindings = 8;
+constexpr size_t kMaxFindings = 8;
 
 Page* find_page(uintptr_t address, bool create) {
     const uintptr_t key = address / kPageBytes;
@@ -138,7 +138,7 @@ Place place_of(const Scheduler& scheduler, uintptr_t address, size_t bytes, Acce
 }
 
 void report(Finding finding) {
-    if (findings.size() < kMostFindings && reported.insert({finding.earlier_pc, finding.pc}).second)
+    if (findings.size() < kMaxFindings && reported.insert({finding.earlier_pc, finding.pc}).second)
         findings.push_back(finding);
 }
 

@@ -1,4 +1,4 @@
-// What the scheduler tells the race checker. Without SIMT_RACE nothing is told and race.cpp is not linked.
+// Calls from the scheduler to the race checker; without SIMT_RACE they do nothing and race.cpp is not linked.
 #pragma once
 
 #include <cstddef>

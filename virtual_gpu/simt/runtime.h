@@ -7,7 +7,7 @@
 
 namespace simt {
 
-// What a kernel did wrong, with the kernel's file and line, the block and the thread.
+// A mistake of a kernel, with the kernel's file and line, the block and the thread.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -38,21 +38,21 @@ void for_each_schedule(unsigned seeds, F&& f) {
 }
 
 // Device memory starts as NaN, is aligned to 256 bytes, and is poisoned for AddressSanitizer except while a kernel or a
-// copy runs. `copy` takes both kinds of pointer; it is the only way in and out.
+// copy runs. `copy` takes both kinds of pointer; the host has no other access.
 void* device_malloc(size_t bytes);  // throws std::bad_alloc
 void device_free(void* pointer);    // null is fine; another pointer that device_malloc did not give: Error
 void copy(void* to, const void* from, size_t bytes);
 void fill(void* device, int byte, size_t bytes);  // memset
 
-// Who cuts one allocation into many values tells where the gaps are: kernels that touch them are reported.
-// unpoison also forgets what was written there: reading before writing is reported again.
+// Marks gaps between the values of one allocation: kernels that touch them are reported. unpoison also forgets what was
+// written there, so reading before writing is reported again.
 void poison(void* device, size_t bytes);
 void unpoison(void* device, size_t bytes);
 
 // Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
 // throws Error at its end.
 bool race_checked();
-// Whether somebody watches poisoned memory: AddressSanitizer or the race checker.
+// Whether poisoned memory is watched, by AddressSanitizer or the race checker.
 bool memory_checked();
 
 struct Stats {

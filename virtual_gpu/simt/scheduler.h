@@ -1,7 +1,7 @@
 // Runs launches on the calling OS thread: blocks one after the other, the threads of a block as fibers.
 //
 // A fiber runs CUDA threads that have not started yet, one after the other; only a thread that has to wait keeps its
-// fiber, and another fiber goes on with the rest. A kernel without barriers needs one fiber and two switches per block.
+// fiber, and another fiber runs the rest. A kernel without barriers needs one fiber and two switches per block.
 #pragma once
 
 #include <exception>
@@ -34,14 +34,14 @@ public:
 
     void run(const Launch& launch);
 
-    // What a kernel calls.
+    // Called by kernels.
     int syncthreads(bool predicate, Site site);
     uint64_t warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective, Site site);
     void* shared_at(SharedSlot& slot, size_t bytes, size_t align, const char* file, unsigned line);
     void* dynamic_shared(const char* file, unsigned line);
     [[noreturn]] void fail_here(Site site, const std::string& what);
 
-    // What the race checker asks.
+    // Called by the race checker.
     bool in_kernel() const { return in_kernel_; }
     bool in_collective() const { return in_collective_; }
     unsigned current() const { return current_; }

@@ -1,4 +1,4 @@
-// What a .cu file includes so that one source compiles twice: by nvcc for a GPU (define SIMT_CUDA), by g++ for the CPU.
+// Included by a .cu file, so that one source compiles twice: by nvcc for a GPU (define SIMT_CUDA), by g++ for the CPU.
 #pragma once
 
 #if defined(SIMT_CUDA)

@@ -1,4 +1,4 @@
-// Barriers, warp operations, and what is said when threads do not meet.
+// Barriers, warp operations, and the messages for threads that do not meet.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -67,7 +67,7 @@ void Scheduler::release_barrier() {
     race_barrier();
 }
 
-// A meeting of the live lanes that the mask names; the last to come computes for all.
+// A meeting of the live lanes in the mask; the last to arrive computes for all.
 uint64_t Scheduler::warp_op(WarpOp op, uint32_t mask, uint64_t in, unsigned source_lane, Collective collective,
                             Site site) {
     Thread& me = threads_[current_];

@@ -148,7 +148,7 @@ TYPED_TEST(SimtKernels, Linear) {
     }
 }
 
-TEST(SimtCrossEntropy, MatchesTheCpu) {
+TEST(CrossEntropySimt, MatchesTheCpu) {
     const SimtDevice simt;
     const CpuDevice cpu{1};
     struct Case {

@@ -22,8 +22,8 @@ Selected select(const SelectCase& c) {
                              .rows = c.rows,
                              .classes = c.classes,
                              .threshold = c.threshold,
-                             .overlap = c.overlap,
-                             .most = c.most,
+                             .iou_threshold = c.overlap,
+                             .max_detections = c.most,
                              .boxes = c.boxes.data(),
                              .detections = s.detections.data(),
                              .count = s.count.data()});
@@ -64,7 +64,7 @@ std::vector<Box> plain_selection(const SelectCase& c, size_t image) {
     return kept;
 }
 
-TEST(detect, an_objectness_that_is_not_a_number_is_told) {
+TEST(DetectCpu, an_objectness_that_is_not_a_number_is_told) {
     SelectCase c = random_select_case(3, 40, 2, 1);
     c.boxes[(40 + 17) * 7 + 4] = std::numeric_limits<float>::quiet_NaN();
     const Selected got = select(c);
@@ -75,7 +75,7 @@ TEST(detect, an_objectness_that_is_not_a_number_is_told) {
     EXPECT_GT(got.count[2], 0);
 }
 
-TEST(detect, selection_equals_the_plain_one) {
+TEST(DetectCpu, selection_equals_the_plain_one) {
     for (unsigned seed = 0; seed < 40; ++seed) {
         const SelectCase c = random_select_case(1 + seed % 3, 1 + seed * 7, 1 + seed % 4, seed);
         const Selected got = select(c);
@@ -101,21 +101,21 @@ SelectCase one_class(float threshold, float overlap, std::vector<float> boxes) {
     return {1, boxes.size() / 6, 1, threshold, overlap, 10, std::move(boxes)};
 }
 
-TEST(detect, an_overlap_as_large_as_allowed_stays) {
+TEST(DetectCpu, an_overlap_as_large_as_allowed_stays) {
     // 2 x 1 and its left half: exactly 1/2.
     const std::vector<float> boxes{1, 0.5f, 2, 1, 1, 1, 0.5f, 0.5f, 1, 1, 1, 0.75f};
     EXPECT_EQ(select(one_class(0.1f, 0.5f, boxes)).count[0], 2);
     EXPECT_EQ(select(one_class(0.1f, 0.4999f, boxes)).count[0], 1);
 }
 
-TEST(detect, a_score_as_large_as_the_threshold_goes) {
+TEST(DetectCpu, a_score_as_large_as_the_threshold_goes) {
     EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 0);  // score
     EXPECT_EQ(select(one_class(0.25f, 0.5f, {1, 1, 2, 2, 0.25f, 2})).count[0], 0);    // objectness
     EXPECT_EQ(select(one_class(0.2499f, 0.5f, {1, 1, 2, 2, 0.5f, 0.5f})).count[0], 1);
     EXPECT_EQ(select(one_class(0.1f, 0.5f, {1, 1, 2, 2, 1, NAN, 1, 1, 2, 2, 1, NAN})).count[0], 0);
 }
 
-TEST(detect, a_suppressed_box_suppresses_nothing) {
+TEST(DetectCpu, a_suppressed_box_suppresses_nothing) {
     // A chain: the middle box overlaps both, the outer two do not overlap.
     const std::vector<float> boxes{0, 0, 4, 4, 1, 0.9f, 1, 0, 4, 4, 1, 0.8f, 2, 0, 4, 4, 1, 0.7f};
     const Selected got = select(one_class(0.1f, 0.45f, boxes));
@@ -124,7 +124,7 @@ TEST(detect, a_suppressed_box_suppresses_nothing) {
     EXPECT_EQ(got.detections[6 + 2], 4.0f);
 }
 
-TEST(detect, equal_scores_keep_the_order_of_rows) {
+TEST(DetectCpu, equal_scores_keep_the_order_of_rows) {
     const Selected got =
         select(one_class(0.1f, 0.5f, {10, 0, 2, 2, 1, 0.5f, 5, 0, 2, 2, 1, 0.5f, 0, 0, 2, 2, 0.5f, 1}));
     ASSERT_EQ(got.count[0], 3);
@@ -133,7 +133,7 @@ TEST(detect, equal_scores_keep_the_order_of_rows) {
     EXPECT_EQ(got.detections[12], -1.0f);
 }
 
-TEST(detect, refuses_what_it_cannot_number) {
+TEST(DetectCpu, refuses_what_it_cannot_number) {
     SelectCase c = random_select_case(1, 3, 1, 1);
     c.threshold = -0.5f;
     EXPECT_THROW(select(c), std::invalid_argument);

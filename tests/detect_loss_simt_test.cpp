@@ -89,7 +89,7 @@ TYPED_TEST(SimtKernels, DetectLoss) {
 }
 
 // The operation in a graph, in an arena full of NaN: both devices, and a gradient that starts with a loss scale.
-TEST(SimtDetectLoss, IsAnOperation) {
+TEST(DetectLossSimt, IsAnOperation) {
     const std::vector<BoxLevel> levels = {{8, {{{10, 13}, {16, 30}, {33, 23}}}},
                                           {16, {{{30, 61}, {62, 45}, {59, 119}}}}};
     std::vector<std::vector<Floats>> results;

@@ -104,7 +104,7 @@ double ciou(const double (&p)[4], const double (&b)[4], double alpha, double* ow
     return iou - apart / hull - (own_alpha ? *own_alpha : alpha) * v;
 }
 
-TEST(DetectLoss, FiniteDifferencesOfAgreement) {
+TEST(DetectLoss, FiniteDifferencesOfCIoU) {
     std::mt19937 generator(3);
     std::uniform_real_distribution<double> uniform(0, 1);
     int meeting = 0;
@@ -114,11 +114,11 @@ TEST(DetectLoss, FiniteDifferencesOfAgreement) {
             p[axis] = 3 * uniform(generator), b[axis] = 3 * uniform(generator);
             p[axis + 2] = 0.2 + 4 * uniform(generator), b[axis + 2] = 0.2 + 4 * uniform(generator);
         }
-        const Agreement a = complete_iou({float(p[0]), float(p[1]), float(p[2]), float(p[3])},
-                                         {float(b[0]), float(b[1]), float(b[2]), float(b[3])});
+        const CIoU a = complete_iou({float(p[0]), float(p[1]), float(p[2]), float(p[3])},
+                                    {float(b[0]), float(b[1]), float(b[2]), float(b[3])});
         double alpha = 0;
         ASSERT_NEAR(a.value, ciou(p, b, 0, &alpha), 2e-5);
-        const float slope[] = {a.slope.x, a.slope.y, a.slope.w, a.slope.h};
+        const float slope[] = {a.grad.x, a.grad.y, a.grad.w, a.grad.h};
         for (int i = 0; i < 4; ++i) {
             double up[4], down[4];
             std::copy_n(p, 4, up), std::copy_n(p, 4, down);
@@ -129,11 +129,11 @@ TEST(DetectLoss, FiniteDifferencesOfAgreement) {
     }
     EXPECT_GT(meeting, 100);
     EXPECT_LT(meeting, 290);
-    const Agreement same = complete_iou({2, 2, 1, 3}, {2, 2, 1, 3});
+    const CIoU same = complete_iou({2, 2, 1, 3}, {2, 2, 1, 3});
     EXPECT_NEAR(same.value, 1, 1e-5);
     for (const CellBox& nothing : {CellBox{1, 1, 0, 0}, CellBox{1, 1, 0, 2}, CellBox{1, 1, 1e-30f, 1e-30f}}) {
-        const Agreement a = complete_iou(nothing, {2, 2, 1, 3});
-        for (const float x : {a.value, a.slope.x, a.slope.y, a.slope.w, a.slope.h}) EXPECT_TRUE(std::isfinite(x));
+        const CIoU a = complete_iou(nothing, {2, 2, 1, 3});
+        for (const float x : {a.value, a.grad.x, a.grad.y, a.grad.w, a.grad.h}) EXPECT_TRUE(std::isfinite(x));
     }
 }
 
@@ -182,7 +182,7 @@ TEST(DetectLoss, RefusesWhatDoesNotFit) {
     expect_refusal([&] { detect_loss(heads, g.input("b", {1, 6, 5}, DType::f32), one, 2); }, "(1, 6, 5)");
     expect_refusal([&] { detect_loss(heads, g.input("b", {2, 6, 4}, DType::f32), one, 2); }, "not (n, most, 5)");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.smoothing = 1}); }, "smoothing 1");
-    expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.ratio = 1}); }, "ratio of 1");
+    expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.anchor_threshold = 1}); }, "anchor_threshold of 1");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.balance = {1, 2}}); }, "2 balances for 1 levels");
     const DetectLossResult loss = detect_loss(heads, boxes, one, 2);
     expect_refusal([&] { gradients(loss.parts, g.input("d", {3}, DType::f32), heads); }, "only the loss");

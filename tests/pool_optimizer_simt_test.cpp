@@ -8,12 +8,16 @@
 namespace {
 
 StepState step_state() {
-    return {.learning_rate = 0.05f, .momentum = 0.9f, .c1 = 0.271f, .c2 = 0.003f, .loss_scale = 128};
+    return {.learning_rate = 0.05f,
+            .momentum = 0.9f,
+            .bias_correction1 = 0.271f,
+            .bias_correction2 = 0.003f,
+            .loss_scale = 128};
 }
 
 bool operator==(const StepState& a, const StepState& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
-// What CheckFinite makes of a gradient, added to what was counted before.
+// CheckFinite adds to the count so far.
 template <class T>
 float counted(const Simt& simt, const Floats& gradient, float before) {
     StepState state = step_state();
@@ -147,9 +151,9 @@ TYPED_TEST(SimtKernels, Adam) {
                                                                            .state = state,
                                                                            .gradient = gradient,
                                                                            .parameter = parameter,
-                                                                           .first = first,
-                                                                           .second = second,
-                                                                           .copy = copy};
+                                                                           .m = first,
+                                                                           .v = second,
+                                                                           .compute_copy = copy};
                 };
                 const auto [got_parameter, got_first, got_second, got_copy] = in_every_order([&] {
                     const DeviceArray<float> p(parameter), m(first), v(second);
@@ -178,7 +182,7 @@ TYPED_TEST(SimtKernels, CheckFiniteCountsAndAdds) {
     }
 }
 
-TEST(SimtOptimizer, Average) {
+TEST(OptimizerSimt, Average) {
     const SimtDevice simt;
     const CpuDevice cpu{2};
     for (const size_t count : {1, 7, 8, 2051, 9000})
@@ -211,7 +215,7 @@ TEST(SimtOptimizer, Average) {
             }
 }
 
-TEST(SimtOptimizer, FinishStep) {
+TEST(OptimizerSimt, FinishStep) {
     const SimtDevice simt;
     const CpuDevice cpu{1};
     for (const float growth_interval : {0.0f, 3.0f})

@@ -53,8 +53,8 @@ void check_selection(const SelectCase& c) {
                    .rows = c.rows,
                    .classes = c.classes,
                    .threshold = c.threshold,
-                   .overlap = c.overlap,
-                   .most = c.most,
+                   .iou_threshold = c.overlap,
+                   .max_detections = c.most,
                    .boxes = c.boxes.data(),
                    .detections = detections.data(),
                    .count = count.data()};
@@ -72,7 +72,7 @@ void check_selection(const SelectCase& c) {
     EXPECT_TRUE(same_bits(got, std::tuple(detections, count))) << c.rows << " rows";
 }
 
-TEST(simt_detect, selection) {
+TEST(DetectSimt, selection) {
     for (unsigned seed = 0; seed < 6; ++seed)
         check_selection(random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
     SelectCase many = random_select_case(1, 1100, 3, 8);  // more candidates than threads
@@ -86,15 +86,15 @@ TEST(simt_detect, selection) {
     check_selection(overflown);
 }
 
-TEST(simt_detect, too_little_scratch_memory_is_an_error) {
+TEST(DetectSimt, too_little_scratch_memory_is_an_error) {
     float number = 0;
     int32_t count = 0;
     EXPECT_THROW(compute(Simt{}, SelectBoxes{.n = 1,
                                              .rows = 9,
                                              .classes = 1,
                                              .threshold = 0,
-                                             .overlap = 0,
-                                             .most = 1,
+                                             .iou_threshold = 0,
+                                             .max_detections = 1,
                                              .boxes = &number,
                                              .detections = &number,
                                              .count = &count}),
