@@ -218,7 +218,7 @@ std::string difference(Device& device, Device& other, const Row& row) {
     return {};
 }
 
-void time_row(benchmark::StateDict& state, Device& device, Device& other, const Row& row, const Peaks& peaks) {
+void time_row(benchmark::State& state, Device& device, Device& other, const Row& row, const Peaks& peaks) {
     static std::map<const Row*, std::string> checked;
     if (!checked.contains(&row)) checked[&row] = difference(device, other, row);
     if (!checked[&row].empty()) return state.SkipWithError(checked[&row].c_str());
@@ -355,7 +355,7 @@ int main(int argc, char** argv) {
     const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
         benchmark::RegisterBenchmark(
             fmt::format("{}/{}", device.kind(), row.name).c_str(),
-            [&, device_peaks](benchmark::StateDict& state) { time_row(state, device, other, row, device_peaks); })
+            [&, device_peaks](benchmark::State& state) { time_row(state, device, other, row, device_peaks); })
             ->UseRealTime()
             ->MinTime(0.05)
             ->Repetitions(5)
