@@ -100,11 +100,8 @@ void add_text(ExifData* data, ExifIfd ifd, ExifTag tag, const std::string& text)
     add_entry(data, ifd, tag, EXIF_FORMAT_ASCII, content.size(), content);
 }
 
-}  // namespace
-
-Exif read_exif(Bytes jpeg) {
+Exif exif_of_segment(Bytes segment) {
     Exif exif;
-    const Bytes segment = find_segment(jpeg, kApp1, kPrefix);
     if (segment.empty()) return exif;
     const Data data(exif_data_new());
     if (!data) return exif;
@@ -123,6 +120,17 @@ Exif read_exif(Bytes jpeg) {
         if (value >= 1 && value <= 8) exif.orientation = value;
     }
     return exif;
+}
+
+}  // namespace
+
+Exif read_exif(Bytes jpeg) { return exif_of_segment(find_segment(jpeg, kApp1, kPrefix)); }
+
+Exif read_exif_block(Bytes tiff) {
+    if (tiff.empty()) return {};
+    std::vector<uint8_t> segment(kPrefix.begin(), kPrefix.end());
+    segment.insert(segment.end(), tiff.begin(), tiff.end());
+    return exif_of_segment(segment);
 }
 
 int64_t exif_seconds(const std::string& date) {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "data/jpeg_reader.h"
+#include "data/optional_readers.h"
 #include "data/stb_reader.h"
 
 namespace {
@@ -111,6 +112,18 @@ Decoded decode_image(Bytes file, const DecodeOptions& options) {
             result = decode_jpeg(file, options);
         else if (is_png(file) || is_bmp(file))
             result = decode_png_or_bmp(file, options);
+#ifdef TUNDRA_TIFF
+        else if (is_tiff(file))
+            result = decode_tiff(file, options);
+#endif
+#ifdef TUNDRA_WEBP
+        else if (is_webp(file))
+            result = decode_webp(file, options);
+#endif
+#ifdef TUNDRA_GIF
+        else if (is_gif(file))
+            result = decode_gif(file, options);
+#endif
         else if (const char* kind = unsupported_kind(file))
             return refuse(DecodeStatus::unsupported,
                           fmt::format("{} is not read here; convert it to JPEG or PNG", kind));

@@ -3,8 +3,8 @@
 //
 // JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; grey, CMYK and YCCK too (Adobe writes those inverted).
 // PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
-// Anything else (GIF, TIFF, WebP, HEIC, ...) is refused by name: their decoders have a worse record than their use
-// here.
+// TIFF, WebP and GIF, the first page or frame: libtiff, libwebp and giflib, where the build found them.
+// Anything else (HEIC, video, raw, ...) is refused by name.
 #pragma once
 
 #include <cstddef>

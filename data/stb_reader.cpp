@@ -66,6 +66,22 @@ Damage check_png(Bytes file) {
     return {DecodeStatus::truncated, "no end chunk"};
 }
 
+// What stb_image does not read of BMP, though it is sound; empty if that cannot be seen. Source: Microsoft,
+// BITMAPINFOHEADER and its compression; OS/2's headers have 16 or 64 bytes.
+std::string rare_bmp(Bytes file) {
+    if (!is_bmp(file) || file.size() < 34) return "";
+    const unsigned header = file[14], compression = file[30];
+    if (header == 16 || header == 64) return "a BMP of OS/2 2";
+    if (header < 40) return "";
+    switch (compression) {
+        case 1:
+        case 2: return "a BMP with run lengths (RLE)";
+        case 4: return "a BMP with a JPEG inside";
+        case 5: return "a BMP with a PNG inside";
+        default: return "";
+    }
+}
+
 }  // namespace
 
 bool is_png(Bytes file) { return file.size() >= 8 && std::memcmp(file.data(), "\x89PNG\r\n\x1a\n", 8) == 0; }
@@ -92,6 +108,8 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
             return refuse(DecodeStatus::too_large, fmt::format("{} x {} pixels; at most {} are decoded", claimed_w,
                                                                claimed_h, options.max_pixels));
     }
+    if (const std::string kind = rare_bmp(file); !kind.empty())
+        return refuse(DecodeStatus::unsupported, kind + " is not read here; convert it to JPEG or PNG");
     if (!stbi_info_from_memory(file.data(), size, &w, &h, &channels))
         return refuse(DecodeStatus::corrupt, "damaged header");
     h = h == INT_MIN ? 0 : std::abs(h);  // a BMP from top to bottom has a negative height

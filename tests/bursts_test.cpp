@@ -1,6 +1,9 @@
 // Dates where cameras write them; and no note calls a validation clean that shares scenes with training.
 #include "data/bursts.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <map>
 #include <set>
 

@@ -173,9 +173,12 @@ TEST(Image, broken_files_have_reasons) {
             << size;
     EXPECT_EQ(decoded(FileContent(100, 0)).trouble, DecodeStatus::not_an_image);
     EXPECT_EQ(decoded(text_content("just a note, named .jpg")).trouble, DecodeStatus::not_an_image);
-    EXPECT_EQ(decoded(text_content("GIF89a and some more")).trouble, DecodeStatus::unsupported);
-    EXPECT_EQ(decoded(text_content("RIFF....WEBPVP8 ")).trouble, DecodeStatus::unsupported);
-    EXPECT_NE(decoded(text_content("RIFF....WEBPVP8 ")).text.find("WebP"), std::string::npos);
+    for (const char* cut : {"GIF89a and some more", "RIFF....WEBPVP8 ", "II*"}) {
+        EXPECT_NE(decoded(text_content(cut)).trouble, DecodeStatus::none) << cut;
+        EXPECT_FALSE(decoded(text_content(cut)).usable()) << cut;
+    }
+    EXPECT_EQ(decoded(text_content("....ftypheic")).trouble, DecodeStatus::unsupported);
+    EXPECT_NE(decoded(text_content("....ftypheic")).text.find("HEIC"), std::string::npos);
 
     FileContent hole = whole;
     std::fill(hole.begin() + long(hole.size() / 2), hole.begin() + long(hole.size() / 2) + 400, 0);
@@ -268,6 +271,13 @@ TEST(Image, bmp) {
     bmp.insert(bmp.end(), {3, 2, 1, 6, 5, 4, 0, 0, 9, 8, 7, 12, 11, 10, 0, 0});
     const Decoded got = decoded(bmp);
     EXPECT_EQ(got.image.rgb, (FileContent{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})) << got.text;
+    for (const auto& [compression, name] : {std::pair(1, "RLE"), {2, "RLE"}, {4, "JPEG inside"}, {5, "PNG inside"}}) {
+        FileContent rare = bmp;
+        rare[30] = uint8_t(compression);
+        EXPECT_EQ(decoded(rare).trouble, DecodeStatus::unsupported);
+        EXPECT_EQ(decoded(rare, {.size_only = true}).trouble, DecodeStatus::unsupported);
+        EXPECT_NE(decoded(rare).text.find(name), std::string::npos) << decoded(rare).text;
+    }
     bmp.resize(bmp.size() - 4);
     EXPECT_EQ(decoded(bmp).trouble, DecodeStatus::truncated);
 }
