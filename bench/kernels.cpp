@@ -266,7 +266,7 @@ Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
 Row row_of(const Graph& graph, const Node& node, const std::string& where) {
     const bool yolo = where == "yolov5x6";
     Row row{node.op, {}, {}, {}, where + "/" + std::string(node.op->name())};
-    const auto info = [&](int id) -> const Graph::Info& { return graph.values[size_t(id)]; };
+    const auto info = [&](int id) -> const ValueInfo& { return graph.values[size_t(id)]; };
     for (int id : node.in) {
         row.in.push_back(
             id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});

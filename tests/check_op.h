@@ -59,7 +59,7 @@ private:
         for (Value v : kept) EXPECT_TRUE(v) << "an input has no gradient";
         kept.push_back(y);
         for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::temporary && graph.values[v].dtype == DType::f32)
+            if (graph.values[v].kind == ValueKind::temporary && graph.values[v].dtype == DType::f32)
                 kept.push_back({&graph, int(v)});
         Parameters parameters(*device, graph);
         Arena arena(*device);

@@ -6,40 +6,40 @@
 
 namespace {
 
-struct AddOp final : KernelOp<AddOp> {
-    std::string_view name() const override { return "add"; }
-    template <class T>
-    Add<T> call(Tensors in, Tensors out) const {
-        return {.count = count(out[0].shape), .a = in[0].as<T>(), .b = in[1].as<T>(), .y = out[0].as<T>()};
+struct AddOp {
+    static constexpr std::string_view name = "add";
+    size_t count;
+    void bind(auto& k, auto& slot) const {
+        k.count = count;
+        slot.in("a", k.a), slot.in("b", k.b);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override { return {c.grad[0], c.grad[0]}; }
+    NamedValues backward(const BackwardArgs& node) const { return {{"da", node.grad("y")}, {"db", node.grad("y")}}; }
 };
 
-struct Backward final : KernelOp<Backward> {
+struct Backward {
+    static constexpr std::string_view name = "activation_backward";
+    size_t count;
     Activation kind;
-    explicit Backward(Activation kind) : kind(kind) {}
-    std::string_view name() const override { return "activation_backward"; }
-    template <class T>
-    ActivationBackward<T> call(Tensors in, Tensors out) const {
-        return {.count = count(out[0].shape),
-                .activation = kind,
-                .x = in[0].as<T>(),
-                .dy = in[1].as<T>(),
-                .dx = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.count = count, k.activation = kind;
+        slot.in("x", k.x), slot.in("dy", k.dy);
+        slot.out("dx", k.dx);
     }
 };
 
-struct Forward final : KernelOp<Forward> {
+struct Forward {
+    static constexpr std::string_view name = "activation";
+    size_t count;
     Activation kind;
-    explicit Forward(Activation kind) : kind(kind) {}
-    std::string_view name() const override { return "activation"; }
-    template <class T>
-    ActivationForward<T> call(Tensors in, Tensors out) const {
-        return {.count = count(out[0].shape), .activation = kind, .x = in[0].as<T>(), .y = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.count = count, k.activation = kind;
+        slot.in("x", k.x);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        const Value x = c.in[0];
-        return x.graph->add(Backward(kind), {x, c.grad[0]}, {{x.shape(), x.dtype()}});
+    NamedValues backward(const BackwardArgs& node) const {
+        return add_node<ActivationBackward>(Backward{count, kind}, {{"x", node["x"]}, {"dy", node.grad("y")}},
+                                            {{"dx", node["x"]}});
     }
 };
 
@@ -48,7 +48,9 @@ struct Forward final : KernelOp<Forward> {
 Value add(Value a, Value b) {
     require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}", text(a.shape()),
             text(b.shape()), name(a.dtype()), name(b.dtype()));
-    return a.graph->add(AddOp(), {a, b}, {{a.shape(), a.dtype()}})[0];
+    return add_node<Add>(AddOp{count(a.shape())}, {{"a", a}, {"b", b}}, {{"y", a}})["y"];
 }
 
-Value activation(Value x, Activation kind) { return x.graph->add(Forward(kind), {x}, {{x.shape(), x.dtype()}})[0]; }
+Value activation(Value x, Activation kind) {
+    return add_node<ActivationForward>(Forward{count(x.shape()), kind}, {{"x", x}}, {{"y", x}})["y"];
+}
