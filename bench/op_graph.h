@@ -36,13 +36,16 @@ public:
     std::vector<Floats> run() {
         const Floats nans(arena_.bytes() / sizeof(float), std::numeric_limits<float>::quiet_NaN());
         device_.upload(arena_.data(), nans.data(), nans.size() * sizeof(float));
-        for (const Input& input : inputs_) write(input.value, input.numbers);
+        write_inputs();
         program_->run();
         std::vector<Floats> results;
         for (Value v : keep_) results.push_back(read(v));
         return results;
     }
 
+    void write_inputs() {
+        for (const Input& input : inputs_) write(input.value, input.numbers);
+    }
     Floats& numbers(size_t input) { return inputs_[input].numbers; }
     Parameters& parameters() { return *parameters_; }
     Program& program() { return *program_; }

@@ -8,9 +8,8 @@
 #include "kernels/image.h"
 #include "kernels/optimizer.h"
 
-class Device;
-
-// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
+// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type. Channels after the third are
+// zero (Device::image_channels).
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
@@ -18,9 +17,6 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
-// out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of
-// tensor cores want.
-size_t image_channels(const Device& device, DType precision);
 
 // ---- layers
 struct ConvOptions {
@@ -35,7 +31,7 @@ Value conv(Value x, Value weight, const ConvOptions& = {});  // weight: (c_out, 
 struct BatchNormOptions {
     float eps = 1e-5f, momentum = 0.1f;  // momentum: weight of the new batch in the running statistics
     Value running_mean = {}, running_var = {};
-    Activation activation = Activation::none;  // none, relu or silu
+    Activation activation = Activation::none;
     Value residual = {};
     Value mean = {}, rstd = {};  // given by norm_conv's sums; then nothing else is made of x
 };
@@ -54,7 +50,6 @@ Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOp
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)
 Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
-Value activation(Value x, Activation);
 Value add(Value a, Value b);
 Value concat(Values parts);  // of channels
 Value upsample2(Value x);    // nearest, twice as high and wide

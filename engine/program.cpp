@@ -11,8 +11,8 @@ void Arena::reserve(size_t bytes) {
 Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
                  const ProgramOptions& options)
     : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
-    const size_t gap = device_.guard_bytes();
-    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.in_place(), .gap = gap});
+    const size_t gap = device_.facts().guard_bytes;
+    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.facts().in_place, .gap = gap});
     inputs_.resize(graph_->values.size());
     storage_.resize(graph_->values.size());
     try {
@@ -47,7 +47,7 @@ void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const ValueInfo& info : graph_->values)
         if (info.kind == ValueKind::input)
-            needed += (1 + device_.staging_buffers()) * count(info.shape) * size_of(info.dtype);
+            needed += (1 + device_.facts().staging_buffers) * count(info.shape) * size_of(info.dtype);
     inputs_.clear();
     const size_t free = device_.free_bytes();
     if (free == kUnknownBytes) throw error;
@@ -66,7 +66,7 @@ std::span<const Step> Program::steps() {
         recording_.reset();
         runs_ = 0;
     }
-    if (const size_t gap = device_.guard_bytes()) {  // each time: another program may have used the arena
+    if (const size_t gap = device_.facts().guard_bytes) {  // each time: another program may have used the arena
         const auto* begin = static_cast<const std::byte*>(arena_.data());
         for (const Step& step : steps_)
             for (const Tensor& t : step.out) {

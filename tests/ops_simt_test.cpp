@@ -24,12 +24,16 @@ TEST(Errors, SayWhatIsWrong) {
     expect_error([&] { conv(x, v); }, "four dimensions");
     expect_error([&] { conv(x, g.input("w", {4, 9, 9, 3}, DType::f32)); }, "does not fit an image of 8x8");
     expect_error([&] { batch_norm(x, v, g.input("s", {4}, DType::f32)); }, "x has 3 channels");
-    expect_error([&] { batch_norm(x, v, v, {.activation = Activation::sigmoid}); }, "none, relu or silu");
+    expect_error([&] { batch_norm(x, v, v, {.activation = Activation::silu, .residual = x}); },
+                 "silu takes no residual");
     expect_error([&] { batch_norm(g.input("one", {1, 3}, DType::f32), v, v); }, "more than one row");
     expect_error([&] { max_pool(x, 3, 2, 2); }, "padding 2");
     expect_error([&] { max_pool(x, 16, 2, 1); }, "kernel 16");
     expect_error([&] { global_average_pool(flat); }, "(2, 3)");
     expect_error([&] { linear(flat, v, {}); }, "linear");
+    const Node& node = (add(x, x), g.nodes.back());
+    expect_error([&] { add_node(node.op, {{"a", x}, {"c", x}}, {}); }, "add has no operand c");
+    expect_error([&] { static_cast<void>(node["weight"]); }, "add has no operand weight");
     expect_error([&] { add(x, flat); }, "(2, 8, 8, 3) and (2, 3)");
     expect_error([&] { concat(std::vector{x}); }, "at least two");
     expect_error([&] { concat(std::vector{x, flat}); }, "does not go with");

@@ -53,7 +53,7 @@ def options(description, **defaults):
 
 
 def pictures(n, h, w):
-    """(n, h, w, 3) bytes, the same as bench_pictures() in bench/workload.cpp."""
+    """(n, h, w, 3) bytes, the same as bench_images() in bench/workload.cpp."""
     import numpy
     i = numpy.arange(n * h * w * 3, dtype=numpy.uint64).reshape(n, h, w, 3)
     k, y, x, c = (a.astype(numpy.uint64) for a in numpy.ogrid[:n, :h, :w, :3])

@@ -1,4 +1,4 @@
-// add and activation.
+// add
 #include "kernels/elementwise.h"
 
 #include "engine/op.h"
@@ -17,40 +17,10 @@ struct AddOp {
     NamedValues backward(const BackwardArgs& node) const { return {{"da", node.grad("y")}, {"db", node.grad("y")}}; }
 };
 
-struct Backward {
-    static constexpr std::string_view name = "activation_backward";
-    size_t count;
-    Activation kind;
-    void bind(auto& k, auto& slot) const {
-        k.count = count, k.activation = kind;
-        slot.in("x", k.x), slot.in("dy", k.dy);
-        slot.out("dx", k.dx);
-    }
-};
-
-struct Forward {
-    static constexpr std::string_view name = "activation";
-    size_t count;
-    Activation kind;
-    void bind(auto& k, auto& slot) const {
-        k.count = count, k.activation = kind;
-        slot.in("x", k.x);
-        slot.out("y", k.y);
-    }
-    NamedValues backward(const BackwardArgs& node) const {
-        return add_node<ActivationBackward>(Backward{count, kind}, {{"x", node["x"]}, {"dy", node.grad("y")}},
-                                            {{"dx", node["x"]}});
-    }
-};
-
 }  // namespace
 
 Value add(Value a, Value b) {
     require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}", text(a.shape()),
             text(b.shape()), name(a.dtype()), name(b.dtype()));
     return add_node<Add>(AddOp{count(a.shape())}, {{"a", a}, {"b", b}}, {{"y", a}})["y"];
-}
-
-Value activation(Value x, Activation kind) {
-    return add_node<ActivationForward>(Forward{count(x.shape()), kind}, {{"x", x}}, {{"y", x}})["y"];
 }

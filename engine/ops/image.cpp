@@ -1,7 +1,6 @@
 // image_batch: images in, augmented and normalised.
 #include "kernels/image.h"
 
-#include "engine/device.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 
@@ -35,8 +34,4 @@ Value image_batch(Value images, Value transform, Value color, const ImageBatchOp
     const Shape y{s[0], o.out_h, o.out_w, o.out_channels};
     return add_node<ImageBatch>(Forward{s, o}, {{"images", images}, {"transform", transform}, {"color", color}},
                                 {{"y", y, images.graph->compute}})["y"];
-}
-
-size_t image_channels(const Device& device, DType precision) {
-    return device.kind() == "cuda" && precision != DType::f32 ? 8 : 3;
 }
