@@ -71,7 +71,7 @@ int eval_detector(EvalOptions& o) {
     const auto device = open_device(o.machine.device, {.threads = int(o.machine.threads)});
     Detector detector(*device, model,
                       {.batch = std::clamp<size_t>(numbers.size(), 1, std::max<size_t>(1, o.machine.batch)),
-                       .precision = device->kind() == "cuda" ? DType::bf16 : DType::f32});
+                       .precision = device->default_precision()});
     Progress progress(o.quiet);
     const FoundBoxes found = find_boxes(detector, data, numbers, loader, nullptr, [&](size_t done) {
         return progress.count(done, numbers.size(), "pictures"), true;

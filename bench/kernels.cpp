@@ -1,29 +1,27 @@
 // Every operation of a training step and of inference of ResNet-50, and of inference of YOLOv5x6, one by one.
 //
-//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [Google Benchmark's options:
-//   --benchmark_filter=,
-//           --benchmark_out=FILE, ...]
+//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [--cases]
+//           [options of Google Benchmark: --benchmark_filter=..., --benchmark_out=FILE, ...]
 //
 // The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
-// yolov5x6: one image of --pixels), on every device of this build. Before a row is timed its results are compared
-// with another implementation on the same numbers: convolutions with the direct kernels of the device, everything else
-// with the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its
-// tensors in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's
-// own counts, and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time
-// taken. Peaks are measured when the program starts. --direct: the hand-written direct convolutions as rows of their
-// own beside the library's; on a CPU they take minutes.
+// yolov5x6: one image of --pixels), on every device of this build. Before a row is timed its results are compared with
+// another implementation on the same numbers: convolutions with the direct kernels of the device, everything else with
+// the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors in
+// turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own counts,
+// and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time taken. Peaks are
+// measured when the program starts. --direct: the hand-written direct convolutions as rows of their own beside the
+// library's; on a CPU they take minutes. --cases: the operations of bench/op_cases.h too.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <random>
 #include <set>
 
-#include "bench/paper_device.h"
+#include "bench/op_cases.h"
 #include "bench/peaks.h"
 #include "bench/workload.h"
+#include "engine/meta_device.h"
 #include "engine/op.h"
-#include "engine/ops.h"
-#include "engine/program.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/onednn.h"
@@ -33,21 +31,18 @@ namespace {
 
 constexpr size_t kRotated = size_t(128) << 20;
 
-// A convolution of one kind by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With
-// `library`, on the CPU by oneDNN: a row beside Winograd's method.
+// A convolution by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With `library`, on the
+// CPU by oneDNN: a row beside Winograd's method. `original` is the operation that it stands for.
 struct DirectConv final : Op {
-    enum class Kind { forward, backward_data, backward_weight } kind;
+    std::shared_ptr<const Op> original;
     ConvShape shape;
     Activation activation;
     bool residual_last;
     bool library = false, constant = false;
-    DirectConv(Kind kind, const ConvShape& shape, Activation activation, bool residual_last)
-        : kind(kind), shape(shape), activation(activation), residual_last(residual_last) {}
-    std::string_view name() const override {
-        constexpr std::string_view names[] = {"conv_direct", "conv_backward_data_direct",
-                                              "conv_backward_weight_direct"};
-        return names[size_t(kind)];
-    }
+    DirectConv(std::shared_ptr<const Op> original, const ConvShape& shape, Activation activation, bool residual_last)
+        : original(std::move(original)), shape(shape), activation(activation), residual_last(residual_last) {}
+    std::string_view name() const override { return "conv_direct"; }
+    Operands operands() const override { return original->operands(); }
     double flops() const override { return shape.flops(); }
     void run(const Cpu& d, Tensors in, Tensors out) const override {
         call(in, out, [&](const auto& op) { library ? onednn::convolve(d, op) : compute_direct(d, op); });
@@ -55,31 +50,30 @@ struct DirectConv final : Op {
     void run(const Simt& d, Tensors in, Tensors out) const override {
         call(in, out, [&](const auto& op) { compute_direct(d, op); });
     }
-#ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& d, Tensors in, Tensors out) const override {
-        call(in, out, [&](const auto& op) { compute_direct(d, op); });
+    void run([[maybe_unused]] const Cuda& d, Tensors in, Tensors out) const override {
+        call(in, out, [&](const auto& op) {
+            if constexpr (has_cuda) compute_direct(d, op);
+        });
     }
-#endif
 
 private:
-    template <class Run>
-    void call(Tensors in, Tensors out, const Run& run) const {
-        const auto a = in[0].as<float>(), b = in[1].as<float>();
-        float* const result = out[0].as<float>();
-        switch (kind) {
-            case Kind::forward:
-                return run(ConvForward<float>{.shape = shape,
-                                              .activation = activation,
-                                              .residual_last = residual_last,
-                                              .x = a,
-                                              .weight = b,
-                                              .bias = in.size() > 2 ? in[2].as<float>() : nullptr,
-                                              .residual = in.size() > 3 ? in[3].as<float>() : nullptr,
-                                              .y = result,
-                                              .weight_is_constant = constant});
-            case Kind::backward_data: return run(ConvBackwardData<float>{shape, a, b, result});
-            case Kind::backward_weight: return run(ConvBackwardWeight<float>{shape, a, b, result});
-        }
+    void call(Tensors in, Tensors out, const auto& run) const {
+        const Step step{original, {in.begin(), in.end()}, {out.begin(), out.end()}};
+        const auto at = [&](const char* name) { return step[name].as<float>(); };
+        if (original->name() == "conv")
+            run(ConvForward<float>{.shape = shape,
+                                   .activation = activation,
+                                   .residual_last = residual_last,
+                                   .x = at("x"),
+                                   .weight = at("weight"),
+                                   .bias = at("bias"),
+                                   .residual = at("residual"),
+                                   .y = at("y"),
+                                   .weight_is_constant = constant});
+        else if (original->name() == "conv_backward_data")
+            run(ConvBackwardData<float>{.shape = shape, .dy = at("dy"), .weight = at("weight"), .dx = at("dx")});
+        else
+            run(ConvBackwardWeight<float>{.shape = shape, .x = at("x"), .dy = at("dy"), .dweight = at("dweight")});
     }
 };
 
@@ -92,111 +86,88 @@ struct Slot {  // one operand of a row
 // One operation with its operands' shapes: what a row of the table times.
 struct Row {
     std::shared_ptr<const Op> op, reference;  // reference: same operands; null where another device is the reference
-    std::vector<Slot> in;                     // an empty name: an absent optional operand
-    std::vector<Graph::Output> out;
+    std::vector<Slot> in;                     // without those that are absent
+    std::vector<OutputSpec> out;
     std::string name;
 
     size_t bytes() const {
         size_t sum = 0;
-        for (const Slot& s : in) sum += s.name.empty() ? 0 : count(s.shape) * size_of(s.dtype);
-        for (const Graph::Output& o : out) sum += count(o.shape) * size_of(o.dtype);
+        for (const Slot& s : in) sum += count(s.shape) * size_of(s.dtype);
+        for (const OutputSpec& o : out) sum += count(o.shape) * size_of(o.dtype);
         return sum;
     }
 };
 
-// `copies` times the operation of a row, each with its own operands, filled with the same random numbers.
+// Numbers for the operand of that name, the same on every device.
+Floats numbers_for(const Row& row, std::string_view name) {
+    const size_t i = size_t(std::ranges::find(row.in, name, &Slot::name) - row.in.begin());
+    const Slot& slot = row.in[i];
+    std::mt19937 random(unsigned(i) + 1);
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    Floats values(count(slot.shape));
+    if (slot.dtype == DType::f32)
+        for (float& x : values) x = uniform(random);
+    else  // a class; a pixel, or a tap of a 3x3 window
+        for (float& x : values) x = float(random() % (slot.dtype == DType::i32 ? 10 : 9));
+
+    if (row.op->name() == "batch_norm_backward" && name == "y") {
+        // What batch norm gave forward: the gradient of relu may look at it, or compute it again from x.
+        values = numbers_for(row, "x");
+        const Floats scale = numbers_for(row, "scale"), shift = numbers_for(row, "shift"),
+                     mean = numbers_for(row, "mean"), rstd = numbers_for(row, "rstd");
+        for (size_t k = 0; k < values.size(); ++k) {
+            const size_t c = k % scale.size();
+            values[k] = std::max(0.0f, scale[c] * rstd[c] * (values[k] - mean[c]) + shift[c]);
+        }
+    }
+    if (row.op->name() == "select_boxes") {  // some hundred of the boxes are above the threshold
+        for (size_t k = 0; k < values.size(); ++k) {
+            const size_t column = k % slot.shape.back();
+            const float x = (values[k] + 1) / 2;
+            values[k] = column < 2 ? 1000 * x : column < 4 ? 20 + 100 * x : x;
+            if (column == 4 && k / slot.shape.back() % 256 != 0) values[k] *= 0.1f;
+        }
+    }
+    if (name == "state") values = {0.01f, 0.9f, 0.1f, 0.1f, 1, 0, 0, 0};
+    if (name == "transform")
+        for (size_t k = 0; k < values.size(); ++k) values[k] = k % 6 == 0 || k % 6 == 4;
+    return values;
+}
+
+// `copies` times the operation of a row, each with its own operands, filled with the same numbers.
 class Fixture {
 public:
-    Fixture(Device& device, const Row& row, std::shared_ptr<const Op> op, size_t copies) : arena_(device) {
-        auto graph = std::make_unique<Graph>();
+    Fixture(Device& device, const Row& row, const std::shared_ptr<const Op>& op, size_t copies)
+        : graph_(device, DType::f32, false) {
+        std::vector<Value> keep;
         for (size_t i = 0; i < copies; ++i) {
-            std::vector<Value> in;
+            NamedValues in;
             for (const Slot& s : row.in)
-                in.push_back(s.name.empty() ? Value{} : graph->input(s.name, s.shape, s.dtype));
-            const std::vector<Value> out = graph->add_node(op, in, row.out);
-            keep_.insert(keep_.end(), out.begin(), out.end());
-            if (i == 0) in_ = in, out_ = out;
-            all_in_.insert(all_in_.end(), in.begin(), in.end());
+                in[s.name] = graph_.input(s.name, s.shape, s.dtype, numbers_for(row, s.name));
+            const NamedValues out = add_node(op, in, row.out);
+            for (const auto& [name, v] : out) keep.push_back(v);
+            if (i > 0) continue;
+            for (const auto& [name, v] : out.empty() ? in : out)
+                if (v.dtype() == DType::f32) results_.push_back(v);
         }
-        parameters_ = std::make_unique<Parameters>(device, *graph);
-        program_ = std::make_unique<Program>(arena_, std::move(graph), *parameters_, keep_);
-        for (size_t i = 0; i < all_in_.size(); ++i)
-            if (all_in_[i]) fill(row, i % row.in.size(), all_in_[i]);
+        graph_.plan(keep);
+        graph_.write_inputs();
     }
     Fixture(const Fixture&) = delete;
 
-    void run(size_t i) { program_->run_step(i % program_->steps().size()); }
-    const Step& step() { return program_->steps()[0]; }
+    void run(size_t i) { graph_.program().run_step(i % graph_.program().steps().size()); }
+    const Step& step() { return graph_.program().steps()[0]; }
 
     // The float results of the first copy; of an operation without outputs, what it did to its operands.
-    std::vector<std::vector<float>> results() {
-        std::vector<std::vector<float>> all;
-        for (Value v : out_.empty() ? in_ : out_)
-            if (v && v.dtype() == DType::f32) all.push_back(program_->read<float>(v));
+    std::vector<Floats> results() {
+        std::vector<Floats> all;
+        for (Value v : results_) all.push_back(graph_.read(v));
         return all;
     }
 
 private:
-    static std::vector<float> floats(const Row& row, size_t operand) {
-        std::mt19937 random(unsigned(operand) + 1);
-        std::vector<float> values(count(row.in[operand].shape));
-        std::uniform_real_distribution<float> uniform(-1, 1);
-        for (float& x : values) x = uniform(random);
-        return values;
-    }
-
-    // What batch norm gave forward: the gradient of relu may look at it, or compute it again from x.
-    static std::vector<float> normalised(const Row& row) {
-        std::vector<float> y = floats(row, 0);
-        const auto scale = floats(row, 4), shift = floats(row, 5), mean = floats(row, 6), rstd = floats(row, 7);
-        for (size_t i = 0, channels = scale.size(); i < y.size(); ++i) {
-            const size_t c = i % channels;
-            y[i] = std::max(0.0f, scale[c] * rstd[c] * (y[i] - mean[c]) + shift[c]);
-        }
-        return y;
-    }
-
-    // Some hundred of the boxes are above the threshold, as on an image with animals.
-    static std::vector<float> boxes(const Shape& shape) {
-        std::mt19937 random(1);
-        std::uniform_real_distribution<float> uniform(0, 1);
-        std::vector<float> values(count(shape));
-        const size_t columns = shape.back();
-        for (size_t i = 0; i < values.size(); ++i) {
-            const size_t column = i % columns;
-            values[i] = column < 2 ? 1000 * uniform(random) : column < 4 ? 20 + 100 * uniform(random) : uniform(random);
-            if (column == 4 && i / columns % 256 != 0) values[i] *= 0.1f;
-        }
-        return values;
-    }
-
-    void fill(const Row& row, size_t operand, Value v) {
-        const Slot& slot = row.in[operand];
-        std::mt19937 random(unsigned(operand) + 1);
-        const size_t n = count(slot.shape);
-        if (slot.dtype == DType::f32) {
-            std::vector<float> values = floats(row, operand);
-            if (row.op->name() == "batch_norm_backward" && operand == 1) values = normalised(row);
-            if (row.op->name() == "select_boxes") values = boxes(slot.shape);
-            if (slot.name == "step state") values = {0.01f, 0.9f, 0.1f, 0.1f, 1, 0, 0, 0};
-            if (slot.name == "transform")
-                for (size_t i = 0; i < n; ++i) values[i] = i % 6 == 0 || i % 6 == 4;
-            program_->write<float>(v, values);
-        } else if (slot.dtype == DType::i32) {
-            std::vector<int32_t> values(n);
-            for (int32_t& x : values) x = int32_t(random() % 10);
-            program_->write<int32_t>(v, values);
-        } else {
-            std::vector<uint8_t> values(n);
-            for (uint8_t& x : values) x = uint8_t(random() % 9);  // also a tap of a 3x3 window
-            program_->write<uint8_t>(v, values);
-        }
-    }
-
-    Arena arena_;
-    std::vector<Value> in_, out_, all_in_, keep_;
-    std::unique_ptr<Parameters> parameters_;
-    std::unique_ptr<Program> program_;
+    OpGraph graph_;
+    std::vector<Value> results_;
 };
 
 // Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000
@@ -242,42 +213,43 @@ ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
     return s;
 }
 
-// What stands behind a convolution of inference; a wrong guess would fail the comparison. ResNet: relu after the
-// addition, nothing where the result is only what another convolution adds. YOLOv5: silu before the addition, nothing
-// in the heads.
+// What a convolution of inference computes besides; a wrong guess would fail the comparison. ResNet: relu after the
+// addition, nothing where another convolution only adds the result. YOLOv5: silu before the addition, nothing in the
+// heads.
 Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
     if (graph.training) return Activation::none;
-    if (yolo) return graph.values[size_t(node.out[0])].shape.back() == 24 ? Activation::none : Activation::silu;
+    if (yolo) return graph.values[size_t(node["y"])].shape.back() == 24 ? Activation::none : Activation::silu;
     bool read = false, added = false;
     for (const Node& other : graph.nodes) {
-        const bool is_conv = other.op->name() == "conv";
-        read |= other.in[0] == node.out[0];
-        added |= is_conv && other.in[3] == node.out[0];
+        read |= other.in[0] == node["y"];
+        added |= other.op->name() == "conv" && other["residual"] == node["y"];
     }
-    if (added && !read) return Activation::none;
-    return Activation::relu;
+    return added && !read ? Activation::none : Activation::relu;
 }
 
 // The row of a node of a traced graph.
 Row row_of(const Graph& graph, const Node& node, const std::string& where) {
     const bool yolo = where == "yolov5x6";
-    Row row{node.op, {}, {}, {}, where + "/" + std::string(node.op->name())};
-    const auto info = [&](int id) -> const Graph::Info& { return graph.values[size_t(id)]; };
-    for (int id : node.in) {
-        row.in.push_back(
-            id < 0 ? Slot{} : Slot{info(id).name.empty() ? "value" : info(id).name, info(id).shape, info(id).dtype});
+    const std::string_view name = node.op->name();
+    const Operands operands = node.op->operands();
+    Row row{node.op, {}, {}, {}, where + "/" + std::string(name)};
+    const auto info = [&](int id) -> const ValueInfo& { return graph.values[size_t(id)]; };
+    for (size_t i = 0; i < node.in.size(); ++i) {
+        const int id = node.in[i];
+        if (id >= 0) row.in.push_back({operands.in[i].name, info(id).shape, info(id).dtype});
         row.name += id < 0 ? "/-" : "/" + fmt::format("{}", fmt::join(info(id).shape, "x"));
     }
-    for (int id : node.out) row.out.push_back({info(id).shape, info(id).dtype});
-    using Kind = DirectConv::Kind;
-    const Activation activation = node.op->name() == "conv" ? activation_of(graph, node, yolo) : Activation::none;
-    const auto direct = [&](Kind kind, int x, int weight, int y) {
-        row.reference = std::make_shared<DirectConv>(kind, conv_shape(info(x).shape, info(weight).shape, info(y).shape),
-                                                     activation, yolo);
+    for (size_t i = 0; i < node.out.size(); ++i)
+        if (const int id = node.out[i]; id >= 0)
+            row.out.emplace_back(operands.out[i].name, info(id).shape, info(id).dtype);
+    const Activation activation = name == "conv" ? activation_of(graph, node, yolo) : Activation::none;
+    const auto direct = [&](const char* x, const char* weight, const char* y) {
+        row.reference = std::make_shared<DirectConv>(
+            node.op, conv_shape(info(node[x]).shape, info(node[weight]).shape, info(node[y]).shape), activation, yolo);
     };
-    if (node.op->name() == "conv") direct(Kind::forward, node.in[0], node.in[1], node.out[0]);
-    if (node.op->name() == "conv_backward_data") direct(Kind::backward_data, node.out[0], node.in[1], node.in[0]);
-    if (node.op->name() == "conv_backward_weight") direct(Kind::backward_weight, node.in[0], node.out[0], node.in[1]);
+    if (name == "conv") direct("x", "weight", "y");
+    if (name == "conv_backward_data") direct("dx", "weight", "dy");
+    if (name == "conv_backward_weight") direct("x", "dweight", "dy");
     if (activation == Activation::relu) row.name += "/relu";
     if (activation == Activation::silu) row.name += "/silu";
     return row;
@@ -297,21 +269,34 @@ std::vector<Row> library_rows(const std::vector<Row>& rows) {
     return all;
 }
 
-std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo) {
+std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo, bool cases) {
     std::vector<Row> rows;
     std::set<std::string> seen;
-    PaperDevice paper("cpu");
-    const auto take = [&](const WorkloadOptions& options, const std::string& where) {
-        const auto work = open_workload(paper, options);
-        const Graph& graph = work->program().graph();
+    const auto take = [&](const Graph& graph, const std::string& where) {
         for (const Node& node : graph.nodes)
             if (Row row = row_of(graph, node, where); seen.insert(row.name).second) rows.push_back(std::move(row));
     };
+    MetaDevice meta(*open_device("cpu"));
     WorkloadOptions training = resnet;
     training.training = true;
-    take(training, "train");
-    take(resnet, "infer");
-    take(yolo, "yolov5x6");
+    take(open_workload(meta, training)->program().graph(), "train");
+    take(open_workload(meta, resnet)->program().graph(), "infer");
+    take(open_workload(meta, yolo)->program().graph(), "yolov5x6");
+    if (cases)
+        for (const OpCase& test : op_cases()) {
+            if (!test.training) continue;  // their options are not in the shapes
+            OpGraph traced(meta);
+            std::vector<Value> wanted;
+            NamedValues in;
+            for (size_t i = 0; i < test.inputs.size(); ++i) {
+                const CaseInput& input = test.inputs[i];
+                in[input.name] = traced.input(input.name, input.shape, test.dtype(input, DType::f32), {});
+                if (test.wants_gradient(input)) wanted.push_back(in[input.name]);
+            }
+            const Value y = test.build(in);
+            gradients(y, traced.input("dy", y.shape(), DType::f32, {}), wanted);
+            take(traced.graph(), "cases");
+        }
     return rows;
 }
 
@@ -320,7 +305,7 @@ std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& 
 int main(int argc, char** argv) {
     WorkloadOptions resnet, yolo{.model = "yolov5x6", .batch = 1, .h = 960, .w = 1280};
     int threads = 2;
-    bool direct = false;
+    bool direct = false, cases = false;
     std::vector<char*> rest = {argv[0]};
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
@@ -333,6 +318,8 @@ int main(int argc, char** argv) {
             parse_pixels(argv[++i], yolo);
         else if (option == "--direct")
             direct = true;
+        else if (option == "--cases")
+            cases = true;
         else if (option == "--threads")
             threads = int(number());
         else
@@ -345,7 +332,7 @@ int main(int argc, char** argv) {
     const Peaks peaks = measure_cpu_peaks(threads);
     benchmark::AddCustomContext("cpu_copy_GB_per_s", fmt::format("{:.1f}", peaks.bytes_per_second * 1e-9));
     benchmark::AddCustomContext("cpu_FMA_GFLOP_per_s", fmt::format("{:.1f}", peaks.flops_per_second * 1e-9));
-    const std::vector<Row> rows = all_rows(resnet, yolo);
+    const std::vector<Row> rows = all_rows(resnet, yolo, cases);
     std::vector<Row> by_hand;
     if (direct)
         for (const Row& row : rows)
@@ -366,16 +353,12 @@ int main(int argc, char** argv) {
     for (const Row& row : by_hand) add(*cpu, *simt, row, peaks);
     const std::vector<Row> by_library = library_rows(rows);
     for (const Row& row : by_library) add(*cpu, *simt, row, peaks);
-#ifdef TUNDRA_HAS_CUDA
-    try {
-        cuda = open_device("cuda");
-    } catch (const Error& e) {
-        fmt::print(stderr, "no rows for cuda: {}\n", e.what());
-    }
-    if (cuda) {
-        for (const Row& row : rows) add(*cuda, *cpu, row, {});
-        for (const Row& row : by_hand) add(*cuda, *cpu, row, {});
-    }
-#endif
+    if (has_cuda) try {
+            cuda = open_device("cuda");
+            for (const Row& row : rows) add(*cuda, *cpu, row, {});
+            for (const Row& row : by_hand) add(*cuda, *cpu, row, {});
+        } catch (const Error& e) {
+            fmt::print(stderr, "no rows for cuda: {}\n", e.what());
+        }
     benchmark::RunSpecifiedBenchmarks();
 }

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <array>
-#include <span>
 
 #include "bench/peaks.h"
 #include "engine/op.h"
@@ -33,26 +32,26 @@ struct Cost {
 };
 
 inline Cost cost_of(const Step& step) {
-    const auto size = [](std::span<const Tensor> tensors, size_t i) {
-        return i < tensors.size() && tensors[i].data ? double(tensors[i].bytes()) : 0.0;
+    const auto size = [&](const char* operand) {
+        const Tensor t = step[operand];
+        return t.data ? double(t.bytes()) : 0.0;
     };
-    const Tensors in = step.in, out = step.out;
-    const double built = step.op->bytes(in, out);
+    const double built = step.op->bytes(step.in, step.out);
     Cost cost{step.op->flops(), {built, built, built}};
     const std::string_view name = step.op->name();
-    if (name == "conv" && in.size() > 2 && in[2].data) {  // bias: batch norm was folded into it
-        const double y = size(out, 0), residual = size(in, 3);
+    if (name == "conv" && size("bias") > 0) {  // batch norm was folded into it
+        const double y = size("y"), residual = size("residual");
         cost.bytes[unfused] = built - residual + 4 * y + (residual ? 3 * y : 0);  // batch norm, relu, addition
     } else if (name == "batch_norm") {
-        const double x = size(in, 0), residual = size(in, 3);
+        const double x = size("x"), residual = size("residual");
         cost.bytes[unfused] = 3 * x + 2 * x + (residual ? 3 * x : 0);
         cost.bytes[ideal] = residual ? residual + x : 0;
     } else if (name == "batch_norm_backward") {
-        const double x = size(in, 0), y = size(in, 1), dy2 = size(in, 3);
+        const double x = size("x"), y = size("y"), dy2 = size("dy2");
         cost.bytes[unfused] = 5 * x + (y > 0 ? 3 * x : 0) + (dy2 > 0 ? 3 * x : 0);
         cost.bytes[ideal] = x + dy2;
     } else if (name == "conv_backward_weight") {
-        cost.bytes[ideal] = built - size(in, 1);  // dy is read by the data gradient
+        cost.bytes[ideal] = built - size("dy");  // the data gradient reads it
     } else if (name == "concat" || name == "upsample2") {
         cost.bytes[ideal] = 0;  // each convolution writes into its slice, and reads a smaller image where it has to
     }
@@ -61,11 +60,13 @@ inline Cost cost_of(const Step& step) {
 
 // What a node computes, by its shapes.
 inline std::string describe(const Step& step) {
-    std::string name(step.op->name());
-    if (!step.in.empty()) name += " " + text(step.in[0].shape);
-    if (!step.out.empty()) name += " -> " + text(step.out[0].shape);
-    const auto kernel = [&](const Tensor& weight) { name += fmt::format(" {}x{}", weight.shape[1], weight.shape[2]); };
-    if (name.starts_with("conv ") || name.starts_with("conv_backward_data")) kernel(step.in[1]);
-    if (name.starts_with("conv_backward_weight")) kernel(step.out[0]);
-    return name;
+    const std::string_view name = step.op->name();
+    std::string result(name);
+    if (!step.in.empty()) result += " " + text(step.in.front().shape);
+    if (!step.out.empty()) result += " -> " + text(step.out.front().shape);
+    if (name == "conv" || name.starts_with("conv_backward")) {
+        const Shape weight = step[name == "conv_backward_weight" ? "dweight" : "weight"].shape;
+        result += fmt::format(" {}x{}", weight[1], weight[2]);
+    }
+    return result;
 }

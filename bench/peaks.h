@@ -2,7 +2,9 @@
 // registers.
 #pragma once
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 #include <omp.h>
 
 #include <algorithm>
@@ -23,6 +25,7 @@ namespace peaks {
 
 constexpr size_t kChains = 24;  // independent sums: latency 4 times 2 units, and as many again
 
+#if defined(__x86_64__)
 __attribute__((target("avx512f"))) inline float multiply_add_512(size_t rounds) {
     __m512 sum[kChains], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
     for (__m512& s : sum) s = x;
@@ -48,9 +51,25 @@ __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds)
     return lanes[0];
 }
 
+inline bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+#else
+// Another architecture: the compiler's own vectors.
+inline float multiply_add_256(size_t rounds) {
+    constexpr size_t chains = 12 * 8;
+    float sum[chains];
+    for (float& s : sum) s = 0.5f;
+    for (size_t i = 0; i < rounds; ++i)
+        for (size_t k = 0; k < chains; ++k) sum[k] = __builtin_fmaf(sum[k], 0.999f, 0.001f);
+    for (size_t k = 1; k < chains; ++k) sum[0] += sum[k];
+    return sum[0];
+}
+inline float multiply_add_512(size_t rounds) { return multiply_add_256(rounds); }
+inline bool has_avx512() { return false; }
+#endif
+
 inline double flops(int threads) {
     constexpr size_t rounds = 2'000'000;
-    const bool wide = __builtin_cpu_supports("avx512f");
+    const bool wide = has_avx512();
     const double per_round = wide ? kChains * 32.0 : 12 * 16.0;
     double best = 0;
     [[maybe_unused]] volatile float sink = 0;  // so that the loops are not left out

@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/levels.h"
-#include "bench/paper_device.h"
 #include "bench/workload.h"
+#include "engine/meta_device.h"
 
 namespace {
 
@@ -96,7 +96,7 @@ int main(int argc, char** argv) try {
     fmt::print("{} {}x{}, batch {}, {}, {}\n{}: {:.1f} GB/s, {:.1f} GFLOP/s ({})\n\n", work.model, work.h, work.w,
                work.batch, inference ? "inference" : "training step", precision, machine, peaks.bytes_per_second * 1e-9,
                peaks.flops_per_second * 1e-9, source);
-    PaperDevice device(cpu ? "cpu" : "cuda");
+    MetaDevice device(device_facts(cpu ? "cpu" : "cuda"));
     const auto workload = open_workload(device, work);
     report(workload->program().steps(), peaks, work.batch, layers);
 } catch (const std::exception& error) {

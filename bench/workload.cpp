@@ -61,7 +61,7 @@ public:
           trainer_(device, arena_, config, state) {}
     void run() override {
         step();
-        trainer_.previous_figures();  // one step late: a GPU goes on meanwhile
+        trainer_.previous_figures();  // one step late, so that a GPU need not wait
     }
     Program& program() override { return trainer_.program(); }
     std::vector<float> result() override {
@@ -147,7 +147,7 @@ public:
     std::vector<float> result() override {
         const YoloModel model = yolo_model(device_, o_);
         auto graph = std::make_unique<Graph>(o_.precision);
-        const Value images = graph->input("pictures", {o_.batch, o_.h, o_.w, 3}, DType::u8);
+        const Value images = graph->input("images", {o_.batch, o_.h, o_.w, 3}, DType::u8);
         const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
                     color = graph->input("color", {o_.batch, 2}, DType::f32);
         constexpr float unit = 1 / 255.0f;

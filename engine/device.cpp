@@ -1,5 +1,7 @@
 #include "engine/device.h"
 
+#include "kernels/device.h"
+
 Buffer::Buffer(Device& device, size_t bytes) : device_(&device), data_(device.allocate(bytes)), bytes_(bytes) {
     device.allocated_ += bytes;
     ++device.allocations_;
@@ -36,24 +38,25 @@ private:
 
 std::unique_ptr<Readback> Device::readback(size_t bytes) { return std::make_unique<WaitingReadback>(*this, bytes); }
 
+DeviceFacts device_facts(std::string_view kind) {
+    if (kind == "cpu") return {.kind = "cpu", .host_memory = true, .in_place = true};
+    if (kind == "cuda") return {.kind = "cuda", .default_precision = DType::bf16, .image_channels_16bit = 8};
+    return {.kind = std::string(kind)};
+}
+
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();
-#ifdef TUNDRA_HAS_CUDA
-    if (kind == "cuda") return open_cuda(options);
-    if (kind == "auto") try {
+    if (kind != "cuda" && kind != "auto")
+        fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt and auto", kind);
+    std::string why = "this build has no CUDA: rebuild where nvcc and cuDNN are installed";
+    if constexpr (has_cuda) try {
             return open_cuda(options);
         } catch (const Error& e) {
-            if (reason) *reason = e.what();
-            return open_cpu(options);
+            if (kind == "cuda") throw;
+            why = e.what();
         }
-#else
-    constexpr std::string_view why = "this build has no CUDA: rebuild where nvcc and cuDNN are installed";
     if (kind == "cuda") fail(Fault::usage, "--device cuda: {}", why);
-    if (kind == "auto") {
-        if (reason) *reason = why;
-        return open_cpu(options);
-    }
-#endif
-    fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt and auto", kind);
+    if (reason) *reason = why;
+    return open_cpu(options);
 }

@@ -1,4 +1,4 @@
-// A device owns its memory, its handles and its stream, and runs the steps of a plan.
+// A device owns its memory, its library handles and its stream, and runs the steps of a plan.
 #pragma once
 
 #include <memory>
@@ -36,13 +36,13 @@ private:
     size_t bytes_ = 0;
 };
 
-// Steps recorded once, launched as one.
+// A recorded sequence of steps, launched as one.
 struct Recording {
     virtual ~Recording() = default;
     virtual void launch() = 0;
 };
 
-// Some bytes on their way to the host while the device goes on.
+// Copies of some bytes to the host, made while the device works on.
 class Readback {
 public:
     struct Piece {
@@ -50,56 +50,68 @@ public:
         size_t bytes;
     };
     virtual ~Readback() = default;
-    virtual void start(
-        std::span<const Piece> pieces) = 0;         // as they are after the work before it; does not wait for that
-    virtual std::span<const std::byte> wait() = 0;  // the pieces of the last start(), one behind the other
+    virtual void start(std::span<const Piece> pieces) = 0;  // copies them in the order of the steps; does not wait
+    virtual std::span<const std::byte> wait() = 0;          // the pieces of the last start(), one after the other
 };
 
 struct GpuFacts {  // for run.json
     std::string name = {};
-    size_t count = 0, memory_bytes = 0;  // those in use; of each
+    size_t count = 0, memory_bytes = 0;  // GPUs in use (0: none), memory of each
     std::string driver = {}, libraries = {};
 };
+
+// What is decided by the device, in one place: nobody compares names.
+struct DeviceFacts {
+    std::string kind;                      // "cpu", "simt" or "cuda", as --device names it
+    std::string description = {};          // model, threads or memory, library versions: for people and run.json
+    GpuFacts gpu = {};
+    DType default_precision = DType::f32;  // of a network where nobody chose one
+    size_t image_channels_16bit = 3;       // tensor cores want 16 bytes per pixel
+    bool host_memory = false;              // memory is that of the machine
+    bool in_place = false;                 // an output may take the memory of an input: Operand::overwrites
+    size_t staging_buffers = 0;            // per input: copies that upload_async() keeps on the device
+    size_t guard_bytes = 0;                // between the values of an arena, which then must not share memory: see guard()
+    int architecture = 0;                  // compute capability times ten; 0: not a GPU
+};
+DeviceFacts device_facts(std::string_view kind);  // what is known before the device is opened
 
 constexpr size_t kUnknownBytes = size_t(-1);
 
 class Device {
 public:
     virtual ~Device() = default;
-    virtual std::string_view kind() const = 0;    // "cpu", "simt" or "cuda", as --device names it
-    virtual std::string description() const = 0;  // model, threads or memory, library versions: for people and run.json
-    virtual GpuFacts gpu() const { return {}; }   // count 0: none
+    const DeviceFacts& facts() const { return facts_; }
+    std::string_view kind() const { return facts_.kind; }
+    const std::string& description() const { return facts_.description; }
+    const GpuFacts& gpu() const { return facts_.gpu; }
+    int architecture() const { return facts_.architecture; }
+    DType default_precision() const { return facts_.default_precision; }
+    size_t image_channels(DType precision) const { return size_of(precision) == 2 ? facts_.image_channels_16bit : 3; }
 
     // Copies are ordered with the steps. download() returns when the bytes are there.
     virtual void upload(void* to, const void* from, size_t bytes) = 0;
     virtual void download(void* to, const void* from, size_t bytes) = 0;
     virtual void synchronize() = 0;
 
-    // upload() of what changes from step to step: where the device can, the copy goes on beside the step before.
-    // `from` may be changed when this returns. What that needs is taken by reserve_staging(), else by the first copy.
+    // upload() of what changes from step to step: where the device can, the copy overlaps the step before. `from` may be
+    // reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
     virtual void upload_async(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
     virtual void reserve_staging(void* /*to*/, size_t /*bytes*/) {}
-    virtual size_t staging_buffers() const { return 0; }  // copies of what is uploaded ahead that lie on the device
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
     virtual size_t free_bytes() const { return kUnknownBytes; }  // that can still be allocated
 
     virtual void run(std::span<const Step> steps) = 0;
     virtual void prepare(std::span<const Step>) {}  // see Program::prepare()
-    // Null where recording brings nothing: the steps are then run one by one.
+    // Null where recording gains nothing: the steps are then run one by one.
     virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
-
-    // True where an operation may write over an input that it says it overwrites(): Op::overwrites.
-    virtual bool in_place() const { return false; }
-
-    // Compute capability times ten; 0 where the device is no GPU.
-    virtual int architecture() const { return 0; }
-
-    // Bytes between the values of an arena, which must not share memory then; only where a checker watches them.
-    virtual size_t guard_bytes() const { return 0; }
-    virtual void guard(void*, size_t) {}
+    virtual void guard(void*, size_t) {}  // reports whoever touches these bytes
 
     size_t allocated() const { return allocated_; }      // bytes, now
     size_t allocations() const { return allocations_; }  // calls since the start
+
+protected:
+    explicit Device(DeviceFacts facts) : facts_(std::move(facts)) {}
+    DeviceFacts facts_;
 
 private:
     friend class Buffer;
@@ -113,11 +125,11 @@ struct DeviceOptions {
     bool deterministic = false;
 };
 
-// "auto" takes cuda where a usable GPU is there, else cpu; `reason` then says why. A device that is asked for by name
-// and is not there is an Error with Fault::usage.
+// "auto" is cuda where there is a usable GPU, else cpu, and `reason` then says why. A device that is asked for by name and
+// cannot be opened is an Error with Fault::usage.
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {},
                                     std::string* reason = nullptr);
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();
-std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // only there with TUNDRA_HAS_CUDA
+std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only where has_cuda

@@ -11,33 +11,29 @@
 
 namespace {
 
+std::string cpu_model() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return "unknown CPU";
+}
+
 class CpuDevice final : public Device {
 public:
-    explicit CpuDevice(const DeviceOptions& options) {
+    explicit CpuDevice(const DeviceOptions& options) : Device(device_facts("cpu")) {
         cpu_.threads = options.threads > 0 ? options.threads : usable_processors();
         const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
+        facts_.description = fmt::format("{}, {} threads", cpu_model(), cpu_.threads);
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }
 
-    std::string_view kind() const override { return "cpu"; }
-    std::string description() const override {
-        std::ifstream file("/proc/cpuinfo");
-        std::string model = "unknown CPU";
-        for (std::string line; std::getline(file, line);)
-            if (line.starts_with("model name")) {
-                model = line.substr(line.find(':') + 2);
-                break;
-            }
-        return fmt::format("{}, {} threads", model, cpu_.threads);
-    }
     void upload(void* to, const void* from, size_t bytes) override {
         drop_packed_weights(to, bytes);
         std::memcpy(to, from, bytes);
     }
     void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
     void synchronize() override {}
-    bool in_place() const override { return true; }
     void run(std::span<const Step> steps) override {
         for (const Step& step : steps) step.op->run(cpu_, step.in, step.out);
     }

@@ -48,7 +48,7 @@ std::string driver_text(int cuda_version) {
 
 class CudaDevice final : public Device {
 public:
-    explicit CudaDevice(const DeviceOptions& options) {
+    explicit CudaDevice(const DeviceOptions& options) : Device(device_facts("cuda")) {
         try {
             open(options);
         } catch (...) {
@@ -57,14 +57,6 @@ public:
         }
     }
     ~CudaDevice() override { close(); }
-
-    std::string_view kind() const override { return "cuda"; }
-    std::string description() const override {
-        return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver,
-                           gpu_.libraries);
-    }
-    GpuFacts gpu() const override { return gpu_; }
-    int architecture() const override { return architecture_; }
 
     void upload(void* to, const void* from, size_t bytes) override {
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the GPU");
@@ -79,7 +71,6 @@ public:
         Input& input = inputs_[static_cast<std::byte*>(to)];
         if (input.bytes < bytes) open_input(input, bytes);
     }
-    size_t staging_buffers() const override { return std::tuple_size_v<decltype(Input::slots)>; }
     std::unique_ptr<Readback> readback(size_t bytes) override;
     size_t free_bytes() const override {
         size_t free = 0, total = 0;
@@ -183,8 +174,6 @@ private:
     cudaStream_t copies_ = nullptr;
     std::map<std::byte*, Input> inputs_;  // by the address that they are for
     std::unique_ptr<CudaLibraries> libraries_;
-    GpuFacts gpu_;
-    int architecture_ = 0;
     bool lost_ = false, ranges_ = false;
 };
 
@@ -250,8 +239,8 @@ void CudaDevice::open(const DeviceOptions& options) {
     if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
     cudaDeviceProp gpu;
     check(cudaGetDeviceProperties(&gpu, 0), "looking at the GPU");
-    architecture_ = gpu.major * 10 + gpu.minor;
-    if (architecture_ < kOldestArchitecture)
+    facts_.architecture = gpu.major * 10 + gpu.minor;
+    if (facts_.architecture < kOldestArchitecture)
         fail(Fault::usage,
              "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
              gpu.major, gpu.minor);
@@ -266,12 +255,15 @@ void CudaDevice::open(const DeviceOptions& options) {
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
-    gpu_ = {.name = gpu.name,
+    facts_.gpu = {.name = gpu.name,
             .count = 1,
             .memory_bytes = gpu.totalGlobalMem,
             .driver = driver_name,
             .libraries =
                 fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions())};
+    facts_.description = fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu.name, double(gpu.totalGlobalMem) / 0x1p30,
+                                     driver_name, facts_.gpu.libraries);
+    facts_.staging_buffers = std::tuple_size_v<decltype(Input::slots)>;
 }
 
 void CudaDevice::close() noexcept {

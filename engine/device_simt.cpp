@@ -12,15 +12,16 @@ constexpr size_t kScratchBytes = size_t(64) << 20;
 
 class SimtDevice final : public Device {
 public:
-    SimtDevice() { simt_.scratch = {simt::device_malloc(kScratchBytes), kScratchBytes}; }
+    SimtDevice() : Device(device_facts("simt")) {
+        facts_.description = "CUDA kernels executed on the CPU";
+        facts_.guard_bytes = simt::memory_checked() ? 256 : 0;
+        simt_.scratch = {simt::device_malloc(kScratchBytes), kScratchBytes};
+    }
     ~SimtDevice() override { simt::device_free(simt_.scratch.memory); }
 
-    std::string_view kind() const override { return "simt"; }
-    std::string description() const override { return "CUDA kernels executed on the CPU"; }
     void upload(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
     void download(void* to, const void* from, size_t bytes) override { simt::copy(to, from, bytes); }
     void synchronize() override {}
-    size_t guard_bytes() const override { return simt::memory_checked() ? 256 : 0; }
     void guard(void* memory, size_t bytes) override {
         if (ran_) {  // a program sets all its gaps anew
             for (const auto& gap : gaps_) simt::unpoison(gap.data(), gap.size());

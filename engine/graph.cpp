@@ -5,76 +5,73 @@
 #include "engine/op.h"
 #include "engine/ops.h"
 
-Value Graph::parameter(std::string name, Shape shape, ParameterSpec declaration) {
+Value Graph::parameter(std::string name, Shape shape, ParameterSpec spec) {
     for (size_t i = 0; i < values.size(); ++i)
-        if (values[i].kind == Kind::parameter && values[i].name == name) {
+        if (values[i].kind == ValueKind::parameter && values[i].name == name) {
             require(values[i].shape == shape, "parameter {} has shape {}, asked for again with {}", name,
                     text(values[i].shape), text(shape));
             return {this, int(i)};
         }
-    const DType dtype = declaration.role == ParameterRole::weight ? compute : DType::f32;
-    return value({std::move(name), std::move(shape), dtype, Kind::parameter, declaration});
+    const DType dtype = spec.role == ParameterRole::weight ? compute : DType::f32;
+    return value({std::move(name), std::move(shape), dtype, ValueKind::parameter, spec});
 }
 
-std::vector<Value> Graph::add_node(std::shared_ptr<const Op> op, Values in, const std::vector<Output>& out) {
-    Node node{op, {}, {}, layer};
-    std::vector<Value> result;
-    for (Value v : in) {
-        require(!v || v.graph == this, "{}: an input belongs to another graph", op->name());
-        node.in.push_back(v.id);
+NamedValues add_node(std::shared_ptr<const Op> op, const NamedValues& in, const std::vector<OutputSpec>& out) {
+    const Operands operands = op->operands();
+    const auto require_known = [&](const std::vector<Operand>& list, const std::string& name) {
+        require(std::ranges::count(list, name, &Operand::name) == 1, "{} has no operand {}", op->name(), name);
+    };
+    Graph* graph = nullptr;
+    for (const auto& [name, v] : in) {
+        require_known(operands.in, name);
+        if (!graph) graph = v.graph;
+        require(!v || v.graph == graph, "{}: {} belongs to another graph", op->name(), name);
     }
-    for (const Output& o : out) {
-        result.push_back(value({std::string(op->name()), o.shape, o.dtype, Kind::temporary, {}}));
-        node.out.push_back(result.back().id);
+    require(graph != nullptr, "{}: no input", op->name());
+    NamedValues made;
+    for (const OutputSpec& o : out) {
+        require_known(operands.out, o.name);
+        if (o.there) made[o.name] = graph->value({fmt::format("{}.{}", op->name(), o.name), o.shape, o.dtype});
     }
-    nodes.push_back(std::move(node));
-    return result;
+    const auto ids = [](const std::vector<Operand>& list, const NamedValues& values) {
+        std::vector<int> result;
+        for (const Operand& o : list) result.push_back(values.contains(o.name) ? values.at(o.name).id : -1);
+        return result;
+    };
+    graph->nodes.push_back({op, ids(operands.in, in), ids(operands.out, made), graph->layer});
+    return made;
 }
 
 std::vector<Value> gradients(Value y, Value dy, Values wanted) {
     Graph& graph = *y.graph;
     require(y.shape() == dy.shape(), "gradients: y has shape {}, dy {}", text(y.shape()), text(dy.shape()));
-    std::vector<std::vector<Value>> grad(graph.values.size());  // of each value, the parts whose sum is its gradient
-    std::vector<bool> needed(graph.values.size());              // does it depend on something wanted?
+    BackwardArgs::Parts parts(graph.values.size());
+    std::vector<bool> needed(graph.values.size());  // does it depend on something wanted?
     auto is_needed = [&](int i) { return i >= 0 && needed[size_t(i)]; };
+    auto has_grad = [&](int i) { return i >= 0 && !parts[size_t(i)].empty(); };
     for (Value v : wanted) needed[size_t(v.id)] = true;
     for (const Node& node : graph.nodes)
         if (std::ranges::any_of(node.in, is_needed))
-            for (int o : node.out) needed[size_t(o)] = true;
+            for (int o : node.out)
+                if (o >= 0) needed[size_t(o)] = true;
 
-    auto sum_to = [&](std::vector<Value>& parts, size_t most) {
-        while (parts.size() > most) {
-            const Value last = parts.back();
-            parts.pop_back();
-            parts.back() = add(parts.back(), last);
-        }
-    };
-    grad[size_t(y.id)] = {dy};
+    parts[size_t(y.id)] = {dy};
     for (size_t n = graph.nodes.size(); n-- > 0;) {
         const Node node = graph.nodes[n];  // a copy: backward() adds nodes
-        std::vector<Value> in, out, dout;
-        for (int i : node.in) in.push_back({&graph, i});
-        for (size_t k = 0; k < node.out.size(); ++k) {
-            std::vector<Value>& parts = grad[size_t(node.out[k])];
-            sum_to(parts, k == 0 && node.op->adds_second_gradient() ? 2 : 1);
-            out.push_back({&graph, node.out[k]});
-            dout.push_back(parts.empty() ? Value{} : parts[0]);
-        }
-        if (!std::ranges::any_of(node.in, is_needed) || !std::ranges::any_of(dout, &Value::operator bool)) continue;
-        BackwardArgs chain{in, out, dout, {}, {}};
-        if (const auto& parts = grad[size_t(node.out[0])]; parts.size() > 1) chain.second_grad = parts[1];
-        for (int i : node.in) chain.needed.push_back(is_needed(i));
+        if (!std::ranges::any_of(node.in, is_needed) || !std::ranges::any_of(node.out, has_grad)) continue;
         graph.layer = node.layer;
-        const std::vector<Value> din = node.op->backward(chain);
-        for (size_t i = 0; i < din.size(); ++i)
-            if (din[i] && is_needed(in[i].id)) grad[size_t(in[i].id)].push_back(din[i]);
+        const NamedValues grads = node.op->backward({graph, node, parts, needed});
+        const Operands operands = node.op->operands();
+        for (size_t i = 0; i < node.in.size(); ++i)
+            if (const auto grad = grads.find("d" + operands.in[i].name); grad != grads.end())
+                if (grad->second && is_needed(node.in[i])) parts[size_t(node.in[i])].push_back(grad->second);
     }
     graph.layer.clear();
     std::vector<Value> result;
     for (Value v : wanted) {
-        std::vector<Value>& parts = grad[size_t(v.id)];
-        sum_to(parts, 1);
-        result.push_back(parts.empty() ? Value{} : parts[0]);
+        std::vector<Value>& terms = parts[size_t(v.id)];
+        for (; terms.size() > 1; terms.pop_back()) terms[terms.size() - 2] = add(terms[terms.size() - 2], terms.back());
+        result.push_back(terms.empty() ? Value{} : terms[0]);
     }
     return result;
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <functional>
-#include <initializer_list>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,8 +24,9 @@ struct Value {  // a tensor that some node of the graph produces, or that comes 
 };
 
 using Values = std::span<const Value>;
+using NamedValues = std::map<std::string, Value>;  // operands of a node by name
 
-enum class Kind {
+enum class ValueKind {
     input,      // written by the host before a step
     parameter,  // lives in Parameters, found there by name
     external,   // at an address that is known when the graph is made
@@ -58,8 +59,31 @@ struct ParameterSpec {
 
 struct Node {
     std::shared_ptr<const Op> op;
-    std::vector<int> in, out;  // -1: absent optional input
+    std::vector<int> in, out;  // in the order of op->operands(); -1: an optional operand that is absent
     std::string layer = {};    // of the network, for profilers and error messages
+
+    int operator[](std::string_view name) const;  // the operand of that name, -1 where it is absent
+};
+
+struct ValueInfo {
+    std::string name;
+    Shape shape;
+    DType dtype;
+    ValueKind kind = ValueKind::temporary;
+    ParameterSpec spec = {};  // parameters only
+    void* address = nullptr;  // external, and temporaries that Graph::bind() fixed
+};
+
+struct OutputSpec {  // of a new node; an output that is like an empty value is left out
+    std::string name;
+    Shape shape = {};
+    DType dtype = DType::f32;
+    bool there = true;
+    OutputSpec(std::string name, Shape shape, DType dtype)
+        : name(std::move(name)), shape(std::move(shape)), dtype(dtype) {}
+    OutputSpec(std::string name, Value like) : name(std::move(name)), there(bool(like)) {
+        if (there) shape = like.shape(), dtype = like.dtype();
+    }
 };
 
 class Graph {
@@ -69,48 +93,34 @@ public:
     explicit Graph(DType compute = DType::f32, bool training = false) : compute(compute), training(training) {}
     Graph(const Graph&) = delete;  // values point to their graph
 
-    struct Info {
-        std::string name;
-        Shape shape;
-        DType dtype;
-        Kind kind;
-        ParameterSpec declaration;  // parameters only
-        void* address = nullptr;    // external, and temporaries that place() fixed
-    };
     const DType compute;
     const bool training;
     std::string layer;  // that the next nodes belong to
-    std::vector<Info> values;
+    std::vector<ValueInfo> values;
     std::vector<Node> nodes;  // in the order in which they run
 
     Value input(std::string name, Shape shape, DType dtype) {
-        return value({std::move(name), std::move(shape), dtype, Kind::input, {}});
+        return value({std::move(name), std::move(shape), dtype, ValueKind::input});
     }
-    Value parameter(std::string name, Shape shape, ParameterSpec declaration);  // the same name again is the same value
+    Value parameter(std::string name, Shape shape, ParameterSpec spec);  // the same name again is the same value
     Value external(std::string name, Shape shape, DType dtype, void* address) {
-        return value({std::move(name), std::move(shape), dtype, Kind::external, {}, address});
+        return value({std::move(name), std::move(shape), dtype, ValueKind::external, {}, address});
     }
 
-    // The node writes this value to a fixed address outside the arena, such as a slice of the flat gradient array.
-    void place(Value v, void* address) { values[size_t(v.id)].address = address; }
+    // The node writes this value to a fixed address outside the arena, such as a slice of the flat gradient array. The
+    // graph does not know that this memory is also the external value "gradient" that an optimizer reads: no edge joins
+    // the two. What keeps it right is that nodes run in the order in which they were added, the optimizer's last.
+    void bind(Value v, void* address) { values[size_t(v.id)].address = address; }
 
-    // Adds a node; returns its outputs. An absent optional input is an empty Value.
-    struct Output {
-        Shape shape;
-        DType dtype;
-    };
-    template <class Concrete>
-    std::vector<Value> add(Concrete op, std::initializer_list<Value> in, const std::vector<Output>& out) {
-        return add_node(std::make_shared<const Concrete>(std::move(op)), std::span(in.begin(), in.size()), out);
-    }
-    std::vector<Value> add_node(std::shared_ptr<const Op> op, Values in, const std::vector<Output>& out);
-
-private:
-    Value value(Info info) {
+    Value value(ValueInfo info) {
         values.push_back(std::move(info));
         return {this, int(values.size()) - 1};
     }
 };
+
+// Adds a node to the graph of its inputs; returns its outputs. Optional operands may be left out. An Error names an
+// operand that the operation does not have.
+NamedValues add_node(std::shared_ptr<const Op> op, const NamedValues& in, const std::vector<OutputSpec>& out);
 
 inline const Shape& Value::shape() const { return graph->values[size_t(id)].shape; }
 inline DType Value::dtype() const { return graph->values[size_t(id)].dtype; }

@@ -1,93 +1,181 @@
 // What a node computes. One file per operation: engine/ops/<name>.cpp.
+//
+// An operation lists its operands once, in bind():
+//
+//   struct Forward {
+//       static constexpr std::string_view name = "linear";
+//       LinearShape shape;
+//       void bind(auto& kernel, auto& slot) const {
+//           kernel.shape = shape;
+//           slot.in("x", kernel.x), slot.in("weight", kernel.weight), slot.in("bias", kernel.bias);
+//           slot.out("y", kernel.y);
+//       }
+//   };
+//   const Value y = add_node<LinearForward>(Forward{shape}, {{"x", x}, {"weight", weight}}, {{"y", s, type}}).at("y");
+//
+// Graphs are built, and gradients, messages, tests and benchmarks find operands, by these names. When a step runs, the
+// same function fills in the kernel's pointers, in the order of the list and without looking at the names.
 #pragma once
 
 #include "engine/graph.h"
 #include "kernels/device.h"
 #include "kernels/types.h"
 
-// What gradients() asks of a node.
-struct BackwardArgs {
-    Values in, out;
-    Values grad;               // one per output, empty where no gradient arrives
-    Value second_grad;         // another part of the gradient of out[0], only where the operation adds it itself
-    std::vector<bool> needed;  // one per input: is its gradient asked for?
+struct Operand {
+    std::string name;
+    int passes = 1;               // how often the operation reads or writes all of it
+    std::string overwrites = {};  // of an output: the input whose memory it may take on devices that are in_place()
+};
+
+struct Operands {
+    std::vector<Operand> in, out;
+};
+
+// What gradients() tells a node: its operands, and the gradients that arrive at its outputs.
+class BackwardArgs {
+public:
+    using Parts = std::vector<std::vector<Value>>;  // of each value of the graph: terms whose sum is its gradient
+    BackwardArgs(Graph& graph, const Node& node, Parts& parts, const std::vector<bool>& needed)
+        : graph_(graph), node_(node), parts_(parts), needed_(needed) {}
+
+    Value operator[](std::string_view name) const { return {&graph_, node_[name]}; }  // empty where it is absent
+    NamedValues pick(std::initializer_list<const char*> names) const;
+    bool needed(std::string_view input) const;  // is its gradient asked for?
+
+    // The gradient of an output, empty where none arrives: a sum, added to the graph, or for operations that add the
+    // two terms themselves (the second may be empty), or of the only output that can have one.
+    Value grad(std::string_view output) const;
+    std::pair<Value, Value> two_grads(std::string_view output) const;
+    Value only_grad(std::string_view output) const;
+
+private:
+    Graph& graph_;
+    const Node& node_;
+    Parts& parts_;
+    const std::vector<bool>& needed_;
 };
 
 struct Op {
     virtual ~Op() = default;
     virtual std::string_view name() const = 0;
+    virtual Operands operands() const = 0;
+
+    // Operands in the order of the list; those that are absent are empty tensors.
     virtual void run(const Cpu&, Tensors in, Tensors out) const = 0;
-    virtual void prepare(const Cpu&, Tensors, Tensors) const {}  // what a library wants to know of a shape once
     virtual void run(const Simt&, Tensors in, Tensors out) const = 0;
-#ifdef TUNDRA_HAS_CUDA
     virtual void run(const Cuda&, Tensors in, Tensors out) const = 0;
-#endif
+    virtual void prepare(const Cpu&, Tensors, Tensors) const {}  // setup per shape, e.g. a oneDNN primitive
 
-    // Adds to the graph the nodes that give the gradients of the inputs from those of the outputs, and returns one per
-    // input; an empty Value where there is none or none is needed.
-    virtual std::vector<Value> backward(const BackwardArgs&) const {
-        fail(Fault::runtime, "{} has no gradient", name());
-    }
+    // Adds to the graph the nodes that compute the gradients of the inputs, and returns them: that of "x" as "dx".
+    // Those that are zero or not needed may be left out.
+    virtual NamedValues backward(const BackwardArgs&) const { fail(Fault::runtime, "{} has no gradient", name()); }
 
-    // True where backward() takes the gradient of output 0 as two parts (grad[0] and second_grad).
-    virtual bool adds_second_gradient() const { return false; }
-
-    // The input that an output may lie on when nothing reads that input later, on devices that are in_place(); -1:
-    // none.
-    virtual int overwrites(size_t /*output*/) const { return -1; }
-
-    // Multiplications and additions, and bytes read and written, for benches and reports. Bytes: every operand once,
-    // plus what an operation reads or writes beyond that.
+    // Floating-point operations (a multiply-add counts as two) and bytes read and written, for benchmarks.
     virtual double flops() const { return 0; }
-    virtual double bytes(Tensors in, Tensors out) const {
-        double sum = 0;
-        for (const Tensor& t : in) sum += t.data ? double(t.bytes()) : 0;
-        for (const Tensor& t : out) sum += double(t.bytes());
-        return sum;
+    double bytes(Tensors in, Tensors out) const;
+};
+
+// The two visitors of bind(). An index is for lists of operands: slot.in("part", 1, x) is the input "part1".
+struct ListOperands {
+    Operands list;
+
+    bool in(std::string name, const void*, int passes = 1) {
+        list.in.push_back({std::move(name), passes});
+        return false;
+    }
+    void in(const std::string& name, size_t index, const void*) { in(name + std::to_string(index), nullptr); }
+    void out(std::string name, const void*, std::string overwrites = {}) {
+        list.out.push_back({std::move(name), 1, std::move(overwrites)});
+    }
+    void out(const std::string& name, size_t index, const void*) { out(name + std::to_string(index), nullptr); }
+};
+
+struct FillPointers {
+    const Tensor *next_in, *next_out;
+
+    // Is the input there? The pointer to an absent operand stays null.
+    bool in(std::string_view, auto*& pointer, int = 1) { return fill(*next_in++, pointer); }
+    void in(std::string_view, size_t, auto*& pointer) { fill(*next_in++, pointer); }
+    void out(std::string_view, auto*& pointer, std::string_view = {}) { fill(*next_out++, pointer); }
+    void out(std::string_view, size_t, auto*& pointer) { fill(*next_out++, pointer); }
+
+private:
+    template <class P>
+    static bool fill(const Tensor& tensor, P*& pointer) {
+        if (tensor.data) pointer = static_cast<P*>(tensor.data);
+        return tensor.data != nullptr;
     }
 };
 
-// The run() of an operation whose kernels take one struct of pointers: Self::call<T>(in, out) fills it in. T is the
-// type of the first input, or of the output where Self says `static constexpr bool typed_by_output = true`.
-template <class Self>
-struct KernelOp : Op {
-    void run(const Cpu& cpu, Tensors in, Tensors out) const final {
-        require(type(in, out) == DType::f32, "{}: the device cpu computes in float32 only", name());
-        compute(cpu, self().template call<float>(in, out));
+// An operation that is one call of compute(device, Kernel<T>). `Self` is an aggregate with a name, bind(), and where
+// they are wanted flops(), backward() and prepare(). T is the type of the first input in the list, or of the first
+// output where Self says `static constexpr bool typed_by_output = true`.
+template <template <class> class Kernel, class Self>
+struct KernelOp final : Op {
+    Self self;
+    explicit KernelOp(Self s) : self(std::move(s)) {}
+
+    std::string_view name() const override { return Self::name; }
+    Operands operands() const override {
+        Kernel<float> kernel{};
+        ListOperands slot;
+        self.bind(kernel, slot);
+        return slot.list;
     }
-    void run(const Simt& simt, Tensors in, Tensors out) const final { run_typed(simt, in, out); }
-#ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& cuda, Tensors in, Tensors out) const final { run_typed(cuda, in, out); }
-#endif
+    void run(const Cpu& cpu, Tensors in, Tensors out) const override {
+        require(type(in, out) == DType::f32, "{}: the device cpu computes in float32 only", name());
+        compute(cpu, bound<float>(in, out));
+    }
+    void run(const Simt& simt, Tensors in, Tensors out) const override { run_typed(simt, in, out); }
+    void run(const Cuda& cuda, Tensors in, Tensors out) const override {
+        if constexpr (has_cuda) run_typed(cuda, in, out);
+    }
+    void prepare(const Cpu& cpu, Tensors in, Tensors out) const override {
+        if constexpr (requires { self.prepare(cpu, bound<float>(in, out)); }) self.prepare(cpu, bound<float>(in, out));
+    }
+    NamedValues backward(const BackwardArgs& node) const override {
+        if constexpr (requires { self.backward(node); }) return self.backward(node);
+        return Op::backward(node);
+    }
+    double flops() const override {
+        if constexpr (requires { self.flops(); }) return self.flops();
+        return 0;
+    }
 
 private:
-    const Self& self() const { return static_cast<const Self&>(*this); }
-
-    DType type(Tensors in, Tensors out) const {
+    static DType type(Tensors in, Tensors out) {
         if constexpr (requires { Self::typed_by_output; }) return out[0].dtype;
         return in[0].dtype;
     }
-
-    template <class Device>
-    void run_typed(const Device& device, Tensors in, Tensors out) const {
+    template <class T>
+    Kernel<T> bound(Tensors in, Tensors out) const {
+        Kernel<T> kernel{};
+        FillPointers slot{in.data(), out.data()};
+        self.bind(kernel, slot);
+        return kernel;
+    }
+    void run_typed(const auto& device, Tensors in, Tensors out) const {
         switch (type(in, out)) {
-            case DType::f32: return compute(device, self().template call<float>(in, out));
-            case DType::bf16: return compute(device, self().template call<bf16>(in, out));
-            case DType::f16: return compute(device, self().template call<fp16>(in, out));
+            case DType::f32: return compute(device, bound<float>(in, out));
+            case DType::bf16: return compute(device, bound<bf16>(in, out));
+            case DType::f16: return compute(device, bound<fp16>(in, out));
             default: fail(Fault::runtime, "{}: cannot compute in {}", name(), ::name(type(in, out)));
         }
     }
 };
 
-// The same for operations that are float on every device: Self::call(in, out).
-template <class Self>
-struct FloatOp : Op {
-    void run(const Cpu& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
-    void run(const Simt& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
-#ifdef TUNDRA_HAS_CUDA
-    void run(const Cuda& d, Tensors in, Tensors out) const final { compute(d, self().call(in, out)); }
-#endif
-
-private:
-    const Self& self() const { return static_cast<const Self&>(*this); }
+template <class Kernel>
+struct FloatKernel {  // for operations that are float on every device
+    template <class>
+    using For = Kernel;
 };
+
+// Adds an operation to the graph of its inputs, and returns the outputs.
+template <template <class> class Kernel, class Self>
+NamedValues add_node(Self op, const NamedValues& in, const std::vector<OutputSpec>& out) {
+    return add_node(std::make_shared<const KernelOp<Kernel, Self>>(std::move(op)), in, out);
+}
+template <class Kernel, class Self>
+NamedValues add_node(Self op, const NamedValues& in, const std::vector<OutputSpec>& out) {
+    return add_node<FloatKernel<Kernel>::template For>(std::move(op), in, out);
+}

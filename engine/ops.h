@@ -8,9 +8,8 @@
 #include "kernels/image.h"
 #include "kernels/optimizer.h"
 
-class Device;
-
-// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type
+// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type. Channels after the third are
+// zero (Device::image_channels).
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
@@ -18,9 +17,6 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
-// out_channels for a network: three, or with zeros up to 16 bytes per pixel, which is what the 16-bit convolutions of
-// tensor cores want.
-size_t image_channels(const Device& device, DType precision);
 
 // ---- layers
 struct ConvOptions {

@@ -46,11 +46,11 @@ struct Random {
 Parameters::Parameters(Device& device, const Graph& graph, const Options& options) : device_(device) {
     groups_[size_t(ParameterRole::weight)].dtype = graph.compute;
     for (const bool trained : {false, true})
-        for (const Graph::Info& info : graph.values) {
-            if (info.kind != Kind::parameter || options.trained(info.name) != trained) continue;
-            ParameterGroup& g = group(info.declaration.role);
+        for (const ValueInfo& info : graph.values) {
+            if (info.kind != ValueKind::parameter || options.trained(info.name) != trained) continue;
+            ParameterGroup& g = group(info.spec.role);
             index_[info.name] = entries_.size();
-            entries_.push_back({info.name, info.shape, info.declaration, g.count, trained});
+            entries_.push_back({info.name, info.shape, info.spec, g.count, trained});
             g.count += (::count(info.shape) + kAlign - 1) / kAlign * kAlign;
             if (!trained) g.frozen = g.count;
         }
@@ -71,27 +71,27 @@ const Parameters::Entry& Parameters::entry(const std::string& name) const {
 size_t Parameters::scalar_count() const {
     size_t n = 0;
     for (const Entry& e : entries_)
-        if (e.declaration.role != ParameterRole::statistic) n += ::count(e.shape);
+        if (e.spec.role != ParameterRole::statistic) n += ::count(e.shape);
     return n;
 }
 
 void* Parameters::address(const std::string& name) const {
     const Entry& e = entry(name);
-    const ParameterGroup& g = group(e.declaration.role);
+    const ParameterGroup& g = group(e.spec.role);
     if (g.dtype != DType::f32) return g.copy.as<std::byte>() + e.offset * size_of(g.dtype);
     return g.master.as<float>() + e.offset;
 }
 
 void* Parameters::gradient(const std::string& name) const {
     const Entry& e = entry(name);
-    const ParameterGroup& g = group(e.declaration.role);
+    const ParameterGroup& g = group(e.spec.role);
     require(g.gradient.data() != nullptr, "parameter {} has no gradient", name);
     return g.gradient.as<std::byte>() + e.offset * size_of(g.dtype);
 }
 
 void Parameters::set(const std::string& name, std::span<const float> values) {
     const Entry& e = entry(name);
-    const ParameterGroup& g = group(e.declaration.role);
+    const ParameterGroup& g = group(e.spec.role);
     require(values.size() == ::count(e.shape), "parameter {} has shape {}, {} values were given", name, text(e.shape),
             values.size());
     device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
@@ -102,14 +102,13 @@ void Parameters::set(const std::string& name, std::span<const float> values) {
 std::vector<float> Parameters::get(const std::string& name) const {
     const Entry& e = entry(name);
     std::vector<float> values(::count(e.shape));
-    device_.download(values.data(), group(e.declaration.role).master.as<float>() + e.offset,
-                     values.size() * sizeof(float));
+    device_.download(values.data(), group(e.spec.role).master.as<float>() + e.offset, values.size() * sizeof(float));
     return values;
 }
 
 std::vector<float> Parameters::get_gradient(const std::string& name) const {
     const Entry& e = entry(name);
-    const DType dtype = group(e.declaration.role).dtype;
+    const DType dtype = group(e.spec.role).dtype;
     std::vector<std::byte> bytes(::count(e.shape) * size_of(dtype));
     device_.download(bytes.data(), gradient(name), bytes.size());
     return to_float(bytes.data(), ::count(e.shape), dtype);
@@ -124,7 +123,7 @@ void initialize(Parameters& parameters, uint64_t seed) {
         auto uniform = [&](double bound) {
             for (size_t i = 0; i < values.size(); ++i) values[i] = float(bound * (2 * random(i) - 1));
         };
-        switch (e.declaration.init) {
+        switch (e.spec.init) {
             case Initializer::zeros: break;
             case Initializer::ones: std::fill(values.begin(), values.end(), 1.0f); break;
             case Initializer::kaiming_normal_fan_out:
@@ -135,7 +134,7 @@ void initialize(Parameters& parameters, uint64_t seed) {
             case Initializer::kaiming_uniform_fan_in: uniform(1 / std::sqrt(in)); break;
             case Initializer::glorot_uniform: uniform(std::sqrt(6 / (in + out * kernel))); break;
             case Initializer::uniform_fan_in:
-                uniform(1 / std::sqrt(double(e.declaration.fan_in ? e.declaration.fan_in : size_t(in))));
+                uniform(1 / std::sqrt(double(e.spec.fan_in ? e.spec.fan_in : size_t(in))));
                 break;
         }
         parameters.set(e.name, values);

@@ -21,7 +21,7 @@ public:
     struct Entry {
         std::string name;
         Shape shape;  // convolution weights: (c_out, kernel_h, kernel_w, c_in)
-        ParameterSpec declaration;
+        ParameterSpec spec;
         size_t offset;  // elements, in its group
         bool trained;
     };

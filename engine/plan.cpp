@@ -13,25 +13,26 @@ struct Block {
     size_t value, first, last, bytes, offset = 0;  // alive from node `first` to node `last`
 };
 
-bool in_arena(const Graph::Info& info) { return info.kind == Kind::temporary && !info.address; }
+bool in_arena(const ValueInfo& info) { return info.kind == ValueKind::temporary && !info.address; }
 
-// The value in whose place each output of a node goes: itself, or an input that dies there and is as large.
-std::vector<size_t> find_places(const Graph& graph, const std::vector<size_t>& last) {
-    std::vector<size_t> place(graph.values.size());
-    std::iota(place.begin(), place.end(), size_t(0));
+// The value whose memory each value uses: its own, or that of an input of the same size that dies at its node.
+std::vector<size_t> alias_outputs(const Graph& graph, const std::vector<size_t>& last) {
+    std::vector<size_t> alias(graph.values.size());
+    std::iota(alias.begin(), alias.end(), size_t(0));
     for (size_t n = 0; n < graph.nodes.size(); ++n) {
         const Node& node = graph.nodes[n];
+        const Operands operands = node.op->operands();
         for (size_t o = 0; o < node.out.size(); ++o) {
-            const int input = node.op->overwrites(o);
-            if (input < 0 || node.in[size_t(input)] < 0) continue;
-            const size_t from = size_t(node.in[size_t(input)]), to = size_t(node.out[o]);
-            const Graph::Info &a = graph.values[from], &b = graph.values[to];
+            const std::string& input = operands.out[o].overwrites;
+            if (input.empty() || node.out[o] < 0 || node[input] < 0) continue;
+            const size_t from = size_t(node[input]), to = size_t(node.out[o]);
+            const ValueInfo &a = graph.values[from], &b = graph.values[to];
             if (in_arena(a) && in_arena(b) && last[from] == n && a.shape == b.shape && a.dtype == b.dtype &&
                 std::ranges::count(node.in, int(from)) == 1)
-                place[to] = place[from];
+                alias[to] = alias[from];
         }
     }
-    return place;
+    return alias;
 }
 
 }  // namespace
@@ -46,19 +47,20 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
     for (size_t n = 0; n < graph.nodes.size(); ++n) {
         for (int i : graph.nodes[n].in)
             if (i >= 0) last[size_t(i)] = n;
-        for (int o : graph.nodes[n].out) first[size_t(o)] = last[size_t(o)] = n;
+        for (int o : graph.nodes[n].out)
+            if (o >= 0) first[size_t(o)] = last[size_t(o)] = n;
     }
     for (Value v : keep) last[size_t(v.id)] = forever;
-    std::vector<size_t> place(graph.values.size());
-    std::iota(place.begin(), place.end(), size_t(0));
-    if (options.in_place && options.share) place = find_places(graph, last);
-    for (size_t v = 0; v < place.size(); ++v) last[place[v]] = std::max(last[place[v]], last[v]);
+    std::vector<size_t> alias(graph.values.size());
+    std::iota(alias.begin(), alias.end(), size_t(0));
+    if (options.in_place && options.share) alias = alias_outputs(graph, last);
+    for (size_t v = 0; v < alias.size(); ++v) last[alias[v]] = std::max(last[alias[v]], last[v]);
 
     std::vector<Block> blocks;
     std::vector<size_t> alive(forever + 2);
     for (size_t v = 0; v < graph.values.size(); ++v) {
-        const Graph::Info& info = graph.values[v];
-        if (!in_arena(info) || first[v] == forever || place[v] != v) continue;
+        const ValueInfo& info = graph.values[v];
+        if (!in_arena(info) || first[v] == forever || alias[v] != v) continue;
         const size_t bytes = (count(info.shape) * size_of(info.dtype) + options.gap + kAlign - 1) / kAlign * kAlign;
         blocks.push_back({v, options.share ? first[v] : 0, options.share ? last[v] : forever, bytes});
         for (size_t n = blocks.back().first; n <= blocks.back().last; ++n) alive[n] += bytes;
@@ -81,18 +83,18 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
         plan.offset[block.value] = block.offset;
         plan.bytes = std::max(plan.bytes, block.offset + block.bytes);
     }
-    for (size_t v = 0; v < place.size(); ++v) plan.offset[v] = plan.offset[place[v]];
+    for (size_t v = 0; v < alias.size(); ++v) plan.offset[v] = plan.offset[alias[v]];
     return plan;
 }
 
-std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage) {
+std::vector<Step> bind_steps(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage) {
     auto tensor = [&](int id) -> Tensor {
         if (id < 0) return {};
         const size_t v = size_t(id);
-        const Graph::Info& info = graph.values[v];
-        void* data = info.address                   ? info.address
-                     : info.kind == Kind::temporary ? static_cast<std::byte*>(arena) + plan.offset[v]
-                                                    : storage[v];
+        const ValueInfo& info = graph.values[v];
+        void* data = info.address                        ? info.address
+                     : info.kind == ValueKind::temporary ? static_cast<std::byte*>(arena) + plan.offset[v]
+                                                         : storage[v];
         return {data, info.shape, info.dtype};
     };
     std::vector<Step> steps;

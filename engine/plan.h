@@ -1,4 +1,4 @@
-// Where every value of a graph lives, and the steps to run: decided once, replayed every step.
+// Memory planning: where every value of a graph lives, and the steps to run. Decided once, replayed every step.
 #pragma once
 
 #include <memory>
@@ -9,23 +9,25 @@ struct Step {
     std::shared_ptr<const Op> op;
     std::vector<Tensor> in, out;
     std::string layer = {};
+
+    Tensor operator[](std::string_view name) const;  // the operand of that name, empty where it is absent
 };
 std::string text(const Step&);  // "layer1.0.conv1: conv"
 
 struct Plan {
     std::vector<size_t> offset;  // of each temporary in the arena, in bytes
     size_t bytes = 0;            // of the arena
-    size_t lower_bound = 0;      // what lives at once at the worst moment: no plan can be smaller
+    size_t lower_bound = 0;      // the most that is alive at once: no plan can be smaller
 };
 
 struct PlanOptions {
     bool share = true;      // two temporaries share memory when the last use of one comes before the first of the other
-    bool in_place = false;  // an output may take the place of the input that its operation overwrites()
-    size_t gap = 0;         // bytes between values, for builds that poison them
+    bool in_place = false;  // an output may take the memory of the input that it overwrites: engine/op.h
+    size_t gap = 0;         // bytes between values, for checkers that poison them
 };
 
 // `keep`: values that are read after the step.
 Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options = {});
 
 // `storage[i]`: the memory of value i if it is an input or a parameter, else null.
-std::vector<Step> place(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage);
+std::vector<Step> bind_steps(const Graph& graph, const Plan& plan, void* arena, std::span<void* const> storage);

@@ -11,8 +11,8 @@ void Arena::reserve(size_t bytes) {
 Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
                  const ProgramOptions& options)
     : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
-    const size_t gap = device_.guard_bytes();
-    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.in_place(), .gap = gap});
+    const size_t gap = device_.facts().guard_bytes;
+    plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.facts().in_place, .gap = gap});
     inputs_.resize(graph_->values.size());
     storage_.resize(graph_->values.size());
     try {
@@ -25,14 +25,14 @@ Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& p
 
 void Program::allocate_inputs(const Parameters& parameters) {
     for (size_t v = 0; v < graph_->values.size(); ++v) {
-        const Graph::Info& info = graph_->values[v];
-        if (info.kind == Kind::parameter) {
+        const ValueInfo& info = graph_->values[v];
+        if (info.kind == ValueKind::parameter) {
             const Parameters::Entry& entry = parameters.entry(info.name);
             require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name,
                     text(entry.shape), text(info.shape));
             storage_[v] = parameters.address(info.name);
         }
-        if (info.kind == Kind::input) {
+        if (info.kind == ValueKind::input) {
             inputs_[v] = Buffer(device_, count(info.shape) * size_of(info.dtype));
             storage_[v] = inputs_[v].data();
             device_.reserve_staging(inputs_[v].data(), inputs_[v].bytes());
@@ -45,9 +45,9 @@ void Program::allocate_inputs(const Parameters& parameters) {
 // fragments and for what libraries load later.
 void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
-    for (const Graph::Info& info : graph_->values)
-        if (info.kind == Kind::input)
-            needed += (1 + device_.staging_buffers()) * count(info.shape) * size_of(info.dtype);
+    for (const ValueInfo& info : graph_->values)
+        if (info.kind == ValueKind::input)
+            needed += (1 + device_.facts().staging_buffers) * count(info.shape) * size_of(info.dtype);
     inputs_.clear();
     const size_t free = device_.free_bytes();
     if (free == kUnknownBytes) throw error;
@@ -60,18 +60,18 @@ void Program::fail_for_memory(const Error& error) {
 
 std::span<const Step> Program::steps() {
     arena_.reserve(plan_.bytes);
-    if (placed_at_ != arena_.data() || steps_.empty()) {
-        steps_ = place(*graph_, plan_, arena_.data(), storage_);
-        placed_at_ = arena_.data();
+    if (bound_to_ != arena_.data() || steps_.empty()) {
+        steps_ = bind_steps(*graph_, plan_, arena_.data(), storage_);
+        bound_to_ = arena_.data();
         recording_.reset();
         runs_ = 0;
     }
-    if (const size_t gap = device_.guard_bytes()) {  // each time: another program may have used the arena
+    if (const size_t gap = device_.facts().guard_bytes) {  // each time: another program may have used the arena
         const auto* begin = static_cast<const std::byte*>(arena_.data());
         for (const Step& step : steps_)
             for (const Tensor& t : step.out) {
                 auto* data = static_cast<std::byte*>(t.data);
-                const bool in_arena = data >= begin && data < begin + arena_.bytes();  // not placed elsewhere
+                const bool in_arena = data >= begin && data < begin + arena_.bytes();  // not bound elsewhere
                 if (in_arena) device_.guard(data + t.bytes(), gap);
             }
     }
@@ -110,14 +110,14 @@ void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
 }
 
 const void* Program::address(Value v) const {
-    const Graph::Info& info = graph_->values[size_t(v.id)];
-    return info.address                   ? info.address
-           : info.kind == Kind::temporary ? static_cast<const std::byte*>(placed_at_) + plan_.offset[size_t(v.id)]
-                                          : storage_[size_t(v.id)];
+    const ValueInfo& info = graph_->values[size_t(v.id)];
+    return info.address                        ? info.address
+           : info.kind == ValueKind::temporary ? static_cast<const std::byte*>(bound_to_) + plan_.offset[size_t(v.id)]
+                                               : storage_[size_t(v.id)];
 }
 
 void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
-    const Graph::Info& info = graph_->values[size_t(v.id)];
+    const ValueInfo& info = graph_->values[size_t(v.id)];
     require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size",
             info.name, name(info.dtype));
     device_.download(bytes.data(), address(v), bytes.size());

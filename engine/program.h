@@ -47,7 +47,7 @@ public:
 
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
-    std::span<const Step> steps();  // placed at the arena's present address
+    std::span<const Step> steps();  // bound to the arena's present address
     void run_step(size_t i);        // one step, alone and finished: for benches that time each
     size_t input_bytes() const;
 
@@ -66,6 +66,6 @@ private:
     std::vector<void*> storage_;  // by value id
     std::vector<Step> steps_;
     std::unique_ptr<Recording> recording_;
-    const void* placed_at_ = nullptr;
-    size_t runs_ = 0;  // since the steps were placed
+    const void* bound_to_ = nullptr;
+    size_t runs_ = 0;  // since the steps were bound
 };

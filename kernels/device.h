@@ -52,6 +52,12 @@ struct Simt {  // the .cu files on the CPU, by virtual_gpu/simt
     Scratch scratch;
 };
 
+#ifdef TUNDRA_HAS_CUDA
+constexpr bool has_cuda = true;
+#else
+constexpr bool has_cuda = false;  // compute(const Cuda&, ...) is declared and not defined
+#endif
+
 struct Cuda {  // an NVIDIA GPU; everything runs on one stream, in order
     CUstream_st* stream = nullptr;
     cudnnContext* cudnn = nullptr;

@@ -65,7 +65,7 @@ StateDict download(const Parameters& parameters,
         std::vector<float> values = values_of(e);
         Shape shape = e.shape;
         if (shape.size() == 4) {
-            const size_t kernel = shape[1] * shape[2], c_in = shape[3] - e.declaration.padding;
+            const size_t kernel = shape[1] * shape[2], c_in = shape[3] - e.spec.padding;
             if (c_in != shape[3]) {
                 for (size_t row = 0; row < shape[0] * kernel; ++row)
                     std::copy_n(values.begin() + ptrdiff_t(row * shape[3]), c_in,
@@ -97,7 +97,7 @@ std::function<void()> prepare_upload(StateDict state, Parameters& parameters, co
         if (s.size() == 1 && fold_of(folds, e.name)) continue;  // the bias of a folded convolution
         const auto found = state.find(e.name);
         if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
-        const Shape wanted = s.size() == 4 ? Shape{s[0], s[3] - e.declaration.padding, s[1], s[2]} : s;
+        const Shape wanted = s.size() == 4 ? Shape{s[0], s[3] - e.spec.padding, s[1], s[2]} : s;
         if (found->second.shape != wanted)
             fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(found->second.shape),
                  text(wanted));
@@ -111,7 +111,7 @@ std::function<void()> prepare_upload(StateDict state, Parameters& parameters, co
             if (e.shape.size() == 4) {
                 const std::span<float> values(static_cast<float*>(memory.get()), count(e.shape));
                 compute(Cpu{}, ConvWeight{.c_out = e.shape[0],
-                                          .c_in = e.shape[3] - e.declaration.padding,
+                                          .c_in = e.shape[3] - e.spec.padding,
                                           .kernel = e.shape[1] * e.shape[2],
                                           .padded_c_in = e.shape[3],
                                           .x = state.at(e.name).values.data(),

@@ -22,7 +22,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
           const Value x = image_batch(in_.images, in_.transform, in_.color,
                                       {.out_h = size,
                                        .out_w = size,
-                                       .out_channels = image_channels(device, config.precision),
+                                       .out_channels = device.image_channels(config.precision),
                                        .normalize = config.normalize});
           in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
           return graph;

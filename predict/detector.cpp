@@ -43,7 +43,7 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
     : config_(model.config), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = config_.largest_stride();
-    channels_ = image_channels(device, options.precision);
+    channels_ = device.image_channels(options.precision);
     yolov5(declarations.input("x", {1, side, side, channels_}, options.precision), config_);
     parameters_ = std::make_unique<Parameters>(device, declarations);
     load(model.state, model.file_name);

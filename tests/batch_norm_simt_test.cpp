@@ -1,5 +1,5 @@
-// The kernels that sum over rows, batch norm and the gradient of a bias, on simt: against the CPU loops, in every
-// order.
+// Corner cases of the kernels that sum over rows, batch norm and the gradient of a bias, on simt: against the CPU
+// loops, in every order. The ordinary cases are in bench/op_cases.h.
 #include <fmt/format.h>
 
 #include "kernels/batch_norm.h"
@@ -16,47 +16,33 @@ struct Matrix {
 const std::vector<Matrix> matrices = {{2, 1},  {2, 64},  {7, 3},   {33, 8},   {33, 33},  {513, 8},
                                       {7, 70}, {513, 3}, {513, 1}, {1500, 8}, {1500, 3}, {33, 264}};
 
-struct BatchNormCase {
-    Activation activation = Activation::none;
-    bool residual = false;  // and dresidual
-    bool second = false;    // dy2
-};
-const std::vector<BatchNormCase> batch_norm_cases = {{.activation = Activation::none},
-                                                     {.activation = Activation::relu, .residual = true, .second = true},
-                                                     {.activation = Activation::relu},
-                                                     {.activation = Activation::silu, .second = true},
-                                                     {.activation = Activation::none, .residual = true}};
-
 struct Inputs {
-    Floats x, residual, scale, shift, running_mean, running_var, dy, dy2;
+    Floats x, scale, shift, running_mean, running_var;
 };
 
 template <class T>
 Inputs inputs(const Matrix& m, float mean = 0.5f) {
     const size_t count = m.rows * m.channels;
     return {.x = representable<T>(random_floats(count, 1, mean)),
-            .residual = representable<T>(random_floats(count, 2)),
             .scale = random_floats(m.channels, 3, 1, 0.3f),
             .shift = random_floats(m.channels, 4),
             .running_mean = random_floats(m.channels, 5),
-            .running_var = random_floats(m.channels, 6, 2, 0.2f),
-            .dy = representable<T>(random_floats(count, 7)),
-            .dy2 = representable<T>(random_floats(count, 8))};
+            .running_var = random_floats(m.channels, 6, 2, 0.2f)};
 }
 
 struct Forward {  // what the CPU loops say
     Floats y, mean, rstd, running_mean, running_var;
 };
 
-Forward forward_on_cpu(const Cpu& cpu, const Matrix& m, const BatchNormCase& c, const Inputs& in) {
+Forward forward_on_cpu(const Cpu& cpu, const Matrix& m, const Inputs& in) {
     Forward out{unwritten(m.rows * m.channels), unwritten(m.channels), unwritten(m.channels), in.running_mean,
                 in.running_var};
-    compute(cpu, BatchNormForward<float>{.shape = {.rows = m.rows, .channels = m.channels, .activation = c.activation},
+    compute(cpu, BatchNormForward<float>{.shape = {.rows = m.rows, .channels = m.channels},
                                          .momentum = 0.1f,
                                          .x = in.x.data(),
                                          .scale = in.scale.data(),
                                          .shift = in.shift.data(),
-                                         .residual = c.residual ? in.residual.data() : nullptr,
+                                         .residual = nullptr,
                                          .running_mean = out.running_mean.data(),
                                          .running_var = out.running_var.data(),
                                          .y = out.y.data(),
@@ -66,19 +52,19 @@ Forward forward_on_cpu(const Cpu& cpu, const Matrix& m, const BatchNormCase& c, 
 }
 
 template <class T>
-auto forward_on_simt(const Simt& simt, const Matrix& m, const BatchNormCase& c, const Inputs& in) {
-    const DeviceArray<T> x(stored<T>(in.x)), residual(stored<T>(in.residual));
+auto forward_on_simt(const Simt& simt, const Matrix& m, const Inputs& in) {
+    const DeviceArray<T> x(stored<T>(in.x));
     const DeviceArray<float> scale(in.scale), shift(in.shift);
     return in_every_order([&] {
         const DeviceArray<T> y(m.rows * m.channels);
         const DeviceArray<float> mean(m.channels), rstd(m.channels), running_mean(in.running_mean),
             running_var(in.running_var);
-        compute(simt, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = m.channels, .activation = c.activation},
+        compute(simt, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = m.channels},
                                           .momentum = 0.1f,
                                           .x = x.get(),
                                           .scale = scale.get(),
                                           .shift = shift.get(),
-                                          .residual = c.residual ? residual.get() : nullptr,
+                                          .residual = nullptr,
                                           .running_mean = running_mean.get(),
                                           .running_var = running_var.get(),
                                           .y = y.get(),
@@ -90,87 +76,14 @@ auto forward_on_simt(const Simt& simt, const Matrix& m, const BatchNormCase& c, 
 
 }  // namespace
 
-TYPED_TEST(SimtKernels, BatchNormForward) {
-    for (const Matrix& m : matrices)
-        for (const BatchNormCase& c : batch_norm_cases) {
-            const std::string name = fmt::format("{} activation {}", m.name(), int(c.activation));
-            const Inputs in = inputs<TypeParam>(m);
-            const Forward want = forward_on_cpu(this->cpu, m, c, in);
-            const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, c, in);
-            // Two rows may be nearly equal: then rstd is large and so is every error in x - mean.
-            const double tolerance = m.rows > 2 ? 1e-5 : 1e-4;
-            expect_stored(want.y, y, tolerance, "y of " + name);
-            expect_stored(want.mean, mean, 1e-6, "mean of " + name);
-            expect_stored(want.rstd, rstd, tolerance, "rstd of " + name);
-            expect_stored(want.running_mean, running_mean, 1e-6, "running mean of " + name);
-            expect_stored(want.running_var, running_var, 1e-5, "running var of " + name);
-        }
-}
-
-TYPED_TEST(SimtKernels, BatchNormBackward) {
-    using T = TypeParam;
-    for (const Matrix& m : matrices)
-        for (const BatchNormCase& c : batch_norm_cases) {
-            const std::string name = fmt::format("{} activation {}", m.name(), int(c.activation));
-            const Inputs in = inputs<T>(m);
-            const Forward forward = forward_on_cpu(this->cpu, m, c, in);
-            const Floats y = representable<T>(forward.y);
-            const size_t count = m.rows * m.channels;
-            const BatchNormShape shape{.rows = m.rows, .channels = m.channels, .activation = c.activation};
-
-            Floats dx = unwritten(count), dscale = unwritten(m.channels), dshift = unwritten(m.channels),
-                   dresidual = unwritten(count);
-            compute(this->cpu, BatchNormBackward<float>{.shape = shape,
-                                                        .x = in.x.data(),
-                                                        .y = y.data(),
-                                                        .dy = in.dy.data(),
-                                                        .dy2 = c.second ? in.dy2.data() : nullptr,
-                                                        .scale = in.scale.data(),
-                                                        .shift = in.shift.data(),
-                                                        .mean = forward.mean.data(),
-                                                        .rstd = forward.rstd.data(),
-                                                        .dx = dx.data(),
-                                                        .dscale = dscale.data(),
-                                                        .dshift = dshift.data(),
-                                                        .dresidual = c.residual ? dresidual.data() : nullptr});
-
-            const DeviceArray<T> device_x(stored<T>(in.x)), device_y(stored<T>(y)), dy(stored<T>(in.dy)),
-                dy2(stored<T>(in.dy2));
-            const DeviceArray<float> scale(in.scale), shift(in.shift), mean(forward.mean), rstd(forward.rstd);
-            const auto [got_dx, got_dscale, got_dshift, got_dresidual] = in_every_order([&] {
-                const DeviceArray<T> dx(count), dresidual(count);
-                const DeviceArray<float> dscale(m.channels), dshift(m.channels);
-                compute(this->simt, BatchNormBackward<T>{.shape = shape,
-                                                         .x = device_x.get(),
-                                                         .y = device_y.get(),
-                                                         .dy = dy.get(),
-                                                         .dy2 = c.second ? dy2.get() : nullptr,
-                                                         .scale = scale.get(),
-                                                         .shift = shift.get(),
-                                                         .mean = mean.get(),
-                                                         .rstd = rstd.get(),
-                                                         .dx = dx.get(),
-                                                         .dscale = dscale.get(),
-                                                         .dshift = dshift.get(),
-                                                         .dresidual = c.residual ? dresidual.get() : nullptr});
-                return std::tuple(dx.host(), dscale.host(), dshift.host(), dresidual.host());
-            });
-            // With two rows dx is a small difference of large numbers.
-            expect_stored(dx, got_dx, m.rows > 2 ? 1e-5 : 1e-3, "dx of " + name);
-            expect_stored(dscale, got_dscale, 1e-5, "dscale of " + name);
-            expect_stored(dshift, got_dshift, 1e-5, "dshift of " + name);
-            if (c.residual) expect_stored(dresidual, got_dresidual, 1e-6, "dresidual of " + name);
-        }
-}
-
 // The mean is a thousand times the deviation; a sum of squares in float would have lost the variance.
 TYPED_TEST(SimtKernels, BatchNormStatisticsFarFromZero) {
     const Matrix m{1500, 8};
     Inputs in = inputs<TypeParam>(m);
     for (size_t i = 0; i < in.x.size(); ++i) in.x[i] = 1000 + float(i * 7 % 11);  // exact in fp16, steps of 4 in bf16
     in.x = representable<TypeParam>(in.x);
-    const Forward want = forward_on_cpu(this->cpu, m, {}, in);
-    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, {}, in);
+    const Forward want = forward_on_cpu(this->cpu, m, in);
+    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, in);
     for (size_t c = 0; c < m.channels; ++c) {
         EXPECT_NEAR(rstd[c] / want.rstd[c], 1, 1e-5);
         EXPECT_NEAR(mean[c] / want.mean[c], 1, 1e-6);
@@ -182,8 +95,8 @@ TYPED_TEST(SimtKernels, BatchNormStatisticsWithAnOutlierFirst) {
     const Matrix m{1500, 8};
     Inputs in = inputs<TypeParam>(m);
     for (size_t c = 0; c < m.channels; ++c) in.x[c] = 512;
-    const Forward want = forward_on_cpu(this->cpu, m, {}, in);
-    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, {}, in);
+    const Forward want = forward_on_cpu(this->cpu, m, in);
+    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, in);
     for (size_t c = 0; c < m.channels; ++c) EXPECT_NEAR(rstd[c] / want.rstd[c], 1, 1e-5);
 }
 
@@ -192,7 +105,7 @@ TYPED_TEST(SimtKernels, BatchNormOfManyBlocks) {
     using T = TypeParam;
     const Matrix m{70001, 1};
     const Inputs in = inputs<T>(m);
-    const Forward want = forward_on_cpu(this->cpu, m, {}, in);
+    const Forward want = forward_on_cpu(this->cpu, m, in);
     const DeviceArray<T> x(stored<T>(in.x)), y(m.rows);
     const DeviceArray<float> scale(in.scale), shift(in.shift), mean(1), rstd(1);
     compute(this->simt, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = 1},

@@ -1,121 +1,139 @@
-// One check for every operation: a test names shapes and calls the operation, as a model would.
+// What every case of bench/op_cases.h must fulfil.
 //
-// On cpu the gradient of every input must agree with finite differences along a random direction. On simt every value
-// of the graph must agree with cpu. The arena starts as NaN, so that what is read before or left unwritten shows.
+// Gradients: on cpu that of every input agrees with finite differences along a random direction, whatever the size.
+// Devices: every value of the graph agrees with cpu, in each element type; both sides start from numbers that the type
+// can hold. Orders: on simt no bit depends on the order of the threads.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <random>
+#include "bench/op_cases.h"
+#include "virtual_gpu/simt/runtime.h"
 
-#include "engine/ops.h"
-#include "engine/program.h"
-
-struct OpCase {
-    std::string name;
-    std::vector<Shape> inputs;                                        // float
-    std::function<Value(const std::vector<Value>&)> build;            // the output whose gradient is checked
-    double tolerance = 2e-4;                                          // of a gradient, relative to the sum of its parts
-    float mean = 0;                                                   // of the random inputs
-    std::vector<std::pair<Shape, std::vector<int32_t>>> labels = {};  // further inputs, integers, after the others
-};
-
-class OpCheck {
+// A case on one device in one type: its gradients, changed inputs, output, and every other float value.
+class CaseGraph {
 public:
-    explicit OpCheck(const OpCase& test) : test_(test) {
-        for (const Shape& shape : test.inputs) values_.push_back(normal(count(shape), test.mean));
+    CaseGraph(Device& device, const OpCase& test, DType type)
+        : test_(test), graph_(device, type, test.training), rng_(7) {
+        NamedValues in;
+        std::vector<Value> wanted;
+        for (size_t i = 0; i < test.inputs.size(); ++i) {
+            const CaseInput& input = test.inputs[i];
+            in[input.name] = graph_.input(input.name, input.shape, test.dtype(input, type), test.numbers(i));
+            if (test.wants_gradient(input)) wanted.push_back(in[input.name]), differentiated_.push_back(i);
+        }
+        NamedValues given = in;  // build() may look for optional inputs and so add empty ones
+        y_ = test.build(given);
+        if (y_ && test.training) {
+            dy_ = normal(count(y_.shape()));
+            const Value dy = graph_.input("dy", y_.shape(), y_.dtype(), dy_);
+            keep_ = gradients(y_, dy, wanted);
+            for (Value v : keep_) EXPECT_TRUE(v) << "an input has no gradient";
+        }
+        for (size_t i = 0; i < keep_.size(); ++i) names_.push_back("d" + test.inputs[differentiated_[i]].name);
+        for (const std::string& name : test.changed) keep_.push_back(in[name]), names_.push_back(name);
+        const Graph& graph = graph_.graph();
+        for (size_t v = 0; v < graph.values.size(); ++v)
+            if (graph.values[v].kind == ValueKind::temporary) {
+                if (y_ && int(v) == y_.id) y_index_ = keep_.size();
+                keep_.push_back({y_.graph, int(v)}), names_.push_back(graph.values[v].name);
+            }
+        graph_.plan(keep_);
     }
 
-    void run() {
-        SCOPED_TRACE(test_.name);
-        const auto cpu = evaluate("cpu"), simt = evaluate("simt");
-        ASSERT_EQ(cpu.size(), simt.size());
-        for (size_t v = 0; v < cpu.size(); ++v) compare(names_[v], cpu[v], simt[v]);
-        for (size_t k = 0; k < test_.inputs.size(); ++k) check_gradient(k, cpu);
+    std::vector<Floats> run() { return graph_.run(); }
+    const std::string& name(size_t value) const { return names_[value]; }
+
+    // Numbers that `type` can hold, where the input has the type under test.
+    void round_inputs(DType type) {
+        for (size_t i = 0; i < test_.inputs.size(); ++i)
+            if (test_.inputs[i].type == CaseInput::same) round_to(type, graph_.numbers(i));
+        if (!dy_.empty() && test_.has_types()) round_to(type, graph_.numbers(test_.inputs.size()));
+    }
+
+    void check_gradients() {
+        if (!test_.training || !test_.no_gradient.empty()) return;
+        const std::vector<Floats> at = run();
+        for (size_t k = 0; k < differentiated_.size(); ++k) {
+            Floats& numbers = graph_.numbers(differentiated_[k]);
+            const Floats start = numbers, direction = normal(start.size());
+            const double h = test_.step;
+            const auto along = [&](double step) {  // sum(y * dy)
+                for (size_t i = 0; i < start.size(); ++i) numbers[i] = float(start[i] + step * direction[i]);
+                const Floats y = run()[y_index_];
+                numbers = start;
+                double sum = 0;
+                for (size_t i = 0; i < y.size(); ++i) sum += double(y[i]) * dy_[i];
+                return sum;
+            };
+            const double want = (along(h) - along(-h)) / (2 * h);
+            double got = 0, size = 0;
+            for (size_t i = 0; i < direction.size(); ++i) {
+                got += double(at[k][i]) * direction[i];
+                size += std::fabs(double(at[k][i]) * direction[i]);
+            }
+            EXPECT_NEAR(got, want, test_.gradient_tolerance * std::max(size, 1.0)) << names_[k];
+        }
     }
 
 private:
-    using Floats = std::vector<float>;
-
-    Floats normal(size_t n, float mean) {
-        std::normal_distribution<float> distribution(mean, 1);
+    Floats normal(size_t n) {
+        std::normal_distribution<float> distribution;
         Floats result(n);
         for (float& x : result) x = distribution(rng_);
         return result;
     }
-
-    // The gradients of all inputs first, then y, then every other float value of the graph.
-    std::vector<Floats> evaluate(const char* kind) {
-        const auto device = open_device(kind, {.threads = 2});
-        auto owned = std::make_unique<Graph>(DType::f32, true);
-        Graph& graph = *owned;
-        std::vector<Value> in;
-        for (const Shape& shape : test_.inputs) in.push_back(graph.input("in", shape, DType::f32));
-        for (const auto& [shape, labels] : test_.labels) in.push_back(graph.input("labels", shape, DType::i32));
-        const Value y = test_.build(in), dy = graph.input("dy", y.shape(), DType::f32);
-        const size_t floats = test_.inputs.size();
-        std::vector<Value> kept = gradients(y, dy, std::span(in).first(floats));
-        for (Value v : kept) EXPECT_TRUE(v) << "an input has no gradient";
-        kept.push_back(y);
-        for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::temporary && graph.values[v].dtype == DType::f32)
-                kept.push_back({&graph, int(v)});
-        Parameters parameters(*device, graph);
-        Arena arena(*device);
-        Program program(arena, std::move(owned), parameters, kept);
-        const Floats nans(arena.bytes() / sizeof(float), NAN);
-        device->upload(arena.data(), nans.data(), nans.size() * sizeof(float));
-        for (size_t i = 0; i < floats; ++i) program.write<float>(in[i], values_[i]);
-        for (size_t i = 0; i < test_.labels.size(); ++i) program.write<int32_t>(in[floats + i], test_.labels[i].second);
-        if (dy_.empty()) dy_ = normal(count(y.shape()), 0);
-        program.write<float>(dy, dy_);
-        program.run();
-        std::vector<Floats> result;
-        names_.clear();
-        for (Value v : kept) {
-            result.push_back(program.read<float>(v));
-            names_.push_back(graph.values[size_t(v.id)].name);
-        }
-        return result;
-    }
-
-    static void compare(const std::string& name, const Floats& want, const Floats& got) {
-        ASSERT_EQ(want.size(), got.size());
-        double top = 0.1;
-        for (float x : want) top = std::max(top, std::fabs(double(x)));
-        // Batch norm's gradient over two rows is a difference of terms thirty times its size.
-        for (size_t i = 0; i < want.size(); ++i)
-            ASSERT_NEAR(got[i], want[i], 3e-5 * top) << name << ", element " << i << " of " << want.size();
-    }
-
-    double along(size_t k, const Floats& direction, double h) {  // sum(y * dy) at input k + h * direction
-        const Floats at_zero = values_[k];
-        for (size_t i = 0; i < direction.size(); ++i) values_[k][i] = float(at_zero[i] + h * direction[i]);
-        const Floats y = evaluate("cpu")[test_.inputs.size()];
-        values_[k] = at_zero;
-        double sum = 0;
-        for (size_t i = 0; i < y.size(); ++i) sum += double(y[i]) * dy_[i];
-        return sum;
-    }
-
-    void check_gradient(size_t k, const std::vector<Floats>& cpu) {
-        if (dy_.size() > 600) return;  // the more elements, the more of them cross a kink of relu or max
-        const Floats direction = normal(values_[k].size(), 0);
-        const double h = 2e-3, want = (along(k, direction, h) - along(k, direction, -h)) / (2 * h);
-        double got = 0, size = 0;
-        for (size_t i = 0; i < direction.size(); ++i) {
-            got += double(cpu[k][i]) * direction[i];
-            size += std::fabs(double(cpu[k][i]) * direction[i]);
-        }
-        EXPECT_NEAR(got, want, test_.tolerance * std::max(size, 1.0)) << "the gradient of input " << k;
+    static void round_to(DType type, Floats& numbers) {
+        for (float& x : numbers) x = type == DType::bf16 ? float(bf16(x)) : type == DType::f16 ? float(fp16(x)) : x;
     }
 
     const OpCase& test_;
-    std::mt19937 rng_{0};
-    std::vector<Floats> values_;
+    OpGraph graph_;
+    std::mt19937 rng_;
+    Value y_;
     Floats dy_;
+    std::vector<size_t> differentiated_;
+    std::vector<Value> keep_;
     std::vector<std::string> names_;
+    size_t y_index_ = 0;
 };
 
-inline void check_op(const OpCase& test) { OpCheck(test).run(); }
+// `got` within the case's tolerance of `want`, plus what storing in `type` may add: half a unit of the last place on
+// one side, or where both sides are stored twice that.
+inline void compare(const OpCase& test, const CaseGraph& graph, const std::vector<Floats>& want,
+                    const std::vector<Floats>& got, DType type, int stored = 1) {
+    const double rounding = stored * (type == DType::bf16 ? 0x1p-8 : type == DType::f16 ? 0x1p-11 : 0);
+    ASSERT_EQ(want.size(), got.size());
+    for (size_t v = 0; v < want.size(); ++v) {
+        double largest = 0.1;
+        for (float x : want[v]) largest = std::max(largest, std::fabs(double(x)));
+        ASSERT_EQ(want[v].size(), got[v].size());
+        for (size_t i = 0; i < want[v].size(); ++i)
+            ASSERT_NEAR(got[v][i], want[v][i],
+                        test.tolerance * largest +
+                            (test.chained ? 4 * rounding * largest : 1.01 * rounding * std::fabs(double(want[v][i]))) +
+                            (type == DType::f16 ? 0x1p-25 : 0))
+                << graph.name(v) << ", element " << i << " of " << want[v].size();
+    }
+}
+
+inline void check_op(const OpCase& test, Device& cpu, Device& simt) {
+    SCOPED_TRACE(test.name);
+    CaseGraph(cpu, test, DType::f32).check_gradients();
+    for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+        if (type != DType::f32 && !test.has_types()) continue;
+        SCOPED_TRACE(name(type));
+        CaseGraph on_cpu(cpu, test, DType::f32), on_simt(simt, test, type);
+        on_cpu.round_inputs(type), on_simt.round_inputs(type);
+        std::vector<Floats> first;
+        simt::for_each_schedule(3, [&] {
+            auto result = on_simt.run();
+            if (first.empty())
+                first = std::move(result);
+            else
+                EXPECT_EQ(first, result) << "the result depends on the order of the threads";
+        });
+        if (type == DType::f32 || test.compare_types) compare(test, on_cpu, on_cpu.run(), first, type);
+        if (testing::Test::HasFatalFailure()) return;
+    }
+}

@@ -37,7 +37,7 @@ public:
         void* const somewhere = reinterpret_cast<void*>(4096);  // nothing is computed
         const std::vector<void*> storage(graph.values.size(), somewhere);
         const Cuda cuda{.convolutions = this, .scratch = {somewhere, size_t(256) << 20}};
-        for (const Step& step : place(graph, plan_memory(graph, {}), somewhere, storage)) {
+        for (const Step& step : bind_steps(graph, plan_memory(graph, {}), somewhere, storage)) {
             const std::string_view name = step.op->name();
             if (name.starts_with("conv") || name.starts_with("norm_conv")) step.op->run(cuda, step.in, step.out);
         }
@@ -56,7 +56,7 @@ void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size
     if (training) {
         std::vector<Value> wanted;
         for (size_t v = 0; v < graph.values.size(); ++v)
-            if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != ParameterRole::statistic)
+            if (graph.values[v].kind == ValueKind::parameter && graph.values[v].spec.role != ParameterRole::statistic)
                 wanted.push_back({&graph, int(v)});
         gradients(y, graph.input("dy", y.shape(), y.dtype()), wanted);
     }

@@ -188,12 +188,12 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             const SharedFloats& w = model.state.at(e.name).values;
             double size = 0;
             for (float x : w) size += std::abs(double(x));
-            const bool vector = e.declaration.role == ParameterRole::vector;
+            const bool vector = e.spec.role == ParameterRole::vector;
             for (float& x : d)
-                x = e.declaration.role == ParameterRole::statistic
+                x = e.spec.role == ParameterRole::statistic
                         ? 0
                         : normal(random) * float(vector ? 0.1 : size / double(w.size()));
-            if (e.declaration.role == ParameterRole::statistic) continue;
+            if (e.spec.role == ParameterRole::statistic) continue;
             const std::vector<float> gradient = t.trainer.parameters().get_gradient(e.name);
             const size_t c_in = e.shape.size() == 4 ? e.shape[3] : 1,
                          kernel = e.shape.size() == 4 ? e.shape[1] * e.shape[2] : 1;

@@ -1,13 +1,10 @@
 // PyTorch's numbers for every operation that a model here uses (tests/golden/ops), through the engine, on cpu.
 // What no model here uses is refused with a reason.
-#include "engine/ops.h"
-#include "engine/program.h"
+#include "bench/op_graph.h"
 #include "kernels/optimizer.h"
 #include "tests/golden.h"
 
 namespace {
-
-using Floats = std::vector<float>;
 
 Floats to_nhwc(const GoldenArray& a) {
     const Floats x = a.as<float>();
@@ -29,60 +26,48 @@ Shape nhwc(const GoldenArray& a) {
 class GoldenGraph {
 public:
     explicit GoldenGraph(const GoldenTensors& golden)
-        : golden_(golden), device_(open_device(golden_device())), graph_(std::make_unique<Graph>(DType::f32, true)) {}
+        : golden_(golden), device_(open_device(golden_device())), graph_(*device_) {}
 
     Value operator()(const std::string& name) {
         if (!golden_.has(name)) return {};
-        const Value v = graph_->input(name, nhwc(golden_.at(name)), DType::f32);
-        inputs_.emplace_back(name, v);
+        const Value v = graph_.input(name, nhwc(golden_.at(name)), DType::f32, to_nhwc(golden_.at(name)));
+        if (golden_.has("grad_" + name)) wanted_.push_back(v), names_.push_back("grad_" + name);
         return v;
     }
     Value parameter(const std::string& name, ParameterRole role) {
-        const Value v = graph_->parameter(name, nhwc(golden_.at(name)), {.role = role});
         parameters_.push_back(name);
-        return v;
+        return graph_.graph().parameter(name, nhwc(golden_.at(name)), {.role = role});
     }
     // activation(a + b) as models compute it: fused into the operation before, here a convolution of one pixel per
     // element with the weight 1. The gradient is that of the bottlenecks.
     void check_activation(const std::string& a, const std::string& b, Activation activation) {
         const auto column = [&](const std::string& name) {
             if (!golden_.has(name)) return Value{};
-            inputs_.emplace_back(name, graph_->input(name, {count(nhwc(golden_.at(name))), 1, 1, 1}, DType::f32));
-            return inputs_.back().second;
+            const Floats x = to_nhwc(golden_.at(name));
+            return graph_.input(name, {x.size(), 1, 1, 1}, DType::f32, x);
         };
-        const Value x = column(a), residual = column(b);
-        one_ = graph_->input("one", {1, 1, 1, 1}, DType::f32);
-        check(conv(x, one_, {.activation = activation, .residual = residual}), "y");
+        const Value x = column(a), residual = column(b), one = graph_.input("one", {1, 1, 1, 1}, DType::f32, {1});
+        check(conv(x, one, {.activation = activation, .residual = residual}), "y");
     }
     Value labels() {
         const auto& a = golden_.at("target");
-        labels_ = a.as<int32_t>();
-        return labels_value_ = graph_->input("target", Shape(a.shape), DType::i32);
+        const auto labels = a.as<int32_t>();
+        return graph_.input("target", Shape(a.shape), DType::i32, Floats(labels.begin(), labels.end()));
     }
 
-    // Runs y and its gradients `runs` times and compares them with the file.
+    // Compares y, its gradients and the parameters that the operation updates with the file.
     void check(Value y, const std::string& y_name, bool scalar = false) {
-        const Value dy = graph_->input("dy", y.shape(), DType::f32);
-        std::vector<Value> wanted, keep = {y};
-        for (auto& [name, v] : inputs_)
-            if (!one_ && golden_.has("grad_" + name)) wanted.push_back(v), names_.push_back("grad_" + name);
-        for (Value g : gradients(y, dy, wanted)) keep.push_back(g);
-        Parameters parameters(*device_, *graph_);
-        for (const std::string& name : parameters_) parameters.set(name, to_nhwc(golden_.at(name)));
-        Arena arena(*device_);
-        Program program(arena, std::move(graph_), parameters, keep);
-        for (auto& [name, v] : inputs_) program.write<float>(v, to_nhwc(golden_.at(name)));
-        if (one_) program.write<float>(one_, Floats{1});
-        if (labels_value_) program.write<int32_t>(labels_value_, labels_);
-        program.write<float>(dy, scalar ? Floats{1} : to_nhwc(golden_.at("gy")));
-        program.run();
-        compare(y_name, program.read<float>(y));
-        for (size_t i = 0; i < names_.size(); ++i) {
-            ASSERT_TRUE(keep[i + 1]) << names_[i];
-            compare(names_[i], program.read<float>(keep[i + 1]));
-        }
+        const Value dy = graph_.input("dy", y.shape(), DType::f32, scalar ? Floats{1} : to_nhwc(golden_.at("gy")));
+        std::vector<Value> keep = gradients(y, dy, wanted_);
+        for (size_t i = 0; i < keep.size(); ++i) ASSERT_TRUE(keep[i]) << names_[i];
+        keep.push_back(y), names_.push_back(y_name);
+        graph_.plan(keep, [&](Parameters& parameters) {
+            for (const std::string& name : parameters_) parameters.set(name, to_nhwc(golden_.at(name)));
+        });
+        const std::vector<Floats> results = graph_.run();
+        for (size_t i = 0; i < names_.size(); ++i) compare(names_[i], results[i]);
         for (const std::string& name : parameters_)
-            if (golden_.has(name + "_after_1")) compare(name + "_after_1", parameters.get(name));
+            if (golden_.has(name + "_after_1")) compare(name + "_after_1", graph_.parameters().get(name));
     }
 
 private:
@@ -99,11 +84,9 @@ private:
 
     const GoldenTensors& golden_;
     std::unique_ptr<Device> device_;
-    std::unique_ptr<Graph> graph_;
-    std::vector<std::pair<std::string, Value>> inputs_;
+    OpGraph graph_;
+    std::vector<Value> wanted_;
     std::vector<std::string> parameters_, names_;
-    std::vector<int32_t> labels_;
-    Value labels_value_, one_;
 };
 
 void run_conv(const GoldenTensors& g) {
@@ -179,8 +162,8 @@ void run_optimizer(const GoldenTensors& g) {
         const Floats gradient = g.at(fmt::format("g{}", step - 1)).as<float>();
         StepState state{.learning_rate = number("lr", 0),
                         .momentum = beta1,
-                        .bias_correction1 = float(1 - std::pow(double(beta1), step)),
-                        .bias_correction2 = float(1 - std::pow(double(beta2), step))};
+                        .c1 = float(1 - std::pow(double(beta1), step)),
+                        .c2 = float(1 - std::pow(double(beta2), step))};
         if (adam)
             compute(cpu, AdamStep<float>{.count = p.size(),
                                          .weight_decay = number("weight_decay", 0),
@@ -191,9 +174,9 @@ void run_optimizer(const GoldenTensors& g) {
                                          .state = &state,
                                          .gradient = gradient.data(),
                                          .parameter = p.data(),
-                                         .m = first.data(),
-                                         .v = second.data(),
-                                         .compute_copy = nullptr});
+                                         .first = first.data(),
+                                         .second = second.data(),
+                                         .copy = nullptr});
         else
             compute(cpu, SgdStep<float>{.count = p.size(),
                                         .weight_decay = number("weight_decay", 0),
@@ -202,7 +185,7 @@ void run_optimizer(const GoldenTensors& g) {
                                         .gradient = gradient.data(),
                                         .parameter = p.data(),
                                         .momentum = first.data(),
-                                        .compute_copy = nullptr});
+                                        .copy = nullptr});
         const Floats want = g.at(fmt::format("p{}", step)).as<float>();
         double top = 0;
         for (float x : want) top = std::max(top, std::fabs(double(x)));

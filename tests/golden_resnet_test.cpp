@@ -171,11 +171,11 @@ TEST_F(GoldenResNet, ThreeSteps) {
     Optimizer optimizer(parameters, {.weight_decay = 1e-4f, .decay_vectors = true});
     std::vector<Value> wanted, keep = {logits, loss.loss, smooth.loss, loss.correct};
     for (size_t v = 0; v < graph.values.size(); ++v)
-        if (graph.values[v].kind == Kind::parameter && graph.values[v].declaration.role != ParameterRole::statistic)
+        if (graph.values[v].kind == ValueKind::parameter && graph.values[v].spec.role != ParameterRole::statistic)
             wanted.push_back({&graph, int(v)});
     const std::vector<Value> grads = gradients(loss.loss, optimizer.loss_scale(graph), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
-        graph.place(grads[i], parameters.gradient(graph.values[size_t(wanted[i].id)].name));
+        graph.bind(grads[i], parameters.gradient(graph.values[size_t(wanted[i].id)].name));
     optimizer.append(graph);
     for (const auto& [name, v] : taps) keep.push_back(v);
     Arena arena(*device);

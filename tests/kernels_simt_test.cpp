@@ -4,8 +4,6 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/layout.h"
-#include "kernels/linear.h"
-#include "kernels/optimizer.h"
 #include "tests/simt_fixture.h"
 
 namespace {
@@ -25,20 +23,6 @@ std::vector<T> run(const Simt& simt, size_t count, const Op& op_with) {
 }
 
 }  // namespace
-
-TYPED_TEST(SimtKernels, Add) {
-    using T = TypeParam;
-    for (const size_t count : counts) {
-        const Floats a = representable<T>(random_floats(count, 1)), b = representable<T>(random_floats(count, 2));
-        Floats want = unwritten(count);
-        compute(this->cpu, Add<float>{count, a.data(), b.data(), want.data()});
-        const DeviceArray<T> device_a(stored<T>(a)), device_b(stored<T>(b));
-        const auto got = run<T>(this->simt, count, [&](T* y) {
-            return Add<T>{count, device_a.get(), device_b.get(), y};
-        });
-        expect_stored(want, got, exact_before_rounding, fmt::format("{} elements", count));
-    }
-}
 
 // Addresses that no 16-byte access may use: a slice of a larger array.
 TYPED_TEST(SimtKernels, AddOfUnalignedSlices) {
@@ -86,65 +70,6 @@ TYPED_TEST(SimtKernels, CopyChannels) {
             return std::tuple(y.host());
         });
         EXPECT_EQ(floats(got), want) << c.rows << " x " << c.channels;
-    }
-}
-
-TYPED_TEST(SimtKernels, Upsample2) {
-    using T = TypeParam;
-    struct Case {
-        size_t n, h, w, c;
-    };
-    for (const Case s :
-         {Case{1, 1, 1, 1}, Case{2, 3, 5, 8}, Case{1, 7, 3, 33}, Case{3, 2, 1, 264}, Case{2, 17, 9, 3}}) {
-        const std::string name = fmt::format("{} x {} x {} x {}", s.n, s.h, s.w, s.c);
-        const size_t small = s.n * s.h * s.w * s.c;
-        const Floats x = representable<T>(random_floats(small, 1)), dy = representable<T>(random_floats(4 * small, 2));
-        Floats y = unwritten(4 * small), dx = unwritten(small);
-        compute(this->cpu, Upsample2<float>{s.n, s.h, s.w, s.c, x.data(), y.data()});
-        compute(this->cpu, Upsample2Backward<float>{s.n, s.h, s.w, s.c, dy.data(), dx.data()});
-        const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
-        const auto got_y =
-            run<T>(this->simt, 4 * small, [&](T* y) { return Upsample2<T>{s.n, s.h, s.w, s.c, device_x.get(), y}; });
-        const auto got_dx = run<T>(
-            this->simt, small, [&](T* dx) { return Upsample2Backward<T>{s.n, s.h, s.w, s.c, device_dy.get(), dx}; });
-        EXPECT_EQ(floats(got_y), y) << name;
-        expect_stored(dx, got_dx, exact_before_rounding, name + " backward");
-    }
-}
-
-TYPED_TEST(SimtKernels, Linear) {
-    using T = TypeParam;
-    for (const LinearShape s : {LinearShape{1, 1, 1}, LinearShape{2, 7, 3}, LinearShape{33, 70, 10},
-                                LinearShape{7, 8, 65}, LinearShape{64, 33, 32}}) {
-        const std::string name = fmt::format("{} x {} to {}", s.rows, s.in, s.out);
-        const Floats x = representable<T>(random_floats(s.rows * s.in, 1));
-        const Floats weight = representable<T>(random_floats(s.out * s.in, 2)), bias = random_floats(s.out, 3),
-                     dy = random_floats(s.rows * s.out, 4);
-        const DeviceArray<T> device_x(stored<T>(x)), device_weight(stored<T>(weight));
-        const DeviceArray<float> device_bias(bias), device_dy(dy);
-        for (const bool with_bias : {true, false}) {
-            Floats y = unwritten(s.rows * s.out);
-            compute(this->cpu,
-                    LinearForward<float>{s, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data()});
-            const auto got = run<float>(this->simt, y.size(), [&](float* y) {
-                return LinearForward<T>{s, device_x.get(), device_weight.get(), with_bias ? device_bias.get() : nullptr,
-                                        y};
-            });
-            expect_stored(y, got, 1e-5, name);
-        }
-        Floats dx = unwritten(x.size()), dweight = unwritten(weight.size()), dbias = unwritten(s.out);
-        compute(this->cpu,
-                LinearBackward<float>{s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(), dbias.data()});
-        const auto [got_dx, got_dweight, got_dbias] = in_every_order([&] {
-            const DeviceArray<T> dx(x.size()), dweight(weight.size());
-            const DeviceArray<float> dbias(s.out);
-            compute(this->simt, LinearBackward<T>{s, device_x.get(), device_weight.get(), device_dy.get(), dx.get(),
-                                                  dweight.get(), dbias.get()});
-            return std::tuple(dx.host(), dweight.host(), dbias.host());
-        });
-        expect_stored(dx, got_dx, 1e-5, "dx of " + name);
-        expect_stored(dweight, got_dweight, 1e-5, "dweight of " + name);
-        expect_stored(dbias, got_dbias, 1e-5, "dbias of " + name);
     }
 }
 

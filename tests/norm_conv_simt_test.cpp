@@ -1,29 +1,28 @@
-// The fused chain of training: its kernels on simt against the CPU loops in three types and five orders, its gradients
-// against finite differences, and a ResNet that it trains as the separate operations do.
+// The fused chain of training: its kernels on simt against the CPU loops in three types and five orders, and a ResNet
+// that it trains as the separate operations do.
 #include <fmt/format.h>
 
 #include "kernels/batch_norm.h"
 #include "kernels/conv/norm_conv.h"
-#include "tests/check_op.h"
 #include "tests/simt_fixture.h"
 #include "train/setup.h"
 #include "train/trainer.h"
 
 namespace {
 
-struct BackwardArgs {
+struct Chain {
     ConvShape shape;
     size_t rows_in() const { return shape.n * shape.h * shape.w; }
 };
-const std::vector<BackwardArgs> chains = {{{1, 2, 2, 1, 1, 1, 1}},
-                                          {{2, 5, 7, 3, 7, 3, 3, 2, 1}},
-                                          {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
-                                          {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
-                                          {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
+const std::vector<Chain> chains = {{{1, 2, 2, 1, 1, 1, 1}},
+                                   {{2, 5, 7, 3, 7, 3, 3, 2, 1}},
+                                   {{2, 7, 7, 8, 16, 1, 1, 1, 0}},
+                                   {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
+                                   {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
 
 TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
     using T = TypeParam;
-    for (const BackwardArgs& chain : chains) {
+    for (const Chain& chain : chains) {
         const ConvShape& s = chain.shape;
         SCOPED_TRACE(fmt::format("{}x{}x{}x{} to {}", s.n, s.h, s.w, s.c_in, s.c_out));
         const Floats x = representable<T>(random_floats(s.x_count(), 1, 0.5f)),
@@ -122,23 +121,6 @@ TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
                                               .sums_given = true});
         expect_stored(want.dx, got_dx, 1e-4, "dx");
     }
-}
-
-TEST(NormConv, GradientsAreThoseOfItsParts) {
-    for (const bool fused : {false, true})
-        check_op({fused ? "norm_conv" : "batch_norm and conv",
-                  {{2, 5, 5, 3}, {4, 1, 1, 3}, {4}, {4}, {5, 3, 3, 4}, {5}, {5}},
-                  [=](auto& v) {
-                      const BatchNormOptions relu{.activation = Activation::relu};
-                      if (!fused)
-                          return batch_norm(
-                              conv(batch_norm(conv(v[0], v[1]), v[2], v[3], relu), v[4], {.stride = 2, .padding = 1}),
-                              v[5], v[6], relu);
-                      const WithStats y = norm_conv(v[0], v[1]);
-                      return batch_norm(norm_conv(y, v[2], v[3], relu, v[4], {.stride = 2, .padding = 1}), v[5], v[6],
-                                        relu);
-                  },
-                  2e-2});
 }
 
 TEST(NormConv, RefusesWhatItDoesNotDo) {

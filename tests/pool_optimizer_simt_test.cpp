@@ -76,30 +76,6 @@ TYPED_TEST(SimtKernels, MaxPool) {
     }
 }
 
-TYPED_TEST(SimtKernels, GlobalAveragePool) {
-    using T = TypeParam;
-    struct Case {
-        size_t n, pixels, c;
-    };
-    for (const Case s : {Case{1, 1, 1}, Case{2, 49, 8}, Case{7, 33, 70}, Case{33, 3, 64}, Case{1, 513, 264}}) {
-        const std::string name = fmt::format("{} x {} x {}", s.n, s.pixels, s.c);
-        const Floats x = representable<T>(random_floats(s.n * s.pixels * s.c, 1, 0.5f)),
-                     dy = representable<T>(random_floats(s.n * s.c, 2));
-        Floats y = unwritten(dy.size()), dx = unwritten(x.size());
-        compute(this->cpu, GlobalAveragePoolForward<float>{s.n, s.pixels, s.c, x.data(), y.data()});
-        compute(this->cpu, GlobalAveragePoolBackward<float>{s.n, s.pixels, s.c, dy.data(), dx.data()});
-        const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
-        const auto [got_y, got_dx] = in_every_order([&] {
-            const DeviceArray<T> y(dy.size()), dx(x.size());
-            compute(this->simt, GlobalAveragePoolForward<T>{s.n, s.pixels, s.c, device_x.get(), y.get()});
-            compute(this->simt, GlobalAveragePoolBackward<T>{s.n, s.pixels, s.c, device_dy.get(), dx.get()});
-            return std::tuple(y.host(), dx.host());
-        });
-        expect_stored(y, got_y, 1e-5, name);
-        expect_stored(dx, got_dx, 1e-6, name + " backward");
-    }
-}
-
 TYPED_TEST(SimtKernels, Sgd) {
     using T = TypeParam;
     for (const size_t count : {1, 7, 33, 1500})
@@ -126,49 +102,6 @@ TYPED_TEST(SimtKernels, Sgd) {
                 expect_stored(parameter, got_parameter, tolerance, name);
                 expect_stored(momentum, got_momentum, tolerance, "momentum of " + name);
                 EXPECT_EQ(floats(got_copy), floats(nonfinite ? before : stored<T>(got_parameter))) << name;
-            }
-}
-
-TYPED_TEST(SimtKernels, Adam) {
-    using T = TypeParam;
-    for (const size_t count : {1, 7, 1500})
-        for (const AdamForm form : {AdamForm::torch, AdamForm::keras})
-            for (const bool decoupled : {false, true}) {
-                const Floats gradient = representable<T>(random_floats(count, 1, 0, 64));
-                Floats parameter = random_floats(count, 2), first = random_floats(count, 3),
-                       second = random_floats(count, 4, 2, 0.3f);
-                const StepState state = step_state();
-                const DeviceArray<StepState> device_state(std::vector{state});
-                const DeviceArray<T> device_gradient(stored<T>(gradient));
-                const auto op = [&](const StepState* state, auto* gradient, float* parameter, float* first,
-                                    float* second, auto* copy) {
-                    return AdamStep<std::remove_pointer_t<decltype(copy)>>{.count = count,
-                                                                           .weight_decay = 0.01f,
-                                                                           .beta2 = 0.999f,
-                                                                           .epsilon = 1e-8f,
-                                                                           .decoupled = decoupled,
-                                                                           .form = form,
-                                                                           .state = state,
-                                                                           .gradient = gradient,
-                                                                           .parameter = parameter,
-                                                                           .m = first,
-                                                                           .v = second,
-                                                                           .compute_copy = copy};
-                };
-                const auto [got_parameter, got_first, got_second, got_copy] = in_every_order([&] {
-                    const DeviceArray<float> p(parameter), m(first), v(second);
-                    const DeviceArray<T> copy(count);
-                    compute(this->simt,
-                            op(device_state.get(), device_gradient.get(), p.get(), m.get(), v.get(), copy.get()));
-                    return std::tuple(p.host(), m.host(), v.host(), copy.host());
-                });
-                float* const none = nullptr;
-                compute(this->cpu, op(&state, gradient.data(), parameter.data(), first.data(), second.data(), none));
-                const std::string name = fmt::format("{} parameters", count);
-                expect_stored(parameter, got_parameter, 2e-6, name);
-                expect_stored(first, got_first, 1e-6, "first moment of " + name);
-                expect_stored(second, got_second, 1e-6, "second moment of " + name);
-                EXPECT_EQ(floats(got_copy), floats(stored<T>(got_parameter))) << name;
             }
 }
 

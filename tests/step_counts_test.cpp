@@ -230,8 +230,8 @@ TEST(StepCounts, yolov5x6_computes_what_its_shapes_say) {
     yolov5(graph.input("x", {1, 960, 1280, 3}, DType::f32), yolov5_config("x6", 3));
     double flops = 0, parameters = 0;
     for (const Node& node : graph.nodes) flops += node.op->flops();
-    for (const Graph::Info& value : graph.values)
-        if (value.kind == Kind::parameter) parameters += double(count(value.shape));
+    for (const ValueInfo& value : graph.values)
+        if (value.kind == ValueKind::parameter) parameters += double(count(value.shape));
     EXPECT_NEAR(flops, 623.7e9, 0.5e9);
     EXPECT_NEAR(parameters, 139.9e6, 0.5e6);
 }

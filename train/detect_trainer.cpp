@@ -29,7 +29,7 @@ DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const YoloConfig
 
 DetectTrainer::DetectTrainer(Device& device, Arena& arena, const DetectTrainerConfig& config, const StateDict& initial)
     : config_(config),
-      training_(device, arena, trace(image_channels(device, config.precision)),
+      training_(device, arena, trace(device.image_channels(config.precision)),
                 {.optimizer = config.optimizer,
                  .trained = [&](const std::string& name) { return layer_of(name) >= config.frozen_layers; },
                  .program = {.eager = config.eager, .batch = config.batch}}) {

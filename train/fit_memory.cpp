@@ -1,14 +1,14 @@
 #include "train/fit_memory.h"
 
 #include "data/cache.h"
-#include "engine/device_counting.h"
+#include "engine/meta_device.h"
 
 namespace {
 
 uint64_t memory_needed(TrainConfig config, uint64_t batch, const Dataset& data, Device& device, DType precision,
                        bool eager) {
     config.batch = batch;
-    CountingDevice counting(device);
+    MetaDevice counting(device);
     Arena arena(counting);
     const std::unique_ptr<Task> task = make_task(config);
     task->build({counting, arena, precision, eager}, data, [](const std::string&) {});
@@ -19,7 +19,7 @@ uint64_t memory_needed(TrainConfig config, uint64_t batch, const Dataset& data, 
 
 void require_memory(const Device& device) {
     const uint64_t free = available_memory_bytes();
-    if (device.kind() == "cpu" && device.allocated() > free)
+    if (device.facts().host_memory && device.allocated() > free)
         fail(Fault::memory, "out of memory: {} MB are needed and {} MB are free", device.allocated() >> 20, free >> 20);
 }
 

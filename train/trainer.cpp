@@ -13,7 +13,7 @@ StepFigures named(const TrainingProgram::Figures& figures) {
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
     : config_(config),
-      training_(device, arena, trace(image_channels(device, config.precision)),
+      training_(device, arena, trace(device.image_channels(config.precision)),
                 {.optimizer = config.optimizer,
                  .trained = [&](const std::string& name) { return !config.freeze_backbone || in_head(name); },
                  .program = {.eager = config.eager, .batch = config.batch}}) {

@@ -16,11 +16,11 @@ std::unique_ptr<Graph> TrainingProgram::with_gradients(TracedLoss traced) {
     std::unique_ptr<Graph> graph = std::move(traced.graph);
     std::vector<Value> wanted;
     for (const Parameters::Entry& e : parameters_.entries())
-        if (e.trained && e.declaration.role != ParameterRole::statistic)
-            wanted.push_back(graph->parameter(e.name, e.shape, e.declaration));
+        if (e.trained && e.spec.role != ParameterRole::statistic)
+            wanted.push_back(graph->parameter(e.name, e.shape, e.spec));
     const std::vector<Value> grads = gradients(traced.loss, optimizer_.loss_scale(*graph), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
-        graph->place(grads[i], parameters_.gradient(graph->values[size_t(wanted[i].id)].name));
+        graph->bind(grads[i], parameters_.gradient(graph->values[size_t(wanted[i].id)].name));
     optimizer_.append(*graph);
     return graph;
 }

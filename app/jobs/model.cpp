@@ -21,7 +21,7 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
                          .batch = std::clamp<size_t>(images, 1, std::max<size_t>(1, options.batch)),
                          .size = m.file.fit.size,
                          .normalize = normalize_named(m.file.normalize),
-                         .precision = m.device->kind() == "cuda" ? DType::bf16 : DType::f32});
+                         .precision = m.device->default_precision()});
     const StateDict state = std::exchange(m.file.state, {});
     m.loading = std::async(m.device->kind() == "cpu" ? std::launch::async : std::launch::deferred,
                            m.classifier->prepare_load(state, path));

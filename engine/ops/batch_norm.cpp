@@ -6,72 +6,39 @@
 
 namespace {
 
-struct Backward final : KernelOp<Backward> {
+struct Backward {
+    static constexpr std::string_view name = "batch_norm_backward";
     BatchNormShape shape;
-    explicit Backward(const BatchNormShape& s) : shape(s) {}
-    std::string_view name() const override { return "batch_norm_backward"; }
-    // dx takes the place of x, the gradient of the residual that of dy: they are read once before and once while
-    // written.
-    int overwrites(size_t output) const override { return output == 0 ? 0 : output == 3 ? 2 : -1; }
-    double bytes(Tensors in, Tensors out) const override {  // x, y, dy and dy2 are read twice
-        double sum = Op::bytes(in, out);
-        for (size_t i = 0; i < 4; ++i) sum += in[i].data ? double(in[i].bytes()) : 0;
-        return sum;
-    }
-    template <class T>
-    BatchNormBackward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .y = in[1].as<T>(),
-                .dy = in[2].as<T>(),
-                .dy2 = in[3].as<T>(),
-                .scale = in[4].as<float>(),
-                .shift = in[5].as<float>(),
-                .mean = in[6].as<float>(),
-                .rstd = in[7].as<float>(),
-                .dx = out[0].as<T>(),
-                .dscale = out[1].as<float>(),
-                .dshift = out[2].as<float>(),
-                .dresidual = out.size() > 3 ? out[3].as<T>() : nullptr};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x, 2), slot.in("y", k.y, 2), slot.in("dy", k.dy, 2), slot.in("dy2", k.dy2, 2);
+        slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("mean", k.mean), slot.in("rstd", k.rstd);
+        slot.out("dx", k.dx, "x"), slot.out("dscale", k.dscale), slot.out("dshift", k.dshift);
+        slot.out("dresidual", k.dresidual, "dy");
     }
 };
 
-struct Forward final : KernelOp<Forward> {
+struct Forward {
+    static constexpr std::string_view name = "batch_norm";
     BatchNormShape shape;
     float momentum;
-    Forward(const BatchNormShape& s, float momentum) : shape(s), momentum(momentum) {}
-    std::string_view name() const override { return "batch_norm"; }
-    int overwrites(size_t output) const override { return output == 0 ? 3 : -1; }  // the residual
-    double bytes(Tensors in, Tensors out) const override { return Op::bytes(in, out) + double(in[0].bytes()); }
-    template <class T>
-    BatchNormForward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .momentum = momentum,
-                .x = in[0].as<T>(),
-                .scale = in[1].as<float>(),
-                .shift = in[2].as<float>(),
-                .residual = in[3].as<T>(),
-                .running_mean = in[4].as<float>(),
-                .running_var = in[5].as<float>(),
-                .y = out[0].as<T>(),
-                .mean = (in[6].data ? in[6] : out[1]).as<float>(),
-                .rstd = (in[6].data ? in[7] : out[2]).as<float>(),
-                .sums_given = in[6].data != nullptr};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape, k.momentum = momentum;
+        slot.in("x", k.x, 2), slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("residual", k.residual);
+        slot.in("running_mean", k.running_mean), slot.in("running_var", k.running_var);
+        // The statistics are inputs where norm_conv's sums gave them, else outputs.
+        k.sums_given = slot.in("mean", k.mean);
+        slot.in("rstd", k.rstd);
+        slot.out("y", k.y, "residual"), slot.out("mean", k.mean), slot.out("rstd", k.rstd);
     }
-    bool adds_second_gradient() const override { return true; }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        const Value x = c.in[0], scale = c.in[1], shift = c.in[2], residual = c.in[3];
+    NamedValues backward(const BackwardArgs& node) const {
+        NamedValues in = node.pick({"x", "scale", "shift", "mean", "rstd"});
         // Only the gradient of relu reads y; without it y need not live until the backward pass.
-        const Value y = shape.activation == Activation::relu ? c.out[0] : Value{};
-        std::vector<Graph::Output> out = {
-            {x.shape(), x.dtype()}, {scale.shape(), DType::f32}, {shift.shape(), DType::f32}};
-        if (residual) out.push_back({residual.shape(), residual.dtype()});
-        std::vector<Value> grad = x.graph->add(
-            Backward(shape),
-            {x, y, c.grad[0], c.second_grad, scale, shift, c.in[6] ? c.in[6] : c.out[1], c.in[6] ? c.in[7] : c.out[2]},
-            out);
-        grad.resize(8);
-        return grad;
+        if (shape.activation == Activation::relu) in["y"] = node["y"];
+        std::tie(in["dy"], in["dy2"]) = node.two_grads("y");
+        return add_node<BatchNormBackward>(
+            Backward{shape}, in,
+            {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", in["shift"]}, {"dresidual", node["residual"]}});
     }
 };
 
@@ -88,10 +55,12 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(bool(o.running_mean) == bool(o.running_var), "batch_norm: running_mean and running_var come together");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
+    NamedValues in = {{"x", x}, {"scale", scale}, {"shift", shift}, {"residual", o.residual}};
     if (o.mean)  // with rstd: the statistics are there already, and the running ones are up to date
-        return x.graph->add(Forward(shape, 0), {x, scale, shift, o.residual, {}, {}, o.mean, o.rstd},
-                            {{x.shape(), x.dtype()}})[0];
-    return x.graph->add(Forward(shape, o.momentum),
-                        {x, scale, shift, o.residual, o.running_mean, o.running_var, {}, {}},
-                        {{x.shape(), x.dtype()}, {{channels}, DType::f32}, {{channels}, DType::f32}})[0];
+        in["mean"] = o.mean, in["rstd"] = o.rstd;
+    else
+        in["running_mean"] = o.running_mean, in["running_var"] = o.running_var;
+    const Value computed = o.mean ? Value{} : scale;
+    return add_node<BatchNormForward>(Forward{shape, o.mean ? 0 : o.momentum}, in,
+                                      {{"y", x}, {"mean", computed}, {"rstd", computed}})["y"];
 }

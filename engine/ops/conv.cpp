@@ -8,72 +8,65 @@
 
 namespace {
 
-struct BackwardData final : KernelOp<BackwardData> {
+struct BackwardData {
+    static constexpr std::string_view name = "conv_backward_data";
     ConvShape shape;
-    explicit BackwardData(const ConvShape& s) : shape(s) {}
-    std::string_view name() const override { return "conv_backward_data"; }
-    double flops() const override { return shape.flops(); }
-    template <class T>
-    ConvBackwardData<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape, .dy = in[0].as<T>(), .weight = in[1].as<T>(), .dx = out[0].as<T>()};
+    double flops() const { return shape.flops(); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("dy", k.dy), slot.in("weight", k.weight);
+        slot.out("dx", k.dx);
     }
 };
 
-struct BackwardWeight final : KernelOp<BackwardWeight> {
+struct BackwardWeight {
+    static constexpr std::string_view name = "conv_backward_weight";
     ConvShape shape;
-    explicit BackwardWeight(const ConvShape& s) : shape(s) {}
-    std::string_view name() const override { return "conv_backward_weight"; }
-    double flops() const override { return shape.flops(); }
-    template <class T>
-    ConvBackwardWeight<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape, .x = in[0].as<T>(), .dy = in[1].as<T>(), .dweight = out[0].as<T>()};
+    double flops() const { return shape.flops(); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x), slot.in("dy", k.dy);
+        slot.out("dweight", k.dweight);
     }
 };
 
-struct BackwardBias final : KernelOp<BackwardBias> {
+struct BackwardBias {
+    static constexpr std::string_view name = "bias_backward";
     size_t rows, channels;
-    BackwardBias(size_t rows, size_t channels) : rows(rows), channels(channels) {}
-    std::string_view name() const override { return "bias_backward"; }
-    template <class T>
-    BiasBackward<T> call(Tensors in, Tensors out) const {
-        return {.rows = rows, .channels = channels, .dy = in[0].as<T>(), .dbias = out[0].as<float>()};
+    void bind(auto& k, auto& slot) const {
+        k.rows = rows, k.channels = channels;
+        slot.in("dy", k.dy);
+        slot.out("dbias", k.dbias);
     }
 };
 
-struct Forward final : KernelOp<Forward> {
+struct Forward {
+    static constexpr std::string_view name = "conv";
     ConvShape shape;
     Activation activation;
     bool residual_last, weight_is_constant;
-    Forward(const ConvShape& s, const ConvOptions& o, bool constant)
-        : shape(s), activation(o.activation), residual_last(o.residual_last), weight_is_constant(constant) {}
-    std::string_view name() const override { return "conv"; }
-    double flops() const override { return shape.flops(); }
-    int overwrites(size_t output) const override { return output == 0 ? 3 : -1; }  // the residual
-    void prepare(const Cpu& cpu, Tensors in, Tensors out) const override { scratch_bytes(cpu, call<float>(in, out)); }
-    template <class T>
-    ConvForward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .activation = activation,
-                .residual_last = residual_last,
-                .x = in[0].as<T>(),
-                .weight = in[1].as<T>(),
-                .bias = in[2].as<float>(),
-                .residual = in[3].as<T>(),
-                .y = out[0].as<T>(),
-                .weight_is_constant = weight_is_constant};
+    double flops() const { return shape.flops(); }
+    void prepare(const Cpu& cpu, const ConvForward<float>& k) const { scratch_bytes(cpu, k); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape, k.activation = activation;
+        k.residual_last = residual_last, k.weight_is_constant = weight_is_constant;
+        slot.in("x", k.x), slot.in("weight", k.weight), slot.in("bias", k.bias), slot.in("residual", k.residual);
+        slot.out("y", k.y, "residual");
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        require(activation == Activation::none && !c.in[3],
+    NamedValues backward(const BackwardArgs& node) const {
+        require(activation == Activation::none && !node["residual"],
                 "conv: there is no gradient through a fused activation or residual; training uses batch_norm for both");
-        const Value x = c.in[0], weight = c.in[1], bias = c.in[2], dy = c.grad[0];
-        Graph& graph = *x.graph;
-        std::vector<Value> grad(4);
-        if (c.needed[0]) grad[0] = graph.add(BackwardData(shape), {dy, weight}, {{x.shape(), x.dtype()}})[0];
-        if (c.needed[1]) grad[1] = graph.add(BackwardWeight(shape), {x, dy}, {{weight.shape(), weight.dtype()}})[0];
-        if (c.needed[2])
-            grad[2] = graph.add(BackwardBias(shape.y_count() / shape.c_out, shape.c_out), {dy},
-                                {{bias.shape(), DType::f32}})[0];
-        return grad;
+        const Value x = node["x"], weight = node["weight"], dy = node.grad("y");
+        NamedValues grads;
+        if (node.needed("x"))
+            grads.merge(add_node<ConvBackwardData>(BackwardData{shape}, {{"dy", dy}, {"weight", weight}}, {{"dx", x}}));
+        if (node.needed("weight"))
+            grads.merge(
+                add_node<ConvBackwardWeight>(BackwardWeight{shape}, {{"x", x}, {"dy", dy}}, {{"dweight", weight}}));
+        if (node.needed("bias"))
+            grads.merge(add_node<BiasBackward>(BackwardBias{shape.y_count() / shape.c_out, shape.c_out}, {{"dy", dy}},
+                                               {{"dbias", node["bias"]}}));
+        return grads;
     }
 };
 
@@ -101,7 +94,9 @@ Value conv(Value x, Value weight, const ConvOptions& o) {
     const Shape y{s[0], shape.out_h(), shape.out_w(), w[0]};
     require(!o.residual || o.residual.shape() == y, "conv: the output has shape {}, the residual {}", text(y),
             o.residual ? text(o.residual.shape()) : "");
-    Graph& graph = *x.graph;
-    const bool constant = !graph.training && graph.values[size_t(weight.id)].kind == Kind::parameter;
-    return graph.add(Forward(shape, o, constant), {x, weight, o.bias, o.residual}, {{y, x.dtype()}})[0];
+    const Graph& graph = *x.graph;
+    const bool constant = !graph.training && graph.values[size_t(weight.id)].kind == ValueKind::parameter;
+    return add_node<ConvForward>(Forward{shape, o.activation, o.residual_last, constant},
+                                 {{"x", x}, {"weight", weight}, {"bias", o.bias}, {"residual", o.residual}},
+                                 {{"y", y, x.dtype()}})["y"];
 }

@@ -6,39 +6,31 @@
 
 namespace {
 
-struct Backward final : FloatOp<Backward> {
+struct Backward {
+    static constexpr std::string_view name = "cross_entropy_backward";
     CrossEntropyShape shape;
-    explicit Backward(const CrossEntropyShape& s) : shape(s) {}
-    std::string_view name() const override { return "cross_entropy_backward"; }
-    CrossEntropyBackward call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .probabilities = in[0].as<float>(),
-                .labels = in[1].as<int32_t>(),
-                .class_weight = in[2].as<float>(),
-                .dloss = in[3].as<float>(),
-                .dlogits = out[0].as<float>()};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("probabilities", k.probabilities), slot.in("labels", k.labels);
+        slot.in("class_weight", k.class_weight), slot.in("dloss", k.dloss);
+        slot.out("dlogits", k.dlogits);
     }
 };
 
-struct Forward final : FloatOp<Forward> {
+struct Forward {
+    static constexpr std::string_view name = "cross_entropy";
     CrossEntropyShape shape;
-    explicit Forward(const CrossEntropyShape& s) : shape(s) {}
-    std::string_view name() const override { return "cross_entropy"; }
-    CrossEntropyForward call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .logits = in[0].as<float>(),
-                .labels = in[1].as<int32_t>(),
-                .class_weight = in[2].as<float>(),
-                .loss = out[0].as<float>(),
-                .sample_loss = out[1].as<float>(),
-                .probabilities = out[2].as<float>(),
-                .correct = out[3].as<float>()};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("logits", k.logits), slot.in("labels", k.labels);
+        slot.in("class_weight", k.class_weight);
+        slot.out("loss", k.loss), slot.out("sample_loss", k.sample_loss);
+        slot.out("probabilities", k.probabilities), slot.out("correct", k.correct);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        require(c.grad[0] && !c.grad[1] && !c.grad[2] && !c.grad[3], "cross_entropy: only the loss has a gradient");
-        const Value logits = c.in[0];
-        return {logits.graph->add(Backward(shape), {c.out[2], c.in[1], c.in[2], c.grad[0]},
-                                  {{logits.shape(), DType::f32}})[0]};
+    NamedValues backward(const BackwardArgs& node) const {
+        NamedValues in = node.pick({"probabilities", "labels", "class_weight"});
+        in["dloss"] = node.only_grad("loss");
+        return add_node<CrossEntropyBackward>(Backward{shape}, in, {{"dlogits", node["logits"]}});
     }
 };
 
@@ -55,7 +47,11 @@ CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyO
     require(!o.class_weight || o.class_weight.shape() == Shape{s[1]},
             "cross_entropy: {} classes, class_weight has shape {}", s[1],
             o.class_weight ? text(o.class_weight.shape()) : "");
-    const auto out = logits.graph->add(Forward({s[0], s[1], o.smoothing}), {logits, labels, o.class_weight},
-                                       {{{1}, DType::f32}, {{s[0]}, DType::f32}, {s, DType::f32}, {{2}, DType::f32}});
-    return {out[0], out[1], out[2], out[3]};
+    NamedValues out = add_node<CrossEntropyForward>(
+        Forward{{s[0], s[1], o.smoothing}}, {{"logits", logits}, {"labels", labels}, {"class_weight", o.class_weight}},
+        {{"loss", {1}, DType::f32},
+         {"sample_loss", {s[0]}, DType::f32},
+         {"probabilities", logits},
+         {"correct", {2}, DType::f32}});
+    return {out["loss"], out["sample_loss"], out["probabilities"], out["correct"]};
 }

@@ -6,77 +6,72 @@
 
 namespace {
 
+constexpr size_t kMaxLevels = 4;
+
 template <class T>
 struct DecodeAll {
-    std::vector<DecodeBoxes<T>> levels;
+    size_t count;
+    DecodeBoxes<T> level[kMaxLevels];
 };
 template <class Device, class T>
 void compute(const Device& device, const DecodeAll<T>& all) {
-    for (const DecodeBoxes<T>& level : all.levels) compute(device, level);
+    for (size_t l = 0; l < all.count; ++l) compute(device, all.level[l]);
 }
 
-struct Decode final : KernelOp<Decode> {
+struct Decode {
+    static constexpr std::string_view name = "decode_boxes";
     std::vector<BoxLevel> levels;
-    size_t classes;
-    Decode(std::span<const BoxLevel> levels, size_t classes) : levels(levels.begin(), levels.end()), classes(classes) {}
-    std::string_view name() const override { return "decode_boxes"; }
-    template <class T>
-    DecodeAll<T> call(Tensors in, Tensors out) const {
-        DecodeAll<T> all;
+    std::vector<Shape> heads;
+    size_t classes, rows;
+    void bind(auto& k, auto& slot) const {
+        k.count = heads.size();
         size_t first_row = 0;
-        for (size_t i = 0; i < in.size(); ++i) {
-            const Shape& s = in[i].shape;
-            const auto& a = levels[i].anchors;
-            all.levels.push_back({.n = s[0],
-                                  .h = s[1],
-                                  .w = s[2],
-                                  .classes = classes,
-                                  .stride = levels[i].stride,
-                                  .anchors = {{a[0][0], a[0][1]}, {a[1][0], a[1][1]}, {a[2][0], a[2][1]}},
-                                  .mirror = levels[i].mirror,
-                                  .first_row = first_row,
-                                  .rows = out[0].shape[1],
-                                  .head = in[i].as<T>(),
-                                  .boxes = out[0].as<float>()});
-            first_row += 3 * s[1] * s[2];
+        for (size_t l = 0; l < heads.size(); ++l) {
+            auto& level = k.level[l];
+            level.n = heads[l][0], level.h = heads[l][1], level.w = heads[l][2], level.classes = classes;
+            level.stride = levels[l].stride, level.mirror = levels[l].mirror;
+            for (size_t a = 0; a < 3; ++a) std::ranges::copy(levels[l].anchors[a], level.anchors[a]);
+            level.first_row = first_row, level.rows = rows;
+            first_row += 3 * level.h * level.w;
+            slot.in("head", l, level.head);
         }
-        return all;
+        slot.out("boxes", k.level[0].boxes);
+        for (size_t l = 1; l < heads.size(); ++l) k.level[l].boxes = k.level[0].boxes;
     }
 };
 
-struct Select final : FloatOp<Select> {
+struct Select {
+    static constexpr std::string_view name = "select_boxes";
+    Shape boxes;
     SelectBoxesOptions o;
-    explicit Select(const SelectBoxesOptions& o) : o(o) {}
-    std::string_view name() const override { return "select_boxes"; }
-    SelectBoxes call(Tensors in, Tensors out) const {
-        const Shape& s = in[0].shape;
-        return {.n = s[0],
-                .rows = s[1],
-                .classes = s[2] - 5,
-                .threshold = o.threshold,
-                .iou_threshold = o.overlap,
-                .max_detections = o.most,
-                .boxes = in[0].as<float>(),
-                .detections = out[0].as<float>(),
-                .count = out[1].as<int32_t>()};
+    void bind(auto& k, auto& slot) const {
+        k.n = boxes[0], k.rows = boxes[1], k.classes = boxes[2] - 5;
+        k.threshold = o.threshold, k.iou_threshold = o.overlap, k.max_detections = o.most;
+        slot.in("boxes", k.boxes);
+        slot.out("detections", k.detections), slot.out("count", k.count);
     }
 };
 
 }  // namespace
 
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes) {
-    require(!heads.empty() && heads.size() == levels.size(), "decode_boxes: {} heads, {} levels", heads.size(),
-            levels.size());
+    require(!heads.empty() && heads.size() == levels.size() && heads.size() <= kMaxLevels,
+            "decode_boxes: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMaxLevels);
     size_t rows = 0;
+    std::vector<Shape> shapes;
+    NamedValues in;
     for (Value head : heads) {
         const Shape& s = head.shape();
         require(s.size() == 4 && s[0] == heads[0].shape()[0] && s[3] == 3 * (5 + classes),
                 "decode_boxes: a head has shape {}; {} classes and three anchors need {} channels", text(s), classes,
                 3 * (5 + classes));
+        in[fmt::format("head{}", shapes.size())] = head;
+        shapes.push_back(s);
         rows += 3 * s[1] * s[2];
     }
-    return heads[0].graph->add_node(std::make_shared<const Decode>(levels, classes), heads,
-                                    {{{heads[0].shape()[0], rows, 5 + classes}, DType::f32}})[0];
+    const Shape boxes{shapes[0][0], rows, 5 + classes};
+    return add_node<DecodeAll>(Decode{{levels.begin(), levels.end()}, shapes, classes, rows}, in,
+                               {{"boxes", boxes, DType::f32}})["boxes"];
 }
 
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions& o) {
@@ -84,6 +79,8 @@ SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions& o) {
     require(s.size() == 3 && s[2] > 5 && boxes.dtype() == DType::f32, "select_boxes: boxes have shape {} and type {}",
             text(s), name(boxes.dtype()));
     require(o.threshold >= 0 && o.most > 0, "select_boxes: threshold {}, at most {}", o.threshold, o.most);
-    const auto out = boxes.graph->add(Select(o), {boxes}, {{{s[0], o.most, 6}, DType::f32}, {{s[0]}, DType::i32}});
-    return {out[0], out[1]};
+    NamedValues out =
+        add_node<SelectBoxes>(Select{s, o}, {{"boxes", boxes}},
+                              {{"detections", {s[0], o.most, 6}, DType::f32}, {"count", {s[0]}, DType::i32}});
+    return {out["detections"], out["count"]};
 }

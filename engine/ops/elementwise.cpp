@@ -6,13 +6,15 @@
 
 namespace {
 
-struct AddOp final : KernelOp<AddOp> {
-    std::string_view name() const override { return "add"; }
-    template <class T>
-    Add<T> call(Tensors in, Tensors out) const {
-        return {.count = count(out[0].shape), .a = in[0].as<T>(), .b = in[1].as<T>(), .y = out[0].as<T>()};
+struct AddOp {
+    static constexpr std::string_view name = "add";
+    size_t count;
+    void bind(auto& k, auto& slot) const {
+        k.count = count;
+        slot.in("a", k.a), slot.in("b", k.b);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override { return {c.grad[0], c.grad[0]}; }
+    NamedValues backward(const BackwardArgs& node) const { return {{"da", node.grad("y")}, {"db", node.grad("y")}}; }
 };
 
 }  // namespace
@@ -20,5 +22,5 @@ struct AddOp final : KernelOp<AddOp> {
 Value add(Value a, Value b) {
     require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}", text(a.shape()),
             text(b.shape()), name(a.dtype()), name(b.dtype()));
-    return a.graph->add(AddOp(), {a, b}, {{a.shape(), a.dtype()}})[0];
+    return add_node<Add>(AddOp{count(a.shape())}, {{"a", a}, {"b", b}}, {{"y", a}})["y"];
 }

@@ -7,98 +7,109 @@
 namespace {
 
 // The gradient of one part of a concatenation.
-struct Slice final : KernelOp<Slice> {
-    size_t rows, channels, pitch, offset;
-    Slice(size_t rows, size_t channels, size_t pitch, size_t offset)
-        : rows(rows), channels(channels), pitch(pitch), offset(offset) {}
-    std::string_view name() const override { return "slice_channels"; }
-    template <class T>
-    CopyChannels<T> call(Tensors in, Tensors out) const {
-        return {rows, channels, pitch, offset, channels, 0, in[0].as<T>(), out[0].as<T>()};
+struct Slice {
+    static constexpr std::string_view name = "slice_channels";
+    size_t part, rows, channels, pitch, offset;
+    void bind(auto& k, auto& slot) const {
+        k.rows = rows, k.channels = channels, k.x_pitch = pitch, k.x_offset = offset, k.y_pitch = channels;
+        slot.in("dy", k.x);
+        slot.out("dpart", part, k.y);
     }
 };
+
+constexpr size_t kMaxParts = 8;
 
 template <class T>
 struct CopyAll {
-    std::vector<CopyChannels<T>> parts;
+    size_t count;
+    CopyChannels<T> part[kMaxParts];
 };
 template <class Device, class T>
 void compute(const Device& device, const CopyAll<T>& copy) {
-    for (const CopyChannels<T>& part : copy.parts) compute(device, part);
+    for (size_t i = 0; i < copy.count; ++i) compute(device, copy.part[i]);
 }
 
-struct Concat final : KernelOp<Concat> {
+std::string part_name(size_t i) { return fmt::format("part{}", i); }
+
+struct Concat {
+    static constexpr std::string_view name = "concat";
     size_t rows, channels;
-    Concat(size_t rows, size_t channels) : rows(rows), channels(channels) {}
-    std::string_view name() const override { return "concat"; }
-    template <class T>
-    CopyAll<T> call(Tensors in, Tensors out) const {
-        CopyAll<T> copy;
+    std::vector<size_t> widths;
+    void bind(auto& k, auto& slot) const {
+        k.count = widths.size();
         size_t offset = 0;
-        for (const Tensor& x : in) {
-            const size_t c = x.shape.back();
-            copy.parts.push_back({rows, c, c, 0, channels, offset, x.as<T>(), out[0].as<T>()});
-            offset += c;
+        for (size_t i = 0; i < widths.size(); ++i) {
+            auto& part = k.part[i];
+            part.rows = rows, part.channels = part.x_pitch = widths[i];
+            part.y_pitch = channels, part.y_offset = offset;
+            offset += widths[i];
+            slot.in("part", i, part.x);
         }
-        return copy;
+        slot.out("y", k.part[0].y);
+        for (size_t i = 1; i < widths.size(); ++i) k.part[i].y = k.part[0].y;
     }
-    std::vector<Value> backward(const BackwardArgs& chain) const override {
-        std::vector<Value> grad;
+    NamedValues backward(const BackwardArgs& node) const {
+        NamedValues grads;
         size_t offset = 0;
-        for (size_t i = 0; i < chain.in.size(); ++i) {
-            const Value x = chain.in[i];
-            const size_t c = x.shape().back();
-            grad.push_back({});
-            if (chain.needed[i])
-                grad[i] = x.graph->add(Slice(rows, c, channels, offset), {chain.grad[0]}, {{x.shape(), x.dtype()}})[0];
-            offset += c;
+        for (size_t i = 0; i < widths.size(); ++i) {
+            if (node.needed(part_name(i)))
+                grads.merge(add_node<CopyChannels>(Slice{i, rows, widths[i], channels, offset},
+                                                   {{"dy", node.grad("y")}},
+                                                   {{"d" + part_name(i), node[part_name(i)]}}));
+            offset += widths[i];
         }
-        return grad;
+        return grads;
     }
 };
 
-struct UpsampleBackward final : KernelOp<UpsampleBackward> {
+struct UpsampleBackward {
+    static constexpr std::string_view name = "upsample2_backward";
     Shape s;
-    explicit UpsampleBackward(const Shape& s) : s(s) {}
-    std::string_view name() const override { return "upsample2_backward"; }
-    template <class T>
-    Upsample2Backward<T> call(Tensors in, Tensors out) const {
-        return {.n = s[0], .h = s[1], .w = s[2], .c = s[3], .dy = in[0].as<T>(), .dx = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.n = s[0], k.h = s[1], k.w = s[2], k.c = s[3];
+        slot.in("dy", k.dy);
+        slot.out("dx", k.dx);
     }
 };
 
-struct Upsample final : KernelOp<Upsample> {
+struct Upsample {
+    static constexpr std::string_view name = "upsample2";
     Shape s;
-    explicit Upsample(const Shape& s) : s(s) {}
-    std::string_view name() const override { return "upsample2"; }
-    template <class T>
-    Upsample2<T> call(Tensors in, Tensors out) const {
-        return {.n = s[0], .h = s[1], .w = s[2], .c = s[3], .x = in[0].as<T>(), .y = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.n = s[0], k.h = s[1], k.w = s[2], k.c = s[3];
+        slot.in("x", k.x);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        return c.in[0].graph->add(UpsampleBackward(s), {c.grad[0]}, {{s, c.in[0].dtype()}});
+    NamedValues backward(const BackwardArgs& node) const {
+        return add_node<Upsample2Backward>(UpsampleBackward{s}, {{"dy", node.grad("y")}}, {{"dx", node["x"]}});
     }
 };
 
 }  // namespace
 
 Value concat(Values parts) {
-    require(parts.size() >= 2, "concat: {} parts; it takes at least two", parts.size());
+    require(parts.size() >= 2 && parts.size() <= kMaxParts, "concat: {} parts; it takes at least two and at most {}",
+            parts.size(), kMaxParts);
+    NamedValues in;
+    std::vector<size_t> widths;
     Shape y = parts[0].shape();
     y.back() = 0;
     for (Value part : parts) {
         Shape s = part.shape();
+        in[part_name(widths.size())] = part;
+        widths.push_back(s.back());
         y.back() += s.back();
         s.back() = y.back();
         require(s == y && part.dtype() == parts[0].dtype(), "concat: {} does not go with {}", text(part.shape()),
                 text(parts[0].shape()));
     }
     const size_t rows = count(y) / y.back();
-    return parts[0].graph->add_node(std::make_shared<const Concat>(rows, y.back()), parts, {{y, parts[0].dtype()}})[0];
+    return add_node<CopyAll>(Concat{rows, y.back(), widths}, in, {{"y", y, parts[0].dtype()}})["y"];
 }
 
 Value upsample2(Value x) {
     const Shape& s = x.shape();
     require(s.size() == 4, "upsample2: x has shape {}, not (n, h, w, c)", text(s));
-    return x.graph->add(Upsample(s), {x}, {{{s[0], 2 * s[1], 2 * s[2], s[3]}, x.dtype()}})[0];
+    const Shape y{s[0], 2 * s[1], 2 * s[2], s[3]};
+    return add_node<Upsample2>(Upsample{s}, {{"x", x}}, {{"y", y, x.dtype()}})["y"];
 }

@@ -6,43 +6,30 @@
 
 namespace {
 
-struct Backward final : KernelOp<Backward> {
+struct Backward {
+    static constexpr std::string_view name = "linear_backward";
     LinearShape shape;
-    explicit Backward(const LinearShape& s) : shape(s) {}
-    std::string_view name() const override { return "linear_backward"; }
-    double flops() const override { return 4.0 * double(shape.rows * shape.in * shape.out); }
-    template <class T>
-    LinearBackward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .weight = in[1].as<T>(),
-                .dy = in[2].as<float>(),
-                .dx = out[0].as<T>(),
-                .dweight = out[1].as<T>(),
-                .dbias = out.size() > 2 ? out[2].as<float>() : nullptr};
+    double flops() const { return 4.0 * double(shape.rows * shape.in * shape.out); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x), slot.in("weight", k.weight), slot.in("dy", k.dy);
+        slot.out("dx", k.dx), slot.out("dweight", k.dweight), slot.out("dbias", k.dbias);
     }
 };
 
-struct Forward final : KernelOp<Forward> {
+struct Forward {
+    static constexpr std::string_view name = "linear";
     LinearShape shape;
-    explicit Forward(const LinearShape& s) : shape(s) {}
-    std::string_view name() const override { return "linear"; }
-    double flops() const override { return 2.0 * double(shape.rows * shape.in * shape.out); }
-    template <class T>
-    LinearForward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .weight = in[1].as<T>(),
-                .bias = in[2].as<float>(),
-                .y = out[0].as<float>()};
+    double flops() const { return 2.0 * double(shape.rows * shape.in * shape.out); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x), slot.in("weight", k.weight), slot.in("bias", k.bias);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        const Value x = c.in[0], weight = c.in[1], bias = c.in[2];
-        std::vector<Graph::Output> out = {{x.shape(), x.dtype()}, {weight.shape(), weight.dtype()}};
-        if (bias) out.push_back({bias.shape(), DType::f32});
-        std::vector<Value> grad = x.graph->add(Backward(shape), {x, weight, c.grad[0]}, out);
-        grad.resize(3);
-        return grad;
+    NamedValues backward(const BackwardArgs& node) const {
+        const Value x = node["x"], weight = node["weight"];
+        return add_node<LinearBackward>(Backward{shape}, {{"x", x}, {"weight", weight}, {"dy", node.grad("y")}},
+                                        {{"dx", x}, {"dweight", weight}, {"dbias", node["bias"]}});
     }
 };
 
@@ -54,5 +41,6 @@ Value linear(Value x, Value weight, Value bias) {
     const LinearShape shape{s[0], s[1], w[0]};
     require(!bias || bias.shape() == Shape{w[0]}, "linear: {} outputs, bias has shape {}", w[0],
             bias ? text(bias.shape()) : "");
-    return x.graph->add(Forward(shape), {x, weight, bias}, {{{s[0], w[0]}, DType::f32}})[0];
+    return add_node<LinearForward>(Forward{shape}, {{"x", x}, {"weight", weight}, {"bias", bias}},
+                                   {{"y", {s[0], w[0]}, DType::f32}})["y"];
 }

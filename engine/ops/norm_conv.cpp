@@ -8,145 +8,98 @@
 
 namespace {
 
-struct Constants final : KernelOp<Constants> {
+struct Constants {
+    static constexpr std::string_view name = "norm_constants";
     static constexpr bool typed_by_output = true;
     size_t rows, channels;
     float eps, momentum;
-    bool factors;  // a and b stand before mean and rstd
-    Constants(size_t rows, size_t channels, const BatchNormOptions& o, bool factors)
-        : rows(rows), channels(channels), eps(o.eps), momentum(o.momentum), factors(factors) {}
-    std::string_view name() const override { return "norm_constants"; }
-    template <class T>
-    NormConstants<T> call(Tensors in, Tensors out) const {
-        return {.rows = rows,
-                .channels = channels,
-                .eps = eps,
-                .momentum = momentum,
-                .sum = in[0].as<float>(),
-                .squares = in[1].as<float>(),
-                .scale = in[2].as<float>(),
-                .shift = in[3].as<float>(),
-                .running_mean = in[4].as<float>(),
-                .running_var = in[5].as<float>(),
-                .mean = out[factors ? 2 : 0].as<float>(),
-                .rstd = out[factors ? 3 : 1].as<float>(),
-                .a = factors ? out[0].as<T>() : nullptr,
-                .b = factors ? out[1].as<T>() : nullptr};
+    void bind(auto& k, auto& slot) const {
+        k.rows = rows, k.channels = channels, k.eps = eps, k.momentum = momentum;
+        slot.in("sum", k.sum), slot.in("squares", k.squares), slot.in("scale", k.scale), slot.in("shift", k.shift);
+        slot.in("running_mean", k.running_mean), slot.in("running_var", k.running_var);
+        slot.out("a", k.a), slot.out("b", k.b), slot.out("mean", k.mean), slot.out("rstd", k.rstd);
     }
-    std::vector<Value> backward(const BackwardArgs&) const override { return std::vector<Value>(6); }
+    NamedValues backward(const BackwardArgs&) const { return {}; }
 };
 
-struct BackwardData final : KernelOp<BackwardData> {
+struct BackwardData {
+    static constexpr std::string_view name = "norm_conv_backward_data";
     ConvShape shape;
-    explicit BackwardData(const ConvShape& s) : shape(s) {}
-    std::string_view name() const override { return "norm_conv_backward_data"; }
-    double flops() const override { return shape.flops(); }
-    template <class T>
-    NormConvBackwardData<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[2].as<T>(),
-                .dy = in[0].as<T>(),
-                .weight = in[1].as<T>(),
-                .scale = in[3].as<float>(),
-                .shift = in[4].as<float>(),
-                .mean = in[5].as<float>(),
-                .rstd = in[6].as<float>(),
-                .g = out[0].as<T>(),
-                .dscale = out.size() > 1 ? out[1].as<float>() : nullptr,
-                .dshift = out.size() > 1 ? out[2].as<float>() : nullptr};
+    double flops() const { return shape.flops(); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("dy", k.dy), slot.in("weight", k.weight), slot.in("x", k.x);
+        slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("mean", k.mean), slot.in("rstd", k.rstd);
+        slot.out("g", k.g), slot.out("dscale", k.dscale), slot.out("dshift", k.dshift);
     }
 };
 
-struct BackwardWeight final : KernelOp<BackwardWeight> {
+struct BackwardWeight {
+    static constexpr std::string_view name = "norm_conv_backward_weight";
     ConvShape shape;
-    explicit BackwardWeight(const ConvShape& s) : shape(s) {}
-    std::string_view name() const override { return "norm_conv_backward_weight"; }
-    double flops() const override { return shape.flops(); }
-    template <class T>
-    NormConvBackwardWeight<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .a = in[1].as<T>(),
-                .b = in[2].as<T>(),
-                .dy = in[3].as<T>(),
-                .dweight = out[0].as<T>()};
+    double flops() const { return shape.flops(); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x), slot.in("a", k.a), slot.in("b", k.b), slot.in("dy", k.dy);
+        slot.out("dweight", k.dweight);
     }
 };
 
 // dx of the normalization from g and the sums over it.
-struct BackwardNorm final : KernelOp<BackwardNorm> {
+struct BackwardNorm {
+    static constexpr std::string_view name = "norm_backward";
     size_t rows, channels;
-    BackwardNorm(size_t rows, size_t channels) : rows(rows), channels(channels) {}
-    std::string_view name() const override { return "norm_backward"; }
-    int overwrites(size_t output) const override { return output == 0 ? 1 : -1; }  // dx takes the place of g
-    template <class T>
-    BatchNormBackward<T> call(Tensors in, Tensors out) const {
-        return {.shape = {.rows = rows, .channels = channels},
-                .x = in[0].as<T>(),
-                .y = nullptr,
-                .dy = in[1].as<T>(),
-                .dy2 = nullptr,
-                .scale = in[2].as<float>(),
-                .shift = in[3].as<float>(),
-                .mean = in[4].as<float>(),
-                .rstd = in[5].as<float>(),
-                .dx = out[0].as<T>(),
-                .dscale = in[6].as<float>(),
-                .dshift = in[7].as<float>(),
-                .dresidual = nullptr,
-                .sums_given = true};
+    void bind(auto& k, auto& slot) const {
+        k.shape = {.rows = rows, .channels = channels}, k.sums_given = true;
+        slot.in("x", k.x), slot.in("g", k.dy), slot.in("scale", k.scale), slot.in("shift", k.shift);
+        slot.in("mean", k.mean), slot.in("rstd", k.rstd), slot.in("dscale", k.dscale), slot.in("dshift", k.dshift);
+        slot.out("dx", k.dx, "g");
     }
 };
 
-// in: x, weight, and where x is normalized on the way a, b, scale, shift, mean, rstd
-struct Forward final : KernelOp<Forward> {
+// Where x is normalized on the way, a and b are there, and for the gradients scale, shift, mean and rstd.
+struct Forward {
+    static constexpr std::string_view name = "norm_conv";
     ConvShape shape;
-    explicit Forward(const ConvShape& s) : shape(s) {}
-    std::string_view name() const override { return "norm_conv"; }
-    double flops() const override { return shape.flops(); }
-    template <class T>
-    NormConvForward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .a = in[2].as<T>(),
-                .b = in[3].as<T>(),
-                .weight = in[1].as<T>(),
-                .y = out[0].as<T>(),
-                .sum = out[1].as<float>(),
-                .squares = out[2].as<float>()};
+    double flops() const { return shape.flops(); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        const float* for_backward = nullptr;
+        slot.in("x", k.x), slot.in("weight", k.weight), slot.in("a", k.a), slot.in("b", k.b);
+        for (const char* operand : {"scale", "shift", "mean", "rstd"}) slot.in(operand, for_backward);
+        slot.out("y", k.y), slot.out("sum", k.sum), slot.out("squares", k.squares);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        const Value x = c.in[0], weight = c.in[1], a = c.in[2], b = c.in[3], scale = c.in[4], shift = c.in[5],
-                    dy = c.grad[0];
-        Graph& graph = *x.graph;
-        std::vector<Value> grad(8);
-        if (c.needed[0] && !a)
-            grad[0] = graph.add(BackwardData(shape), {dy, weight, {}, {}, {}, {}, {}}, {{x.shape(), x.dtype()}})[0];
-        if (c.needed[0] && a) {
-            const Shape channels = scale.shape();
-            const auto d = graph.add(BackwardData(shape), {dy, weight, x, scale, shift, c.in[6], c.in[7]},
-                                     {{x.shape(), x.dtype()}, {channels, DType::f32}, {channels, DType::f32}});
-            grad[0] = graph.add(BackwardNorm(shape.x_count() / shape.c_in, shape.c_in),
-                                {x, d[0], scale, shift, c.in[6], c.in[7], d[1], d[2]}, {{x.shape(), x.dtype()}})[0];
-            grad[4] = d[1], grad[5] = d[2];
+    NamedValues backward(const BackwardArgs& node) const {
+        const Value x = node["x"], weight = node["weight"], a = node["a"], scale = node["scale"], dy = node.grad("y");
+        NamedValues grads;
+        if (node.needed("x")) {
+            NamedValues in = node.pick({"scale", "shift", "mean", "rstd"});
+            if (a) in["x"] = x;
+            NamedValues of_data = in;
+            of_data["dy"] = dy, of_data["weight"] = weight;
+            grads = add_node<NormConvBackwardData>(BackwardData{shape}, of_data,
+                                                   {{"g", x}, {"dscale", scale}, {"dshift", scale}});
+            in.insert(grads.begin(), grads.end());
+            grads["dx"] = a ? add_node<BatchNormBackward>(BackwardNorm{shape.x_count() / shape.c_in, shape.c_in}, in,
+                                                          {{"dx", x}})["dx"]
+                            : grads["g"];
         }
-        if (c.needed[1])
-            grad[1] = graph.add(BackwardWeight(shape), {x, a, b, dy}, {{weight.shape(), weight.dtype()}})[0];
-        return grad;
+        if (node.needed("weight"))
+            grads.merge(add_node<NormConvBackwardWeight>(
+                BackwardWeight{shape}, {{"x", x}, {"a", a}, {"b", node["b"]}, {"dy", dy}}, {{"dweight", weight}}));
+        return grads;
     }
 };
 
-WithStats add_node(Graph& graph, Value x, Value weight, const ConvOptions& o, Value a, Value b, Value scale,
-                   Value shift, Value mean, Value rstd) {
-    require(graph.training && !o.bias && o.activation == Activation::none && !o.residual,
+WithStats add_conv(Value x, Value weight, const ConvOptions& o, NamedValues in) {
+    require(x.graph->training && !o.bias && o.activation == Activation::none && !o.residual,
             "norm_conv: takes no bias, activation or residual, and is for training");
     const ConvShape shape = conv_shape(x, weight, o);
-    const Shape channels{shape.c_out};
-    const auto out = graph.add(Forward(shape), {x, weight, a, b, scale, shift, mean, rstd},
-                               {{{shape.n, shape.out_h(), shape.out_w(), shape.c_out}, x.dtype()},
-                                {channels, DType::f32},
-                                {channels, DType::f32}});
-    return {out[0], out[1], out[2]};
+    const Shape y{shape.n, shape.out_h(), shape.out_w(), shape.c_out}, channels{shape.c_out};
+    in["x"] = x, in["weight"] = weight;
+    NamedValues out = add_node<NormConvForward>(
+        Forward{shape}, in, {{"y", y, x.dtype()}, {"sum", channels, DType::f32}, {"squares", channels, DType::f32}});
+    return {out["y"], out["sum"], out["squares"]};
 }
 
 size_t rows_of(Value x) { return count(x.shape()) / x.shape().back(); }
@@ -160,33 +113,38 @@ void require_fitting(const WithStats& x, Value scale, Value shift, const BatchNo
     require(bool(o.running_mean) == bool(o.running_var), "norm_conv: running_mean and running_var come together");
 }
 
+// mean and rstd, and with `factors` a and b too.
+NamedValues add_constants(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n, bool factors) {
+    std::vector<OutputSpec> out = {{"mean", scale}, {"rstd", scale}};
+    if (factors) out = {{"a", scale.shape(), x.y.dtype()}, {"b", scale.shape(), x.y.dtype()}, out[0], out[1]};
+    return add_node<NormConstants>(Constants{rows_of(x.y), scale.shape()[0], n.eps, n.momentum},
+                                   {{"sum", x.sum},
+                                    {"squares", x.squares},
+                                    {"scale", scale},
+                                    {"shift", shift},
+                                    {"running_mean", n.running_mean},
+                                    {"running_var", n.running_var}},
+                                   out);
+}
+
 }  // namespace
 
-WithStats norm_conv(Value x, Value weight, const ConvOptions& o) {
-    return add_node(*x.graph, x, weight, o, {}, {}, {}, {}, {}, {});
-}
+WithStats norm_conv(Value x, Value weight, const ConvOptions& o) { return add_conv(x, weight, o, {}); }
 
 WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n, Value weight,
                     const ConvOptions& o) {
     require_fitting(x, scale, shift, n);
     require(n.activation == Activation::relu && !n.residual,
             "norm_conv: the normalization before it has relu and no residual");
-    Graph& graph = *x.y.graph;
-    const Shape channels = scale.shape();
-    const DType type = x.y.dtype();
-    const auto c = graph.add(Constants(rows_of(x.y), channels[0], n, true),
-                             {x.sum, x.squares, scale, shift, n.running_mean, n.running_var},
-                             {{channels, type}, {channels, type}, {channels, DType::f32}, {channels, DType::f32}});
-    return add_node(graph, x.y, weight, o, c[0], c[1], scale, shift, c[2], c[3]);
+    NamedValues constants = add_constants(x, scale, shift, n, true);
+    constants["scale"] = scale, constants["shift"] = shift;
+    return add_conv(x.y, weight, o, constants);
 }
 
 Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n) {
     require_fitting(x, scale, shift, n);
-    const Shape channels = scale.shape();
-    const auto c = x.y.graph->add(Constants(rows_of(x.y), channels[0], n, false),
-                                  {x.sum, x.squares, scale, shift, n.running_mean, n.running_var},
-                                  {{channels, DType::f32}, {channels, DType::f32}});
+    NamedValues constants = add_constants(x, scale, shift, n, false);
     BatchNormOptions known = n;
-    known.mean = c[0], known.rstd = c[1];
+    known.mean = constants["mean"], known.rstd = constants["rstd"];
     return batch_norm(x.y, scale, shift, known);
 }

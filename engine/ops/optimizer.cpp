@@ -6,78 +6,56 @@
 
 namespace {
 
-struct Sgd final : KernelOp<Sgd> {
+// Arrays that are read and written count as two passes.
+struct Sgd {
+    static constexpr std::string_view name = "sgd_step";
+    size_t count;
     SgdOptions o;
-    explicit Sgd(const SgdOptions& o) : o(o) {}
-    std::string_view name() const override { return "sgd_step"; }
-    double bytes(Tensors in, Tensors out) const override {  // parameter and momentum are written too
-        return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes());
-    }
-    template <class T>
-    SgdStep<T> call(Tensors in, Tensors) const {
-        return {.count = count(in[0].shape),
-                .weight_decay = o.weight_decay,
-                .nesterov = o.nesterov,
-                .state = in[1].as<StepState>(),
-                .gradient = in[0].as<T>(),
-                .parameter = in[2].as<float>(),
-                .momentum = in[3].as<float>(),
-                .compute_copy = in[4].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.count = count, k.weight_decay = o.weight_decay, k.nesterov = o.nesterov;
+        slot.in("gradient", k.gradient), slot.in("state", k.state);
+        slot.in("parameter", k.parameter, 2), slot.in("momentum", k.momentum, 2), slot.in("copy", k.compute_copy);
     }
 };
 
-struct Adam final : KernelOp<Adam> {
+struct Adam {
+    static constexpr std::string_view name = "adam_step";
+    size_t count;
     AdamOptions o;
-    explicit Adam(const AdamOptions& o) : o(o) {}
-    std::string_view name() const override { return "adam_step"; }
-    double bytes(Tensors in, Tensors out) const override {  // parameter and moments are written too
-        return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes() + in[4].bytes());
-    }
-    template <class T>
-    AdamStep<T> call(Tensors in, Tensors) const {
-        return {.count = count(in[0].shape),
-                .weight_decay = o.weight_decay,
-                .beta2 = o.beta2,
-                .epsilon = o.epsilon,
-                .decoupled = o.decoupled,
-                .form = o.form,
-                .state = in[1].as<StepState>(),
-                .gradient = in[0].as<T>(),
-                .parameter = in[2].as<float>(),
-                .m = in[3].as<float>(),
-                .v = in[4].as<float>(),
-                .compute_copy = in[5].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.count = count, k.weight_decay = o.weight_decay, k.beta2 = o.beta2;
+        k.epsilon = o.epsilon, k.decoupled = o.decoupled, k.form = o.form;
+        slot.in("gradient", k.gradient), slot.in("state", k.state), slot.in("parameter", k.parameter, 2);
+        slot.in("first", k.m, 2), slot.in("second", k.v, 2), slot.in("copy", k.compute_copy);
     }
 };
 
-struct Average final : FloatOp<Average> {
-    std::string_view name() const override { return "average_step"; }
-    double bytes(Tensors in, Tensors out) const override {
-        return Op::bytes(in, out) + double(in[3].bytes());
-    }  // written too
-    EmaUpdate call(Tensors in, Tensors) const {
-        return {.count = count(in[2].shape),
-                .state = in[0].as<StepState>(),
-                .rate = in[1].as<float>(),
-                .parameter = in[2].as<float>(),
-                .average = in[3].as<float>()};
+struct Average {
+    static constexpr std::string_view name = "average_step";
+    size_t count;
+    void bind(auto& k, auto& slot) const {
+        k.count = count;
+        slot.in("state", k.state), slot.in("rate", k.rate);
+        slot.in("parameter", k.parameter), slot.in("average", k.average, 2);
     }
 };
 
-struct Check final : KernelOp<Check> {
-    std::string_view name() const override { return "check_finite"; }
-    template <class T>
-    CheckFinite<T> call(Tensors in, Tensors) const {
-        return {.count = count(in[0].shape), .gradient = in[0].as<T>(), .state = in[1].as<StepState>()};
+struct Check {
+    static constexpr std::string_view name = "check_finite";
+    size_t count;
+    void bind(auto& k, auto& slot) const {
+        k.count = count;
+        slot.in("gradient", k.gradient), slot.in("state", k.state);
     }
 };
 
-struct Finish final : FloatOp<Finish> {
+struct Finish {
+    static constexpr std::string_view name = "finish_step";
     float growth_interval, largest_scale;
-    Finish(float growth_interval, float largest_scale)
-        : growth_interval(growth_interval), largest_scale(largest_scale) {}
-    std::string_view name() const override { return "finish_step"; }
-    FinishStep call(Tensors in, Tensors) const { return {growth_interval, largest_scale, in[0].as<StepState>()}; }
+    void bind(auto& k, auto& slot) const {
+        k.growth_interval = growth_interval, k.largest_scale = largest_scale;
+        slot.in("state", k.state);
+    }
 };
 
 void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
@@ -90,24 +68,37 @@ void require_flat(const char* op, Value gradient, std::initializer_list<Value> a
 
 void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions& o) {
     require_flat("sgd_step", gradient, {parameter, momentum});
-    state.graph->add(Sgd(o), {gradient, state, parameter, momentum, copy}, {});
+    add_node<SgdStep>(
+        Sgd{count(gradient.shape()), o},
+        {{"gradient", gradient}, {"state", state}, {"parameter", parameter}, {"momentum", momentum}, {"copy", copy}},
+        {});
 }
 
 void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy,
                const AdamOptions& o) {
     require_flat("adam_step", gradient, {parameter, first, second});
-    state.graph->add(Adam(o), {gradient, state, parameter, first, second, copy}, {});
+    add_node<AdamStep>(Adam{count(gradient.shape()), o},
+                       {{"gradient", gradient},
+                        {"state", state},
+                        {"parameter", parameter},
+                        {"first", first},
+                        {"second", second},
+                        {"copy", copy}},
+                       {});
 }
 
 void average_step(Value state, Value rate, Value parameter, Value average) {
     require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
             "average_step: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
             text(average.shape()));
-    state.graph->add(Average(), {state, rate, parameter, average}, {});
+    add_node<EmaUpdate>(Average{count(parameter.shape())},
+                        {{"state", state}, {"rate", rate}, {"parameter", parameter}, {"average", average}}, {});
 }
 
-void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
+void check_finite(Value state, Value gradient) {
+    add_node<CheckFinite>(Check{count(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
+}
 
 void finish_step(Value state, float growth_interval, float largest_scale) {
-    state.graph->add(Finish(growth_interval, largest_scale), {state}, {});
+    add_node<FinishStep>(Finish{growth_interval, largest_scale}, {{"state", state}}, {});
 }

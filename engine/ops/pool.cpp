@@ -6,55 +6,52 @@
 
 namespace {
 
-struct MaxBackward final : KernelOp<MaxBackward> {
+struct MaxBackward {
+    static constexpr std::string_view name = "max_pool_backward";
     MaxPoolShape shape;
-    explicit MaxBackward(const MaxPoolShape& s) : shape(s) {}
-    std::string_view name() const override { return "max_pool_backward"; }
-    template <class T>
-    MaxPoolBackward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape, .dy = in[0].as<T>(), .argmax = in[1].as<uint8_t>(), .dx = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("dy", k.dy), slot.in("argmax", k.argmax);
+        slot.out("dx", k.dx);
     }
 };
 
-struct MaxForward final : KernelOp<MaxForward> {
+struct MaxForward {
+    static constexpr std::string_view name = "max_pool";
     MaxPoolShape shape;
-    explicit MaxForward(const MaxPoolShape& s) : shape(s) {}
-    std::string_view name() const override { return "max_pool"; }
-    template <class T>
-    MaxPoolForward<T> call(Tensors in, Tensors out) const {
-        return {.shape = shape,
-                .x = in[0].as<T>(),
-                .y = out[0].as<T>(),
-                .argmax = out.size() > 1 ? out[1].as<uint8_t>() : nullptr};
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape;
+        slot.in("x", k.x);
+        slot.out("y", k.y), slot.out("argmax", k.argmax);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        require(c.out.size() > 1, "max_pool: gradients need a graph made for training");
-        const Value x = c.in[0];
-        return x.graph->add(MaxBackward(shape), {c.grad[0], c.out[1]}, {{x.shape(), x.dtype()}});
+    NamedValues backward(const BackwardArgs& node) const {
+        require(bool(node["argmax"]), "max_pool: gradients need a graph made for training");
+        return add_node<MaxPoolBackward>(MaxBackward{shape}, {{"dy", node.grad("y")}, {"argmax", node["argmax"]}},
+                                         {{"dx", node["x"]}});
     }
 };
 
-struct AverageBackward final : KernelOp<AverageBackward> {
+struct AverageBackward {
+    static constexpr std::string_view name = "global_average_pool_backward";
     size_t n, pixels, channels;
-    AverageBackward(size_t n, size_t pixels, size_t channels) : n(n), pixels(pixels), channels(channels) {}
-    std::string_view name() const override { return "global_average_pool_backward"; }
-    template <class T>
-    GlobalAveragePoolBackward<T> call(Tensors in, Tensors out) const {
-        return {.n = n, .pixels = pixels, .c = channels, .dy = in[0].as<T>(), .dx = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.n = n, k.pixels = pixels, k.c = channels;
+        slot.in("dy", k.dy);
+        slot.out("dx", k.dx);
     }
 };
 
-struct AverageForward final : KernelOp<AverageForward> {
+struct AverageForward {
+    static constexpr std::string_view name = "global_average_pool";
     size_t n, pixels, channels;
-    AverageForward(size_t n, size_t pixels, size_t channels) : n(n), pixels(pixels), channels(channels) {}
-    std::string_view name() const override { return "global_average_pool"; }
-    template <class T>
-    GlobalAveragePoolForward<T> call(Tensors in, Tensors out) const {
-        return {.n = n, .pixels = pixels, .c = channels, .x = in[0].as<T>(), .y = out[0].as<T>()};
+    void bind(auto& k, auto& slot) const {
+        k.n = n, k.pixels = pixels, k.c = channels;
+        slot.in("x", k.x);
+        slot.out("y", k.y);
     }
-    std::vector<Value> backward(const BackwardArgs& c) const override {
-        const Value x = c.in[0];
-        return x.graph->add(AverageBackward(n, pixels, channels), {c.grad[0]}, {{x.shape(), x.dtype()}});
+    NamedValues backward(const BackwardArgs& node) const {
+        return add_node<GlobalAveragePoolBackward>(AverageBackward{n, pixels, channels}, {{"dy", node.grad("y")}},
+                                                   {{"dx", node["x"]}});
     }
 };
 
@@ -70,13 +67,14 @@ Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
             kernel, text(s));
     const MaxPoolShape shape{s[0], s[1], s[2], s[3], kernel, stride, padding};
     const Shape y{s[0], shape.out_h(), shape.out_w(), s[3]};
-    std::vector<Graph::Output> out = {{y, x.dtype()}};
-    if (x.graph->training) out.push_back({y, DType::u8});
-    return x.graph->add(MaxForward(shape), {x}, out)[0];
+    std::vector<OutputSpec> out = {{"y", y, x.dtype()}};
+    if (x.graph->training) out.emplace_back("argmax", y, DType::u8);
+    return add_node<MaxPoolForward>(MaxForward{shape}, {{"x", x}}, out)["y"];
 }
 
 Value global_average_pool(Value x) {
     const Shape& s = x.shape();
     require(s.size() == 4, "global_average_pool: x has shape {}, not (n, h, w, c)", text(s));
-    return x.graph->add(AverageForward(s[0], s[1] * s[2], s[3]), {x}, {{{s[0], s[3]}, x.dtype()}})[0];
+    return add_node<GlobalAveragePoolForward>(AverageForward{s[0], s[1] * s[2], s[3]}, {{"x", x}},
+                                              {{"y", {s[0], s[3]}, x.dtype()}})["y"];
 }
