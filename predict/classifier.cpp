@@ -15,7 +15,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
       graph_([&] {
           auto graph = std::make_unique<Graph>(config.precision);
           const size_t n = config.batch, size = config.size;
-          in_.images = graph->input("pictures", {n, size, size, 3}, DType::u8);
+          in_.images = graph->input("images", {n, size, size, 3}, DType::u8);
           in_.transform = graph->input("transform", {n, 6}, DType::f32);
           in_.color = graph->input("color", {n, 2}, DType::f32);
           const Value labels = graph->input("labels", {n}, DType::i32);
@@ -24,7 +24,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
                                        .out_w = size,
                                        .out_channels = image_channels(device, config.precision),
                                        .normalize = config.normalize});
-          in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
+          in_.probabilities = cross_entropy(config.model.trace(x)[0], labels).probabilities;
           return graph;
       }()),
       parameters_(device, *graph_),
@@ -35,12 +35,12 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
 }
 
 std::function<void()> Classifier::prepare_load(StateDict state, const std::string& where) {
-    const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
+    const Folding& folding = config_.model.folding;
     for (const auto& [conv, bn] : folding.conv_bn)
         for (const std::string& name :
              {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
             if (!state.contains(name))
-                fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
+                fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, config_.model.name);
     return [this, upload = prepare_upload(std::move(state), parameters_, where, folding)] {
         upload();
         program_.prepare();

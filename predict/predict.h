@@ -1,4 +1,4 @@
-// What a classifier says about images of a data set.
+// Runs a classifier on images of a data set.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,5 @@
-// The optimizer's steps over flat arrays. They change their inputs in place: parameters live outside the plan.
+// The optimizer's steps over flat arrays, and the table of update rules. They change their inputs in place: parameters
+// live outside the plan.
 #include "kernels/optimizer.h"
 
 #include "engine/op.h"
@@ -7,8 +8,8 @@
 namespace {
 
 struct Sgd final : KernelOp<Sgd> {
-    SgdOptions o;
-    explicit Sgd(const SgdOptions& o) : o(o) {}
+    OptimizerOptions o;
+    explicit Sgd(const OptimizerOptions& o) : o(o) {}
     std::string_view name() const override { return "sgd_step"; }
     double bytes(Tensors in, Tensors out) const override {  // parameter and momentum are written too
         return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes());
@@ -27,8 +28,9 @@ struct Sgd final : KernelOp<Sgd> {
 };
 
 struct Adam final : KernelOp<Adam> {
-    AdamOptions o;
-    explicit Adam(const AdamOptions& o) : o(o) {}
+    OptimizerOptions o;
+    bool decoupled;
+    Adam(const OptimizerOptions& o, bool decoupled) : o(o), decoupled(decoupled) {}
     std::string_view name() const override { return "adam_step"; }
     double bytes(Tensors in, Tensors out) const override {  // parameter and moments are written too
         return Op::bytes(in, out) + double(in[2].bytes() + in[3].bytes() + in[4].bytes());
@@ -39,7 +41,7 @@ struct Adam final : KernelOp<Adam> {
                 .weight_decay = o.weight_decay,
                 .beta2 = o.beta2,
                 .epsilon = o.epsilon,
-                .decoupled = o.decoupled,
+                .decoupled = decoupled,
                 .form = o.form,
                 .state = in[1].as<StepState>(),
                 .gradient = in[0].as<T>(),
@@ -50,8 +52,8 @@ struct Adam final : KernelOp<Adam> {
     }
 };
 
-struct Average final : FloatOp<Average> {
-    std::string_view name() const override { return "average_step"; }
+struct Ema final : FloatOp<Ema> {
+    std::string_view name() const override { return "ema_update"; }
     double bytes(Tensors in, Tensors out) const override {
         return Op::bytes(in, out) + double(in[3].bytes());
     }  // written too
@@ -80,30 +82,46 @@ struct Finish final : FloatOp<Finish> {
     FinishStep call(Tensors in, Tensors) const { return {growth_interval, largest_scale, in[0].as<StepState>()}; }
 };
 
-void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
-    for (Value v : arrays)
-        require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op,
-                text(gradient.shape()), text(v.shape()));
+void require_flat(std::string_view rule, const OptimizerOperands& x) {
+    for (const Value v : {x.parameter, x.moments[0], x.moments[1]})
+        if (v)  // a rule may have fewer moments
+            require(v.shape() == x.gradient.shape(), "{}: gradient has shape {}, another array {}", rule,
+                    text(x.gradient.shape()), text(v.shape()));
 }
+
+void sgd_step(const OptimizerOperands& x, const OptimizerOptions& o) {
+    require_flat("sgd_step", x);
+    x.state.graph->add(Sgd(o), {x.gradient, x.state, x.parameter, x.moments[0], x.compute_copy}, {});
+}
+
+template <bool decoupled>
+void adam_step(const OptimizerOperands& x, const OptimizerOptions& o) {
+    require_flat("adam_step", x);
+    x.state.graph->add(Adam(o, decoupled),
+                       {x.gradient, x.state, x.parameter, x.moments[0], x.moments[1], x.compute_copy}, {});
+}
+
+constexpr OptimizerRule kRules[] = {
+    {"sgd", 1, 0.05, 0.01, 1e-4, true, sgd_step},
+    {"adam", 2, 1e-3, 1e-3, 0, false, adam_step<false>},
+    {"adamw", 2, 1e-3, 1e-3, 0.01, false, adam_step<true>},
+};
 
 }  // namespace
 
-void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions& o) {
-    require_flat("sgd_step", gradient, {parameter, momentum});
-    state.graph->add(Sgd(o), {gradient, state, parameter, momentum, copy}, {});
+std::span<const OptimizerRule> optimizer_rules() { return kRules; }
+
+const OptimizerRule& optimizer_rule(std::string_view name) {
+    for (const OptimizerRule& rule : kRules)
+        if (rule.name == name) return rule;
+    fail(Fault::usage, "optimizer '{}' is not known", name);
 }
 
-void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy,
-               const AdamOptions& o) {
-    require_flat("adam_step", gradient, {parameter, first, second});
-    state.graph->add(Adam(o), {gradient, state, parameter, first, second, copy}, {});
-}
-
-void average_step(Value state, Value rate, Value parameter, Value average) {
+void ema_update(Value state, Value rate, Value parameter, Value average) {
     require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
-            "average_step: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
+            "ema_update: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
             text(average.shape()));
-    state.graph->add(Average(), {state, rate, parameter, average}, {});
+    state.graph->add(Ema(), {state, rate, parameter, average}, {});
 }
 
 void check_finite(Value state, Value gradient) { state.graph->add(Check(), {gradient, state}, {}); }
