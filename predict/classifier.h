@@ -23,13 +23,16 @@ public:
 
     // images: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
     std::vector<float> run(std::span<const uint8_t> images);
+    // The same; `losses` becomes the cross entropy of each image with its label, as training computes it, 0 for -1.
+    std::vector<float> run(std::span<const uint8_t> images, std::span<const int32_t> labels,
+                           std::vector<float>& losses);
 
     const ClassifierConfig& config() const { return config_; }
     Program& program() { return program_; }
 
 private:
     struct Values {
-        Value images, transform, color, probabilities;
+        Value images, transform, color, labels, probabilities, losses;
     };
 
     ClassifierConfig config_;
