@@ -11,6 +11,7 @@
 #include "app/terminal.h"
 #include "base/error.h"
 #include "data/cache.h"
+#include "models/resnet.h"
 #include "train/machine.h"
 #include "train/trainer.h"
 
@@ -39,21 +40,20 @@ StateDict trained(const std::string& kind, double& loss) {
     const auto device = open_device(kind);
     Arena arena(*device);
     constexpr size_t kBatch = 2, kSize = 32;
-    const ResNetConfig model{.classes = 2, .width = 8};
+    const Model model = make_model(ResNetConfig{.classes = 2, .width = 8});
     Trainer trainer(*device, arena,
                     {.model = model,
                      .batch = kBatch,
-                     .size = kSize,
+                     .height = kSize,
+                     .width = kSize,
                      .normalize = {{1 / 255.f, 1 / 255.f, 1 / 255.f}, {0, 0, 0}},
-                     .optimizer = {},
-                     .class_weights = {}},
+                     .loss = classification_loss()},
                     initialize_state(model, 1));
-    std::vector<uint8_t> images(kBatch * kSize * kSize * 3);
-    for (size_t i = 0; i < images.size(); ++i) images[i] = uint8_t(i * 2654435761u >> 13);
-    const std::vector<float> transform = {1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}, color = {1, 0, 1, 0};
-    const std::vector<int32_t> labels = {0, 1};
-    for (size_t step = 1; step <= 2; ++step) trainer.step({images, transform, color, labels}, 1e-3, 0.9, step);
-    loss = trainer.figures().loss;
+    Batch batch = blank_batch({.batch = kBatch, .fit = {.size = kSize}});
+    for (size_t i = 0; i < batch.images.size(); ++i) batch.images[i] = uint8_t(i * 2654435761u >> 13);
+    batch.labels = {0, 1};
+    for (size_t step = 1; step <= 2; ++step) trainer.step(batch, 1e-3, 0.9, step);
+    loss = trainer.stats().loss;
     return trainer.state();
 }
 

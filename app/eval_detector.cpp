@@ -47,7 +47,7 @@ bool is_detector(const std::string& model) {
         assign(config, read_config(file.string()));
         return config.task == "detect";
     }
-    return read_weights(weight_file(model)).model.yolov5;
+    return read_weights(weight_file(model)).model.task == "detect";
 }
 
 int eval_detector(EvalOptions& o) {

@@ -32,7 +32,7 @@ void write_plain(const std::string& path, const WeightFile& file) {
 int run(const std::string& from, const std::string& to) {
     WeightFile file = read_weights(from);
     const std::string what = file.model.text;
-    if (file.model.yolov5)
+    if (file.model.task == "detect")
         write_yolov5(to, yolov5_model(std::move(file)));
     else
         write_plain(to, file);

@@ -31,21 +31,20 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);
-    TrainerConfig how = trainer_config(config, data, precision_on(config, *device));
-    std::string about_init;
-    const StateDict initial = initial_state(config, how.model, about_init);
-    Trainer trainer(*device, arena, how, initial);
-    if (!about_init.empty()) note(progress, about_init);
+    const InitialModel initial =
+        initial_classifier(config, data.classes.size(), [&](const std::string& text) { note(progress, text); });
+    Trainer trainer(*device, arena, trainer_config(config, data, initial.model, precision_on(config, *device)),
+                    initial.state);
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
     Loader loader(data, data.part(Part::train), loader_options(config, true), &cache);
     LrFinder finder(o.test);
     for (size_t step = 1; step <= o.test.steps; ++step) {
         const Batch& batch = loader.next();
-        trainer.step({batch.images, batch.transform, batch.color, batch.labels}, finder.next_rate(), config.momentum,
-                     step);
-        const double loss = trainer.figures().loss;
-        progress.show(double(step) / double(o.test.steps), fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step,
-                                                                       o.test.steps, finder.next_rate(), loss));
+        trainer.step(batch, finder.next_learning_rate(), config.momentum, step);
+        const double loss = trainer.stats().loss;
+        progress.show(
+            double(step) / double(o.test.steps),
+            fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step, o.test.steps, finder.next_learning_rate(), loss));
         if (!finder.add(loss)) break;
     }
     progress.clear();
@@ -59,7 +58,7 @@ void write_files(const std::string& out, const LrFinder& finder, const LrSuggest
     write_file_durably(csv, [&](FileWriter& file) {
         file.write("rate,loss,smooth\n");
         for (const LrPoint& p : finder.points())
-            file.write(fmt::format("{:.6g},{:.6f},{:.6f}\n", p.rate, p.loss, p.smooth));
+            file.write(fmt::format("{:.6g},{:.6f},{:.6f}\n", p.learning_rate, p.loss, p.smooth));
     });
     write_file_durably(svg, [&](FileWriter& file) { file.write(lr_plot(finder.points(), suggestion)); });
 }

@@ -22,9 +22,9 @@ struct Options {
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
 
 // "train_loss" and "validation_accuracy" as "loss 0.1234  validation accuracy  98.1 %".
-std::string figures_text(const Figures& figures) {
+std::string metrics_text(const NamedValues& metrics) {
     std::string text;
-    for (const auto& [name, value] : figures) {
+    for (const auto& [name, value] : metrics) {
         std::string words = name.starts_with("train_") ? name.substr(6) : name;
         std::ranges::replace(words, '_', ' ');
         const std::string number = name.ends_with("accuracy") ? fmt::format("{:>7}", percent(value))
@@ -66,14 +66,14 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                         "time", duration_text(plan.seconds_per_step * double(plan.total_steps)),
                         count_text(plan.total_steps), plan.seconds_per_step));
     };
-    events.step = [&](const StepReport& s) {
-        const double fraction = double(s.step) / double(s.total_steps);
+    events.step = [&](const StepStats& stats, const RunProgress& p) {
+        const double fraction = double(p.step) / double(p.total_steps);
         if (!progress.is_due(fraction)) return;
-        progress.show(fraction, fmt::format("epoch {}/{}  {:.1f} images/s  loss {:.4f}  {} left", s.epoch, s.epochs,
-                                            s.images_per_second, s.loss, duration_text(s.seconds_left)));
+        progress.show(fraction, fmt::format("epoch {}/{}  {:.1f} images/s  loss {:.4f}  {} left", p.epoch, p.epochs,
+                                            p.images_per_second, stats.loss, duration_text(p.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, figures_text(e.figures),
+        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, metrics_text(e.metrics),
                                   duration_text(e.seconds), e.best ? "  best" : ""));
     };
     return events;
@@ -101,7 +101,7 @@ int run(Options& o, const CLI::App& app) {
             break;
         case RunEnd::finished:
             if (o.quiet) break;
-            say(progress, "result: " + figures_text(result.figures));
+            say(progress, "result: " + metrics_text(result.metrics));
             if (result.bad_files)
                 say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
             say(progress, fmt::format("model:  {}/model.safetensors", out));

@@ -317,30 +317,30 @@ inline void optimizers(std::vector<OpCase>& cases) {
         cases.push_back(c);
     };
     for (size_t n : {1, 7, 513}) {
-        const CaseInput gradient{"gradient", {n}}, parameter = vector_of("parameter", n), copy{"copy", {n}};
-        for (const bool nesterov : {false, true})
-            add_case(nesterov ? "sgd_step nesterov" : "sgd_step", n,
-                     {state(0), gradient, parameter, vector_of("momentum", n), copy}, {"parameter", "momentum", "copy"},
-                     [=](NamedValues& v) {
-                         sgd_step(v["state"], v["gradient"], v["parameter"], v["momentum"], v["copy"],
-                                  {.weight_decay = 0.01f, .nesterov = nesterov});
-                     });
-        for (const bool decoupled : {false, true})
-            add_case(decoupled ? "adam_step decoupled keras" : "adam_step", n,
-                     {state(0), gradient, parameter, vector_of("first", n), vector_of("second", n, 2, 0.3f), copy},
-                     {"parameter", "first", "second", "copy"}, [=](NamedValues& v) {
-                         adam_step(v["state"], v["gradient"], v["parameter"], v["first"], v["second"], v["copy"],
-                                   {.weight_decay = 0.01f,
-                                    .decoupled = decoupled,
-                                    .form = decoupled ? AdamForm::keras : AdamForm::torch});
-                     });
-        add_case("sgd_step of a skipped step", n, {state(1), gradient, parameter, vector_of("momentum", n), copy},
-                 {"parameter", "momentum", "copy"}, [](NamedValues& v) {
-                     sgd_step(v["state"], v["gradient"], v["parameter"], v["momentum"], v["copy"], {});
-                 });
-        add_case("average_step", n, {state(0), constant("rate", {1}, {0.1f}), parameter, vector_of("average", n)},
+        const CaseInput gradient{"gradient", {n}}, parameter = vector_of("parameter", n), copy{"compute_copy", {n}};
+        for (const OptimizerRule& rule : optimizer_rules())
+            for (const bool variant : {false, true})
+                for (const float nonfinite : {0.0f, 1.0f}) {  // 1: the step is skipped
+                    std::vector<CaseInput> inputs = {state(nonfinite), gradient, parameter, copy, vector_of("m", n)};
+                    std::vector<std::string> changed = {"parameter", "compute_copy", "m"};
+                    if (rule.moments == 2) inputs.push_back(vector_of("v", n, 2, 0.3f)), changed.push_back("v");
+                    const OptimizerOptions options{.weight_decay = 0.01f,
+                                                   .nesterov = variant,
+                                                   .form = variant ? AdamForm::keras : AdamForm::torch};
+                    add_case(fmt::format("{}_step {}{}", rule.name, variant ? "nesterov or keras" : "",
+                                         nonfinite > 0 ? " skipped" : ""),
+                             n, std::move(inputs), std::move(changed), [&rule, options](NamedValues& v) {
+                                 rule.step({.state = v["state"],
+                                            .gradient = v["gradient"],
+                                            .parameter = v["parameter"],
+                                            .moments = {v["m"], v["v"]},
+                                            .compute_copy = v["compute_copy"]},
+                                           options);
+                             });
+                }
+        add_case("ema_update", n, {state(0), constant("rate", {1}, {0.1f}), parameter, vector_of("average", n)},
                  {"average"},
-                 [](NamedValues& v) { average_step(v["state"], v["rate"], v["parameter"], v["average"]); });
+                 [](NamedValues& v) { ema_update(v["state"], v["rate"], v["parameter"], v["average"]); });
         add_case("check_finite", n, {state(0), gradient}, {"state"},
                  [](NamedValues& v) { check_finite(v["state"], v["gradient"]); });
     }

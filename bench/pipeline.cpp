@@ -23,7 +23,6 @@
 #include "models/yolov5_start.h"
 #include "predict/classifier.h"
 #include "train/machine.h"
-#include "train/trainer.h"
 
 namespace {
 
@@ -88,11 +87,11 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
     std::vector<uint32_t> samples(data.samples.size());
     for (uint32_t i = 0; i < samples.size(); ++i) samples[i] = i;
     Arena arena(device);
-    const ResNetConfig config = resnet_config(o.model, 1000);
+    const Model model = make_model(o.model, 1000);
     Classifier classifier(
         device, arena,
-        {.model = config, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
-    classifier.load(initialize_state(config, 1), "bench");
+        {.model = model, .batch = o.batch, .size = o.size, .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}}});
+    classifier.load(initialize_state(model, 1), "bench");
     const std::vector<uint8_t> still = bench_images(o.batch, o.size, o.size);
     const auto pass = [&](bool with_network) {
         Loader loader(data, samples, {.batch = o.batch, .fit = {.size = o.size}, .epochs = 1, .threads = o.loaders});
@@ -126,9 +125,10 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         initialize(parameters, 1);
         model.state = download(parameters);
         const size_t detect = model.config.detect_layer();
-        model.state.insert(anchor_tensor(model.config));
+        for (const auto& constant : make_model(model.config).constants) model.state.insert(constant);
         for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real images
-            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values.own(), -3.0f);
+            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values.mutable_data(),
+                              -3.0f);
     }
     const fs::path file = folder / "model.safetensors";
     write_yolov5(file, model);

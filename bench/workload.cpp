@@ -1,9 +1,9 @@
 #include "bench/workload.h"
 
 #include "models/files/weights.h"
+#include "models/yolov5_start.h"
 #include "predict/classifier.h"
 #include "predict/detector.h"
-#include "train/detect_trainer.h"
 #include "train/trainer.h"
 
 namespace {
@@ -17,8 +17,8 @@ std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
     return result;
 }
 
-StateDict resnet_state(const WorkloadOptions& o, const ResNetConfig& config) {
-    return o.weights.empty() ? initialize_state(config, 1) : read_weights(o.weights).state;
+StateDict classifier_state(const WorkloadOptions& o, const Model& model) {
+    return o.weights.empty() ? initialize_state(model, 1) : read_weights(o.weights).state;
 }
 
 class ClassifierStep final : public Workload {
@@ -28,12 +28,12 @@ public:
           arena_(device),
           images_(bench_images(o.batch, o.h, o.w)),
           classifier_(device, arena_,
-                      {.model = resnet_config(o.model, 1000),
+                      {.model = make_model(o.model, 1000),
                        .batch = o.batch,
                        .size = o.h,
                        .normalize = kImageNet,
                        .precision = o.precision}) {
-        classifier_.load(resnet_state(o, classifier_.config().model), "bench");
+        classifier_.load(classifier_state(o, classifier_.config().model), "bench");
     }
     void run() override { classifier_.run(images_); }
     Program& program() override { return classifier_.program(); }
@@ -48,83 +48,92 @@ private:
     Classifier classifier_;
 };
 
-// A training step of either kind; `Targets` is what the images are compared with.
-template <class Trainer, class Targets>
+// A training step of either kind; `scale` times the loss of the log is what it minimises.
 class TrainingStep final : public Workload {
 public:
-    TrainingStep(Device& device, const WorkloadOptions& o, const auto& config, const StateDict& state, Targets targets)
-        : arena_(device),
-          images_(bench_images(o.batch, o.h, o.w)),
-          transform_(repeated({1, 0, 0, 0, 1, 0}, o.batch)),
-          color_(repeated({1, 0}, o.batch)),
-          targets_(std::move(targets)),
-          trainer_(device, arena_, config, state) {}
+    TrainingStep(Device& device, const TrainerConfig& config, const StateDict& state, Batch batch, double scale)
+        : arena_(device), batch_(std::move(batch)), scale_(scale), trainer_(device, arena_, config, state) {}
     void run() override {
         step();
-        trainer_.previous_figures();  // one step late, so that a GPU need not wait
+        trainer_.previous_stats();  // one step late: a GPU goes on meanwhile
     }
     Program& program() override { return trainer_.program(); }
     std::vector<float> result() override {
         std::vector<float> losses;
-        for (int i = 0; i < 3; ++i) step(), losses.push_back(trainer_.figures().loss);
+        for (int i = 0; i < 3; ++i) step(), losses.push_back(float(scale_ * trainer_.stats().loss));
         return losses;
     }
     size_t planned_bytes() const override { return trainer_.memory_bytes(); }
     size_t arena_bytes() const override { return arena_.bytes(); }
 
 private:
-    void step() { trainer_.step({images_, transform_, color_, targets_}, 0.01, 0.9, ++steps_); }
+    void step() { trainer_.step(batch_, 0.01, 0.9, ++steps_); }
 
     Arena arena_;
-    std::vector<uint8_t> images_;
-    std::vector<float> transform_, color_;
-    Targets targets_;
+    Batch batch_;
+    double scale_;
     Trainer trainer_;
     size_t steps_ = 0;
 };
 
 float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16 ? 1024.0f : 1.0f; }
 
+Batch batch_of(const WorkloadOptions& o) {
+    Batch batch;
+    batch.images = bench_images(o.batch, o.h, o.w);
+    batch.transform = repeated({1, 0, 0, 0, 1, 0}, o.batch);
+    batch.color = repeated({1, 0}, o.batch);
+    return batch;
+}
+
 std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
-    ResNetConfig model = resnet_config(o.model, 1000);
+    Model model = make_model(o.model, 1000);
+    const StateDict state = classifier_state(o, model);
     model.fused = o.fused;
     const TrainerConfig config{.model = model,
                                .batch = o.batch,
-                               .size = o.h,
+                               .height = o.h,
+                               .width = o.w,
                                .normalize = kImageNet,
+                               .loss = classification_loss(),
                                .optimizer = {.decay_vectors = true, .loss_scale = loss_scale_of(o)},
-                               .class_weights = {},
                                .precision = o.precision};
-    std::vector<int32_t> labels(o.batch);
-    for (size_t i = 0; i < o.batch; ++i) labels[i] = int32_t(i % 1000);
-    return std::make_unique<TrainingStep<Trainer, std::vector<int32_t>>>(
-        device, o, config, resnet_state(o, resnet_config(o.model, 1000)), std::move(labels));
+    Batch batch = batch_of(o);
+    for (size_t i = 0; i < o.batch; ++i) batch.labels.push_back(int32_t(i % 1000));
+    return std::make_unique<TrainingStep>(device, config, state, std::move(batch), 1);
 }
 
 // Three classes: every loss, and the average of the weights; four boxes in each image.
 std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOptions& o) {
-    const DetectTrainerConfig config{.model = yolov5_config(o.model.substr(6), 3),
-                                     .batch = o.batch,
-                                     .height = o.h,
-                                     .width = o.w,
-                                     .optimizer = {.loss_scale = loss_scale_of(o), .average = 0.9999f},
-                                     .precision = o.precision};
-    std::vector<float> boxes(o.batch * config.most_boxes * 5, -1.0f);
+    constexpr size_t kMaxBoxes = 100;
+    constexpr float kUnit = 1 / 255.0f;
+    const YoloConfig yolo = yolov5_config(o.model, 3);
+    const Model model = make_model(yolo);
+    const TrainerConfig config{.model = model,
+                               .batch = o.batch,
+                               .height = o.h,
+                               .width = o.w,
+                               .normalize = {{kUnit, kUnit, kUnit}, {0, 0, 0}},
+                               .loss = detection_loss(model, {.height = o.h, .width = o.w, .max_boxes = kMaxBoxes}),
+                               .optimizer = {.loss_scale = loss_scale_of(o), .ema_decay = 0.9999f},
+                               .precision = o.precision};
+    Batch batch = batch_of(o);
+    batch.boxes.assign(o.batch * kMaxBoxes * 5, -1.0f);
     for (size_t i = 0; i < o.batch; ++i)
         for (size_t k = 0; k < 4; ++k) {
             const float side = float(std::min(o.h, o.w)), size = side * 0.08f * float(k + 1);
             const float at = side * (0.2f + 0.15f * float(k) + 0.003f * float(i % 32));
             std::ranges::copy(std::array{float(k % 3), at, at, size, 0.8f * size},
-                              &boxes[(i * config.most_boxes + k) * 5]);
+                              &batch.boxes[(i * kMaxBoxes + k) * 5]);
         }
-    return std::make_unique<TrainingStep<DetectTrainer, std::vector<float>>>(
-        device, o, config, initialize_yolov5(config.model, 1), std::move(boxes));
+    return std::make_unique<TrainingStep>(device, config, initialize_yolov5(yolo, 1), std::move(batch),
+                                          double(o.batch));
 }
 
 YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
     if (!o.weights.empty()) return read_yolov5(o.weights);
     YoloModel model{.file_name = "random " + o.model,
-                    .config = yolov5_config(o.model.substr(6), 3),
+                    .config = yolov5_config(o.model, 3),
                     .classes = {"animal", "person", "vehicle"}};
     Graph graph;
     const size_t side = model.config.largest_stride();

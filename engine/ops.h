@@ -100,18 +100,31 @@ struct CrossEntropyResult {
 CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyOptions& = {});
 
 // ---- optimizer: flat arrays of one ParameterRole; `state` is a StepState (kernels/optimizer.h) as 8 floats
-struct SgdOptions {
-    float weight_decay = 0;
-    bool nesterov = false;
+struct OptimizerOperands {
+    Value state, gradient, parameter;
+    std::array<Value, 2> moments;  // as many as the rule has
+    Value compute_copy;            // the parameter in the network's type; empty where that is float
 };
-struct AdamOptions {
-    float weight_decay = 0, beta2 = 0.999f, epsilon = 1e-8f;
-    bool decoupled = false;
+struct OptimizerOptions {
+    float weight_decay = 0;
+    bool nesterov = false;                  // sgd
+    float beta2 = 0.999f, epsilon = 1e-8f;  // adam, adamw
     AdamForm form = AdamForm::torch;
 };
-void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions&);
-void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy, const AdamOptions&);
-void average_step(Value state, Value rate, Value parameter,
-                  Value average);  // float arrays of any ParameterRole; rate: (1)
+// An update rule. A new one is kernels/optimizer.{h,cpp,cu} and its row in engine/ops/optimizer.cpp; --optimizer and
+// its help, the defaults of training and what checkpoints hold follow from the row.
+struct OptimizerRule {
+    std::string_view name;                         // as --optimizer spells it
+    size_t moments;                                // arrays beside the parameter that a checkpoint has to hold
+    double learning_rate, detector_learning_rate;  // what training starts from, where nobody says otherwise
+    double weight_decay;
+    bool has_nesterov;
+    void (*step)(const OptimizerOperands&, const OptimizerOptions&);  // adds its node
+};
+std::span<const OptimizerRule> optimizer_rules();
+const OptimizerRule& optimizer_rule(std::string_view name);  // Fault::usage for another name
+
+// average += rate * (parameter - average); float arrays of any ParameterRole, rate: (1)
+void ema_update(Value state, Value rate, Value parameter, Value average);
 void check_finite(Value state, Value gradient);
 void finish_step(Value state, float growth_interval = 0, float largest_scale = 65536);

@@ -1,5 +1,6 @@
 #include "engine/program.h"
 
+#include <algorithm>
 #include <cstring>
 
 void Arena::reserve(size_t bytes) {
@@ -41,8 +42,14 @@ void Program::allocate_inputs(const Parameters& parameters) {
     arena_.reserve(plan_.bytes);
 }
 
-// Nearly all of a program's memory is activations and inputs, which are as many as the batch is large; 5 % are left for
-// fragments and for what libraries load later.
+uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large) {
+    const uint64_t room = free / 20 * 19;
+    if (room < small.bytes) return 0;
+    return small.batch +
+           (room - small.bytes) * (large.batch - small.batch) / std::max<uint64_t>(large.bytes - small.bytes, 1);
+}
+
+// Nearly all of a program's memory is activations and inputs: an empty batch takes nothing.
 void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const ValueInfo& info : graph_->values)
@@ -51,7 +58,7 @@ void Program::fail_for_memory(const Error& error) {
     inputs_.clear();
     const size_t free = device_.free_bytes();
     if (free == kUnknownBytes) throw error;
-    const auto batch = size_t(double(options_.batch) * 0.95 * double(free + arena_.bytes()) / double(needed));
+    const uint64_t batch = largest_batch(free + arena_.bytes(), {0, 0}, {options_.batch, needed});
     if (batch >= options_.batch) throw error;
     fail(Fault::memory, "{}; {}", error.what(),
          batch ? fmt::format("of batch {}, about {} would fit", options_.batch, batch)

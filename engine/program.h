@@ -16,10 +16,17 @@ private:
     Buffer memory_;
 };
 
+// What something takes for a batch, in bytes.
+struct BatchMemory {
+    uint64_t batch, bytes;
+};
+// The largest batch that fits into `free` bytes, by the line through two batches (every image takes the same); 5 % are
+// left for fragments and for what libraries load later. 0: not even small.batch fits.
+uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large);
+
 struct ProgramOptions {
     bool eager = false;  // never record: for sanitizers and profilers
-    size_t batch =
-        0;  // what the graph computes at once: an out-of-memory message then names the largest that would fit
+    size_t batch = 0;    // images per run: an out-of-memory message then names the largest batch that would fit
 };
 
 class Program {

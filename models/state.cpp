@@ -7,7 +7,7 @@
 
 namespace {
 
-// (a, b, c) -> (a, c, b): the move of c_in between the two layouts.
+// (a, b, c) -> (a, c, b): moves c_in between the two layouts.
 std::vector<float> swap_last_two(const std::vector<float>& values, size_t a, size_t b, size_t c) {
     if (b == 1 || c == 1) return values;
     std::vector<float> result(values.size());
@@ -17,7 +17,7 @@ std::vector<float> swap_last_two(const std::vector<float>& values, size_t a, siz
     return result;
 }
 
-// What a folded normalization makes of the convolution before it.
+// The convolution before a folded normalization: a factor per output channel, and its bias.
 struct Folded {
     std::vector<double> factor;
     std::vector<float> bias;
@@ -132,7 +132,7 @@ StateDict fold_batch_norm(StateDict state, const Folding& folding) {
         Folded result = fold(state, conv, bn, folding.eps);
         HostTensor& weight = state.at(conv + ".weight");
         const size_t per_channel = weight.values.size() / weight.shape[0];
-        const std::span<float> values = weight.values.own();
+        const std::span<float> values = weight.values.mutable_data();
         for (size_t i = 0; i < values.size(); ++i) values[i] = float(values[i] * result.factor[i / per_channel]);
         state[conv + ".bias"] = {{weight.shape[0]}, std::move(result.bias)};
         for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) state.erase(bn + part);
@@ -140,7 +140,7 @@ StateDict fold_batch_norm(StateDict state, const Folding& folding) {
     return state;
 }
 
-std::span<float> SharedFloats::own() {
+std::span<float> SharedFloats::mutable_data() {
     if (!owned_ || owned_.use_count() > 2)
         *this = SharedFloats(std::vector<float>(begin(), end()));  // 2: owned_ and memory_
     return *owned_;

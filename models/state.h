@@ -2,7 +2,7 @@
 // device.
 //
 // Convolution weights are (c_out, c_in, kernel_h, kernel_w) in a StateDict, as in PyTorch's files, and (c_out,
-// kernel_h, kernel_w, c_in) in Parameters. Everything else is alike.
+// kernel_h, kernel_w, c_in) in Parameters. All other tensors have the same layout in both.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,7 @@
 
 #include "engine/parameters.h"
 
-// Numbers that nobody changes but through own(): copies share them, and what a file holds as float32 stays where it was
-// read to.
+// Copy-on-write float array. float32 data that was read from a file is referenced, not copied.
 class SharedFloats {
 public:
     SharedFloats() = default;
@@ -40,10 +39,10 @@ public:
         return std::equal(a.begin(), a.end(), b.begin(), b.end());
     }
 
-    std::span<float> own();  // to be written, after a copy where others see them
+    std::span<float> mutable_data();  // copies first where other arrays share the values
 
 private:
-    std::shared_ptr<std::vector<float>> owned_;  // null: in memory of somebody else
+    std::shared_ptr<std::vector<float>> owned_;  // null: the values belong to memory_, such as a file
     std::shared_ptr<const void> memory_;
     std::span<const float> view_;
 };
@@ -55,10 +54,10 @@ struct HostTensor {
 
 using StateDict = std::map<std::string, HostTensor>;
 
-std::vector<std::string> not_finite(const StateDict& state);  // the names of tensors with such values
+std::vector<std::string> not_finite(const StateDict& state);  // names of the tensors that hold NaN or infinity
 
 StateDict download(const Parameters& parameters);
-// The same with `values` in the place of what the network reads: an average of its weights.
+// The same, but with `values` instead of the parameters: an average of the weights.
 StateDict download(const Parameters& parameters,
                    const std::function<std::vector<float>(const Parameters::Entry&)>& values);
 
@@ -69,13 +68,14 @@ struct Folding {
     double eps = 0;
 };
 
-// Every parameter must be in the state with the right shape; what else the state holds is ignored. Input channels that
-// are padding become zero here, and download() leaves them out. `where` names the state in messages.
+// Every parameter must be in the state with the right shape; further tensors are ignored. Input channels that are
+// padding become zero here, and download() leaves them out. `where` names the state in messages. Errors:
+// Fault::damaged.
 void upload(const StateDict& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
 
-// The same in two parts: this checks, and what it returns moves the numbers.
+// The same in two parts: this checks; the function that it returns moves the numbers.
 std::function<void()> prepare_upload(StateDict state, Parameters& parameters, const std::string& where,
                                      const Folding& folding = {});
 
-// The state with the normalizations' names gone; each of the convolutions has a bias.
+// The state without the folded normalizations; each of their convolutions has a bias.
 StateDict fold_batch_norm(StateDict state, const Folding& folding);

@@ -2,39 +2,35 @@
 
 #include <cmath>
 
+#include "models/layers.h"
+
 namespace {
 
 class Layers {
 public:
-    Layers(Graph& graph, const YoloConfig& config) : graph_(graph), config_(config) {}
+    Layers(Graph& graph, const YoloConfig& config)
+        : graph_(graph),
+          config_(config),
+          style_{.epsilon = float(config.epsilon),
+                 .momentum = 0.03f,
+                 .weight_init = Initializer::kaiming_uniform_fan_in,
+                 .residual_last = true} {}
 
     struct Conv {
         size_t channels, kernel = 1, stride = 1;
         Value residual = {};
     };
     Value conv_silu(Value x, const std::string& name, const Conv& c) {
-        const size_t padding = c.kernel == 6 ? 2 : c.kernel / 2;
-        const Value w = weight(name + ".conv", c.channels, c.kernel, x);
-        if (!graph_.training)
-            return conv(x, w,
-                        {.stride = c.stride,
-                         .padding = padding,
-                         .bias = vector(name + ".conv.bias", c.channels),
-                         .activation = Activation::silu,
-                         .residual = c.residual,
-                         .residual_last = true});
-        const auto statistic = [&](const char* part, Initializer init) {
-            return graph_.parameter(name + part, {c.channels}, {.role = ParameterRole::statistic, .init = init});
-        };
-        const Value y = batch_norm(conv(x, w, {.stride = c.stride, .padding = padding}),
-                                   vector(name + ".bn.weight", c.channels, Initializer::ones),
-                                   vector(name + ".bn.bias", c.channels),
-                                   {.eps = float(config_.epsilon),
-                                    .momentum = 0.03f,
-                                    .running_mean = statistic(".bn.running_mean", Initializer::zeros),
-                                    .running_var = statistic(".bn.running_var", Initializer::ones),
-                                    .activation = Activation::silu});
-        return c.residual ? add(c.residual, y) : y;
+        return conv_norm(x,
+                         {.conv = name + ".conv",
+                          .norm = name + ".bn",
+                          .channels = c.channels,
+                          .kernel = c.kernel,
+                          .stride = c.stride,
+                          .activation = Activation::silu,
+                          .residual = c.residual,
+                          .padded_channels = c.kernel == 6 ? x.shape().back() - 3 : 0},  // the stem
+                         style_);
     }
 
     Value c3(Value x, const std::string& name, size_t channels, size_t repeats, bool shortcut) {
@@ -57,7 +53,8 @@ public:
 
     Value head(Value x, const std::string& name) {
         const size_t values = 3 * (5 + config_.classes);
-        return conv(x, weight(name, values, 1, x), {.bias = vector(name + ".bias", values)});
+        const Value bias = vector_parameter(graph_, name + ".bias", values);
+        return conv(x, conv_weight(x, {.conv = name, .norm = "", .channels = values}, style_), {.bias = bias});
     }
 
     // The layers are numbered in the order in which they are made; those without weights count too.
@@ -67,25 +64,49 @@ public:
     }
 
 private:
-    Value weight(const std::string& name, size_t out, size_t kernel, Value x) {
-        graph_.layer = name;
-        const size_t in = x.shape().back(), padding = kernel == 6 ? in - 3 : 0;  // of an image's channels
-        return graph_.parameter(
-            name + ".weight", {out, kernel, kernel, in},
-            {.role = ParameterRole::weight, .init = Initializer::kaiming_uniform_fan_in, .padding = padding});
-    }
-    Value vector(const std::string& name, size_t n, Initializer init = Initializer::zeros) {
-        return graph_.parameter(name, {n}, {.role = ParameterRole::vector, .init = init});
-    }
-
     Graph& graph_;
     const YoloConfig& config_;
+    LayerStyle style_;
     size_t layer_ = 0;
 };
 
 constexpr float kAnchorsP5[] = {10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326};
 constexpr float kAnchorsP6[] = {19,  27,  44,  40,  38,  94,  96,  68,  86,  152, 180, 137,
                                 140, 301, 303, 264, 238, 542, 436, 615, 739, 380, 925, 792};
+
+struct Size {
+    char name;
+    double depth, width;
+};
+constexpr Size kSizes[] = {{'n', 0.33, 0.25}, {'s', 0.33, 0.5}, {'m', 0.67, 0.75}, {'l', 1, 1}, {'x', 1.33, 1.25}};
+
+const HostTensor* find(const StateDict& state, const std::string& name) {
+    const auto found = state.find(name);
+    return found == state.end() ? nullptr : &found->second;
+}
+
+std::optional<RecognisedModel> recognise(const StoredModel& file) {
+    const HostTensor* stem = find(file.state, "model.0.conv.weight");
+    if (!stem) stem = find(file.state, "model.0.conv.conv.weight");  // the Focus layer of release 5.0
+    if (!stem || stem->shape.size() != 4) return {};
+    for (const size_t detect : {24, 33}) {
+        const std::string layer = fmt::format("model.{}.", detect);
+        const HostTensor *anchors = find(file.state, layer + "anchors"), *head = find(file.state, layer + "m.0.weight");
+        if (!anchors || !head || anchors->shape.size() != 3 || head->shape.size() != 4 || anchors->shape[1] == 0)
+            continue;
+        const size_t per_anchor = head->shape[0] / anchors->shape[1];
+        if (head->shape[0] % anchors->shape[1] || per_anchor < 6) continue;
+        const size_t width = stem->shape[0];
+        size_t depth = 0;  // bottlenecks of the first C3
+        while (file.state.contains(fmt::format("model.2.m.{}.cv1.conv.weight", depth))) ++depth;
+        std::string size = fmt::format(" ({} channels, {} bottlenecks){}", width, depth, detect == 33 ? ", P6" : "");
+        for (const Size& s : kSizes)
+            if (double(width) == 64 * s.width && depth == size_t(std::nearbyint(3 * s.depth)))
+                size = std::string(1, s.name) + (detect == 33 ? "6" : "");
+        return RecognisedModel{.text = "YOLOv5" + size, .classes = per_anchor - 5};
+    }
+    return {};
+}
 
 }  // namespace
 
@@ -107,12 +128,9 @@ YoloConfig yolov5_config(bool p6, double depth, double width, size_t classes) {
     return config;
 }
 
-YoloConfig yolov5_config(std::string_view size, size_t classes) {
-    struct Size {
-        char name;
-        double depth, width;
-    };
-    for (const Size& s : {Size{'n', 0.33, 0.25}, {'s', 0.33, 0.5}, {'m', 0.67, 0.75}, {'l', 1, 1}, {'x', 1.33, 1.25}})
+YoloConfig yolov5_config(std::string_view name, size_t classes) {
+    const std::string_view size = name.starts_with("yolov5") ? name.substr(6) : name;
+    for (const Size& s : kSizes)
         if (!size.empty() && size[0] == s.name && (size.size() == 1 || size.substr(1) == "6"))
             return yolov5_config(size.size() == 2, s.depth, s.width, classes);
     fail(Fault::usage, "YOLOv5 has no size '{}'; the sizes are n, s, m, l, x, n6, s6, m6, l6, x6", size);
@@ -153,4 +171,40 @@ std::vector<Value> yolov5(Value x, const YoloConfig& config) {
     for (size_t level = 0; level < outputs.size(); ++level)
         outputs[level] = layers.head(outputs[level], fmt::format("{}.m.{}", detect, level));
     return outputs;
+}
+
+// Weight files hold the anchors divided by the stride.
+Model make_model(const YoloConfig& config) {
+    std::vector<float> anchors;
+    for (const BoxLevel& level : config.levels)
+        for (const auto& sides : level.anchors)
+            for (const float side : sides) anchors.push_back(side / level.stride);
+    const std::string detect = fmt::format("model.{}.", config.detect_layer());
+    return {.name = "yolov5",
+            .classes = config.classes,
+            .head = detect + "m.",
+            .network =
+                [config](Value x, const Model& model) {
+                    YoloConfig c = config;
+                    c.classes = model.classes;
+                    return yolov5(x, c);
+                },
+            .stride = config.largest_stride(),
+            .levels = config.levels,
+            .constants = {{detect + "anchors", {{config.levels.size(), 3, 2}, std::move(anchors)}}}};
+}
+
+ModelFamily yolov5_family() {
+    ModelFamily family{.task = "detect",
+                       .names = {},
+                       .make =
+                           [](std::string_view name, size_t classes) {
+                               Model model = make_model(yolov5_config(name, classes));
+                               model.name = name;
+                               return model;
+                           },
+                       .recognise = recognise};
+    for (const char* p6 : {"", "6"})
+        for (const Size& size : kSizes) family.names.push_back(fmt::format("yolov5{}{}", size.name, p6));
+    return family;
 }

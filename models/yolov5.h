@@ -4,17 +4,17 @@
 // A stem that halves the image, stages that halve it again (convolution, then a C3 block), pooling in three windows
 // (SPPF), then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
 //   Conv        silu(norm(conv(x))): in training with the statistics of the batch, else folded into weights and bias
-//   Bottleneck  x + Conv3x3(Conv1x1(x)), without the addition outside the backbone
+//   Bottleneck  x + Conv3x3(Conv1x1(x)); outside the backbone without the addition
 //   C3          Conv1x1(concat(bottlenecks(Conv1x1(x)), Conv1x1(x)))
 //   SPPF        Conv1x1(concat(a, p(a), p(p(a)), p(p(p(a))))) with a = Conv1x1(x) and p a max pool of stride 1
-// Files of release 5.0 have the pooling before the last C3, which adds nothing then.
+// Files of release 5.0 have the pooling before the last C3, whose bottlenecks then have no addition either.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/ops.h"
+#include "models/model.h"
 
 struct YoloConfig {
     std::vector<size_t> channels;  // of the stem and of each stage: 5 numbers for P5, 6 for P6
@@ -30,11 +30,13 @@ struct YoloConfig {
     size_t detect_layer() const { return channels.size() == 6 ? 33 : 24; }
 };
 
-// "n", "s", ..., "x6", with the anchors of YOLOv5's own yaml files; another name is an Error that lists the known ones.
-YoloConfig yolov5_config(std::string_view size, size_t classes);
+// "n" or "yolov5n", ..., "x6", with the anchors of YOLOv5's yaml files. Errors (usage): another name.
+YoloConfig yolov5_config(std::string_view name, size_t classes);
 
 // Any depth and width, for tests.
 YoloConfig yolov5_config(bool p6, double depth, double width, size_t classes);
+
+Model make_model(const YoloConfig& config);
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero), sides multiples of the largest stride -> one head per level,
 // (n, h / stride, w / stride, 3 * (5 + classes)). A layer NAME has NAME.conv.weight and, in a graph made for training,

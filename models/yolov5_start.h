@@ -3,15 +3,12 @@
 
 #include "models/files/yolov5_file.h"
 
-// Convolutions as their declarations say; heads start with few objects and every class alike (Lin et al. 2017,
+// Convolutions as their declarations say; heads expect few objects and all classes alike (Lin et al. 2017,
 // https://arxiv.org/abs/1708.02002, 4.1): sigmoid(bias) is about 8 objects in an image of 640 pixels, and 0.6 /
 // classes. The state holds the anchors too, as weight files do.
 StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed);
 
-// What the anchors are called in weight files, and their values, which are divided by the stride there.
-std::pair<std::string, HostTensor> anchor_tensor(const YoloConfig& config);
-
-// The network of `from` (with its normalization) for other classes. In the heads, box and objectness go over, and the
-// classes that `from` has by name; the others start anew, and `note` says which.
+// The network of `from` (with its normalization) for other classes. The heads keep box, objectness, and the classes
+// that `from` has by name; the other classes start from new weights, and `note` names them.
 YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>& classes, uint64_t seed,
                           std::string& note);

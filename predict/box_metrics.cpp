@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr size_t kMost = 100, kOverlaps = 10, kRecalls = 101;
+constexpr size_t kMaxBoxes = 100, kIouThresholds = 10, kRecalls = 101;
 const double kNone = std::nan("");
 
 double ratio(double part, double whole) { return whole > 0 ? part / whole : kNone; }
@@ -22,12 +22,12 @@ double mean_of_known(const std::vector<double>& values) {
 
 struct Scored {
     float score;
-    std::array<bool, kOverlaps> right;  // per wanted overlap
+    std::array<bool, kIouThresholds> right;  // per IoU threshold
 };
 
-double wanted_overlap(size_t i) { return 0.5 + 0.05 * double(i); }
+double iou_threshold(size_t i) { return 0.5 + 0.05 * double(i); }
 
-// The boxes of one class on one image, best first, each with what it took.
+// The boxes of one class on one image, best first, each with whether it matched a true box.
 void match(const ImageBoxes& image, uint32_t category, std::vector<Scored>& out) {
     std::vector<const TrueBox*> truth;
     std::vector<const FoundBox*> found;
@@ -36,17 +36,17 @@ void match(const ImageBoxes& image, uint32_t category, std::vector<Scored>& out)
     for (const FoundBox& f : image.found)
         if (f.category == category) found.push_back(&f);
     std::ranges::stable_sort(found, [](auto* a, auto* b) { return a->score > b->score; });
-    found.resize(std::min(found.size(), kMost));
-    std::vector<std::array<bool, kOverlaps>> taken(truth.size());
+    found.resize(std::min(found.size(), kMaxBoxes));
+    std::vector<std::array<bool, kIouThresholds>> taken(truth.size());
     for (const FoundBox* f : found) {
         Scored scored{f->score, {}};
-        std::vector<double> overlaps;
-        for (const TrueBox* t : truth) overlaps.push_back(overlap(*t, *f, image.h, image.w));
-        for (size_t i = 0; i < kOverlaps; ++i) {
-            double best = std::min(wanted_overlap(i), 1 - 1e-10);
+        std::vector<double> ious;
+        for (const TrueBox* t : truth) ious.push_back(iou(*t, *f, image.h, image.w));
+        for (size_t i = 0; i < kIouThresholds; ++i) {
+            double best = std::min(iou_threshold(i), 1 - 1e-10);
             size_t at = truth.size();
             for (size_t k = 0; k < truth.size(); ++k)  // of equal ones the last, as pycocotools
-                if (!taken[k][i] && overlaps[k] >= best) best = overlaps[k], at = k;
+                if (!taken[k][i] && ious[k] >= best) best = ious[k], at = k;
             if (at < truth.size()) scored.right[i] = taken[at][i] = true;
         }
         out.push_back(scored);
@@ -54,11 +54,11 @@ void match(const ImageBoxes& image, uint32_t category, std::vector<Scored>& out)
 }
 
 // Precision at the 101 recalls, which are numpy.linspace's: 35 * 0.01 is more than 35 / 100. `scored` by falling score.
-std::vector<float> precision_curve(const std::vector<Scored>& scored, size_t overlap, size_t truth) {
+std::vector<float> precision_curve(const std::vector<Scored>& scored, size_t threshold, size_t truth) {
     std::vector<double> precision, recall;
     double right = 0;
     for (const Scored& s : scored) {
-        right += s.right[overlap];
+        right += s.right[threshold];
         precision.push_back(right / (double(precision.size() + 1) + 2.220446049250313e-16));
         recall.push_back(right / double(truth));
     }
@@ -105,7 +105,7 @@ double ThresholdRow::precision() const { return ratio(double(right), double(righ
 double ThresholdRow::recall() const { return ratio(double(right), double(right + missed)); }
 double ThresholdRow::f1() const { return ratio(2 * double(right), double(2 * right + wrong + missed)); }
 
-double overlap(const TrueBox& t, const FoundBox& f, size_t h, size_t w) {
+double iou(const TrueBox& t, const FoundBox& f, size_t h, size_t w) {
     const auto pixels = [](float share, size_t side) { return double(share) * double(side); };
     const auto common = [](double a, double a_length, double b, double b_length) {
         return std::max(0.0, std::min(a + a_length, b + b_length) - std::max(a, b));
@@ -129,24 +129,24 @@ BoxMetrics measure_boxes(const std::vector<ImageBoxes>& images, size_t classes) 
                     "boxes: category {} with {} classes, score {}", f.category, classes, f.score);
     }
     std::vector<std::vector<Scored>> scored(classes);
-    std::array<std::vector<double>, kOverlaps> ap;
+    std::array<std::vector<double>, kIouThresholds> ap;
     size_t truth = 0;
     for (uint32_t c = 0; c < classes; ++c) {
         for (const ImageBoxes& p : images) match(p, c, scored[c]);
         std::ranges::stable_sort(scored[c], [](const Scored& a, const Scored& b) { return a.score > b.score; });
         ClassBoxes& of_class = m.classes[c];
         truth += of_class.truth;
-        std::vector<double> own;
-        for (size_t i = 0; i < kOverlaps && of_class.truth; ++i) {
+        std::vector<double> ap_of_class;
+        for (size_t i = 0; i < kIouThresholds && of_class.truth; ++i) {
             const std::vector<float> curve = precision_curve(scored[c], i, of_class.truth);
-            own.push_back(mean(curve));
-            ap[i].push_back(own.back());
+            ap_of_class.push_back(mean(curve));
+            ap[i].push_back(ap_of_class.back());
             if (i == 0) of_class.precision = curve;
         }
-        of_class.ap50 = own.empty() ? kNone : own[0];
-        of_class.ap = mean_of_known(own);
+        of_class.ap50 = ap_of_class.empty() ? kNone : ap_of_class[0];
+        of_class.ap = mean_of_known(ap_of_class);
     }
-    for (size_t i = 0; i < kOverlaps; ++i) m.map_at[i] = mean_of_known(ap[i]);
+    for (size_t i = 0; i < kIouThresholds; ++i) m.map_at[i] = mean_of_known(ap[i]);
     m.map50 = m.map_at[0];
     m.map = mean_of_known({m.map_at.begin(), m.map_at.end()});
     m.thresholds = threshold_rows(images, scored, truth);

@@ -1,11 +1,11 @@
-// How good a detector's boxes are: average precision as COCO has it, and what each threshold of confidence gives.
+// Metrics of a detector's boxes: average precision as COCO defines it, and counts for each confidence threshold.
 //
-// On each image and class the best-scored box takes the true box that it overlaps most, if the intersection over
-// union is at least the wanted one and nothing took it before; it is right then, else wrong. Over all images, by
-// falling score,
+// On each image and for each class, boxes are matched to true boxes by falling score: a box takes the free true box
+// with the highest intersection over union (IoU) if that reaches the wanted one, and is then right (a true positive),
+// else wrong (a false positive). Over all images, by falling score,
 //   precision = right / (right + wrong)   recall = right / true boxes
-//   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 where none reaches
-//   it
+//   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 beyond the highest
+//        recall that is reached
 //   mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
 // At most 100 boxes per image and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
 // aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
@@ -29,16 +29,16 @@ struct FoundBox {
 
 struct ImageBoxes {  // one image
     std::vector<TrueBox> truth;
-    std::vector<FoundBox> found;  // in any order; of equal scores the first counts first
-    size_t h = 1, w = 1;          // its sides: overlaps are measured in pixels
+    std::vector<FoundBox> found;  // in any order; among equal scores the first one comes first
+    size_t h = 1, w = 1;          // its sides: IoU is measured in pixels
 };
 
 struct ThresholdRow {
     double threshold;
-    size_t right = 0, wrong = 0, missed = 0;  // boxes
-    size_t full_found = 0, full = 0;          // images that show something, and those of them with a box
-    size_t empty_alarmed = 0, empty = 0;      // images that show nothing
-    double precision() const;                 // NaN without anything to be right about
+    size_t right = 0, wrong = 0, missed = 0;  // boxes: true positives, false positives, false negatives
+    size_t full_found = 0, full = 0;          // images with objects: those with a detection, and all
+    size_t empty_alarmed = 0, empty = 0;      // images without objects: those with a detection, and all
+    double precision() const;                 // NaN without a denominator
     double recall() const;
     double f1() const;
 };
@@ -63,6 +63,6 @@ struct BoxMetrics {
 // Errors: a category that is not below `classes`, a score outside 0..1.
 BoxMetrics measure_boxes(const std::vector<ImageBoxes>& images, size_t classes);
 
-double overlap(const TrueBox& truth, const FoundBox& found, size_t h, size_t w);  // intersection over union
+double iou(const TrueBox& truth, const FoundBox& found, size_t h, size_t w);  // intersection over union
 
 nlohmann::json to_json(const BoxMetrics&, const std::vector<std::string>& class_names);

@@ -15,32 +15,33 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
       graph_([&] {
           auto graph = std::make_unique<Graph>(config.precision);
           const size_t n = config.batch, size = config.size;
-          in_.images = graph->input("pictures", {n, size, size, 3}, DType::u8);
+          in_.images = graph->input("images", {n, size, size, 3}, DType::u8);
           in_.transform = graph->input("transform", {n, 6}, DType::f32);
           in_.color = graph->input("color", {n, 2}, DType::f32);
-          const Value labels = graph->input("labels", {n}, DType::i32);
+          in_.labels = graph->input("labels", {n}, DType::i32);
           const Value x = image_batch(in_.images, in_.transform, in_.color,
                                       {.out_h = size,
                                        .out_w = size,
                                        .out_channels = device.image_channels(config.precision),
                                        .normalize = config.normalize});
-          in_.probabilities = cross_entropy(resnet(x, config.model), labels).probabilities;
+          const CrossEntropyResult result = cross_entropy(config.model.trace(x)[0], in_.labels);
+          in_.probabilities = result.probabilities, in_.losses = result.sample_loss;
           return graph;
       }()),
       parameters_(device, *graph_),
-      program_(arena, std::move(graph_), parameters_, std::span(&in_.probabilities, 1),
+      program_(arena, std::move(graph_), parameters_, std::array{in_.probabilities, in_.losses},
                {.eager = config.eager, .batch = config.batch}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
 
 std::function<void()> Classifier::prepare_load(StateDict state, const std::string& where) {
-    const Folding folding{resnet_conv_bn_pairs(config_.model), config_.model.epsilon()};
+    const Folding& folding = config_.model.folding;
     for (const auto& [conv, bn] : folding.conv_bn)
         for (const std::string& name :
              {conv + ".weight", bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var"})
             if (!state.contains(name))
-                fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, model_name(config_.model));
+                fail(Fault::damaged, "{}: has no tensor {}; it is not a {}", where, name, config_.model.name);
     return [this, upload = prepare_upload(std::move(state), parameters_, where, folding)] {
         upload();
         program_.prepare();
@@ -57,5 +58,16 @@ std::vector<float> Classifier::run(std::span<const uint8_t> images) {
     program_.run();
     std::vector<float> probabilities = program_.read<float>(in_.probabilities);
     probabilities.resize(n * config_.model.classes);
+    return probabilities;
+}
+
+std::vector<float> Classifier::run(std::span<const uint8_t> images, std::span<const int32_t> labels,
+                                   std::vector<float>& losses) {
+    std::vector<int32_t> padded(labels.begin(), labels.end());
+    padded.resize(config_.batch, -1);
+    program_.write<int32_t>(in_.labels, padded);
+    std::vector<float> probabilities = run(images);
+    losses = program_.read<float>(in_.losses);
+    losses.resize(labels.size());
     return probabilities;
 }

@@ -1,13 +1,11 @@
-// A trained network that says what is on images: forward only, normalization folded into the convolutions.
+// A trained classifier: images in, probabilities out; forward only, normalization folded into the convolutions.
 #pragma once
 
-#include "engine/ops.h"
 #include "engine/program.h"
-#include "models/resnet.h"
-#include "models/state.h"
+#include "models/model.h"
 
 struct ClassifierConfig {
-    ResNetConfig model;
+    Model model;
     size_t batch, size;  // images are (size, size)
     Normalize normalize;
     DType precision = DType::f32;
@@ -18,24 +16,27 @@ class Classifier {
 public:
     Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
 
-    // `state` as trained: with the normalization's statistics. In two parts: this checks, and what it returns moves the
-    // numbers and does what else a first run would do.
+    // `state`: as trained, with the statistics of the normalization; `where` names it in messages. prepare_load()
+    // checks it; what it returns moves the numbers and does everything that the first run would otherwise do.
     std::function<void()> prepare_load(StateDict state, const std::string& where);
     void load(const StateDict& state, const std::string& where) { prepare_load(state, where)(); }
 
     // images: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
     std::vector<float> run(std::span<const uint8_t> images);
+    // The same; `losses` becomes the cross entropy of each image with its label, as training computes it, 0 for -1.
+    std::vector<float> run(std::span<const uint8_t> images, std::span<const int32_t> labels,
+                           std::vector<float>& losses);
 
     const ClassifierConfig& config() const { return config_; }
     Program& program() { return program_; }
 
 private:
-    struct Inputs {
-        Value images, transform, color, probabilities;
+    struct Values {
+        Value images, transform, color, labels, probabilities, losses;
     };
 
     ClassifierConfig config_;
-    Inputs in_;
+    Values in_;
     std::unique_ptr<Graph> graph_;  // until the program takes it
     Parameters parameters_;
     Program program_;

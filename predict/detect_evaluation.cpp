@@ -8,7 +8,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr float kLeastWritten = 0.05f;
+constexpr float kMinWrittenScore = 0.05f;
 
 // From pixels of the frame to shares of the image; what reaches into the margins is cut.
 FoundBox in_image(const Box& box, const Letterbox& place) {
@@ -67,7 +67,7 @@ void write_box_evaluation(const std::filesystem::path& path, const Dataset& data
             json truth = json::array(), found = json::array();
             for (const TrueBox& t : p.truth) truth.push_back({t.category, t.x, t.y, t.w, t.h});
             for (const FoundBox& f : p.found)
-                if (f.score >= kLeastWritten) found.push_back({f.category, f.x, f.y, f.w, f.h, f.score});
+                if (f.score >= kMinWrittenScore) found.push_back({f.category, f.x, f.y, f.w, f.h, f.score});
             rows.push_back({{"file", data.path(sample)},
                             {"camera", sample.camera},
                             {"width", p.w},

@@ -1,9 +1,9 @@
-// What a detector finds on images of a data set, and what an evaluation of it leaves on disk.
+// Runs a detector on images of a data set, and writes the file of its evaluation.
 //
 // evaluation.json: {"task": "detect", "classes": [...], "parts": {"validation": {"metrics": to_json(BoxMetrics),
 //   "images": [{"file", "camera", "width", "height", "truth": [[class, x, y, w, h], ...],
 //   "found": [[class, x, y, w, h, score], ...]}]}, "test": ...}}; x, y, w, h are shares of the image's sides, found
-//   are boxes from a score of 0.05 on; parts without images are left out.
+//   holds boxes with a score of at least 0.05; parts without images are left out.
 #pragma once
 
 #include <filesystem>
@@ -17,10 +17,10 @@ struct FoundBoxes {
     std::vector<uint32_t> samples;   // numbers in the data set, of the images that could be read
     std::vector<ImageBoxes> images;  // one per sample
     std::vector<FailedImage> bad_files;
-    size_t overflown = 0;  // images without boxes, because numbers overflow within the network
+    size_t overflown = 0;  // images without boxes because numbers overflow within the network
 };
 
-// The images go through the network as `loader` letterboxes them: fit.h() and fit.w() must suit the network.
+// The network sees the images as `loader` letterboxes them: fit.h() and fit.w() must be multiples of its stride.
 // `progress` is called after each batch with the number of images done; false stops early.
 FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector<uint32_t>& samples,
                       const LoaderOptions& loader, Cache* cache = nullptr,

@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr size_t kMostTraces = 8;
+constexpr size_t kMaxTraces = 8;
 constexpr float kUnit = 1 / 255.0f;
 constexpr float kGrey = 0.447f * 255;  // beside reduced images
 
@@ -50,8 +50,7 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
 }
 
 void Detector::load(const StateDict& state, const std::string& where) {
-    for (const std::string& name :
-         not_finite(state))  // a score that is not a number is no candidate: every image would look empty
+    for (const std::string& name : not_finite(state))  // NaN scores are never candidates: every image would look empty
         fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
     upload(state, *parameters_, where);
 }
@@ -62,10 +61,10 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
             traces_.splice(traces_.begin(), traces_, t);
             return traces_.front();
         }
-    if (traces_.size() == kMostTraces) traces_.pop_back();
+    if (traces_.size() == kMaxTraces) traces_.pop_back();
     const size_t n = options_.batch;
     auto graph = std::make_unique<Graph>(options_.precision);
-    Trace t{.h = h, .w = w, .images = graph->input("pictures", {n, h, w, 3}, DType::u8), .boxes = {}, .program = {}};
+    Trace t{.h = h, .w = w, .images = graph->input("images", {n, h, w, 3}, DType::u8), .boxes = {}, .program = {}};
     const Value color = graph->input("color", {n, 2}, DType::f32);
     const std::vector<Pass> passes = detector_passes(h, w, config_, options_.augmented);
     std::vector<Value> transforms, heads;
@@ -86,8 +85,9 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
             levels.push_back(level_of(pass, config_.levels[i], w));
         }
     }
-    t.boxes = select_boxes(decode_boxes(heads, levels, config_.classes),
-                           {.threshold = options_.threshold, .overlap = options_.overlap, .most = options_.most});
+    t.boxes =
+        select_boxes(decode_boxes(heads, levels, config_.classes),
+                     {.threshold = options_.threshold, .overlap = options_.iou_threshold, .most = options_.max_boxes});
     t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_,
                                           std::array{t.boxes.detections, t.boxes.count}, ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {
@@ -121,7 +121,7 @@ std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> images, siz
             fail(Fault::not_finite, "the detector's answer is not finite: numbers overflow within the network{}",
                  options_.precision == DType::f32 ? "" : "; use --precision fp32");
         for (int32_t k = 0; k < count[i]; ++k) {
-            const float* b = &found[(i * options_.most + size_t(k)) * 6];
+            const float* b = &found[(i * options_.max_boxes + size_t(k)) * 6];
             result[i].push_back({b[0], b[1], b[2], b[3], b[4], int(b[5])});
         }
     }

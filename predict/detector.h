@@ -1,5 +1,5 @@
-// A detector ready on a device: images of one size in, boxes out; forward only, everything from pixels to boxes in
-// one program per size. At most eight sizes are kept; they share weights and arena.
+// A detector on a device: images of one size in, boxes out; forward only, with one program per size that does
+// everything from pixels to boxes. At most eight sizes are kept; they share weights and arena.
 #pragma once
 
 #include <list>
@@ -13,11 +13,15 @@ struct Box {
     int category;  // index of the class
 };
 
+// What detection computes in unless --precision says otherwise: the published thresholds of MegaDetector belong to
+// float32, on every device.
+constexpr DType kDetectorPrecision = DType::f32;
+
 struct DetectorOptions {
     size_t batch = 1;
-    float threshold = 0.005f, overlap = 0.45f;
-    size_t most = 300;
-    DType precision = DType::f32;
+    float threshold = 0.005f, iou_threshold = 0.45f;  // confidence of a box; of NMS
+    size_t max_boxes = 300;                           // per image
+    DType precision = kDetectorPrecision;
     bool augmented = false;  // see Pass
 };
 
@@ -36,13 +40,13 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, 
 class Detector {
 public:
     // `model.state` (folded) is copied to the device and not needed afterwards.
-    // `arena`: one to share with other programs; else it has its own.
+    // `arena`: to share one with other programs; null: the detector has an arena of its own.
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // images: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always
-    // runs the whole batch, so that the numbers of an image do not depend on how many others came with it. Numbers
-    // that overflow within the network are an error, or with `overflown` an image without boxes, whose place in it is
-    // true.
+    // runs the whole batch, so that the results of an image do not depend on how many others came with it. An image
+    // whose numbers overflow within the network is an error (Fault::not_finite), or with `overflown` an image without
+    // boxes whose element there is true.
     std::vector<std::vector<Box>> run(std::span<const uint8_t> images, size_t h, size_t w,
                                       std::vector<bool>* overflown = nullptr);
 

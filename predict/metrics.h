@@ -1,8 +1,7 @@
-// What an evaluation says about a classifier: accuracy, per class, per confidence, per camera, and the confusion
-// matrix.
+// Metrics of a classifier: accuracy in all, per class, per confidence and per camera, and the confusion matrix.
 //
 //   precision = correct / predicted   recall = correct / images   F1 = 2 * correct / (images + predicted)
-// where the denominator is 0 the value is NaN (null in JSON): there was nothing to be right or wrong about.
+// NaN (null in JSON) where the denominator is 0.
 #pragma once
 
 #include <array>
@@ -35,7 +34,7 @@ struct Metrics {
     Counts all;
     std::vector<ClassScore> classes;
     std::vector<size_t> confusion;      // (classes, classes): row = label, column = prediction
-    std::array<Counts, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one 1.0 too
+    std::array<Counts, 10> confidence;  // bin b holds b/10 <= confidence < (b + 1)/10, the last one also 1.0
     std::map<std::string, Counts> cameras;
 
     double macro_f1() const;  // mean over the classes that have images

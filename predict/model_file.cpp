@@ -45,8 +45,8 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     }
     std::map<std::string, std::string> metadata = m.more;
     metadata["format"] = "pt";  // what PyTorch's readers look for
-    metadata["tundra.model"] = model_name(m.model);
-    metadata["tundra.epsilon"] = fmt::format("{}", m.model.epsilon());
+    metadata["tundra.model"] = m.model.name;
+    metadata["tundra.epsilon"] = fmt::format("{}", float(m.model.folding.eps));
     metadata["tundra.classes"] = json(m.classes).dump(-1, ' ', false, json::error_handler_t::replace);
     metadata["tundra.image_size"] = std::to_string(m.fit.size);
     metadata["tundra.fit"] = m.fit.mode == FitMode::crop ? "crop" : "stretch";
@@ -64,7 +64,8 @@ std::string fingerprint(const StateDict& state) {
 std::filesystem::path weight_file(const std::filesystem::path& path) {
     const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
     if (!std::filesystem::exists(file))
-        fail(Fault::usage, "{}: there is no model here; name a run folder that has finished training, or a weight file",
+        fail(Fault::usage,
+             "{}: there is no model here; name a run folder whose training has finished, or a weight file",
              path.string());
     return file;
 }
@@ -72,10 +73,9 @@ std::filesystem::path weight_file(const std::filesystem::path& path) {
 ModelFile read_model(const std::filesystem::path& path, bool mapped) {
     const std::filesystem::path file = weight_file(path);
     WeightFile weights = read_weights(file, mapped);
-    if (!weights.model.resnet)
-        fail(Fault::usage, "{}: holds {}, and this command takes a ResNet classifier", file.string(),
-             weights.model.text);
-    ModelFile m{.model = *weights.model.resnet,
+    if (!weights.model.model)
+        fail(Fault::usage, "{}: holds {}, and this command takes a classifier", file.string(), weights.model.text);
+    ModelFile m{.model = std::move(*weights.model.model),
                 .classes = {},
                 .fit = {.size = 224, .mode = FitMode::crop},
                 .state = std::move(weights.state)};
@@ -84,9 +84,6 @@ ModelFile read_model(const std::filesystem::path& path, bool mapped) {
         const json classes = json::parse(get(metadata, "tundra.classes", "[]"));
         m.classes = classes.get<std::vector<std::string>>();
         m.fit.size = std::stoul(get(metadata, "tundra.image_size", "224"));
-        m.model.keras_epsilon =
-            m.model.keras ? std::stof(get(metadata, "tundra.epsilon", fmt::format("{}", m.model.keras_epsilon)))
-                          : m.model.keras_epsilon;
     } catch (const std::exception&) {
         fail(Fault::damaged, "{}: its tundra metadata cannot be read", file.string());
     }

@@ -1,15 +1,14 @@
-// A trained classifier on disk: weights with torchvision's names, and as metadata all that is needed to use them.
+// A trained classifier on disk: its weights, and as metadata everything that is needed to use them.
 #pragma once
 
 #include <filesystem>
 
 #include "data/fit.h"
 #include "kernels/image.h"
-#include "models/resnet.h"
-#include "models/state.h"
+#include "models/model.h"
 
 struct ModelFile {
-    ResNetConfig model;
+    Model model;
     std::vector<std::string> classes;
     Fit fit;
     std::string normalize = "imagenet";  // or "unit"
@@ -24,12 +23,12 @@ Normalize normalize_named(std::string_view name);
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
 void write_model(const std::filesystem::path& path, const ModelFile& model);
 
-std::string fingerprint(const StateDict& state);  // of names and values: the same weights in another file have the same
+std::string fingerprint(const StateDict& state);  // of names and values, so that a copy of the weights has the same one
 
-// The file that a model's name means: of a run folder its model.safetensors. Fault::usage if it is not there.
+// The weight file that `path` means: a run folder's model.safetensors, else `path` itself. Errors (usage): no such
+// file.
 std::filesystem::path weight_file(const std::filesystem::path& path);
 
-// `path`: a run folder, its model.safetensors, or any file that read_weights() knows. A file that does not say its
-// classes or its preprocessing gets the numbers 0, 1, ... and torchvision's: crop 224, ImageNet normalisation. `mapped`
-// as read_weights() has it.
+// `path`: a run folder, or any file that read_weights() knows. Where the file does not say so, the classes are named 0,
+// 1, ... and the preprocessing is torchvision's: crop 224, ImageNet normalization. `mapped`: see read_weights().
 ModelFile read_model(const std::filesystem::path& path, bool mapped = false);

@@ -30,10 +30,11 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
     in_order.epochs = 1;
     Loader loader(data, samples, in_order, cache);
     const size_t classes = classifier.config().model.classes;
+    std::vector<float> losses;
     size_t done = 0;
     for (size_t step = 0; step < loader.steps(); ++step) {
         const Batch& batch = loader.next();
-        const std::vector<float> probabilities = classifier.run(batch.images);
+        const std::vector<float> probabilities = classifier.run(batch.images, batch.labels, losses);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
@@ -46,7 +47,7 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
                                    uint32_t(label),
                                    uint32_t(best),
                                    p[best],
-                                   -std::log(std::max(p[label], std::numeric_limits<float>::min())),
+                                   losses[row],
                                    {p.begin(), p.end()}});
         }
         if (progress && !progress(done)) break;

@@ -1,4 +1,4 @@
-// What a classifier says about images of a data set.
+// Runs a classifier on images of a data set.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@ struct Prediction {
     uint32_t sample;  // number in the data set
     uint32_t label, predicted;
     float confidence;                  // probability of `predicted`
-    float loss;                        // -log of the label's probability
+    float loss;                        // cross entropy with the label, from the logits: never clipped
     std::vector<float> probabilities;  // one per class
 };
 

@@ -51,7 +51,7 @@ std::vector<PartBox> part_boxes(const std::vector<Box>& boxes, const Area& a, si
     return result;
 }
 
-std::vector<Box> merged_boxes(std::vector<PartBox> boxes, float overlap, size_t most) {
+std::vector<Box> merged_boxes(std::vector<PartBox> boxes, float iou_threshold, size_t max_boxes) {
     std::vector<Box> whole;
     for (const PartBox& b : boxes)
         if (!b.cut) whole.push_back(b.box);
@@ -76,9 +76,9 @@ std::vector<Box> merged_boxes(std::vector<PartBox> boxes, float overlap, size_t 
     std::ranges::stable_sort(left, std::greater(), &Box::score);
     std::vector<Box> kept;
     for (const Box& b : left) {
-        if (kept.size() == most) break;
+        if (kept.size() == max_boxes) break;
         if (std::ranges::none_of(kept, [&](const Box& k) {
-                return k.category == b.category && intersection_over_union(corners(k), corners(b)) > overlap;
+                return k.category == b.category && intersection_over_union(corners(k), corners(b)) > iou_threshold;
             }))
             kept.push_back(b);
     }

@@ -1,4 +1,4 @@
-// A large image seen in parts: where its tiles lie, and how the boxes of all parts become those of the image.
+// A large image in parts: the positions of its tiles, and the merging of the boxes of all parts.
 #pragma once
 
 #include <vector>
@@ -13,15 +13,15 @@ struct Area {
 // row. Neighbours share `overlap` (0 to 0.9) of a side; the last one of a row or column ends at the image's edge.
 std::vector<Area> areas_of(size_t h, size_t w, size_t side, double overlap);
 
-// Boxes of one part, already in pixels of the image -> marked where they end at a border that the image does not
-// have: what they show may go on behind it.
+// Boxes of one part, already in pixels of the image. `cut`: the box ends at a border of the part that is not a border
+// of the image, so that the object may continue beyond it.
 struct PartBox {
     Box box;
     bool cut = false;
 };
 std::vector<PartBox> part_boxes(const std::vector<Box>& boxes, const Area& area, size_t h, size_t w);
 
-// A cut box that lies within a whole one of its class, of at least half its score, is part of the same object: it goes,
-// and the whole one takes the higher score of the two. Then the usual suppression per class; the `most` best are left,
-// best first.
-std::vector<Box> merged_boxes(std::vector<PartBox> boxes, float overlap, size_t most = 300);
+// A cut box that lies within a whole one of its class, of at least half its score, is part of the same object: it is
+// dropped, and the whole one gets the higher score of the two. Then NMS per class; returns the best `max_boxes`, best
+// first.
+std::vector<Box> merged_boxes(std::vector<PartBox> boxes, float iou_threshold, size_t max_boxes = 300);

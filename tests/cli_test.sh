@@ -100,7 +100,7 @@ for signal in TERM INT; do
         [ $code = 0 ] || break
     done
     [ $code = $([ $signal = TERM ] && echo 143 || echo 130) ] || bad "SIG$signal gave exit code $code"
-    expect 0 "$tundra" train shots --out run $settings; says "goes on at step"
+    expect 0 "$tundra" train shots --out run $settings; says "resumed at step"
     cmp -s first.safetensors run/model.safetensors || bad "the resumed run gave other bits after SIG$signal"
 done
 # Killed without warning, three times.

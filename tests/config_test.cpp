@@ -32,7 +32,7 @@ TEST(Config, EveryFieldSurvivesItsText) {
     config.data = "/images/a \"strange\" # name\n";
     config.classes = {"bad, [really]", "good \"#1\"", "Übung"};
     config.init = "weights.safetensors";
-    config.lr = 0.1 + 0.2;
+    config.learning_rate = 0.1 + 0.2;
     config.seed = 18'000'000'000'000'000'000u;
     config.class_weights = "1,2.5,3";
     config.label_smoothing = 1e-7;
@@ -62,7 +62,7 @@ TEST(Config, TextIsForgiving) {
         configured("\xef\xbb\xbf" +
                    std::string("# comment\r\n\n  lr=0.25 # high\r\nmodel = resnet101\nanneal=\"linear\"  # \"why\"\n"
                                "classes = [\"a#\", \"b\"] # two\nfreeze = true\ninit = x"));
-    EXPECT_EQ(config.lr, 0.25);
+    EXPECT_EQ(config.learning_rate, 0.25);
     EXPECT_EQ(config.model, "resnet101");
     EXPECT_EQ(config.anneal, "linear");
     EXPECT_EQ(config.classes, (std::vector<std::string>{"a#", "b"}));
@@ -92,9 +92,9 @@ TEST(Config, ErrorsNameTheLineTheValueAndTheNearestWord) {
 
 TEST(Config, LeadersBringTheirNumbersWhateverTheOrder) {
     TrainConfig adam = configured("lr = 0.01\noptimizer = adam");
-    EXPECT_EQ(adam.lr, 0.01);
+    EXPECT_EQ(adam.learning_rate, 0.01);
     EXPECT_EQ(adam.weight_decay, 0);
-    EXPECT_EQ(configured("optimizer = adam").lr, 1e-3) << "the rate of SGD would be far too high";
+    EXPECT_EQ(configured("optimizer = adam").learning_rate, 1e-3) << "the rate of SGD would be far too high";
     TrainConfig smith = configured("start_div = 7\nschedule = smith");
     EXPECT_EQ(smith.div_factor, 7);
     EXPECT_EQ(smith.warmup_fraction, 0.45);
@@ -120,8 +120,8 @@ TEST(Config, TheRecipeOfThePaper) {
     EXPECT_EQ(std::vector({c.validation, c.test}), (std::vector{0.08, 0.02}));
     // 100 images: two batches an epoch, 110 steps; the 55th is the peak, the last back at 1e-6.
     Schedule schedule(schedule_options(c), 110);
-    EXPECT_NEAR(schedule.at(54).rate, 1e-3, 1e-15);
-    EXPECT_NEAR(schedule.at(109).rate, 1e-6, 1e-18);
+    EXPECT_NEAR(schedule.at(54).learning_rate, 1e-3, 1e-15);
+    EXPECT_NEAR(schedule.at(109).learning_rate, 1e-6, 1e-18);
     EXPECT_EQ(schedule.at(0).momentum, 0.9);
 }
 
@@ -130,7 +130,7 @@ TEST(Config, DifferencesAreWhatMakesTheResult) {
     after.threads = 3, after.data = "elsewhere", after.device = "cpu";
     EXPECT_TRUE(config_differences(before, after).empty());
     EXPECT_EQ(config_hash(before), config_hash(after));
-    after.lr = 0.1, after.classes = {"a"};
+    after.learning_rate = 0.1, after.classes = {"a"};
     EXPECT_EQ(config_differences(before, after),
               (std::vector<std::string>{"classes: [] -> [\"a\"]", "lr: 0.05 -> 0.1"}));
     EXPECT_NE(config_hash(before), config_hash(after));

@@ -11,6 +11,7 @@
 
 #include "app/synth/synth.h"
 #include "base/error.h"
+#include "models/resnet.h"
 #include "predict/model_file.h"
 #include "tests/files.h"
 #include "tests/images.h"
@@ -42,7 +43,7 @@ protected:
                     .height = 64,
                     .seed = 2,
                     .cameras = 2});
-        const ResNetConfig model{.depth = 50, .classes = 3, .width = 4};  // simt is slow
+        const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});  // simt is slow
         write_model(path("narrow.safetensors"), {.model = model,
                                                  .classes = {"a", "b", "c"},
                                                  .fit = {},
@@ -82,7 +83,7 @@ protected:
         try {
             const RunResult result = train_run(c, options,
                                                {.step =
-                                                    [&](const StepReport& r) {
+                                                    [&](const StepStats&, const RunProgress& r) {
                                                         if (step) step(r.step);
                                                     },
                                                 .note = [&](const std::string& text) { notes_ += text + "\n"; }});
@@ -114,7 +115,7 @@ TEST_F(CudaRun, GoesOnAfterTheGpuWasLostBetweenTwoSteps) {
     for (const auto& [name, bytes] : contents(path("lost/checkpoints"))) last = std::max(last, name);
     EXPECT_NE(text.find("the last checkpoint is " + path("lost/checkpoints/" + last).string()), text.npos) << text;
     EXPECT_EQ(train("lost", config(), {}), "");
-    EXPECT_NE(notes_.find("goes on at step"), notes_.npos) << notes_;
+    EXPECT_NE(notes_.find("resumed at step"), notes_.npos) << notes_;
     EXPECT_TRUE(content(path("lost/model.safetensors")) == content(path("whole/model.safetensors")));
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/device_cuda.h"
+#include "models/resnet.h"
 #include "predict/classifier.h"
 #include "train/trainer.h"
 
@@ -21,13 +22,6 @@ Fault fault_of(const std::function<void()>& f, std::string& text) {
     return Fault::runtime;
 }
 
-struct Batch {
-    std::vector<uint8_t> images;
-    std::vector<float> transform, color;
-    std::vector<int32_t> labels;
-    TrainerBatch view() const { return {images, transform, color, labels}; }
-};
-
 constexpr size_t kBatch = 4, kSize = 32;
 
 Batch batch(unsigned seed) {
@@ -42,12 +36,12 @@ Batch batch(unsigned seed) {
 }
 
 TrainerConfig config(bool eager = false) {
-    return {.model = {.depth = 50, .classes = 3, .width = 4},
+    return {.model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4}),
             .batch = kBatch,
-            .size = kSize,
+            .height = kSize,
+            .width = kSize,
             .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
-            .optimizer = {},
-            .class_weights = {},
+            .loss = classification_loss(),
             .eager = eager};
 }
 
@@ -59,16 +53,16 @@ std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool
     size_t allocations = 0;
     for (size_t step = 1; step <= steps; ++step) {
         Batch b = batch(unsigned(step));
-        trainer.step(b.view(), step < 3 ? 0.01 : 0.2, 0.9, step);
+        trainer.step(b, step < 3 ? 0.01 : 0.2, 0.9, step);
         std::ranges::fill(b.images, 0);  // the caller may use its memory again at once
         if (!late)
-            result.push_back(trainer.figures().loss);
-        else if (const auto figures = trainer.previous_figures())
-            result.push_back(figures->loss);
+            result.push_back(float(trainer.stats().loss));
+        else if (const auto stats = trainer.previous_stats())
+            result.push_back(float(stats->loss));
         if (step == 1) allocations = fake_cuda::counts().allocations;
     }
     EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the first step";
-    if (late) result.push_back(trainer.figures().loss);
+    if (late) result.push_back(float(trainer.stats().loss));
     return result;
 }
 
@@ -176,13 +170,13 @@ TEST(CudaRuntime, LostGpuIsSaidOnceAndNotCalledAgain) {
         const auto device = open_cuda({});
         Arena arena(*device);
         Trainer trainer(*device, arena, config(), initialize_state(config().model, 1));
-        for (size_t step = 1; step <= 3; ++step) trainer.step(batch(1).view(), 0.01, 0.9, step);
+        for (size_t step = 1; step <= 3; ++step) trainer.step(batch(1), 0.01, 0.9, step);
         fake_cuda::break_gpu(cudaErrorIllegalAddress);
-        EXPECT_EQ(fault_of([&] { trainer.figures(); }, text), Fault::environment);
+        EXPECT_EQ(fault_of([&] { trainer.stats(); }, text), Fault::environment);
         EXPECT_NE(text.find("the GPU is lost"), text.npos) << text;
         EXPECT_NE(text.find("700"), text.npos) << text;
         const size_t calls = fake_cuda::counts().calls;
-        EXPECT_EQ(fault_of([&] { trainer.step(batch(1).view(), 0.01, 0.9, 4); }, text), Fault::environment);
+        EXPECT_EQ(fault_of([&] { trainer.step(batch(1), 0.01, 0.9, 4); }, text), Fault::environment);
         EXPECT_EQ(fault_of([&] { trainer.state(); }, text), Fault::environment);
         EXPECT_EQ(fake_cuda::counts().calls, calls);
     }
@@ -201,7 +195,7 @@ TEST(CudaRuntime, PaddedStemIsAsInFiles) {
     const StateDict state = trainer.state();
     EXPECT_EQ(state.at("conv1.weight").shape, (Shape{4, 3, 7, 7}));
     EXPECT_EQ(state.at("conv1.weight").values, initial.at("conv1.weight").values);
-    trainer.step(batch(1).view(), 0.01, 0.9, 1);
+    trainer.step(batch(1), 0.01, 0.9, 1);
     EXPECT_NE(trainer.state().at("conv1.weight").values, initial.at("conv1.weight").values);
 }
 

@@ -3,18 +3,21 @@
 
 #include <random>
 
-#include "train/detect_trainer.h"
+#include "models/yolov5_start.h"
+#include "predict/model_file.h"
+#include "train/trainer.h"
 
 struct DetectScenes {
-    std::vector<uint8_t> images;
-    std::vector<float> transform, color, boxes;  // boxes: (n, 4, 5), in pixels
+    Batch data;
+    std::vector<uint8_t>& images = data.images;
+    std::vector<float>& boxes = data.boxes;  // (n, 4, 5), in pixels
 
     DetectScenes(size_t n, size_t size, unsigned seed) {
         std::mt19937 random(seed);
         const auto below = [&](size_t limit) { return size_t(random() % limit); };
         for (size_t p = 0; p < n; ++p) {
-            transform.insert(transform.end(), {1, 0, 0, 0, 1, 0});
-            color.insert(color.end(), {1, 0});
+            data.transform.insert(data.transform.end(), {1, 0, 0, 0, 1, 0});
+            data.color.insert(data.color.end(), {1, 0});
             const size_t first = images.size();
             for (size_t i = 0; i < size * size * 3; ++i) images.push_back(uint8_t(90 + below(60)));
             const size_t objects = 1 + below(2);
@@ -34,5 +37,5 @@ struct DetectScenes {
             }
         }
     }
-    DetectTrainerBatch batch() const { return {images, transform, color, boxes}; }
+    const Batch& batch() const { return data; }
 };

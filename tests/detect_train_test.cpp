@@ -40,7 +40,7 @@ protected:
     static TrainConfig config() {
         TrainConfig c = recipe_named("default", "detect");
         c.data = (folder()->path / "scenes").string();
-        c.model = "yolov5n", c.image_size = 64, c.epochs = 2, c.batch = 4, c.seed = 7, c.average = 0.9;
+        c.model = "yolov5n", c.image_size = 64, c.epochs = 2, c.batch = 4, c.seed = 7, c.ema_decay = 0.9;
         c.device = "cpu", c.cache = "memory";
         return c;
     }
@@ -64,8 +64,8 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     EXPECT_TRUE(content(folder()->path / "whole/model.safetensors") ==
                 content(folder()->path / "parts/model.safetensors"));
     EXPECT_EQ(content(folder()->path / "whole/evaluation.json"), content(folder()->path / "parts/evaluation.json"));
-    ASSERT_EQ(whole.figures.size(), 4u);
-    EXPECT_EQ(whole.figures[0].first, "validation_map50");
+    ASSERT_EQ(whole.metrics.size(), 4u);
+    EXPECT_EQ(whole.metrics[0].first, "validation_map50");
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
 
     const YoloModel model = read_yolov5(folder()->path / "whole/model.safetensors");
@@ -92,13 +92,13 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     const std::unique_ptr<Task> task = make_task(c);
     const Dataset data = task->open_data();
     task->build({*device, arena, DType::f32, false}, data, [](const std::string&) {});
-    StateDict state = task->result();
+    StateDict state = task->trainer().averaged();
     for (auto& [name, tensor] : state)
-        for (float& v : tensor.values.own()) v *= 1e12f;
+        for (float& v : tensor.values.mutable_data()) v *= 1e12f;
     task->load_result(state);
     const Evaluated e = task->evaluate(Part::validation, nullptr, [] { return true; });
-    EXPECT_TRUE(e.whole);
-    EXPECT_EQ(e.figures, (std::vector<double>{0, 0}));
+    EXPECT_TRUE(e.complete);
+    EXPECT_EQ(e.metrics, (std::vector<double>{0, 0}));
     const size_t images = data.part(Part::validation).size();
     EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} images", images, images)), e.note.npos)
         << e.note;
@@ -108,7 +108,7 @@ TEST_F(DetectTrain, GoesOnFromATrainedFile) {
     if (!fs::exists(folder()->path / "whole/model.safetensors")) train("whole", config());
     TrainConfig c = config();
     c.init = (folder()->path / "whole/model.safetensors").string();
-    c.epochs = 1, c.freeze = true, c.average = 0;
+    c.epochs = 1, c.freeze = true, c.ema_decay = 0;
     ASSERT_EQ(train("tuned", c).end, RunEnd::finished);
     const auto weights = [&](const char* run) {
         return read_yolov5_unfolded(folder()->path / run / "model.safetensors").state;

@@ -34,7 +34,7 @@ TEST(DetectorAugmented, EqualsPyTorch) {
                 if (setting.at("margin") < 4e-6) continue;  // float32 may decide otherwise
                 Detector detector(
                     *device, model,
-                    {.threshold = setting.at("threshold"), .overlap = setting.at("overlap"), .augmented = true});
+                    {.threshold = setting.at("threshold"), .iou_threshold = setting.at("overlap"), .augmented = true});
                 std::vector<Box> found = detector.run(pixels, h, w)[0];
                 EXPECT_EQ(found.size(), setting.at("detections").size());
                 for (const json& row : setting.at("detections")) {
@@ -112,7 +112,7 @@ TEST(Detector, BatchesAndSimt) {
     for (uint8_t& v : pixels) v = uint8_t(random());
     const size_t bytes = 64 * 96 * 3;
     for (const bool augmented : {false, true}) {
-        DetectorOptions options{.batch = 3, .threshold = 0.05f, .most = 20, .augmented = augmented};
+        DetectorOptions options{.batch = 3, .threshold = 0.05f, .max_boxes = 20, .augmented = augmented};
         Detector batches(*cpu, model, options);
         const auto all = batches.run(pixels, 64, 96);
         const auto same = [](const Box& a, const Box& b) {
@@ -145,7 +145,7 @@ TEST(Detector, OverflowIsAnError) {
         initialize(parameters, 3);
         model.state = download(parameters);
         for (auto& [name, tensor] : model.state)
-            for (float& v : tensor.values.own()) v *= 1e12f;
+            for (float& v : tensor.values.mutable_data()) v *= 1e12f;
         Detector detector(*device, model, {});
         const std::vector<uint8_t> pixels(32 * 32 * 3, 200);
         try {

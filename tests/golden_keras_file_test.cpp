@@ -24,11 +24,10 @@ TEST(GoldenKerasFile, NamesShapesAndEpsilon) {
             continue;
         }
         const WeightFile file = read_weights(folder / name);
-        ASSERT_TRUE(file.model.resnet) << file.model.text;
-        EXPECT_TRUE(file.model.resnet->keras);
-        EXPECT_EQ(file.model.resnet->depth, 50u);
+        ASSERT_TRUE(file.model.model) << file.model.text;
+        EXPECT_EQ(file.model.model->name, "resnet50-keras");
         EXPECT_EQ(file.model.classes, expected.at("classes").get<size_t>());
-        EXPECT_FLOAT_EQ(file.model.resnet->epsilon(), expected.at("batch_norm_eps").get<float>());
+        EXPECT_FLOAT_EQ(float(file.model.model->folding.eps), expected.at("batch_norm_eps").get<float>());
         // Sizes alone cannot show a layer that took another's place; the stage and block in the layer's name can.
         size_t expected_tensors = 0, expected_elements = 0, elements = 0;
         for (const auto& [layer, variables] : expected.at("weights").items())

@@ -3,9 +3,8 @@
 #include "engine/ops.h"
 #include "engine/program.h"
 #include "models/files/weights.h"
-#include "models/resnet.h"
-#include "models/state.h"
 #include "tests/golden.h"
+#include "tests/layers.h"
 
 namespace {
 
@@ -22,15 +21,15 @@ TEST(GoldenKeras, Forward) {
 #if !defined(TUNDRA_HDF5)
     GTEST_SKIP() << "built without HDF5";
 #endif
-    // Keras' name of a tap -> ours
+    // Keras' name of a value -> the layer that gives it
     const std::map<std::string, std::string> taps = {
         {"pool1", "maxpool"}, {"stage2", "layer1"}, {"stage3", "layer2"}, {"stage4", "layer3"}, {"stage5", "layer4"}};
     GoldenCount cases;
     for (const auto& file : golden_files("keras", ".h5")) {
         SCOPED_TRACE(file.filename().string());
         const WeightFile weights = read_weights(file);
-        ASSERT_TRUE(weights.model.resnet) << weights.model.text;
-        const ResNetConfig config = *weights.model.resnet;
+        ASSERT_TRUE(weights.model.model) << weights.model.text;
+        const Model& model = *weights.model.model;
         const GoldenTensors golden = golden_tensors(file.string() + ".expected.safetensors");
         const GoldenArray& x = golden.at("x_nhwc_bgr_mean_subtracted");
 
@@ -38,13 +37,14 @@ TEST(GoldenKeras, Forward) {
         auto graph = std::make_unique<Graph>();
         const Value in = graph->input("x", Shape(x.shape), DType::f32);
         const Value labels = graph->input("labels", {x.shape[0]}, DType::i32);
-        Taps values;
-        const Value logits = resnet(in, config, &values);
+        const Value logits = model.trace(in)[0];
         const Value probabilities = cross_entropy(logits, labels).probabilities;
         std::vector<Value> keep = {logits, probabilities};
-        for (const auto& [name, v] : values) keep.push_back(v);
+        std::map<std::string, Value> values;
+        for (const auto& [theirs, ours] : taps)
+            if (golden.has("tap_" + theirs + "_nhwc")) keep.push_back(values[theirs] = value_of_layer(*graph, ours));
         Parameters parameters(*device, *graph);
-        upload(weights.state, parameters, file.string(), {resnet_conv_bn_pairs(config), config.epsilon()});
+        upload(weights.state, parameters, file.string(), model.folding);
         Arena arena(*device);
         Program program(arena, std::move(graph), parameters, keep);
         program.write<float>(in, x.as<float>());
@@ -52,10 +52,8 @@ TEST(GoldenKeras, Forward) {
 
         expect_near("logits", program.read<float>(logits), golden.at("logits").as<float>(), 1e-5);
         expect_near("probabilities", program.read<float>(probabilities), golden.at("probabilities").as<float>(), 1e-5);
-        for (const auto& [theirs, ours] : taps)
-            for (const auto& [name, v] : values)
-                if (name == ours && golden.has("tap_" + theirs + "_nhwc"))
-                    expect_near(theirs, program.read<float>(v), golden.at("tap_" + theirs + "_nhwc").as<float>(), 1e-5);
+        for (const auto& [theirs, v] : values)
+            expect_near(theirs, program.read<float>(v), golden.at("tap_" + theirs + "_nhwc").as<float>(), 1e-5);
         cases.check();
     }
 }

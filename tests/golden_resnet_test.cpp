@@ -10,6 +10,7 @@
 #include "engine/program.h"
 #include "models/state.h"
 #include "tests/golden.h"
+#include "tests/layers.h"
 #include "train/optimizer.h"
 
 namespace {
@@ -38,7 +39,7 @@ StateDict generate(const json& expected) {
         HostTensor& t = state[name];
         t.shape = w.at("shape").get<Shape>();
         t.values = std::vector<float>(count(t.shape));
-        const std::span<float> values = t.values.own();
+        const std::span<float> values = t.values.mutable_data();
         const uint64_t key = fnv(seed + "/" + name);
         const double scale = w.at("scale"), offset = w.at("offset");
         for (size_t i = 0; i < values.size(); ++i) {
@@ -102,6 +103,21 @@ void expect_statistics(const std::string& prefix, const std::string& name, const
         EXPECT_NEAR(got[std::stoul(index)], value.get<double>(), element_tolerance * l2) << name << "[" << index << "]";
 }
 
+using Taps = std::map<std::string, Value>;
+
+// The values that `expected` names by torchvision's layers. A folded graph has no raw conv1.
+Taps taps_of(const Graph& graph, const json* expected) {
+    Taps taps;
+    if (!expected) return taps;
+    for (const auto& [name, statistics] : expected->items()) {
+        if (name == "relu")
+            taps[name] = value_of_layer(graph, graph.training ? "bn1" : "conv1");
+        else if (graph.training || !name.ends_with("conv1"))
+            taps[name] = value_of_layer(graph, name);
+    }
+    return taps;
+}
+
 class GoldenResNet : public testing::Test {
 protected:
     void SetUp() override {
@@ -115,19 +131,18 @@ protected:
     Floats evaluate(const StateDict& weights, const json* taps_expected) {
         auto graph = std::make_unique<Graph>();
         const Value x = graph->input("x", {4, 64, 64, 3}, DType::f32);
-        Taps taps;
-        const Value logits = resnet(x, config, &taps);
+        const Value logits = model.trace(x)[0];
+        const Taps taps = taps_of(*graph, taps_expected);
         std::vector<Value> keep = {logits};
         for (const auto& [name, v] : taps) keep.push_back(v);
         Parameters parameters(*device, *graph);
-        upload(weights, parameters, "golden", {resnet_conv_bn_pairs(config), config.epsilon()});
+        upload(weights, parameters, "golden", model.folding);
         Arena arena(*device);
         Program program(arena, std::move(graph), parameters, keep);
         program.write<float>(x, nchw_to_nhwc(inputs.at("eval_x")));
         program.run();
         size_t compared = 0;
         for (const auto& [name, v] : taps) {
-            if (!taps_expected || !taps_expected->contains(name)) continue;  // the raw conv1 does not exist when folded
             expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name),
                               1e-4, 1e-4);
             ++compared;
@@ -142,7 +157,7 @@ protected:
     GoldenTensors inputs;
     StateDict state;
     std::unique_ptr<Device> device;
-    ResNetConfig config;
+    Model model = make_model(ResNetConfig{});
 };
 
 TEST_F(GoldenResNet, Evaluation) {
@@ -152,9 +167,9 @@ TEST_F(GoldenResNet, Evaluation) {
 TEST_F(GoldenResNet, ParameterCount) {
     Graph graph;
     Graph training(DType::f32, true);
-    resnet(training.input("x", {2, 64, 64, 3}, DType::f32), config);
+    resnet(training.input("x", {2, 64, 64, 3}, DType::f32), {});
     EXPECT_EQ(Parameters(*device, training).scalar_count(), expected["parameter_count"].get<size_t>());
-    resnet(training.input("x", {2, 224, 224, 3}, DType::f32), config);  // another size, the same parameters
+    resnet(training.input("x", {2, 224, 224, 3}, DType::f32), {});  // another size, the same parameters
     EXPECT_EQ(Parameters(*device, training).scalar_count(), expected["parameter_count"].get<size_t>());
 }
 
@@ -162,8 +177,8 @@ TEST_F(GoldenResNet, ThreeSteps) {
     auto owned = std::make_unique<Graph>(DType::f32, true);
     Graph& graph = *owned;
     const Value x = graph.input("x", {8, 64, 64, 3}, DType::f32), labels = graph.input("labels", {8}, DType::i32);
-    Taps taps;
-    const Value logits = resnet(x, config, &taps);
+    const Value logits = model.trace(x)[0];
+    const Taps taps = taps_of(graph, expected["train"][0].contains("taps") ? &expected["train"][0]["taps"] : nullptr);
     const CrossEntropyResult loss = cross_entropy(logits, labels),
                              smooth = cross_entropy(logits, labels, {.smoothing = 0.1f});
     Parameters parameters(*device, graph, {.gradients = true});

@@ -41,7 +41,7 @@ Reading read_torch(const json& c) {
     if (auto refusal = unknown_argument(a, known)) return {{}, *refusal};
     double div_factor = a.value("div_factor", 25.0);
     return {ScheduleOptions{.curve = Curve::torch,
-                            .peak = a.at("max_lr"),
+                            .learning_rate = a.at("max_lr"),
                             .div_factor = div_factor,
                             .final_div = div_factor * a.value("final_div_factor", 1e4),
                             .warmup_fraction = a.value("pct_start", 0.3),
@@ -59,7 +59,7 @@ Reading read_fastai(const json& c) {
     std::vector<double> momentum = a.value("moms", std::vector{0.95, 0.85, 0.95});
     if (momentum.size() != 3 || momentum[0] != momentum[2]) return {{}, "momentum does not return to where it started"};
     return {ScheduleOptions{.curve = Curve::fastai,
-                            .peak = a.at("lr_max"),
+                            .learning_rate = a.at("lr_max"),
                             .div_factor = a.value("div", 25.0),
                             .final_div = a.value("div_final", 1e5),
                             .warmup_fraction = a.value("pct_start", 0.25),
@@ -76,7 +76,7 @@ Reading read_smith(const json& c) {
     if (a.at("up_steps") != a.at("down_steps")) return {{}, "legs of different length"};
     double peak = a.at("lr_max"), legs = a.at("up_steps").get<double>() + 0.5, total = c.at("total_steps");
     return {ScheduleOptions{.curve = Curve::smith,
-                            .peak = peak,
+                            .learning_rate = peak,
                             .div_factor = peak / a.at("lr_min").get<double>(),
                             .final_div = peak / a.at("lr_end").get<double>(),
                             .warmup_fraction = legs / total,
@@ -115,7 +115,7 @@ TEST(GoldenSchedules, CurvesAgree) {
         Schedule schedule(*reading.options, total);
         for (size_t i = 0; i < total; i++) {
             ScheduleValue value = schedule.at(i);
-            expect_close(value.rate, rate[i], title + ", rate of step " + std::to_string(i));
+            expect_close(value.learning_rate, rate[i], title + ", rate of step " + std::to_string(i));
             if (!momentum.empty())
                 expect_close(value.momentum, momentum.at(i), title + ", momentum of step " + std::to_string(i));
         }
@@ -130,26 +130,26 @@ TEST(GoldenSchedules, TriangleOfThePaper) {
     Schedule schedule(schedule_preset("triangle", 1e-3), 8);
     const double expected[] = {0.00025075, 0.0005005, 0.00075025, 0.001, 0.00075025, 0.0005005, 0.00025075, 1e-6};
     for (size_t i = 0; i < 8; i++) {
-        expect_close(schedule.at(i).rate, expected[i], "step " + std::to_string(i));
+        expect_close(schedule.at(i).learning_rate, expected[i], "step " + std::to_string(i));
         EXPECT_EQ(schedule.at(i).momentum, 0.9);
     }
     // An odd count has its peak between two steps.
     Schedule odd(schedule_preset("triangle", 1e-3), 5);
-    expect_close(odd.at(1).rate, 1e-6 + 0.000999 * 0.8, "step 1 of 5");
-    expect_close(odd.at(2).rate, 1e-6 + 0.000999 * 0.8, "step 2 of 5");
+    expect_close(odd.at(1).learning_rate, 1e-6 + 0.000999 * 0.8, "step 1 of 5");
+    expect_close(odd.at(2).learning_rate, 1e-6 + 0.000999 * 0.8, "step 2 of 5");
 }
 
 TEST(GoldenSchedules, PresetsHoldTheNumbersOfTheirSource) {
     ScheduleOptions torch = schedule_preset("torch", 1), smith = schedule_preset("smith", 1),
                     fastai = schedule_preset("fastai", 1);
     EXPECT_EQ(Schedule(torch, 100).knots()[1].position, 29);
-    expect_close(Schedule(torch, 100).at(99).rate, 4e-6, "torch ends at start / 1e4");
-    expect_close(Schedule(fastai, 80).at(20).rate, 1, "fastai peaks at a quarter");
-    expect_close(Schedule(fastai, 80).knots().back().rate, 1e-5, "fastai ends at peak / 1e5");
+    expect_close(Schedule(torch, 100).at(99).learning_rate, 4e-6, "torch ends at start / 1e4");
+    expect_close(Schedule(fastai, 80).at(20).learning_rate, 1, "fastai peaks at a quarter");
+    expect_close(Schedule(fastai, 80).knots().back().learning_rate, 1e-5, "fastai ends at peak / 1e5");
     // 55 epochs: 24 up, 24 down, a tail of 7.
     EXPECT_EQ(Schedule(smith, 55).knots()[1].position, 24);
     EXPECT_EQ(Schedule(smith, 55).knots()[2].position, 48);
-    expect_close(Schedule(smith, 55).at(54).rate, 1e-3, "smith ends far below its start");
+    expect_close(Schedule(smith, 55).at(54).learning_rate, 1e-3, "smith ends far below its start");
 }
 
 TEST(GoldenSchedules, RunsOfAFewStepsStayFiniteAndPositive) {
@@ -158,7 +158,7 @@ TEST(GoldenSchedules, RunsOfAFewStepsStayFiniteAndPositive) {
             Schedule schedule(schedule_preset(preset, 0.1), total);
             for (size_t step = 0; step < total; step++) {
                 ScheduleValue value = schedule.at(step);
-                EXPECT_TRUE(value.rate > 0 && value.rate <= 0.1 * (1 + 1e-12))
+                EXPECT_TRUE(value.learning_rate > 0 && value.learning_rate <= 0.1 * (1 + 1e-12))
                     << preset << " " << step << " of " << total;
                 EXPECT_TRUE(value.momentum > 0.8 && value.momentum < 0.96) << preset << " " << step << " of " << total;
             }

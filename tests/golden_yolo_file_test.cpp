@@ -44,7 +44,7 @@ TEST(GoldenYoloFile, StateDictAndAttributes) {
                 EXPECT_NEAR(sum, tensor.at("sum").template get<double>(), 1e-9 * (1 + abs_sum));
                 EXPECT_NEAR(abs_sum, tensor.at("abs_sum").template get<double>(), 1e-9 * (1 + abs_sum));
             }
-            EXPECT_TRUE(file.model.yolov5) << file.model.text;
+            EXPECT_EQ(file.model.task, "detect") << file.model.text;
             EXPECT_EQ(file.model.classes, expected.at("nc").get<size_t>());
             EXPECT_EQ(file.model.class_names, expected.at("classes").get<std::vector<std::string>>());
             EXPECT_DOUBLE_EQ(child_module(file.module, "model.0.bn").find("eps").real(),

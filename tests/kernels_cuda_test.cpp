@@ -2,6 +2,7 @@
 // GPU.
 #include <gtest/gtest.h>
 
+#include "models/resnet.h"
 #include "tests/check_op.h"
 #include "train/trainer.h"
 
@@ -40,32 +41,27 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
 TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
     std::string reason;
     if (!gpu_or_null(reason)) GTEST_SKIP() << reason;
-    const ResNetConfig model{.depth = 50, .classes = 2, .width = 16};
+    const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 16});
     const auto losses = [&](const char* kind, bool eager) {
         const auto device = open_device(kind, {.deterministic = true});
         Arena arena(*device);
         Trainer trainer(*device, arena,
                         {.model = model,
                          .batch = 8,
-                         .size = 64,
+                         .height = 64,
+                         .width = 64,
                          .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
-                         .optimizer = {},
-                         .class_weights = {},
+                         .loss = classification_loss(),
                          .eager = eager},
                         initialize_state(model, 1));
         std::mt19937 rng(4);
-        Floats transform, color, result;
-        for (size_t i = 0; i < 8; ++i) {
-            for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
-            for (float f : {1, 0}) color.push_back(f);
-        }
+        Floats result;
+        Batch batch = blank_batch({.batch = 8, .fit = {.size = 64}});
         for (size_t step = 1; step <= 20; ++step) {
-            std::vector<uint8_t> images(8 * 64 * 64 * 3);
-            std::vector<int32_t> labels;
-            for (uint8_t& p : images) p = uint8_t(rng());
-            for (size_t i = 0; i < 8; ++i) labels.push_back(int32_t(rng() % 2));
-            trainer.step({images, transform, color, labels}, step < 10 ? 0.01 : 0.002, 0.9, step);
-            result.push_back(trainer.figures().loss);
+            for (uint8_t& p : batch.images) p = uint8_t(rng());
+            for (int32_t& label : batch.labels) label = int32_t(rng() % 2);
+            trainer.step(batch, step < 10 ? 0.01 : 0.002, 0.9, step);
+            result.push_back(float(trainer.stats().loss));
         }
         return result;
     };

@@ -15,7 +15,7 @@ constexpr LrFinderOptions kPlain = {.first = 1e-6, .last = 1, .steps = 121, .smo
 template <class Loss>
 LrFinder run(const LrFinderOptions& options, Loss loss) {
     LrFinder finder(options);
-    while (finder.add(loss(std::log10(finder.next_rate())))) {
+    while (finder.add(loss(std::log10(finder.next_learning_rate())))) {
     }
     return finder;
 }
@@ -23,9 +23,9 @@ LrFinder run(const LrFinderOptions& options, Loss loss) {
 TEST(LrFinder, RatesGrowByAConstantFactor) {
     LrFinder finder = run(kPlain, [](double) { return 1.0; });
     ASSERT_EQ(finder.points().size(), 121u);
-    EXPECT_DOUBLE_EQ(finder.points().front().rate, 1e-6);
-    EXPECT_NEAR(finder.points()[20].rate, 1e-5, 1e-17);  // 20 points per factor of ten
-    EXPECT_NEAR(finder.points().back().rate, 1, 1e-12);
+    EXPECT_DOUBLE_EQ(finder.points().front().learning_rate, 1e-6);
+    EXPECT_NEAR(finder.points()[20].learning_rate, 1e-5, 1e-17);  // 20 points per factor of ten
+    EXPECT_NEAR(finder.points().back().learning_rate, 1, 1e-12);
 }
 
 TEST(LrFinder, ThreeReadingsOfOneCurve) {

@@ -1,4 +1,4 @@
-// Evaluation figures against numbers counted by hand.
+// Evaluation metrics against numbers counted by hand.
 #include "predict/metrics.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data/jpeg_writer.h"
+#include "models/resnet.h"
+#include "predict/predict.h"
 
 namespace {
 
@@ -73,6 +76,29 @@ TEST(Metrics, RefusesWhatCannotBe) {
     for (const auto& wrong : {label, predicted, sure, nothing}) EXPECT_THROW(measure(wrong, 4), Error);
     std::vector<std::string> names = {"a"};
     EXPECT_THROW(to_json(measure(kImages, 4), names), Error);
+}
+
+// The wrong class is 200 nats ahead: its label's probability is 0 in float32, and the loss is 200 all the same, as the
+// training loss would be.
+TEST(Predict, LossIsNotClipped) {
+    const std::string file = testing::TempDir() + "/loss_is_not_clipped.jpg";
+    const std::vector<uint8_t> grey(32 * 32 * 3, 128);
+    write_jpeg(file, grey.data(), 32, 32);
+    Dataset data{
+        .root = "", .classes = {"a", "b"}, .samples = {{.name = file, .label = 1}}, .notes = {}, .fingerprint = {}};
+    const Model model = make_model(ResNetConfig{.classes = 2, .width = 8});
+    StateDict state = initialize_state(model, 1);
+    std::ranges::fill(state.at("fc.weight").values.mutable_data(), 0.0f);
+    std::ranges::copy(std::array{200.0f, 0.0f}, state.at("fc.bias").values.mutable_data().begin());
+    const auto device = open_device("cpu", {.threads = 1});
+    Arena arena(*device);
+    Classifier classifier(*device, arena, {.model = model, .batch = 2, .size = 32, .normalize = {}});
+    classifier.load(state, "test");
+    const Predictions predictions = predict(classifier, data, {0}, {.fit = {.size = 32}});
+    ASSERT_EQ(predictions.rows.size(), 1u);
+    EXPECT_EQ(predictions.rows[0].probabilities[1], 0);
+    EXPECT_NEAR(predictions.rows[0].loss, 200, 1e-3);
+    EXPECT_NEAR(predictions.mean_loss(), 200, 1e-3);
 }
 
 }  // namespace

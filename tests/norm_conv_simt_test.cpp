@@ -4,6 +4,7 @@
 
 #include "kernels/batch_norm.h"
 #include "kernels/conv/norm_conv.h"
+#include "models/resnet.h"
 #include "tests/simt_fixture.h"
 #include "train/setup.h"
 #include "train/trainer.h"
@@ -166,38 +167,34 @@ Trained train(const char* kind, DType precision, bool fused) {
     const auto device = open_device(kind, {.threads = 2});
     Arena arena(*device);
     constexpr size_t batch = 4, size = 32;
-    const ResNetConfig model{.depth = 50, .classes = 2, .width = 8, .fused = fused};
+    const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 8, .fused = fused});
     OptimizerConfig optimizer;
     if (precision == DType::f16) optimizer.loss_scale = 256;
     Trainer trainer(*device, arena,
                     {.model = model,
                      .batch = batch,
-                     .size = size,
+                     .height = size,
+                     .width = size,
                      .normalize = {{1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, {-2, -2, -2}},
+                     .loss = classification_loss(),
                      .optimizer = optimizer,
-                     .class_weights = {},
                      .precision = precision},
                     initialize_state(model, 3));
     std::mt19937 rng(5);
-    std::vector<float> transform, color;
-    for (size_t i = 0; i < batch; ++i) {
-        for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
-        for (float f : {1, 0}) color.push_back(f);
-    }
+    Batch data = blank_batch({.batch = batch, .fit = {.size = size}});
     Trained result;
     for (size_t step = 1; step <= 4; ++step) {
-        std::vector<uint8_t> images;
-        std::vector<int32_t> labels;
+        data.images.clear(), data.labels.clear();
         for (size_t i = 0; i < batch; ++i) {
-            labels.push_back(int32_t((step + i) % 2));
+            data.labels.push_back(int32_t((step + i) % 2));
             for (size_t p = 0; p < size * size * 3; ++p)
-                images.push_back(uint8_t(rng() % 128 + (labels.back() ? 128 : 0)));
+                data.images.push_back(uint8_t(rng() % 128 + (data.labels.back() ? 128 : 0)));
         }
-        trainer.step({images, transform, color, labels}, 0.005, 0.9, step);
-        result.losses.push_back(trainer.figures().loss);
+        trainer.step(data, 0.005, 0.9, step);
+        result.losses.push_back(float(trainer.stats().loss));
         if (step == 1) result.state = trainer.state();
     }
-    EXPECT_EQ(trainer.figures().skipped_steps, 0);
+    EXPECT_EQ(trainer.stats().skipped_steps, 0);
     return result;
 }
 

@@ -39,7 +39,7 @@ protected:
     static TrainConfig config() {
         TrainConfig c;
         c.data = (folder() / "shots").string();
-        c.image_size = 32, c.epochs = 2, c.batch = 4, c.lr = 0.01, c.seed = 7, c.drop_last = false;
+        c.image_size = 32, c.epochs = 2, c.batch = 4, c.learning_rate = 0.01, c.seed = 7, c.drop_last = false;
         c.device = "cpu", c.cache = "memory";
         return c;
     }
@@ -139,7 +139,7 @@ TEST_F(Run, EveryFileAndEveryKeyIsDocumented) {
 TEST_F(Run, AnotherConfigurationIsRefusedWithWhatDiffers) {
     ASSERT_EQ(train("refuse", config(), {.stop_after_steps = 1}).end, RunEnd::stopped);
     TrainConfig other = config();
-    other.lr = 0.5, other.epochs = 3;
+    other.learning_rate = 0.5, other.epochs = 3;
     const std::string text = refusal("refuse", other);
     EXPECT_NE(text.find("lr: 0.01 -> 0.5"), std::string::npos) << text;
     EXPECT_NE(text.find("epochs: 2 -> 3"), std::string::npos) << text;

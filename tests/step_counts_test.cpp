@@ -11,6 +11,7 @@
 
 #include "engine/op.h"
 #include "kernels/conv/cpu.h"
+#include "models/resnet.h"
 #include "predict/classifier.h"
 #include "predict/detector.h"
 #include "predict/model_file.h"
@@ -34,41 +35,31 @@ std::atomic<size_t> heap_calls{0};
 
 namespace {
 
-ResNetConfig small_network() {
-    ResNetConfig config = resnet_config("resnet50", 10);
-    config.width = 16;
-    return config;
-}
+Model small_network() { return make_model(ResNetConfig{.classes = 10, .width = 16}); }
 
 struct Training {
     size_t batch, size;
     std::unique_ptr<Device> device = open_device("cpu", {.threads = 2});
     Arena arena{*device};
     Trainer trainer;
-    std::vector<uint8_t> images;
-    std::vector<float> transform, color;
-    std::vector<int32_t> labels;
+    Batch data;
 
-    Training(const ResNetConfig& model, size_t batch, size_t size)
+    Training(const Model& model, size_t batch, size_t size)
         : batch(batch),
           size(size),
           trainer(*device, arena,
                   {.model = model,
                    .batch = batch,
-                   .size = size,
+                   .height = size,
+                   .width = size,
                    .normalize = {{0.01f, 0.01f, 0.01f}, {-1, -1, -1}},
-                   .optimizer = {},
-                   .class_weights = {}},
+                   .loss = classification_loss()},
                   initialize_state(model, 1)),
-          images(batch * size * size * 3) {
-        for (size_t i = 0; i < images.size(); ++i) images[i] = uint8_t(i * 2654435761u >> 24);
-        for (size_t i = 0; i < batch; ++i) {
-            for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
-            for (float f : {1, 0}) color.push_back(f);
-            labels.push_back(int32_t(i % model.classes));
-        }
+          data(blank_batch({.batch = batch, .fit = {.size = size}})) {
+        for (size_t i = 0; i < data.images.size(); ++i) data.images[i] = uint8_t(i * 2654435761u >> 24);
+        for (size_t i = 0; i < batch; ++i) data.labels[i] = int32_t(i % model.classes);
     }
-    void step(size_t number) { trainer.step({images, transform, color, labels}, 0.01, 0.9, number); }
+    void step(size_t number) { trainer.step(data, 0.01, 0.9, number); }
 };
 
 size_t resident_bytes() {
@@ -104,7 +95,7 @@ TEST(StepCounts, training_allocates_nothing_after_the_first_steps) {
 TEST(StepCounts, memory_is_what_was_planned) {
     initialize_state(small_network(), 1);  // libraries and code are resident before counting
     const size_t before = resident_bytes();
-    Training t(resnet_config("resnet50", 10), 8, 96);
+    Training t(make_model("resnet50", 10), 8, 96);
     t.step(1);
     t.step(2);
     const double planned = double(t.trainer.memory_bytes());
@@ -120,7 +111,7 @@ TEST(StepCounts, memory_is_what_was_planned) {
 }
 
 TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
-    Training t(resnet_config("resnet50", 1000), 2, 224);
+    Training t(make_model("resnet50", 1000), 2, 224);
     std::map<std::string, double> bytes;
     double flops = 0;
     for (const Step& step : t.trainer.program().steps()) {
@@ -176,7 +167,7 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
 // What a cold start lives from: weights stay where the file was read to, a network that runs once keeps no packed copy
 // of them, and what the second run keeps is all there is. The numbers are the same each time.
 TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
-    const ResNetConfig model = small_network();
+    const Model model = small_network();
     const auto file =
         std::filesystem::temp_directory_path() / fmt::format("tundra-step-counts-{}.safetensors", getpid());
     write_model(file, {.model = model,
@@ -216,11 +207,11 @@ TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
 TEST(StepCounts, a_state_is_copied_where_it_is_written) {
     StateDict a{{"w", {{2}, std::vector<float>{1, 2}}}}, b = a;
     EXPECT_EQ(a.at("w").values.data(), b.at("w").values.data());
-    b.at("w").values.own()[0] = 5;
+    b.at("w").values.mutable_data()[0] = 5;
     EXPECT_EQ(a.at("w").values, SharedFloats(std::vector<float>{1, 2}));
     EXPECT_EQ(b.at("w").values, SharedFloats(std::vector<float>{5, 2}));
     const float* const before = b.at("w").values.data();
-    b.at("w").values.own()[1] = 6;
+    b.at("w").values.mutable_data()[1] = 6;
     EXPECT_EQ(b.at("w").values.data(), before) << "nobody else sees it";
 }
 

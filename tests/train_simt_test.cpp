@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "models/resnet.h"
 #include "train/trainer.h"
 
 namespace {
@@ -13,32 +14,29 @@ constexpr size_t kBatch = 4, kSize = 32, kClasses = 2, kSteps = 20;
 std::vector<float> losses(const char* kind, DType precision) {
     const auto device = open_device(kind, {.threads = 2});
     Arena arena(*device);
-    const ResNetConfig model{.depth = 50, .classes = kClasses, .width = 8};
+    const Model model = make_model(ResNetConfig{.depth = 50, .classes = kClasses, .width = 8});
     Trainer trainer(*device, arena,
                     {.model = model,
                      .batch = kBatch,
-                     .size = kSize,
+                     .height = kSize,
+                     .width = kSize,
                      .normalize = {{1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, {-2, -2, -2}},
-                     .optimizer = {},
-                     .class_weights = {},
+                     .loss = classification_loss(),
                      .precision = precision},
                     initialize_state(model, 3));
     std::mt19937 rng(5);
-    std::vector<float> transform, color, result;
-    for (size_t i = 0; i < kBatch; ++i) {
-        for (float f : {1, 0, 0, 0, 1, 0}) transform.push_back(f);
-        for (float f : {1, 0}) color.push_back(f);
-    }
+    std::vector<float> result;
+    Batch batch = blank_batch({.batch = kBatch, .fit = {.size = kSize}});
     for (size_t step = 1; step <= kSteps; ++step) {
-        std::vector<uint8_t> images;
-        std::vector<int32_t> labels;
+        batch.images.clear(), batch.labels.clear();
         for (size_t i = 0; i < kBatch; ++i) {  // dark and bright noise: the two classes
             const auto label = int32_t((step + i) % kClasses);
-            for (size_t p = 0; p < kSize * kSize * 3; ++p) images.push_back(uint8_t(rng() % 128 + (label ? 128 : 0)));
-            labels.push_back(label);
+            for (size_t p = 0; p < kSize * kSize * 3; ++p)
+                batch.images.push_back(uint8_t(rng() % 128 + (label ? 128 : 0)));
+            batch.labels.push_back(label);
         }
-        trainer.step({images, transform, color, labels}, 0.005, 0.9, step);
-        result.push_back(trainer.figures().loss);
+        trainer.step(batch, 0.005, 0.9, step);
+        result.push_back(float(trainer.stats().loss));
     }
     return result;
 }

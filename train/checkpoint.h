@@ -1,4 +1,4 @@
-// Training state on disk that a kill, a full disk or a flipped bit cannot take away.
+// Training state on disk that survives a kill, a full disk and flipped bits.
 //
 // One safetensors file per checkpoint, FOLDER/step-N.safetensors: the arrays, and as metadata the state below and a
 // hash over all of it, so that a file proves itself wherever it is copied. Saving is: temporary file, fsync, rename,
@@ -15,9 +15,9 @@
 #include "base/safetensors.h"
 
 struct TrainingState {
-    uint64_t step = 0;         // optimizer steps done; the schedule goes on from here
+    uint64_t step = 0;         // optimizer steps done; the schedule resumes here
     uint64_t total_steps = 0;  // of the schedule
-    uint64_t epoch = 0;        // the one to go on with
+    uint64_t epoch = 0;        // the one under way
     uint64_t position = 0;     // batches of that epoch already used (data/loader.h, start())
     uint64_t seed = 0;         // with epoch and position all randomness: orders and augmentation are functions of them
     double loss_scale = 1;
@@ -38,7 +38,7 @@ struct Checkpoint {
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
 // The newest of the folder that verifies, or nothing where there is no checkpoint. Every damaged one adds a line to
-// `notes`, and the one used instead another. Fault::damaged where there are some and none verifies.
+// `notes`, and so does the one used instead. Fault::damaged where there are some and none verifies.
 std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder, std::vector<std::string>& notes);
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint64_t step);
@@ -46,7 +46,7 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint6
 // The one writer of a folder.
 class CheckpointWriter {
 public:
-    // Creates the folder and removes what interrupted saves left in it.
+    // Creates the folder and removes the remains of interrupted saves.
     explicit CheckpointWriter(std::filesystem::path folder, size_t keep = 2, FileCalls calls = {});
 
     // Afterwards the folder holds the `keep` newest that verified and the best one that each of them names. Damaged

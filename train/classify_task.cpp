@@ -1,4 +1,4 @@
-// The task `classify`: a ResNet, cross entropy, accuracy.
+// The task `classify`: cross entropy, accuracy.
 #include <cmath>
 
 #include "predict/evaluation.h"
@@ -12,60 +12,47 @@ namespace {
 class ClassifyTask final : public Task {
 public:
     explicit ClassifyTask(const TrainConfig& config)
-        : Task(config, {.step = {"correct"},
+        : Task(config, {.parts = kClassificationParts,
                         .train = {"loss", "accuracy"},
                         .evaluation = {"loss", "accuracy"},
-                        .objective_name = "validation loss"}) {}
+                        .objective = "validation loss"}) {}
 
     Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
 
-    void build(const TaskContext& place, const Dataset& data, const Note& note) override {
+    void build(const TaskContext& context, const Dataset& data, const Note& note) override {
         data_ = &data;
-        how_ = trainer_config(config_, data, place.precision);
-        how_.eager = place.eager;
-        std::string about_init;
-        const StateDict initial = initial_state(config_, how_.model, about_init);
-        if (!about_init.empty()) note(about_init);
-        trainer_ = std::make_unique<Trainer>(place.device, place.arena, how_, initial);
+        const InitialModel initial = initial_classifier(config_, data.classes.size(), note);
+        model_ = initial.model;
+        TrainerConfig c = trainer_config(config_, data, model_, context.precision);
+        c.eager = context.eager;
+        trainer_ = std::make_unique<Trainer>(context.device, context.arena, c, initial.state);
         classifier_ = std::make_unique<Classifier>(
-            place.device, place.arena,
-            ClassifierConfig{how_.model, how_.batch, how_.size, how_.normalize, place.precision, place.eager});
+            context.device, context.arena,
+            ClassifierConfig{model_, c.batch, c.height, c.normalize, context.precision, context.eager});
     }
 
     LoaderOptions loader(bool training) const override { return loader_options(config_, training); }
 
-    void step(const Batch& batch, double rate, double momentum, size_t step) override {
-        trainer_->step({batch.images, batch.transform, batch.color, batch.labels}, rate, momentum, step);
-    }
-    StepOutcome outcome() const override { return outcome_of(trainer_->figures()); }
-    StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
-    std::vector<double> train_figures(const EpochSums& sums) const override {
-        const double correct = sums.parts.empty() ? 0 : sums.parts[0];
-        return {sums.mean(sums.loss), sums.images ? correct / double(sums.images) : std::nan("")};
+    std::vector<double> train_metrics(const StepStats& epoch) const override {
+        const double correct = epoch.steps ? epoch.part("correct") : 0;
+        return {epoch.mean(epoch.loss), epoch.images ? correct / double(epoch.images) : std::nan("")};
     }
 
-    StateDict state() const override { return trainer_->state(); }
-    void load(const StateDict& state, const std::string& where) override { trainer_->load(state, where); }
-    Optimizer& optimizer() override { return trainer_->optimizer(); }
-    const Parameters& parameters() const override { return trainer_->parameters(); }
-    Program& program() override { return trainer_->program(); }
-
-    StateDict result() const override { return trainer_->state(); }
     void load_result(const StateDict& result) override { classifier_->load(result, "the network in training"); }
 
-    Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) override {
+    Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) override {
         Predictions& p = found_[part];
         p = predict(*classifier_, *data_, data_->part(part), loader_options(config_, false), cache,
-                    [&](size_t) { return go_on(); });
+                    [&](size_t) { return keep_going(); });
         const double accuracy = p.rows.empty() ? std::nan("") : p.metrics(*data_).all.accuracy();
-        return {.whole = go_on(),
-                .figures = {p.mean_loss(), accuracy},
+        return {.complete = keep_going(),
+                .metrics = {p.mean_loss(), accuracy},
                 .objective = p.mean_loss(),
                 .bad_files = p.bad_files};
     }
 
     void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const override {
-        ::write_model(path, {.model = how_.model,
+        ::write_model(path, {.model = model_,
                              .classes = data_->classes,
                              .fit = fit_of(config_),
                              .normalize = config_.normalize,
@@ -82,11 +69,8 @@ public:
     }
 
 private:
-    static StepOutcome outcome_of(const StepFigures& f) { return {f.loss, {f.correct}, f.loss_scale, f.skipped_steps}; }
-
     const Dataset* data_ = nullptr;
-    TrainerConfig how_;
-    std::unique_ptr<Trainer> trainer_;
+    Model model_;
     std::unique_ptr<Classifier> classifier_;
     std::map<Part, Predictions> found_;
 };

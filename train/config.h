@@ -1,12 +1,13 @@
-// Every choice of a training run in one plain struct, and its text form, which is re-runnable and comparable.
+// Every setting of a training run in one plain struct, and its text form, from which the run can be repeated and
+// compared.
 //
-// The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts in double quotes (they may be
-// left out), lists as ["a", "b"]; # starts a comment. A text names only what it changes; missing keys keep their value.
-// Four keys bring the numbers that belong to them, before the other keys of the same text count, in whatever order:
+// The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts with or without double quotes,
+// lists as ["a", "b"]; # starts a comment. Missing keys keep their value. Four keys are presets: they are applied
+// before all other keys, wherever they stand in the file.
 //   task       everything: what a classifier or a detector starts from
 //   recipe     everything, for the task
 //   optimizer  lr, weight_decay, epsilon, adam_form, nesterov
-//   schedule   div_factor, final_div, warmup_fraction, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
+//   schedule   start_div, end_div, rise, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
 #pragma once
 
 #include <cstdint>
@@ -35,12 +36,12 @@ struct TrainConfig {
     bool drop_last = true;  // batch of an epoch, if it is incomplete
 
     std::string optimizer = "sgd";
-    double lr = 0.05;       // at the peak
-    double momentum = 0.9;  // beta1 of Adam; in force where the schedule does not cycle it
+    double learning_rate = 0.05;  // key "lr"; at the peak
+    double momentum = 0.9;        // beta1 of Adam; used where the schedule does not cycle it
     bool nesterov = false;
     double weight_decay = 1e-4;
     bool decay_norm_and_bias = true;  // as torch.optim does; false spares norm and bias parameters
-    double average = 0;               // decay of the average of the weights; 0: none
+    double ema_decay = 0;             // key "average"; of the moving average of the weights; 0: none
     double beta2 = 0.999, epsilon = 1e-8;
     std::string adam_form = "torch";
 
@@ -71,13 +72,13 @@ struct TrainConfig {
 
 struct ConfigField {
     std::string_view key, group, help;
-    // Whether another value makes another run; the others only say where and how it runs.
+    // Whether another value gives another model; the other fields only say where and how the run is executed.
     bool makes_the_result;
     std::variant<std::string TrainConfig::*, std::vector<std::string> TrainConfig::*, double TrainConfig::*,
                  uint64_t TrainConfig::*, bool TrainConfig::*>
         member;
-    std::vector<std::string_view> choices = {};  // of a text; empty: any
-    double low = 0, high = 0;                    // of a number
+    std::vector<std::string_view> choices = {};  // for a text; empty: any
+    double low = 0, high = 0;                    // limits of a number
 };
 
 // In the order in which they are written and shown.

@@ -1,4 +1,4 @@
-// The task `detect`: a YOLOv5, its losses, average precision.
+// The task `detect`: a YOLOv5, its loss, average precision.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -6,93 +6,82 @@
 #include "data/box_dataset.h"
 #include "models/yolov5_start.h"
 #include "predict/detect_evaluation.h"
-#include "train/detect_trainer.h"
+#include "predict/model_file.h"
 #include "train/setup.h"
 #include "train/task.h"
 
 namespace {
 
-constexpr size_t kMostBoxes = 300;  // of one composed image
+constexpr size_t kMaxBoxes = 300;  // of one composed image
 
 class DetectTask final : public Task {
 public:
     explicit DetectTask(const TrainConfig& config)
-        : Task(config, {.step = {"box", "objectness", "class"},
+        : Task(config, {.parts = kDetectionParts,
                         .train = {"loss", "box", "objectness", "class"},
                         .evaluation = {"map50", "map"},
-                        .objective_name = "validation mAP"}) {}
+                        .objective = "validation mAP"}) {}
 
     Dataset open_data() override { return open_box_dataset(config_.data, dataset_options(config_)); }
 
-    void build(const TaskContext& place, const Dataset& data, const Note& note) override {
+    void build(const TaskContext& context, const Dataset& data, const Note& note) override {
         data_ = &data;
         model_ = initial_detector(config_, data.classes, note);
         fit_ = frame_for(config_, data, model_.config.largest_stride());
         model_.image_size = std::max(fit_.h(), fit_.w());
-        most_boxes_ = rows_for_boxes(note);
-        trainer_ = std::make_unique<DetectTrainer>(
-            place.device, place.arena,
-            DetectTrainerConfig{.model = model_.config,
-                                .batch = size_t(config_.batch),
-                                .height = fit_.h(),
-                                .width = fit_.w(),
-                                .most_boxes = most_boxes_,
-                                .optimizer = optimizer_config(config_, place.precision),
-                                .frozen_layers = config_.freeze ? 2 * model_.config.channels.size() : 0,
-                                .precision = place.precision,
-                                .eager = place.eager},
+        max_boxes_ = rows_for_boxes(note);
+        const Model network = make_model(model_.config);
+        trainer_ = std::make_unique<Trainer>(
+            context.device, context.arena,
+            TrainerConfig{
+                .model = network,
+                .batch = size_t(config_.batch),
+                .height = fit_.h(),
+                .width = fit_.w(),
+                .normalize = normalize_named("unit"),
+                .loss = detection_loss(network, {.height = fit_.h(), .width = fit_.w(), .max_boxes = max_boxes_}),
+                .optimizer = optimizer_config(config_, context.precision),
+                .trained = layers_from(config_.freeze ? 2 * model_.config.channels.size() : 0),
+                .precision = context.precision,
+                .eager = context.eager},
             model_.state);
         detector_ = std::make_unique<Detector>(
-            place.device, folded(model_), DetectorOptions{.batch = size_t(config_.batch), .precision = place.precision},
-            &place.arena);
-        detector_->program(fit_.h(),
-                           fit_.w());  // now, so that memory which does not suffice is known before the first step
+            context.device, folded(model_),
+            DetectorOptions{.batch = size_t(config_.batch), .precision = context.precision}, &context.arena);
+        detector_->program(fit_.h(), fit_.w());  // now, so that too little memory is known before the first step
     }
 
     LoaderOptions loader(bool training) const override {
         LoaderOptions o = loader_options(config_, training);
         o.fit = fit_;
-        if (training) o.boxes = {.augment = box_augment(config_), .most = most_boxes_};
+        if (training) o.boxes = {.augment = box_augment(config_), .most = max_boxes_};
         return o;
     }
 
-    void step(const Batch& batch, double rate, double momentum, size_t step) override {
-        trainer_->step({batch.images, batch.transform, batch.color, batch.boxes}, rate, momentum, step);
-    }
-    StepOutcome outcome() const override { return outcome_of(trainer_->figures()); }
-    StepOutcome previous_outcome() const override { return outcome_of(trainer_->previous_figures().value()); }
-    std::vector<double> train_figures(const EpochSums& sums) const override {
-        std::vector<double> figures = {sums.mean(sums.loss)};
-        for (size_t i = 0; i < names.step.size(); ++i)
-            figures.push_back(sums.parts.empty() ? std::nan("") : sums.mean(sums.parts[i]));
-        return figures;
+    std::vector<double> train_metrics(const StepStats& epoch) const override {
+        std::vector<double> metrics = {epoch.mean(epoch.loss)};
+        for (const std::string& name : names.parts) metrics.push_back(epoch.mean(epoch.part(name)));
+        return metrics;
     }
 
-    StateDict state() const override { return trainer_->state(); }
-    void load(const StateDict& state, const std::string& where) override { trainer_->load(state, where); }
-    Optimizer& optimizer() override { return trainer_->optimizer(); }
-    const Parameters& parameters() const override { return trainer_->parameters(); }
-    Program& program() override { return trainer_->program(); }
-
-    StateDict result() const override { return trainer_->averaged(); }
     void load_result(const StateDict& result) override {
         detector_->load(folded(with(result)).state, "the network in training");
     }
 
-    Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) override {
+    Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) override {
         FoundBoxes& found = found_[part];
-        found =
-            find_boxes(*detector_, *data_, data_->part(part), loader(false), cache, [&](size_t) { return go_on(); });
+        found = find_boxes(*detector_, *data_, data_->part(part), loader(false), cache,
+                           [&](size_t) { return keep_going(); });
         const BoxMetrics m = measure_boxes(found.images, data_->classes.size());
-        std::string note;  // no reason to end a run, whose weights may come back
+        std::string note;  // the run continues, because the weights may recover
         if (found.overflown)
             note = fmt::format(
                 "{}: numbers overflow within the network on {} of {} images, which count as without boxes; lower "
                 "--lr, or --precision fp32",
                 part_name(part), found.overflown, found.images.size());
-        // YOLOv5's weights of the two.
-        return {.whole = go_on(),
-                .figures = {m.map50, m.map},
+        // The objective weighs the two as YOLOv5 does.
+        return {.complete = keep_going(),
+                .metrics = {m.map50, m.map},
                 .objective = 1 - (0.1 * m.map50 + 0.9 * m.map),
                 .bad_files = found.bad_files,
                 .note = note};
@@ -113,18 +102,13 @@ public:
     }
 
 private:
-    static StepOutcome outcome_of(const DetectFigures& f) {
-        return {
-            double(f.box) + f.objectness + f.classes, {f.box, f.objectness, f.classes}, f.loss_scale, f.skipped_steps};
-    }
-
     YoloModel with(StateDict state) const {
         YoloModel model = model_;
         model.state = std::move(state);
         return model;
     }
 
-    // As many as the fullest images can bring together.
+    // As many as the fullest images have together.
     size_t rows_for_boxes(const Note& note) const {
         std::vector<size_t> counts;
         for (const Sample& sample : data_->samples)
@@ -132,17 +116,15 @@ private:
         std::ranges::sort(counts, std::greater());
         counts.resize(std::min<size_t>(counts.size(), config_.augment == "mosaic" ? 4 : 1));
         const size_t most = std::max<size_t>(1, std::accumulate(counts.begin(), counts.end(), size_t(0)));
-        if (most > kMostBoxes)
-            note(fmt::format("up to {} boxes may come together in a training image; the first {} count", most,
-                             kMostBoxes));
-        return std::min(most, kMostBoxes);
+        if (most > kMaxBoxes)
+            note(fmt::format("a training image may show up to {} boxes; only the first {} count", most, kMaxBoxes));
+        return std::min(most, kMaxBoxes);
     }
 
     const Dataset* data_ = nullptr;
     YoloModel model_;  // its state is where training started
     Fit fit_;
-    size_t most_boxes_ = 0;
-    std::unique_ptr<DetectTrainer> trainer_;
+    size_t max_boxes_ = 0;
     std::unique_ptr<Detector> detector_;
     std::map<Part, FoundBoxes> found_;
 };

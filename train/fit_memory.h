@@ -1,12 +1,13 @@
-// Buffer that a training does not get: how much it needs, and which batch would fit.
+// Out-of-memory reports for training: how much is needed and the largest batch that fits.
 #pragma once
 
 #include "base/error.h"
 #include "train/task.h"
 
-// On a cpu: throws if more was taken than there is. The system hands out memory that it does not have, and kills later.
+// Throws if a device of kind cpu has allocated more than there is: the system hands out memory that it does not have,
+// and kills the process later.
 void require_memory(const Device& device);
 
-// Throws what there is to say after `error`, for which building the task ended; what that took is given back by now.
+// Throws the report after `error`, which ended the building of a task whose memory has been released by now.
 [[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision,
                                   bool eager, const Error& error);

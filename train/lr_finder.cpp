@@ -9,16 +9,15 @@
 
 namespace {
 
-constexpr size_t kFewestSteps = 50;
-constexpr size_t kFewestPoints =
-    20;  // a test that ends early has found the rate that is too high; this many show the way there
+constexpr size_t kMinSteps = 50;
+constexpr size_t kMinPoints = 20;  // a test that ends early has found what is too high; this many show the way there
 
 size_t steepest(std::span<const LrPoint> points) {
     size_t best = 1;
     double steepest_slope = INFINITY;
     for (size_t i = 1; i + 1 < points.size(); i++) {
-        double slope =
-            (points[i + 1].smooth - points[i - 1].smooth) / std::log(points[i + 1].rate / points[i - 1].rate);
+        double slope = (points[i + 1].smooth - points[i - 1].smooth) /
+                       std::log(points[i + 1].learning_rate / points[i - 1].learning_rate);
         if (slope < steepest_slope) steepest_slope = slope, best = i;
     }
     return best;
@@ -39,12 +38,13 @@ size_t valley(std::span<const LrPoint> points) {
 
 LrFinder::LrFinder(const LrFinderOptions& options) : options_(options) {
     if (!(options.first > 0 && options.last > options.first && std::isfinite(options.last)))
-        fail(Fault::usage, "lr-find: the rates must grow from above 0, not from {} to {}", options.first, options.last);
-    if (options.steps < kFewestSteps)
-        fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kFewestSteps, options.steps);
+        fail(Fault::usage, "lr-find: the learning rates must grow from above 0, not from {} to {}", options.first,
+             options.last);
+    if (options.steps < kMinSteps)
+        fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kMinSteps, options.steps);
 }
 
-double LrFinder::next_rate() const {
+double LrFinder::next_learning_rate() const {
     return options_.first *
            std::pow(options_.last / options_.first, double(points_.size()) / double(options_.steps - 1));
 }
@@ -56,23 +56,23 @@ bool LrFinder::add(double loss) {
     double weight = options_.smoothing;
     average_ = weight * average_ + (1 - weight) * loss;
     double smooth = average_ / (1 - std::pow(weight, double(points_.size() + 1)));
-    points_.push_back({next_rate(), loss, smooth});
+    points_.push_back({next_learning_rate(), loss, smooth});
     best_ = points_.size() == 1 ? smooth : std::min(best_, smooth);
     over_ = smooth > options_.divergence * best_ || points_.size() == options_.steps;
     return !over_;
 }
 
 LrSuggestion LrFinder::suggest() const {
-    if (points_.size() < kFewestPoints)
+    if (points_.size() < kMinPoints)
         fail(Fault::usage,
              "lr-find: the loss was usable for {} steps only, {} are needed: use more steps (now {}) or a "
-             "lower last rate (now {})",
-             points_.size(), kFewestPoints, options_.steps, options_.last);
+             "lower last learning rate (now {})",
+             points_.size(), kMinPoints, options_.steps, options_.last);
     std::span<const LrPoint> points = points_;
     size_t skipped = points.size() / 10;
     points = points.subspan(skipped, points.size() - skipped - 5);
     auto lowest = std::min_element(points.begin(), points.end(), [](auto& a, auto& b) { return a.smooth < b.smooth; });
-    return {.steepest = points[steepest(points)].rate,
-            .valley = points[valley(points)].rate,
-            .minimum_tenth = lowest->rate / 10};
+    return {.steepest = points[steepest(points)].learning_rate,
+            .valley = points[valley(points)].learning_rate,
+            .minimum_tenth = lowest->learning_rate / 10};
 }

@@ -1,12 +1,12 @@
-// The learning rate range test: the rate grows from step to step, and the loss says where it is too high.
+// The learning rate range test: the learning rate grows from step to step, and the loss shows where it is too high.
 //
-// rate(i) = first * (last / first)^(i / (steps - 1));  smooth(i) = running mean with weight `smoothing` on the past,
-//   corrected
-// for its start at 0. The test ends early when the loss is not finite or smooth > `divergence` * its best so far.
-// Suggestions, on the smoothed loss without the first tenth and the last five points:
-//   steepest       where the loss falls fastest over log(rate)
+//   learning_rate(i) = first * (last / first)^(i / (steps - 1))
+//   smooth(i)        = running mean of the loss with weight `smoothing` on the past, corrected for its start at 0
+// The test ends early when the loss is not finite or smooth > `divergence` * its best so far. Suggestions, from the
+// smoothed loss without the first tenth and the last five points:
+//   steepest       where the loss falls fastest over log(learning rate)
 //   valley         the middle of the longest falling subsequence
-//   minimum / 10   a tenth of the rate with the lowest loss
+//   minimum / 10   a tenth of the learning rate with the lowest loss
 // Smith 2017, https://arxiv.org/abs/1506.01186; the three rules are fastai's,
 // https://docs.fast.ai/callback.schedule.html
 #pragma once
@@ -21,7 +21,7 @@ struct LrFinderOptions {
 };
 
 struct LrPoint {
-    double rate, loss, smooth;
+    double learning_rate, loss, smooth;
 };
 
 struct LrSuggestion {
@@ -32,7 +32,7 @@ class LrFinder {
 public:
     explicit LrFinder(const LrFinderOptions& = {});
 
-    double next_rate() const;                                       // for the step to come
+    double next_learning_rate() const;                              // for the next step
     bool add(double loss);                                          // of that step; false: the test is over
     const std::vector<LrPoint>& points() const { return points_; }  // finite ones only
 

@@ -1,4 +1,4 @@
-// What a run happens on: processor, memory, system, libraries, this build, and the energy it takes.
+// The machine of a run: processor, memory, system, libraries, this build, and the energy consumed.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 struct Processor {
     std::string model;
     size_t cores = 0;              // physical
-    std::vector<std::string> isa;  // the extensions that matter to arithmetic
+    std::vector<std::string> isa;  // the extensions that matter for arithmetic
 };
 
 Processor parse_cpuinfo(std::string_view text);  // of /proc/cpuinfo

@@ -10,18 +10,20 @@ constexpr size_t kHostPart = offsetof(StepState, loss_scale);  // bytes that the
 }  // namespace
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
-    : parameters_(parameters), config_(config), state_(parameters.device(), sizeof(StepState)) {
+    : parameters_(parameters),
+      config_(config),
+      rule_(optimizer_rule(config.rule)),
+      state_(parameters.device(), sizeof(StepState)) {
     last_.loss_scale = config.loss_scale;
     parameters.device().upload(state_.data(), &last_, sizeof last_);
     for (const ParameterRole role : kTrained) {
         const size_t bytes = parameters.group(role).trained() * sizeof(float);
-        first_[size_t(role)] = Buffer(parameters.device(), bytes);
-        if (config.kind == OptimizerConfig::Kind::adam) second_[size_t(role)] = Buffer(parameters.device(), bytes);
+        for (size_t i = 0; i < rule_.moments; ++i) moments_[size_t(role)][i] = Buffer(parameters.device(), bytes);
     }
-    if (config.average == 0) return;
-    average_rate_ = Buffer(parameters.device(), sizeof(float));
+    if (config.ema_decay == 0) return;
+    ema_rate_ = Buffer(parameters.device(), sizeof(float));
     for (const ParameterRole role : kAveraged)
-        average_[size_t(role)] = Buffer(parameters.device(), parameters.group(role).master.bytes());
+        ema_[size_t(role)] = Buffer(parameters.device(), parameters.group(role).master.bytes());
 }
 
 Value Optimizer::loss_scale(Graph& graph) const {
@@ -46,26 +48,29 @@ void Optimizer::append(Graph& graph) const {
     for (const ParameterRole role : kTrained) {
         const ParameterGroup& group = parameters_.group(role);
         if (!group.trained()) continue;
-        const Value parameter = external(graph, "parameter", group.master.data(), DType::f32, group);
-        const Value copy =
-            group.dtype == DType::f32 ? Value{} : external(graph, "copy", group.copy.data(), group.dtype, group);
-        const Shape shape{group.trained()};
-        const Value first = graph.external("first moment", shape, DType::f32, first_[size_t(role)].data());
-        const float decay = role == ParameterRole::weight || config_.decay_vectors ? config_.weight_decay : 0;
-        if (config_.kind == OptimizerConfig::Kind::sgd)
-            sgd_step(state, gradient[size_t(role)], parameter, first, copy, {decay, config_.nesterov});
-        else
-            adam_step(state, gradient[size_t(role)], parameter, first,
-                      graph.external("second moment", shape, DType::f32, second_[size_t(role)].data()), copy,
-                      {decay, config_.beta2, config_.epsilon, config_.decoupled, config_.form});
+        OptimizerOperands x{.state = state,
+                            .gradient = gradient[size_t(role)],
+                            .parameter = external(graph, "parameter", group.master.data(), DType::f32, group),
+                            .moments = {},
+                            .compute_copy = {}};
+        if (group.dtype != DType::f32)
+            x.compute_copy = external(graph, "compute copy", group.copy.data(), group.dtype, group);
+        for (size_t i = 0; i < rule_.moments; ++i)
+            x.moments[i] = graph.external("moment", {group.trained()}, DType::f32, moments_[size_t(role)][i].data());
+        const bool decayed = role == ParameterRole::weight || config_.decay_vectors;
+        rule_.step(x, {.weight_decay = decayed ? config_.weight_decay : 0,
+                       .nesterov = config_.nesterov,
+                       .beta2 = config_.beta2,
+                       .epsilon = config_.epsilon,
+                       .form = config_.form});
     }
-    if (config_.average != 0)
+    if (config_.ema_decay != 0)
         for (const ParameterRole role : kAveraged) {
             const ParameterGroup& group = parameters_.group(role);
             if (!group.count) continue;
-            average_step(state, graph.external("average rate", {1}, DType::f32, average_rate_.data()),
-                         graph.external("parameter", {group.count}, DType::f32, group.master.data()),
-                         graph.external("average", {group.count}, DType::f32, average_[size_t(role)].data()));
+            ema_update(state, graph.external("EMA rate", {1}, DType::f32, ema_rate_.data()),
+                       graph.external("parameter", {group.count}, DType::f32, group.master.data()),
+                       graph.external("EMA", {group.count}, DType::f32, ema_[size_t(role)].data()));
         }
     finish_step(state, config_.growth_interval);
 }
@@ -76,24 +81,24 @@ void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.bias_correction1 = float(1 - std::pow(momentum, double(step)));
     last_.bias_correction2 = float(1 - std::pow(double(config_.beta2), double(step)));
     parameters_.device().upload_async(state_.data(), &last_, kHostPart);
-    if (config_.average == 0) return;
-    const auto rate = float(1 - double(config_.average) * (1 - std::exp(-double(step) / double(config_.average_ramp))));
-    parameters_.device().upload_async(average_rate_.data(), &rate, sizeof rate);
+    if (config_.ema_decay == 0) return;
+    const auto rate = float(1 - double(config_.ema_decay) * (1 - std::exp(-double(step) / double(config_.ema_ramp))));
+    parameters_.device().upload_async(ema_rate_.data(), &rate, sizeof rate);
 }
 
 void Optimizer::reset_ema() {
-    if (config_.average == 0) return;
+    if (config_.ema_decay == 0) return;
     for (const ParameterRole role : kAveraged) {
-        std::vector<std::byte> bytes(average_[size_t(role)].bytes());
+        std::vector<std::byte> bytes(ema_[size_t(role)].bytes());
         parameters_.device().download(bytes.data(), parameters_.group(role).master.data(), bytes.size());
-        parameters_.device().upload(average_[size_t(role)].data(), bytes.data(), bytes.size());
+        parameters_.device().upload(ema_[size_t(role)].data(), bytes.data(), bytes.size());
     }
 }
 
 std::vector<float> Optimizer::averaged(const Parameters::Entry& entry) const {
-    if (config_.average == 0) return parameters_.get(entry.name);
+    if (config_.ema_decay == 0) return parameters_.get(entry.name);
     std::vector<float> values(count(entry.shape));
-    const Buffer& memory = average_[size_t(entry.spec.role)];
+    const Buffer& memory = ema_[size_t(entry.declaration.role)];
     parameters_.device().download(values.data(), memory.as<float>() + entry.offset, values.size() * sizeof(float));
     return values;
 }
@@ -111,11 +116,11 @@ std::vector<Optimizer::Slot> Optimizer::slots() const {
     };
     for (const ParameterRole role : kTrained) {
         const char* group = role == ParameterRole::weight ? "weight" : "vector";
-        add(group, "first_moment", first_[size_t(role)]);
-        add(group, "second_moment", second_[size_t(role)]);
+        add(group, "first_moment", moments_[size_t(role)][0]);
+        add(group, "second_moment", moments_[size_t(role)][1]);
     }
-    add("weight", "average", average_[size_t(ParameterRole::weight)]);
-    add("vector", "average", average_[size_t(ParameterRole::vector)]);
-    add("statistic", "average", average_[size_t(ParameterRole::statistic)]);
+    add("weight", "average", ema_[size_t(ParameterRole::weight)]);
+    add("vector", "average", ema_[size_t(ParameterRole::vector)]);
+    add("statistic", "average", ema_[size_t(ParameterRole::statistic)]);
     return slots;
 }

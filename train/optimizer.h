@@ -6,17 +6,17 @@
 #include "engine/parameters.h"
 
 struct OptimizerConfig {
-    enum class Kind { sgd, adam } kind = Kind::sgd;
+    std::string rule = "sgd";  // engine/ops/optimizer.cpp
     float weight_decay = 1e-4f;
-    bool decay_vectors = false;  // also scales, shifts and biases
-    bool nesterov = false;       // sgd
-    AdamForm form = AdamForm::torch;
-    float beta2 = 0.999f, epsilon = 1e-8f;
-    bool decoupled = false;  // adam: AdamW
-    float loss_scale = 1;    // what it starts with; grows and shrinks when growth_interval is not 0 (fp16)
+    bool decay_vectors = false;             // also scales, shifts and biases
+    bool nesterov = false;                  // sgd
+    AdamForm form = AdamForm::torch;        // adam, adamw
+    float beta2 = 0.999f, epsilon = 1e-8f;  // adam, adamw
+    float loss_scale = 1;                   // at first; grows and shrinks where growth_interval is not 0 (fp16)
     float growth_interval = 0;
-    // A moving average of parameters and statistics, with decay `average` * (1 - exp(-step / ramp)); 0: none.
-    float average = 0, average_ramp = 2000;
+    // An exponential moving average (EMA) of parameters and statistics, with decay ema_decay * (1 - exp(-step /
+    // ema_ramp)); 0: none.
+    float ema_decay = 0, ema_ramp = 2000;
 };
 
 class Optimizer {
@@ -24,15 +24,17 @@ public:
     Optimizer(Parameters& parameters, const OptimizerConfig& config);
 
     Value loss_scale(Graph& graph) const;  // (1): the gradient of the loss, with which gradients() starts
-    void append(Graph& graph) const;       // the step itself, after the gradients
+    // Adds the step itself. It reads the gradients at their addresses, which is not an edge of the graph: call it after
+    // gradients(), because nodes run in the order in which they are added.
+    void append(Graph& graph) const;
 
     // Before each step; `step` counts from 1 (Adam's bias correction).
     void set(double learning_rate, double momentum, size_t step);
     StepState state() const;  // waits for the device
     const Buffer& step_state() const { return state_; }
 
-    void reset_ema();                                                   // as the parameters are now
-    std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where no average is kept
+    void reset_ema();                                                   // to the present parameters
+    std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where there is no EMA
 
     // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
     struct Slot {
@@ -46,8 +48,9 @@ private:
 
     Parameters& parameters_;
     OptimizerConfig config_;
+    const OptimizerRule& rule_;
     Buffer state_;
-    Buffer first_[2], second_[2];  // of ParameterRole::weight and ParameterRole::vector
-    Buffer average_[3], average_rate_;
+    Buffer moments_[2][2];  // of ParameterRole::weight and ParameterRole::vector: m and v, or the momentum of SGD
+    Buffer ema_[3], ema_rate_;
     StepState last_;  // as the host wrote it
 };

@@ -1,4 +1,4 @@
-// What a run leaves behind for people and programs: run.json, log.jsonl and metrics.csv.
+// The records of a run for people and programs: run.json, log.jsonl and metrics.csv.
 #pragma once
 
 #include <chrono>
@@ -7,20 +7,20 @@
 
 #include "train/machine.h"
 
-// run.json: what trained this. One session per start of the program, because a run can go on elsewhere:
+// run.json: what trained this. One session per start of the program, because a run can be resumed elsewhere:
 //   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
 //    "device", "gpu", ..., "images", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
 //    "events": [...]}], "wall_seconds", "images", "energy_joules": of all sessions}
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (base/file.h).
 class RunRecord {
 public:
-    // Goes on with the file if it is there. `session` holds what the caller knows of this session (devices, precision,
+    // Adds a session to the file if it is there. `session` holds what the caller knows of it (device, precision,
     // libraries that come with the device, ...) and is merged into it.
     RunRecord(std::filesystem::path path, const nlohmann::json& session);
 
     // Facts of the whole run: seed, data, config_hash, classes, ... Takes effect with the next event.
     void fact(const std::string& key, nlohmann::json value) { record_[key] = std::move(value); }
-    // Images that went through a training step since the last call, and the time that took.
+    // Images that went through training steps since the last call, and the time that took.
     void count(uint64_t images, double seconds);
     // "start", "resume", "epoch", "stop", "finish", ...; writes the file.
     void event(const std::string& kind, nlohmann::json details = nlohmann::json::object());
@@ -57,7 +57,7 @@ private:
 };
 
 // log.jsonl: one JSON object per line; "step" is the number of optimizer steps done. Lines of later steps than the one
-// that the run goes on from are dropped, so no step is there twice; lines without "step" stay.
+// that the run resumes from are dropped, so that no step is there twice; lines without "step" stay.
 class RunLog {
 public:
     RunLog(const std::filesystem::path& path, uint64_t from_step);

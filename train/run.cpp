@@ -5,14 +5,15 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/hash.h"
 #include "base/signals.h"
 #include "predict/evaluation.h"
 #include "train/checkpoint.h"
 #include "train/fit_memory.h"
 #include "train/record.h"
+#include "train/run_facts.h"
 #include "train/run_folder.h"
 #include "train/setup.h"
+#include "train/snapshot.h"
 #include "train/task.h"
 
 namespace {
@@ -21,19 +22,19 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr size_t kNotFiniteInARow = 20;  // steps with a lost loss or gradient before the run gives up
-constexpr size_t kBadFilesTold = 10;
+constexpr size_t kMaxLostSteps = 20;  // steps with a lost loss or gradient before the run gives up
+constexpr size_t kMaxBadFileNotes = 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Throws if a number of the network is lost: such weights are never saved over good ones.
-void require_finite(const StateDict& network, size_t step, double lr) {
+// Throws if the network holds numbers that are not finite: such weights are never saved over good ones.
+void require_finite(const StateDict& network, size_t step, double learning_rate) {
     for (const std::string& name : not_finite(network))
         fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name,
-             lr);
+             learning_rate);
 }
 
-struct StartedStep {
+struct PendingStep {  // started and not logged yet
     uint64_t step;
     ScheduleValue value;
     Clock::time_point begin;
@@ -69,7 +70,7 @@ public:
         } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
             if (e.fault != Fault::environment) throw;
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
-            fail(e.fault, "{}; the last checkpoint is {}, and the same command goes on from it", e.what(),
+            fail(e.fault, "{}; the last checkpoint is {}, and the same command resumes from it", e.what(),
                  checkpoint_path(folder_ / "checkpoints", saved_step_).string());
         }
     }
@@ -80,7 +81,8 @@ private:
     }
 
     void open_data() {
-        config_.data = fs::absolute(config_.data).lexically_normal().string();  // the run may go on from another folder
+        config_.data =
+            fs::absolute(config_.data).lexically_normal().string();  // the run may be resumed from another folder
         data_ = task_->open_data();
         if (!config_.classes.empty() && config_.classes != data_.classes)
             fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data,
@@ -94,9 +96,9 @@ private:
     std::vector<uint32_t> train_samples() const { return data_.part(Part::train); }
 
     RunPlan plan() const {
-        const size_t images = data_.samples.size(), parameters = task_->parameters().scalar_count();
+        const size_t images = data_.samples.size(), parameters = task_->trainer().parameters().scalar_count();
         size_t optimizer = 0;
-        for (const Optimizer::Slot& slot : task_->optimizer().slots()) optimizer += slot.memory->bytes();
+        for (const Optimizer::Slot& slot : task_->trainer().optimizer().slots()) optimizer += slot.memory->bytes();
         return {.classes = data_.classes,
                 .train_images = train_samples().size(),
                 .validation_images = data_.part(Part::validation).size(),
@@ -108,17 +110,15 @@ private:
                 .cache_bytes = config_.cache == "off" ? 0 : images * task_->loader(false).fit.bytes(),
                 .disk_bytes = (config_.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
                 .device = device_->description(),
-                .precision = precision_ == DType::f32    ? "fp32"
-                             : precision_ == DType::bf16 ? "bf16"
-                                                         : "fp16",
+                .precision = std::string(precision_name(precision_)),
                 .schedule = schedule_->describe(),
                 .notes = data_.notes};
     }
 
     void build() {
-        const TaskContext place{*device_, *arena_, precision_, options_.eager};
+        const TaskContext context{*device_, *arena_, precision_, options_.eager};
         try {
-            task_->build(place, data_, [this](const std::string& text) { note(text); });
+            task_->build(context, data_, [this](const std::string& text) { note(text); });
             require_memory(*device_);
         } catch (const Error& e) {
             if (e.fault != Fault::memory) throw;
@@ -128,16 +128,6 @@ private:
         }
     }
 
-    json gpu_facts() const {
-        const GpuFacts gpu = device_->gpu();
-        if (!gpu.count) return nullptr;
-        return {{"name", gpu.name},
-                {"count", gpu.count},
-                {"memory_bytes", gpu.memory_bytes},
-                {"driver", gpu.driver},
-                {"libraries", gpu.libraries}};
-    }
-
     RunResult train() {
         folder_.start(config_);
         const CacheMode mode = cache_mode(config_);
@@ -145,29 +135,17 @@ private:
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)
             note("decoded images: " + cache_->choice());
         resume();
-        record_.emplace(folder_ / "run.json", json{{"device", device_->description()},
-                                                   {"gpu", gpu_facts()},
-                                                   {"precision", plan().precision},
-                                                   {"threads", thread_count(config_)}});
-        record_->fact("seed", config_.seed);
-        record_->fact("task", config_.task);
-        record_->fact("model", config_.model);
-        record_->fact("total_steps", total_steps_);
-        record_->fact("classes", data_.classes);
-        record_->fact("data", {{"path", config_.data},
-                               {"pictures", data_.fingerprint.images},
-                               {"bytes", data_.fingerprint.bytes},
-                               {"fingerprint", data_.fingerprint.hash}});
-        record_->fact("config_hash", config_hash(config_));
-        record_->fact("finished", false);
+        record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_));
+        const json facts = run_facts(config_, data_, total_steps_);
+        for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
-        read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.step, sums_, bad_);
+        read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
         log_.emplace(folder_ / "log.jsonl", state_.step);
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step);
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         loader_ = std::make_unique<Loader>(data_, train_samples(), task_->loader(true), cache_.get());
         loader_->start(state_.epoch, state_.position);
-        skipped_steps_ = task_->optimizer().state().skipped_steps;
+        skipped_steps_ = task_->trainer().optimizer().state().skipped_steps;
         signals_.emplace();
         while (state_.step < total_steps_ || state_.position > 0)
             if (!run_epoch() || !end_epoch()) {
@@ -181,72 +159,72 @@ private:
         return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps);
     }
 
-    // The steps that are left of this epoch; false if it was stopped before its end. Every step is booked when it
-    // returns.
+    // The remaining steps of this epoch; false if it was stopped before its end. Every step is logged on return.
     bool run_epoch() {
         while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
             if (lost_in_a_row_ || state_.position == steps_per_epoch_ ||
                 seconds_since(saved_) <= 60 * config_.save_minutes)
                 continue;
-            settle();
+            finish_pending_step();
             if (!lost_in_a_row_) save();
         }
-        settle();
+        finish_pending_step();
         return state_.position == steps_per_epoch_;
     }
 
-    // Starts a step and books the one before it meanwhile, so that a GPU need not wait.
+    // Starts a step and logs the one before it meanwhile, so that a GPU need not wait.
     void one_step() {
         const Clock::time_point begin = Clock::now();
         const Batch& batch = loader_->next();
         const ScheduleValue value = schedule_->at(state_.step);
-        task_->step(batch, value.rate, value.momentum, state_.step + 1);
-        if (started_) book(*started_, task_->previous_outcome(), begin);
+        task_->trainer().step(batch, value.learning_rate, value.momentum, state_.step + 1);
+        if (pending_) log_step(*pending_, task_->trainer().previous_stats().value(), begin);
         ++state_.step, ++state_.position;
-        started_ = {.step = state_.step,
+        pending_ = {.step = state_.step,
                     .value = value,
                     .begin = begin,
                     .images = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
     }
 
-    // Books the last step, for which it waits.
-    void settle() {
-        if (!started_) return;
-        const StepOutcome outcome = task_->outcome();
-        book(*std::exchange(started_, {}), outcome, Clock::now());
+    // Waits for the last step.
+    void finish_pending_step() {
+        if (!pending_) return;
+        const StepStats stats = task_->trainer().stats();
+        log_step(*std::exchange(pending_, {}), stats, Clock::now());
     }
 
     // A step lasts until the next one begins.
-    void book(const StartedStep& s, const StepOutcome& outcome, Clock::time_point end) {
-        state_.loss_scale = outcome.loss_scale;
-        const bool lost = !std::isfinite(outcome.loss) || outcome.skipped_steps > skipped_steps_;
-        skipped_steps_ = outcome.skipped_steps;
+    void log_step(const PendingStep& s, StepStats stats, Clock::time_point end) {
+        state_.loss_scale = stats.loss_scale;
+        const bool lost = !std::isfinite(stats.loss) || stats.skipped_steps > skipped_steps_;
+        skipped_steps_ = stats.skipped_steps;
         lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
-        const double taken = std::chrono::duration<double>(end - s.begin).count();
-        step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * taken : taken;
-        sums_.add(lost ? std::nullopt : std::optional(outcome), s.images, taken);
-        record_->count(s.images, taken);
+        stats.images = s.images;
+        stats.seconds = std::chrono::duration<double>(end - s.begin).count();
+        stats.learning_rate = s.value.learning_rate, stats.momentum = s.value.momentum;
+        step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * stats.seconds : stats.seconds;
+        epoch_.add(stats, lost);
+        record_->count(stats.images, stats.seconds);
         json line = {{"step", s.step},
                      {"epoch", state_.epoch},
-                     {"loss", outcome.loss},
-                     {"rate", s.value.rate},
-                     {"momentum", s.value.momentum},
-                     {"pictures", s.images},
-                     {"seconds", taken},
-                     {"images_per_second", double(s.images) / taken},
+                     {"loss", stats.loss},
+                     {"rate", stats.learning_rate},
+                     {"momentum", stats.momentum},
+                     {"pictures", stats.images},
+                     {"seconds", stats.seconds},
+                     {"images_per_second", double(stats.images) / stats.seconds},
                      {"skipped", lost}};
-        for (size_t i = 0; i < outcome.parts.size(); ++i) line[task_->names.step[i]] = outcome.parts[i];
+        for (const auto& [name, value] : stats.parts) line[name] = value;
         log_->append(line);
         if (events_.step)
-            events_.step({s.step, total_steps_, state_.epoch + 1, config_.epochs, outcome.loss, s.value.rate,
-                          s.value.momentum, double(config_.batch) / step_seconds_,
-                          step_seconds_ * double(total_steps_ - s.step)});
-        if (lost_in_a_row_ < kNotFiniteInARow) return;
+            events_.step(stats, {s.step, total_steps_, state_.epoch + 1, config_.epochs,
+                                 double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - s.step)});
+        if (lost_in_a_row_ < kMaxLostSteps) return;
         record_->event("not finite", {{"step", s.step}});
         fail(Fault::not_finite,
              "step {}: loss or gradients were not finite for {} steps; lower --lr (now {}), the checkpoints in {} stay",
-             s.step, lost_in_a_row_, config_.lr, (folder_ / "checkpoints").string());
+             s.step, lost_in_a_row_, config_.learning_rate, (folder_ / "checkpoints").string());
     }
 
     RunResult stopped() {
@@ -258,7 +236,7 @@ private:
     // Nothing if a signal came before its end.
     std::optional<Evaluated> evaluate(Part part) {
         Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
-        if (!e.whole) return std::nullopt;
+        if (!e.complete) return std::nullopt;
         report_bad_files(e.bad_files);
         if (!e.note.empty()) note(e.note);
         return e;
@@ -268,85 +246,66 @@ private:
         for (const FailedImage& f : files) {
             if (!bad_.insert({f.path, f}).second) continue;
             log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
-            if (bad_.size() <= kBadFilesTold)
-                note(fmt::format("{}: {} ({}){}", f.path, f.text, f.code, f.used ? ", used as far as it goes" : ""));
-            if (bad_.size() == kBadFilesTold)
+            if (bad_.size() <= kMaxBadFileNotes)
+                note(fmt::format("{}: {} ({}){}", f.path, f.text, f.code, f.used ? ", used as far as it decodes" : ""));
+            if (bad_.size() == kMaxBadFileNotes)
                 note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
         }
     }
 
-    // Validates and keeps books; false if a signal stopped that: then it is done again by the run that goes on.
+    // Validates, logs and saves; false if a signal interrupted the validation, which the resumed run then repeats.
     bool end_epoch() {
-        const StateDict network = task_->result();
-        require_finite(network, state_.step, config_.lr);
+        const StateDict network = task_->trainer().averaged();
+        require_finite(network, state_.step, config_.learning_rate);
         task_->load_result(network);
         const std::optional<Evaluated> validation = evaluate(Part::validation);
         if (!validation) return false;
         report_bad_files(loader_->bad_files());
         state_.position = 0;
         ++state_.epoch;
+        const EpochReport report = log_epoch(*validation);
+        const bool due = seconds_since(saved_) > 60 * config_.save_minutes;
+        if ((report.best && config_.select == "best") || state_.step == total_steps_ || due) save();
+        record_->event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
+        if (events_.epoch) events_.epoch(report);
+        if (!cache_problem_told_ && !cache_->problem().empty()) note(cache_->problem()), cache_problem_told_ = true;
+        return true;
+    }
+
+    EpochReport log_epoch(const Evaluated& validation) {
         EpochReport report{
-            .epoch = state_.epoch, .epochs = config_.epochs, .figures = {}, .seconds = sums_.seconds, .best = false};
-        std::vector<double> values = task_->train_figures(sums_);
-        values.insert(values.end(), validation->figures.begin(), validation->figures.end());
-        sums_ = {};
-        if (!std::isnan(validation->objective)) {
-            report.best = state_.best_step == 0 || validation->objective < state_.best_metric;
-            if (report.best) state_.best_step = state_.step, state_.best_metric = validation->objective;
+            .epoch = state_.epoch, .epochs = config_.epochs, .metrics = {}, .seconds = epoch_.seconds, .best = false};
+        std::vector<double> values = task_->train_metrics(epoch_);
+        values.insert(values.end(), validation.metrics.begin(), validation.metrics.end());
+        epoch_ = {};
+        if (!std::isnan(validation.objective)) {
+            report.best = state_.best_step == 0 || validation.objective < state_.best_metric;
+            if (report.best) state_.best_step = state_.step, state_.best_metric = validation.objective;
         }
         const std::vector<std::string> names = task_->names.columns();
         std::vector<std::optional<double>> row = {double(report.epoch)};
         json line = {{"step", state_.step}, {"epoch_done", report.epoch}, {"seconds", report.seconds}};
         for (size_t i = 0; i < values.size(); ++i) {
-            report.figures.emplace_back(names[i + 1], values[i]);
+            report.metrics.emplace_back(names[i + 1], values[i]);
             row.push_back(std::isnan(values[i]) ? std::nullopt : std::optional(values[i]));
             line[names[i + 1]] = values[i];
         }
-        row.insert(row.end(), {schedule_->at(state_.step - 1).rate, report.seconds});
+        row.insert(row.end(), {schedule_->at(state_.step - 1).learning_rate, report.seconds});
         table_->append(state_.step, row);
         log_->append(line);
-        const bool due = seconds_since(saved_) > 60 * config_.save_minutes;
-        if ((report.best && config_.select == "best") || state_.step == total_steps_ || due) save();
-        record_->event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
-        if (events_.epoch) events_.epoch(report);
-        if (!cache_trouble_told_ && !cache_->problem().empty()) note(cache_->problem()), cache_trouble_told_ = true;
-        return true;
+        return report;
     }
 
     void save() {
-        const StateDict network = task_->state();
-        require_finite(network, state_.step, config_.lr);
-        std::vector<FileTensor> tensors;
-        std::vector<std::vector<std::byte>> slots;
-        for (const auto& [name, tensor] : network)
-            tensors.push_back({"model." + name, DType::f32, tensor.shape, std::as_bytes(std::span(tensor.values))});
-        for (const Optimizer::Slot& slot : task_->optimizer().slots()) {
-            slots.emplace_back(slot.memory->bytes());
-            device_->download(slots.back().data(), slot.memory->data(), slot.memory->bytes());
-            tensors.push_back(
-                {"optimizer." + slot.name, DType::f32, {slot.memory->bytes() / sizeof(float)}, slots.back()});
-        }
+        const StateDict network = task_->trainer().state();
+        require_finite(network, state_.step, config_.learning_rate);
         state_.total_steps = total_steps_;
         state_.seed = config_.seed;
         state_.data_fingerprint = data_.fingerprint.hash;
         state_.config_hash = config_hash(config_);
-        writer_->save(state_, tensors);
+        save_trainer(task_->trainer(), network, state_, *writer_);
         saved_ = Clock::now();
         saved_step_ = state_.step;
-    }
-
-    void restore(const Checkpoint& checkpoint) {
-        StateDict network;
-        for (const FileTensor& t : checkpoint.file.tensors())
-            if (t.name.starts_with("model.")) network[t.name.substr(6)] = {Shape(t.shape), elements<float>(t)};
-        task_->load(network, checkpoint.path.string());
-        for (const Optimizer::Slot& slot : task_->optimizer().slots()) {
-            const FileTensor& tensor = checkpoint.file.at("optimizer." + slot.name);
-            if (tensor.data.size() != slot.memory->bytes())
-                fail(Fault::damaged, "{}: {} has {} bytes, this run needs {}", checkpoint.path.string(), tensor.name,
-                     tensor.data.size(), slot.memory->bytes());
-            device_->upload(slot.memory->data(), tensor.data.data(), tensor.data.size());
-        }
     }
 
     void resume() {
@@ -364,28 +323,29 @@ private:
                  folder_.path().string());
         state_ = checkpoint->state;
         saved_step_ = state_.step;
-        restore(*checkpoint);
-        note(fmt::format("goes on at step {} of {}, from {}", state_.step, total_steps_, checkpoint->path.string()));
+        restore_trainer(task_->trainer(), *checkpoint);
+        note(fmt::format("resumed at step {} of {}, from {}", state_.step, total_steps_, checkpoint->path.string()));
     }
 
-    // The last step is saved by now, and stays so: from here on the network may be the best one.
+    // The last step was saved before: from here on the trainer may hold the best weights instead.
     RunResult finish() {
         if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) try {
-                restore(load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
-                note(fmt::format("the best weights by {} are those of step {}", task_->names.objective_name,
+                restore_trainer(task_->trainer(),
+                                load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
+                note(fmt::format("the best weights by {} are those of step {}", task_->names.objective,
                                  state_.best_step));
             } catch (const Error& e) {
-                note(fmt::format("the last weights are taken, because the best cannot be read: {}", e.what()));
+                note(fmt::format("the last weights are used, because the best ones cannot be read: {}", e.what()));
             }
-        StateDict network = task_->result();
+        StateDict network = task_->trainer().averaged();
         task_->load_result(network);
         RunResult result{.end = RunEnd::finished, .step = state_.step};
         for (const Part part : {Part::validation, Part::test}) {
             const std::optional<Evaluated> e = evaluate(part);
             if (!e) return stopped();
-            for (size_t i = 0; i < e->figures.size(); ++i)
-                result.figures.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
-                                            e->figures[i]);
+            for (size_t i = 0; i < e->metrics.size(); ++i)
+                result.metrics.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
+                                            e->metrics[i]);
         }
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
@@ -401,7 +361,7 @@ private:
     }
 
     TrainConfig config_;
-    bool cache_trouble_told_ = false;
+    bool cache_problem_told_ = false;
     const RunOptions& options_;
     const RunEvents& events_;
     RunFolder folder_;
@@ -421,8 +381,8 @@ private:
     std::optional<StopSignals> signals_;
     std::unique_ptr<Loader> loader_;
     std::map<std::string, FailedImage> bad_;  // by path
-    EpochSums sums_;
-    std::optional<StartedStep> started_;  // and not booked yet
+    StepStats epoch_;                         // the sums of the epoch under way
+    std::optional<PendingStep> pending_;
     Clock::time_point saved_ = Clock::now();
     uint64_t saved_step_ = 0;  // of the last checkpoint
     double step_seconds_ = 0;  // running mean

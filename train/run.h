@@ -1,13 +1,15 @@
-// A training run: a data set and a configuration in, a run folder out; stopped at any moment, it goes on where it was.
+// A training run: a data set and a configuration in, a run folder out. A run that was stopped, at any moment, resumes
+// where it was.
 //
 // The run folder holds
 //   config              the resolved configuration: `tundra train --config FILE` makes the same run
 //   run.json            what trained this: machine, versions, data, times (train/record.h)
 //   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
-//   model.safetensors   the result, with torchvision's names and what is needed to use it as metadata
-//   evaluation.json     figures on validation and test images, and every prediction (predict/evaluation.h,
-//   detect_evaluation.h) bad_files.csv       images that could not be read: path, reason code, text
+//   model.safetensors   the result, the weights, with everything needed to use them as metadata
+//   evaluation.json     metrics on validation and test images, and every prediction (predict/evaluation.h and
+//                       predict/detect_evaluation.h)
+//   bad_files.csv       images that could not be read: path, reason code, text
 #pragma once
 
 #include <functional>
@@ -15,8 +17,9 @@
 #include <vector>
 
 #include "train/config.h"
+#include "train/step_stats.h"
 
-struct RunPlan {  // what `--plan` says before anything is computed
+struct RunPlan {  // known before anything is computed
     std::vector<std::string> classes;
     size_t train_images = 0, validation_images = 0, test_images = 0;
     size_t parameters = 0, steps_per_epoch = 0, total_steps = 0;
@@ -28,27 +31,23 @@ struct RunPlan {  // what `--plan` says before anything is computed
     std::vector<std::string> notes;
 };
 
-struct StepReport {
+struct RunProgress {
     size_t step, total_steps;  // done so far
     size_t epoch, epochs;
-    double loss, rate, momentum;
     double images_per_second;  // over the last steps
     double seconds_left;
 };
 
-// By name: "train_loss", "validation_accuracy", ... as the task has them; NaN where there is nothing.
-using Figures = std::vector<std::pair<std::string, double>>;
-
 struct EpochReport {
     size_t epoch, epochs;
-    Figures figures;
+    NamedValues metrics;  // "train_loss", "validation_accuracy", ... as the task has them
     double seconds;
     bool best;
 };
 
 struct RunEvents {  // each may be empty
     std::function<void(const RunPlan&)> planned = {};
-    std::function<void(const StepReport&)> step = {};
+    std::function<void(const StepStats&, const RunProgress&)> step = {};
     std::function<void(const EpochReport&)> epoch = {};
     std::function<void(const std::string&)> note = {};  // resumed from, damaged checkpoint, ...
 };
@@ -65,7 +64,7 @@ struct RunResult {
     RunEnd end;
     int exit_code = 0;  // 130 or 143 where a signal stopped the run
     size_t step = 0;
-    Figures figures = {};  // of validation and test
+    NamedValues metrics = {};  // of validation and test images
     size_t bad_files = 0;
 };
 

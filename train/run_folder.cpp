@@ -61,7 +61,7 @@ void RunFolder::start(const TrainConfig& config) {
     write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
 }
 
-void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, EpochSums& sums,
+void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, StepStats& epoch,
               std::map<std::string, FailedImage>& bad) {
     if (!where.step || !fs::exists(log)) return;
     std::istringstream lines(text_of(log));
@@ -79,11 +79,10 @@ void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<s
         if (!where.position || !line.contains("skipped") || line.value("epoch", uint64_t(0)) != where.epoch ||
             line.value("step", uint64_t(0)) > where.step)
             continue;
-        std::optional<StepOutcome> outcome;
-        if (!line.at("skipped")) {
-            outcome = {.loss = line.at("loss").get<double>(), .parts = {}, .loss_scale = 1, .skipped_steps = 0};
-            for (const std::string& part : parts) outcome->parts.push_back(line.value(part, 0.0));
-        }
-        sums.add(outcome, line.value("pictures", size_t(0)), line.value("seconds", 0.0));
+        const bool lost = line.at("skipped");
+        StepStats step{.images = line.value("pictures", size_t(0)), .seconds = line.value("seconds", 0.0)};
+        if (!lost) step.loss = line.at("loss").get<double>();
+        for (const std::string& part : parts) step.parts.emplace_back(part, lost ? 0 : line.value(part, 0.0));
+        epoch.add(step, lost);
     }
 }

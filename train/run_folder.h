@@ -1,4 +1,4 @@
-// The folder of a run: whose it is, whether it is in use, whether its run has finished.
+// The folder of a run: which run it holds, whether it is in use, whether its run has finished.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@
 
 class RunFolder {
 public:
-    // `fresh`: what the folder holds does not count and goes when start() comes.
+    // `fresh`: ignores what the folder holds; start() deletes it.
     RunFolder(std::filesystem::path path, bool fresh) : path_(std::move(path)), fresh_(fresh) {}
 
     const std::filesystem::path& path() const { return path_; }
@@ -41,9 +41,10 @@ private:
     std::optional<Lock> lock_;
 };
 
-// What the log of a run that goes on says: the sums of the epoch under way, and the files that were found bad.
+// Reads the log of a run that is resumed: the sums of the epoch under way, and the files that were found bad. `parts`:
+// the names of StepStats::parts.
 struct LoggedEpoch {
     uint64_t epoch, position, step;  // of the checkpoint; position 0: the epoch has not begun
 };
 void read_log(const std::filesystem::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts,
-              EpochSums& sums, std::map<std::string, FailedImage>& bad);
+              StepStats& epoch, std::map<std::string, FailedImage>& bad);

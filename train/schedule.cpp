@@ -15,7 +15,8 @@ void validate(const ScheduleOptions& options, size_t total) {
         if (!condition) fail(Fault::usage, "schedule: {}, not {}", what, value);
     };
     need(total > 0, "there must be at least one step", double(total));
-    need(options.peak > 0 && std::isfinite(options.peak), "the peak learning rate must be above 0", options.peak);
+    need(options.learning_rate > 0 && std::isfinite(options.learning_rate), "the peak learning rate must be above 0",
+         options.learning_rate);
     need(options.div_factor >= 1 && std::isfinite(options.div_factor), "start_div must be at least 1",
          options.div_factor);
     need(options.final_div >= 1 && std::isfinite(options.final_div), "end_div must be at least 1", options.final_div);
@@ -29,11 +30,12 @@ void validate(const ScheduleOptions& options, size_t total) {
 }
 
 std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
-    double start = options.peak / options.div_factor, end = options.peak / options.final_div, n = double(total);
+    double start = options.learning_rate / options.div_factor, end = options.learning_rate / options.final_div,
+           n = double(total);
     double high = options.cycle_momentum ? options.momentum_high : options.momentum;
     double low = options.cycle_momentum ? options.momentum_low : options.momentum;
     auto rising = [&](double first, double top) {
-        return std::vector<Knot>{{first, start, high}, {top, options.peak, low}};
+        return std::vector<Knot>{{first, start, high}, {top, options.learning_rate, low}};
     };
     std::vector<Knot> knots;
     switch (options.curve) {
@@ -71,25 +73,26 @@ Curve curve_named(std::string_view name) {
     fail(Fault::usage, "schedule: '{}' is not one of triangle, torch, smith, fastai", name);
 }
 
-ScheduleOptions schedule_preset(std::string_view name, double peak) {
+ScheduleOptions schedule_preset(std::string_view name, double learning_rate) {
     switch (curve_named(name)) {
         case Curve::triangle:
             return {.curve = Curve::triangle,
-                    .peak = peak,
+                    .learning_rate = learning_rate,
                     .div_factor = 1000,
                     .final_div = 1000,
                     .warmup_fraction = 0.5,
                     .cosine = false,
                     .cycle_momentum = false};
-        case Curve::torch: return {.curve = Curve::torch, .peak = peak};
+        case Curve::torch: return {.curve = Curve::torch, .learning_rate = learning_rate};
         case Curve::smith:
             return {.curve = Curve::smith,
-                    .peak = peak,
+                    .learning_rate = learning_rate,
                     .div_factor = 10,
                     .final_div = 1000,
                     .warmup_fraction = 0.45,
                     .cosine = false};
-        case Curve::fastai: return {.curve = Curve::fastai, .peak = peak, .final_div = 1e5, .warmup_fraction = 0.25};
+        case Curve::fastai:
+            return {.curve = Curve::fastai, .learning_rate = learning_rate, .final_div = 1e5, .warmup_fraction = 0.25};
     }
     return {};
 }
@@ -110,14 +113,14 @@ ScheduleValue Schedule::at(size_t step) const {
     double t = length > 0 ? (position - from.position) / length : 1;
     if (options_.curve == Curve::fastai || (options_.curve == Curve::torch && options_.cosine))
         t = (1 - std::cos(std::numbers::pi * t)) / 2;
-    return {.rate = from.rate + (to.rate - from.rate) * t,
+    return {.learning_rate = from.learning_rate + (to.learning_rate - from.learning_rate) * t,
             .momentum = from.momentum + (to.momentum - from.momentum) * t};
 }
 
 std::string Schedule::describe() const {
     std::string text = fmt::format("{}, {} steps: learning rate", name(options_.curve), total_);
     for (size_t i = 0; i < knots_.size(); i++)
-        text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].rate,
+        text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].learning_rate,
                             i ? fmt::format(" at {:.6g}", knots_[i].position) : "");
     text += options_.cycle_momentum ? fmt::format("; momentum {} -> {} -> {}", options_.momentum_high,
                                                   options_.momentum_low, options_.momentum_high)

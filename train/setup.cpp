@@ -17,15 +17,14 @@ AugmentRanges augment_named(const std::string& name) {
 }  // namespace
 
 OptimizerConfig optimizer_config(const TrainConfig& c, DType precision) {
-    OptimizerConfig o{.kind = c.optimizer == "sgd" ? OptimizerConfig::Kind::sgd : OptimizerConfig::Kind::adam,
+    OptimizerConfig o{.rule = c.optimizer,
                       .weight_decay = float(c.weight_decay),
                       .decay_vectors = c.decay_norm_and_bias,
                       .nesterov = c.nesterov,
                       .form = c.adam_form == "keras" ? AdamForm::keras : AdamForm::torch,
                       .beta2 = float(c.beta2),
                       .epsilon = float(c.epsilon),
-                      .decoupled = c.optimizer == "adamw"};
-    o.average = float(c.average);
+                      .ema_decay = float(c.ema_decay)};
     if (precision == DType::f16) o.loss_scale = 65536, o.growth_interval = 2000;
     return o;
 }
@@ -69,53 +68,55 @@ LoaderOptions loader_options(const TrainConfig& c, bool training) {
 }
 
 DType precision_on(const TrainConfig& c, const Device& device) {
-    if (device.kind() == "cpu" && c.precision != "auto" && c.precision != "fp32")
-        fail(Fault::usage, "--precision {}: the device cpu computes in fp32", c.precision);
-    const std::string named = c.precision == "auto" ? device.kind() == "cuda" ? "bf16" : "fp32" : c.precision;
-    if (c.fused && (device.architecture() < 90 || named != "fp16"))  // all that cuDNN has engines for
+    const DType type = precision_named(c.precision, device, device.default_precision());
+    if (c.fused && (device.architecture() < 90 || type != DType::f16))  // all that cuDNN has engines for
         fail(Fault::usage,
              "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
-             device.description(), named);
-    return named == "bf16" ? DType::bf16 : named == "fp16" ? DType::f16 : DType::f32;
+             device.description(), precision_name(type));
+    return type;
 }
 
-TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, DType precision) {
-    ResNetConfig model = resnet_config(c.model, data.classes.size());
+InitialModel initial_classifier(const TrainConfig& c, size_t classes,
+                                const std::function<void(const std::string&)>& note) {
+    if (c.init.empty()) {
+        Model model = make_model(c.model, classes);
+        model.fused = c.fused;
+        StateDict state = initialize_state(model, c.seed);
+        return {std::move(model), std::move(state)};
+    }
+    ModelFile file = read_model(c.init);
+    if (file.model.name != c.model)
+        fail(Fault::usage, "--init {}: holds {}, the run trains {}", c.init, file.model.name, c.model);
+    Model& model = file.model;
+    const size_t stored = std::exchange(model.classes, classes);
     model.fused = c.fused;
-    return {.model = model,
-            .batch = size_t(c.batch),
-            .size = size_t(c.image_size),
-            .normalize = normalize_named(c.normalize),
-            .optimizer = optimizer_config(c, precision),
-            .label_smoothing = float(c.label_smoothing),
-            .class_weights = class_weight_values(c, data.class_counts(Part::train)),
-            .precision = precision,
-            .freeze_backbone = c.freeze};
+    StateDict state = initialize_state(model, c.seed);
+    for (const auto& [name, tensor] : file.state)
+        if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;
+    if (stored != classes)
+        note(fmt::format("{} has {} classes, the data {}: the last layer starts from new weights", c.init, stored,
+                         classes));
+    return {std::move(model), std::move(state)};
 }
 
-StateDict initial_state(const TrainConfig& c, ResNetConfig& model, std::string& note) {
-    if (c.init.empty()) return initialize_state(model, c.seed);
-    const ModelFile file = read_model(c.init);
-    if (file.model.depth != model.depth || file.model.keras != model.keras)
-        fail(Fault::usage, "--init {}: holds {}, the run trains {}", c.init, model_name(file.model), c.model);
-    model.keras_epsilon = file.model.keras_epsilon;
-    model.width = file.model.width;
-    StateDict state = initialize_state(model, c.seed);
-    const bool same_head = file.model.classes == model.classes;
-    for (const auto& [name, tensor] : file.state)
-        if (state.contains(name) && (same_head || !name.starts_with("fc."))) state[name] = tensor;
-    if (!same_head)
-        note = fmt::format("{} has {} classes, the data {}: the last layer starts anew", c.init, file.model.classes,
-                           model.classes);
-    return state;
+TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, const Model& model, DType precision) {
+    return {
+        .model = model,
+        .batch = size_t(c.batch),
+        .height = size_t(c.image_size),
+        .width = size_t(c.image_size),
+        .normalize = normalize_named(c.normalize),
+        .loss = classification_loss(float(c.label_smoothing), class_weight_values(c, data.class_counts(Part::train))),
+        .optimizer = optimizer_config(c, precision),
+        .trained = [freeze = c.freeze,
+                    head = model.head](const std::string& name) { return !freeze || name.starts_with(head); },
+        .fold_frozen = c.freeze,
+        .precision = precision};
 }
 
 YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes,
                            const std::function<void(const std::string&)>& note) {
-    YoloModel model{
-        .file_name = c.model,
-        .config = yolov5_config(std::string_view(c.model).substr(std::string_view("yolov5").size()), classes.size()),
-        .classes = classes};
+    YoloModel model{.file_name = c.model, .config = yolov5_config(c.model, classes.size()), .classes = classes};
     if (c.init.empty()) {
         model.state = initialize_yolov5(model.config, c.seed);
         return model;
@@ -153,10 +154,16 @@ Fit frame_for(const TrainConfig& c, const Dataset& data, size_t stride) {
 
 BoxAugment box_augment(const TrainConfig& c) {
     if (c.augment == "none") return {};
-    BoxAugment how{
+    BoxAugment options{
         .flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
-    // The last tenth shows images as they are: what the network will be used on. Ge et al. 2021,
+    // The last tenth of the epochs shows images as they are, as the network will see them later. Ge et al. 2021,
     // https://arxiv.org/abs/2107.08430
-    if (c.augment == "mosaic") how.mosaic = 1, how.mosaic_epochs = c.epochs - c.epochs / 10;
-    return how;
+    if (c.augment == "mosaic") options.mosaic = 1, options.mosaic_epochs = c.epochs - c.epochs / 10;
+    return options;
+}
+
+std::function<bool(const std::string&)> layers_from(size_t first) {
+    return [first](const std::string& name) {  // model.7.conv.weight -> 7
+        return std::strtoul(name.c_str() + std::string_view("model.").size(), nullptr, 10) >= first;
+    };
 }

@@ -1,4 +1,4 @@
-// From the words of a configuration to the values that data set, loader and trainer take.
+// From a configuration to the options of data set, loader and trainer.
 #pragma once
 
 #include "data/loader.h"
@@ -7,28 +7,34 @@
 #include "train/config.h"
 #include "train/trainer.h"
 
-int thread_count(const TrainConfig& config);  // where it says 0: what this process may use
+int thread_count(const TrainConfig& config);  // `threads`, where 0 means all processors of this process
 
 DatasetOptions dataset_options(const TrainConfig& config);
 Fit fit_of(const TrainConfig& config);
 CacheMode cache_mode(const TrainConfig& config);
 
-// training: shuffled and augmented; else every image once, in order, as it is.
+// `training`: shuffled and augmented; otherwise every image once, in order, unchanged.
 LoaderOptions loader_options(const TrainConfig& config, bool training);
 
 // Errors (usage): a precision that the device does not compute in.
 DType precision_on(const TrainConfig& config, const Device& device);
 
 OptimizerConfig optimizer_config(const TrainConfig& config, DType precision);
-TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, DType precision);
 
-// The network before the first step: new, or from the file that `init` names as far as it fits; then `note` says what
-// does not. A Keras file brings its own epsilon into `model`. Errors (usage): another network.
-StateDict initial_state(const TrainConfig& config, ResNetConfig& model, std::string& note);
+// ---- classifiers
+// The network before the first step: new, or from the file that `init` names, as far as it fits; `note` then says what
+// does not. Errors (usage): another network.
+struct InitialModel {
+    Model model;
+    StateDict state;
+};
+InitialModel initial_classifier(const TrainConfig& config, size_t classes,
+                                const std::function<void(const std::string&)>& note);
+TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, const Model& model, DType precision);
 
 // ---- detectors
-// The network before the first step, with its normalization: new, or from the file that `init` names; then `note` says
-// what starts anew. Errors (usage): another network.
+// The network before the first step, with its normalization: new, or from the file that `init` names; `note` then says
+// which outputs start from new weights. Errors (usage): another network.
 YoloModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
                            const std::function<void(const std::string&)>& note);
 
@@ -36,3 +42,5 @@ YoloModel initial_detector(const TrainConfig& config, const std::vector<std::str
 // Both are rounded up to `stride`.
 Fit frame_for(const TrainConfig& config, const Dataset& data, size_t stride);
 BoxAugment box_augment(const TrainConfig& config);
+// For TrainerConfig::trained: the layers of a YOLOv5, model.N, from `first` on.
+std::function<bool(const std::string&)> layers_from(size_t first);

@@ -1,19 +1,8 @@
-// What every task has: sums over an epoch, columns, the time of a step.
+// What all tasks share: the columns of metrics.csv, the time of a step.
 #include "train/task.h"
 
 #include <chrono>
 #include <cmath>
-
-void EpochSums::add(const std::optional<StepOutcome>& outcome, size_t step_images, double step_seconds) {
-    images += step_images, seconds += step_seconds;
-    if (!outcome) return;
-    ++steps;
-    loss += outcome->loss;
-    parts.resize(outcome->parts.size());
-    for (size_t i = 0; i < parts.size(); ++i) parts[i] += outcome->parts[i];
-}
-
-double EpochSums::mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
 
 std::vector<std::string> TaskNames::columns() const {
     std::vector<std::string> names = {"epoch"};
@@ -23,7 +12,7 @@ std::vector<std::string> TaskNames::columns() const {
     return names;
 }
 
-// The first step is slower: it sets things up.
+// The best time counts: the first step is slower, because it sets things up.
 double time_of_a_step(Task& task) {
     using Clock = std::chrono::steady_clock;
     const auto since = [](Clock::time_point start) {
@@ -33,8 +22,8 @@ double time_of_a_step(Task& task) {
     double best = INFINITY;
     for (const Clock::time_point begin = Clock::now(); since(begin) < 3;) {
         const Clock::time_point start = Clock::now();
-        task.step(grey, 0, 0, 1);
-        task.outcome();
+        task.trainer().step(grey, 0, 0, 1);
+        task.trainer().stats();
         best = std::min(best, since(start));
     }
     return best;

@@ -1,15 +1,13 @@
-// What a run trains: all that differs between a classifier and a detector, behind one interface for train/run.cpp.
+// What a run trains: everything that differs between a classifier and a detector, behind one interface for
+// train/run.cpp.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
 
-#include "data/loader.h"
-#include "engine/program.h"
-#include "models/state.h"
 #include "train/config.h"
-#include "train/optimizer.h"
+#include "train/trainer.h"
 
 using Note = std::function<void(const std::string&)>;  // one line for people
 
@@ -20,35 +18,20 @@ struct TaskContext {  // where the networks live
     bool eager;
 };
 
-struct StepOutcome {
-    double loss;
-    std::vector<double> parts;  // as TaskNames::step has them
-    float loss_scale, skipped_steps;
-};
-
-struct EpochSums {  // over the steps of an epoch so far; those with a lost loss count their images and time only
-    double loss = 0, seconds = 0;
-    std::vector<double> parts = {};  // empty without steps
-    size_t steps = 0, images = 0;
-
-    void add(const std::optional<StepOutcome>& outcome, size_t images, double seconds);  // nothing: the loss was lost
-    double mean(double sum) const;                                                       // per step; NaN without steps
-};
-
 struct Evaluated {
-    bool whole;                   // it was not stopped in the middle
-    std::vector<double> figures;  // as TaskNames::evaluation has them; NaN where there were no images
-    double objective;             // what `select = best` makes small; NaN where there were no images
+    bool complete;                // not stopped in the middle
+    std::vector<double> metrics;  // as TaskNames::evaluation has them; NaN where there were no images
+    double objective;             // what `select = best` minimises; NaN where there were no images
     std::vector<FailedImage> bad_files;
     std::string note = "";  // one line for people
 };
 
 // The columns of metrics.csv are train_X and validation_X.
 struct TaskNames {
-    std::vector<std::string> step;        // figures of a step beside the loss, in the log
-    std::vector<std::string> train;       // of an epoch
-    std::vector<std::string> evaluation;  // of images that were not trained on
-    std::string objective_name;           // what the objective is, for people
+    std::vector<std::string> parts;       // StepStats::parts
+    std::vector<std::string> train;       // metrics of an epoch
+    std::vector<std::string> evaluation;  // metrics of images that were not trained on
+    std::string objective;                // what the objective is, for people
 
     std::vector<std::string> columns() const;
 };
@@ -61,37 +44,28 @@ public:
     const TaskNames names;
 
     virtual Dataset open_data() = 0;
-    // `data` must outlive the task. Whatever the weights to start from do not fit is noted.
-    virtual void build(const TaskContext& place, const Dataset& data, const Note& note) = 0;
+    // Makes the trainer and the network that evaluates. `data` must outlive the task. Initial weights that do not fit
+    // the model are reported in a note.
+    virtual void build(const TaskContext& context, const Dataset& data, const Note& note) = 0;
+    Trainer& trainer() { return *trainer_; }
     virtual LoaderOptions loader(bool training) const = 0;
+    virtual std::vector<double> train_metrics(const StepStats& epoch) const = 0;  // as TaskNames::train has them
 
-    virtual void step(const Batch& batch, double rate, double momentum, size_t step) = 0;
-    virtual StepOutcome outcome() const = 0;           // of the last step; waits for it
-    virtual StepOutcome previous_outcome() const = 0;  // of the step before it: a GPU goes on with the last one
-    virtual std::vector<double> train_figures(const EpochSums& sums) const = 0;
-
-    // What a checkpoint holds: the network and the arrays of the optimizer.
-    virtual StateDict state() const = 0;
-    virtual void load(const StateDict& state, const std::string& where) = 0;
-    virtual Optimizer& optimizer() = 0;
-    virtual const Parameters& parameters() const = 0;
-    virtual Program& program() = 0;
-
-    virtual StateDict result() const = 0;                   // the weights to validate and to keep
-    virtual void load_result(const StateDict& result) = 0;  // for evaluate() from here on
-    virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& go_on) = 0;
+    // Weights as Trainer::averaged() gives them, for evaluate() from here on.
+    virtual void load_result(const StateDict& result) = 0;
+    virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) = 0;
     // After evaluate(), because the file may say which threshold is good.
     virtual void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const = 0;
-    virtual void write_evaluation(
-        const std::filesystem::path& path) const = 0;  // what evaluate() last found on each part
+    virtual void write_evaluation(const std::filesystem::path& path) const = 0;  // of the last evaluate() of each part
 
 protected:
     const TrainConfig& config_;
+    std::unique_ptr<Trainer> trainer_;
 };
 
-double time_of_a_step(Task& task);  // seconds; on grey images and at rate 0, so only for a plan
+double time_of_a_step(Task& task);  // seconds; on grey images and at learning rate 0, so only for a plan
 
-// `config` must outlive the task, and says which.
+// The task that `config` names; `config` must outlive it.
 std::unique_ptr<Task> make_task(const TrainConfig& config);
 std::unique_ptr<Task> make_classify_task(const TrainConfig& config);
 std::unique_ptr<Task> make_detect_task(const TrainConfig& config);

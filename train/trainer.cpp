@@ -1,84 +1,113 @@
 #include "train/trainer.h"
 
-namespace {
-
-bool in_head(const std::string& name) { return name.starts_with("fc."); }
-
-StepFigures named(const TrainingProgram::Figures& figures) {
-    return {figures.values[0], figures.values[1], figures.values[2], figures.state.loss_scale,
-            figures.state.skipped_steps};
-}
-
-}  // namespace
+#include <cstring>
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
     : config_(config),
-      training_(device, arena, trace(device.image_channels(config.precision)),
-                {.optimizer = config.optimizer,
-                 .trained = [&](const std::string& name) { return !config.freeze_backbone || in_head(name); },
-                 .program = {.eager = config.eager, .batch = config.batch}}) {
-    if (!config.class_weights.empty()) program().write<float>(class_weight_, config.class_weights);
+      graph_(trace(image_channels(device, config.precision))),
+      parameters_(device, *graph_, {.gradients = true, .trained = config.trained}),
+      optimizer_(parameters_, config.optimizer),
+      program_(arena, with_gradients(), parameters_, loss_.shown, {.eager = config.eager, .batch = config.batch}) {
+    size_t bytes = sizeof(StepState);
+    for (Value v : loss_.shown) bytes += count(v.shape()) * sizeof(float);
+    for (auto& shown : shown_) shown = device.readback(bytes);
+    for (const auto& [input, values] : loss_.constants) program_.write<float>(input, values);
     load(initial, "initial weights");
 }
 
-// With a frozen backbone the graph is one for inference up to the classifier: folded, without statistics.
-TracedLoss Trainer::trace(size_t channels) {
-    auto graph = std::make_unique<Graph>(config_.precision, !config_.freeze_backbone);
-    const size_t n = config_.batch, size = config_.size, classes = config_.model.classes;
-    images_ = graph->input("pictures", {n, size, size, 3}, DType::u8);
-    transform_ = graph->input("transform", {n, 6}, DType::f32);
-    color_ = graph->input("color", {n, 2}, DType::f32);
-    labels_ = graph->input("labels", {n}, DType::i32);
-    if (!config_.class_weights.empty()) {
-        require(config_.class_weights.size() == classes, "{} class weights for {} classes",
-                config_.class_weights.size(), classes);
-        class_weight_ = graph->input("class weights", {classes}, DType::f32);
-    }
-    const Value x =
-        image_batch(images_, transform_, color_,
-                    {.out_h = size, .out_w = size, .out_channels = channels, .normalize = config_.normalize});
-    const Value logits = resnet(x, config_.model);
-    graph->layer = "loss";
-    const CrossEntropyResult loss =
-        cross_entropy(logits, labels_, {.smoothing = config_.label_smoothing, .class_weight = class_weight_});
-    return {std::move(graph), loss.loss, {loss.loss, loss.correct}};
+std::unique_ptr<Graph> Trainer::trace(size_t channels) {
+    auto graph = std::make_unique<Graph>(config_.precision, !config_.fold_frozen);
+    const size_t n = config_.batch, h = config_.height, w = config_.width;
+    const Value images = graph->input("images", {n, h, w, 3}, DType::u8),
+                transform = graph->input("transform", {n, 6}, DType::f32),
+                color = graph->input("color", {n, 2}, DType::f32);
+    const Value x = image_batch(images, transform, color,
+                                {.out_h = h, .out_w = w, .out_channels = channels, .normalize = config_.normalize});
+    loss_ = config_.loss(*graph, config_.model.trace(x));
+    for (size_t v = 0; v < graph->values.size(); ++v)
+        if (graph->values[v].kind == Kind::input) inputs_[graph->values[v].name] = {graph.get(), int(v)};
+    return graph;
 }
 
-void Trainer::step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step) {
-    program().write(images_, batch.images);
-    program().write(transform_, batch.transform);
-    program().write(color_, batch.color);
-    program().write(labels_, batch.labels);
-    training_.step(learning_rate, momentum, step);
+std::unique_ptr<Graph> Trainer::with_gradients() {
+    std::vector<Value> wanted;
+    for (const Parameters::Entry& e : parameters_.entries())
+        if (e.trained && e.declaration.role != ParameterRole::statistic)
+            wanted.push_back(graph_->parameter(e.name, e.shape, e.declaration));
+    const std::vector<Value> grads = gradients(loss_.loss, optimizer_.loss_scale(*graph_), wanted);
+    for (size_t i = 0; i < wanted.size(); ++i)
+        graph_->place(grads[i], parameters_.gradient(graph_->values[size_t(wanted[i].id)].name));
+    optimizer_.append(*graph_);
+    return std::move(graph_);
 }
 
-StepFigures Trainer::figures() const { return named(training_.figures()); }
-
-std::optional<StepFigures> Trainer::previous_figures() const {
-    const auto figures = training_.previous_figures();
-    return figures ? std::optional(named(*figures)) : std::nullopt;
+template <class T>
+void Trainer::write(std::string_view input, const std::vector<T>& values) {
+    if (const auto found = inputs_.find(input); found != inputs_.end()) program_.write<T>(found->second, values);
 }
 
-StateDict Trainer::state() const {
-    StateDict state = download(parameters());
-    if (!config_.freeze_backbone) return state;
-    StateDict result = frozen_;
-    for (auto& [name, tensor] : state)
-        if (in_head(name)) result[name] = std::move(tensor);
-    return result;
+void Trainer::step(const Batch& batch, double learning_rate, double momentum, size_t step) {
+    write("images", batch.images);
+    write("transform", batch.transform);
+    write("color", batch.color);
+    write("labels", batch.labels);
+    write("boxes", batch.boxes);
+    optimizer_.set(learning_rate, momentum, step);
+    program_.run();
+    std::vector<Readback::Piece> pieces;
+    for (Value v : loss_.shown) pieces.push_back({program_.address(v), count(v.shape()) * sizeof(float)});
+    pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
+    shown_[steps_++ % 2]->start(pieces);
+}
+
+StepStats Trainer::stats_of(size_t step) const {
+    const std::span<const std::byte> bytes = shown_[step % 2]->wait();
+    std::vector<float> values((bytes.size() - sizeof(StepState)) / sizeof(float));
+    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+    StepState state;
+    std::memcpy(&state, bytes.data() + bytes.size() - sizeof state, sizeof state);
+    StepStats stats = loss_.stats(values);
+    stats.steps = 1;
+    stats.loss_scale = state.loss_scale, stats.skipped_steps = state.skipped_steps;
+    return stats;
+}
+
+StepStats Trainer::stats() const {
+    require(steps_ > 0, "there are no statistics before the first step");
+    return stats_of(steps_ - 1);
+}
+
+std::optional<StepStats> Trainer::previous_stats() const {
+    if (steps_ < 2) return std::nullopt;
+    return stats_of(steps_ - 2);
+}
+
+StateDict Trainer::completed(StateDict downloaded) const {
+    StateDict state = frozen_;
+    for (auto& [name, tensor] : downloaded)
+        if (!config_.fold_frozen || config_.trained(name)) state[name] = std::move(tensor);
+    state.insert(config_.model.constants.begin(), config_.model.constants.end());
+    return state;
+}
+
+StateDict Trainer::state() const { return completed(download(parameters_)); }
+
+StateDict Trainer::averaged() const {
+    return completed(download(parameters_, [&](const Parameters::Entry& e) { return optimizer_.averaged(e); }));
 }
 
 void Trainer::load(const StateDict& state, const std::string& where) {
-    if (!config_.freeze_backbone) return upload(state, training_.parameters(), where);
-    frozen_ = state;
-    upload(state, training_.parameters(), where, {resnet_conv_bn_pairs(config_.model), config_.model.epsilon()});
+    if (config_.fold_frozen) frozen_ = state;
+    upload(state, parameters_, where, config_.fold_frozen ? config_.model.folding : Folding{});
+    optimizer_.reset_ema();
 }
 
-StateDict initialize_state(const ResNetConfig& model, uint64_t seed) {
-    const auto host = open_device("cpu");
-    Graph graph(DType::f32, true);
-    resnet(graph.input("x", {2, 64, 64, 3}, DType::f32), model);
-    Parameters parameters(*host, graph);
-    initialize(parameters, seed);
-    return download(parameters);
+size_t Trainer::memory_bytes() const {
+    size_t bytes = program_.plan().bytes + program_.input_bytes();
+    for (const ParameterRole role : {ParameterRole::weight, ParameterRole::vector, ParameterRole::statistic}) {
+        const ParameterGroup& g = parameters_.group(role);
+        bytes += g.master.bytes() + g.gradient.bytes() + g.copy.bytes();
+    }
+    for (const Optimizer::Slot& slot : optimizer_.slots()) bytes += slot.memory->bytes();
+    return bytes;
 }

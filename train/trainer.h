@@ -1,61 +1,64 @@
-// One training step of a classifier: network, loss, gradients and optimizer as one program that is replayed.
+// One training step: network, loss, gradients, optimizer and the average of the weights as one program that is
+// replayed.
 #pragma once
 
-#include "models/resnet.h"
-#include "train/training_program.h"
+#include <optional>
+
+#include "data/loader.h"
+#include "engine/program.h"
+#include "train/loss.h"
+#include "train/optimizer.h"
 
 struct TrainerConfig {
-    ResNetConfig model;
-    size_t batch, size;  // images arrive as (size, size)
+    Model model;
+    size_t batch, height, width;  // images arrive as (height, width), multiples of model.stride
     Normalize normalize;
-    OptimizerConfig optimizer;
-    float label_smoothing = 0;
-    std::vector<float> class_weights;  // empty: all alike
+    Loss loss;
+    OptimizerConfig optimizer = {};
+    std::function<bool(const std::string&)> trained = [](const std::string&) { return true; };  // by parameter name
+    // The parameters that are not trained run as in inference: normalization folded, statistics as they are.
+    bool fold_frozen = false;
     DType precision = DType::f32;
-    bool freeze_backbone = false;  // trains fc only; the rest keeps its weights and its statistics
     bool eager = false;
-};
-
-// One batch on the host. A label of -1 marks an image that does not count.
-struct TrainerBatch {
-    std::span<const uint8_t> images;          // (batch, size, size, 3)
-    std::span<const float> transform, color;  // (batch, 6), (batch, 2): kernels/image.h
-    std::span<const int32_t> labels;          // (batch)
-};
-
-struct StepFigures {
-    float loss;
-    float correct, correct_in_five;  // rows
-    float loss_scale, skipped_steps;
 };
 
 class Trainer {
 public:
-    // `initial`: a state with torchvision's names, as initialize_state() or a file gives it.
+    // `initial`: a state with normalization, as initialize_state() or a weight file gives it.
     Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial);
 
-    // `step` counts from 1 over the whole run.
-    void step(const TrainerBatch& batch, double learning_rate, double momentum, size_t step);
-    StepFigures figures() const;  // of the last step; waits for it
+    // Inputs are found by name: images, transform, color, and labels or boxes, whichever the loss asks for. `step`
+    // counts from 1 over the whole run.
+    void step(const Batch& batch, double learning_rate, double momentum, size_t step);
+    StepStats stats() const;  // of the last step; waits for it
     // Of the step before the last one: on a GPU the last one may still run. Nothing before the second step.
-    std::optional<StepFigures> previous_figures() const;
+    std::optional<StepStats> previous_stats() const;
 
-    StateDict state() const;  // the network as it is now, in the layout of weight files
-    void load(const StateDict& state, const std::string& where);
+    StateDict state() const;     // the network as it is now, with normalization, in the layout of weight files
+    StateDict averaged() const;  // with the average of the weights, which is validated and kept; state() without one
+    void load(const StateDict& state, const std::string& where);  // the average starts there too
 
-    Optimizer& optimizer() { return training_.optimizer(); }
-    const Parameters& parameters() const { return training_.parameters(); }
-    Program& program() { return training_.program(); }
-    size_t memory_bytes() const { return training_.memory_bytes(); }
+    Optimizer& optimizer() { return optimizer_; }
+    const Parameters& parameters() const { return parameters_; }
+    Program& program() { return program_; }
+    size_t memory_bytes() const;  // planned: parameters, gradients, optimizer, inputs, arena
 
 private:
-    TracedLoss trace(size_t channels);
+    std::unique_ptr<Graph> trace(size_t channels);
+    std::unique_ptr<Graph> with_gradients();
+    template <class T>
+    void write(std::string_view input, const std::vector<T>& values);
+    StepStats stats_of(size_t step) const;
+    StateDict completed(StateDict downloaded) const;
 
     TrainerConfig config_;
-    Value images_, transform_, color_, labels_, class_weight_;
-    StateDict frozen_;  // what a frozen backbone looked like before its normalization was folded
-    TrainingProgram training_;
+    TracedLoss loss_;
+    std::map<std::string, Value, std::less<>> inputs_;
+    std::unique_ptr<Graph> graph_;  // until the program takes it
+    Parameters parameters_;
+    Optimizer optimizer_;
+    Program program_;
+    std::unique_ptr<Readback> shown_[2];  // of even and of odd steps
+    size_t steps_ = 0;
+    StateDict frozen_;  // with fold_frozen: the state before its normalization was folded
 };
-
-// A new network, as its declarations say.
-StateDict initialize_state(const ResNetConfig& model, uint64_t seed);

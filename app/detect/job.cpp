@@ -11,7 +11,6 @@
 #include "app/jobs/image_list.h"
 #include "base/error.h"
 #include "base/processors.h"
-#include "base/text.h"
 #include "data/listing.h"
 #include "predict/model_file.h"
 
@@ -21,17 +20,6 @@ namespace {
 
 constexpr size_t kMostTold = 20;  // images whose troubles are told one by one
 
-struct Thresholds {
-    double typical = 0.2, conservative = 0.1;  // MegaDetector's own for a model that it does not know
-};
-Thresholds thresholds_of(const YoloModel& model) {
-    const std::string name = lower(model.file_name);
-    Thresholds t;
-    if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) t.conservative = 0.05;
-    if (name.find("redwood") != name.npos) t.typical = 0.3;
-    return {model.typical_threshold.value_or(t.typical), model.conservative_threshold.value_or(t.conservative)};
-}
-
 ResultHead head_of(const YoloModel& model, size_t image_size) {
     ResultHead head;
     for (size_t i = 0; i < model.classes.size(); ++i) {
@@ -39,13 +27,12 @@ ResultHead head_of(const YoloModel& model, size_t image_size) {
             model.classes[i].find_first_not_of(" \t\r\n") == std::string::npos;  // which the format forbids
         head.categories[std::to_string(i + 1)] = blank ? fmt::format("class {}", i) : json_name(model.classes[i]);
     }
-    const Thresholds t = thresholds_of(model);
     head.info = {{"detector", json_name(model.file_name)},
                  {"detection_completion_time", ""},
                  {"detector_metadata",
                   {{"megadetector_version", model.version.empty() ? "unknown" : json_name(model.version)},
-                   {"typical_detection_threshold", t.typical},
-                   {"conservative_detection_threshold", t.conservative},
+                   {"typical_detection_threshold", model.typical_threshold},
+                   {"conservative_detection_threshold", model.conservative_threshold},
                    {"image_size", image_size}}}};
     return head;
 }
@@ -140,13 +127,9 @@ DetectOutcome detect(const DetectJob& job) {
 
     YoloModel model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
     ImagesOut images_out = job.images_out;
-    if (images_out.threshold == kModelThreshold) images_out.threshold = thresholds_of(model).typical;
+    if (images_out.threshold == kModelThreshold) images_out.threshold = model.typical_threshold;
     const size_t size = job.image_size ? job.image_size : model.image_size;
-    // MegaDetector pads by multiples of 64 if the model's own size is 1280, whatever size it is run at, and of 32
-    // otherwise; the network may need 64 anyway. Every side is then a multiple of what the network needs, as the long
-    // side is.
-    const size_t needed = model.config.largest_stride(),
-                 stride = std::max<size_t>(model.image_size == 1280 ? 64 : 32, needed);
+    const size_t needed = model.config.largest_stride();
     const size_t rounded = (size + needed - 1) / needed * needed;
     ResultHead head = head_of(model, rounded);
     const auto digits = [](double v) { return std::round(v * 1e6) / 1e6; };
@@ -172,7 +155,7 @@ DetectOutcome detect(const DetectJob& job) {
                           .journal = job.out + ".journal",
                           .settings = one_line(settings),
                           .image_size = rounded,
-                          .stride = stride,
+                          .stride = model.letterbox_stride(),
                           .tile = job.tile,
                           .tile_overlap = job.tile_overlap,
                           .overlap = job.overlap,
@@ -188,7 +171,7 @@ DetectOutcome detect(const DetectJob& job) {
         detector = std::make_unique<Detector>(*device, model,
                                               DetectorOptions{.batch = options.batch,
                                                               .threshold = job.threshold,
-                                                              .overlap = job.overlap,
+                                                              .iou_threshold = job.overlap,
                                                               .precision = precision_of(job.precision, *device),
                                                               .augmented = job.tta});
         options.network = [&](std::span<const uint8_t> images, size_t h, size_t w) {

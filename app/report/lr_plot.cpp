@@ -23,12 +23,12 @@ Axes axes_of(const std::vector<LrPoint>& points) {
     double low = INFINITY;
     for (const LrPoint& p : points) low = std::min(low, p.smooth);
     const double start = points.front().smooth, margin = std::max(0.05 * std::abs(start), 0.5 * (start - low));
-    return {points.front().rate, points.back().rate, low - 0.2 * margin, start + margin};
+    return {points.front().learning_rate, points.back().learning_rate, low - 0.2 * margin, start + margin};
 }
 
 std::string polyline(const std::vector<LrPoint>& points, const Axes& axes, double LrPoint::*loss, const char* style) {
     std::string path;
-    for (const LrPoint& p : points) path += fmt::format("{:.1f},{:.1f} ", axes.x(p.rate), axes.y(p.*loss));
+    for (const LrPoint& p : points) path += fmt::format("{:.1f},{:.1f} ", axes.x(p.learning_rate), axes.y(p.*loss));
     return fmt::format("<polyline fill=\"none\" {} points=\"{}\"/>\n", style, path);
 }
 

@@ -1,4 +1,5 @@
-// The optimizer's steps over flat arrays. They change their inputs in place: parameters live outside the plan.
+// The optimizer's steps over flat arrays, and the table of update rules. They change their inputs in place: parameters
+// live outside the plan.
 #include "kernels/optimizer.h"
 
 #include "engine/op.h"
@@ -10,28 +11,30 @@ namespace {
 struct Sgd {
     static constexpr std::string_view name = "sgd_step";
     size_t count;
-    SgdOptions o;
+    OptimizerOptions o;
     void bind(auto& k, auto& slot) const {
         k.count = count, k.weight_decay = o.weight_decay, k.nesterov = o.nesterov;
         slot.in("gradient", k.gradient), slot.in("state", k.state);
-        slot.in("parameter", k.parameter, 2), slot.in("momentum", k.momentum, 2), slot.in("copy", k.compute_copy);
+        slot.in("parameter", k.parameter, 2), slot.in("momentum", k.momentum, 2);
+        slot.in("compute_copy", k.compute_copy);
     }
 };
 
 struct Adam {
     static constexpr std::string_view name = "adam_step";
     size_t count;
-    AdamOptions o;
+    OptimizerOptions o;
+    bool decoupled;
     void bind(auto& k, auto& slot) const {
         k.count = count, k.weight_decay = o.weight_decay, k.beta2 = o.beta2;
-        k.epsilon = o.epsilon, k.decoupled = o.decoupled, k.form = o.form;
+        k.epsilon = o.epsilon, k.decoupled = decoupled, k.form = o.form;
         slot.in("gradient", k.gradient), slot.in("state", k.state), slot.in("parameter", k.parameter, 2);
-        slot.in("first", k.m, 2), slot.in("second", k.v, 2), slot.in("copy", k.compute_copy);
+        slot.in("m", k.m, 2), slot.in("v", k.v, 2), slot.in("compute_copy", k.compute_copy);
     }
 };
 
-struct Average {
-    static constexpr std::string_view name = "average_step";
+struct Ema {
+    static constexpr std::string_view name = "ema_update";
     size_t count;
     void bind(auto& k, auto& slot) const {
         k.count = count;
@@ -58,40 +61,49 @@ struct Finish {
     }
 };
 
-void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
-    for (Value v : arrays)
-        require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op,
-                text(gradient.shape()), text(v.shape()));
+// The operands that every rule has; those of its moments are added.
+NamedValues flat_operands(std::string_view rule, const OptimizerOperands& x) {
+    for (const Value v : {x.parameter, x.moments[0], x.moments[1]})
+        if (v)  // a rule may have fewer moments
+            require(v.shape() == x.gradient.shape(), "{}: gradient has shape {}, another array {}", rule,
+                    text(x.gradient.shape()), text(v.shape()));
+    return {{"gradient", x.gradient}, {"state", x.state}, {"parameter", x.parameter}, {"compute_copy", x.compute_copy}};
 }
+
+void sgd_step(const OptimizerOperands& x, const OptimizerOptions& o) {
+    NamedValues in = flat_operands(Sgd::name, x);
+    in["momentum"] = x.moments[0];
+    add_node<SgdStep>(Sgd{count(x.gradient.shape()), o}, in, {});
+}
+
+template <bool decoupled>
+void adam_step(const OptimizerOperands& x, const OptimizerOptions& o) {
+    NamedValues in = flat_operands(Adam::name, x);
+    in["m"] = x.moments[0], in["v"] = x.moments[1];
+    add_node<AdamStep>(Adam{count(x.gradient.shape()), o, decoupled}, in, {});
+}
+
+constexpr OptimizerRule kRules[] = {
+    {"sgd", 1, 0.05, 0.01, 1e-4, true, sgd_step},
+    {"adam", 2, 1e-3, 1e-3, 0, false, adam_step<false>},
+    {"adamw", 2, 1e-3, 1e-3, 0.01, false, adam_step<true>},
+};
 
 }  // namespace
 
-void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions& o) {
-    require_flat("sgd_step", gradient, {parameter, momentum});
-    add_node<SgdStep>(
-        Sgd{count(gradient.shape()), o},
-        {{"gradient", gradient}, {"state", state}, {"parameter", parameter}, {"momentum", momentum}, {"copy", copy}},
-        {});
+std::span<const OptimizerRule> optimizer_rules() { return kRules; }
+
+const OptimizerRule& optimizer_rule(std::string_view name) {
+    for (const OptimizerRule& rule : kRules)
+        if (rule.name == name) return rule;
+    fail(Fault::usage, "optimizer '{}' is not known", name);
 }
 
-void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy,
-               const AdamOptions& o) {
-    require_flat("adam_step", gradient, {parameter, first, second});
-    add_node<AdamStep>(Adam{count(gradient.shape()), o},
-                       {{"gradient", gradient},
-                        {"state", state},
-                        {"parameter", parameter},
-                        {"first", first},
-                        {"second", second},
-                        {"copy", copy}},
-                       {});
-}
-
-void average_step(Value state, Value rate, Value parameter, Value average) {
+void ema_update(Value state, Value rate, Value parameter, Value average) {
     require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
-            "average_step: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
+            "ema_update: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
             text(average.shape()));
-    add_node<EmaUpdate>(Average{count(parameter.shape())},
+    add_node<EmaUpdate>(Ema{count(parameter.shape())},
                         {{"state", state}, {"rate", rate}, {"parameter", parameter}, {"average", average}}, {});
 }
 

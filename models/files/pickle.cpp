@@ -154,7 +154,7 @@ private:
         const PickleNode &function = tree_.nodes[callee], &tuple = tree_.nodes[arguments];
         if (tuple.kind != PickleKind::tuple) damaged("a call without a tuple of arguments");
         if (function.kind != PickleKind::global && function.kind != PickleKind::object)
-            damaged("a call of something that is no name");
+            damaged("a call of something that is not a name");
         const std::string_view name = function.kind == PickleKind::global ? function.text : "";
         const bool is_set = name == "__builtin__.set" || name == "builtins.set";
         if (name == "collections.OrderedDict" && tuple.children.empty()) {
@@ -171,14 +171,14 @@ private:
         PickleNode& target = tree_.nodes[top()];
         if (target.kind == PickleKind::object) return;  // elements of a foreign container: of no interest
         if (target.kind != kind)
-            damaged("it appends to something that is no {}", kind == PickleKind::set ? "set" : "list");
+            damaged("it appends to something that is not a {}", kind == PickleKind::set ? "set" : "list");
         target.children.insert(target.children.end(), items.begin(), items.end());
     }
 
     void set_items(std::vector<uint32_t> items) {
         PickleNode& target = tree_.nodes[top()];
         if (target.kind != PickleKind::dict && target.kind != PickleKind::object)
-            damaged("it sets items of something that is no dict");
+            damaged("it sets items of something that is not a dict");
         if (items.size() % 2) damaged("a key without a value");
         target.children.insert(target.children.end(), items.begin(), items.end());
     }

@@ -3,7 +3,7 @@
 // Classes and functions become names; what Python would have built by calling them becomes a record of the name, the
 // arguments and the state. Only OrderedDict and set turn into the container they are. Opcodes that no weight file needs
 // are refused. Nodes refer to each other by number, so that neither depth nor cycles cost stack when the tree is made
-// or freed; whoever walks a tree limits depth and steps by himself.
+// or freed; code that walks a tree must limit depth and steps itself.
 // Limits: 64 MiB, 4 million opcodes, 2 million values.
 // https://github.com/python/cpython/blob/main/Lib/pickletools.py
 #pragma once
@@ -19,7 +19,7 @@
 #include <vector>
 
 enum class PickleKind : uint8_t {
-    absent,  // what was asked for is not there
+    absent,  // there is no such value
     none,
     boolean,
     integer,
@@ -31,13 +31,13 @@ enum class PickleKind : uint8_t {
     set,
     dict,
     global,     // a class or function: text() is "module.name"
-    object,     // what a call would have made: type_name(), arguments(), state(), and its own items as of a dict
+    object,     // what a call would have made: type_name(), arguments(), state(), and its items as of a dict
     persistent  // a persistent id: arguments()
 };
 
 struct PickleTree;
 
-// A view of one value; asking for what is not there gives `absent`, 0 or "", so that questions can be chained.
+// A view of one value. Queries for something that is not there give `absent`, 0 or "", so that they can be chained.
 class PickleValue {
 public:
     PickleValue() = default;
@@ -79,9 +79,9 @@ struct PickleNode {
 // Not movable: values point to it.
 struct PickleTree {
     std::vector<PickleNode> nodes{1};  // node 0 is absent
-    std::deque<std::string> names;     // texts that do not stand in the pickle as they are
+    std::deque<std::string> names;     // texts that are not literally in the pickle
     uint32_t root = 0;
-    size_t bytes_used = 0;  // up to and with STOP
+    size_t bytes_used = 0;  // up to and including STOP
 
     PickleTree() = default;
     PickleTree(const PickleTree&) = delete;

@@ -80,7 +80,7 @@ std::vector<size_t> sizes_of(PickleValue value, const std::string& label) {
         damaged(label, "a tensor with {} dimensions, the limit is {}", value.size(), kRankLimit);
     std::vector<size_t> sizes;
     for (size_t i = 0; i < value.size(); ++i) {
-        if (!value[i].is(PickleKind::integer)) damaged(label, "a tensor with a shape or strides that are no numbers");
+        if (!value[i].is(PickleKind::integer)) damaged(label, "a tensor with a shape or strides that are not numbers");
         if (value[i].integer() < 0) damaged(label, "a tensor with a negative size or stride, {}", value[i].integer());
         sizes.push_back(size_t(value[i].integer()));
     }

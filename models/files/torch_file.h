@@ -26,7 +26,7 @@ struct TorchTensor {
     std::vector<size_t> shape{}, strides{};  // strides and offset in elements
     size_t offset = 0;
     std::string storage{};     // key of the storage
-    size_t storage_bytes = 0;  // what the pickle says of it
+    size_t storage_bytes = 0;  // according to the pickle
 };
 
 struct NamedTorchTensor {
@@ -43,7 +43,7 @@ public:
 
     PickleValue root() const { return tree_->value(); }
 
-    // Nothing if `value` is no tensor; Fault::damaged if it is one that contradicts itself.
+    // Nothing if `value` is not a tensor; Fault::damaged if it is one that contradicts itself.
     std::optional<TorchTensor> tensor(PickleValue value) const;
 
     // Every tensor below `value` in the order of the file: entries of dicts and elements of lists by their key, modules

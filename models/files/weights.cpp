@@ -28,7 +28,7 @@ std::vector<To> converted(std::span<const std::byte> bytes) {
     return values;
 }
 
-// Networks hold counters and little else in whole numbers; as int64 a small deflated file could take gigabytes.
+// Networks hold little but counters as integers; as int64 a small deflated file could take gigabytes.
 constexpr size_t kIntegersLimit = size_t(1) << 24;
 
 void check_integers(const WeightFile& file) {
@@ -142,8 +142,8 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     });
 }
 
-// The file as the system keeps it. All pages are brought in here: a disk that fails then is found by read_file() and
-// not by a signal later. Nothing where that cannot be done.
+// The file, memory-mapped; empty where that is not possible. All pages are read here, so that a failing disk is found
+// now (the caller then uses read_file()) and not by a signal later.
 FileBytes map_file(const std::filesystem::path& path) {
     FileBytes bytes;
 #ifdef MADV_POPULATE_READ
@@ -163,7 +163,7 @@ FileBytes map_file(const std::filesystem::path& path) {
     return bytes;
 }
 
-// Says what a file is that people mistake for weights, from its first bytes.
+// Recognises files that people mistake for weights by their first bytes, and says what they are.
 std::string mistaken(std::span<const std::byte> bytes) {
     std::string start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 300));
     if (start.substr(0, 8) == "\x89HDF\r\n\x1a\n") return "";
@@ -177,7 +177,7 @@ std::string mistaken(std::span<const std::byte> bytes) {
         return "is a web page; the download went wrong, get the file itself";
     if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") ||
         start.starts_with("\x80\x05"))
-        return "is a Python pickle, but no PyTorch checkpoint";
+        return "is a Python pickle, but not a PyTorch checkpoint";
     return "";
 }
 
@@ -218,7 +218,7 @@ WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
     else if (brace || path.extension() == ".safetensors")
         read_safetensors(file, std::move(bytes));
     else
-        fail(Fault::damaged, "{}: is no weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
+        fail(Fault::damaged, "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
              file.path);
     file.model = recognise(file);
     return file;

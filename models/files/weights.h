@@ -2,8 +2,8 @@
 // safetensors, Keras .h5. Float tensors of any width become float32, integers int64; convolutions stay (c_out, c_in, h,
 // w).
 //
-// In a checkpoint the weights are looked for under ema, state_dict_ema, state_dict, model_state_dict, model, net, in
-// this order, then at the top; a prefix `module.` that all names share is taken off.
+// In a checkpoint the weights are searched under ema, state_dict_ema, state_dict, model_state_dict, model, net, in this
+// order, then at the top; a prefix `module.` that all names share is removed.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,7 @@
 
 #include "base/dtype.h"
 #include "models/files/torch_file.h"
-#include "models/resnet.h"
+#include "models/model.h"
 #include "models/state.h"
 
 struct StoredTensor {
@@ -24,22 +24,13 @@ struct StoredTensor {
     Shape shape;
 };
 
-// What the names and shapes of the tensors say; `text` is one line for a person.
-struct RecognisedModel {
-    std::string text = "not a model that tundra knows";
-    std::optional<ResNetConfig> resnet{};  // that can be built from the file
-    bool yolov5 = false;
-    size_t classes = 0;
-    std::vector<std::string> class_names{};  // empty where the file does not say
-};
-
 struct WeightFile {
     std::string path, layout;  // "PyTorch zip", "PyTorch legacy", "safetensors", "Keras HDF5"
     std::string source;        // where in a checkpoint the weights were: "ema"; "" at the top
     std::vector<StoredTensor> tensors;
     StateDict state;                                       // the float tensors
     std::map<std::string, std::vector<int64_t>> integers;  // the others
-    std::map<std::string, std::string> metadata;           // texts and numbers beside the weights
+    std::map<std::string, std::string> metadata;           // texts and numbers stored with the weights
     RecognisedModel model;
 
     // The pickled module that the weights came from, `absent` in all other files: yaml, names, strides, epsilons.
@@ -47,8 +38,7 @@ struct WeightFile {
     PickleValue module;
 };
 
-// `mapped`: for weights that are dropped again at once; a safetensors file is then used where the system keeps it,
-// without a copy, and nobody may shorten it meanwhile.
+// `mapped`: memory-map safetensors files instead of reading them; nobody may truncate the file meanwhile.
 WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
 RecognisedModel recognise(const WeightFile& file);
 

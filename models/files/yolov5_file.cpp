@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/safetensors.h"
+#include "base/text.h"
 
 namespace {
 
@@ -152,7 +153,15 @@ void check_normalization(const WeightFile& file) {
         }
 }
 
+// The thresholds that MegaDetector publishes for a release that the file's name tells, else its general ones.
+void take_thresholds_by_name(YoloModel& model) {
+    const std::string name = lower(model.file_name);
+    if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) model.conservative_threshold = 0.05;
+    if (name.find("redwood") != name.npos) model.typical_threshold = 0.3;
+}
+
 void take_metadata(const WeightFile& file, YoloModel& model) {
+    take_thresholds_by_name(model);
     const auto found = file.metadata.find("megadetector_info.json");
     const json info = found == file.metadata.end() ? json() : json::parse(found->second, nullptr, false);
     if (info.is_object()) {
@@ -160,8 +169,9 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
             return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt;
         };
         if (const auto size = number("image_size")) model.image_size = size_t(std::clamp(*size, 0.0, 1e6));
-        model.typical_threshold = number("typical_detection_threshold");
-        model.conservative_threshold = number("conservative_detection_threshold");
+        model.typical_threshold = number("typical_detection_threshold").value_or(model.typical_threshold);
+        model.conservative_threshold =
+            number("conservative_detection_threshold").value_or(model.conservative_threshold);
         for (const char* key : {"megadetector_version", "model_version_string"})
             if (model.version.empty() && info.contains(key) && info[key].is_string())
                 model.version = info[key].get<std::string>();
@@ -171,7 +181,7 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
 }
 
 YoloModel model_as_it_is(WeightFile file) {
-    if (!file.model.yolov5)
+    if (file.model.task != "detect")
         fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
              file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
@@ -191,6 +201,12 @@ YoloModel model_as_it_is(WeightFile file) {
 
 }  // namespace
 
+// MegaDetector pads by multiples of 64 if the model's image size is 1280, whatever size it is run at, and of 32
+// otherwise; the network may need 64 in either case.
+size_t YoloModel::letterbox_stride() const {
+    return std::max<size_t>(image_size == 1280 ? 64 : 32, config.largest_stride());
+}
+
 YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
 YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
 
@@ -198,9 +214,8 @@ YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
     YoloModel model = model_as_it_is(read_weights(path));
     if (!model.state.contains("model.0" + std::string(kVariance)))
         fail(Fault::usage,
-             "{}: its normalization is folded into the weights, which is good for detection only; training goes on "
-             "from the "
-             "file as it was trained",
+             "{}: its normalization is folded into the weights, so that it can only detect; train from the original "
+             "file",
              path.string());
     return model;
 }
@@ -220,10 +235,10 @@ void write_yolov5(const std::filesystem::path& path, const YoloModel& model) {
     std::vector<FileTensor> tensors;
     for (const auto& [name, t] : model.state)
         tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
-    json info = {{"image_size", model.image_size}};
+    json info = {{"image_size", model.image_size},
+                 {"typical_detection_threshold", model.typical_threshold},
+                 {"conservative_detection_threshold", model.conservative_threshold}};
     if (!model.version.empty()) info["megadetector_version"] = model.version;
-    if (model.typical_threshold) info["typical_detection_threshold"] = *model.typical_threshold;
-    if (model.conservative_threshold) info["conservative_detection_threshold"] = *model.conservative_threshold;
     std::map<std::string, std::string> metadata = {
         {"format", "pt"},
         {"tundra.model", "yolov5"},

@@ -1,8 +1,6 @@
-// A YOLOv5 detector out of a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
+// A YOLOv5 detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
 // module, its image size and thresholds from what MegaDetector files carry beside them.
 #pragma once
-
-#include <optional>
 
 #include "models/files/weights.h"
 #include "models/yolov5.h"
@@ -11,11 +9,14 @@ struct YoloModel {
     std::string file_name;  // without folders
     YoloConfig config;
     std::vector<std::string> classes;
-    size_t image_size =
-        1280;  // the long side that it was trained for; 1280 where the file does not say, as in MegaDetector
-    std::string version = {};  // of MegaDetector, where the file says so; else ""
-    std::optional<double> typical_threshold = {}, conservative_threshold = {};
+    // The long side that it was trained for; 1280, as in MegaDetector, where the file does not say.
+    size_t image_size = 1280;
+    std::string version = {};  // of MegaDetector; empty where the file does not say
+    // Confidences that MegaDetector's users work with: from the file, else by its name.
+    double typical_threshold = 0.2, conservative_threshold = 0.1;
     StateDict state = {};  // names as in models/yolov5.h; for training or folded for inference
+
+    size_t letterbox_stride() const;  // the sides of a letterboxed image are multiples of it
 };
 
 // Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0)
@@ -27,5 +28,5 @@ YoloModel read_yolov5(const std::filesystem::path& path);
 YoloModel read_yolov5_unfolded(const std::filesystem::path& path);
 YoloModel folded(YoloModel model);
 
-// The same model as safetensors: weights in float32 as they are, and as metadata what read_yolov5() wants to know.
+// The model as safetensors: its weights in float32, and as metadata everything else that read_yolov5() returns.
 void write_yolov5(const std::filesystem::path& path, const YoloModel& model);

@@ -1,4 +1,4 @@
-// Zip archives from strangers: read through libzip, by the central directory alone, with everything checked first.
+// Untrusted zip archives, read through libzip by the central directory alone, with everything checked first.
 //
 // Refused: local headers that disagree with the directory, records that overlap or share a name, encryption, methods
 // other than stored and deflated, wrong CRC-32, wrong lengths. Limits: 100,000 records; all records together at most 64

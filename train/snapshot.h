@@ -1,0 +1,11 @@
+// The arrays of a trainer in a checkpoint: the network as "model.NAME", the optimizer's as "optimizer.NAME".
+#pragma once
+
+#include "train/checkpoint.h"
+#include "train/trainer.h"
+
+// `network`: Trainer::state().
+void save_trainer(Trainer& trainer, const StateDict& network, const TrainingState& state, CheckpointWriter& writer);
+
+// Errors: Fault::damaged where an array is missing or has another size.
+void restore_trainer(Trainer& trainer, const Checkpoint& checkpoint);
