@@ -35,9 +35,9 @@ enum class ValueKind {
 
 // What a parameter is to the optimizer and to the numeric format.
 enum class ParameterRole {
-    weight,    // convolution and matrix weights: in the network's type, with a float master copy
-    vector,    // scales, shifts, biases: always float
-    statistic  // running mean and variance: float, no gradient
+    weight,        // convolution and matrix weights: in the network's type, with a float master copy
+    norm_or_bias,  // scales, shifts, biases: always float
+    statistic      // running mean and variance: float, no gradient
 };
 
 // How a new parameter is filled when no file gives it.

@@ -23,7 +23,7 @@ struct ConvNorm {
 };
 
 inline Value vector_parameter(Graph& graph, const std::string& name, size_t n, Initializer init = Initializer::zeros) {
-    return graph.parameter(name, {n}, {.role = ParameterRole::vector, .init = init});
+    return graph.parameter(name, {n}, {.role = ParameterRole::norm_or_bias, .init = init});
 }
 
 // (channels, kernel, kernel, channels of x). The nodes that follow belong to the layer l.conv.

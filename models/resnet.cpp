@@ -82,7 +82,7 @@ Value classifier(Value x, const ResNetConfig& config) {
                         {.role = ParameterRole::weight,
                          .init = config.keras ? Initializer::glorot_uniform : Initializer::uniform_fan_in});
     const Value bias = graph.parameter("fc.bias", {config.classes},
-                                       {.role = ParameterRole::vector,
+                                       {.role = ParameterRole::norm_or_bias,
                                         .init = config.keras ? Initializer::zeros : Initializer::uniform_fan_in,
                                         .fan_in = features});
     return linear(x, weight, bias);

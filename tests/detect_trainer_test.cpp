@@ -189,7 +189,7 @@ TEST(DetectTrainer, GradientOfTheWholeNetwork) {
             const SharedFloats& w = model.state.at(e.name).values;
             double size = 0;
             for (float x : w) size += std::abs(double(x));
-            const bool vector = e.spec.role == ParameterRole::vector;
+            const bool vector = e.spec.role == ParameterRole::norm_or_bias;
             for (float& x : d)
                 x = e.spec.role == ParameterRole::statistic
                         ? 0

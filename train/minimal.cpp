@@ -36,11 +36,10 @@ struct Training {
     std::unique_ptr<Graph> differentiate() {
         std::vector<Value> trained;
         for (const Parameters::Entry& e : parameters.entries())
-            if (e.declaration.role != ParameterRole::statistic)
-                trained.push_back(graph->parameter(e.name, e.shape, e.declaration));
+            if (e.spec.role != ParameterRole::statistic) trained.push_back(graph->parameter(e.name, e.shape, e.spec));
         const std::vector<Value> grads = gradients(loss, optimizer.loss_scale(*graph), trained);
         for (size_t i = 0; i < trained.size(); ++i)
-            graph->place(grads[i], parameters.gradient(graph->values[size_t(trained[i].id)].name));
+            graph->bind(grads[i], parameters.gradient(graph->values[size_t(trained[i].id)].name));
         optimizer.append(*graph);
         return std::move(graph);
     }

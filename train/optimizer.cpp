@@ -4,8 +4,8 @@
 #include <cstddef>
 
 namespace {
-constexpr ParameterRole kTrained[] = {ParameterRole::weight, ParameterRole::vector};
-constexpr ParameterRole kAveraged[] = {ParameterRole::weight, ParameterRole::vector, ParameterRole::statistic};
+constexpr ParameterRole kTrained[] = {ParameterRole::weight, ParameterRole::norm_or_bias};
+constexpr ParameterRole kAveraged[] = {ParameterRole::weight, ParameterRole::norm_or_bias, ParameterRole::statistic};
 constexpr size_t kHostPart = offsetof(StepState, loss_scale);  // bytes that the host writes before each step
 }  // namespace
 
@@ -97,8 +97,8 @@ void Optimizer::reset_ema() {
 
 std::vector<float> Optimizer::averaged(const Parameters::Entry& entry) const {
     if (config_.ema_decay == 0) return parameters_.get(entry.name);
-    std::vector<float> values(count(entry.shape));
-    const Buffer& memory = ema_[size_t(entry.declaration.role)];
+    std::vector<float> values(numel(entry.shape));
+    const Buffer& memory = ema_[size_t(entry.spec.role)];
     parameters_.device().download(values.data(), memory.as<float>() + entry.offset, values.size() * sizeof(float));
     return values;
 }
@@ -120,7 +120,7 @@ std::vector<Optimizer::Slot> Optimizer::slots() const {
         add(group, "second_moment", moments_[size_t(role)][1]);
     }
     add("weight", "average", ema_[size_t(ParameterRole::weight)]);
-    add("vector", "average", ema_[size_t(ParameterRole::vector)]);
+    add("vector", "average", ema_[size_t(ParameterRole::norm_or_bias)]);
     add("statistic", "average", ema_[size_t(ParameterRole::statistic)]);
     return slots;
 }

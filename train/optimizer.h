@@ -50,7 +50,7 @@ private:
     OptimizerConfig config_;
     const OptimizerRule& rule_;
     Buffer state_;
-    Buffer moments_[2][2];  // of ParameterRole::weight and ParameterRole::vector: m and v, or the momentum of SGD
+    Buffer moments_[2][2];  // of ParameterRole::weight and ParameterRole::norm_or_bias: m and v, or the momentum of SGD
     Buffer ema_[3], ema_rate_;
     StepState last_;  // as the host wrote it
 };

@@ -4,12 +4,12 @@
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
     : config_(config),
-      graph_(trace(image_channels(device, config.precision))),
+      graph_(trace(device.image_channels(config.precision))),
       parameters_(device, *graph_, {.gradients = true, .trained = config.trained}),
       optimizer_(parameters_, config.optimizer),
       program_(arena, with_gradients(), parameters_, loss_.shown, {.eager = config.eager, .batch = config.batch}) {
     size_t bytes = sizeof(StepState);
-    for (Value v : loss_.shown) bytes += count(v.shape()) * sizeof(float);
+    for (Value v : loss_.shown) bytes += numel(v.shape()) * sizeof(float);
     for (auto& shown : shown_) shown = device.readback(bytes);
     for (const auto& [input, values] : loss_.constants) program_.write<float>(input, values);
     load(initial, "initial weights");
@@ -25,18 +25,18 @@ std::unique_ptr<Graph> Trainer::trace(size_t channels) {
                                 {.out_h = h, .out_w = w, .out_channels = channels, .normalize = config_.normalize});
     loss_ = config_.loss(*graph, config_.model.trace(x));
     for (size_t v = 0; v < graph->values.size(); ++v)
-        if (graph->values[v].kind == Kind::input) inputs_[graph->values[v].name] = {graph.get(), int(v)};
+        if (graph->values[v].kind == ValueKind::input) inputs_[graph->values[v].name] = {graph.get(), int(v)};
     return graph;
 }
 
 std::unique_ptr<Graph> Trainer::with_gradients() {
     std::vector<Value> wanted;
     for (const Parameters::Entry& e : parameters_.entries())
-        if (e.trained && e.declaration.role != ParameterRole::statistic)
-            wanted.push_back(graph_->parameter(e.name, e.shape, e.declaration));
+        if (e.trained && e.spec.role != ParameterRole::statistic)
+            wanted.push_back(graph_->parameter(e.name, e.shape, e.spec));
     const std::vector<Value> grads = gradients(loss_.loss, optimizer_.loss_scale(*graph_), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
-        graph_->place(grads[i], parameters_.gradient(graph_->values[size_t(wanted[i].id)].name));
+        graph_->bind(grads[i], parameters_.gradient(graph_->values[size_t(wanted[i].id)].name));
     optimizer_.append(*graph_);
     return std::move(graph_);
 }
@@ -55,7 +55,7 @@ void Trainer::step(const Batch& batch, double learning_rate, double momentum, si
     optimizer_.set(learning_rate, momentum, step);
     program_.run();
     std::vector<Readback::Piece> pieces;
-    for (Value v : loss_.shown) pieces.push_back({program_.address(v), count(v.shape()) * sizeof(float)});
+    for (Value v : loss_.shown) pieces.push_back({program_.address(v), numel(v.shape()) * sizeof(float)});
     pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
     shown_[steps_++ % 2]->start(pieces);
 }
@@ -104,7 +104,7 @@ void Trainer::load(const StateDict& state, const std::string& where) {
 
 size_t Trainer::memory_bytes() const {
     size_t bytes = program_.plan().bytes + program_.input_bytes();
-    for (const ParameterRole role : {ParameterRole::weight, ParameterRole::vector, ParameterRole::statistic}) {
+    for (const ParameterRole role : {ParameterRole::weight, ParameterRole::norm_or_bias, ParameterRole::statistic}) {
         const ParameterGroup& g = parameters_.group(role);
         bytes += g.master.bytes() + g.gradient.bytes() + g.copy.bytes();
     }

@@ -66,21 +66,21 @@ NamedValues flat_operands(std::string_view rule, const OptimizerOperands& x) {
     for (const Value v : {x.parameter, x.moments[0], x.moments[1]})
         if (v)  // a rule may have fewer moments
             require(v.shape() == x.gradient.shape(), "{}: gradient has shape {}, another array {}", rule,
-                    text(x.gradient.shape()), text(v.shape()));
+                    to_string(x.gradient.shape()), to_string(v.shape()));
     return {{"gradient", x.gradient}, {"state", x.state}, {"parameter", x.parameter}, {"compute_copy", x.compute_copy}};
 }
 
 void sgd_step(const OptimizerOperands& x, const OptimizerOptions& o) {
     NamedValues in = flat_operands(Sgd::name, x);
     in["momentum"] = x.moments[0];
-    add_node<SgdStep>(Sgd{count(x.gradient.shape()), o}, in, {});
+    add_node<SgdStep>(Sgd{numel(x.gradient.shape()), o}, in, {});
 }
 
 template <bool decoupled>
 void adam_step(const OptimizerOperands& x, const OptimizerOptions& o) {
     NamedValues in = flat_operands(Adam::name, x);
     in["m"] = x.moments[0], in["v"] = x.moments[1];
-    add_node<AdamStep>(Adam{count(x.gradient.shape()), o, decoupled}, in, {});
+    add_node<AdamStep>(Adam{numel(x.gradient.shape()), o, decoupled}, in, {});
 }
 
 constexpr OptimizerRule kRules[] = {
@@ -101,14 +101,14 @@ const OptimizerRule& optimizer_rule(std::string_view name) {
 
 void ema_update(Value state, Value rate, Value parameter, Value average) {
     require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
-            "ema_update: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
-            text(average.shape()));
-    add_node<EmaUpdate>(Ema{count(parameter.shape())},
+            "ema_update: rate has shape {}, parameter {}, average {}", to_string(rate.shape()),
+            to_string(parameter.shape()), to_string(average.shape()));
+    add_node<EmaUpdate>(Ema{numel(parameter.shape())},
                         {{"state", state}, {"rate", rate}, {"parameter", parameter}, {"average", average}}, {});
 }
 
 void check_finite(Value state, Value gradient) {
-    add_node<CheckFinite>(Check{count(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
+    add_node<CheckFinite>(Check{numel(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
 }
 
 void finish_step(Value state, float growth_interval, float largest_scale) {
