@@ -23,7 +23,7 @@ constexpr size_t size_of(DType type) {
     return 0;
 }
 
-constexpr std::string_view name(DType type) {
+constexpr std::string_view to_string(DType type) {
     constexpr std::string_view names[] = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"};
     return names[size_t(type)];
 }

@@ -17,7 +17,7 @@ constexpr size_t kHeaderLimit = size_t(16) << 20, kTensorLimit = 100'000, kRankL
 
 std::optional<DType> dtype_of(std::string_view text) {
     for (size_t i = 0; i <= size_t(DType::boolean); ++i)
-        if (name(DType(i)) == text) return DType(i);
+        if (to_string(DType(i)) == text) return DType(i);
     return std::nullopt;
 }
 
@@ -214,7 +214,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
                 tensor->name);
         // Without a search for the key, which an ordered object does from its start.
         header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
-            tensor->name, nlohmann::ordered_json{{"dtype", name(tensor->dtype)},
+            tensor->name, nlohmann::ordered_json{{"dtype", to_string(tensor->dtype)},
                                                  {"shape", tensor->shape},
                                                  {"data_offsets", {position, position + size}}});
         position += size;

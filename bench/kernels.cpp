@@ -6,11 +6,11 @@
 // The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
 // yolov5x6: one image of --pixels), on every device of this build. Before a row is timed its results are compared with
 // another implementation on the same numbers: convolutions with the direct kernels of the device, everything else with
-// the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors in
-// turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own counts,
-// and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time taken. Peaks are
-// measured when the program starts. --direct: the hand-written direct convolutions as rows of their own beside the
-// library's; on a CPU they take minutes. --cases: the operations of bench/op_cases.h too.
+// the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors
+// in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own
+// counts, and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time taken.
+// Peaks are measured when the program starts. --direct: the hand-written direct convolutions as rows of their own
+// beside the library's; on a CPU they take minutes. --cases: the operations of bench/op_cases.h too.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -32,8 +32,8 @@ namespace {
 
 constexpr size_t kRotated = size_t(128) << 20;
 
-// A convolution by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With `library`, on the
-// CPU by oneDNN: a row beside Winograd's method. `original` is the operation that it stands for.
+// A convolution by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With `library`, on
+// the CPU by oneDNN: a row beside Winograd's method. `original` is the operation that it stands for.
 struct DirectConv final : Op {
     std::shared_ptr<const Op> original;
     ConvShape shape;
@@ -93,8 +93,8 @@ struct Row {
 
     size_t bytes() const {
         size_t sum = 0;
-        for (const Slot& s : in) sum += count(s.shape) * size_of(s.dtype);
-        for (const OutputSpec& o : out) sum += count(o.shape) * size_of(o.dtype);
+        for (const Slot& s : in) sum += numel(s.shape) * size_of(s.dtype);
+        for (const OutputSpec& o : out) sum += numel(o.shape) * size_of(o.dtype);
         return sum;
     }
 };
@@ -105,7 +105,7 @@ Floats numbers_for(const Row& row, std::string_view name) {
     const Slot& slot = row.in[i];
     std::mt19937 random(unsigned(i) + 1);
     std::uniform_real_distribution<float> uniform(-1, 1);
-    Floats values(count(slot.shape));
+    Floats values(numel(slot.shape));
     if (slot.dtype == DType::f32)
         for (float& x : values) x = uniform(random);
     else  // a class; a pixel, or a tap of a 3x3 window
@@ -143,8 +143,7 @@ public:
         std::vector<Value> keep;
         for (size_t i = 0; i < copies; ++i) {
             NamedValues in;
-            for (const Slot& s : row.in)
-                in[s.name] = graph_.input(s.name, s.shape, s.dtype, numbers_for(row, s.name));
+            for (const Slot& s : row.in) in[s.name] = graph_.input(s.name, s.shape, s.dtype, numbers_for(row, s.name));
             const NamedValues out = add_node(op, in, row.out);
             for (const auto& [name, v] : out) keep.push_back(v);
             if (i > 0) continue;

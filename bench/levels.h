@@ -62,8 +62,8 @@ inline Cost cost_of(const Step& step) {
 inline std::string describe(const Step& step) {
     const std::string_view name = step.op->name();
     std::string result(name);
-    if (!step.in.empty()) result += " " + text(step.in.front().shape);
-    if (!step.out.empty()) result += " -> " + text(step.out.front().shape);
+    if (!step.in.empty()) result += " " + to_string(step.in.front().shape);
+    if (!step.out.empty()) result += " -> " + to_string(step.out.front().shape);
     if (name == "conv" || name.starts_with("conv_backward")) {
         const Shape weight = step[name == "conv_backward_weight" ? "dweight" : "weight"].shape;
         result += fmt::format(" {}x{}", weight[1], weight[2]);

@@ -39,7 +39,7 @@ struct OpCase {
     Floats numbers(size_t i) const {
         const CaseInput& input = inputs[i];
         if (!input.numbers.empty()) return input.numbers;
-        Floats result(count(input.shape));
+        Floats result(numel(input.shape));
         std::mt19937 random(unsigned(i) + 1);
         std::normal_distribution<float> normal(input.mean, input.deviation);
         for (float& x : result)
@@ -203,9 +203,8 @@ inline void small_ones(std::vector<OpCase>& cases) {
             cases.push_back(c);
         }
     for (size_t n : {1, 7, 33, 513, 1500})
-        cases.push_back({fmt::format("add {}", n), {{"a", {n}}, {"b", {n}}}, [](NamedValues& v) {
-                             return add(v["a"], v["b"]);
-                         }});
+        cases.push_back(
+            {fmt::format("add {}", n), {{"a", {n}}, {"b", {n}}}, [](NamedValues& v) { return add(v["a"], v["b"]); }});
     cases.push_back({"add to itself", {{"x", {7, 3}}}, [](NamedValues& v) { return add(v["x"], v["x"]); }});
     for (const Shape& widths : {Shape{3, 7, 1}, {8, 16}, {70, 33}, {1, 264, 2, 3}}) {
         OpCase c{"concat " + dims(widths), {}, [n = widths.size()](NamedValues& v) {

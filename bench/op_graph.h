@@ -57,7 +57,7 @@ public:
             case DType::f16: return write_as<fp16>(v, numbers);
             case DType::i32: return write_as<int32_t>(v, numbers);
             case DType::u8: return write_as<uint8_t>(v, numbers);
-            default: fail(Fault::runtime, "no operation takes {}", name(v.dtype()));
+            default: fail(Fault::runtime, "no operation takes {}", to_string(v.dtype()));
         }
     }
     Floats read(Value v) const {
@@ -67,7 +67,7 @@ public:
             case DType::f16: return read_as<fp16>(v);
             case DType::i32: return read_as<int32_t>(v);
             case DType::u8: return read_as<uint8_t>(v);
-            default: fail(Fault::runtime, "no operation gives {}", name(v.dtype()));
+            default: fail(Fault::runtime, "no operation gives {}", to_string(v.dtype()));
         }
     }
 

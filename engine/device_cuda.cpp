@@ -28,7 +28,7 @@ struct Range {
     bool on;
     Range([[maybe_unused]] bool wanted, [[maybe_unused]] const Step& step) : on(false) {
 #ifdef TUNDRA_NVTX
-        if (wanted) nvtxRangePushA(text(step).c_str()), on = true;
+        if (wanted) nvtxRangePushA(to_string(step).c_str()), on = true;
 #endif
     }
     ~Range() {
@@ -138,9 +138,10 @@ private:
             throw;
         } catch (const std::exception& e) {
             // A kernel that failed earlier shows up at some later launch, and again here.
-            if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, text(step));
-            if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error)) check(error, text(step));
-            fail(Fault::runtime, "{}: {}", text(step), e.what());
+            if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, to_string(step));
+            if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error))
+                check(error, to_string(step));
+            fail(Fault::runtime, "{}: {}", to_string(step), e.what());
         }
     }
 
@@ -256,11 +257,11 @@ void CudaDevice::open(const DeviceOptions& options) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
     facts_.gpu = {.name = gpu.name,
-            .count = 1,
-            .memory_bytes = gpu.totalGlobalMem,
-            .driver = driver_name,
-            .libraries =
-                fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions())};
+                  .count = 1,
+                  .memory_bytes = gpu.totalGlobalMem,
+                  .driver = driver_name,
+                  .libraries = fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10,
+                                           libraries_->versions())};
     facts_.description = fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu.name, double(gpu.totalGlobalMem) / 0x1p30,
                                      driver_name, facts_.gpu.libraries);
     facts_.staging_buffers = std::tuple_size_v<decltype(Input::slots)>;

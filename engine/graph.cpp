@@ -9,7 +9,7 @@ Value Graph::parameter(std::string name, Shape shape, ParameterSpec spec) {
     for (size_t i = 0; i < values.size(); ++i)
         if (values[i].kind == ValueKind::parameter && values[i].name == name) {
             require(values[i].shape == shape, "parameter {} has shape {}, asked for again with {}", name,
-                    text(values[i].shape), text(shape));
+                    to_string(values[i].shape), to_string(shape));
             return {this, int(i)};
         }
     const DType dtype = spec.role == ParameterRole::weight ? compute : DType::f32;
@@ -44,7 +44,7 @@ NamedValues add_node(std::shared_ptr<const Op> op, const NamedValues& in, const 
 
 std::vector<Value> gradients(Value y, Value dy, Values wanted) {
     Graph& graph = *y.graph;
-    require(y.shape() == dy.shape(), "gradients: y has shape {}, dy {}", text(y.shape()), text(dy.shape()));
+    require(y.shape() == dy.shape(), "gradients: y has shape {}, dy {}", to_string(y.shape()), to_string(dy.shape()));
     BackwardArgs::Parts parts(graph.values.size());
     std::vector<bool> needed(graph.values.size());  // does it depend on something wanted?
     auto is_needed = [&](int i) { return i >= 0 && needed[size_t(i)]; };

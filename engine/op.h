@@ -159,7 +159,7 @@ private:
             case DType::f32: return compute(device, bound<float>(in, out));
             case DType::bf16: return compute(device, bound<bf16>(in, out));
             case DType::f16: return compute(device, bound<fp16>(in, out));
-            default: fail(Fault::runtime, "{}: cannot compute in {}", name(), ::name(type(in, out)));
+            default: fail(Fault::runtime, "{}: cannot compute in {}", name(), to_string(type(in, out)));
         }
     }
 };

@@ -51,7 +51,7 @@ Parameters::Parameters(Device& device, const Graph& graph, const Options& option
             ParameterGroup& g = group(info.spec.role);
             index_[info.name] = entries_.size();
             entries_.push_back({info.name, info.shape, info.spec, g.count, trained});
-            g.count += (::count(info.shape) + kAlign - 1) / kAlign * kAlign;
+            g.count += (numel(info.shape) + kAlign - 1) / kAlign * kAlign;
             if (!trained) g.frozen = g.count;
         }
     for (ParameterGroup& g : groups_) {
@@ -71,7 +71,7 @@ const Parameters::Entry& Parameters::entry(const std::string& name) const {
 size_t Parameters::scalar_count() const {
     size_t n = 0;
     for (const Entry& e : entries_)
-        if (e.spec.role != ParameterRole::statistic) n += ::count(e.shape);
+        if (e.spec.role != ParameterRole::statistic) n += numel(e.shape);
     return n;
 }
 
@@ -92,8 +92,8 @@ void* Parameters::gradient(const std::string& name) const {
 void Parameters::set(const std::string& name, std::span<const float> values) {
     const Entry& e = entry(name);
     const ParameterGroup& g = group(e.spec.role);
-    require(values.size() == ::count(e.shape), "parameter {} has shape {}, {} values were given", name, text(e.shape),
-            values.size());
+    require(values.size() == numel(e.shape), "parameter {} has shape {}, {} values were given", name,
+            to_string(e.shape), values.size());
     device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
     if (g.dtype == DType::bf16) device_.upload(address(name), rounded<bf16>(values).data(), values.size() * 2);
     if (g.dtype == DType::f16) device_.upload(address(name), rounded<fp16>(values).data(), values.size() * 2);
@@ -101,7 +101,7 @@ void Parameters::set(const std::string& name, std::span<const float> values) {
 
 std::vector<float> Parameters::get(const std::string& name) const {
     const Entry& e = entry(name);
-    std::vector<float> values(::count(e.shape));
+    std::vector<float> values(numel(e.shape));
     device_.download(values.data(), group(e.spec.role).master.as<float>() + e.offset, values.size() * sizeof(float));
     return values;
 }
@@ -109,15 +109,15 @@ std::vector<float> Parameters::get(const std::string& name) const {
 std::vector<float> Parameters::get_gradient(const std::string& name) const {
     const Entry& e = entry(name);
     const DType dtype = group(e.spec.role).dtype;
-    std::vector<std::byte> bytes(::count(e.shape) * size_of(dtype));
+    std::vector<std::byte> bytes(numel(e.shape) * size_of(dtype));
     device_.download(bytes.data(), gradient(name), bytes.size());
-    return to_float(bytes.data(), ::count(e.shape), dtype);
+    return to_float(bytes.data(), numel(e.shape), dtype);
 }
 
 void initialize(Parameters& parameters, uint64_t seed) {
     for (const Parameters::Entry& e : parameters.entries()) {
         const Random random(seed, e.name);
-        std::vector<float> values(count(e.shape));
+        std::vector<float> values(numel(e.shape));
         const double out = double(e.shape[0]), in = double(values.size()) / out;  // in: per output, kernel included
         const double kernel = e.shape.size() == 4 ? double(e.shape[1] * e.shape[2]) : 1;
         auto uniform = [&](double bound) {

@@ -37,7 +37,7 @@ std::vector<size_t> alias_outputs(const Graph& graph, const std::vector<size_t>&
 
 }  // namespace
 
-std::string text(const Step& step) {
+std::string to_string(const Step& step) {
     return step.layer.empty() ? std::string(step.op->name()) : step.layer + ": " + std::string(step.op->name());
 }
 
@@ -61,7 +61,7 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
     for (size_t v = 0; v < graph.values.size(); ++v) {
         const ValueInfo& info = graph.values[v];
         if (!in_arena(info) || first[v] == forever || alias[v] != v) continue;
-        const size_t bytes = (count(info.shape) * size_of(info.dtype) + options.gap + kAlign - 1) / kAlign * kAlign;
+        const size_t bytes = (numel(info.shape) * size_of(info.dtype) + options.gap + kAlign - 1) / kAlign * kAlign;
         blocks.push_back({v, options.share ? first[v] : 0, options.share ? last[v] : forever, bytes});
         for (size_t n = blocks.back().first; n <= blocks.back().last; ++n) alive[n] += bytes;
     }

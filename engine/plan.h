@@ -12,7 +12,7 @@ struct Step {
 
     Tensor operator[](std::string_view name) const;  // the operand of that name, empty where it is absent
 };
-std::string text(const Step&);  // "layer1.0.conv1: conv"
+std::string to_string(const Step&);  // "layer1.0.conv1: conv"
 
 struct Plan {
     std::vector<size_t> offset;  // of each temporary in the arena, in bytes

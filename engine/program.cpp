@@ -29,11 +29,11 @@ void Program::allocate_inputs(const Parameters& parameters) {
         if (info.kind == ValueKind::parameter) {
             const Parameters::Entry& entry = parameters.entry(info.name);
             require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name,
-                    text(entry.shape), text(info.shape));
+                    to_string(entry.shape), to_string(info.shape));
             storage_[v] = parameters.address(info.name);
         }
         if (info.kind == ValueKind::input) {
-            inputs_[v] = Buffer(device_, count(info.shape) * size_of(info.dtype));
+            inputs_[v] = Buffer(device_, numel(info.shape) * size_of(info.dtype));
             storage_[v] = inputs_[v].data();
             device_.reserve_staging(inputs_[v].data(), inputs_[v].bytes());
         }
@@ -47,7 +47,7 @@ void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const ValueInfo& info : graph_->values)
         if (info.kind == ValueKind::input)
-            needed += (1 + device_.facts().staging_buffers) * count(info.shape) * size_of(info.dtype);
+            needed += (1 + device_.facts().staging_buffers) * numel(info.shape) * size_of(info.dtype);
     inputs_.clear();
     const size_t free = device_.free_bytes();
     if (free == kUnknownBytes) throw error;
@@ -118,7 +118,7 @@ const void* Program::address(Value v) const {
 
 void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
     const ValueInfo& info = graph_->values[size_t(v.id)];
-    require(count(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size",
-            info.name, name(info.dtype));
+    require(numel(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size",
+            info.name, to_string(info.dtype));
     device_.download(bytes.data(), address(v), bytes.size());
 }

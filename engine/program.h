@@ -37,7 +37,7 @@ public:
     }
     template <class T>
     std::vector<T> read(Value v) const {
-        std::vector<T> values(count(v.shape()));
+        std::vector<T> values(numel(v.shape()));
         read_bytes(v, std::as_writable_bytes(std::span(values)));
         return values;
     }

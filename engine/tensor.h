@@ -11,13 +11,13 @@
 
 using Shape = std::vector<size_t>;  // NHWC for images, C fastest
 
-inline size_t count(const Shape& shape) {
+inline size_t numel(const Shape& shape) {
     size_t n = 1;
     for (size_t d : shape) n *= d;
     return n;
 }
 
-inline std::string text(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
+inline std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 struct Tensor {
     void* data = nullptr;
@@ -28,7 +28,7 @@ struct Tensor {
     T* as() const {
         return static_cast<T*>(data);
     }
-    size_t bytes() const { return count(shape) * size_of(dtype); }
+    size_t bytes() const { return numel(shape) * size_of(dtype); }
 };
 
 using Tensors = std::span<const Tensor>;

@@ -26,7 +26,7 @@ struct Scratch {
     }
     // The same, and what is left of the memory is behind it.
     template <class T>
-    T* cut(size_t count) {
+    T* split(size_t count) {
         T* const part = take<T>(count);
         const size_t used = std::min(bytes, (count * sizeof(T) + 255) / 256 * 256);
         memory = static_cast<char*>(memory) + used;

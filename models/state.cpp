@@ -27,12 +27,13 @@ struct Folded {
 Folded fold(const StateDict& state, const std::string& conv, const std::string& bn, double eps) {
     const HostTensor& weight = state.at(conv + ".weight");
     const size_t channels = weight.shape.size() == 4 ? weight.shape[0] : 0;
-    if (weight.values.empty() || weight.values.size() != count(weight.shape))
-        fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv, text(weight.shape));
+    if (weight.values.empty() || weight.values.size() != numel(weight.shape))
+        fail(Fault::damaged, "{}.weight has shape {}; a convolution has four sizes above 0", conv,
+             to_string(weight.shape));
     for (const std::string& name :
          {bn + ".weight", bn + ".bias", bn + ".running_mean", bn + ".running_var", conv + ".bias"})
         if (const auto found = state.find(name); found != state.end() && found->second.values.size() != channels)
-            fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, text(found->second.shape),
+            fail(Fault::damaged, "{} has shape {}, its convolution {} channels", name, to_string(found->second.shape),
                  channels);
     const SharedFloats &scale = state.at(bn + ".weight").values, &shift = state.at(bn + ".bias").values;
     const SharedFloats &mean = state.at(bn + ".running_mean").values, &var = state.at(bn + ".running_var").values;
@@ -100,18 +101,18 @@ std::function<void()> prepare_upload(StateDict state, Parameters& parameters, co
         if (found == state.end()) fail(Fault::damaged, "{}: has no tensor {}, which this network needs", where, e.name);
         const Shape wanted = s.size() == 4 ? Shape{s[0], s[3] - e.spec.padding, s[1], s[2]} : s;
         if (found->second.shape != wanted)
-            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name, text(found->second.shape),
-                 text(wanted));
+            fail(Fault::damaged, "{}: {} has shape {}, this network needs {}", where, e.name,
+                 to_string(found->second.shape), to_string(wanted));
     }
     return [state = std::move(state), folds = std::move(folds), fold_of, &parameters] {
         drop_packed_weights();
         size_t largest = 0;
-        for (const Parameters::Entry& e : parameters.entries()) largest = std::max(largest, count(e.shape));
+        for (const Parameters::Entry& e : parameters.entries()) largest = std::max(largest, numel(e.shape));
         const AlignedMemory memory = aligned_memory(largest * sizeof(float));
         for (const Parameters::Entry& e : parameters.entries()) {
             const Folded* const folded = fold_of(folds, e.name);
             if (e.shape.size() == 4) {
-                const std::span<float> values(static_cast<float*>(memory.get()), count(e.shape));
+                const std::span<float> values(static_cast<float*>(memory.get()), numel(e.shape));
                 compute(Cpu{}, ConvWeight{.c_out = e.shape[0],
                                           .c_in = e.shape[3] - e.spec.padding,
                                           .kernel = e.shape[1] * e.shape[2],

@@ -122,7 +122,7 @@ std::vector<Value> yolov5(Value x, const YoloConfig& config) {
     const Shape& s = x.shape();
     const size_t stride = config.largest_stride(), last = config.channels.size() - 1;
     require(s.size() == 4 && s[1] % stride == 0 && s[2] % stride == 0,
-            "yolov5: the input has shape {}; its sides must be multiples of {}", text(s), stride);
+            "yolov5: the input has shape {}; its sides must be multiples of {}", to_string(s), stride);
     Layers layers(*x.graph, config);
     const std::vector<size_t>& channels = config.channels;
 

@@ -25,7 +25,7 @@ public:
         NamedValues given = in;  // build() may look for optional inputs and so add empty ones
         y_ = test.build(given);
         if (y_ && test.training) {
-            dy_ = normal(count(y_.shape()));
+            dy_ = normal(numel(y_.shape()));
             const Value dy = graph_.input("dy", y_.shape(), y_.dtype(), dy_);
             keep_ = gradients(y_, dy, wanted);
             for (Value v : keep_) EXPECT_TRUE(v) << "an input has no gradient";
@@ -122,7 +122,7 @@ inline void check_op(const OpCase& test, Device& cpu, Device& simt) {
     CaseGraph(cpu, test, DType::f32).check_gradients();
     for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
         if (type != DType::f32 && !test.has_types()) continue;
-        SCOPED_TRACE(name(type));
+        SCOPED_TRACE(to_string(type));
         CaseGraph on_cpu(cpu, test, DType::f32), on_simt(simt, test, type);
         on_cpu.round_inputs(type), on_simt.round_inputs(type);
         std::vector<Floats> first;

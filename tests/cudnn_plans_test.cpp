@@ -75,7 +75,7 @@ protected:
 TEST_F(CudnnPlans, ChoiceIsTakenAtTheNextStart) {
     EXPECT_GT(timed(weight_gradient), 3u);
     const std::string chosen = ran_, stored = content(file_);
-    EXPECT_NE(stored.find(text(weight_gradient) + ' '), stored.npos) << stored;
+    EXPECT_NE(stored.find(to_string(weight_gradient) + ' '), stored.npos) << stored;
     EXPECT_EQ(timed(weight_gradient), 0u);
     EXPECT_EQ(ran_, chosen) << "another engine than the one that was chosen";
     EXPECT_EQ(content(file_), stored);
@@ -127,11 +127,11 @@ TEST_F(CudnnPlans, StoredEnginesThatCannotOrMustNotRunAreChosenAnew) {
         if (std::ranges::none_of(allowed, [&](const ConvEngine& e) { return e.index == engine.index; }))
             rounding = engine;
     ASSERT_TRUE(rounding);
-    std::ofstream(file_) << text(exact) << ' ' << text(*rounding) << " .\n";
+    std::ofstream(file_) << to_string(exact) << ' ' << to_string(*rounding) << " .\n";
     EXPECT_GT(timed(exact), 0u);
     EXPECT_EQ(timed(exact), 0u) << "the later line counts";
 
-    std::ofstream(file_) << text(weight_gradient) << " 987654 .\n";
+    std::ofstream(file_) << to_string(weight_gradient) << " 987654 .\n";
     EXPECT_GT(timed(weight_gradient), 0u);
     EXPECT_EQ(timed(weight_gradient), 0u);
 }

@@ -30,7 +30,7 @@ const bool kFull = full != nullptr, kPlans = kFull && std::string(full) == "plan
 class Problems final : public CudaConvolutions {
 public:
     void run(const Cuda&, const ConvProblem& problem, const Pointers&) override {
-        all_.emplace(text(problem), problem);
+        all_.emplace(to_string(problem), problem);
     }
 
     void take_from(const Graph& graph) {
@@ -87,8 +87,8 @@ protected:
                 const ConvEngineRules rules;
                 for (const ConvEngine& engine : conv_engines(graph, device_, problem.type, rules, planned ? 12 : 1))
                     try {
-                        const auto parsed = parse_conv_engine(text(engine));
-                        ASSERT_TRUE(parsed && *parsed == engine) << text(engine);
+                        const auto parsed = parse_conv_engine(to_string(engine));
+                        ASSERT_TRUE(parsed && *parsed == engine) << to_string(engine);
                         if (planned) conv_plan(graph, device_, problem.type, rules, *parsed);
                         found = true;
                         break;

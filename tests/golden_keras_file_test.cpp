@@ -34,7 +34,7 @@ TEST(GoldenKerasFile, NamesShapesAndEpsilon) {
         for (const auto& [layer, variables] : expected.at("weights").items())
             for (const auto& [variable, shape] : variables.items()) {
                 ++expected_tensors;
-                expected_elements += count(shape.get<Shape>());
+                expected_elements += numel(shape.get<Shape>());
             }
         for (const auto& [tensor, value] : file.state) elements += value.values.size();
         EXPECT_EQ(file.state.size(), expected_tensors);

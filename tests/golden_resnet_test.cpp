@@ -33,7 +33,7 @@ StateDict generate(const json& expected) {
         if (!w.contains("scale")) continue;  // num_batches_tracked
         HostTensor& t = state[name];
         t.shape = w.at("shape").get<Shape>();
-        t.values = std::vector<float>(count(t.shape));
+        t.values = std::vector<float>(numel(t.shape));
         const std::span<float> values = t.values.own();
         const uint64_t key = fnv(seed + "/" + name);
         const double scale = w.at("scale"), offset = w.at("offset");

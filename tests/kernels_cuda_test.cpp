@@ -28,7 +28,7 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
             if (test.name.starts_with("norm_conv") && (type != DType::f16 || cuda->architecture() < 90 ||
                                                        test.inputs[1].shape.back() % 8 || test.inputs[2].shape[0] % 8))
                 continue;
-            SCOPED_TRACE(test.name + " " + std::string(name(type)));
+            SCOPED_TRACE(test.name + " " + std::string(to_string(type)));
             CaseGraph on_simt(*simt, test, type), on_cuda(*cuda, test, type);
             const auto want = on_simt.run(), eager = on_cuda.run(), recorded = on_cuda.run();
             EXPECT_EQ(eager, recorded) << "a recorded run gives other bits";

@@ -109,7 +109,7 @@ TEST(SimtDetectLoss, IsAnOperation) {
         const Floats nans(arena.bytes() / sizeof(float), NAN);
         device->upload(arena.data(), nans.data(), nans.size() * sizeof(float));
         for (size_t l = 0; l < 2; ++l)
-            program.write<float>(heads[l], random_floats(count(heads[l].shape()), unsigned(l)));
+            program.write<float>(heads[l], random_floats(numel(heads[l].shape()), unsigned(l)));
         program.write<float>(boxes, Floats{2,  20, 21, 15, 20, 0, 40, 30, 50, 44, -1, 9, 9, 9, 9,
                                            -1, 0,  0,  0,  0,  1, 50, 40, 28, 30, -1, 0, 0, 0, 0});
         program.write<float>(scale, Floats{8});

@@ -229,7 +229,7 @@ TEST(StepCounts, yolov5x6_computes_what_its_shapes_say) {
     double flops = 0, parameters = 0;
     for (const Node& node : graph.nodes) flops += node.op->flops();
     for (const ValueInfo& value : graph.values)
-        if (value.kind == ValueKind::parameter) parameters += double(count(value.shape));
+        if (value.kind == ValueKind::parameter) parameters += double(numel(value.shape));
     EXPECT_NEAR(flops, 623.7e9, 0.5e9);
     EXPECT_NEAR(parameters, 139.9e6, 0.5e6);
 }

@@ -57,7 +57,7 @@ std::string content_hash(const std::string& state, std::span<const FileTensor> t
     hash.add(uint64_t(sorted.size()));
     for (const auto& [tensor_name, tensor] : sorted) {
         hash.add(tensor_name);
-        hash.add(name(tensor->dtype));
+        hash.add(to_string(tensor->dtype));
         hash.add(uint64_t(tensor->shape.size()));
         for (size_t dimension : tensor->shape) hash.add(uint64_t(dimension));
         hash.add(tensor->data);

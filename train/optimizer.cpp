@@ -92,7 +92,7 @@ void Optimizer::reset_ema() {
 
 std::vector<float> Optimizer::averaged(const Parameters::Entry& entry) const {
     if (config_.average == 0) return parameters_.get(entry.name);
-    std::vector<float> values(count(entry.shape));
+    std::vector<float> values(numel(entry.shape));
     const Buffer& memory = average_[size_t(entry.spec.role)];
     parameters_.device().download(values.data(), memory.as<float>() + entry.offset, values.size() * sizeof(float));
     return values;

@@ -63,7 +63,7 @@ std::vector<Knot> make_knots(const ScheduleOptions& options, size_t total) {
 
 }  // namespace
 
-std::string_view name(Curve curve) { return kCurveNames[size_t(curve)]; }
+std::string_view to_string(Curve curve) { return kCurveNames[size_t(curve)]; }
 
 Curve curve_named(std::string_view name) {
     for (size_t i = 0; i < std::size(kCurveNames); i++)
@@ -115,7 +115,7 @@ ScheduleValue Schedule::at(size_t step) const {
 }
 
 std::string Schedule::describe() const {
-    std::string text = fmt::format("{}, {} steps: learning rate", name(options_.curve), total_);
+    std::string text = fmt::format("{}, {} steps: learning rate", to_string(options_.curve), total_);
     for (size_t i = 0; i < knots_.size(); i++)
         text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].rate,
                             i ? fmt::format(" at {:.6g}", knots_[i].position) : "");

@@ -41,7 +41,7 @@ struct ScheduleOptions {
 
 // The numbers of a preset as its source has them: "triangle", "torch", "smith" or "fastai".
 ScheduleOptions schedule_preset(std::string_view name, double peak);
-std::string_view name(Curve);
+std::string_view to_string(Curve);
 Curve curve_named(std::string_view name);
 
 struct Knot {

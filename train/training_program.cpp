@@ -8,7 +8,7 @@ TrainingProgram::TrainingProgram(Device& device, Arena& arena, TracedLoss traced
       optimizer_(parameters_, options.optimizer),
       program_(arena, with_gradients(std::move(traced)), parameters_, shown_, options.program) {
     size_t bytes = sizeof(StepState);
-    for (Value v : shown_) bytes += count(v.shape()) * sizeof(float);
+    for (Value v : shown_) bytes += numel(v.shape()) * sizeof(float);
     for (auto& figures : figures_) figures = device.readback(bytes);
 }
 
@@ -29,7 +29,7 @@ void TrainingProgram::step(double learning_rate, double momentum, size_t step) {
     optimizer_.set(learning_rate, momentum, step);
     program_.run();
     std::vector<Readback::Piece> pieces;
-    for (Value v : shown_) pieces.push_back({program_.address(v), count(v.shape()) * sizeof(float)});
+    for (Value v : shown_) pieces.push_back({program_.address(v), numel(v.shape()) * sizeof(float)});
     pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
     figures_[steps_++ % 2]->start(pieces);
 }

@@ -46,12 +46,14 @@ struct Forward {
 
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(!x.shape().empty(), "batch_norm: x is a scalar");
-    const size_t channels = x.shape().back(), rows = count(x.shape()) / channels;
+    const size_t channels = x.shape().back(), rows = numel(x.shape()) / channels;
     require(scale.shape() == Shape{channels} && shift.shape() == Shape{channels},
-            "batch_norm: x has {} channels, scale {}, shift {}", channels, text(scale.shape()), text(shift.shape()));
-    require(rows > 1, "batch_norm: x has shape {}; statistics need more than one row per channel", text(x.shape()));
-    require(!o.residual || o.residual.shape() == x.shape(), "batch_norm: x has shape {}, residual {}", text(x.shape()),
-            o.residual ? text(o.residual.shape()) : "");
+            "batch_norm: x has {} channels, scale {}, shift {}", channels, to_string(scale.shape()),
+            to_string(shift.shape()));
+    require(rows > 1, "batch_norm: x has shape {}; statistics need more than one row per channel",
+            to_string(x.shape()));
+    require(!o.residual || o.residual.shape() == x.shape(), "batch_norm: x has shape {}, residual {}",
+            to_string(x.shape()), o.residual ? to_string(o.residual.shape()) : "");
     require(bool(o.running_mean) == bool(o.running_var), "batch_norm: running_mean and running_var come together");
     require(o.activation != Activation::sigmoid, "batch_norm: the activation can be none, relu or silu");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");

@@ -75,9 +75,9 @@ struct Forward {
 
 ConvShape conv_shape(Value x, Value weight, const ConvOptions& o) {
     const Shape &s = x.shape(), &w = weight.shape();
-    require(s.size() == 4 && w.size() == 4, "conv: x has shape {}, weight {}; both need four dimensions", text(s),
-            text(w));
-    require(s[3] == w[3], "conv: x has {} channels, weight {} expects {}", s[3], text(w), w[3]);
+    require(s.size() == 4 && w.size() == 4, "conv: x has shape {}, weight {}; both need four dimensions", to_string(s),
+            to_string(w));
+    require(s[3] == w[3], "conv: x has {} channels, weight {} expects {}", s[3], to_string(w), w[3]);
     require(o.stride >= 1 && s[1] + 2 * o.padding >= w[1] && s[2] + 2 * o.padding >= w[2],
             "conv: a {}x{} kernel with padding {} and stride {} does not fit an image of {}x{}", w[1], w[2], o.padding,
             o.stride, s[1], s[2]);
@@ -91,10 +91,10 @@ Value conv(Value x, Value weight, const ConvOptions& o) {
     const ConvShape shape = conv_shape(x, weight, o);
     const Shape &s = x.shape(), &w = weight.shape();
     require(!o.bias || o.bias.shape() == Shape{w[0]}, "conv: {} output channels, bias has shape {}", w[0],
-            o.bias ? text(o.bias.shape()) : "");
+            o.bias ? to_string(o.bias.shape()) : "");
     const Shape y{s[0], shape.out_h(), shape.out_w(), w[0]};
-    require(!o.residual || o.residual.shape() == y, "conv: the output has shape {}, the residual {}", text(y),
-            o.residual ? text(o.residual.shape()) : "");
+    require(!o.residual || o.residual.shape() == y, "conv: the output has shape {}, the residual {}", to_string(y),
+            o.residual ? to_string(o.residual.shape()) : "");
     const Graph& graph = *x.graph;
     const bool constant = !graph.training && graph.values[size_t(weight.id)].kind == ValueKind::parameter;
     return add_node<ConvForward>(Forward{shape, o.activation, o.residual_last, constant},

@@ -38,15 +38,15 @@ struct Forward {
 
 CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyOptions& o) {
     const Shape& s = logits.shape();
-    require(s.size() == 2 && logits.dtype() == DType::f32, "cross_entropy: logits have shape {} and type {}", text(s),
-            name(logits.dtype()));
+    require(s.size() == 2 && logits.dtype() == DType::f32, "cross_entropy: logits have shape {} and type {}",
+            to_string(s), to_string(logits.dtype()));
     require(labels.shape() == Shape{s[0]} && labels.dtype() == DType::i32,
-            "cross_entropy: {} rows, labels have shape {} and type {}", s[0], text(labels.shape()),
-            name(labels.dtype()));
+            "cross_entropy: {} rows, labels have shape {} and type {}", s[0], to_string(labels.shape()),
+            to_string(labels.dtype()));
     require(o.smoothing >= 0 && o.smoothing < 1, "cross_entropy: smoothing {} is not in [0, 1)", o.smoothing);
     require(!o.class_weight || o.class_weight.shape() == Shape{s[1]},
             "cross_entropy: {} classes, class_weight has shape {}", s[1],
-            o.class_weight ? text(o.class_weight.shape()) : "");
+            o.class_weight ? to_string(o.class_weight.shape()) : "");
     NamedValues out = add_node<CrossEntropyForward>(
         Forward{{s[0], s[1], o.smoothing}}, {{"logits", logits}, {"labels", labels}, {"class_weight", o.class_weight}},
         {{"loss", {1}, DType::f32},

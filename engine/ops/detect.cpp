@@ -64,8 +64,8 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
     for (Value head : heads) {
         const Shape& s = head.shape();
         require(s.size() == 4 && s[0] == heads[0].shape()[0] && s[3] == 3 * (5 + classes),
-                "decode_boxes: a head has shape {}; {} classes and three anchors need {} channels", text(s), classes,
-                3 * (5 + classes));
+                "decode_boxes: a head has shape {}; {} classes and three anchors need {} channels", to_string(s),
+                classes, 3 * (5 + classes));
         in[fmt::format("head{}", shapes.size())] = head;
         shapes.push_back(s);
         rows += 3 * s[1] * s[2];
@@ -78,7 +78,7 @@ Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classe
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions& o) {
     const Shape& s = boxes.shape();
     require(s.size() == 3 && s[2] > 5 && boxes.dtype() == DType::f32, "select_boxes: boxes have shape {} and type {}",
-            text(s), name(boxes.dtype()));
+            to_string(s), to_string(boxes.dtype()));
     require(o.threshold >= 0 && o.most > 0, "select_boxes: threshold {}, at most {}", o.threshold, o.most);
     NamedValues out =
         add_node<SelectBoxes>(Select{s, o}, {{"boxes", boxes}},

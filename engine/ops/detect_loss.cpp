@@ -74,7 +74,8 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
             "detect_loss: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMostLevels);
     const Shape& b = boxes.shape();
     require(b.size() == 3 && b[2] == 5 && b[1] > 0 && boxes.dtype() == DType::f32,
-            "detect_loss: boxes have shape {} and type {}, not (n, most, 5) floats", text(b), name(boxes.dtype()));
+            "detect_loss: boxes have shape {} and type {}, not (n, most, 5) floats", to_string(b),
+            to_string(boxes.dtype()));
     NamedValues in = {{"boxes", boxes}};
     std::vector<Shape> shapes;
     for (Value head : heads) {
@@ -82,7 +83,7 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
         in[head_name(shapes.size())] = head;
         shapes.push_back(s);
         require(s.size() == 4 && s[0] == b[0] && s[3] == 3 * (5 + classes) && head.dtype() == heads[0].dtype(),
-                "detect_loss: a head has shape {} for boxes {} and {} classes", text(s), text(b), classes);
+                "detect_loss: a head has shape {} for boxes {} and {} classes", to_string(s), to_string(b), classes);
     }
     require(classes >= 1, "detect_loss: {} classes", classes);
     require(o.smoothing >= 0 && o.smoothing < 1, "detect_loss: smoothing {} is not in [0, 1)", o.smoothing);

@@ -20,7 +20,7 @@ struct AddOp {
 }  // namespace
 
 Value add(Value a, Value b) {
-    require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}", text(a.shape()),
-            text(b.shape()), name(a.dtype()), name(b.dtype()));
-    return add_node<Add>(AddOp{count(a.shape())}, {{"a", a}, {"b", b}}, {{"y", a}})["y"];
+    require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}",
+            to_string(a.shape()), to_string(b.shape()), to_string(a.dtype()), to_string(b.dtype()));
+    return add_node<Add>(AddOp{numel(a.shape())}, {{"a", a}, {"b", b}}, {{"y", a}})["y"];
 }

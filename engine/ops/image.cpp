@@ -24,10 +24,10 @@ struct Forward {
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions& o) {
     const Shape& s = images.shape();
     require(s.size() == 4 && s[3] == 3 && images.dtype() == DType::u8, "image_batch: images have shape {} and type {}",
-            text(s), name(images.dtype()));
+            to_string(s), to_string(images.dtype()));
     require(transform.shape() == Shape{s[0], 6} && color.shape() == Shape{s[0], 2},
-            "image_batch: {} images, transform has shape {}, color {}", s[0], text(transform.shape()),
-            text(color.shape()));
+            "image_batch: {} images, transform has shape {}, color {}", s[0], to_string(transform.shape()),
+            to_string(color.shape()));
     require((o.inner_h == 0) == (o.inner_w == 0) && o.inner_h <= o.out_h && o.inner_w <= o.out_w,
             "image_batch: {} x {} inner pixels in a frame of {} x {}", o.inner_h, o.inner_w, o.out_h, o.out_w);
     require(o.out_channels >= 3, "image_batch: {} output channels for three colours", o.out_channels);

@@ -100,16 +100,16 @@ Value concat(Values parts) {
         widths.push_back(s.back());
         y.back() += s.back();
         s.back() = y.back();
-        require(s == y && part.dtype() == parts[0].dtype(), "concat: {} does not go with {}", text(part.shape()),
-                text(parts[0].shape()));
+        require(s == y && part.dtype() == parts[0].dtype(), "concat: {} does not go with {}", to_string(part.shape()),
+                to_string(parts[0].shape()));
     }
-    const size_t rows = count(y) / y.back();
+    const size_t rows = numel(y) / y.back();
     return add_node<CopyAll>(Concat{rows, y.back(), widths}, in, {{"y", y, parts[0].dtype()}})["y"];
 }
 
 Value upsample2(Value x) {
     const Shape& s = x.shape();
-    require(s.size() == 4, "upsample2: x has shape {}, not (n, h, w, c)", text(s));
+    require(s.size() == 4, "upsample2: x has shape {}, not (n, h, w, c)", to_string(s));
     const Shape y{s[0], 2 * s[1], 2 * s[2], s[3]};
     return add_node<Upsample2>(Upsample{s}, {{"x", x}}, {{"y", y, x.dtype()}})["y"];
 }

@@ -37,10 +37,11 @@ struct Forward {
 
 Value linear(Value x, Value weight, Value bias) {
     const Shape &s = x.shape(), &w = weight.shape();
-    require(s.size() == 2 && w.size() == 2 && s[1] == w[1], "linear: x has shape {}, weight {}", text(s), text(w));
+    require(s.size() == 2 && w.size() == 2 && s[1] == w[1], "linear: x has shape {}, weight {}", to_string(s),
+            to_string(w));
     const LinearShape shape{s[0], s[1], w[0]};
     require(!bias || bias.shape() == Shape{w[0]}, "linear: {} outputs, bias has shape {}", w[0],
-            bias ? text(bias.shape()) : "");
+            bias ? to_string(bias.shape()) : "");
     return add_node<LinearForward>(Forward{shape}, {{"x", x}, {"weight", weight}, {"bias", bias}},
                                    {{"y", {s[0], w[0]}, DType::f32}})["y"];
 }

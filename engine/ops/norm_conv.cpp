@@ -102,14 +102,15 @@ WithStats add_conv(Value x, Value weight, const ConvOptions& o, NamedValues in) 
     return {out["y"], out["sum"], out["squares"]};
 }
 
-size_t rows_of(Value x) { return count(x.shape()) / x.shape().back(); }
+size_t rows_of(Value x) { return numel(x.shape()) / x.shape().back(); }
 
 void require_fitting(const WithStats& x, Value scale, Value shift, const BatchNormOptions& o) {
     const Shape channels{x.y.shape().back()};
     require(x.sum.shape() == channels && scale.shape() == channels && shift.shape() == channels,
-            "norm_conv: x has {} channels, scale {}, shift {}", channels[0], text(scale.shape()), text(shift.shape()));
+            "norm_conv: x has {} channels, scale {}, shift {}", channels[0], to_string(scale.shape()),
+            to_string(shift.shape()));
     require(rows_of(x.y) > 1, "norm_conv: x has shape {}; statistics need more than one row per channel",
-            text(x.y.shape()));
+            to_string(x.y.shape()));
     require(bool(o.running_mean) == bool(o.running_var), "norm_conv: running_mean and running_var come together");
 }
 

@@ -61,7 +61,7 @@ struct Finish {
 void require_flat(const char* op, Value gradient, std::initializer_list<Value> arrays) {
     for (Value v : arrays)
         require(v.shape() == gradient.shape(), "{}: gradient has shape {}, another array {}", op,
-                text(gradient.shape()), text(v.shape()));
+                to_string(gradient.shape()), to_string(v.shape()));
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ void require_flat(const char* op, Value gradient, std::initializer_list<Value> a
 void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Value copy, const SgdOptions& o) {
     require_flat("sgd_step", gradient, {parameter, momentum});
     add_node<SgdStep>(
-        Sgd{count(gradient.shape()), o},
+        Sgd{numel(gradient.shape()), o},
         {{"gradient", gradient}, {"state", state}, {"parameter", parameter}, {"momentum", momentum}, {"copy", copy}},
         {});
 }
@@ -77,7 +77,7 @@ void sgd_step(Value state, Value gradient, Value parameter, Value momentum, Valu
 void adam_step(Value state, Value gradient, Value parameter, Value first, Value second, Value copy,
                const AdamOptions& o) {
     require_flat("adam_step", gradient, {parameter, first, second});
-    add_node<AdamStep>(Adam{count(gradient.shape()), o},
+    add_node<AdamStep>(Adam{numel(gradient.shape()), o},
                        {{"gradient", gradient},
                         {"state", state},
                         {"parameter", parameter},
@@ -89,14 +89,14 @@ void adam_step(Value state, Value gradient, Value parameter, Value first, Value 
 
 void average_step(Value state, Value rate, Value parameter, Value average) {
     require(rate.shape() == Shape{1} && parameter.shape() == average.shape(),
-            "average_step: rate has shape {}, parameter {}, average {}", text(rate.shape()), text(parameter.shape()),
-            text(average.shape()));
-    add_node<EmaUpdate>(Average{count(parameter.shape())},
+            "average_step: rate has shape {}, parameter {}, average {}", to_string(rate.shape()),
+            to_string(parameter.shape()), to_string(average.shape()));
+    add_node<EmaUpdate>(Average{numel(parameter.shape())},
                         {{"state", state}, {"rate", rate}, {"parameter", parameter}, {"average", average}}, {});
 }
 
 void check_finite(Value state, Value gradient) {
-    add_node<CheckFinite>(Check{count(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
+    add_node<CheckFinite>(Check{numel(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
 }
 
 void finish_step(Value state, float growth_interval, float largest_scale) {

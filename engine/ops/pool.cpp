@@ -59,12 +59,12 @@ struct AverageForward {
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
     const Shape& s = x.shape();
-    require(s.size() == 4, "max_pool: x has shape {}, not (n, h, w, c)", text(s));
+    require(s.size() == 4, "max_pool: x has shape {}, not (n, h, w, c)", to_string(s));
     require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding <= kernel / 2,
             "max_pool: kernel {}, stride {}, padding {}; kernels go from 1 to 15, padding to half of that", kernel,
             stride, padding);
     require(s[1] + 2 * padding >= kernel && s[2] + 2 * padding >= kernel, "max_pool: a window of {} does not fit {}",
-            kernel, text(s));
+            kernel, to_string(s));
     const MaxPoolShape shape{s[0], s[1], s[2], s[3], kernel, stride, padding};
     const Shape y{s[0], shape.out_h(), shape.out_w(), s[3]};
     std::vector<OutputSpec> out = {{"y", y, x.dtype()}};
@@ -74,7 +74,7 @@ Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
 
 Value global_average_pool(Value x) {
     const Shape& s = x.shape();
-    require(s.size() == 4, "global_average_pool: x has shape {}, not (n, h, w, c)", text(s));
+    require(s.size() == 4, "global_average_pool: x has shape {}, not (n, h, w, c)", to_string(s));
     return add_node<GlobalAveragePoolForward>(AverageForward{s[0], s[1] * s[2], s[3]}, {{"x", x}},
                                               {{"y", {s[0], s[3]}, x.dtype()}})["y"];
 }

@@ -279,7 +279,7 @@ ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engin
 
 }  // namespace
 
-std::string text(const ConvProblem& p) {
+std::string to_string(const ConvProblem& p) {
     const ConvShape& s = p.shape;
     std::ostringstream out;
     out << (p.direction == ConvDirection::forward         ? "forward"
@@ -298,7 +298,7 @@ std::string text(const ConvProblem& p) {
     return out.str();
 }
 
-std::string text(const ConvEngine& e) {
+std::string to_string(const ConvEngine& e) {
     std::ostringstream out;
     out << e.index;
     for (const auto& [type, value] : e.knobs) out << ' ' << type << ':' << value;

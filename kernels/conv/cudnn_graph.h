@@ -35,7 +35,7 @@ struct ConvProblem {  // what decides which engines are possible
     bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
 };
-std::string text(const ConvProblem&);  // one word; the key of stored choices
+std::string to_string(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
 enum ConvTensor : int64_t {
@@ -70,7 +70,7 @@ struct ConvEngine {  // an engine and how it is tuned: enough to build it again
     std::vector<std::pair<int64_t, int64_t>> knobs;
     bool operator==(const ConvEngine&) const = default;
 };
-std::string text(const ConvEngine&);
+std::string to_string(const ConvEngine&);
 std::optional<ConvEngine> parse_conv_engine(const std::string& text);
 
 struct ConvEngineRules {

@@ -62,11 +62,11 @@ void ConvPlans::read() {
 // Appended line by line, so that a killed run keeps what it measured and two runs at once do little harm. The line
 // break comes first: the line before may have no end.
 void ConvPlans::remember(const std::string& key, const ConvEngine& engine) {
-    if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + text(engine) + " .\n";
+    if (!file_.empty()) std::ofstream(file_, std::ios::app) << '\n' + key + ' ' + to_string(engine) + " .\n";
 }
 
 void ConvPlans::run(const Cuda& cuda, const ConvProblem& problem, const Pointers& pointers) {
-    const std::string key = text(problem) + (cuda.deterministic ? "-deterministic" : "");
+    const std::string key = to_string(problem) + (cuda.deterministic ? "-deterministic" : "");
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, choose(cuda, problem, key, pointers)).first;
     execute(cuda, found->second, pointers);

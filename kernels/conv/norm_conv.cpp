@@ -9,7 +9,7 @@ namespace {
 // relu(a * x + b), or x itself.
 const float* normalized(Scratch& scratch, const ConvShape& s, const float* x, const float* a, const float* b) {
     if (!a) return x;
-    float* const z = scratch.cut<float>(s.x_count());
+    float* const z = scratch.split<float>(s.x_count());
     for (size_t i = 0; i < s.x_count(); ++i) z[i] = std::fmax(0.0f, a[i % s.c_in] * x[i] + b[i % s.c_in]);
     return z;
 }

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kMergeThreads) norm_merge(const float* partial
 template <class T>
 const T* normalized(Simt& rest, const ConvShape& s, const T* x, const T* a, const T* b) {
     if (!a) return x;
-    T* const z = rest.scratch.cut<T>(s.x_count());
+    T* const z = rest.scratch.split<T>(s.x_count());
     const ColumnGrid map(s.n * s.h * s.w, s.c_in, 1, kMapBlocks);
     simt::launch(norm_relu<T>, map.grid, map.block, 0, stream_of(rest), s.n * s.h * s.w, s.c_in, x, a, b, z);
     return z;

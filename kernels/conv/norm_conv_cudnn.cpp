@@ -36,8 +36,8 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
     if (!p.scale)
         return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
     Cuda rest = cuda;
-    float* const factors[] = {rest.scratch.cut<float>(p.shape.c_in), rest.scratch.cut<float>(p.shape.c_in),
-                              rest.scratch.cut<float>(p.shape.c_in)};
+    float* const factors[] = {rest.scratch.split<float>(p.shape.c_in), rest.scratch.split<float>(p.shape.c_in),
+                              rest.scratch.split<float>(p.shape.c_in)};
     cuda.convolutions->run(rest, problem,
                            {{kConvX, p.x},
                             {kConvWeight, p.weight},

@@ -34,7 +34,7 @@ constexpr size_t kIntegersLimit = size_t(1) << 24;
 void check_integers(const WeightFile& file) {
     size_t total = 0;
     for (const StoredTensor& tensor : file.tensors)
-        if (name(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += count(tensor.shape);
+        if (to_string(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
              "{}: its tensors of whole numbers hold {} numbers, the limit is {}; tundra takes weights in floating "
@@ -245,11 +245,11 @@ std::string inspect_weights(const std::filesystem::path& path) {
     for (const StoredTensor& tensor : file.tensors) widest = std::max(widest, printable(tensor.name).size());
     text += "\n";
     for (const StoredTensor& tensor : file.tensors) {
-        const size_t n = count(tensor.shape);
+        const size_t n = numel(tensor.shape);
         elements += n;
         bytes += n * size_of(tensor.dtype);
         text += fmt::format("  {:<{}}  {:<4}  {}\n", printable(tensor.name), std::min<size_t>(widest, 60),
-                            name(tensor.dtype), shape_text(tensor.shape));
+                            to_string(tensor.dtype), shape_text(tensor.shape));
     }
     text += fmt::format("\n  {} tensors, {} numbers, {:.1f} MB\n", file.tensors.size(), elements, double(bytes) / 1e6);
     for (const std::string& name : not_finite(file.state))

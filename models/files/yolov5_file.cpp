@@ -14,7 +14,7 @@ const HostTensor& tensor(const WeightFile& file, const std::string& name, size_t
     const auto found = file.state.find(name);
     if (found == file.state.end()) fail(Fault::damaged, "{}: has no tensor {}, which a YOLOv5 needs", file.path, name);
     if (found->second.shape.size() != dimensions)
-        fail(Fault::damaged, "{}: tensor {} has shape {}", file.path, name, text(found->second.shape));
+        fail(Fault::damaged, "{}: tensor {} has shape {}", file.path, name, to_string(found->second.shape));
     return found->second;
 }
 
@@ -44,7 +44,7 @@ void replace_focus(WeightFile& file) {
     const HostTensor& w = tensor(file, old + "conv.weight", 4);
     if (w.shape[1] != 12 || w.shape[2] != 3 || w.shape[3] != 3)
         fail(Fault::damaged, "{}: the Focus layer has weights of shape {}, not (n, 12, 3, 3)", file.path,
-             text(w.shape));
+             to_string(w.shape));
     file.state["model.0.conv.weight"] = without_focus(w);
     file.state.erase(old + "conv.weight");
     for (const char* part : {"weight", "bias", "running_mean", "running_var"})
@@ -125,7 +125,7 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     const HostTensor& anchors = tensor(file, fmt::format("model.{}.anchors", config.detect_layer()), 3);
     if (anchors.shape != Shape{stages - 1, 3, 2})
         fail(Fault::usage, "{}: its anchors have shape {}; only three anchors on each of {} levels are possible",
-             file.path, text(anchors.shape), stages - 1);
+             file.path, to_string(anchors.shape), stages - 1);
     for (size_t level = 0; level + 1 < stages; ++level) {  // stored divided by the stride
         const float stride = float(8 << level);
         BoxLevel& l = config.levels.emplace_back(BoxLevel{.stride = stride, .anchors = {}});
