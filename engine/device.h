@@ -120,8 +120,8 @@ private:
     size_t allocated_ = 0, allocations_ = 0;
 };
 
-// A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another word, or a
-// type that the device does not compute in.
+// A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another word, or
+// a type that the device does not compute in.
 DType precision_named(std::string_view name, const Device& device, DType automatic);
 std::string_view precision_name(DType);  // "fp32", "bf16" or "fp16"
 

@@ -22,7 +22,6 @@ struct StepStats {
     double seconds = 0;
     double learning_rate = 0, momentum = 0;
 
-    bool is_finite() const { return std::isfinite(loss); }
     double mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
     double part(std::string_view name) const {  // NaN without one of that name
         for (const auto& [key, value] : parts)
