@@ -148,8 +148,9 @@ TEST(Loader, bad_files_are_named_once) {
 
 TEST(Loader, nothing_but_bad_files) {
     TemporaryFolder folder;
-    for (const char* name : {"a/1.jpg", "b/2.jpg"}) folder.write(name, {1, 2, 3});
+    for (const char* name : {"a/1.jpg", "b/2.jpg"}) folder.write(name, jpeg_of(sample_image(8, 8)));
     const Dataset data = open_dataset(folder.path.string());
+    for (const char* name : {"a/1.jpg", "b/2.jpg"}) folder.write(name, {1, 2, 3});  // went bad since then
     Loader loader(data, {0, 1}, options_with(2));
     for (const Batch& batch : take(loader, 3)) EXPECT_EQ(std::count(batch.labels.begin(), batch.labels.end(), -1), 5);
 }
