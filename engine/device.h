@@ -62,16 +62,16 @@ struct GpuFacts {  // for run.json
 
 // What is decided by the device, in one place: nobody compares names.
 struct DeviceFacts {
-    std::string kind;                      // "cpu", "simt" or "cuda", as --device names it
-    std::string description = {};          // model, threads or memory, library versions: for people and run.json
+    std::string kind;              // "cpu", "simt" or "cuda", as --device names it
+    std::string description = {};  // model, threads or memory, library versions: for people and run.json
     GpuFacts gpu = {};
     DType default_precision = DType::f32;  // of a network where nobody chose one
     size_t image_channels_16bit = 3;       // tensor cores want 16 bytes per pixel
     bool host_memory = false;              // memory is that of the machine
     bool in_place = false;                 // an output may take the memory of an input: Operand::overwrites
     size_t staging_buffers = 0;            // per input: copies that upload_async() keeps on the device
-    size_t guard_bytes = 0;                // between the values of an arena, which then must not share memory: see guard()
-    int architecture = 0;                  // compute capability times ten; 0: not a GPU
+    size_t guard_bytes = 0;  // between the values of an arena, which then must not share memory: see guard()
+    int architecture = 0;    // compute capability times ten; 0: not a GPU
 };
 DeviceFacts device_facts(std::string_view kind);  // what is known before the device is opened
 
@@ -93,8 +93,8 @@ public:
     virtual void download(void* to, const void* from, size_t bytes) = 0;
     virtual void synchronize() = 0;
 
-    // upload() of what changes from step to step: where the device can, the copy overlaps the step before. `from` may be
-    // reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
+    // upload() of what changes from step to step: where the device can, the copy overlaps the step before. `from` may
+    // be reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
     virtual void upload_async(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
     virtual void reserve_staging(void* /*to*/, size_t /*bytes*/) {}
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
@@ -130,8 +130,8 @@ struct DeviceOptions {
     bool deterministic = false;
 };
 
-// "auto" is cuda where there is a usable GPU, else cpu, and `reason` then says why. A device that is asked for by name and
-// cannot be opened is an Error with Fault::usage.
+// "auto" is cuda where there is a usable GPU, else cpu, and `reason` then says why. A device that is asked for by name
+// and cannot be opened is an Error with Fault::usage.
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {},
                                     std::string* reason = nullptr);
 

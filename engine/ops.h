@@ -8,8 +8,8 @@
 #include "kernels/image.h"
 #include "kernels/optimizer.h"
 
-// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type. Channels after the third are
-// zero (Device::image_channels).
+// ---- images in: uint8 (n, h, w, 3) -> (n, out_h, out_w, out_channels) in the graph's type. Channels after the third
+// are zero (Device::image_channels).
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
