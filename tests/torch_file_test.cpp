@@ -127,9 +127,9 @@ TEST(TorchFile, BrokenPicklesAreRefused) {
     pickle_refused(pickle_of("R"), "more values");
     pickle_refused(pickle_of("}(R"), "more values");
     pickle_refused(pickle_of("NNR"), "tuple");
-    pickle_refused(pickle_of("N)R"), "no name");
-    pickle_refused(pickle_of(")Na"), "no list");
-    pickle_refused(pickle_of("](NNu"), "no dict");
+    pickle_refused(pickle_of("N)R"), "not a name");
+    pickle_refused(pickle_of(")Na"), "not a list");
+    pickle_refused(pickle_of("](NNu"), "not a dict");
     pickle_refused(pickle_of("}(Nu"), "key without");
     pickle_refused(pickle_of("]Nb"), "state");
     pickle_refused(pickle_of("t"), "never begun");
@@ -235,7 +235,7 @@ TEST(TorchFile, WhatIsNoCheckpointIsNamed) {
     std::string tar(600, '\0');
     tar.replace(257, 5, "ustar");
     refused(tar, "tar archive");
-    refused(std::string(100, 'x'), "no weight file");
+    refused(std::string(100, 'x'), "not a weight file");
     const std::string later =
         "cultralytics.nn.tasks\nDetectionModel\n)\x81}(" + text_op("_parameters") + "}" + text_op("_modules") + "}ub";
     refused(checkpoint(dict_of(text_op("model") + later)), "YOLOv8");
