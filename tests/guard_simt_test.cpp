@@ -15,7 +15,7 @@ struct Session {
     std::unique_ptr<Program> program(size_t count, Value& x, Value& y) {
         auto graph = std::make_unique<Graph>(DType::f32, false);
         x = graph->input("x", {1, 1, 1, count}, DType::f32);
-        y = activation(add(x, x), Activation::relu);
+        y = add(add(x, x), x);
         const Parameters parameters(*device, *graph);
         const Value keep[] = {y};
         return std::make_unique<Program>(arena, std::move(graph), parameters, keep);
@@ -29,10 +29,10 @@ TEST(Guard, ProgramsThatShareAnArenaKeepTheirOwnGaps) {
     for (int round = 0; round < 2; ++round) {
         small->write<float>(x, std::vector<float>(33, 1.5f));
         small->run();
-        EXPECT_EQ(small->read<float>(y), std::vector<float>(33, 3.0f));
+        EXPECT_EQ(small->read<float>(y), std::vector<float>(33, 4.5f));
         large->write<float>(x_large, std::vector<float>(1000, -1.0f));
         large->run();
-        EXPECT_EQ(large->read<float>(y_large), std::vector<float>(1000, 0.0f));
+        EXPECT_EQ(large->read<float>(y_large), std::vector<float>(1000, -3.0f));
     }
 }
 
