@@ -36,6 +36,21 @@ private:
 
 std::unique_ptr<Readback> Device::readback(size_t bytes) { return std::make_unique<WaitingReadback>(*this, bytes); }
 
+std::string_view precision_name(DType type) {
+    return type == DType::bf16 ? "bf16" : type == DType::f16 ? "fp16" : "fp32";
+}
+
+DType precision_named(std::string_view name, const Device& device, DType automatic) {
+    if (name == "auto") return automatic;
+    for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+        if (name != precision_name(type)) continue;
+        if (type != DType::f32 && device.kind() == "cpu")
+            fail(Fault::usage, "--precision {}: the device cpu computes in fp32", name);
+        return type;
+    }
+    fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
+}
+
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();

@@ -91,6 +91,10 @@ public:
     // True where an operation may write over an input that it says it overwrites(): Op::overwrites.
     virtual bool in_place() const { return false; }
 
+    // The type that training and classification use unless --precision says otherwise: the fastest one of the device in
+    // which networks still train. Detection stays in float32 (kDetectorPrecision in predict/detector.h).
+    virtual DType default_precision() const { return DType::f32; }
+
     // Compute capability times ten; 0 where the device is no GPU.
     virtual int architecture() const { return 0; }
 
@@ -107,6 +111,11 @@ private:
     virtual void release(void* memory, size_t bytes) noexcept = 0;
     size_t allocated_ = 0, allocations_ = 0;
 };
+
+// A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another word, or a
+// type that the device does not compute in.
+DType precision_named(std::string_view name, const Device& device, DType automatic);
+std::string_view precision_name(DType);  // "fp32", "bf16" or "fp16"
 
 struct DeviceOptions {
     int threads = 0;  // cpu: 0 takes all usable processors

@@ -13,6 +13,7 @@ public:
     size_t bytes() const { return allocated() + expected_; }  // that lie on the device now
 
     std::string_view kind() const override { return real_.kind(); }
+    DType default_precision() const override { return real_.default_precision(); }
     std::string description() const override { return real_.description(); }
     int architecture() const override { return real_.architecture(); }
     bool in_place() const override { return real_.in_place(); }

@@ -59,6 +59,7 @@ public:
     ~CudaDevice() override { close(); }
 
     std::string_view kind() const override { return "cuda"; }
+    DType default_precision() const override { return DType::bf16; }
     std::string description() const override {
         return fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu_.name, double(gpu_.memory_bytes) / 0x1p30, gpu_.driver,
                            gpu_.libraries);

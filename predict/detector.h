@@ -13,11 +13,15 @@ struct Box {
     int category;  // index of the class
 };
 
+// What detection computes in unless --precision says otherwise: the published thresholds of MegaDetector belong to
+// float32, on every device.
+constexpr DType kDetectorPrecision = DType::f32;
+
 struct DetectorOptions {
     size_t batch = 1;
     float threshold = 0.005f, overlap = 0.45f;
     size_t most = 300;
-    DType precision = DType::f32;
+    DType precision = kDetectorPrecision;
     bool augmented = false;  // see Pass
 };
 

@@ -108,9 +108,7 @@ private:
                 .cache_bytes = config_.cache == "off" ? 0 : images * task_->loader(false).fit.bytes(),
                 .disk_bytes = (config_.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
                 .device = device_->description(),
-                .precision = precision_ == DType::f32    ? "fp32"
-                             : precision_ == DType::bf16 ? "bf16"
-                                                         : "fp16",
+                .precision = std::string(precision_name(precision_)),
                 .schedule = schedule_->describe(),
                 .notes = data_.notes};
     }

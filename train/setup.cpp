@@ -69,14 +69,12 @@ LoaderOptions loader_options(const TrainConfig& c, bool training) {
 }
 
 DType precision_on(const TrainConfig& c, const Device& device) {
-    if (device.kind() == "cpu" && c.precision != "auto" && c.precision != "fp32")
-        fail(Fault::usage, "--precision {}: the device cpu computes in fp32", c.precision);
-    const std::string named = c.precision == "auto" ? device.kind() == "cuda" ? "bf16" : "fp32" : c.precision;
-    if (c.fused && (device.architecture() < 90 || named != "fp16"))  // all that cuDNN has engines for
+    const DType type = precision_named(c.precision, device, device.default_precision());
+    if (c.fused && (device.architecture() < 90 || type != DType::f16))  // all that cuDNN has engines for
         fail(Fault::usage,
              "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
-             device.description(), named);
-    return named == "bf16" ? DType::bf16 : named == "fp16" ? DType::f16 : DType::f32;
+             device.description(), precision_name(type));
+    return type;
 }
 
 TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, DType precision) {
