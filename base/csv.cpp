@@ -1,10 +1,10 @@
-// The reader and the quoting of CSV.
 #include "base/csv.h"
 
 #include "base/error.h"
+#include "base/text.h"
 
 std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name) {
-    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+    text = without_bom(text);
     std::vector<CsvRow> rows;
     size_t line = 1, at = 0;
     while (at < text.size()) {
@@ -31,7 +31,7 @@ std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name) {
                 row.fields.back() += c;
             }
         }
-        if (quoted) fail(Fault::usage, "{}: line {}: a quote is opened and never closed", name, row.line);
+        if (quoted) fail(Fault::usage, "{}: line {}: a quote is never closed", name, row.line);
         if (row.fields.size() > 1 || !row.fields[0].empty()) rows.push_back(std::move(row));
     }
     return rows;

@@ -1,4 +1,5 @@
-// Comma-separated values as RFC 4180 has them: quotes, doubled quotes, commas and line breaks inside quotes, CRLF, BOM.
+// Comma-separated values according to RFC 4180: quotes, doubled quotes, commas and line breaks inside quotes, CRLF,
+// BOM.
 #pragma once
 
 #include <string>
@@ -10,8 +11,8 @@ struct CsvRow {
     std::vector<std::string> fields;
 };
 
-// Empty lines are left out. Throws an Error (Fault::usage) with `name` and the line for a quote that never ends.
+// Skips empty lines. Throws an Error (Fault::usage) that names `name` and the line if a quote is never closed.
 std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name);
 
-// Quoted where needed.
+// `text` as one field, in quotes if it needs them.
 std::string csv_field(const std::string& text);

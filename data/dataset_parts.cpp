@@ -76,11 +76,12 @@ void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Da
                                  .validation = options.validation,
                                  .test = test,
                                  .classes = labels});
+    if (!options.for_training) return;
     const char* together = options.split_by == SplitBy::camera ? "whole cameras" : "bursts kept together";
     data.notes.push_back(has_parts ? fmt::format("no validation images given: {} taken from train, {}",
                                                  data.part(Part::validation).size(), together)
-                                   : fmt::format("parted by seed {}, {}: {} train, {} validation, {} test",
-                                                 options.seed, together, data.part(Part::train).size(),
+                                   : fmt::format("split by seed {}, {}: {} train, {} validation, {} test", options.seed,
+                                                 together, data.part(Part::train).size(),
                                                  data.part(Part::validation).size(), data.part(Part::test).size()));
 }
 

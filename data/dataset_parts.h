@@ -1,4 +1,4 @@
-// What reading a data set of classes and one of boxes have in common.
+// Shared by the readers of data sets with classes and with boxes.
 #pragma once
 
 #include <optional>
@@ -10,13 +10,13 @@
 std::optional<Part> part_of(const std::string& name);
 
 struct WantedFacts {
-    bool serial_first = false;  // the serial number of EXIF counts more than the camera that is known
+    bool serial_first = false;  // the serial number of EXIF replaces a camera that is known already
     bool size = false;          // h and w
 };
 // Size, time and camera of every sample, from its file.
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted);
 
-// Parts the samples as data/split.h has it, where the data set does not say itself. Labels are 0 .. labels - 1.
+// Splits the samples by the rule of data/split.h, if the data set has no parts. Labels are 0 .. labels - 1.
 void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Dataset& data);
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes);

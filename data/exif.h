@@ -1,4 +1,4 @@
-// What an image's EXIF says about when and by which camera it was taken, and which way is up; through libexif.
+// Date, camera and orientation of an image from its EXIF data, through libexif.
 // Source: CIPA DC-008 (Exif 2.32).
 #pragma once
 
@@ -11,14 +11,14 @@ struct Exif {
     std::string date = {};  // DateTimeOriginal, "2024:07:31 13:05:59"; empty if there is none
     std::string make = {}, model = {};
     std::string serial = {};  // BodySerialNumber
-    int orientation = 1;      // 1..8; anything else in a file counts as 1
+    int orientation = 1;      // 1..8; other values in a file count as 1
 };
 
-// From the bytes of a JPEG, or as many of its first bytes as hold the EXIF segment (64 KiB and a bit do). Never fails:
-// what is missing or damaged stays at its default. Texts are cut to 64 bytes, control characters become '?'.
+// From the bytes of a JPEG, or from enough of its first bytes to hold the EXIF segment (68 KiB suffice). Never fails:
+// missing or damaged fields keep their defaults. Texts are cut to 64 bytes, control characters become '?'.
 Exif read_exif(Bytes jpeg);
 
-// Seconds since 1970 of an EXIF date, taken as UTC because cameras do not say; -1 if it is no date.
+// Seconds since 1970 of an EXIF date, taken as UTC because cameras do not tell; -1 if it is not a date.
 int64_t exif_seconds(const std::string& date);
 
 // The content of an APP1 segment ("Exif\0\0" and a TIFF block) with the fields that are not empty.

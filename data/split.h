@@ -1,15 +1,13 @@
-// Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of
-// them.
+// Splits a data set into train, validation and test so that no two parts show the same moment, or the same camera.
 //
 // SplitBy::sequence  images of one camera with the same sequence stay together; without a sequence those that were
-//   taken
-//                    at most 60 s after the one before (a burst). An image without sequence and time is alone.
+//                    taken at most 60 s after the one before (a burst). An image without sequence and time is alone.
 // SplitBy::camera    all images of a camera stay together. An image without a camera is alone.
 //
-// Groups are walked in an order that the seed and the name of their first image decide. Each goes to test, else to
-// validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one),
-// else to train. A class that ended without validation, or test, images gives up its smallest group if that is at
-// most half, or a tenth, of it.
+// Seed and name of the first image determine the order of the groups. Each goes to test, else to validation, if more
+// than half of it is still needed there (share of each class, rounded; validation at least one), else to train. A class
+// that is left without validation (or test) images gives up its smallest group, if that is at most half (a tenth) of
+// it.
 #pragma once
 
 #include "data/dataset.h"

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
 #include "data/listing.h"
@@ -28,11 +29,7 @@ struct Description {
     Folders folders;  // or lists of paths in .txt files
 };
 
-std::string text_of(const fs::path& path) {
-    const FileBytes bytes = read_file(path, kLargestText);
-    std::string text(reinterpret_cast<const char*>(bytes.span().data()), bytes.size);
-    return text.starts_with("\xef\xbb\xbf") ? text.substr(3) : text;
-}
+std::string text_of(const fs::path& path) { return std::string(without_bom(read_file(path, kLargestText).text())); }
 
 struct Line {
     size_t number;
