@@ -1,24 +1,21 @@
-// `tundra classify`: what a trained classifier says about each of many images.
+// `tundra classify`: the class of each of many images, by a trained classifier.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "app/command.h"
-#include "app/detect/detection.h"
 #include "app/detect/result_file.h"
-#include "app/jobs/inputs.h"
+#include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/model.h"
 #include "app/terminal.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/signals.h"
 #include "data/loader.h"
-#include "predict/evaluation.h"
-#include "train/config.h"
 
 namespace {
 
@@ -29,10 +26,9 @@ struct Options {
     std::string model, out;
     size_t max_failures = SIZE_MAX;
     MachineOptions machine;
-    bool quiet = false;
 };
 
-// What --threshold asks for: 0 where a class has none.
+// --threshold by class; 0 for a class that has none.
 std::vector<float> class_thresholds(const std::vector<std::string>& texts, const std::vector<std::string>& classes) {
     std::vector<float> thresholds(classes.size(), 0);
     for (const std::string& text : texts) {
@@ -49,12 +45,14 @@ std::vector<float> class_thresholds(const std::vector<std::string>& texts, const
         if (!(value > 0 && value <= 1))
             fail(Fault::usage, "--threshold {}: must be CLASS=X with X above 0 and at most 1", text);
         if (found == classes.end())
-            fail(Fault::usage, "--threshold {}: the model has no class '{}', it knows {}", text, name,
+            fail(Fault::usage, "--threshold {}: the model has no class '{}'; it knows {}", text, name,
                  fmt::join(classes, ", "));
         thresholds[size_t(found - classes.begin())] = value;
     }
     if (std::ranges::find(thresholds, 0.0f) == thresholds.end())
-        fail(Fault::usage, "--threshold: one class must have none, to be the answer where no other reaches its own");
+        fail(Fault::usage,
+             "--threshold: at least one class must have no threshold, to be the answer where no other class reaches "
+             "its own");
     return thresholds;
 }
 
@@ -66,38 +64,40 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
     return best;
 }
 
-struct Answer {
+struct Prediction {
     std::string reason = {}, detail = {};   // of an image with a problem
-    std::vector<float> probabilities = {};  // empty where it could not be read
+    std::vector<float> probabilities = {};  // empty if it could not be read
 };
 
-// What is known so far: the answers of whole batches, in the order of the images, in a journal beside the result.
-// Classes are told apart only when the table is written, so thresholds are no settings.
+// The predictions of whole batches, in the order of the images, in a journal beside the result. Which class they mean
+// is decided only when the table is written, so thresholds are not part of the settings.
 class PredictionLog {
 public:
-    PredictionLog(const std::string& path, const std::string& settings)
-        : journal_(path, settings, [this](std::string_view, uint64_t offset) { batches_.push_back(offset); }) {}
+    PredictionLog(const std::string& path, const std::string& settings, size_t batches)
+        : journal_(
+              path, settings, batches, [this](const RecordJournal::Json&) { return done_; },
+              [this](const RecordJournal::Json&) { ++done_; }) {}
 
-    size_t batches() const { return batches_.size(); }
+    size_t batches() const { return done_; }
 
-    void add(const std::vector<Answer>& batch) {
-        ordered_json line = ordered_json::array();
-        for (const Answer& a : batch) line.push_back({a.reason, a.detail, a.probabilities});
-        batches_.push_back(journal_.append(one_line(line)));
+    void add(const std::vector<Prediction>& batch) {
+        ordered_json record = ordered_json::array();
+        for (const Prediction& p : batch) record.push_back({p.reason, p.detail, p.probabilities});
+        journal_.add(done_++, record);
     }
 
-    std::vector<Answer> batch(size_t i) const {
-        std::vector<Answer> batch;
-        for (const ordered_json& a : ordered_json::parse(journal_.line(batches_[i])))
-            batch.push_back({a[0].get<std::string>(), a[1].get<std::string>(), a[2].get<std::vector<float>>()});
+    std::vector<Prediction> batch(size_t i) const {
+        std::vector<Prediction> batch;
+        for (const ordered_json& p : journal_.at(i))
+            batch.push_back({p[0].get<std::string>(), p[1].get<std::string>(), p[2].get<std::vector<float>>()});
         return batch;
     }
 
     void remove() { journal_.remove(); }
 
 private:
-    std::vector<uint64_t> batches_;  // offsets in the journal
-    Journal journal_;
+    size_t done_ = 0;
+    RecordJournal journal_;
 };
 
 class Table {
@@ -110,12 +110,12 @@ public:
         out_.write(head + ",reason,detail\n");
     }
 
-    void write(const std::string& path, const Answer& a, size_t predicted) {
+    void write(const std::string& path, const Prediction& a, size_t predicted) {
         out_.write(as_csv_ ? csv_line(path, a, predicted) : json_line(path, a, predicted));
     }
 
 private:
-    std::string csv_line(const std::string& path, const Answer& a, size_t predicted) const {
+    std::string csv_line(const std::string& path, const Prediction& a, size_t predicted) const {
         std::string line = csv_field(path);
         if (a.probabilities.empty())
             line += "," + std::string(1 + classes_.size(), ',');
@@ -124,7 +124,7 @@ private:
         for (const float p : a.probabilities) line += fmt::format(",{:.6f}", p);
         return line + fmt::format(",{},{}\n", a.reason, csv_field(a.detail));
     }
-    std::string json_line(const std::string& path, const Answer& a, size_t predicted) const {
+    std::string json_line(const std::string& path, const Prediction& a, size_t predicted) const {
         ordered_json line = {{"path", path}};
         if (!a.probabilities.empty()) {
             line["predicted"] = classes_[predicted];
@@ -145,20 +145,23 @@ struct Counts {
     std::vector<size_t> of_class;
 };
 
-// What makes the answers.
+// Everything that the predictions depend on.
 std::string settings(const ReadyModel& model, const Dataset& data) {
     const Fit& fit = model.file.fit;
-    return one_line(
-        {{"model", model.fingerprint},
-         {"classes", model.file.classes},
-         {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
-         {"device", model.device->kind()},
-         {"batch", model.classifier->config().batch},
-         {"pictures", data.samples.size()},
-         {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}});
+    const ClassifierConfig& config = model.classifier->config();
+    ordered_json json{
+        {"model", model.fingerprint},
+        {"classes", model.file.classes},
+        {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
+        {"device", model.device->kind()},
+        {"batch", config.batch},
+        {"pictures", data.samples.size()},
+        {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}};
+    if (config.precision != model.device->default_precision()) json["precision"] = precision_name(config.precision);
+    return one_line(json);
 }
 
-// The answers that are still missing; false if a signal stopped that.
+// Makes the predictions that are still missing; false if a signal stopped it.
 bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Progress& progress,
               const StopSignals& signals) {
     const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
@@ -166,32 +169,32 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Pr
     for (size_t i = answers.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
-    if (done) note(progress, fmt::format("going on after {} of {} images", done, data.samples.size()));
+    if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
     Loader loader(
         data, std::move(numbers),
         {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
         if (signals.received()) {
-            note(progress, fmt::format("stopped after {} of {} images; the same command goes on from there", done,
-                                       data.samples.size()));
+            print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume",
+                                             done, data.samples.size()));
             return false;
         }
         const Batch& batch = loader.next();
         const std::vector<float> probabilities = model.ready().run(batch.images);
-        std::vector<Answer> found;
+        std::vector<Prediction> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
-            Answer& answer = found.emplace_back();
+            Prediction& answer = found.emplace_back();
             if (const std::optional<FailedImage> problem = loader.bad_file(sample))
                 answer.reason = problem->code, answer.detail = problem->text;
             if (batch.labels[row] < 0) continue;
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
-                fail(Fault::not_finite, "{}: the network's answer is not finite", data.samples[sample].name);
+                fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);
             answer.probabilities.assign(p.begin(), p.end());
         }
         answers.add(found);
-        progress.count(done += found.size(), data.samples.size(), "pictures");
+        progress.count(done += found.size(), data.samples.size(), "images");
     }
     return true;
 }
@@ -199,7 +202,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Pr
 Counts write_table(Table& table, const PredictionLog& answers, const Dataset& data, std::span<const float> thresholds) {
     Counts counts{.of_class = std::vector<size_t>(data.classes.size())};
     for (size_t i = 0; i < answers.batches(); ++i)
-        for (const Answer& answer : answers.batch(i)) {
+        for (const Prediction& answer : answers.batch(i)) {
             const size_t predicted = predicted_class(answer.probabilities, thresholds);
             table.write(data.samples[counts.images++].name, answer, predicted);
             if (answer.probabilities.empty())
@@ -213,16 +216,17 @@ Counts write_table(Table& table, const PredictionLog& answers, const Dataset& da
 int run(const Options& o) {
     const bool as_csv = o.out.ends_with(".csv");
     if (!as_csv && !o.out.ends_with(".jsonl")) fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
-    Inputs inputs = collect_inputs(o.images);
+    ImagePaths images = find_images(o.images);
     Dataset data;
-    for (std::string& path : inputs.paths) data.samples.push_back({.name = std::move(path)});
+    for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(o.model, o.machine, data.samples.size());
     data.classes = model.file.classes;
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
-    Progress progress(o.quiet);
-    for (const std::string& text : inputs.notes) note(progress, text);
+    Progress progress(o.machine.quiet);
+    for (const std::string& text : images.notes) print_note(progress, text);
     const StopSignals signals;
-    PredictionLog answers(o.out + ".journal", settings(model, data));
+    const size_t batch = model.classifier->config().batch;
+    PredictionLog answers(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
     if (!classify(model, data, answers, progress, signals)) return signals.exit_code();
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
@@ -231,12 +235,12 @@ int run(const Options& o) {
     });
     answers.remove();
     progress.clear();
-    if (!o.quiet) {
+    if (!o.machine.quiet) {
         for (size_t c = 0; c < counts.of_class.size(); ++c)
             if (counts.of_class[c])
-                say(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
-        say(progress,
-            fmt::format("{} images, {} failed: {}", count_text(counts.images), count_text(counts.failures), o.out));
+                print_line(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
+        print_line(progress, fmt::format("{} images, {} failed: {}", count_text(counts.images),
+                                         count_text(counts.failures), o.out));
     }
     if (counts.failures > o.max_failures)
         fail(Fault::inputs, "classify: {} of {} images failed, --max-failures is {}; {} has the reasons",
@@ -246,20 +250,22 @@ int run(const Options& o) {
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
-    app.add_option("PICTURES", o->images, "folders, files, or lists of files (@LIST, LIST.txt)")->required();
-    app.add_option("--model", o->model, "run folder or weight file")->required()->type_name("MODEL");
-    app.add_option("--out", o->out, "one line per image: FILE.csv or FILE.jsonl; rerun to resume a stopped run")
+    app.add_option("IMAGES", o->images, "folders, images, quoted patterns, or lists of paths (@LIST or LIST.txt)")
+        ->required();
+    app.add_option("--model", o->model, "a run folder or a weight file")->required()->type_name("MODEL");
+    app.add_option("-o,--out", o->out,
+                   "result file, FILE.csv or FILE.jsonl, one line per image; rerun an interrupted command to resume it")
         ->required()
         ->type_name("FILE");
     app.add_option("--threshold", o->thresholds,
-                   "say CLASS only from this probability on, else the next best; for several, repeat")
+                   "predict CLASS only from this probability on, otherwise the next most probable class; may be "
+                   "repeated for other classes")
         ->type_name("CLASS=X")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more images cannot be read [no limit]")
+    app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")
         ->type_name("N");
-    add_machine_options(app, o->machine);
-    app.add_flag("-q,--quiet", o->quiet, "no progress, no counts");
+    add_machine_options(app, o->machine, "16");
     return [o] { return run(*o); };
 }
 
@@ -267,9 +273,9 @@ std::function<int()> add(CLI::App& app) {
 
 Command classify_command() {
     return {.name = "classify",
-            .summary = "Say what is on each of many images.",
-            .examples = {"tundra classify new/ --model runs/quality --out new.csv",
-                         "tundra classify a.jpg b.jpg --model model.safetensors --out two.jsonl",
-                         "tundra classify @list.txt --model runs/q --out out.csv --threshold bad=0.95"},
+            .summary = "Predict the class of each of many images.",
+            .examples = {"tundra classify new/ --model runs/quality -o new.csv",
+                         "tundra classify 'dir/*.jpg' --model model.safetensors -o dir.jsonl",
+                         "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95"},
             .add = add};
 }

@@ -1,4 +1,4 @@
-// What a command of the binary is: its name, its help, its options, and the function that runs it.
+// A command of the binary: its name, its help, its options, and the function that runs it.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,13 @@ struct Command {
     std::function<int()> (*add)(CLI::App& app);
     std::vector<std::string> short_help = {};  // the options that -h shows, "--lr"; empty: all
 };
+
+// An earlier name of an option: accepted, and not shown in the help.
+template <class Value>
+void add_old_spelling(CLI::App& app, CLI::Option& option, const std::string& name, Value& value) {
+    CLI::Option* old = app.add_option(name, value)->group("")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    old->excludes(&option);
+}
 
 Command train_command();
 Command lr_find_command();

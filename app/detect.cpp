@@ -1,4 +1,4 @@
-// `tundra detect` and `tundra merge`: options, progress, the last line.
+// `tundra detect` and `tundra merge`: options, progress, summary.
 #include <fmt/format.h>
 
 #include "app/command.h"
@@ -15,22 +15,20 @@ struct Options {
     std::string render, crops;
     bool tile = false;
     size_t tile_size = 1280;
-    bool quiet = false;
 };
 
 int run(Options& o) {
     const StopSignals signals;
-    Progress progress(o.quiet);
-    o.job.images_out.render = o.render;
-    o.job.images_out.crops = o.crops;
+    const bool quiet = o.job.machine.quiet;
+    Progress progress(quiet);
+    o.job.outputs.render = o.render;
+    o.job.outputs.crops = o.crops;
     o.job.tile = o.tile ? o.tile_size : 0;
-    o.job.note = [&](const std::string& text) {
-        if (!o.quiet) note(progress, text);
-    };
+    o.job.note = [&](const std::string& text) { print_note(progress, text); };
     size_t done = 0;
     o.job.progress = [&](const DetectCounts& counts, size_t total) {
         done = counts.done;
-        progress.count(counts.done, total, "pictures");
+        progress.count(counts.done, total, "images");
         return !signals.received();
     };
     DetectOutcome outcome;
@@ -38,116 +36,109 @@ int run(Options& o) {
         outcome = detect(o.job);
     } catch (const Error& e) {  // a full disk, a lost GPU
         if (e.fault != Fault::environment || !done) throw;
-        fail(e.fault, "{}; the same command goes on where it was", e.what());
+        fail(e.fault, "{}; run the same command again to resume", e.what());
     }
     progress.clear();
     const DetectCounts& c = outcome.counts;
     if (!outcome.finished) {
-        note(progress,
-             fmt::format("stopped after {} of {} images; the same command goes on from there", c.done, outcome.images));
+        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", c.done,
+                                         outcome.images));
         return signals.exit_code();
     }
-    std::string line = fmt::format("{} images, {} with detections from {}, {} could not be read, {} were damaged",
+    std::string line = fmt::format("{} images, {} with detections from confidence {} on, {} failed, {} damaged",
                                    count_text(c.done), count_text(outcome.with_detections), outcome.threshold,
                                    count_text(c.failed), count_text(c.damaged));
     if (outcome.kept) line += fmt::format(", {} kept from before", count_text(outcome.kept));
-    say(progress, line + ": " + o.job.out);
+    if (!quiet) print_line(progress, line + ": " + o.job.out);
     if (c.failed <= o.max_failures) return 0;
-    note(progress, fmt::format("{} images failed, more than --max-failures {}", c.failed, o.max_failures));
-    return int(Fault::inputs);
+    fail(Fault::inputs, "detect: {} of {} images failed, --max-failures is {}", c.failed, c.done, o.max_failures);
 }
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     DetectJob& job = o->job;
     const auto fraction = CLI::Range(0.0, 1.0);
-    app.add_option("PICTURES", job.images, "folders, images, patterns, or lists of paths (@LIST or LIST.txt)")
+    app.add_option("IMAGES", job.images, "folders, images, quoted patterns, or lists of paths (@LIST or LIST.txt)")
         ->required();
-    app.add_option("-o,--out", job.out, "the result file")->type_name("FILE")->required();
+    app.add_option("-o,--out", job.out, "result file; rerun an interrupted command to resume it")
+        ->type_name("FILE")
+        ->required();
     app.add_option("--model", job.model,
-                   "md_v5a.0.0.pt, another YOLOv5 file, or a run folder [a small one for synthetic scenes]")
+                   "md_v5a.0.0.pt, another YOLOv5 file, or a run folder [a small model for synthetic scenes]")
         ->type_name("FILE");
 
     std::string group = "Results";
-    app.add_option("--format", job.format, "megadetector, coco or csv [by the file's name]")
+    app.add_option("--format", job.format,
+                   "megadetector, coco or csv [csv if the file's name ends so, else "
+                   "megadetector]")
         ->type_name("NAME")
         ->group(group);
-    app.add_option("--render", o->render, "copies with boxes drawn on them go here")->type_name("FOLDER")->group(group);
-    app.add_option("--crops", o->crops, "square crops of the detections go here")->type_name("FOLDER")->group(group);
-    app.add_option("--render-threshold", job.images_out.threshold,
-                   "least confidence of what is drawn, cropped and counted [what the model says, else 0.2]")
+    app.add_option("--render", o->render, "write copies of the images with their boxes drawn to this folder")
+        ->type_name("FOLDER")
+        ->group(group);
+    app.add_option("--crops", o->crops, "write a square crop of each detection to this folder")
+        ->type_name("FOLDER")
+        ->group(group);
+    app.add_option("--render-threshold", job.outputs.threshold,
+                   "minimum confidence of detections that are drawn, cropped and counted [what the model recommends, "
+                   "else 0.2]")
         ->type_name("N")
         ->check(fraction)
         ->group(group);
     app.add_flag("--include-size", job.entry.size, "write width and height of every image")->group(group);
     app.add_flag("--include-date", job.entry.date, "write the EXIF date of every image")->group(group);
-    app.add_option("--base", job.base, "where the file names in the results start [the folder given]")
+    app.add_option("--base", job.base, "folder to which the file names in the results are relative [the given folder]")
         ->type_name("FOLDER")
         ->group(group);
 
     group = "Detection";
-    app.add_option("--threshold", job.threshold, "least confidence of what is written")
+    app.add_option("--threshold", job.threshold, "minimum confidence of detections that are written")
         ->type_name("N")
         ->capture_default_str()
         ->check(fraction)
         ->group(group);
-    app.add_option("--overlap", job.overlap, "boxes of a class that overlap more are one (IoU)")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(fraction)
-        ->group(group);
-    app.add_option("--image-size", job.image_size, "long side in pixels [what the model was trained for]")
+    CLI::Option* iou = app.add_option("--iou", job.iou,
+                                      "non-maximum suppression: drop a box whose IoU with a better box of its class "
+                                      "exceeds this")
+                           ->type_name("N")
+                           ->capture_default_str()
+                           ->check(fraction)
+                           ->group(group);
+    add_old_spelling(app, *iou, "--overlap", job.iou);
+    app.add_option("--image-size", job.image_size, "longer side of the network's input in pixels [as in training]")
         ->type_name("N")
         ->check(CLI::Range(64, 8192))
         ->group(group);
-    app.add_flag("--tta", job.tta, "look three times, at other sizes and mirrored: finds more, takes twice as long")
+    app.add_flag("--tta", job.tta,
+                 "test-time augmentation (three scales, one of them mirrored): finds more, takes twice as long")
         ->group(group);
     app.add_flag("--tile", o->tile,
-                 "also look at large images in overlapping tiles: finds small animals, takes many times as long")
+                 "also run the network on overlapping tiles of large images: finds small animals, takes many times as "
+                 "long")
         ->group(group);
     app.add_option("--tile-size", o->tile_size, "side of a tile in pixels of the image")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(64, 8192))
         ->group(group);
-    app.add_option("--tile-overlap", job.tile_overlap, "part of a tile that its neighbour sees too")
+    app.add_option("--tile-overlap", job.tile_overlap, "share of a tile's side that its neighbour covers too")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 0.9))
         ->group(group);
 
     group = "Many images";
-    app.add_option("--update", job.update, "an earlier result file: only images that it lacks are looked at")
+    app.add_option("--update", job.update, "keep the results of this earlier file and process only images it lacks")
         ->type_name("FILE")
         ->group(group);
-    app.add_option("--shard", job.shard, "only this part of the images, for `tundra merge`")
+    app.add_option("--shard", job.shard, "process only part I of N of the images; `tundra merge` joins the results")
         ->type_name("I/N")
         ->group(group);
-    app.add_option("--max-failures", o->max_failures, "exit with 3 if more images could not be read")
+    app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")
         ->type_name("N")
         ->group(group);
 
-    group = "Machine";
-    app.add_option("--device", job.device, "cpu, cuda, simt, or auto: cuda where there is a usable GPU")
-        ->type_name("NAME")
-        ->check(CLI::IsMember({"auto", "cpu", "cuda", "simt"}))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--precision", job.precision,
-                   "of the network; auto is fp32, MegaDetector's own (auto, fp32, bf16, fp16)")
-        ->type_name("NAME")
-        ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--batch", job.batch, "images that go through the network at once [cpu 1, cuda 8]")
-        ->type_name("N")
-        ->check(CLI::Range(1, 256))
-        ->group(group);
-    app.add_option("--threads", job.threads, "[all processors]")
-        ->type_name("N")
-        ->check(CLI::Range(1, 1024))
-        ->group(group);
-    app.add_flag("--quiet", o->quiet, "no progress and no notes")->group(group);
+    add_machine_options(app, job.machine, "cpu 1, cuda 8");
     return [o] { return run(*o); };
 }
 
@@ -158,12 +149,13 @@ struct MergeOptions {
 
 std::function<int()> add_merge(CLI::App& app) {
     auto o = std::make_shared<MergeOptions>();
-    app.add_option("FILES", o->files, "the result files of all shards")->required();
-    app.add_option("-o,--out", o->out, "the result file of the whole")->required();
+    app.add_option("FILES", o->files, "result files of all shards")->required();
+    app.add_option("-o,--out", o->out, "result file of all images")->required()->type_name("FILE");
     return [o] {
         const size_t n = merge_results(o->files, o->out);
         Progress progress(true);
-        say(progress, fmt::format("{} images from {} shards, complete: {}", count_text(n), o->files.size(), o->out));
+        print_line(progress,
+                   fmt::format("{} images from {} shards, none missing: {}", count_text(n), o->files.size(), o->out));
         return 0;
     };
 }
@@ -175,7 +167,7 @@ Command detect_command() {
             .summary = "Find animals, people and vehicles on images with MegaDetector v5 or another YOLOv5.",
             .examples = {"tundra detect images -o results.json --model md_v5a.0.0.pt",
                          "tundra detect images -o results.json --model md_v5a.0.0.pt --crops crops --tta",
-                         "tundra detect images -o results.json --model runs/own-cameras",
+                         "tundra detect 'night/*.jpg' -o results.json --model runs/my-cameras",
                          "tundra detect @list.txt -o 3.json --model md_v5a.0.0.pt --shard 3/8"},
             .add = add,
             .short_help = {"--out", "--model", "--render", "--crops", "--threshold", "--tta", "--tile", "--update",
@@ -184,7 +176,7 @@ Command detect_command() {
 
 Command merge_command() {
     return {.name = "merge",
-            .summary = "Join the result files of all shards, and prove that nothing is missing.",
+            .summary = "Join the result files of all shards and check that no image is missing.",
             .examples = {"tundra merge 1.json 2.json 3.json -o results.json"},
             .add = add_merge};
 }

@@ -1,4 +1,4 @@
-// `tundra doctor`: what this machine offers, and whether its arithmetic is right.
+// `tundra doctor`: devices and libraries of this machine, and whether its arithmetic is right.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,12 +21,12 @@ using nlohmann::json;
 
 constexpr double kEnoughDisk = 2e9;  // a run of the default network with its checkpoints takes 1 GB
 
-struct Found {
+struct Check {
     std::string what, text;
     bool good = true;
 };
 
-Found device_found(const std::string& kind) {
+Check device_check(const std::string& kind) {
     try {
         return {kind, open_device(kind)->description()};
     } catch (const std::exception& error) {
@@ -35,7 +35,7 @@ Found device_found(const std::string& kind) {
     }
 }
 
-// Two training steps of a narrow ResNet: the weights afterwards.
+// The weights of a narrow ResNet after two training steps.
 StateDict trained(const std::string& kind, double& loss) {
     const auto device = open_device(kind);
     Arena arena(*device);
@@ -57,8 +57,8 @@ StateDict trained(const std::string& kind, double& loss) {
     return trainer.state();
 }
 
-// The plain loops and libraries of `cpu` against the CUDA kernels as `simt` runs them.
-Found self_test() {
+// Compares the loops and libraries of `cpu` with the CUDA kernels as `simt` runs them.
+Check self_test() {
     try {
         const auto start = std::chrono::steady_clock::now();
         double loss[2];
@@ -73,10 +73,9 @@ Found self_test() {
             worst = std::max(worst, difference / largest);
         }
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        // Batch norm over few values makes roundings large: the devices' tests have tighter bounds on single
-        // operations.
+        // Batch norm over few values makes rounding errors large; the tests have tighter bounds on single operations.
         return {"self-test",
-                fmt::format("two training steps on cpu and simt differ by {:.1e} at most, {:.1f} s", worst, seconds),
+                fmt::format("two training steps on cpu and simt differ by at most {:.1e}, {:.1f} s", worst, seconds),
                 worst < 1e-2};
     } catch (const std::exception& error) {
         return {"self-test", error.what(), false};
@@ -86,11 +85,11 @@ Found self_test() {
 int run(bool as_json) {
     const Machine machine = this_machine();
     const Build build = this_build();
-    const std::vector<Found> devices = {device_found("cpu"), device_found("cuda"), device_found("simt")};
+    const std::vector<Check> devices = {device_check("cpu"), device_check("cuda"), device_check("simt")};
     std::error_code error;
     const auto space = std::filesystem::space(".", error);
     const double free_bytes = error ? 0 : double(space.available);
-    const Found test = self_test();
+    const Check test = self_test();
     const bool good = devices[0].good && test.good && free_bytes >= kEnoughDisk;
     if (as_json) {
         json out = {{"version", build.version},
@@ -107,7 +106,7 @@ int run(bool as_json) {
                       {"kernel", machine.kernel}}},
                     {"disk_free_bytes", free_bytes},
                     {"self_test", {{"good", test.good}, {"text", test.text}}}};
-        for (const Found& d : devices)
+        for (const Check& d : devices)
             out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
         for (const Library& l : linked_libraries())
             out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
@@ -116,7 +115,7 @@ int run(bool as_json) {
     }
     Progress progress(true);
     const auto line = [&](std::string_view state, const std::string& what, const std::string& text) {
-        say(progress, fmt::format("{:<4} {:<14} {}", state, what, text));
+        print_line(progress, fmt::format("{:<4} {:<14} {}", state, what, text));
     };
     line("ok", "tundra", fmt::format("{}, commit {}", build.version, build.commit));
     line("ok", "system", fmt::format("{}, {}", machine.system, machine.kernel));
@@ -127,19 +126,20 @@ int run(bool as_json) {
          fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)),
                      bytes_text(double(available_memory_bytes()))));
     line(free_bytes >= kEnoughDisk ? "ok" : "BAD", "disk", fmt::format("{} free here", bytes_text(free_bytes)));
-    for (const Found& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
+    for (const Check& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())
         line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
     if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
         line("no", "HDF5", "not built in: Keras' .h5 files cannot be read; install libhdf5-dev and build again");
     line(test.good ? "ok" : "BAD", test.what, test.text);
-    say(progress, good ? "All that is needed is here." : "Something is wrong: see the lines with BAD.");
+    print_line(progress, good ? "Everything required is available."
+                              : "Something required is missing or wrong: see the lines marked BAD.");
     return good ? 0 : int(Fault::environment);
 }
 
 std::function<int()> add(CLI::App& app) {
     auto as_json = std::make_shared<bool>(false);
-    app.add_flag("--json", *as_json, "as JSON");
+    app.add_flag("--json", *as_json, "print JSON");
     return [as_json] { return run(*as_json); };
 }
 

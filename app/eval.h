@@ -1,18 +1,31 @@
 // What the two kinds of `tundra eval` share.
 #pragma once
 
-#include "app/jobs/model.h"
-#include "data/dataset.h"
+#include "app/jobs/machine.h"
+#include "app/terminal.h"
+#include "data/loader.h"
+#include "train/config.h"
 
 struct EvalOptions {
-    std::string model, data, part, json;
+    std::string model, data, part, out;
     double min_accuracy = 0, min_map50 = 0;
     MachineOptions machine;
-    bool quiet = false;
 };
 
-// `part` may be empty, and then becomes the test images, or what there is.
+// The configuration of a run folder on top of `config`, or `config` for a weight file.
+TrainConfig config_of(const std::string& model, TrainConfig config);
+
+// The data to measure on: those of the run with the run's parts, or DATA with the parts that it has itself. `open` is
+// open_dataset or open_box_dataset.
+Dataset open_data(const EvalOptions& o, TrainConfig config, Dataset (*open)(const std::string&, const DatasetOptions&));
+
+// `part` may be empty and then becomes "test", or else "validation" or "all".
 std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part);
 
-bool is_detector(const std::string& model);  // a run folder or weight file
+// Numbers the data's classes as the model does, by name. A class that the model does not know is an error: its images
+// or boxes could never be right.
+void match_classes(Dataset& data, const std::vector<std::string>& classes);
+
+void print_notes(Progress& progress, const Dataset& data, const std::vector<FailedImage>& bad_files);
+
 int eval_detector(EvalOptions& options);

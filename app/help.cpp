@@ -40,9 +40,9 @@ std::string left_of(const CLI::Option& option) {
     if (option.get_positional()) return option.get_name(true);
     std::string names;
     for (const std::string& name : option.get_snames()) names += "-" + name + ", ";
-    const bool on_by_itself = option.get_default_str() == "true";
+    const bool may_be_on = option.get_default_str().find("true") != std::string::npos;  // "true; detect false"
     for (const std::string& name : option.get_lnames())
-        if (!name.starts_with("no-")) names += (on_by_itself ? "--[no-]" : "--") + name;
+        if (!name.starts_with("no-")) names += (may_be_on ? "--[no-]" : "--") + name;
     if (names.ends_with(", ")) names.resize(names.size() - 2);
     if (option.get_expected_max() > 0) names += " " + value_name(option);
     return names;
@@ -61,7 +61,10 @@ std::string usage_line(const Command& command, const CLI::App& app) {
             const std::string name = option->get_name(true) + (option->get_expected_max() > 1 ? "..." : "");
             line += option->get_required() ? " " + name : " [" + name + "]";
         } else if (option->get_required()) {
-            line += fmt::format(" --{} {}", option->get_lnames().front(), value_name(*option));
+            line += fmt::format(
+                " {} {}",
+                option->get_snames().empty() ? "--" + option->get_lnames().front() : "-" + option->get_snames().front(),
+                value_name(*option));
         }
     return line + " [options]\n";
 }
@@ -72,20 +75,20 @@ std::string program_help(std::span<const Command> commands, size_t width) {
     std::string text =
         "Train and use detectors and classifiers for camera-trap images.\n\n"
         "Examples:\n"
-        "  tundra synth shots                              make images to try things with\n"
-        "  tundra train shots --out runs/quality           train on a folder of class folders\n"
-        "  tundra classify new/ --model runs/quality --out new.csv\n"
+        "  tundra synth shots                              make images for first steps\n"
+        "  tundra train shots -o runs/quality              train on a folder of class folders\n"
+        "  tundra classify new/ --model runs/quality -o new.csv\n"
         "  tundra detect new/ -o new.json --model md_v5a.0.0.pt\n\n"
         "Commands:\n";
     for (const Command& command : commands) text += row(command.name, command.summary, 12, width);
     text +=
-        "\n`tundra COMMAND -h` shows what a command takes, `--help` all of it.\n\n"
+        "\n`tundra COMMAND -h` shows the main options of a command, `--help` all of them.\n\n"
         "Exit codes:\n"
         "   0  done                                           5  out of memory\n"
         "   1  error, or eval below --min-accuracy            6  loss or gradients not finite\n"
         "   2  wrong option, configuration or input          75  disk full, device lost: try again\n"
-        "   3  more than --max-failures images failed     130  stopped by Ctrl-C after a save\n"
-        "   4  damaged model, checkpoint or result file     143  stopped by SIGTERM after a save\n";
+        "   3  more than --max-failures images failed     130  stopped by Ctrl-C, resumable\n"
+        "   4  damaged model, checkpoint or result file     143  stopped by SIGTERM, resumable\n";
     return text;
 }
 
@@ -95,6 +98,7 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
     text += "\n" + usage_line(command, app);
 
     const auto is_shown = [&](const CLI::Option& option) {
+        if (option.get_group().empty()) return false;  // an old spelling
         if (full || command.short_help.empty() || option.get_positional() || option.get_required()) return true;
         return std::ranges::any_of(option.get_lnames(), [&](const std::string& name) {
             return std::ranges::find(command.short_help, "--" + name) != command.short_help.end();

@@ -1,4 +1,4 @@
-// Help texts: what `tundra -h` and `tundra COMMAND -h` or `--help` print.
+// Help texts of `tundra -h`, `tundra COMMAND -h` and `tundra COMMAND --help`.
 #pragma once
 
 #include <span>
@@ -6,5 +6,5 @@
 #include "app/command.h"
 
 std::string program_help(std::span<const Command> commands, size_t width);
-// full: every option with its default, in groups; else the ones that Command::short_help names.
+// `full`: all options with their defaults, in groups; otherwise those of Command::short_help.
 std::string command_help(const Command& command, const CLI::App& app, bool full, size_t width);

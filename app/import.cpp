@@ -1,11 +1,9 @@
-// `tundra import`: any weight file as safetensors, so that the original is not needed any more.
+// `tundra import`: turns any weight file into safetensors, so that the original is no longer needed.
 #include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/terminal.h"
-#include "base/error.h"
+#include "base/json.h"
 #include "base/safetensors.h"
 #include "models/files/yolov5_file.h"
 
@@ -24,8 +22,7 @@ void write_plain(const std::string& path, const WeightFile& file) {
     }
     std::map<std::string, std::string> metadata = file.metadata;
     metadata["format"] = "pt";
-    if (!file.model.class_names.empty())
-        metadata["class_names"] = json(file.model.class_names).dump(-1, ' ', false, json::error_handler_t::replace);
+    if (!file.model.class_names.empty()) metadata["class_names"] = one_line(json(file.model.class_names));
     write_safetensors(path, tensors, metadata);
 }
 
@@ -37,14 +34,14 @@ int run(const std::string& from, const std::string& to) {
     else
         write_plain(to, file);
     Progress progress(true);
-    say(progress, fmt::format("{}: {}", to, what));
+    print_line(progress, fmt::format("{}: {}", to, what));
     return 0;
 }
 
 std::function<int()> add(CLI::App& app) {
     auto paths = std::make_shared<std::pair<std::string, std::string>>();
-    app.add_option("FILE", paths->first, "PyTorch, Keras or safetensors weights")->required();
-    app.add_option("-o,--out", paths->second, "the safetensors file")->required();
+    app.add_option("FILE", paths->first, "weight file of PyTorch (.pt, .pth), Keras (.h5) or safetensors")->required();
+    app.add_option("-o,--out", paths->second, "safetensors file to write")->required()->type_name("FILE");
     return [paths] { return run(paths->first, paths->second); };
 }
 

@@ -1,14 +1,13 @@
-// `tundra inspect`: what is in a weight file or a run folder.
+// `tundra inspect`: what a weight file or a run folder contains.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/terminal.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "models/files/weights.h"
 #include "train/checkpoint.h"
 
@@ -17,35 +16,60 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+// Every text of a file reaches the terminal through this: print_line() escapes it.
+class Page {
+public:
+    template <class... Parts>
+    void line(fmt::format_string<Parts...> text, Parts&&... parts) {
+        print_line(progress_, fmt::format(text, std::forward<Parts>(parts)...));
+    }
+
+private:
+    Progress progress_{true};
+};
+
+void inspect_weights(Page& page, const fs::path& path) {
+    const WeightFile file = read_weights(path);
+    page.line("{}", file.path);
+    page.line("  layout  {}{}", file.layout, file.source.empty() ? "" : ", weights under '" + file.source + "'");
+    page.line("  model   {}", file.model.text);
+    for (const auto& [key, value] : file.metadata)
+        page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
+    size_t widest = 0, elements = 0, bytes = 0;
+    for (const StoredTensor& tensor : file.tensors)
+        widest = std::clamp<size_t>(printable(tensor.name).size(), widest, 60);
+    page.line("");
+    for (const StoredTensor& tensor : file.tensors) {
+        const size_t n = count(tensor.shape);
+        elements += n;
+        bytes += n * size_of(tensor.dtype);
+        page.line("  {:<{}}  {:<4}  {}", printable(tensor.name), widest, name(tensor.dtype),
+                  tensor.shape.empty() ? "scalar" : fmt::format("{}", fmt::join(tensor.shape, " x ")));
+    }
+    page.line("");
+    page.line("  {} tensors, {} elements, {}", file.tensors.size(), count_text(elements), bytes_text(double(bytes)));
+    for (const std::string& tensor : not_finite(file.state))
+        page.line("  note: {} has values that are not finite", tensor);
+}
+
 json read_json(const fs::path& path) {
     const FileBytes bytes = read_file(path);
-    const json content =
-        json::parse(std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
+    json content = json::parse(bytes.text(), nullptr, false);
     if (!content.is_object()) fail(Fault::damaged, "{}: is not JSON", path.string());
     return content;
 }
 
-// A field as text; files are edited and cut, so nothing is taken for granted.
+// A field as text; run.json may have been edited or cut, so any type may stand there.
 std::string text_at(const json& object, const char* key) {
-    const auto found = object.find(key);
-    if (found == object.end()) return "?";
-    return found->is_string() ? found->get<std::string>() : found->dump(-1, ' ', false, json::error_handler_t::replace);
+    const json& value = member(object, key);
+    return value.is_null() ? "?" : value.is_string() ? value.get<std::string>() : one_line(value);
 }
 
-double number_at(const json& object, const char* key) {
-    const auto found = object.find(key);
-    return found != object.end() && found->is_number() ? found->get<double>() : std::nan("");
-}
-
-void inspect_run(const fs::path& folder) {
-    Progress progress(true);
-    const json run = read_json(folder / "run.json");
-    say(progress, fmt::format("{}: a training run, {}", folder.string(),
-                              text_at(run, "finished") == "true" ? "finished" : "not finished"));
-    const auto line = [&](const char* what, const std::string& text) {
-        say(progress, fmt::format("  {:<13} {}", what, text));
-    };
-    const json data = run.value("data", json::object());
+void inspect_run(Page& page, const fs::path& folder) {
+    const json run = read_json(folder / "run.json"), data = member(run, "data");
+    page.line("{}: a training run, {}", folder.string(),
+              member(run, "finished") == json(true) ? "finished" : "not finished");
+    const auto line = [&](const char* what, const std::string& text) { page.line("  {:<13} {}", what, text); };
     line("task", run.contains("task") ? text_at(run, "task") : "classify");
     line("model", text_at(run, "model"));
     line("classes", text_at(run, "classes"));
@@ -53,36 +77,38 @@ void inspect_run(const fs::path& folder) {
                              text_at(data, "fingerprint")));
     line("seed", text_at(run, "seed"));
     line("trained on",
-         fmt::format("{} images in {}", text_at(run, "pictures"), duration_text(number_at(run, "wall_seconds"))));
+         fmt::format("{} images in {}", text_at(run, "pictures"), duration_text(number_of(run, "wall_seconds"))));
     size_t number = 0;
-    if (const auto sessions = run.find("sessions"); sessions != run.end() && sessions->is_array())
-        for (const json& session : *sessions)
+    if (const json& sessions = member(run, "sessions"); sessions.is_array())
+        for (const json& session : sessions)
             if (session.is_object())
-                say(progress,
-                    fmt::format("  session {:<5} {}, {}, {:.1f} images/s", ++number, text_at(session, "started"),
-                                text_at(session, "device"), number_at(session, "images_per_second")));
+                page.line("  session {:<5} {}, {}, {:.1f} images/s", ++number, text_at(session, "started"),
+                          text_at(session, "device"), number_of(session, "images_per_second"));
     std::vector<std::string> notes;
     if (const auto checkpoint = load_newest_checkpoint(folder / "checkpoints", notes))
-        say(progress, fmt::format("  checkpoint    {}: step {} of {}", checkpoint->path.filename().string(),
-                                  checkpoint->state.step, checkpoint->state.total_steps));
-    for (const std::string& text : notes) say(progress, "  note: " + text);
-    if (fs::exists(folder / "model.safetensors")) fmt::print("\n{}", inspect_weights(folder / "model.safetensors"));
+        page.line("  checkpoint    {}: step {} of {}", checkpoint->path.filename().string(), checkpoint->state.step,
+                  checkpoint->state.total_steps);
+    for (const std::string& text : notes) page.line("  note: {}", text);
+    if (!fs::exists(folder / "model.safetensors")) return;
+    page.line("");
+    inspect_weights(page, folder / "model.safetensors");
 }
 
 int run(const std::string& path) {
+    Page page;
     if (!fs::exists(path)) fail(Fault::usage, "{}: no such file or folder", path);
-    if (!fs::is_directory(path)) {
-        fmt::print("{}", inspect_weights(path));
-        return 0;
-    }
-    if (!fs::exists(fs::path(path) / "run.json")) fail(Fault::usage, "{}: is no run folder: it has no run.json", path);
-    inspect_run(path);
+    if (!fs::is_directory(path))
+        inspect_weights(page, path);
+    else if (fs::exists(fs::path(path) / "run.json"))
+        inspect_run(page, path);
+    else
+        fail(Fault::usage, "{}: is not a run folder: it has no run.json", path);
     return 0;
 }
 
 std::function<int()> add(CLI::App& app) {
     auto path = std::make_shared<std::string>();
-    app.add_option("FILE", *path, "weight file, or run folder")->required();
+    app.add_option("FILE", *path, "a weight file or a run folder")->required();
     return [path] { return run(*path); };
 }
 
@@ -90,7 +116,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command inspect_command() {
     return {.name = "inspect",
-            .summary = "Show what is in a weight file or a run folder.",
+            .summary = "Show what a weight file or a run folder contains.",
             .examples = {"tundra inspect runs/quality", "tundra inspect runs/quality/model.safetensors",
                          "tundra inspect md_v5a.0.0.pt"},
             .add = add};

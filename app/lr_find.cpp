@@ -1,4 +1,4 @@
-// `tundra lr-find`: which learning rate to train with, from a short test of growing ones.
+// `tundra lr-find`: proposes a learning rate from a short training with growing ones.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -23,16 +23,17 @@ struct Options {
     bool quiet = false;
 };
 
-// On a network of its own; nothing of it stays.
+// On a network that is thrown away afterwards.
 LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progress) {
     if (config.task != "classify")
-        fail(Fault::usage,
-             "lr-find tests classifiers; for a detector start with --lr 0.01, or 0.001 from a trained one");
+        fail(
+            Fault::usage,
+            "lr-find works for classifiers; train a detector with --lr 0.01, or with 0.001 if --init is a trained one");
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);
     const InitialModel initial =
-        initial_classifier(config, data.classes.size(), [&](const std::string& text) { note(progress, text); });
+        initial_classifier(config, data.classes.size(), [&](const std::string& text) { print_note(progress, text); });
     Trainer trainer(*device, arena, trainer_config(config, data, initial.model, precision_on(config, *device)),
                     initial.state);
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
@@ -42,9 +43,9 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
         const Batch& batch = loader.next();
         trainer.step(batch, finder.next_learning_rate(), config.momentum, step);
         const double loss = trainer.stats().loss;
-        progress.show(
-            double(step) / double(o.test.steps),
-            fmt::format("step {}/{}  rate {:.2e}  loss {:.4f}", step, o.test.steps, finder.next_learning_rate(), loss));
+        progress.show(double(step) / double(o.test.steps),
+                      fmt::format("step {}/{}  learning rate {:.2e}  loss {:.4f}", step, o.test.steps,
+                                  finder.next_learning_rate(), loss));
         if (!finder.add(loss)) break;
     }
     progress.clear();
@@ -70,27 +71,29 @@ int run(const Options& o, const CLI::App& app) {
     const LrSuggestion s = finder.suggest();
     if (!o.out.empty()) {
         write_files(o.out, finder, s);
-        note(progress, fmt::format("the curve is in {}", fs::path(o.out).replace_extension(".svg").string()));
+        print_note(progress, fmt::format("curve: {}", fs::path(o.out).replace_extension(".svg").string()));
     }
-    say(progress, fmt::format("steepest fall    {:.2g}", s.steepest));
-    say(progress, fmt::format("valley           {:.2g}", s.valley));
-    say(progress, fmt::format("minimum / 10     {:.2g}", s.minimum_tenth));
+    print_line(progress, fmt::format("steepest descent  {:.2g}", s.steepest));
+    print_line(progress, fmt::format("valley            {:.2g}", s.valley));
+    print_line(progress, fmt::format("minimum / 10      {:.2g}", s.minimum_tenth));
     if (o.quiet) return 0;
-    say(progress, "");
-    say(progress,
-        fmt::format("Next:  tundra train {} --out RUN{} --lr {:.2g}", config.data, o.config.given(app), s.valley));
+    print_line(progress, "");
+    print_line(progress, fmt::format("Next:  tundra train {} --out RUN{} --lr {:.2g}", config.data, o.config.given(app),
+                                     s.valley));
     return 0;
 }
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
-    o->config.add_data(app);
-    app.add_option("--out", o->out, "write the curve to FILE.csv and FILE.svg")->type_name("FILE");
-    app.add_option("--steps", o->test.steps, "at least 50")->type_name("N")->capture_default_str();
-    app.add_option("--first", o->test.first, "lowest rate")->type_name("X")->capture_default_str();
-    app.add_option("--last", o->test.last, "highest rate")->type_name("X")->capture_default_str();
-    app.add_flag("-q,--quiet", o->quiet, "the three rates only");
-    o->config.add_fields(app);
+    o->config.add_data(app, true);
+    app.add_option("-o,--out", o->out, "write the curve to FILE.csv and FILE.svg")->type_name("FILE");
+    app.add_option("--steps", o->test.steps, "number of training steps, at least 50")
+        ->type_name("N")
+        ->capture_default_str();
+    app.add_option("--first", o->test.first, "lowest learning rate")->type_name("X")->capture_default_str();
+    app.add_option("--last", o->test.last, "highest learning rate")->type_name("X")->capture_default_str();
+    o->config.add_fields(app, true);
+    app.add_flag("-q,--quiet", o->quiet, "print only the three learning rates")->group("Machine");
     return [o, &app] { return run(*o, app); };
 }
 
@@ -98,9 +101,9 @@ std::function<int()> add(CLI::App& app) {
 
 Command lr_find_command() {
     return {.name = "lr-find",
-            .summary = "Find a learning rate: a short test on a copy of the network with growing rates.",
+            .summary = "Find a learning rate for a classifier by a short training with growing ones.",
             .examples = {"tundra lr-find shots --image-size 64 --batch 32",
-                         "tundra lr-find shots --out lr              writes lr.csv and lr.svg",
+                         "tundra lr-find shots -o lr                 writes lr.csv and lr.svg",
                          "tundra lr-find shots --optimizer adam --last 0.1"},
             .add = add,
             .short_help = {"--out", "--steps", "--first", "--last", "--config", "--recipe", "--model", "--init",

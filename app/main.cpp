@@ -9,7 +9,7 @@
 #include "app/help.h"
 #include "app/terminal.h"
 #include "base/error.h"
-#include "train/config.h"
+#include "base/text.h"
 
 namespace {
 
@@ -20,7 +20,7 @@ std::vector<Command> commands() {
     };
 }
 
-// One line what went wrong, further lines only where the text has them (lists of differences), and a hint.
+// One line for the error, more only if the text has more (lists of differences), and a hint.
 int print_error(std::string_view text, std::string_view hint, int code) {
     std::fflush(stdout);
     for (bool first = true; first || !text.empty(); first = false) {
@@ -37,14 +37,14 @@ std::string guess(std::string_view word, const std::vector<std::string>& known) 
     return nearest(word, candidates);
 }
 
-// CLI11's errors, with the unknown option named first: it is often why another one is missing.
-int complain_about_options(const Command& command, const CLI::App& app, const CLI::ParseError& error) {
-    const std::string help = fmt::format("tundra {} -h shows what there is", command.name);
+// The errors of CLI11, but an unknown option is named first: it is often the reason why another one is missing.
+int print_option_error(const Command& command, const CLI::App& app, const CLI::ParseError& error) {
+    const std::string help = fmt::format("tundra {} -h lists the options", command.name);
     for (const std::string& extra : app.remaining()) {
         const std::string word = extra.substr(0, extra.find('='));
         if (!word.starts_with('-')) continue;
         std::vector<std::string> known;
-        for (const CLI::Option* option : app.get_options())
+        for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return !o->get_group().empty(); }))
             for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
         const std::string better = guess(word, known);
         return print_error(fmt::format("{}: unknown option {}{}", command.name, word,
@@ -59,7 +59,7 @@ int complain_about_options(const Command& command, const CLI::App& app, const CL
 
 int run(const Command& command, int argc, char** argv) {
     CLI::App app(command.summary, "tundra " + command.name);
-    app.set_help_flag("-h", "show the help that fits a screen")->group("Help");
+    app.set_help_flag("-h", "show a help text that fits a screen")->group("Help");
     app.set_help_all_flag("--help", "show all options")->group("Help");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     const std::function<int()> action = command.add(app);
@@ -73,7 +73,7 @@ int run(const Command& command, int argc, char** argv) {
         std::cout << command_help(command, app, true, width);
         return 0;
     } catch (const CLI::ParseError& error) {
-        return complain_about_options(command, app, error);
+        return print_option_error(command, app, error);
     }
     return action();
 }
@@ -98,7 +98,7 @@ int dispatch(int argc, char** argv) {
     const std::string better = guess(word, names);
     return print_error(fmt::format("unknown {} '{}'{}", word.starts_with('-') ? "option" : "command", word,
                                    better.empty() ? "" : ", did you mean '" + better + "'?"),
-                       "tundra -h shows what there is", int(Fault::usage));
+                       "tundra -h lists the commands", int(Fault::usage));
 }
 
 int run_catching(int argc, char** argv) {
@@ -119,10 +119,10 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
     const int code = run_catching(argc, argv);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return code;  // and what the sanitizer found is reported
+    return code;  // so that the sanitizer can report
 #else
     std::cout.flush();
     std::fflush(nullptr);
-    std::_Exit(code);  // the machine takes back at once what libraries would give back piece by piece
+    std::_Exit(code);  // the system frees at once what the libraries would free piece by piece
 #endif
 }

@@ -1,4 +1,4 @@
-// `tundra report`: the report of a run, made again from its files.
+// `tundra report`: writes the report of a run again from its files.
 #include <fmt/format.h>
 
 #include <memory>
@@ -10,7 +10,7 @@ namespace {
 
 std::function<int()> add(CLI::App& app) {
     auto folder = std::make_shared<std::string>();
-    app.add_option("RUN", *folder, "run folder")->required();
+    app.add_option("RUN", *folder, "a run folder")->required();
     return [folder] {
         fmt::print("{}\n", write_report(*folder).string());
         return 0;
@@ -21,7 +21,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command report_command() {
     return {.name = "report",
-            .summary = "Write report.html of a run, finished or under way.",
+            .summary = "Write report.html of a run, finished or still training.",
             .examples = {"tundra report runs/foxes"},
             .add = add};
 }

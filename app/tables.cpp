@@ -9,9 +9,10 @@
 
 namespace {
 
-constexpr size_t kLongestName = 24, kMostColumns = 12;
+constexpr size_t kMaxName = 24, kMaxColumns = 12;  // characters of a name; classes in a confusion matrix
+constexpr size_t kThresholdRows = 4;               // the best one and three around it; the report has all
 
-// Characters, not bytes, and never longer than the column.
+// To `width` characters, not bytes; longer texts are cut.
 std::string padded(const std::string& text, size_t width) {
     std::string result;
     size_t used = 0;
@@ -24,12 +25,19 @@ std::string padded(const std::string& text, size_t width) {
     return result + std::string(width - std::min(used, width), ' ');
 }
 
+// Width of the first column of a table.
+size_t column_width(const std::vector<std::string>& names) {
+    size_t width = 6;
+    for (const std::string& name : names) width = std::max(width, std::min(kMaxName, printable(name).size()));
+    return width;
+}
+
 std::string share(double x) { return std::isnan(x) ? "-" : fmt::format("{:.3f}", x); }
 
 void print_confusion(const Metrics& m, const std::vector<std::string>& classes, size_t width) {
     const size_t n = classes.size();
-    if (n > kMostColumns) return;  // --json has it
-    fmt::print("\nConfusion: rows are the truth, columns what was said\n{:{}}", "", width + 2);
+    if (n > kMaxColumns) return;  // the report and --out have it
+    fmt::print("\nConfusion: a row is the true class, a column the predicted one\n{:{}}", "", width + 2);
     for (const std::string& name : classes)
         fmt::print("  {:>8}", padded(name, std::min<size_t>(8, printable(name).size())));
     for (size_t row = 0; row < n; ++row) {
@@ -42,8 +50,7 @@ void print_confusion(const Metrics& m, const std::vector<std::string>& classes, 
 }  // namespace
 
 void print_metrics(const Metrics& m, const std::vector<std::string>& classes) {
-    size_t width = 6;
-    for (const std::string& name : classes) width = std::max(width, std::min(kLongestName, printable(name).size()));
+    const size_t width = column_width(classes);
     fmt::print("accuracy {:.4f} ({} of {}), macro F1 {}\n\n", m.all.accuracy(), m.all.correct, m.all.images,
                share(m.macro_f1()));
     fmt::print("{}  images  precision  recall     F1\n", padded("Class", width + 2));
@@ -59,9 +66,9 @@ void print_metrics(const Metrics& m, const std::vector<std::string>& classes) {
             fmt::print("  {:.1f} to {:.1f}  {:>8}  {:>8}\n", double(bin) / 10, double(bin + 1) / 10, t.images,
                        share(t.accuracy()));
     if (m.cameras.size() < 2) return;
-    size_t widest = 6;
-    for (const auto& [camera, tally] : m.cameras)
-        widest = std::max(widest, std::min(kLongestName, printable(camera).size()));
+    std::vector<std::string> cameras;
+    for (const auto& [camera, counts] : m.cameras) cameras.push_back(camera);
+    const size_t widest = column_width(cameras);
     fmt::print("\n{}  images  accuracy\n", padded("Camera", widest + 2));
     for (const auto& [camera, t] : m.cameras)
         fmt::print("  {}  {:>8}  {:>8}\n", padded(camera.empty() ? "?" : camera, widest), t.images,
@@ -69,20 +76,26 @@ void print_metrics(const Metrics& m, const std::vector<std::string>& classes) {
 }
 
 void print_box_metrics(const BoxMetrics& m, const std::vector<std::string>& classes) {
-    size_t width = 6;
-    for (const std::string& name : classes) width = std::max(width, std::min(kLongestName, printable(name).size()));
+    const size_t width = column_width(classes);
     fmt::print("mAP50 {}, mAP {} (mean over IoU 0.5 to 0.95)\n\n", share(m.map50), share(m.map));
-    fmt::print("{}     boxes   AP50     AP    right  wrong  from {:.2f} on\n", padded("Class", width + 2),
-               m.best().threshold);
+    fmt::print("{}     boxes   AP50     AP       TP       FP       FN   at confidence {:.2f}\n",
+               padded("Class", width + 2), m.best().threshold);
     for (size_t c = 0; c < classes.size(); ++c) {
         const ClassBoxes& k = m.classes[c];
-        fmt::print("  {}  {:>8}  {:>5}  {:>5}  {:>7}  {:>5}\n", padded(classes[c], width), k.truth, share(k.ap50),
-                   share(k.ap), k.right, k.wrong);
+        fmt::print("  {}  {:>8}  {:>5}  {:>5}  {:>7}  {:>7}  {:>7}\n", padded(classes[c], width), k.truth,
+                   share(k.ap50), share(k.ap), k.right, k.wrong, k.truth - k.right);
     }
-    fmt::print("\nThreshold  precision  recall     F1   images with something   empty images\n");
-    for (const ThresholdRow& t : m.thresholds)
-        fmt::print("  {:>5.2f}{}   {:>9}  {:>6}  {:>5}   {:>9} of {:<6} found   {:>4} of {:<6} alarmed\n", t.threshold,
-                   &t == &m.best() ? " *" : "  ", share(t.precision()), share(t.recall()), share(t.f1()), t.full_found,
-                   t.full, t.empty_alarmed, t.empty);
-    fmt::print("  * the best F1\n");
+    fmt::print("\nThreshold  precision  recall     F1       TP       FP       FN   images found  false alarms\n");
+    const size_t rows = std::min<size_t>(kThresholdRows, m.thresholds.size()),
+                 first = std::min(m.proposed - std::min<size_t>(m.proposed, 1), m.thresholds.size() - rows);
+    for (size_t i = first; i < first + rows; ++i) {
+        const ThresholdRow& t = m.thresholds[i];
+        fmt::print("  {:>5.2f}{}   {:>9}  {:>6}  {:>5}  {:>7}  {:>7}  {:>7}  {:>13}  {:>12}\n", t.threshold,
+                   i == m.proposed ? " *" : "  ", share(t.precision()), share(t.recall()), share(t.f1()), t.right,
+                   t.wrong, t.missed, fmt::format("{} of {}", t.full_found, t.full),
+                   fmt::format("{} of {}", t.empty_alarmed, t.empty));
+    }
+    fmt::print(
+        "  * the best F1. TP, FP, FN: true positive, false positive and false negative boxes at IoU 0.5.\n"
+        "  Images found: those that show something, with a box. False alarms: empty images with a box.\n");
 }

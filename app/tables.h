@@ -1,4 +1,4 @@
-// Figures of a classifier or detector as tables for people, on standard output.
+// Metrics of a classifier or detector as tables for people, on standard output.
 #pragma once
 
 #include "predict/box_metrics.h"

@@ -5,19 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
-#include "app/jobs/names.h"
-
 namespace {
-
-bool is_harmless(uint32_t code) {
-    if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;
-    return !(code >= 0x200e && code <= 0x200f) && !(code >= 0x2028 && code <= 0x202e) &&
-           !(code >= 0x2066 && code <= 0x2069);
-}
 
 // Columns, one per character: close enough for a line of progress.
 size_t width_of(std::string_view text) {
@@ -26,22 +17,6 @@ size_t width_of(std::string_view text) {
 
 }  // namespace
 
-std::string printable(std::string_view text) {
-    std::string result;
-    while (!text.empty()) {
-        uint32_t code = 0;
-        const size_t length = utf8_character(text, code);
-        if (length && is_harmless(code)) {
-            result += text.substr(0, length);
-        } else {
-            for (size_t i = 0; i < std::max<size_t>(1, length); ++i)
-                result += fmt::format("\\x{:02x}", uint8_t(text[i]));
-        }
-        text.remove_prefix(std::max<size_t>(1, length));
-    }
-    return result;
-}
-
 size_t terminal_columns() {
     if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) >= 20)
         return size_t(std::atoi(columns));
@@ -49,29 +24,6 @@ size_t terminal_columns() {
     for (int stream : {STDOUT_FILENO, STDERR_FILENO})
         if (ioctl(stream, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) return size.ws_col;
     return 80;
-}
-
-std::string duration_text(double seconds) {
-    if (!std::isfinite(seconds) || seconds < 0) return "?";
-    const auto s = uint64_t(std::llround(seconds));
-    if (s < 60) return fmt::format("{} s", s);
-    if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
-    if (s < 48 * 3600) return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
-    return fmt::format("{} days {} h", s / 86400, s % 86400 / 3600);
-}
-
-std::string bytes_text(double bytes) {
-    const char* units[] = {"bytes", "KB", "MB", "GB", "TB"};
-    size_t unit = 0;
-    for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
-    return unit == 0 ? fmt::format("{:.0f} bytes", bytes)
-                     : fmt::format("{:.{}f} {}", bytes, bytes < 10 ? 1 : 0, units[unit]);
-}
-
-std::string count_text(uint64_t number) {
-    std::string text = std::to_string(number);
-    for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
-    return text;
 }
 
 Progress::Progress(bool quiet) : quiet_(quiet) {
@@ -84,7 +36,7 @@ bool Progress::is_due(double fraction) const {
     const double seconds = std::chrono::duration<double>(Clock::now() - last_).count();
     if (terminal_) return seconds >= 0.1 || !drawn_;
     const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-    // 5 % of what takes longer than ten minutes is more than 30 s.
+    // After ten minutes 5 % of the time is more than 30 s.
     return seconds >= 30 && (elapsed < 600 || fraction - last_fraction_ >= 0.05);
 }
 
@@ -118,7 +70,7 @@ void Progress::clear() {
 
 void Progress::count(size_t done, size_t total, const char* unit) {
     const double fraction = total ? double(done) / double(total) : 1;
-    if (first_ == kNone) first_ = done > 0 ? done - 1 : 0;  // those of an earlier run took no time
+    if (first_ == kNone) first_ = done > 0 ? done - 1 : 0;  // those of an interrupted run took no time now
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count(),
                  rate = double(done - first_) / std::max(seconds, 1e-9);
     if (!is_due(fraction)) return;
@@ -126,13 +78,13 @@ void Progress::count(size_t done, size_t total, const char* unit) {
                                duration_text(double(total - done) / std::max(rate, 1e-9))));
 }
 
-void say(Progress& progress, std::string_view text) {
+void print_line(Progress& progress, std::string_view text) {
     progress.clear();
     fmt::print("{}\n", printable(text));
     std::fflush(stdout);
 }
 
-void note(Progress& progress, std::string_view text) {
+void print_note(Progress& progress, std::string_view text) {
     progress.clear();
     std::fflush(stdout);
     fmt::print(stderr, "note: {}\n", printable(text));

@@ -1,20 +1,14 @@
-// What people see while something runs: one line on a terminal, few lines elsewhere, and nothing that a file name could
-// smuggle in.
+// Progress, results and notes on the terminal; texts from files are escaped.
 #pragma once
 
 #include <chrono>
 #include <string>
 #include <string_view>
 
-// The text with control characters, invalid UTF-8 and what changes the direction of writing as \xNN.
-std::string printable(std::string_view text);
+#include "base/text.h"
 
 // Columns for help and tables: COLUMNS, or the terminal's, or 80.
 size_t terminal_columns();
-
-std::string duration_text(double seconds);  // "45 s", "3 min 20 s", "2 h 05 min"
-std::string bytes_text(double bytes);       // "12.3 MB"
-std::string count_text(uint64_t number);    // "23,508,032"
 
 // Progress on standard error. On a terminal one line that is rewritten, at most ten times a second; otherwise a line
 // every 30 s, or every 5 % if those take longer.
@@ -26,7 +20,7 @@ public:
     Progress& operator=(const Progress&) = delete;
 
     bool is_due(double fraction) const;
-    void show(double fraction, const std::string& text);  // where it is due, or at the end
+    void show(double fraction, const std::string& text);  // if it is due
     void clear();                                         // before anything else is printed
     // Counting with rate and time left: "120/2,400 images  31.2/s  1 min 13 s left".
     void count(size_t done, size_t total, const char* unit);
@@ -37,9 +31,9 @@ private:
     Clock::time_point start_ = Clock::now(), last_ = start_;
     double last_fraction_ = 0;
     static constexpr size_t kNone = ~size_t(0);
-    size_t first_ = kNone;  // what count() was first told
+    size_t first_ = kNone;  // items that were done at the first count()
 };
 
-// A line for people on standard output or standard error, escaped, after the progress line was taken away.
-void say(Progress& progress, std::string_view text);
-void note(Progress& progress, std::string_view text);
+// Prints a line, escaped, to standard output or standard error, after clearing the progress line.
+void print_line(Progress& progress, std::string_view text);
+void print_note(Progress& progress, std::string_view text);

@@ -1,10 +1,11 @@
-// `tundra train`: images in, a run folder out.
+// `tundra train`: trains on labelled images and writes a run folder.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "app/command.h"
+#include "app/jobs/machine.h"
 #include "app/report/report.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
@@ -37,10 +38,10 @@ std::string metrics_text(const NamedValues& metrics) {
 
 void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
     const auto line = [&](const char* what, const std::string& text) {
-        say(progress, fmt::format("{:<10} {}", what, text));
+        print_line(progress, fmt::format("{:<10} {}", what, text));
     };
-    line("pictures", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_images),
-                                 count_text(plan.validation_images), count_text(plan.test_images)));
+    line("images", fmt::format("{} to train, {} to validate, {} to test", count_text(plan.train_images),
+                               count_text(plan.validation_images), count_text(plan.test_images)));
     line("classes", fmt::format("{}: {}", plan.classes.size(), fmt::join(plan.classes, ", ")));
     line("model", fmt::format("{} at {} px, {} parameters{}", c.model, c.image_size, count_text(plan.parameters),
                               c.init.empty() ? "" : ", from " + c.init));
@@ -54,14 +55,15 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
 
 RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     RunEvents events;
-    events.note = [&](const std::string& text) { note(progress, text); };
+    events.note = [&](const std::string& text) { print_note(progress, text); };
     if (o.quiet) return events;
     events.planned = [&](const RunPlan& plan) {
         print_plan(progress, config, plan);
-        for (const std::string& text : plan.notes) note(progress, text);
+        for (const std::string& text : plan.notes) print_note(progress, text);
         if (!o.run.plan_only) return;
-        say(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
-        say(progress,
+        print_line(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
+        print_line(
+            progress,
             fmt::format("{:<10} about {}: {} steps of {:.2f} s here and now; decoding and validation come on top",
                         "time", duration_text(plan.seconds_per_step * double(plan.total_steps)),
                         count_text(plan.total_steps), plan.seconds_per_step));
@@ -73,8 +75,8 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                                             p.images_per_second, stats.loss, duration_text(p.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        say(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, metrics_text(e.metrics),
-                                  duration_text(e.seconds), e.best ? "  best" : ""));
+        print_line(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, metrics_text(e.metrics),
+                                         duration_text(e.seconds), e.best ? "  best" : ""));
     };
     return events;
 }
@@ -87,25 +89,26 @@ int run(Options& o, const CLI::App& app) {
     std::string report;
     if (result.end != RunEnd::planned) try {
             report = write_report(out).string();
-        } catch (const std::exception& e) {  // the run itself is safe
-            note(progress, fmt::format("no report: {}", e.what()));
+        } catch (const std::exception& e) {  // the run itself is saved already
+            print_note(progress, fmt::format("no report: {}", e.what()));
         }
     switch (result.end) {
         case RunEnd::planned: break;
         case RunEnd::stopped:
-            note(progress,
-                 fmt::format("stopped at step {} and saved; the same command goes on from there", result.step));
+            print_note(progress,
+                       fmt::format("stopped at step {} and saved; run the same command again to resume", result.step));
             break;
         case RunEnd::already_finished:
-            if (!o.quiet) say(progress, fmt::format("{}: this run has finished; --fresh starts it over", out));
+            if (!o.quiet)
+                print_line(progress, fmt::format("{}: this run has finished already; --fresh starts it over", out));
             break;
         case RunEnd::finished:
             if (o.quiet) break;
-            say(progress, "result: " + metrics_text(result.metrics));
+            print_line(progress, "result: " + metrics_text(result.metrics));
             if (result.bad_files)
-                say(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
-            say(progress, fmt::format("model:  {}/model.safetensors", out));
-            if (!report.empty()) say(progress, fmt::format("report: {}", report));
+                print_line(progress, fmt::format("{} files with problems: {}/bad_files.csv", result.bad_files, out));
+            print_line(progress, fmt::format("model:  {}/model.safetensors", out));
+            if (!report.empty()) print_line(progress, fmt::format("report: {}", report));
             break;
     }
     return result.exit_code;
@@ -114,13 +117,15 @@ int run(Options& o, const CLI::App& app) {
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     o->config.add_data(app);
-    app.add_option("--out", o->run.folder, "run folder: made, or continued")->required()->type_name("RUN");
-    app.add_flag("--plan", o->run.plan_only, "say images, memory, disk and time, and stop");
-    app.add_flag("--fresh", o->run.fresh, "start over in a run folder that is in use");
-    app.add_flag("-q,--quiet", o->quiet, "print errors and notes only");
+    app.add_option("-o,--out", o->run.folder, "run folder; rerun an interrupted command to resume it")
+        ->required()
+        ->type_name("RUN");
+    app.add_flag("--plan", o->run.plan_only, "print images, memory, disk and time that training takes, and stop");
+    app.add_flag("--fresh", o->run.fresh, "start over even if the run folder already holds a run");
     o->config.add_fields(app);
-    app.add_flag("--eager", o->run.eager, "run the steps one by one, for debuggers and profilers")->group("Machine");
-    app.add_flag("--deterministic", o->run.deterministic, "the same bits in every run (cuda)")->group("Machine");
+    app.add_flag("--eager", o->run.eager, "run operations one by one, for debuggers and profilers")->group("Machine");
+    app.add_flag("--deterministic", o->run.deterministic, "give the same bits in every run (cuda)")->group("Machine");
+    add_quiet_option(app, o->quiet);
     return [o, &app] { return run(*o, app); };
 }
 
@@ -129,13 +134,13 @@ std::function<int()> add(CLI::App& app) {
 Command train_command() {
     return {.name = "train",
             .summary = "Train a classifier on folders of classes, or a detector on images with boxes.",
-            .examples = {"tundra train shots --out runs/quality",
-                         "tundra train shots --out runs/small --image-size 64 --epochs 8 --batch 32",
-                         "tundra train shots --out runs/paper --recipe celis2024",
-                         "tundra train shots --out runs/tuned --init resnet50.safetensors --lr 0.01",
-                         "tundra train labels.json --task detect --out runs/own",
-                         "tundra train shots --out runs/quality --plan     memory, disk, time",
-                         "Run the same command again to resume a stopped run."},
+            .examples = {"tundra train shots -o runs/quality",
+                         "tundra train shots -o runs/small --image-size 64 --epochs 8 --batch 32",
+                         "tundra train shots -o runs/paper --recipe celis2024",
+                         "tundra train shots -o runs/tuned --init resnet50.safetensors --lr 0.01",
+                         "tundra train labels.json --task detect -o runs/my-cameras",
+                         "tundra train shots -o runs/quality --plan        memory, disk, time",
+                         "Rerun an interrupted command to resume it."},
             .add = add,
             .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze",
                            "--image-size", "--epochs", "--batch", "--optimizer", "--lr", "--schedule", "--seed",

@@ -5,19 +5,21 @@
 #include <algorithm>
 #include <cctype>
 
+#include "app/jobs/machine.h"
 #include "base/error.h"
 
 namespace {
 
+// "--image-size" for image_size. The file of a run keeps the key `average`, which the configuration's hash contains.
 std::string option_name(std::string_view key) {
-    std::string name(key);
+    std::string name(key == "average" ? "ema_decay" : key);
     std::ranges::replace(name, '_', '-');
     return "--" + name;
 }
 
 bool is_flag(const ConfigField& field) { return std::holds_alternative<bool TrainConfig::*>(field.member); }
 
-// DATA is a positional, and the classes follow from it.
+// DATA is a positional argument, and the classes follow from it.
 bool is_option(const ConfigField& field) { return field.key != "data" && field.key != "classes"; }
 
 std::string type_name(const ConfigField& field) {
@@ -25,35 +27,64 @@ std::string type_name(const ConfigField& field) {
     return std::holds_alternative<std::string TrainConfig::*>(field.member) ? "NAME" : "N";
 }
 
-std::string default_text(const ConfigField& field) {
-    std::string text = value_text(TrainConfig{}, field);
+// "0.05; detect 0.01; adam 0.001; adamw 0.001" where task or optimizer bring another default.
+std::string default_text(const ConfigField& field, bool classifiers_only) {
+    const std::string plain = value_text(TrainConfig{}, field);
+    std::string text = plain;
+    const auto add = [&](std::string_view key, const std::string& value) {
+        if (field.key == key || (key == "task" && classifiers_only)) return;
+        TrainConfig config;
+        assign(config, {{std::string(key), value, ""}});
+        if (const std::string other = value_text(config, field); other != plain)
+            text += fmt::format("; {} {}", value, other);
+    };
+    add("task", "detect");
+    add("optimizer", "adam");
+    add("optimizer", "adamw");
     std::erase(text, '"');
     return text;
 }
 
-}  // namespace
-
-void TrainOptions::add_data(CLI::App& app) {
-    app.add_option("DATA", data_,
-                   "folder of class folders, CSV of path,label; detect: COCO JSON or YOLO labels; or in --config");
+bool is_for_detectors(std::string_view choice) {
+    return choice.starts_with("yolov5") || choice == "square" || choice == "frame" || choice == "mosaic";
 }
 
-void TrainOptions::add_fields(CLI::App& app) {
-    app.add_option("--config", config_file_, "settings from a file, as a run folder has them; options win")
+bool is_given(const CLI::App& app, const ConfigField& field) {
+    return app.get_option_no_throw(option_name(field.key)) &&
+           (app.count(option_name(field.key)) || (field.key == "average" && app.count("--average")));
+}
+
+}  // namespace
+
+void TrainOptions::add_data(CLI::App& app, bool classifiers_only) {
+    const std::string text = "folder of class folders, or CSV of path,label";
+    app.add_option("DATA", data_,
+                   text + (classifiers_only ? "" : "; detect: COCO JSON or YOLO labels") + " [as in --config]");
+}
+
+void TrainOptions::add_fields(CLI::App& app, bool classifiers_only) {
+    app.add_option("--config", config_file_, "read settings from this file, such as RUN/config; options override it")
         ->type_name("FILE")
         ->group("Data");
     for (const ConfigField& field : config_fields()) {
-        if (!is_option(field)) continue;
+        if (!is_option(field) || (classifiers_only && field.key == "average")) continue;
         std::string& text = texts_[std::string(field.key)];
         const std::string name = option_name(field.key);
-        std::string help(field.help);
-        if (!field.choices.empty()) help += fmt::format(" ({})", fmt::join(field.choices, ", "));
+        std::string help(field.key == "device" ? kDeviceHelp : field.key == "threads" ? kThreadsHelp : field.help);
+        std::vector<std::string_view> choices = field.choices;
+        if (classifiers_only) {
+            std::erase_if(choices, is_for_detectors);
+            help = help.substr(0, help.find("; detect:"));
+        }
+        if (!choices.empty() && field.key != "device") help += fmt::format(" ({})", fmt::join(choices, ", "));
         CLI::Option* option = is_flag(field)
                                   ? app.add_flag(fmt::format("{},!--no-{}", name, name.substr(2)), text, help)
                                   : app.add_option(name, text, help);
-        std::string group(field.group);
+        std::string group(field.group == "pictures" ? "images" : field.group);
         group[0] = char(std::toupper(group[0]));
-        option->group(group)->type_name(type_name(field))->default_str(default_text(field));
+        option->group(group)->type_name(type_name(field))->default_str(default_text(field, classifiers_only));
+        if (field.key == "task" && classifiers_only) option->group("");  // accepted, and refused later unless classify
+        if (field.key == "average") add_old_spelling(app, *option, "--average", text);
     }
 }
 
@@ -64,7 +95,7 @@ TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     for (const ConfigField& field : config_fields()) {
         if (!is_option(field)) continue;
         const std::string name = option_name(field.key);
-        if (app.count(name)) given.push_back({std::string(field.key), texts_.at(std::string(field.key)), name});
+        if (is_given(app, field)) given.push_back({std::string(field.key), texts_.at(std::string(field.key)), name});
     }
     assign(config, given);
     if (!data_.empty()) config.data = data_;
@@ -79,7 +110,7 @@ std::string TrainOptions::given(const CLI::App& app) const {
     std::string text = config_file_.empty() ? "" : " --config " + config_file_;
     for (const ConfigField& field : config_fields()) {
         const std::string name = option_name(field.key);
-        if (!is_option(field) || field.key == "lr" || !app.count(name)) continue;
+        if (!is_option(field) || field.key == "lr" || !is_given(app, field)) continue;
         const std::string& value = texts_.at(std::string(field.key));
         text += " " + name + (is_flag(field) ? "=" : " ") + value;
     }

@@ -6,8 +6,10 @@
 
 class TrainOptions {
 public:
-    void add_data(CLI::App& app);    // DATA
-    void add_fields(CLI::App& app);  // --config, and one option per field: --image-size for image_size
+    // `classifiers_only`: without what only the training of a detector can use.
+    void add_data(CLI::App& app, bool classifiers_only = false);  // DATA
+    // --config, and one option per field: --image-size for image_size.
+    void add_fields(CLI::App& app, bool classifiers_only = false);
 
     // The recipe, then the file of --config, then the options that were given.
     TrainConfig resolve(const CLI::App& app) const;

@@ -1,4 +1,4 @@
-// `tundra version`: what this binary was built from and with.
+// `tundra version`: commit, compiler and libraries of this binary.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -31,7 +31,7 @@ int run(bool as_json) {
 
 std::function<int()> add(CLI::App& app) {
     auto as_json = std::make_shared<bool>(false);
-    app.add_flag("--json", *as_json, "as JSON");
+    app.add_flag("--json", *as_json, "print JSON");
     return [as_json] { return run(*as_json); };
 }
 

@@ -1,5 +1,5 @@
-// Buffer on the host that begins at a cache line, and at a large page where it is that large: fresh pages of 4 KiB cost
-// more than what is then written to them.
+// Host memory that starts at a cache line, or at a large page if it is at least that large: page faults of 4 KiB pages
+// take longer than writing to them.
 #pragma once
 
 #include <sys/mman.h>

@@ -1,9 +1,9 @@
-// The reader and the quoting of CSV.
 #include "base/csv.h"
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace {
 
@@ -52,7 +52,7 @@ private:
                 field += c;
             }
         }
-        if (quoted) fail(Fault::usage, "{}: line {}: a quote is opened and never closed", name_, first_line);
+        if (quoted) fail(Fault::usage, "{}: line {}: a quote is never closed", name_, first_line);
         while (field.size() > kept && is_blank(field.back())) field.pop_back();
         return field;
     }

@@ -16,7 +16,7 @@ struct CsvRow {
 // Throws an Error (Fault::usage) with `name` and the line for a quote that never ends, and for half a UTF-16 character.
 std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name);
 
-// Quoted where needed.
+// `text` as one field, in quotes if it needs them.
 std::string csv_field(const std::string& text);
 
 // The text of a file as UTF-8 without byte order mark. UTF-16 is known by its mark, or by the zero byte that one of its

@@ -18,7 +18,7 @@
 namespace {
 
 // write(2) and read(2) move at most 2 GiB at once.
-constexpr size_t kLargestTransfer = size_t(1) << 30;
+constexpr size_t kMaxTransfer = size_t(1) << 30;
 
 struct Descriptor {
     int number;
@@ -30,14 +30,14 @@ struct Descriptor {
     }
 };
 
-constexpr size_t kReadByTwo =
-    size_t(16) << 20;  // a file that is in memory already is copied, which two threads do faster
+// From this size on two threads read: a file in the page cache is only copied, which two do faster.
+constexpr size_t kReadByTwo = size_t(16) << 20;
 
 std::shared_ptr<std::byte[]> memory_for(size_t bytes) {
     return {static_cast<std::byte*>(aligned_memory(bytes).release()), FreeAligned()};
 }
 
-// What the last system call said, and what helps against it.
+// The error of the last system call, and what helps against it.
 std::string reason() {
     const int code = errno;
     std::string text = std::strerror(code);
@@ -78,10 +78,10 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
     const auto read = [&](size_t done, size_t end) {
         while (done < end) {
             const ssize_t count =
-                pread(file.number, bytes.memory.get() + done, std::min(end - done, kLargestTransfer), off_t(done));
+                pread(file.number, bytes.memory.get() + done, std::min(end - done, kMaxTransfer), off_t(done));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) fail(Fault::environment, "{}: cannot read: {}", path.string(), reason());
-            if (count == 0) fail(Fault::damaged, "{}: became shorter while it was read", path.string());
+            if (count == 0) fail(Fault::damaged, "{}: became shorter while it was being read", path.string());
             done += size_t(count);
         }
     };
@@ -96,7 +96,7 @@ FileCalls::FileCalls() : write(::write), fsync(::fsync), rename(::rename) {}
 
 void FileWriter::write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-        const ssize_t count = calls_.write(descriptor_, bytes.data(), std::min(bytes.size(), kLargestTransfer));
+        const ssize_t count = calls_.write(descriptor_, bytes.data(), std::min(bytes.size(), kMaxTransfer));
         if (count < 0 && errno == EINTR) continue;
         if (count == 0) errno = EIO;
         if (count <= 0) fail(Fault::environment, "{}: cannot write: {}", name_.string(), reason());
@@ -109,7 +109,7 @@ void write_file_durably(const std::filesystem::path& path, const std::function<v
                         const FileCalls& calls) {
     static std::atomic<unsigned> serial{0};
     const std::string temporary = fmt::format("{}.{}-{}.tmp", path.string(), getpid(), serial++);
-    // O_EXCL: a link that somebody put there is not followed.
+    // O_EXCL: does not follow a link of that name.
     Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file.number < 0) fail(Fault::environment, "{}: cannot create: {}", temporary, reason());
     try {

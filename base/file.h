@@ -1,5 +1,5 @@
-// Whole files in, and files out that are either complete or not there: after a crash, a full disk or a kill, the name
-// holds the old content or the new one.
+// Reads whole files, and writes files that are either complete or absent: after a crash, a full disk or a kill, the
+// name holds the old content or the new one.
 //
 // Protocol: a temporary file in the same folder, written, fsync, rename over the name, fsync of the folder.
 #pragma once
@@ -18,14 +18,15 @@ struct FileBytes {
     size_t size = 0;
 
     std::span<const std::byte> span() const { return {memory.get(), size}; }
+    std::string_view text() const { return {reinterpret_cast<const char*>(memory.get()), size}; }
     static FileBytes copy(std::span<const std::byte> bytes);
 };
 
-// Buffered rather than mapped: a disk that fails gives an error and not a signal. A name that cannot be opened is
-// Fault::usage, a failing disk Fault::environment, a file above the limit Fault::damaged.
+// Reads instead of mapping, so that a failing disk gives an error and not a signal. Errors: Fault::usage for a name
+// that cannot be opened, Fault::environment for a failing disk, Fault::damaged for a file above the limit.
 FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size_t(64) << 30);
 
-// The system calls of one write; tests put faults (short writes, ENOSPC, EIO) in their place. errno as usual.
+// The system calls of one write; tests replace them to inject faults (short writes, ENOSPC, EIO). They set errno.
 struct FileCalls {
     std::function<ssize_t(int, const void*, size_t)> write;
     std::function<int(int)> fsync;
@@ -48,7 +49,7 @@ private:
     size_t written_bytes_ = 0;
 };
 
-// `fill` writes the content. On any error (Fault::environment, or what `fill` throws) the temporary file is removed and
-// the old content stays. Without `durable` both fsync are left out: safe against a kill, not against a power cut.
+// `fill` writes the content. On any error (Fault::environment, or an exception of `fill`) the temporary file is removed
+// and the old content stays. Without `durable` both fsync are skipped: safe against a kill, not against a power cut.
 void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill,
                         bool durable = true, const FileCalls& calls = {});

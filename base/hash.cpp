@@ -1,4 +1,3 @@
-// The streaming state of libxxhash behind a plain class.
 #include "base/hash.h"
 
 #include <fmt/format.h>
@@ -6,11 +5,11 @@
 #define XXH_STATIC_LINKING_ONLY  // the state by value
 #include <xxhash.h>
 
-struct Hash::StateDict {
+struct Hash::State {
     XXH3_state_t xxh3;
 };
 
-Hash::Hash() : state_(std::make_unique<StateDict>()) { XXH3_64bits_reset(&state_->xxh3); }
+Hash::Hash() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->xxh3); }
 Hash::~Hash() = default;
 
 void Hash::add(std::span<const std::byte> bytes) { XXH3_64bits_update(&state_->xxh3, bytes.data(), bytes.size()); }

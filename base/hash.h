@@ -1,4 +1,4 @@
-// XXH3, 64 bits: notices damage and change, not malice. https://xxhash.com
+// XXH3, 64 bits: detects damage and changes, but not malice. https://xxhash.com
 #pragma once
 
 #include <cstddef>
@@ -22,8 +22,8 @@ public:
     std::string hex() const;  // 16 digits
 
 private:
-    struct StateDict;
-    std::unique_ptr<StateDict> state_;
+    struct State;
+    std::unique_ptr<State> state_;
 };
 
 std::string hash_hex(std::string_view text);

@@ -1,4 +1,4 @@
-// Processors that this process may run on: what taskset, Slurm or a container's cpuset left it.
+// The number of processors that this process may use: taskset, Slurm or a container may allow fewer than there are.
 #pragma once
 
 int usable_processors();

@@ -28,7 +28,7 @@ struct Entry {
     bool has_shape = false, has_offsets = false;
 };
 
-// Receives the header's tokens one by one, so that no limit is passed before it is noticed.
+// Takes the header token by token, so that limits are checked before memory grows.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 public:
     explicit HeaderReader(const std::string& label) : label_(label) {}
@@ -96,7 +96,7 @@ public:
     bool null() override { unexpected("null"); }
     bool boolean(bool) override { unexpected("a boolean"); }
     bool number_integer(number_integer_t) override { unexpected("a negative number"); }
-    bool number_float(number_float_t, const string_t&) override { unexpected("a number that is no integer"); }
+    bool number_float(number_float_t, const string_t&) override { unexpected("a number that is not an integer"); }
     bool binary(binary_t&) override { unexpected("bytes"); }
     bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
         damaged("the header is not JSON at its byte {}", position);
@@ -110,7 +110,7 @@ public:
 
 private:
     [[noreturn]] void unexpected(const char* what) const {
-        if (in_metadata_) damaged("metadata '{}' holds {} where only text may stand", field_, what);
+        if (in_metadata_) damaged("metadata '{}' holds {} where only text is allowed", field_, what);
         damaged("tensor '{}' holds {} in an unexpected place", entries.empty() ? "" : entries.back().name, what);
     }
 
@@ -121,7 +121,7 @@ private:
     std::unordered_set<std::string> names_;
 };
 
-// The size in bytes, or nothing where it passes 64 bits. A huge dimension before a 0 passes them too.
+// The size in bytes, or nothing if it exceeds 64 bits; a product that does so before a dimension of 0 counts too.
 std::optional<size_t> byte_size(const Entry& entry) {
     size_t product = 1;
     for (const size_t dimension : entry.shape)
@@ -150,7 +150,7 @@ SafetensorsFile SafetensorsFile::parse(FileBytes bytes, std::string label) {
     if (header_size > all.size() - 8)
         reader.damaged("the header claims {} bytes, the file has {} after its length", header_size, all.size() - 8);
     const std::string_view header(reinterpret_cast<const char*>(all.data()) + 8, header_size);
-    // The JSON library takes a byte-order mark and ends at a zero byte; the format allows neither.
+    // The JSON library accepts a byte-order mark and stops at a zero byte; the format allows neither.
     const size_t first = header.find_first_not_of(" \t\r\n");
     if (first == header.npos || header[first] != '{') reader.damaged("the header does not begin with '{{'");
     if (header.find('\0') != header.npos) reader.damaged("the header contains a zero byte");
@@ -159,7 +159,7 @@ SafetensorsFile SafetensorsFile::parse(FileBytes bytes, std::string label) {
     const std::span<const std::byte> data = all.subspan(8 + header_size);
     for (const Entry& entry : reader.entries)
         if (entry.offsets.size() != 2 || entry.offsets[0] > entry.offsets[1])
-            reader.damaged("tensor '{}' has data_offsets that are no range", entry.name);
+            reader.damaged("tensor '{}' has data_offsets that are not a range", entry.name);
     std::stable_sort(reader.entries.begin(), reader.entries.end(),
                      [](const Entry& a, const Entry& b) { return a.offsets < b.offsets; });
     size_t position = 0;
@@ -167,7 +167,7 @@ SafetensorsFile SafetensorsFile::parse(FileBytes bytes, std::string label) {
     for (Entry& entry : reader.entries) {
         const size_t begin = entry.offsets[0], end = entry.offsets[1];
         const std::optional<size_t> size = byte_size(entry);
-        if (!size) reader.damaged("tensor '{}' has a shape whose size passes 64 bits", entry.name);
+        if (!size) reader.damaged("tensor '{}' has a shape whose size exceeds 64 bits", entry.name);
         if (*size != end - begin)
             reader.damaged("tensor '{}' has {} bytes, its shape and type need {}", entry.name, end - begin, *size);
         if (begin != position)
@@ -212,7 +212,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const FileTe
                 tensor->data.size());
         require(names.insert(tensor->name).second, "write_safetensors: the name '{}' cannot be used twice",
                 tensor->name);
-        // Without a search for the key, which an ordered object does from its start.
+        // emplace_back: operator[] of an ordered object would search all keys.
         header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
             tensor->name, nlohmann::ordered_json{{"dtype", to_string(tensor->dtype)},
                                                  {"shape", tensor->shape},

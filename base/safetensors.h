@@ -1,5 +1,5 @@
-// Weight files in the safetensors layout, read with every check of its rules and written so that other readers take
-// them.
+// Weight files in the safetensors layout: reads them with every check that the format asks for, and writes files that
+// other readers accept.
 //
 // u64 little-endian N; N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end)}, "__metadata__": {text:
 // text}}; data, row-major and little-endian, covered by the tensors without gap or overlap.
@@ -34,8 +34,8 @@ public:
     static SafetensorsFile parse(FileBytes bytes, std::string label);  // label: what errors call the file
 
     std::span<const FileTensor> tensors() const { return tensors_; }  // in the order of their data
-    const FileTensor* find(std::string_view name) const;              // null if it is not there
-    const FileTensor& at(std::string_view name) const;                // Fault::damaged if it is not there
+    const FileTensor* find(std::string_view name) const;              // null if there is none
+    const FileTensor& at(std::string_view name) const;                // Fault::damaged if there is none
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
 private:
@@ -46,8 +46,8 @@ private:
     std::map<std::string, std::string> metadata_;
 };
 
-// Wide types first, otherwise in the given order; the same arguments give the same bytes. For `durable` and `calls` see
-// write_file_durably.
+// Tensors of wide types come first, otherwise in the given order; equal arguments give equal bytes. `durable` and
+// `calls` are those of write_file_durably().
 void write_safetensors(const std::filesystem::path& path, std::span<const FileTensor> tensors,
                        const std::map<std::string, std::string>& metadata = {}, bool durable = true,
                        const FileCalls& calls = {});

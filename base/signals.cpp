@@ -1,4 +1,4 @@
-// The handler and the one word it writes: a handler can reach nothing but a global.
+// The handler and the flag that it sets, which must be global.
 #include "base/signals.h"
 
 #include <signal.h>

@@ -142,8 +142,8 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         job.model = file;
         job.out = out;
         job.image_size = o.size;
-        job.batch = o.batch;
-        job.threads = size_t(o.loaders);
+        job.machine.batch = o.batch;
+        job.machine.threads = size_t(o.loaders);
         job.network = [&](std::span<const uint8_t> images, size_t height, size_t width) {
             h = height, w = width;
             if (with_network) return detector.run(images, h, w);

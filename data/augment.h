@@ -1,5 +1,5 @@
-// The order of a data set's samples and how each image is moved and lit: pure functions of seed, epoch and sample, so
-// neither threads nor a restart in the middle change anything.
+// Shuffling and augmentation as pure functions of seed, epoch and sample, so that neither threads nor a restart change
+// anything.
 #pragma once
 
 #include <array>
@@ -8,19 +8,19 @@
 #include <string>
 #include <vector>
 
-// How far an image may be moved and lit; all zeros leave it alone. The default recipe and Keras' image generator as
-// Celis et al. 2024 set it are values of this struct (train/config.h).
+// Ranges of geometric and brightness changes; zeros leave an image unchanged. The default recipe and Keras' image
+// generator with the settings of Celis et al. 2024 are values of this struct (train/setup.cpp).
 struct AugmentRanges {
     double flip = 0;                      // probability of a mirrored image
     double rotate = 0, shear = 0;         // degrees, drawn from -x..x
-    double shift = 0, zoom = 0;           // share of the side; factor 1-x..1+x; each axis by itself
-    double crop = 1;                      // smallest share of the area that a random crop keeps, its sides 3:4 to 4:3
-    double brightness = 0, contrast = 0;  // factor 1-x..1+x; contrast about the middle grey
+    double shift = 0, zoom = 0;           // share of the side; factor 1-x..1+x; separately per axis
+    double crop = 1;                      // minimum share of the area that a random crop keeps, sides 3:4 to 4:3
+    double brightness = 0, contrast = 0;  // factor 1-x..1+x; contrast around middle grey
 
     bool operator==(const AugmentRanges&) const = default;
 };
 
-// What a transform means: kernels/image.h, ImageBatch. From result to image, about the centre, edges repeated:
+// Meaning of a transform: see ImageBatch in kernels/image.h. From result to image, around the center, edges repeated:
 //   rotation * shift * shear * zoom * crop * flip        rows before columns, as Keras writes its matrices:
 //   https://github.com/keras-team/keras-preprocessing, image/affine_transformations.py
 struct Augmentation {

@@ -70,7 +70,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     std::ranges::sort(source.rows, {}, [](const SourceRow& row) { return row.sample.name; });
     for (size_t i = 1; i < source.rows.size(); ++i)
         if (source.rows[i].sample.name == source.rows[i - 1].sample.name)
-            fail(Fault::usage, "{}: the image {} is there twice", path, source.rows[i].sample.name);
+            fail(Fault::usage, "{}: the image {} occurs twice", path, source.rows[i].sample.name);
 
     Dataset data{.root = source.root.string(),
                  .classes = source.classes,
@@ -85,7 +85,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         Sample& sample = data.samples[i];
         if (!fs::exists(data.path(sample), error)) {
             if (first_missing.empty()) first_missing = data.path(sample);
-            source.odd.count("images are not there and were left out", data.path(sample));
+            source.odd.count("images do not exist and were left out", data.path(sample));
         } else if (!same_shape(source.rows[i], sample)) {
             source.odd.count("images have another shape than their labels say (turned or cropped?) and were left out",
                              sample.name);
@@ -106,6 +106,8 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     const std::vector<std::string> odd = source.odd.notes();
     data.notes.insert(data.notes.end(), odd.begin(), odd.end());
 
+    data.fingerprint = fingerprint_of(data, true);
+    if (!options.for_training) return data;
     const std::vector<size_t> boxes = data.box_counts(Part::train);
     size_t all = 0, empty = 0;
     for (size_t c = 0; c < boxes.size(); ++c) {
@@ -117,6 +119,5 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     if (!all) fail(Fault::usage, "{}: there are no boxes to train on{}", path, source.odd.in_brackets());
     for (const Sample& sample : data.samples) empty += sample.part == Part::train && sample.boxes.empty();
     data.notes.push_back(fmt::format("{} boxes to train on; {} training images show nothing", all, empty));
-    data.fingerprint = fingerprint_of(data, true);
     return data;
 }

@@ -1,4 +1,4 @@
-// What the two formats of data/box_dataset.h are read into.
+// The common form of the two formats of data/box_dataset.h.
 #pragma once
 
 #include <filesystem>
@@ -14,12 +14,14 @@ struct SourceBox {
 };
 
 struct SourceRow {
-    Sample sample;        // name, part, camera, sequence
-    double w = 0, h = 0;  // the image's sides in the boxes' units; 0: pixels, and the source does not say how many
+    Sample sample;  // name, part, camera, sequence
+    double
+        w = 0,
+        h = 0;  // the image's sides in the boxes' units; 0: boxes are in pixels, and the source does not give the size
     std::vector<SourceBox> boxes = {};
 };
 
-// Warnings that do not stop anything: how many, and the first.
+// Harmless oddities by kind: how many, and the first.
 class Warnings {
 public:
     void count(const std::string& what, const std::string& where) {
@@ -38,7 +40,7 @@ private:
 };
 
 struct BoxSource {
-    std::filesystem::path root;  // names of samples start here
+    std::filesystem::path root;  // names of samples are relative to it
     std::vector<std::string> classes;
     std::vector<SourceRow> rows;
     bool has_parts = false;
@@ -48,7 +50,7 @@ struct BoxSource {
 
 // `files`: with their part, if they are parts.
 BoxSource read_coco(const std::vector<std::pair<std::filesystem::path, std::optional<Part>>>& files);
-// The COCO files that `path` means; empty if it means none.
+// The COCO files that `path` stands for; empty if there are none.
 std::vector<std::pair<std::filesystem::path, std::optional<Part>>> coco_files(const std::filesystem::path& path);
 
 BoxSource read_yolo_labels(const std::filesystem::path& path);

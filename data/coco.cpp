@@ -1,12 +1,12 @@
 // COCO's object detection format and its camera-trap dialect.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
 
@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kLargestFile = size_t(4) << 30;
 constexpr size_t kLookedFor = 20;  // images that are tried to find where a file's images lie
 
-std::string said(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80); }
+std::string said(const json& value) { return one_line(value).substr(0, 80); }
 
 const json& list_at(const json& content, const char* key, const std::string& file) {
     const auto found = content.find(key);
@@ -28,14 +28,13 @@ const json& list_at(const json& content, const char* key, const std::string& fil
 }
 
 std::string text_at(const json& object, const char* key) {
-    const auto found = object.find(key);
-    if (found == object.end() || found->is_null()) return "";
-    return found->is_string() ? found->get<std::string>() : said(*found);
+    const json& value = member(object, key);
+    return value.is_null() ? "" : value.is_string() ? value.get<std::string>() : said(value);
 }
 
-double number_at(const json& object, const char* key) {
-    const auto found = object.find(key);
-    return found != object.end() && found->is_number() ? found->get<double>() : 0;
+double side_of(const json& image, const char* key) {
+    const double pixels = number_of(image, key);
+    return std::isnan(pixels) ? 0 : pixels;
 }
 
 bool means_empty(const std::string& category) {
@@ -58,7 +57,7 @@ json read(const std::string& file) {
              file);
     if (content.is_array())
         fail(Fault::usage, "{}: is a COCO list of results; to train, the annotations of people are needed", file);
-    if (!content.is_object()) fail(Fault::usage, "{}: is no COCO JSON", file);
+    if (!content.is_object()) fail(Fault::usage, "{}: is not COCO JSON", file);
     return content;
 }
 
@@ -77,7 +76,7 @@ public:
                               name = c.is_object() ? text_at(c, "name") : "";
             if (id.empty() || name.empty()) fail(Fault::usage, "{}: category {} has no id or no name", file_, said(c));
             if (!category_names.emplace(id, name).second)
-                fail(Fault::usage, "{}: category id {} is there twice", file_, id);
+                fail(Fault::usage, "{}: category id {} occurs twice", file_, id);
             if (!names.insert(name).second) fail(Fault::usage, "{}: two categories are called '{}'", file_, name);
             here.emplace_back(id, name);
         }
@@ -94,14 +93,13 @@ public:
             const std::string name = with_slashes(image.is_object() ? text_at(image, "file_name") : "");
             if (id.empty() || name.empty())
                 fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
-            if (!rows_.emplace(id, rows_.size()).second)
-                fail(Fault::usage, "{}: image id {} is there twice", file_, id);
+            if (!rows_.emplace(id, rows_.size()).second) fail(Fault::usage, "{}: image id {} occurs twice", file_, id);
             SourceRow row{.sample = {.name = name,
                                      .part = part_.value_or(Part::train),
                                      .camera = text_at(image, "location"),
                                      .sequence = text_at(image, "seq_id")},
-                          .w = number_at(image, "width"),
-                          .h = number_at(image, "height")};
+                          .w = side_of(image, "width"),
+                          .h = side_of(image, "height")};
             if (row.w < 0 || row.h < 0) fail(Fault::usage, "{}: image {} has a negative size", file_, id);
             if (row.w == 0 || row.h == 0) row.w = row.h = 0;
             own_.push_back(std::move(row));
@@ -113,7 +111,7 @@ public:
         for (const json& a : list_at(content_, "annotations", file_)) {
             const std::string where = "annotation " + (a.is_object() && a.contains("id") ? said(a["id"]) : said(a));
             const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{}: {}: {}", file_, where, what); };
-            if (!a.is_object()) refuse("is no object");
+            if (!a.is_object()) refuse("is not an object");
             if (a.contains("id") && !ids_.insert(said(a["id"])).second)
                 source_.odd.count("annotation ids are there twice", file_ + ", " + where);
             const auto row = rows_.find(a.contains("image_id") ? said(a["image_id"]) : "");

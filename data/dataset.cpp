@@ -279,7 +279,8 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);
     for (size_t c = 0; c < training.size(); ++c)
-        if (training[c] == 0) fail(Fault::usage, "{}: class '{}' has no training images", path, data.classes[c]);
+        if (options.for_training && training[c] == 0)
+            fail(Fault::usage, "{}: class '{}' has no training images", path, data.classes[c]);
     data.fingerprint = fingerprint_of(data, false);
     return data;
 }

@@ -8,8 +8,8 @@
 //     order (path|file|filename|filepath|image, label|class|species, split|part, camera|site, and relativepath: the
 //     folder of path); base/csv.h says how fields are written. Backslashes in a path without slashes are slashes
 //
-// Class numbers follow the names in byte order, as Keras has it. An image's camera is the first that is known of: the
-// CSV's column, the serial number in EXIF, the folder below the class folder, make and model in EXIF.
+// Class numbers follow the names in byte order, as in Keras. The camera of an image is the first of these that is
+// known: the CSV's column, the serial number in EXIF, the folder below the class folder, make and model in EXIF.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 enum class Part { train, validation, test };
 const char* part_name(Part part);  // "train", "validation", "test"
 
-// Something that a detector is to find: left, top, width and height as shares of the upright image's sides.
+// An object that a detector should find: left, top, width and height as shares of the sides of the upright image.
 struct TrueBox {
     uint32_t category;
     float x, y, w, h;
@@ -27,12 +27,12 @@ struct TrueBox {
 };
 
 struct Sample {
-    std::string name;    // relative to Dataset::root, or absolute if the CSV has it so
-    uint32_t label = 0;  // of a class; with boxes it says nothing
+    std::string name;    // relative to Dataset::root, or absolute if it is so in the CSV
+    uint32_t label = 0;  // number of the class; unused with boxes
     Part part = Part::train;
     std::string camera = {};    // empty: not known
     std::string sequence = {};  // of images that were taken together; empty: not known
-    int64_t time = -1;          // EXIF seconds, see exif_seconds()
+    int64_t time = -1;          // EXIF seconds, see exif_seconds(); -1: not known
     uint64_t bytes = 0;         // of the file; 0 if it is missing
     size_t h = 0, w = 0;        // detection: pixels, upright; 0 if they are not known
     std::vector<TrueBox> boxes = {};
@@ -42,25 +42,26 @@ enum class SplitBy { sequence, camera };
 
 struct DatasetOptions {
     uint64_t seed = 0;
-    // How images are parted when the data set does not say: see data/split.h.
+    // How the data set is split if it has no parts: see data/split.h.
     SplitBy split_by = SplitBy::sequence;
     double validation = 0.08, test = 0.02;
-    int threads = 1;  // read EXIF; the result does not depend on it
+    int threads = 1;  // that read EXIF; the result does not depend on it
     bool read_exif = true;
+    bool for_training = true;  // false: every class may lack training images, and no note describes the parts
 };
 
 struct Fingerprint {
     size_t images = 0;
     uint64_t bytes = 0;
-    std::string hash =
-        {};  // 32 hex digits: XXH3-128 of every name, size, part and class or boxes in the order of names
+    // 32 hex digits: XXH3-128 of every name, size, part and class or boxes, in the order of names
+    std::string hash = {};
 };
 
 struct Dataset {
     std::string root;
     std::vector<std::string> classes;
     std::vector<Sample> samples;     // by name, in byte order
-    std::vector<std::string> notes;  // for people: how the parts came about, folders that could not be read, ...
+    std::vector<std::string> notes;  // for people: how it was split, folders that could not be read, ...
     Fingerprint fingerprint;
 
     std::string path(const Sample& sample) const;

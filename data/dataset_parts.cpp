@@ -99,11 +99,12 @@ void split_and_note(bool has_parts, const DatasetOptions& options, size_t labels
                                  .validation = options.validation,
                                  .test = has_parts ? 0 : options.test,
                                  .classes = labels});
+    if (!options.for_training) return;
     const char* together = together_text(data, options.split_by);
     const size_t validation = data.part(Part::validation).size();
     data.notes.push_back(
         has_parts ? fmt::format("no validation images given: {} taken from train{}", validation, together)
-                  : fmt::format("parted by seed {}{}: {} train, {} validation, {} test", options.seed, together,
+                  : fmt::format("split by seed {}{}: {} train, {} validation, {} test", options.seed, together,
                                 data.part(Part::train).size(), validation, data.part(Part::test).size()));
     if (!validation && options.validation > 0)
         data.notes.push_back(
@@ -118,7 +119,9 @@ void make_parts(bool has_parts, const DatasetOptions& options, size_t labels, Da
         has_parts && std::ranges::any_of(data.samples, [](const Sample& s) { return s.part == Part::validation; });
     if (!given) split_and_note(has_parts, options, labels, data);
     const bool made = !given && options.validation + options.test > 0;
-    for (std::string& warning : split_warnings(data, options.split_by, made)) data.notes.push_back(std::move(warning));
+    if (options.for_training)
+        for (std::string& warning : split_warnings(data, options.split_by, made))
+            data.notes.push_back(std::move(warning));
 }
 
 Fingerprint fingerprint_of(const Dataset& data, bool boxes) {

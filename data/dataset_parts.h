@@ -1,4 +1,4 @@
-// What reading a data set of classes and one of boxes have in common.
+// Shared by the readers of data sets with classes and with boxes.
 #pragma once
 
 #include <optional>
@@ -14,7 +14,7 @@ std::optional<Part> part_of(const std::string& name);
 std::string with_slashes(std::string path);
 
 struct WantedFacts {
-    bool serial_first = false;  // the serial number of EXIF counts more than the camera that is known
+    bool serial_first = false;  // the serial number of EXIF replaces a camera that is known already
     bool size = false;          // h and w
 };
 // Size, time and camera of every sample, from its file.

@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint8_t kApp1 = 0xe1;
 constexpr std::string_view kPrefix("Exif\0\0", 6);
-constexpr size_t kLongestText = 64;
+constexpr size_t kMaxText = 64;
 
 struct Unref {
     void operator()(ExifData* data) const { exif_data_unref(data); }
@@ -30,7 +30,7 @@ std::string text_of(ExifData* data, ExifIfd ifd, ExifTag tag) {
     const ExifEntry* entry = exif_content_get_entry(data->ifd[ifd], tag);
     if (!entry || !entry->data || entry->format != EXIF_FORMAT_ASCII) return {};
     std::string text;
-    for (size_t i = 0; i < entry->size && i < kLongestText && entry->data[i]; ++i)
+    for (size_t i = 0; i < entry->size && i < kMaxText && entry->data[i]; ++i)
         text += entry->data[i] < 32 || entry->data[i] == 127 ? '?' : char(entry->data[i]);
     while (!text.empty() && text.back() == ' ') text.pop_back();
     return text;

@@ -1,4 +1,4 @@
-// What an image's EXIF says about when and by which camera it was taken, and which way is up; through libexif.
+// Date, camera and orientation of an image from its EXIF data, through libexif.
 // Source: CIPA DC-008 (Exif 2.32).
 #pragma once
 
@@ -16,8 +16,8 @@ struct Exif {
     int orientation = 1;      // 1..8; anything else in a file counts as 1
 };
 
-// From the bytes of a JPEG, or as many of its first bytes as hold the EXIF segment (64 KiB and a bit do). Never fails:
-// what is missing or damaged stays at its default. Texts are cut to 64 bytes, control characters become '?'.
+// From the bytes of a JPEG, or from enough of its first bytes to hold the EXIF segment (68 KiB suffice). Never fails:
+// missing or damaged fields keep their defaults. Texts are cut to 64 bytes, control characters become '?'.
 Exif read_exif(Bytes jpeg);
 // The same from a TIFF block alone, as other formats hold it.
 Exif read_exif_block(Bytes tiff);

@@ -1,18 +1,18 @@
-// From an image of any size to the frame of a network: stretched, the centre cut out, or whole with grey margins.
+// Brings an image of any size to the input frame of a network: stretched, center-cropped, or letterboxed.
 #pragma once
 
 #include "data/image.h"
 #include "data/resize.h"
 
 enum class FitMode {
-    stretch,  // both sides to `size`; the aspect ratio is lost, nothing of the image is (Keras' directory iterator)
+    stretch,  // both sides to `size`; the aspect ratio is lost, the content is not (as Keras' directory iterator)
     crop,  // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
            // then the middle `size`; offsets round half to even. Of images longer than 16:1 the middle only.
-    letterbox  // as large as fits, centred, the rest grey 114: what detectors look at (data/resize.h)
+    letterbox  // as large as fits, centered, the rest grey 114: for detectors (data/resize.h)
 };
 
 struct Fit {
-    size_t size = 224;  // width, and height where that is 0
+    size_t size = 224;  // width; also the height if that is 0
     FitMode mode = FitMode::stretch;
     Filter filter = Filter::antialias;
     size_t shorter = 0;  // of FitMode::crop; 0: round(size * 256 / 224)
@@ -31,7 +31,7 @@ void fit_image(const Image& image, const Fit& fit, uint8_t* rgb);
 // rgb: (out_h, out_w, 3) of the letterbox
 void letterbox_image(const Image& image, const Letterbox& box, Filter filter, uint8_t* rgb);
 
-// What decode_image() may do for this fit: with antialiasing a JPEG decoded at 1/2, 1/4 or 1/8 will do as long as at
-// least twice the wanted size is left (measured in tests/fit_test.cpp: mean error below 0.1 of 255, largest 4);
-// the other filters pick single pixels and need them all.
+// How decode_image() may save work for this fit: with antialiasing a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as
+// at least twice the wanted size is left (measured in tests/fit_test.cpp: mean error below 0.1 of 255, maximum 4);
+// the other filters pick single pixels and need all of them.
 DecodeOptions options_for(const Fit& fit, DecodeOptions options = {});

@@ -1,7 +1,6 @@
-// One image from a file: decoded to 8-bit RGB, upright, or a reason why not. A bad file never throws and never
-// crashes.
+// Decodes an image file to upright 8-bit RGB, or says why it cannot. A bad file never throws and never crashes.
 //
-// JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; grey, CMYK and YCCK too (Adobe writes those inverted).
+// JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; also grey, CMYK and YCCK (which Adobe inverts).
 // PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
 // TIFF, WebP and GIF, the first page or frame: libtiff, libwebp and giflib, where the build found them.
 // Anything else (HEIC, video, raw, ...) is refused by name.
@@ -24,32 +23,31 @@ enum class DecodeStatus {
     unreadable,    // a directory, no permission, an error of the disk
     empty_file,    // zero bytes
     not_an_image,  // no known signature
-    unsupported,   // an image of a kind that is not read here
+    unsupported,   // an image format that is not supported
     too_large,     // more bytes or pixels than the limits
     truncated,     // the file ends too early; what is there may be decoded
     corrupt,       // damaged inside; what is sound may be decoded
     out_of_memory
 };
 
-// The stable name for reports: "empty_file", ...; "" for none.
+// The stable name in files: "empty_file", ...; "" for none.
 const char* trouble_code(DecodeStatus trouble);
 
 struct DecodeOptions {
     size_t max_file_bytes = 256u << 20;
-    size_t max_pixels =
-        100'000'000;             // checked between header and allocation; the peak is 3 bytes a pixel, 6 when turned
-    bool orient = true;          // apply the EXIF orientation, all eight
-    bool accept_damaged = true;  // truncated and corrupt images come as far as they decode, with their trouble
-    // An image of at least this size (after turning) will do: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
+    size_t max_pixels = 100'000'000;  // checked before allocation; peak memory is 3 bytes per pixel, 6 if it is turned
+    bool orient = true;               // apply the EXIF orientation, all eight
+    bool accept_damaged = true;       // decode truncated and corrupt images as far as possible, and report the trouble
+    // An image of at least this size (after turning) suffices: a JPEG may be decoded at 1/2, 1/4 or 1/8. 0: full size.
     size_t enough_h = 0, enough_w = 0;
-    bool size_only = false;  // full_h and full_w from the first bytes of a file; nothing is decoded
+    bool size_only = false;  // only full_h and full_w, from the first bytes of a file
 };
 
 struct Decoded {
     Image image = {};  // empty unless usable
     DecodeStatus trouble = DecodeStatus::none;
-    std::string text = {};          // what exactly, for people; empty without trouble
-    size_t full_h = 0, full_w = 0;  // of the file, after turning, before any scaling
+    std::string text = {};          // details for people; empty without trouble
+    size_t full_h = 0, full_w = 0;  // size of the image, after turning, before any scaling
 
     bool usable() const { return !image.rgb.empty(); }
 };
@@ -66,7 +64,7 @@ struct ImageFile {
 ImageFile read_image_file(const std::string& path, size_t max_bytes);
 
 // The JPEG before colour conversion, for detectors that convert on the device: full range BT.601, 4:2:0.
-// Empty (h = 0) when the file is no sound, upright YCbCr 4:2:0 JPEG within the limits: decode_image() then tells.
+// Empty (h = 0) unless the file is a sound, upright YCbCr 4:2:0 JPEG within the limits; decode_image() tells why.
 struct Planes {
     size_t h = 0, w = 0;
     std::vector<uint8_t> luma = {}, cb = {}, cr = {};  // (h, w) and twice (ceil(h/2), ceil(w/2))

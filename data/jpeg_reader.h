@@ -1,4 +1,4 @@
-// The JPEG half of data/image.h.
+// JPEG decoding for data/image.h.
 #pragma once
 
 #include "data/image.h"

@@ -1,4 +1,4 @@
-// Images out: RGB pixels to a JPEG file with EXIF.
+// Writes RGB pixels to a JPEG file with EXIF.
 #pragma once
 
 #include <string>
@@ -16,6 +16,6 @@ struct JpegSettings {
 std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings = {},
                                  const Exif* exif = nullptr);
 
-// Writes the encoded image; throws an Error that names `path` when that fails.
+// Writes the encoded image; throws an Error that names `path` if that fails.
 void write_jpeg(const std::string& path, const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings = {},
                 const Exif* exif = nullptr);

@@ -1,12 +1,12 @@
-// Which files of a folder are images.
+// Finds the images below a folder.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
-// By extension, in any case: also kinds that are not decoded here (gif, tif, webp, ...), so that they get a reason
-// instead of silence. Hidden files (".x", "._x.jpg" of macOS) are none.
+// By extension, in any case. Formats that cannot be decoded (gif, tif, webp, ...) count, so that they are reported
+// instead of ignored silently; hidden files (".x", "._x.jpg" of macOS) do not.
 bool is_image_name(const std::string& name);
 bool is_jpeg_name(const std::string& name);  // ends with .jpg or .jpeg
 

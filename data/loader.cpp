@@ -29,6 +29,10 @@ Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderO
     start(0, 0);
 }
 
+std::string FailedImage::note() const {
+    return fmt::format("{}: {} ({}){}", path, text, code, used ? ", used as far as it decodes" : "");
+}
+
 Batch blank_batch(const LoaderOptions& o) {
     Batch batch;
     batch.images.assign(o.batch * o.fit.bytes(), 128);
@@ -37,36 +41,28 @@ Batch blank_batch(const LoaderOptions& o) {
             batch.color.insert(batch.color.end(), {1, 0});
     batch.labels.assign(o.batch, 0);
     batch.samples.assign(o.batch, 0);
-    if (o.boxes) batch.boxes.assign(o.batch * o.boxes->most * 5, -1);
+    if (o.boxes) batch.boxes.assign(o.batch * o.boxes->max_boxes * 5, -1);
     return batch;
 }
-
-Loader::~Loader() { stop(); }
 
 size_t Loader::steps() const {
     const size_t whole = samples_.size() / options_.batch, rest = samples_.size() % options_.batch;
     return rest == 0 || (options_.drop_last && whole > 0) ? whole : whole + 1;
 }
 
-void Loader::stop() {
-    {
-        const std::lock_guard lock(mutex_);
-        stopping_ = true;
-    }
-    room_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-    workers_.clear();
-    stopping_ = false;
-}
-
 void Loader::start(uint64_t epoch, size_t step) {
-    stop();
+    prefetcher_.stop();
     first_batch_ = epoch * steps() + step;
     next_row_ = released_ = 0;
     in_use_ = false;
-    failure_ = nullptr;
     order_.clear();
-    for (int i = 0; i < std::max(1, options_.threads); ++i) workers_.emplace_back([this] { work(); });
+    const auto has_room = [this] { return next_row_ / options_.batch < released_ + slots_.size(); };
+    const auto next_job = [this]() -> Prefetcher::Job {
+        const uint64_t serial = next_row_ / options_.batch;
+        if (options_.epochs && first_batch_ + serial >= options_.epochs * steps()) return {};
+        return [this, ticket = next_ticket()] { make(ticket); };
+    };
+    prefetcher_.start(size_t(std::max(1, options_.threads)), {.has_room = has_room, .next_job = next_job});
 }
 
 // Under the lock, when the first row of a batch is handed out.
@@ -87,19 +83,16 @@ void Loader::prepare(Slot& slot) {
     slot.batch.color.resize(batch * 2);
     slot.batch.labels.assign(batch, -1);
     slot.batch.samples.assign(batch, -1);
-    if (options_.boxes) slot.batch.boxes.assign(batch * options_.boxes->most * 5, -1);
+    if (options_.boxes) slot.batch.boxes.assign(batch * options_.boxes->max_boxes * 5, -1);
     slot.good.assign(batch, 0);
     slot.missing = batch;
     for (size_t row = 0; row < batch; ++row)
         if (const size_t at = step * batch + row; at < samples_.size()) slot.batch.samples[row] = samples_[order_[at]];
 }
 
-bool Loader::take(Ticket& ticket) {
-    std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return stopping_ || failure_ || next_row_ / options_.batch < released_ + slots_.size(); });
-    if (stopping_ || failure_) return false;
+// Under the lock.
+Loader::Ticket Loader::next_ticket() {
     const uint64_t serial = next_row_ / options_.batch;
-    if (options_.epochs && first_batch_ + serial >= options_.epochs * steps()) return false;
     Slot& slot = slots_[serial % slots_.size()];
     const size_t row = size_t(next_row_++ % options_.batch);
     if (row == 0) {
@@ -108,15 +101,14 @@ bool Loader::take(Ticket& ticket) {
     }
     const int64_t sample = slot.batch.samples[row];
     const auto bad = sample < 0 ? bad_.end() : bad_.find(uint32_t(sample));
-    ticket = {.slot = &slot,
-              .row = row,
-              .sample = uint32_t(std::max<int64_t>(0, sample)),
-              .known_bad = sample < 0 || (bad != bad_.end() && !bad->second.used)};
-    return true;
+    return {.slot = &slot,
+            .row = row,
+            .sample = uint32_t(std::max<int64_t>(0, sample)),
+            .known_bad = sample < 0 || (bad != bad_.end() && !bad->second.used)};
 }
 
 void Loader::report(uint32_t sample, const Decoded& decoded) {
-    const std::lock_guard lock(mutex_);
+    const auto lock = prefetcher_.lock();
     bad_.emplace(sample, FailedImage{.path = data_.path(data_.samples[sample]),
                                      .code = trouble_code(decoded.trouble),
                                      .text = decoded.text,
@@ -132,9 +124,9 @@ bool Loader::make_row(const Ticket& ticket) {
 
 bool Loader::compose_row(const Ticket& ticket) {
     Batch& batch = ticket.slot->batch;
-    const BoxOptions& how = *options_.boxes;
+    const BoxOptions& options = *options_.boxes;
     const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = ticket.sample};
-    const Composition composition = compose(how.augment, key, data_, samples_, options_.fit);
+    const Composition composition = compose(options.augment, key, data_, samples_, options_.fit);
     uint8_t* const rgb = batch.images.data() + ticket.row * image_bytes_;
     std::fill_n(rgb, image_bytes_, Paste{}.grey);
     std::vector<uint8_t> pixels(image_bytes_);
@@ -149,8 +141,8 @@ bool Loader::compose_row(const Ticket& ticket) {
         paste(paste_of(tile, place_in_frame(sample, options_.fit), options_.fit, pixels.data(), rgb));
         append_boxes(tile, sample, options_.fit, boxes);
     }
-    for (size_t i = 0; i < std::min(boxes.size(), how.most); ++i)
-        std::ranges::copy(boxes[i], &batch.boxes[(ticket.row * how.most + i) * 5]);
+    for (size_t i = 0; i < std::min(boxes.size(), options.max_boxes); ++i)
+        std::ranges::copy(boxes[i], &batch.boxes[(ticket.row * options.max_boxes + i) * 5]);
     std::ranges::copy(composition.color, &batch.color[ticket.row * 2]);
     return true;
 }
@@ -158,7 +150,7 @@ bool Loader::compose_row(const Ticket& ticket) {
 // From the cache or the file; false if the image is bad.
 bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     if (cache_ && cache_->get(sample, rgb)) {
-        const std::lock_guard lock(mutex_);
+        const auto lock = prefetcher_.lock();
         ++counts_.from_cache;
         return true;
     }
@@ -170,7 +162,7 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     if (decoded.usable()) fit_image(decoded.image, options_.fit, rgb);
     // A damaged image is decoded every time, so that a later run with the same cache reports it too.
     if (decoded.usable() && decoded.trouble == DecodeStatus::none && cache_) cache_->put(sample, rgb);
-    const std::lock_guard lock(mutex_);
+    const auto lock = prefetcher_.lock();
     ++counts_.decoded;
     counts_.decoding_seconds += seconds_since(start);
     return decoded.usable();
@@ -185,11 +177,12 @@ void Loader::finish(Slot& slot) const {
     const size_t out_size = options_.out_size ? options_.out_size : options_.fit.size;
     for (size_t row = 0, bad = 0; row < options_.batch; ++row) {
         const AugmentKey key{.seed = options_.seed, .epoch = batch.epoch, .sample = uint64_t(batch.samples[row])};
-        // What is composed has all but its color behind it.
-        const Augmentation how =
+        // Composed images are augmented already, except for color.
+        const Augmentation augmented =
             augmentation(options_.boxes ? AugmentRanges{} : options_.augment, key, options_.fit.size, out_size);
-        std::copy(how.transform.begin(), how.transform.end(), &batch.transform[row * 6]);
-        if (!options_.boxes || !slot.good[row]) std::copy(how.color.begin(), how.color.end(), &batch.color[row * 2]);
+        std::copy(augmented.transform.begin(), augmented.transform.end(), &batch.transform[row * 6]);
+        if (!options_.boxes || !slot.good[row])
+            std::copy(augmented.color.begin(), augmented.color.end(), &batch.color[row * 2]);
         uint8_t* rgb = &batch.images[row * image_bytes_];
         if (slot.good[row])
             batch.labels[row] = int32_t(data_.samples[size_t(batch.samples[row])].label);
@@ -204,58 +197,46 @@ void Loader::finish(Slot& slot) const {
     }
 }
 
-void Loader::work() {
-    Ticket ticket;
-    while (take(ticket)) {
-        Slot& slot = *ticket.slot;
-        try {
-            const bool good = make_row(ticket);
-            bool last;
-            {
-                const std::lock_guard lock(mutex_);
-                slot.good[ticket.row] = good;
-                last = slot.missing == 1;  // every other row is made: the slot is this worker's alone until it is ready
-                if (!last) --slot.missing;
-            }
-            if (!last) continue;
-            finish(slot);
-            const std::lock_guard lock(mutex_);
-            slot.missing = 0;
-        } catch (...) {
-            const std::lock_guard lock(mutex_);
-            if (!failure_) failure_ = std::current_exception();
-            room_.notify_all();
+void Loader::make(const Ticket& ticket) {
+    Slot& slot = *ticket.slot;
+    const bool good = make_row(ticket);
+    {
+        const auto lock = prefetcher_.lock();
+        slot.good[ticket.row] = good;
+        if (slot.missing > 1) {
+            --slot.missing;
+            return;
         }
-        ready_.notify_all();
     }
+    finish(slot);  // every other row is made, so no other thread touches the slot until it is ready
+    const auto lock = prefetcher_.lock();
+    slot.missing = 0;
 }
 
 const Batch& Loader::next() {
     const auto start = std::chrono::steady_clock::now();
-    std::unique_lock lock(mutex_);
-    require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(),
-            "loader: no batch after the last epoch");
-    if (in_use_) {
-        ++released_;
-        room_.notify_all();
+    {
+        const auto lock = prefetcher_.lock();
+        require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(),
+                "loader: no batch after the last epoch");
+        released_ += in_use_;
+        in_use_ = true;
     }
-    in_use_ = true;
+    prefetcher_.room_changed();
     Slot& slot = slots_[released_ % slots_.size()];
-    ready_.wait(lock, [&] {
-        return failure_ || (next_row_ > released_ * options_.batch && slot.serial == released_ && slot.missing == 0);
-    });
+    const auto lock = prefetcher_.wait(
+        [&] { return next_row_ > released_ * options_.batch && slot.serial == released_ && slot.missing == 0; });
     counts_.waited_seconds += seconds_since(start);
-    if (failure_) std::rethrow_exception(failure_);
     return slot.batch;
 }
 
 LoaderCounts Loader::counts() const {
-    const std::lock_guard lock(mutex_);
+    const auto lock = prefetcher_.lock();
     return counts_;
 }
 
 std::optional<FailedImage> Loader::bad_file(uint32_t sample) const {
-    const std::lock_guard lock(mutex_);
+    const auto lock = prefetcher_.lock();
     const auto found = bad_.find(sample);
     return found == bad_.end() ? std::nullopt : std::optional(found->second);
 }
@@ -263,7 +244,7 @@ std::optional<FailedImage> Loader::bad_file(uint32_t sample) const {
 std::vector<FailedImage> Loader::bad_files() const {
     std::vector<FailedImage> files;
     {
-        const std::lock_guard lock(mutex_);
+        const auto lock = prefetcher_.lock();
         for (const auto& [sample, file] : bad_) files.push_back(file);
     }
     std::sort(files.begin(), files.end(), [](const FailedImage& a, const FailedImage& b) { return a.path < b.path; });

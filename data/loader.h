@@ -1,37 +1,34 @@
-// Batches of decoded images, made by worker threads ahead of the step that wants them.
+// Batches of decoded images, made by worker threads ahead of the step that uses them.
 //
-// What a batch holds depends on data, options, epoch and step alone: not on threads, the cache or where it was started.
+// The content of a batch depends only on data, options, epoch and step, not on threads, cache or starting point.
 #pragma once
 
-#include <condition_variable>
-#include <exception>
 #include <map>
-#include <mutex>
 #include <optional>
-#include <thread>
 
 #include "data/augment.h"
 #include "data/cache.h"
 #include "data/mosaic.h"
+#include "data/prefetcher.h"
 
-struct BoxOptions {  // of a detector's images
+struct BoxOptions {  // for images of a detector
     BoxAugment augment = {};
-    size_t most = 100;  // rows for boxes per image
+    size_t max_boxes = 100;  // rows per image
 };
 
 struct LoaderOptions {
     size_t batch = 32;
     Fit fit = {};
-    size_t out_size = 0;  // side of what the network gets; 0: fit.size
+    size_t out_size = 0;  // side of the network's input; 0: fit.size
     AugmentRanges augment = {};
-    std::optional<BoxOptions> boxes = {};  // then `augment` and `out_size` do not count, and fit.mode is letterbox
+    std::optional<BoxOptions> boxes = {};  // if set, `augment` and `out_size` are ignored, and fit.mode is letterbox
     uint64_t seed = 0;
     bool shuffle = false;
-    uint64_t epochs = 0;     // after so many nothing more is read ahead; 0: without end
-    bool drop_last = false;  // leave out an incomplete last batch, unless it is the only one
+    uint64_t epochs = 0;     // reading ahead stops after so many; 0: never
+    bool drop_last = false;  // skip an incomplete last batch, unless it is the only one
     int threads = 1;
-    size_t ahead = 4;             // batches that are ready or in the making, beside the one in use
-    bool accept_damaged = false;  // truncated and corrupt images take part as far as they decode
+    size_t ahead = 4;             // batches that are ready or being made, besides the one in use
+    bool accept_damaged = false;  // use truncated and corrupt images as far as they decode
     DecodeOptions limits = {};
 };
 
@@ -44,15 +41,17 @@ struct Batch {
     // (batch)  -1: the row does not count. Its image is bad, or the data ran out; its pixels repeat those of other
     // rows of the batch, so that they do not disturb its statistics.
     std::vector<int32_t> labels;
-    std::vector<int64_t> samples;  // (batch)  number in the data set; -1 where the data ran out
-    // (batch, most, 5)  class, centre x, centre y, width, height in pixels; class -1 in rows that hold none. An image
-    // that repeats another has its boxes.
+    std::vector<int64_t> samples;  // (batch)  number in the data set; -1 if the data ran out
+    // (batch, max_boxes, 5)  class, center x, center y, width, height in pixels; class -1 in unused rows. An
+    // image that repeats another has its boxes.
     std::vector<float> boxes = {};
 };
 
 struct FailedImage {
     std::string path, code, text;  // code: trouble_code()
-    bool used;                     // decoded as far as it went and taken
+    bool used;                     // as far as it decodes
+
+    std::string note() const;  // one line for people
 };
 
 // Grey images without labels and boxes, for a step that only measures time.
@@ -68,26 +67,25 @@ class Loader {
 public:
     // `samples`: numbers in `data`. `data` and `cache` (null: none) must outlive the loader. Starts at epoch 0, step 0.
     Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache = nullptr);
-    ~Loader();
     Loader(const Loader&) = delete;
 
     size_t steps() const;  // per epoch
 
-    // Goes on from this place instead, e.g. after a restart.
+    // Continues at this position, e.g. after a restart.
     void start(uint64_t epoch, size_t step);
 
-    // The next batch, into the next epoch up to `epochs`; valid until the next call. Throws what a worker threw.
+    // The next batch, across epochs up to `epochs`; valid until the next call. Rethrows an exception of a worker.
     const Batch& next();
 
     LoaderCounts counts() const;
-    std::optional<FailedImage> bad_file(uint32_t sample) const;  // of a sample of a batch that next() gave
-    std::vector<FailedImage> bad_files() const;                  // that were met so far, each once, by path
+    std::optional<FailedImage> bad_file(uint32_t sample) const;  // for a sample of a batch that next() returned
+    std::vector<FailedImage> bad_files() const;                  // found so far, each once, by path
 
 private:
     struct Slot {
         Batch batch;
-        std::vector<uint8_t> good;  // rows with pixels of their own
-        size_t missing = 0;         // rows that are still made
+        std::vector<uint8_t> good;  // whether the row has pixels of its image
+        size_t missing = 0;         // rows that are not made yet
         uint64_t serial = 0;        // number of the batch since start()
     };
     struct Ticket {
@@ -97,10 +95,9 @@ private:
         bool known_bad;
     };
 
-    void stop();
-    void work();
-    bool take(Ticket& ticket);
+    Ticket next_ticket();
     void prepare(Slot& slot);
+    void make(const Ticket& ticket);
     bool make_row(const Ticket& ticket);
     bool compose_row(const Ticket& ticket);
     bool read_pixels(uint32_t sample, uint8_t* rgb);
@@ -114,16 +111,13 @@ private:
     const size_t image_bytes_;
 
     std::vector<Slot> slots_;
-    std::vector<std::thread> workers_;
-    mutable std::mutex mutex_;
-    std::condition_variable room_, ready_;
-    bool stopping_ = false, in_use_ = false;
-    std::exception_ptr failure_;
-    uint64_t first_batch_ = 0;  // since epoch 0, of serial 0
+    bool in_use_ = false;
+    uint64_t first_batch_ = 0;  // number since epoch 0 of the batch with serial 0
     uint64_t next_row_ = 0;     // since start(); rows are handed out in this order
     uint64_t released_ = 0;     // batches that were used up
     uint64_t order_epoch_ = 0;
     std::vector<uint32_t> order_;
     std::map<uint32_t, FailedImage> bad_;
     LoaderCounts counts_;
+    Prefetcher prefetcher_;  // last: its threads use all of the above
 };

@@ -26,24 +26,24 @@ Letterbox place_in_frame(const Sample& sample, const Fit& fit) {
         {.h = known ? sample.h : fit.h(), .w = known ? sample.w : fit.w(), .out_h = fit.h(), .out_w = fit.w()});
 }
 
-Composition compose(const BoxAugment& how, const AugmentKey& key, const Dataset& data,
+Composition compose(const BoxAugment& augment, const AugmentKey& key, const Dataset& data,
                     std::span<const uint32_t> samples, const Fit& fit) {
     const size_t h = fit.h(), w = fit.w();
     Draws draw(key.seed ^ kComposeStream, key.epoch, key.sample);
-    const double scale = draw.between(1 - how.zoom, 1 + how.zoom);
-    const double right = draw.between(-how.shift, how.shift) * double(w),
-                 down = draw.between(-how.shift, how.shift) * double(h);
-    const double contrast = draw.between(1 - how.contrast, 1 + how.contrast),
-                 light = draw.between(1 - how.brightness, 1 + how.brightness);
+    const double scale = draw.between(1 - augment.zoom, 1 + augment.zoom);
+    const double right = draw.between(-augment.shift, augment.shift) * double(w),
+                 down = draw.between(-augment.shift, augment.shift) * double(h);
+    const double contrast = draw.between(1 - augment.contrast, 1 + augment.contrast),
+                 light = draw.between(1 - augment.brightness, 1 + augment.brightness);
     Composition result{.tiles = {}, .color = {float(contrast * light), float(128 * (1 - contrast) * light)}};
-    const auto flipped = [&] { return draw.uniform() < how.flip; };
+    const auto flipped = [&] { return draw.uniform() < augment.flip; };
     const auto add = [&](uint32_t sample, const Letterbox& place, Axis x, const Axis& y, std::array<size_t, 4> part) {
         if (flipped()) x = mirrored(x, double(place.left), double(place.left + place.inner_w));
         if (part[0] < part[2] && part[1] < part[3])
             result.tiles.push_back({sample, part[0], part[1], part[2], part[3], float(x.scale), float(x.offset),
                                     float(y.scale), float(y.offset)});
     };
-    const bool mosaic = draw.uniform() < how.mosaic && key.epoch < how.mosaic_epochs;
+    const bool mosaic = draw.uniform() < augment.mosaic && key.epoch < augment.mosaic_epochs;
     const double middle_x = double(w) / 2, middle_y = double(h) / 2;
     if (!mosaic) {
         const Axis x{1 / scale, middle_x - (middle_x + right) / scale},

@@ -1,10 +1,9 @@
-// An image at another size, and where it lies in a frame of fixed size.
+// Resizes an image, and computes its place in a frame of fixed size.
 //
 // resize()     x: (h, w, 3) uint8   y: (out_h, out_w, 3) uint8; filters as in base/resample.h, in fixed point with the
 //   roundings of Pillow (antialias: weights in 2^-22, each of the two passes rounded to 8 bits) and OpenCV (linear)
 //
-// letterbox()  where an image of (h, w) lies in a frame of (out_h, out_w): as large as fits and centred. With a stride
-// the
+// letterbox()  place of an image of (h, w) in a frame of (out_h, out_w): as large as fits, centered. With a stride the
 //   frame shrinks to the next multiple of it. Rounding is YOLOv5's (utils/augmentations.py, half to even).
 #pragma once
 
@@ -19,7 +18,7 @@ struct Resize {
     uint8_t* y;
 };
 
-// Allocates tables of taps and a few rows. Throws std::invalid_argument where a side is 0 pixels long.
+// Allocates tables of taps and a few rows. Throws std::invalid_argument if a side is 0 pixels long.
 void resize(const Resize&);
 
 struct LetterboxRequest {

@@ -1,10 +1,10 @@
 // Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of
 // them: groups_of() of data/bursts.h stay together.
 //
-// Groups are walked in an order that the seed and the name of their first image decide. Each goes to test, else to
-// validation, if more than half of it is still wanted there (share of each class, rounded; validation at least one),
-// else to train. A class that ended without validation, or test, images gives up its smallest group if that is at
-// most half, or a tenth, of it.
+// Seed and name of the first image determine the order of the groups. Each goes to test, else to validation, if more
+// than half of it is still needed there (share of each class, rounded; validation at least one), else to train. A class
+// that is left without validation (or test) images gives up its smallest group, if that is at most half (a tenth) of
+// it.
 #pragma once
 
 #include "data/dataset.h"

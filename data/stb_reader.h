@@ -1,4 +1,4 @@
-// The PNG and BMP half of data/image.h.
+// PNG and BMP decoding for data/image.h.
 #pragma once
 
 #include "data/image.h"

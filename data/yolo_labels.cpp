@@ -12,6 +12,7 @@
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
 #include "data/listing.h"

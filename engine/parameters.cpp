@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/random.h"
 #include "kernels/types.h"
 
 namespace {
@@ -24,21 +25,13 @@ std::vector<T> rounded(std::span<const float> values) {
     return std::vector<T>(values.begin(), values.end());
 }
 
-uint64_t splitmix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 // Uniform numbers in (0, 1), a pure function of (seed, name, index).
 struct Random {
     uint64_t key = 0xcbf29ce484222325u;
     Random(uint64_t seed, const std::string& name) {
         for (unsigned char c : std::to_string(seed) + "/" + name) key = (key ^ c) * 0x100000001b3u;
     }
-    double operator()(size_t i) const {
-        return (double(splitmix(key + (i + 1) * 0x9e3779b97f4a7c15u) >> 11) + 0.5) * 0x1p-53;
-    }
+    double operator()(size_t i) const { return (double(mix(key + (i + 1) * kSplitmixStep) >> 11) + 0.5) * 0x1p-53; }
 };
 
 }  // namespace

@@ -30,8 +30,8 @@ float shared_area(const Box& a, const Box& b) {
 
 }  // namespace
 
-std::vector<Area> areas_of(size_t h, size_t w, size_t side, double overlap) {
-    std::vector<Area> areas{{0, 0, h, w}};
+std::vector<ImageRegion> regions_of(size_t h, size_t w, size_t side, double overlap) {
+    std::vector<ImageRegion> areas{{0, 0, h, w}};
     if (h <= side && w <= side) return areas;
     for (const size_t top : starts(h, side, overlap))
         for (const size_t left : starts(w, side, overlap))
@@ -39,7 +39,7 @@ std::vector<Area> areas_of(size_t h, size_t w, size_t side, double overlap) {
     return areas;
 }
 
-std::vector<PartBox> part_boxes(const std::vector<Box>& boxes, const Area& a, size_t h, size_t w) {
+std::vector<PartBox> part_boxes(const std::vector<Box>& boxes, const ImageRegion& a, size_t h, size_t w) {
     const auto near = [](size_t border, float at, size_t side) {
         return std::abs(double(at) - double(border)) <= kBorder * double(side);
     };

@@ -109,7 +109,7 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
           "1 boxes lie outside of their image and were left out", "1 boxes have no area and were left out",
           "1 boxes are there twice and count once", "2 boxes are around crowds", "1 annotation ids are there twice",
           "1 images have a label but no box and were left out (first: ", "d.jpg",
-          "1 images are not there and were left out", "gone.jpg", "1 images have another shape than their labels say"})
+          "1 images do not exist and were left out", "gone.jpg", "1 images have another shape than their labels say"})
         says(text, part);
 }
 
@@ -132,18 +132,18 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, "3", 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, nullptr, 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, -3, 4}; }), "has a negative side");
-    says(with([&](json& c) { c["images"][1]["id"] = "a"; }), "image id \"a\" is there twice");
-    says(with([&](json& c) { c["images"][1]["file_name"] = "a.jpg"; }), "a.jpg is there twice");
+    says(with([&](json& c) { c["images"][1]["id"] = "a"; }), "image id \"a\" occurs twice");
+    says(with([&](json& c) { c["images"][1]["file_name"] = "a.jpg"; }), "a.jpg occurs twice");
     says(with([&](json& c) { c["images"][1].erase("file_name"); }), "has no id or no file_name");
     says(with([&](json& c) { c["images"][1]["width"] = -5; }), "negative size");
-    says(with([&](json& c) { c["categories"][1]["id"] = 7; }), "category id 7 is there twice");
+    says(with([&](json& c) { c["categories"][1]["id"] = 7; }), "category id 7 occurs twice");
     says(with([&](json& c) { c["categories"][1]["name"] = "person"; }), "two categories are called 'person'");
     says(with([&](json& c) { c.erase("categories"); }), "has no list \"categories\"");
     says(with([&](json& c) { c["annotations"] = json::array(); }), "no boxes to train on");
     says(with([&](json& c) {
              for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>();
          }),
-         "none of its images is there; the first would be");
+         "none of its images exists; the first would be");
     says(with([&](json& c) {
              c["detection_categories"] = {{"1", "animal"}};
          }),

@@ -28,7 +28,8 @@ for command in $(sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' out); do
     expect 0 "$tundra" "$command" --help
     grep -qE '^  (-[a-z], )?--[a-z-]+( [A-Za-z=]+)?$' out && [ "$(grep -cE '^ {20,}' out)" = 0 ] && bad "an option of $command has no text"
 done
-expect 0 env COLUMNS=80 "$tundra" train --help; says "--[no-]decay-norm-and-bias"; says "[0.05]"
+expect 0 env COLUMNS=80 "$tundra" train --help; says "--[no-]decay-norm-and-bias"
+tr -s ' \n' ' ' <out | grep -qF '[0.05; detect 0.01; adam 0.001; adamw 0.001]' || bad "train --help has another default of --lr"
 [ "$(wc -L <out)" -le 80 ] || bad "train --help is wider than 80 columns"
 
 while read -r code; do
@@ -60,9 +61,9 @@ head -c 1000 /dev/urandom >broken.safetensors
 expect 4 "$tundra" inspect broken.safetensors; says "broken.safetensors"; one_line
 
 # A data set, a plan, a run.
-expect 0 "$tundra" synth shots --pictures 40 --size 96x64 --cameras 4 --seed 3; says "40 images"
+expect 0 "$tundra" synth shots --images 40 --size 96x64 --cameras 4 --seed 3; says "40 images"
 expect 2 "$tundra" synth more --size 96; says "640x480"
-expect 2 "$tundra" synth shots; says "there is something in it"; one_line
+expect 2 "$tundra" synth shots; says "is not empty"; one_line
 settings="--image-size 32 --epochs 4 --batch 8 --lr 0.01 --seed 5"
 expect 0 "$tundra" train shots --out run $settings --plan
 says "2: bad, good"; says "parameters"; says "memory"; says "disk"; says "time"
@@ -116,8 +117,11 @@ rm -rf killed
 
 # Eval.
 expect 0 "$tundra" eval run; says "accuracy"; says "precision"; says "Confusion"; says "Confidence"
-expect 0 "$tundra" eval run --part all --json figures.json; says "40 all images"
+expect 0 "$tundra" eval run --part all -o figures.json; says "40 images (all)"
 [ "$(grep -c '"file"' figures.json)" = 40 ] || bad "figures.json has not 40 predictions"
+expect 0 "$tundra" eval run --part all --json old.json --precision fp32 -q; [ ! -s out ] || bad "-q is not quiet"
+cmp -s figures.json old.json || bad "--json is not what --out is"
+expect 2 "$tundra" eval run --device cpu --precision bf16; says "fp32"; one_line
 expect 1 "$tundra" eval run --part all --min-accuracy 1.0; says "--min-accuracy"; one_line
 expect 2 "$tundra" eval first.safetensors; says "DATA"
 expect 0 "$tundra" eval first.safetensors shots/test
@@ -157,6 +161,9 @@ grep -q '^new/z.jpg,good,' one.csv || bad "--threshold is not kept"
 expect 2 "$tundra" classify new --model run --out new.csv --threshold bda=0.9; says "bad, good"
 expect 2 "$tundra" classify new --model run --out new.csv --threshold bad=2
 expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
+expect 0 "$tundra" classify 'new/*.jpg' "new/a b" --model run -o pattern.csv --threads 0; says "6 images, 3 failed"
+expect 2 "$tundra" classify 'new/*.png' --model run -o pattern.csv; says "no images found"; one_line
+: >clip.mp4; expect 2 "$tundra" classify clip.mp4 --model run -o pattern.csv; says "is a video"; one_line
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no images"
@@ -177,7 +184,7 @@ for try in $(seq 60); do
     if [ $try = 4 ]; then
         kill -TERM $pid 2>/dev/null; wait $pid; code=$?
         [ $code = 143 ] || bad "SIGTERM gave exit code $code"
-        says "the same command goes on from there"
+        says "run the same command again to resume"
         expect 2 "$tundra" $many 3 --out killed.jsonl; says "batch: 2 -> 3"; one_line
         expect 2 "$tundra" classify list.txt --model run --batch 2 --out killed.jsonl; says "pictures: 202 -> 4"
     else
@@ -205,15 +212,28 @@ expect 0 "$tundra" train scenes --out boxes $small; says "validation map50"; say
 expect 0 "$tundra" train scenes --out boxes $small; says "--fresh"
 [ -s boxes/report.html ] || bad "no report of the detector"
 expect 0 "$tundra" inspect boxes; says "YOLOv5n"
-expect 0 "$tundra" eval boxes; says "mAP50"; says "the best F1"
+expect 0 "$tundra" eval boxes; says "mAP50"; says "the best F1"; says "true positive"
+expect 0 "$tundra" eval boxes scenes/annotations.json --part all; says "30 images (all)"
+[ ! -s err ] || bad "eval prints notes about training"
+[ "$(wc -l <out)" -le 20 ] || bad "eval of a detector does not fit a screen"
 expect 1 "$tundra" eval boxes scenes/annotations.json --part all --min-map50 1; says "--min-map50"; one_line
 expect 2 "$tundra" eval boxes --min-accuracy 0.5; says "--min-map50"; one_line
 expect 0 "$tundra" detect scenes/images -o boxes.json --model boxes; says "30 images"
+expect 0 "$tundra" detect 'scenes/images/*.jpg' -o quiet.json --model boxes --threads 0 --overlap 0.45 -q; [ ! -s out ] || bad "-q is not quiet"
+cmp -s <(grep '"file"' boxes.json) <(grep '"file"' quiet.json) || bad "a pattern and a folder give different results"
+"$tundra" detect --help | grep -q -- '--overlap' && bad "an old spelling is in the help"
+for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says "$old"; done
 expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "no model here"; one_line
 
 # Inspect, lr-find, doctor.
 expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"
 expect 0 "$tundra" inspect first.safetensors; says "resnet50"
+# A name with control characters and marks that turn the direction of writing: U+202E, U+009B (CSI), U+2066.
+header='{"__metadata__":{"k\u001b]0;x":"v\u202e"},"a\u202eb\u009b31mc\u2066":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+printf -v length '\\x%02x' ${#header}
+{ printf "$length\\0\\0\\0\\0\\0\\0\\0"; printf %s "$header"; printf '\0\0\0\0'; } >hostile.safetensors
+expect 0 "$tundra" inspect hostile.safetensors; says 'a\xe2\x80\xaeb\xc2\x9b31mc\xe2\x81\xa6'; says '\x1b]0;x'
+LC_ALL=C grep -q $'\x9b\|\xae\|\x1b' out err && bad "a name in a weight file reached the terminal unescaped"
 expect 0 "$tundra" lr-find shots --image-size 32 --batch 4 --steps 50 --last 1 --first 1e-5 --out lr; says "tundra train"; says "valley"
 [ -s lr.csv ] && [ -s lr.svg ] || bad "lr-find wrote no curve"
 expect 2 "$tundra" lr-find shots --steps 3; says "50"

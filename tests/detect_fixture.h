@@ -53,7 +53,7 @@ inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> im
     return result;
 }
 
-inline Image with_magenta(size_t h, size_t w, const Area& where) {
+inline Image with_magenta(size_t h, size_t w, const ImageRegion& where) {
     Image image{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3, 60)};
     for (size_t y = where.top; y < where.top + where.h; ++y)
         for (size_t x = where.left; x < where.left + where.w; ++x)
@@ -159,8 +159,8 @@ protected:
         j.model = (golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string();
         j.out = (folder_ / out).string();
         j.image_size = 64;
-        j.batch = 2;
-        j.threads = 2;
+        j.machine.batch = 2;
+        j.machine.threads = 2;
         j.network = stub;
         return j;
     }

@@ -18,7 +18,7 @@ protected:
         return j;
     }
     // The one detection of an image, in its pixels.
-    static Area only_area(const json& image, size_t h, size_t w) {
+    static ImageRegion only_area(const json& image, size_t h, size_t w) {
         EXPECT_EQ(image["detections"].size(), 1u) << image;
         if (image["detections"].empty()) return {};
         const std::vector<double> box = image["detections"][0]["bbox"];
@@ -34,7 +34,7 @@ TEST(Tiles, CoverTheImageAndOverlap) {
                                               {50, 2000, 640, 0.2},
                                               {700, 700, 640, 0.0},
                                               {1920, 2560, 640, 0.9}}) {
-        const std::vector<Area> areas = areas_of(size_t(h), size_t(w), size_t(side), overlap);
+        const std::vector<ImageRegion> areas = regions_of(size_t(h), size_t(w), size_t(side), overlap);
         ASSERT_EQ(areas[0].h, size_t(h));
         ASSERT_EQ(areas[0].w, size_t(w));
         if (h <= side && w <= side) {
@@ -43,7 +43,7 @@ TEST(Tiles, CoverTheImageAndOverlap) {
         }
         std::vector<int> seen_x(size_t(w), 0), seen_y(size_t(h), 0);
         for (size_t i = 1; i < areas.size(); ++i) {
-            const Area& a = areas[i];
+            const ImageRegion& a = areas[i];
             EXPECT_EQ(a.h, size_t(std::min(h, side)));
             EXPECT_EQ(a.w, size_t(std::min(w, side)));
             ASSERT_LE(a.top + a.h, size_t(h));
@@ -55,7 +55,7 @@ TEST(Tiles, CoverTheImageAndOverlap) {
         EXPECT_GE(std::ranges::min(seen_y), 1);
     }
     // 4000 x 3000: six columns and four rows beside the whole.
-    EXPECT_EQ(areas_of(3000, 4000, 1280, 0.5).size(), 1u + 6 * 4);
+    EXPECT_EQ(regions_of(3000, 4000, 1280, 0.5).size(), 1u + 6 * 4);
 }
 
 TEST(Tiles, PartsGiveWayToWholes) {
@@ -85,9 +85,9 @@ TEST(Tiles, PartsGiveWayToWholes) {
 }
 
 TEST_F(DetectImages, AnObjectOnASeamIsFoundOnce) {
-    std::map<std::string, Area> planted;
+    std::map<std::string, ImageRegion> planted;
     for (size_t i = 0; i < 60; ++i) {
-        const Area where{5 + (i * 13) % 120, 5 + (i * 37) % 165, 18, 22};  // a cut one would score best
+        const ImageRegion where{5 + (i * 13) % 120, 5 + (i * 37) % 165, 18, 22};  // a cut one would score best
         const std::string name = fmt::format("{:02}.png", i);
         planted[name] = where;
         temporary_.write("in/" + name, png_of(with_magenta(150, 200, where)));
@@ -98,28 +98,28 @@ TEST_F(DetectImages, AnObjectOnASeamIsFoundOnce) {
     temporary_.write("in/flat.png", png_of(with_magenta(64, 200, {10, 90, 20, 30})));
     DetectJob j = magenta_job("r.json");
     j.tile = 64;
-    j.batch = 3;
+    j.machine.batch = 3;
     ASSERT_TRUE(detect(j).finished);
     const json file = results(j.out);
     EXPECT_EQ(file["info"]["custom_metadata"]["tundra"]["tile"], 64);
     EXPECT_EQ(file["info"]["custom_metadata"]["tundra"]["tile_overlap"], 0.5);
     for (const auto& [name, where] : planted) {
-        const Area found = only_area(image(file, name), 150, 200);
+        const ImageRegion found = only_area(image(file, name), 150, 200);
         EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w),
                   std::tuple(where.top, where.left, where.h, where.w))
             << name;
     }
-    const Area large = only_area(image(file, "large.png"), 150, 200);
+    const ImageRegion large = only_area(image(file, "large.png"), 150, 200);
     EXPECT_NEAR(double(large.left), 30, 4);
     EXPECT_NEAR(double(large.w), 150, 7);
-    const Area flat = only_area(image(file, "flat.png"), 64, 200);
+    const ImageRegion flat = only_area(image(file, "flat.png"), 64, 200);
     EXPECT_EQ(std::tuple(flat.top, flat.left, flat.h, flat.w), std::tuple(10u, 90u, 20u, 30u));
     only_area(image(file, "small.png"), 40, 60);
 
     // Batches, threads and a stop in between do not show.
     DetectJob other = magenta_job("o.json");
     other.tile = 64;
-    other.batch = 1, other.threads = 5;
+    other.machine.batch = 1, other.machine.threads = 5;
     other.progress = [](const DetectCounts& counts, size_t) { return counts.done < 20; };
     EXPECT_FALSE(detect(other).finished);
     other.progress = {};
@@ -137,7 +137,7 @@ TEST_F(DetectImages, TilesWithCropsAndCopies) {
         temporary_.write(fmt::format("in/{}.png", i), png_of(with_magenta(150, 200, {20 * i, 30 * i + 10, 18, 22})));
     DetectJob j = magenta_job("r.json");
     j.tile = 64;
-    j.images_out = {.render = folder_ / "boxes", .crops = folder_ / "crops", .threshold = 0.2};
+    j.outputs = {.render = folder_ / "boxes", .crops = folder_ / "crops", .threshold = 0.2};
     ASSERT_TRUE(detect(j).finished);
     for (size_t i = 0; i < 4; ++i) {
         EXPECT_TRUE(read_image((folder_ / "boxes" / fmt::format("{}.png.jpg", i)).string()).usable());
@@ -152,7 +152,7 @@ TEST_F(DetectImages, TilesWithCropsAndCopies) {
 
 // Images that show the same when they are turned as their EXIF says.
 TEST_F(DetectImages, EveryOrientation) {
-    const Area where{48, 24, 32, 56};
+    const ImageRegion where{48, 24, 32, 56};
     const Image upright = with_magenta(128, 192, where);
     for (int orientation = 1; orientation <= 8; ++orientation) {
         Image stored = upright;
@@ -171,7 +171,7 @@ TEST_F(DetectImages, EveryOrientation) {
         EXPECT_EQ(entry["width"], 192) << orientation;
         EXPECT_EQ(entry["height"], 128) << orientation;
         EXPECT_EQ(entry["datetime"], "2024:07:31 13:05:59");
-        const Area found = only_area(entry, 128, 192);
+        const ImageRegion found = only_area(entry, 128, 192);
         EXPECT_EQ(std::tuple(found.top, found.left, found.h, found.w),
                   std::tuple(where.top, where.left, where.h, where.w))
             << orientation;

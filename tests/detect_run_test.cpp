@@ -66,7 +66,7 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
         const size_t steps = 1 + round % 5;  // dies while this image is with the network
         const pid_t child = in_a_child([&] {
             size_t calls = 0;
-            slow.batch = 1;
+            slow.machine.batch = 1;
             slow.network = [&](std::span<const uint8_t> p, size_t h, size_t w) {
                 if (++calls > steps) kill(getpid(), SIGKILL);
                 return stub(p, h, w);
@@ -119,9 +119,9 @@ TEST_F(DetectRunTest, JournalOfOtherSettingsIsRefused) {
     j.tile = 640;
     refused("tile: null -> 640");
     j.tile = 0;
-    j.images_out.crops = folder_ / "crops";
+    j.outputs.crops = folder_ / "crops";
     refused("crops: null -> ");
-    j.images_out.crops.clear();
+    j.outputs.crops.clear();
     const DetectOutcome outcome = detect(j);
     EXPECT_TRUE(outcome.finished);
     EXPECT_GE(outcome.counts.resumed, 2u);
@@ -131,8 +131,8 @@ TEST_F(DetectRunTest, BatchesAndThreadsDoNotShow) {
     make_images(20);
     detect(job("a.json"));
     DetectJob other = job("b.json");
-    other.batch = 5;
-    other.threads = 7;
+    other.machine.batch = 5;
+    other.machine.threads = 7;
     detect(other);
     EXPECT_EQ(comparable(folder_ / "a.json"), comparable(folder_ / "b.json"));
 }
@@ -194,7 +194,7 @@ TEST_F(DetectRunTest, OtherFormats) {
 TEST_F(DetectRunTest, CopiesAndCrops) {
     make_images(5);
     DetectJob j = job("r.json");
-    j.images_out = {.render = folder_ / "render", .crops = folder_ / "crops", .threshold = 0.01};
+    j.outputs = {.render = folder_ / "render", .crops = folder_ / "crops", .threshold = 0.01};
     const DetectOutcome outcome = detect(j);
     size_t copies = 0, crops = 0;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "render"))
@@ -210,7 +210,7 @@ TEST_F(DetectRunTest, CopiesAndCrops) {
     EXPECT_LE(crops, outcome.detections);  // boxes without area give none
     j = job("r2.json");
     for (const char* inside : {"in", "in/a", "in/new"}) {
-        j.images_out = {.render = folder_ / inside};
+        j.outputs = {.render = folder_ / inside};
         EXPECT_THROW(detect(j), Error) << inside;  // originals could be overwritten
     }
 }
@@ -319,7 +319,7 @@ TEST_F(DetectRunTest, MemoryDoesNotGrowWithImages) {
             fs::create_symlink(files[made % files.size()],
                                folder_ / "in" / fmt::format("a_name_of_usual_length_{:06}.jpg", made));
         DetectJob j = job(fmt::format("r{}.json", round));
-        j.threads = 1;
+        j.machine.threads = 1;
         j.progress = [&](const DetectCounts& c, size_t total) {
             if (c.done == total) most[round] = allocated_bytes;  // nothing is on its way any more
             return true;

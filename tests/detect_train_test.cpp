@@ -75,7 +75,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     job.images = {(folder()->path / "scenes/images").string()};
     job.model = (folder()->path / "whole").string();
     job.out = (folder()->path / "boxes.json").string();
-    job.device = "cpu";
+    job.machine.device = "cpu";
     EXPECT_EQ(detect(job).counts.done, 16u);
 
     const std::string page = content(write_report(folder()->path / "whole"));

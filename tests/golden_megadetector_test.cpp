@@ -55,7 +55,7 @@ TEST(GoldenMegadetector, ClassicEntries) {
             job.model = (entry.path() / "model.pt").string();
             job.out = (folder / (name + ".json")).string();
             job.image_size = image.at("letterbox").at("new_shape");
-            job.device = "cpu";
+            job.machine.device = "cpu";
             ASSERT_TRUE(detect(job).finished);
             const json images = golden_json(job.out).at("images");
             ASSERT_EQ(images.size(), 1u);

@@ -139,8 +139,8 @@ TEST(Mosaic, TheLoaderGivesTheSameBatchesEverywhere) {
     LoaderOptions options{
         .batch = 4,
         .fit = kFit,
-        .boxes =
-            BoxOptions{.augment = {.flip = 0.5, .zoom = 0.3, .shift = 0.1, .contrast = 0.2, .mosaic = 0.5}, .most = 6},
+        .boxes = BoxOptions{.augment = {.flip = 0.5, .zoom = 0.3, .shift = 0.1, .contrast = 0.2, .mosaic = 0.5},
+                            .max_boxes = 6},
         .seed = 9,
         .shuffle = true,
         .threads = 1};

@@ -163,7 +163,7 @@ TEST_F(Report, says_the_figures_of_a_finished_run) {
     const std::string page = report();
     EXPECT_EQ(fault_in(page), "");
     for (const char* said : {"95.0\u202F% of 200 test images right", "Finished at step 40 of 40", "1,234 images",
-                             "10 min 00 s", "1.0 GiB", "not measured", "abc123", "oneDNN 2.6.3", "Thing 9000",
+                             "10 min 00 s", "1.1 GB", "not measured", "abc123", "oneDNN 2.6.3", "Thing 9000",
                              "2 predictions on test images make no sense", "Proposal: look at what is below 0.91.",
                              "10 images (5.0\u202F%) are below 0.91",  // exactly the ten errors
                              "1.0\u202F% of the steps", "2 images had something wrong",
@@ -257,12 +257,12 @@ TEST(report_numbers, read_as_people_write_them) {
     EXPECT_EQ(percent_text(0.9999), "99.9\u202F%");  // not all are right
     EXPECT_EQ(percent_text(1), "100.0\u202F%");
     EXPECT_EQ(percent_text(std::nan("")), "\u2013");
-    EXPECT_EQ(grouped(1234567), "1,234,567");
-    EXPECT_EQ(time_span(59.97), "1 min 00 s");
-    EXPECT_EQ(time_span(3900), "1 h 05 min");
-    EXPECT_EQ(size_text(1536), "1.5 KiB");
+    EXPECT_EQ(count_text(1234567), "1,234,567");
+    EXPECT_EQ(duration_text(59.97), "1 min 00 s");
+    EXPECT_EQ(duration_text(3900), "1 h 05 min");
+    EXPECT_EQ(bytes_text(1536), "1.5 kB");
     EXPECT_EQ(time_text("2026-11-23T08:50:21Z"), "2026-11-23 08:50 UTC");
-    EXPECT_EQ(escaped("a\xFF\x01<"), "a\uFFFD\uFFFD&lt;");
+    EXPECT_EQ(html_escaped("a\xFF\x01<"), "a\uFFFD\uFFFD&lt;");
     EXPECT_EQ(shortened("\u00E4\u00F6\u00FCabc", 5), "\u00E4\u00F6\u2026bc");
     EXPECT_EQ(base64(reinterpret_cast<const unsigned char*>("fooba"), 5), "Zm9vYmE=");  // RFC 4648, section 10
     EXPECT_EQ(base64(reinterpret_cast<const unsigned char*>("foob"), 4), "Zm9vYg==");

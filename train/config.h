@@ -109,6 +109,3 @@ ScheduleOptions schedule_options(const TrainConfig& config);
 
 // The weight of each class in the loss, or nothing for "none". Balanced: images / (classes * images of the class).
 std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> images_per_class);
-
-// The candidate with the fewest edits (a letter more, less, changed, or two swapped); empty if all are far off.
-std::string nearest(std::string_view word, std::span<const std::string_view> candidates);

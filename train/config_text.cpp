@@ -1,10 +1,11 @@
-// The text form of a configuration: read, written, and misspelt words recognised.
+// The text form of a configuration, read and written.
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "train/config.h"
 
 namespace {
@@ -27,29 +28,12 @@ std::string parse_value(std::string_view text, const std::string& source) {
     fail(Fault::usage, "{}: {} is not a text in double quotes or a list", source, text);
 }
 
-// Edits between two words; swapping two neighbours is one.
-size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::vector<size_t>> edits(a.size() + 1, std::vector<size_t>(b.size() + 1));
-    for (size_t i = 0; i <= a.size(); i++)
-        for (size_t j = 0; j <= b.size(); j++) {
-            if (i == 0 || j == 0) {
-                edits[i][j] = i + j;
-                continue;
-            }
-            edits[i][j] =
-                std::min({edits[i - 1][j] + 1, edits[i][j - 1] + 1, edits[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                edits[i][j] = std::min(edits[i][j], edits[i - 2][j - 2] + 1);
-        }
-    return edits[a.size()][b.size()];
-}
-
 }  // namespace
 
 std::vector<Assignment> parse_config(std::string_view text, const std::string& file_name) {
     std::vector<Assignment> assignments;
     std::map<std::string, std::string> seen;
-    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // the byte-order mark of some editors
+    text = without_bom(text);
     for (size_t number = 1; !text.empty(); number++) {
         size_t end = text.find('\n');
         std::string_view line = trimmed(text.substr(0, end));
@@ -67,8 +51,7 @@ std::vector<Assignment> parse_config(std::string_view text, const std::string& f
 }
 
 std::vector<Assignment> read_config(const std::string& path) {
-    FileBytes bytes = read_file(path, kLargestFile);
-    return parse_config({reinterpret_cast<const char*>(bytes.memory.get()), bytes.size}, path);
+    return parse_config(read_file(path, kLargestFile).text(), path);
 }
 
 std::string write_config(const TrainConfig& config) {
@@ -79,14 +62,4 @@ std::string write_config(const TrainConfig& config) {
         text += fmt::format("{} = {}\n", field.key, value_text(config, field));
     }
     return text;
-}
-
-std::string nearest(std::string_view word, std::span<const std::string_view> candidates) {
-    size_t fewest = std::max<size_t>(2, word.size() / 3) + 1;
-    std::string_view best;
-    for (std::string_view candidate : candidates) {
-        size_t edits = distance(word, candidate);
-        if (edits < fewest && edits < candidate.size()) fewest = edits, best = candidate;
-    }
-    return std::string(best);
 }

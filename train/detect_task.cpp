@@ -54,7 +54,7 @@ public:
     LoaderOptions loader(bool training) const override {
         LoaderOptions o = loader_options(config_, training);
         o.fit = fit_;
-        if (training) o.boxes = {.augment = box_augment(config_), .most = max_boxes_};
+        if (training) o.boxes = {.augment = box_augment(config_), .max_boxes = max_boxes_};
         return o;
     }
 

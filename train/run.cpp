@@ -246,8 +246,7 @@ private:
         for (const FailedImage& f : files) {
             if (!bad_.insert({f.path, f}).second) continue;
             log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
-            if (bad_.size() <= kMaxBadFileNotes)
-                note(fmt::format("{}: {} ({}){}", f.path, f.text, f.code, f.used ? ", used as far as it decodes" : ""));
+            if (bad_.size() <= kMaxBadFileNotes) note(f.note());
             if (bad_.size() == kMaxBadFileNotes)
                 note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
         }

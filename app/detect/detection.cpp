@@ -9,7 +9,7 @@ namespace {
 
 double cut(double value, double digits) { return std::floor(value * digits) / digits; }
 
-// Middle and length in float32, as the reference has them, then the start in double.
+// Center and length in float32, as in the reference, then the start in double.
 struct Span {
     double start, length;
 };
@@ -20,17 +20,17 @@ Span normalized(float from, float to, size_t side) {
 
 }  // namespace
 
-std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& l, const Area& area) {
-    const double gain = std::min(double(l.out_h) / double(area.h), double(l.out_w) / double(area.w));
-    const float left = float((double(l.out_w) - double(area.w) * gain) / 2),
-                top = float((double(l.out_h) - double(area.h) * gain) / 2);
+std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& l, const ImageRegion& region) {
+    const double gain = std::min(double(l.out_h) / double(region.h), double(l.out_w) / double(region.w));
+    const float left = float((double(l.out_w) - double(region.w) * gain) / 2),
+                top = float((double(l.out_h) - double(region.h) * gain) / 2);
     const auto pixel = [&](float v, float pad, size_t side, size_t start) {
         return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side))) + float(start);
     };
     std::vector<Box> result;
     for (const Box& b : boxes)
-        result.push_back({pixel(b.x1, left, area.w, area.left), pixel(b.y1, top, area.h, area.top),
-                          pixel(b.x2, left, area.w, area.left), pixel(b.y2, top, area.h, area.top), b.score,
+        result.push_back({pixel(b.x1, left, region.w, region.left), pixel(b.y1, top, region.h, region.top),
+                          pixel(b.x2, left, region.w, region.left), pixel(b.y2, top, region.h, region.top), b.score,
                           b.category});
     return result;
 }
@@ -82,8 +82,4 @@ ImageResult result_from_json(const ordered_json& json) {
                                          box.at(1), box.at(2), box.at(3)});
         }
     return result;
-}
-
-std::string one_line(const ordered_json& json) {
-    return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }

@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <thread>
 
+#include "app/detect/megadetector.h"
 #include "app/detect/shipped.h"
 #include "app/jobs/image_list.h"
 #include "base/error.h"
-#include "base/processors.h"
 #include "data/listing.h"
 #include "predict/model_file.h"
 
@@ -18,24 +17,21 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr size_t kMostTold = 20;  // images whose troubles are told one by one
+constexpr size_t kMaxNotes = 20;  // images whose problems are reported one by one
 
-ResultHead head_of(const YoloModel& model, size_t image_size) {
-    ResultHead head;
-    for (size_t i = 0; i < model.classes.size(); ++i) {
-        const bool blank =
-            model.classes[i].find_first_not_of(" \t\r\n") == std::string::npos;  // which the format forbids
-        head.categories[std::to_string(i + 1)] = blank ? fmt::format("class {}", i) : json_name(model.classes[i]);
-    }
-    head.info = {{"detector", json_name(model.file_name)},
-                 {"detection_completion_time", ""},
-                 {"detector_metadata",
-                  {{"megadetector_version", model.version.empty() ? "unknown" : json_name(model.version)},
-                   {"typical_detection_threshold", model.typical_threshold},
-                   {"conservative_detection_threshold", model.conservative_threshold},
-                   {"image_size", image_size}}}};
-    return head;
-}
+double six_digits(double v) { return std::round(v * 1e6) / 1e6; }
+
+// What the images are run through and what the result file says about it.
+struct Opened {
+    ResultFormat format;
+    ImageList list;
+    YoloModel model;
+    size_t image_size = 0, stride = 0;
+    ImageOutputs outputs;
+    ResultHead head = {};
+    ordered_json settings = {};  // of the results; written into the file as info.custom_metadata.tundra
+    ResultFile earlier = {};     // of --update: entries that stay as they are
+};
 
 YoloModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
@@ -49,62 +45,141 @@ YoloModel read_shipped(const DetectJob& job) {
     return read_yolov5(file);
 }
 
-DType precision_of(const std::string& name, const Device& device) {
-    const bool f32 = name == "auto" || name == "fp32";  // MegaDetector's numbers are float32
-    if (!f32 && name != "bf16" && name != "fp16")
-        fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
-    if (!f32 && device.kind() == "cpu") fail(Fault::usage, "--precision {}: the device cpu computes in fp32", name);
-    return f32 ? DType::f32 : name == "bf16" ? DType::bf16 : DType::f16;
+Opened open(const DetectJob& job) {
+    Opened o{.format = result_format(job.format, job.out),
+             .list = {},
+             .model = {},
+             .image_size = 0,
+             .stride = 0,
+             .outputs = job.outputs};
+    if (o.format != ResultFormat::megadetector && !(job.update.empty() && job.shard.empty()))
+        fail(Fault::usage,
+             "--update and --shard work on MegaDetector files; make the other formats from the whole run");
+    o.list = list_images_below(job.images, job.base);
+    for (const std::string& text : o.list.notes) job.note(text);
+    check_folders(job.outputs, o.list.base);
+    o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
+    if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = thresholds_of(o.model).typical;
+    const size_t size = job.image_size ? job.image_size : o.model.image_size,
+                 multiple = o.model.config.largest_stride();
+    o.image_size = (size + multiple - 1) / multiple * multiple;
+    o.stride = padding_stride(o.model);
+    o.head = result_head(o.model, o.image_size);
+    o.settings = {{"model", fingerprint(o.model.state)},
+                  {"threshold", six_digits(job.threshold)},
+                  {"overlap", six_digits(job.iou)}};
+    if (job.tta) o.settings["tta"] = true;
+    if (job.tile) o.settings["tile"] = job.tile, o.settings["tile_overlap"] = six_digits(job.tile_overlap);
+    if (const std::string& p = job.machine.precision; p == "bf16" || p == "fp16") o.settings["precision"] = p;
+    return o;
 }
 
-// An earlier result file: entries that stay as they are, all but failures of images that are asked for again.
-ResultFile take_earlier(const DetectJob& job, const ResultHead& head, const ordered_json& own, Names& files) {
-    if (job.update.empty()) return {};
-    ResultFile old = read_results(job.update);
-    if (old.head.categories != head.categories || head.info["detector"] != old.head.info.value("detector", ""))
-        fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
-             old.head.info.value("detector", "another model"), head.info["detector"].get<std::string>());
-    const ordered_json custom = old.head.info.value("custom_metadata", ordered_json());
-    if (const ordered_json theirs = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json();
-        theirs.is_object())
-        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision"})
-            if (theirs.value(key, ordered_json()) != own.value(key, ordered_json()))
-                fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
-                     job.update, key, theirs.value(key, ordered_json()).dump(), own.value(key, ordered_json()).dump());
-    files = files.filtered([&](size_t i) {
-        const auto found = old.images.find(json_name(files[i]));
-        if (found == old.images.end()) return true;
-        const ordered_json& entry = found->second;
-        const bool failed = entry.contains("failure") && !entry["failure"].is_null();
-        if (failed) old.images.erase(found);
-        return failed;
-    });
-    return old;
-}
-
-void take_shard(const DetectJob& job, Names& files, ordered_json& own) {
+void take_shard(const DetectJob& job, Opened& o) {
     if (job.shard.empty()) return;
     if (!job.update.empty()) fail(Fault::usage, "--shard and --update do not go together");
     const Shard shard = parse_shard(job.shard);
-    own["shard"] = fmt::format("{}/{}", shard.number, shard.of);
-    own["pictures"] = files.size();
-    own["list"] = list_hash(files.size(), [&](size_t i) { return json_name(files[i]); });
-    files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
+    const Names& files = o.list.files;
+    o.settings["shard"] = fmt::format("{}/{}", shard.number, shard.of);
+    o.settings["pictures"] = files.size();
+    o.settings["list"] = list_hash(files.size(), [&](size_t i) { return json_name(files[i]); });
+    o.list.files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
-// New results and kept entries, by name: both are in order, and no name is in both. Made for one walk from the first to
-// the last.
+// Keeps the entries of the earlier file, except failures of images that are asked for again, and leaves the images that
+// it lacks.
+void take_earlier(const DetectJob& job, Opened& o) {
+    if (job.update.empty()) return;
+    ResultFile old = read_results(job.update);
+    if (old.head.categories != o.head.categories || o.head.info["detector"] != old.head.info.value("detector", ""))
+        fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
+             old.head.info.value("detector", "another model"), o.head.info["detector"].get<std::string>());
+    if (const ordered_json theirs = member(member(old.head.info, "custom_metadata"), "tundra"); theirs.is_object())
+        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision"})
+            if (member(theirs, key) != member(o.settings, key))
+                fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
+                     job.update, key, member(theirs, key).dump(), member(o.settings, key).dump());
+    const Names& files = o.list.files;
+    o.list.files = files.filtered([&](size_t i) {
+        const auto found = old.images.find(json_name(files[i]));
+        if (found == old.images.end()) return true;
+        const bool failed = !member(found->second, "failure").is_null();
+        if (failed) old.images.erase(found);
+        return failed;
+    });
+    o.earlier = std::move(old);
+}
+
+// The header of the journal: also what images that an interrupted run has written depend on.
+std::string journal_settings(const DetectJob& job, const Opened& o) {
+    ordered_json settings = o.settings;
+    settings["image_size"] = o.image_size;
+    const bool render = !job.outputs.render.empty(), crops = !job.outputs.crops.empty();
+    if (render) settings["render"] = job.outputs.render;
+    if (crops) settings["crops"] = job.outputs.crops;
+    if (render || crops) settings["render_threshold"] = six_digits(o.outputs.threshold);
+    return one_line(settings);
+}
+
+// The network on its device.
+struct Running {
+    std::unique_ptr<Device> device;
+    std::unique_ptr<Detector> detector;
+    std::unique_ptr<DetectRun> run;
+};
+
+// Opens the device and resumes the journal, if an interrupted run has left one. `o` loses its list and its weights.
+Running resume(const DetectJob& job, Opened& o) {
+    Running r;
+    DetectOptions options{.base = o.list.base,
+                          .files = std::move(o.list.files),
+                          .journal = job.out + ".journal",
+                          .settings = journal_settings(job, o),
+                          .image_size = o.image_size,
+                          .stride = o.stride,
+                          .tile = job.tile,
+                          .tile_overlap = job.tile_overlap,
+                          .iou = job.iou,
+                          .batch = std::max<size_t>(1, job.machine.batch),
+                          .threads = size_t(job.machine.thread_count()),
+                          .network = job.network};
+    if (!job.network) {
+        r.device = job.machine.open();
+        options.batch = job.machine.detector_batch(*r.device);
+        r.detector = std::make_unique<Detector>(*r.device, o.model,
+                                                DetectorOptions{.batch = options.batch,
+                                                                .threshold = job.threshold,
+                                                                .overlap = job.iou,
+                                                                .precision = job.machine.detector_precision(*r.device),
+                                                                .augmented = job.tta});
+        options.network = [detector = r.detector.get()](std::span<const uint8_t> images, size_t h, size_t w) {
+            return detector->run(images, h, w);
+        };
+        job.note(fmt::format("{}: {} classes, {} pixels, on {}", o.model.file_name, o.model.classes.size(),
+                             o.image_size, r.device->description()));
+    }
+    o.model.state.clear();
+    if (!job.outputs.render.empty() || !job.outputs.crops.empty())
+        options.on_image = [outputs = o.outputs](const ImageResult& result, const Image& image, const Exif& exif) {
+            write_images(outputs, result, image, exif);
+        };
+    ::malloc_trim(0);  // gives back what making the list took
+    r.run = std::make_unique<DetectRun>(std::move(options));
+    if (const size_t resumed = r.run->counts().resumed)
+        job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
+    return r;
+}
+
+// New results and kept entries by name: both are sorted, and no name is in both. For one walk from first to last.
 class Merged {
 public:
     Merged(const DetectRun& run, const std::map<std::string, ordered_json>& kept)
         : run_(run), kept_(kept), next_(kept.begin()) {}
     size_t size() const { return run_.options().files.size() + kept_.size(); }
-    ordered_json next(ResultFormat format, const EntryOptions& options) {
+    ResultEntry next() {
         const Names& files = run_.options().files;
         if (next_ != kept_.end() && (file_ == files.size() || next_->first < json_name(files[file_])))
             return (next_++)->second;
-        const ImageResult result = run_.result(file_++);
-        return format == ResultFormat::megadetector ? megadetector_entry(result, options) : to_json(result);
+        return run_.result(file_++);
     }
 
 private:
@@ -114,111 +189,52 @@ private:
     size_t file_ = 0;
 };
 
-}  // namespace
-
-DetectOutcome detect(const DetectJob& job) {
-    const ResultFormat format = result_format(job.format, job.out);
-    if (format != ResultFormat::megadetector && !(job.update.empty() && job.shard.empty()))
-        fail(Fault::usage,
-             "--update and --shard work on MegaDetector files; make the other formats from the whole run");
-    ImageList list = list_for_detection(job.images, job.base);
-    for (const std::string& text : list.notes) job.note(text);
-    if (list.videos) job.note(fmt::format("{} videos are left out: tundra works on images only", list.videos));
-
-    YoloModel model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
-    ImagesOut images_out = job.images_out;
-    if (images_out.threshold == kModelThreshold) images_out.threshold = model.typical_threshold;
-    const size_t size = job.image_size ? job.image_size : model.image_size;
-    const size_t needed = model.config.largest_stride();
-    const size_t rounded = (size + needed - 1) / needed * needed;
-    ResultHead head = head_of(model, rounded);
-    const auto digits = [](double v) { return std::round(v * 1e6) / 1e6; };
-    ordered_json own{
-        {"model", fingerprint(model.state)}, {"threshold", digits(job.threshold)}, {"overlap", digits(job.overlap)}};
-    if (job.tta) own["tta"] = true;
-    if (job.tile) own["tile"] = job.tile, own["tile_overlap"] = digits(job.tile_overlap);
-    if (job.precision == "bf16" || job.precision == "fp16") own["precision"] = job.precision;
-    take_shard(job, list.files, own);
-    const ResultFile earlier = take_earlier(job, head, own, list.files);
-    ordered_json settings = own;
-    settings["image_size"] = rounded;
-    // Images of an earlier part of the run would be missing.
-    const bool render = !job.images_out.render.empty(), crops = !job.images_out.crops.empty();
-    if (render) settings["render"] = job.images_out.render;
-    if (crops) settings["crops"] = job.images_out.crops;
-    if (render || crops) settings["render_threshold"] = digits(images_out.threshold);
-    check_folders(job.images_out, list.base);
-
-    const size_t threads = job.threads ? job.threads : size_t(usable_processors());
-    DetectOptions options{.base = list.base,
-                          .files = std::move(list.files),
-                          .journal = job.out + ".journal",
-                          .settings = one_line(settings),
-                          .image_size = rounded,
-                          .stride = model.letterbox_stride(),
-                          .tile = job.tile,
-                          .tile_overlap = job.tile_overlap,
-                          .overlap = job.overlap,
-                          .batch = std::max<size_t>(1, job.batch),
-                          .threads = threads,
-                          .network = job.network};
-    std::unique_ptr<Device> device;
-    std::unique_ptr<Detector> detector;
-    if (!job.network) {
-        device = open_device(job.device, {.threads = int(threads)});
-        // A CPU gains nothing from batches, and a kill loses less without.
-        if (!job.batch && device->kind() == "cuda") options.batch = 8;
-        detector = std::make_unique<Detector>(*device, model,
-                                              DetectorOptions{.batch = options.batch,
-                                                              .threshold = job.threshold,
-                                                              .iou_threshold = job.overlap,
-                                                              .precision = precision_of(job.precision, *device),
-                                                              .augmented = job.tta});
-        options.network = [&](std::span<const uint8_t> images, size_t h, size_t w) {
-            return detector->run(images, h, w);
-        };
-        job.note(fmt::format("{}: {} classes, {} pixels, on {}", model.file_name, model.classes.size(), rounded,
-                             device->description()));
-    }
-    model.state.clear();
-    if (render || crops)
-        options.on_image = [&](const ImageResult& result, const Image& image, const Exif& exif) {
-            write_images(images_out, result, image, exif);
-        };
-    ::malloc_trim(0);  // what making the list took
-
-    DetectRun run(std::move(options));
-    const size_t total = run.options().files.size();
-    if (run.counts().resumed) job.note(fmt::format("going on after {} of {} images", run.counts().resumed, total));
-    DetectOutcome outcome{
-        .counts = {}, .images = total, .kept = earlier.images.size(), .threshold = images_out.threshold};
-    outcome.finished =
-        run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
-    outcome.counts = run.counts();
-    if (!outcome.finished) return outcome;
-
+// Counts detections, reports problems, and returns the names of damaged images, those kept from before included.
+std::set<std::string> review(const DetectJob& job, const Opened& o, const DetectRun& run, DetectOutcome& outcome) {
     std::set<std::string> damaged;
-    for (const std::string& name : damaged_images(earlier.head))
-        if (earlier.images.contains(name)) damaged.insert(name);
-    size_t told = 0, no_jpeg = 0;
-    for (size_t i = 0; i < total; ++i) {
+    for (const std::string& name : damaged_images(o.earlier.head))
+        if (o.earlier.images.contains(name)) damaged.insert(name);
+    size_t problems = 0, no_jpeg = 0;
+    for (size_t i = 0; i < run.options().files.size(); ++i) {
         const ImageResult result = run.result(i);
         if (result.damaged) damaged.insert(result.file);
-        if (!result.reason.empty() && ++told <= kMostTold) job.note(fmt::format("{}: {}", result.file, result.reason));
+        if (!result.reason.empty() && ++problems <= kMaxNotes)
+            job.note(fmt::format("{}: {}", result.file, result.reason));
         const auto n = size_t(std::ranges::count_if(
-            result.detections, [&](const Detection& d) { return d.confidence >= images_out.threshold; }));
+            result.detections, [&](const Detection& d) { return d.confidence >= o.outputs.threshold; }));
         outcome.detections += n;
         outcome.with_detections += n > 0;
         no_jpeg += result.failure.empty() && !is_jpeg_name(result.file);
     }
     if (no_jpeg)
         job.note(fmt::format("{} images are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
-    if (told > kMostTold) job.note(fmt::format("and {} more such images", told - kMostTold));
-    if (!damaged.empty()) own["damaged_pictures"] = damaged;
-    head.info["custom_metadata"]["tundra"] = own;
-    head.info["detection_completion_time"] = completion_time();
-    Merged merged(run, earlier.images);
-    write_results(job.out, format, head, {merged.size(), [&](size_t) { return merged.next(format, job.entry); }});
+    if (problems > kMaxNotes) job.note(fmt::format("and {} more such images", problems - kMaxNotes));
+    return damaged;
+}
+
+void write(const DetectJob& job, Opened& o, DetectRun& run, DetectOutcome& outcome) {
+    const std::set<std::string> damaged = review(job, o, run, outcome);
+    if (!damaged.empty()) o.settings["damaged_pictures"] = damaged;
+    o.head.info["custom_metadata"]["tundra"] = o.settings;
+    o.head.info["detection_completion_time"] = completion_time();
+    Merged merged(run, o.earlier.images);
+    write_results(job.out, o.format, o.head, job.entry, {merged.size(), [&](size_t) { return merged.next(); }});
     run.remove_journal();
+}
+
+}  // namespace
+
+DetectOutcome detect(const DetectJob& job) {
+    Opened opened = open(job);
+    take_shard(job, opened);
+    take_earlier(job, opened);
+    const Running running = resume(job, opened);
+    DetectRun& run = *running.run;
+    const size_t total = run.options().files.size();
+    DetectOutcome outcome{.images = total, .kept = opened.earlier.images.size(), .threshold = opened.outputs.threshold};
+    outcome.finished =
+        run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
+    outcome.counts = run.counts();
+    if (outcome.finished) write(job, opened, run, outcome);
     return outcome;
 }

@@ -5,16 +5,16 @@
 #include <ctime>
 #include <set>
 
+#include "app/jobs/names.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/hash.h"
 
 using nlohmann::ordered_json;
 
 namespace {
 
-// Many small texts as few writes.
+// Collects many small texts into few writes.
 class Text {
 public:
     explicit Text(FileWriter& file) : file_(file) {}
@@ -32,27 +32,32 @@ private:
     std::string buffer_;
 };
 
-void write_megadetector(Text& text, const ResultHead& head, const ResultEntries& entries) {
+void write_megadetector(Text& text, const ResultHead& head, const EntryOptions& options, const ResultEntries& entries) {
     text.add("{\n \"images\": [");
-    for (size_t i = 0; i < entries.count; ++i) text.add((i ? ",\n  " : "\n  ") + one_line(entries.at(i)));
+    for (size_t i = 0; i < entries.count; ++i) {
+        const ResultEntry entry = entries.at(i);
+        const auto* result = std::get_if<ImageResult>(&entry);
+        text.add((i ? ",\n  " : "\n  ") +
+                 one_line(result ? megadetector_entry(*result, options) : std::get<ordered_json>(entry)));
+    }
     ordered_json info{{"format_version", "1.6"}};
     info.update(head.info);
     text.add("\n ],\n \"detection_categories\": " + one_line(head.categories) + ",\n \"info\": " + one_line(info) +
              "\n}\n");
 }
 
-// Boxes in pixels of the image; an image is known by its number where its name is one, as YOLOv5's val.py has it.
+// Boxes in pixels of the image; image_id is a number if the file's name is one, as in YOLOv5's val.py.
 void write_coco(Text& text, const ResultEntries& entries) {
     bool first = true;
     text.add("[");
     for (size_t i = 0; i < entries.count; ++i) {
-        const ImageResult r = result_from_json(entries.at(i));
+        const auto r = std::get<ImageResult>(entries.at(i));
         const std::string stem = std::filesystem::path(r.file).stem().string();
         const bool number =
             !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
         for (const Detection& d : r.detections) {
             const double w = double(r.w), h = double(r.h);
-            // Boxes are whole pixels, and four cut digits give them back on sides of less than 10,000.
+            // Boxes are whole pixels, which the four truncated digits determine on sides below 10,000.
             const auto pixels = [](double v, double side) { return std::round((v + 0.5e-4) * side); };
             const ordered_json row{{"image_id", number ? ordered_json(std::stoll(stem)) : ordered_json(r.file)},
                                    {"category_id", d.category},
@@ -68,7 +73,7 @@ void write_coco(Text& text, const ResultEntries& entries) {
 void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries) {
     text.add("file,failure,category,confidence,x_min,y_min,width,height\n");
     for (size_t i = 0; i < entries.count; ++i) {
-        const ImageResult r = result_from_json(entries.at(i));
+        const auto r = std::get<ImageResult>(entries.at(i));
         const std::string start = csv_field(r.file) + "," + csv_field(r.failure);
         if (r.detections.empty()) text.add(start + ",,,,,,\n");
         for (const Detection& d : r.detections) {
@@ -78,15 +83,15 @@ void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries)
     }
 }
 
-// What is wrong with an image's entry, or "". Whole numbers become floats, as the format wants them.
+// What is wrong with the entry of an image, or "". Whole numbers become floats, as the format requires.
 std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
     const bool failed = image.contains("failure") && !image["failure"].is_null();
-    if (failed && !image["failure"].is_string()) return "has a failure that is no text";
+    if (failed && !image["failure"].is_string()) return "has a failure that is not a string";
     if (!image.contains("detections") || image["detections"].is_null())
         return failed ? "" : "has neither detections nor a failure";
     if (failed) image["detections"] = nullptr;  // older writers put an empty list there
     if (failed) return "";
-    if (!image["detections"].is_array()) return "has detections that are no list";
+    if (!image["detections"].is_array()) return "has detections that are not a list";
     for (ordered_json& d : image["detections"]) {
         if (!d.is_object() || !d.contains("category") || !d["category"].is_string() ||
             !categories.contains(d["category"].get<std::string>()))
@@ -96,7 +101,7 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
         if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4)
             return "has a detection without a box";
         for (ordered_json& v : d["bbox"]) {
-            if (!v.is_number()) return "has a box that is no four numbers";
+            if (!v.is_number()) return "has a box that is not four numbers";
             v = v.get<double>();
         }
     }
@@ -107,30 +112,25 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
 
 std::set<std::string> damaged_images(const ResultHead& head) {
     std::set<std::string> names;
-    if (!head.info.is_object()) return names;
-    const ordered_json custom = head.info.value("custom_metadata", ordered_json());
-    const ordered_json own = custom.is_object() ? custom.value("tundra", ordered_json()) : ordered_json();
-    const ordered_json list = own.is_object() ? own.value("damaged_pictures", ordered_json()) : ordered_json();
-    for (const auto& name : list)
+    const ordered_json& settings = member(member(head.info, "custom_metadata"), "tundra");
+    for (const auto& name : member(settings, "damaged_pictures"))
         if (name.is_string()) names.insert(name.get<std::string>());
     return names;
 }
 
 namespace {
 
-ordered_json own_metadata(const ResultFile& file, const std::string& path) {
-    const ordered_json custom = file.head.info.value("custom_metadata", ordered_json::object());
-    if (!custom.is_object() || !custom.contains("tundra") || !custom["tundra"].is_object() ||
-        !custom["tundra"].value("shard", ordered_json()).is_string())
+ordered_json shard_settings(const ResultFile& file, const std::string& path) {
+    ordered_json settings = member(member(file.head.info, "custom_metadata"), "tundra");
+    if (!member(settings, "shard").is_string())
         fail(Fault::usage,
              "{}: does not say which part of the images it holds; merge takes files that `tundra detect --shard` "
              "wrote",
              path);
-    ordered_json own = custom["tundra"];
-    if (!own.value("pictures", ordered_json()).is_number_unsigned() || !own.value("list", ordered_json()).is_string())
+    if (!member(settings, "pictures").is_number_unsigned() || !member(settings, "list").is_string())
         fail(Fault::damaged, "{}: says which shard it is, but not of which list of images", path);
-    own["damaged_pictures"] = damaged_images(file.head);
-    return own;
+    settings["damaged_pictures"] = damaged_images(file.head);
+    return settings;
 }
 
 }  // namespace
@@ -143,11 +143,11 @@ ResultFormat result_format(const std::string& name, const std::filesystem::path&
 }
 
 void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head,
-                   const ResultEntries& entries) {
+                   const EntryOptions& options, const ResultEntries& entries) {
     write_file_durably(path, [&](FileWriter& file) {
         Text text(file);
         switch (format) {
-            case ResultFormat::megadetector: write_megadetector(text, head, entries); break;
+            case ResultFormat::megadetector: write_megadetector(text, head, options, entries); break;
             case ResultFormat::coco: write_coco(text, entries); break;
             case ResultFormat::csv: write_csv(text, head, entries); break;
         }
@@ -157,10 +157,9 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
 
 ResultFile read_results(const std::filesystem::path& path) {
     const FileBytes bytes = read_file(path, size_t(8) << 30);
-    ordered_json json = ordered_json::parse(
-        std::string_view(reinterpret_cast<const char*>(bytes.memory.get()), bytes.size), nullptr, false);
+    ordered_json json = ordered_json::parse(bytes.text(), nullptr, false);
     const auto wrong = [&](const std::string& what) {
-        fail(Fault::damaged, "{}: is no MegaDetector result file: {}", path.string(), what);
+        fail(Fault::damaged, "{}: is not a MegaDetector result file: {}", path.string(), what);
     };
     if (!json.is_object()) wrong("it is not a JSON object");
     for (const char* key : {"images", "detection_categories", "info"})
@@ -168,9 +167,9 @@ ResultFile read_results(const std::filesystem::path& path) {
     if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object())
         wrong("its parts have other types");
     const ordered_json& info = json["info"];
-    if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is no text");
+    if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is not a string");
     for (const auto& category : json["detection_categories"])
-        if (!category.is_string()) wrong("a category's name is no text");
+        if (!category.is_string()) wrong("a category's name is not a string");
     ResultFile file{.head = {json["detection_categories"], info}, .images = {}};
     for (ordered_json& image : json["images"]) {
         if (!image.is_object() || !image.contains("file") || !image["file"].is_string())
@@ -178,8 +177,7 @@ ResultFile read_results(const std::filesystem::path& path) {
         const std::string name = image["file"];
         if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty())
             wrong(fmt::format("'{}' {}", name, trouble));
-        if (!file.images.try_emplace(name, std::move(image)).second)
-            wrong(fmt::format("'{}' stands in it twice", name));
+        if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' occurs twice", name));
     }
     return file;
 }
@@ -201,14 +199,14 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     std::set<std::string> damaged;
     for (const std::string& path : paths) {
         ResultFile part = read_results(path);
-        ordered_json own = own_metadata(part, path);
-        const Shard shard = parse_shard(own["shard"].get<std::string>());
+        ordered_json settings = shard_settings(part, path);
+        const Shard shard = parse_shard(settings["shard"].get<std::string>());
         damaged.merge(damaged_images(part.head));
-        own.erase("shard");
-        own.erase("damaged_pictures");
-        own["shards"] = shard.of;
-        if (first.is_null()) first = own, all.head = part.head;
-        if (own != first || part.head.categories != all.head.categories ||
+        settings.erase("shard");
+        settings.erase("damaged_pictures");
+        settings["shards"] = shard.of;
+        if (first.is_null()) first = settings, all.head = part.head;
+        if (settings != first || part.head.categories != all.head.categories ||
             part.head.info.value("detector", "") != all.head.info.value("detector", ""))
             fail(Fault::usage,
                  "{}: was made by another model, with other settings or from another list of images than {}", path,
@@ -232,14 +230,8 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
     if (!damaged.empty()) first["damaged_pictures"] = damaged;
     all.head.info["custom_metadata"]["tundra"] = first;
     all.head.info["detection_completion_time"] = completion_time();
-    write_results(out, ResultFormat::megadetector, all.head, {images.size(), [&](size_t i) { return images[i]; }});
+    write_results(out, ResultFormat::megadetector, all.head, {}, {images.size(), [&](size_t i) { return images[i]; }});
     return names.size();
-}
-
-std::string list_hash(size_t count, const std::function<std::string(size_t)>& name) {
-    Hash hash;
-    for (size_t i = 0; i < count; ++i) hash.add(name(i));
-    return hash.hex();
 }
 
 std::string completion_time() {

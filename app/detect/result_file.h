@@ -1,4 +1,4 @@
-// Result files of detection: MegaDetector's JSON 1.6, COCO results, CSV; and what a finished one says about itself.
+// Result files of detection: MegaDetector's JSON 1.6, COCO results, CSV. Reads and merges the first.
 // https://github.com/agentmorris/MegaDetector/blob/main/megadetector-output-format.md
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <variant>
 
 #include "app/detect/detection.h"
 
@@ -19,33 +20,34 @@ struct ResultHead {
     nlohmann::ordered_json info;        // format_version is set when it is written
 };
 
+// A result of this run, or an entry of an earlier MegaDetector file, which is kept as it is (in that format only).
+using ResultEntry = std::variant<ImageResult, nlohmann::ordered_json>;
+
 struct ResultEntries {
     size_t count;
-    std::function<nlohmann::ordered_json(size_t)> at;  // sorted by name; written as they are into
-                                                       // MegaDetector files, to_json() for the others
+    std::function<ResultEntry(size_t)> at;  // sorted by name; asked for once each, in order
 };
 
+// `options`: for new entries of a MegaDetector file.
 void write_results(const std::filesystem::path& path, ResultFormat format, const ResultHead& head,
-                   const ResultEntries& entries);
+                   const EntryOptions& options, const ResultEntries& entries);
 
-// A MegaDetector file: its head, and its entries by name. Fault::damaged where it is not one.
+// A MegaDetector file: its head, and its entries by name. Fault::damaged if it is not one.
 struct ResultFile {
     ResultHead head;
     std::map<std::string, nlohmann::ordered_json> images;
 };
 ResultFile read_results(const std::filesystem::path& path);
-std::set<std::string> damaged_images(const ResultHead& head);  // as info.custom_metadata.tundra has them
+std::set<std::string> damaged_images(const ResultHead& head);  // from info.custom_metadata.tundra
 
-// Which part of a list of images a run took, as info.custom_metadata.tundra.shard says it.
+// The part of a list of images that a run processed: info.custom_metadata.tundra.shard.
 struct Shard {
     size_t number = 1, of = 1;  // from 1
 };
 Shard parse_shard(const std::string& text);  // "3/8"; Fault::usage
 
-// One file out of those of all shards. Fault::usage if one is missing, twice there, or of another model or list;
+// Merges the files of all shards. Fault::usage if one is missing, given twice, or of another model or list;
 // Fault::damaged if the images are not exactly those of the list. Returns the number of images.
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out);
 
-// Of the images' names in order; which list a shard belongs to.
-std::string list_hash(size_t count, const std::function<std::string(size_t)>& name);
 std::string completion_time();  // now, "2026-11-23 08:15:00"

@@ -1,233 +1,201 @@
 #include "app/detect/run.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <condition_variable>
 #include <deque>
 #include <map>
-#include <mutex>
-#include <thread>
 
 #include "base/error.h"
 #include "data/fit.h"
-
-using nlohmann::ordered_json;
+#include "data/prefetcher.h"
 
 namespace {
 
-constexpr uint64_t kNone = ~uint64_t(0);
-
-Image part(const Image& image, const Area& area) {
-    Image result{.h = area.h, .w = area.w, .rgb = std::vector<uint8_t>(area.h * area.w * 3)};
-    for (size_t y = 0; y < area.h; ++y)
-        std::copy_n(&image.rgb[((area.top + y) * image.w + area.left) * 3], area.w * 3, &result.rgb[y * area.w * 3]);
+Image cropped(const Image& image, const ImageRegion& region) {
+    Image result{.h = region.h, .w = region.w, .rgb = std::vector<uint8_t>(region.h * region.w * 3)};
+    for (size_t y = 0; y < region.h; ++y)
+        std::copy_n(&image.rgb[((region.top + y) * image.w + region.left) * 3], region.w * 3,
+                    &result.rgb[y * region.w * 3]);
     return result;
 }
 
 }  // namespace
 
-struct DetectRun::Work {  // an image on its way
+struct DetectRun::ImageJob {  // an image between its file and its result
     size_t file = 0;
     ImageResult result = {};
-    std::vector<Area> areas = {};                  // empty where the image could not be read
-    std::vector<std::vector<PartBox>> found = {};  // by area
-    size_t left = 0;                               // areas without boxes yet
-    Image image = {};                              // until all views are made, or longer where someone wants it
+    std::vector<ImageRegion> regions = {};         // empty where the image could not be read
+    std::vector<std::vector<PartBox>> found = {};  // by region
+    size_t without_input = 0, without_boxes = 0;   // regions that still lack it
+    Image image = {};                              // until all inputs are made, or longer where on_image wants it
     Exif exif = {};
 };
 
-struct DetectRun::NetworkInput {  // one area of an image as the network sees it
-    std::shared_ptr<Work> work = {};
-    size_t area = 0;
+struct DetectRun::NetworkInput {  // one region of an image as the network sees it
+    std::shared_ptr<ImageJob> job = {};
+    size_t region = 0;
     Letterbox letterbox = {};
-    std::vector<uint8_t> input = {};  // (out_h, out_w, 3)
+    std::vector<uint8_t> pixels = {};  // (out_h, out_w, 3)
 };
 
-// The threads that load images, and the bounded queue of views between them and the network.
-class DetectRun::Prefetcher {
+// Inputs of the network, made by the threads of a prefetcher. One job reads a file and makes its first input; further
+// regions of the image are jobs of their own, which come before other files.
+class DetectRun::InputQueue {
 public:
-    Prefetcher(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {
+    InputQueue(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {
         const size_t threads = std::clamp<size_t>(run.options_.threads, 1, std::max<size_t>(files_.size(), 1));
-        room_ = 2 * run.options_.batch + threads;
-        for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
-    }
-    ~Prefetcher() {
-        {
-            const std::lock_guard lock(mutex_);
-            stopped_ = true;
-        }
-        changed_.notify_all();
+        const size_t capacity = 2 * run.options_.batch + threads;
+        // Lower priority than the network's threads: one of them that loses its processor to a decoder stalls all
+        // others at the next barrier.
+        prefetcher_.start(threads, {.has_room = [this, capacity] { return queue_.size() + making_ < capacity; },
+                                    .next_job = [this] { return next_job(); },
+                                    .niceness = 10});
     }
 
+    // The next input in the order in which they become ready; nothing after the last one.
     std::optional<NetworkInput> next() {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return error_ || !queue_.empty() || finished_ == files_.size(); });
-        if (error_) std::rethrow_exception(error_);
+        const auto finished = [this] { return next_file_ == files_.size() && making_ == 0 && regions_.empty(); };
+        auto lock = prefetcher_.wait([&] { return !queue_.empty() || finished(); });
         if (queue_.empty()) return {};
-        NetworkInput view = std::move(queue_.front());
+        NetworkInput input = std::move(queue_.front());
         queue_.pop_front();
         lock.unlock();
-        changed_.notify_all();
-        return view;
+        prefetcher_.room_changed();
+        return input;
     }
 
 private:
-    // Room in the queue for one more view; those that are being made count too. False: stop.
-    bool take_room(std::unique_lock<std::mutex>& lock) {
-        changed_.wait(lock, [&] { return stopped_ || error_ || queue_.size() + making_ < room_; });
-        if (stopped_ || error_) return false;
+    Prefetcher::Job next_job() {  // under the lock
+        if (regions_.empty() && next_file_ == files_.size()) return {};
         ++making_;
-        return true;
+        if (regions_.empty()) return [this, file = files_[next_file_++]] { make_first(run_.load(file)); };
+        auto [job, region] = std::move(regions_.front());
+        regions_.pop_front();
+        return [this, job, region] { make(job, region); };
     }
-    void put(std::unique_lock<std::mutex>& lock, NetworkInput view) {
-        lock.lock();
-        --making_;
-        queue_.push_back(std::move(view));
-        changed_.notify_all();
-    }
-    void work() {
-        // The network first: at each of its barriers one thread that lost its core to a decoder makes the others wait.
-        // (Of this thread alone.)
-        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);
-        std::unique_lock lock(mutex_);
-        try {
-            while (next_ < files_.size() && take_room(lock)) {
-                if (next_ == files_.size()) {  // another thread was faster
-                    --making_;
-                    break;
-                }
-                const size_t file = files_[next_++];
-                lock.unlock();
-                const std::shared_ptr<Work> work = run_.load(file);
-                if (work->areas.empty()) put(lock, {.work = work});
-                for (size_t i = 0; i < work->areas.size(); ++i) {
-                    if (i > 0) {
-                        if (!take_room(lock)) return;
-                        lock.unlock();
-                    }
-                    NetworkInput view = run_.view(work, i);
-                    // The consumer may look at the image once its last view is there.
-                    if (i + 1 == work->areas.size() && !run_.options_.on_image) work->image = {};
-                    put(lock, std::move(view));
-                }
-                ++finished_;
-                changed_.notify_all();
-            }
-        } catch (...) {
-            if (!lock.owns_lock()) lock.lock();
-            error_ = std::current_exception();
+    void make_first(const std::shared_ptr<ImageJob>& job) {
+        if (job->regions.empty()) return put({.job = job});
+        if (job->regions.size() > 1) {
+            const auto lock = prefetcher_.lock();
+            for (size_t i = 1; i < job->regions.size(); ++i) regions_.emplace_back(job, i);
         }
-        changed_.notify_all();
+        prefetcher_.room_changed();
+        make(job, 0);
+    }
+    void make(const std::shared_ptr<ImageJob>& job, size_t region) {
+        NetworkInput input = run_.network_input(job, region);
+        {
+            const auto lock = prefetcher_.lock();
+            --job->without_input;
+        }
+        put(std::move(input));
+    }
+    void put(NetworkInput input) {
+        const auto lock = prefetcher_.lock();
+        --making_;
+        // The consumer may look at the image once its last input is there.
+        if (!input.job->without_input && !run_.options_.on_image) input.job->image = {};
+        queue_.push_back(std::move(input));
     }
 
     const DetectRun& run_;
     const std::vector<size_t> files_;
-    size_t room_ = 0;
-    std::mutex mutex_;
-    std::condition_variable changed_;
+    size_t next_file_ = 0, making_ = 0;
+    std::deque<std::pair<std::shared_ptr<ImageJob>, size_t>> regions_;
     std::deque<NetworkInput> queue_;
-    std::exception_ptr error_;
-    size_t next_ = 0, making_ = 0, finished_ = 0;
-    bool stopped_ = false;
-    std::vector<std::jthread> threads_;  // last: joined before the rest goes
+    Prefetcher prefetcher_;  // last: its threads use all of the above
 };
 
-DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)), offset_(options_.files.size(), kNone) {
-    journal_ =
-        std::make_unique<Journal>(options_.journal, options_.settings, [&](std::string_view line, uint64_t offset) {
-            const ordered_json json = ordered_json::parse(line);
-            const size_t file = options_.files.find(json.at("file").get<std::string>());
-            if (file == offset_.size()) return;  // an image that is no longer asked for
-            uint64_t& known = offset_[file];
-            if (known != kNone) return;
-            known = offset;
+DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)) {
+    journal_ = std::make_unique<RecordJournal>(
+        options_.journal, options_.settings, options_.files.size(),
+        [&](const RecordJournal::Json& record) { return options_.files.find(record.at("file").get<std::string>()); },
+        [&](const RecordJournal::Json& record) {
             ++counts_.done, ++counts_.resumed;
-            counts_.failed += json.contains("failure");
-            counts_.damaged += json.value("damaged", false);
+            counts_.failed += record.contains("failure");
+            counts_.damaged += record.value("damaged", false);
         });
 }
 
-std::shared_ptr<DetectRun::Work> DetectRun::load(size_t file) const {
+std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
     const std::string name(options_.files[file]);
-    const auto work = std::make_shared<Work>(Work{.file = file, .result = {.file = json_name(name)}});
-    ImageResult& result = work->result;
+    const auto job = std::make_shared<ImageJob>(ImageJob{.file = file, .result = {.file = json_name(name)}});
+    ImageResult& result = job->result;
     const auto refuse = [&](DecodeStatus trouble, const std::string& text) {
         result.failure = "image access failure";
         result.reason = fmt::format("{}: {}", trouble_code(trouble), text);
-        return work;
+        return job;
     };
-    const DecodeOptions how;
-    const ImageFile bytes = read_image_file((options_.base / name).string(), how.max_file_bytes);
+    const DecodeOptions decode;
+    const ImageFile bytes = read_image_file((options_.base / name).string(), decode.max_file_bytes);
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
-    Decoded decoded = decode_image(bytes.bytes, how);
+    Decoded decoded = decode_image(bytes.bytes, decode);
     if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
-    work->exif = read_exif(bytes.bytes);
-    result.date = work->exif.date;
+    job->exif = read_exif(bytes.bytes);
+    result.date = job->exif.date;
     result.h = decoded.image.h, result.w = decoded.image.w;
     result.damaged = decoded.trouble != DecodeStatus::none;
     result.reason = decoded.text;
-    work->areas = areas_of(result.h, result.w, options_.tile ? options_.tile : SIZE_MAX, options_.tile_overlap);
-    work->found.resize(work->areas.size());
-    work->left = work->areas.size();
-    work->image = std::move(decoded.image);
-    return work;
+    job->regions = regions_of(result.h, result.w, options_.tile ? options_.tile : SIZE_MAX, options_.tile_overlap);
+    job->found.resize(job->regions.size());
+    job->without_input = job->without_boxes = job->regions.size();
+    job->image = std::move(decoded.image);
+    return job;
 }
 
-DetectRun::NetworkInput DetectRun::view(const std::shared_ptr<Work>& work, size_t area) const {
-    const Area& a = work->areas[area];
-    NetworkInput view{.work = work, .area = area};
-    view.letterbox = letterbox(
-        {.h = a.h, .w = a.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
-    const bool whole = a.h == work->image.h && a.w == work->image.w;
-    view.input.resize(view.letterbox.out_h * view.letterbox.out_w * 3);
-    letterbox_image(whole ? work->image : part(work->image, a), view.letterbox, Filter::linear, view.input.data());
-    return view;
+DetectRun::NetworkInput DetectRun::network_input(const std::shared_ptr<ImageJob>& job, size_t region) const {
+    const ImageRegion& r = job->regions[region];
+    NetworkInput input{.job = job, .region = region};
+    input.letterbox = letterbox(
+        {.h = r.h, .w = r.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
+    const bool whole = r.h == job->image.h && r.w == job->image.w;
+    input.pixels.resize(input.letterbox.out_h * input.letterbox.out_w * 3);
+    letterbox_image(whole ? job->image : cropped(job->image, r), input.letterbox, Filter::linear, input.pixels.data());
+    return input;
 }
 
-void DetectRun::record(const Work& work) {
-    offset_[work.file] = journal_->append(one_line(to_json(work.result)));
+void DetectRun::record(const ImageJob& job) {
+    journal_->add(job.file, to_json(job.result));
     ++counts_.done;
-    counts_.failed += !work.result.failure.empty();
-    counts_.damaged += work.result.damaged;
+    counts_.failed += !job.result.failure.empty();
+    counts_.damaged += job.result.damaged;
 }
 
-void DetectRun::finish(Work& work) {
+void DetectRun::finish(ImageJob& job) {
     std::vector<Box> boxes;
-    if (work.areas.size() == 1) {
-        for (const PartBox& b : work.found[0]) boxes.push_back(b.box);
+    if (job.regions.size() == 1) {
+        for (const PartBox& b : job.found[0]) boxes.push_back(b.box);
     } else {
         std::vector<PartBox> all;
-        for (const std::vector<PartBox>& found : work.found) all.insert(all.end(), found.begin(), found.end());
-        boxes = merged_boxes(std::move(all), options_.overlap);
+        for (const std::vector<PartBox>& found : job.found) all.insert(all.end(), found.begin(), found.end());
+        boxes = merged_boxes(std::move(all), options_.iou);
     }
-    work.result.detections = detections_of(boxes, work.result.h, work.result.w);
-    if (options_.on_image) options_.on_image(work.result, work.image, work.exif);
-    record(work);
+    job.result.detections = detections_of(boxes, job.result.h, job.result.w);
+    if (options_.on_image) options_.on_image(job.result, job.image, job.exif);
+    record(job);
 }
 
 void DetectRun::detect(std::vector<NetworkInput> group) {
     const size_t h = group[0].letterbox.out_h, w = group[0].letterbox.out_w;
-    std::vector<uint8_t> images;
+    std::vector<uint8_t> pixels;
     if (group.size() == 1)
-        images = std::move(group[0].input);
+        pixels = std::move(group[0].pixels);
     else
-        for (const NetworkInput& view : group) images.insert(images.end(), view.input.begin(), view.input.end());
-    const std::vector<std::vector<Box>> boxes = options_.network(images, h, w);
+        for (const NetworkInput& input : group) pixels.insert(pixels.end(), input.pixels.begin(), input.pixels.end());
+    const std::vector<std::vector<Box>> boxes = options_.network(pixels, h, w);
     for (size_t i = 0; i < group.size(); ++i) {
-        Work& work = *group[i].work;
-        const Area& area = work.areas[group[i].area];
-        work.found[group[i].area] =
-            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, area), area, work.result.h, work.result.w);
-        if (--work.left == 0) finish(work);
+        ImageJob& job = *group[i].job;
+        const ImageRegion& region = job.regions[group[i].region];
+        job.found[group[i].region] =
+            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, region), region, job.result.h, job.result.w);
+        if (--job.without_boxes == 0) finish(job);
     }
 }
 
 bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     std::vector<size_t> pending;
-    for (size_t i = 0; i < offset_.size(); ++i)
-        if (offset_[i] == kNone) pending.push_back(i);
-    Prefetcher feed(*this, std::move(pending));
+    for (size_t i = 0; i < journal_->size(); ++i)
+        if (!journal_->has(i)) pending.push_back(i);
+    InputQueue queue(*this, std::move(pending));
     std::map<std::pair<size_t, size_t>, std::vector<NetworkInput>> groups;  // by the size of the network's input
     const auto waiting = [&] {
         size_t n = 0;
@@ -235,16 +203,16 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
         return n;
     };
     const auto flush = [&](auto group) {
-        std::vector<NetworkInput> views = std::move(group->second);
+        std::vector<NetworkInput> inputs = std::move(group->second);
         groups.erase(group);
-        detect(std::move(views));
+        detect(std::move(inputs));
     };
-    while (std::optional<NetworkInput> view = feed.next()) {
-        if (view->work->areas.empty()) {
-            record(*view->work);
+    while (std::optional<NetworkInput> input = queue.next()) {
+        if (input->job->regions.empty()) {
+            record(*input->job);
         } else {
-            const auto group = groups.try_emplace({view->letterbox.out_h, view->letterbox.out_w}).first;
-            group->second.push_back(std::move(*view));
+            const auto group = groups.try_emplace({input->letterbox.out_h, input->letterbox.out_w}).first;
+            group->second.push_back(std::move(*input));
             if (group->second.size() == options_.batch)
                 flush(group);
             else if (waiting() >= 4 * options_.batch)
@@ -254,11 +222,9 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     }
     while (!groups.empty()) {
         flush(groups.begin());
-        if (progress && !progress(counts_)) return counts_.done == offset_.size();
+        if (progress && !progress(counts_)) return counts_.done == journal_->size();
     }
     return true;
 }
 
-ImageResult DetectRun::result(size_t file) const {
-    return result_from_json(ordered_json::parse(journal_->line(offset_.at(file))));
-}
+ImageResult DetectRun::result(size_t file) const { return result_from_json(journal_->at(file)); }

@@ -1,9 +1,10 @@
-// Many images through a detector: decoding and letterboxing on threads of their own, the network on the caller's,
-// results into a journal. Buffer does not grow with the number of images but for their names and 24 bytes each.
+// Many images through a detector: decoding and letterboxing on threads of their own, the network on the caller's
+// thread, results into a journal. Memory grows with the number of images only by their names and 24 bytes each.
 #pragma once
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "app/detect/detection.h"
@@ -21,12 +22,12 @@ struct DetectOptions {
     std::filesystem::path journal;
     std::string settings;  // JSON: a journal with other settings is refused
     size_t image_size = 1280, stride = 64;
-    size_t tile = 0;            // side of the tiles that larger images are seen in, besides as a whole; 0: none
+    size_t tile = 0;            // side of the tiles in which larger images are seen, besides as a whole; 0: none
     double tile_overlap = 0.5;  // of neighbouring tiles
-    float overlap = 0.45f;      // of boxes from different tiles: IoU
+    float iou = 0.45f;          // boxes from different tiles whose IoU exceeds this are one
     size_t batch = 1, threads = 1;
     Network network;
-    // Gets each image with its boxes before they count as done; may be empty, and then pixels are not kept.
+    // Gets each image with its boxes before it counts as done; if empty, pixels are dropped early.
     std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
 };
 
@@ -39,8 +40,8 @@ class DetectRun {
 public:
     explicit DetectRun(DetectOptions options);
 
-    // `progress` is called after each image; false stops. True when every image is done. Failures of single
-    // images are results.
+    // `progress` is called after each image; false stops the run. Returns true when every image is done. An image that
+    // cannot be read is a result, not an error.
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
     ImageResult result(size_t file) const;  // after it is done
@@ -49,17 +50,16 @@ public:
     void remove_journal() { journal_->remove(); }
 
 private:
-    struct Work;
+    struct ImageJob;
     struct NetworkInput;
-    class Prefetcher;
-    std::shared_ptr<Work> load(size_t file) const;
-    NetworkInput view(const std::shared_ptr<Work>& work, size_t area) const;
+    class InputQueue;
+    std::shared_ptr<ImageJob> load(size_t file) const;
+    NetworkInput network_input(const std::shared_ptr<ImageJob>& job, size_t region) const;
     void detect(std::vector<NetworkInput> group);
-    void finish(Work& work);
-    void record(const Work& work);
+    void finish(ImageJob& job);
+    void record(const ImageJob& job);
 
     DetectOptions options_;
-    std::vector<uint64_t> offset_;  // in the journal, by file; kNone before
     DetectCounts counts_;
-    std::unique_ptr<Journal> journal_;
+    std::unique_ptr<RecordJournal> journal_;
 };

@@ -1,9 +1,8 @@
-// What is installed beside the program.
+// Finds what is installed beside the program.
 #pragma once
 
 #include <filesystem>
 
-// The small detector that scripts/train_detector.sh made; empty where it is not found. Looked for in ../share/tundra
-// and
-// ../share as seen from the program.
+// The small detector that scripts/train_detector.sh made, in ../share/tundra or ../share relative to the program; empty
+// if there is none.
 std::filesystem::path shipped_detector();

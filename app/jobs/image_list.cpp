@@ -19,40 +19,78 @@ bool is_video_name(const fs::path& path) {
     return std::ranges::find(kVideos, lower(path.extension().string())) != kVideos.end();
 }
 
-size_t count_videos(const fs::path& folder) {
-    size_t n = 0;
-    std::error_code error;
-    for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
-         !error && entry != end; entry.increment(error))
-        n += is_video_name(entry->path());
-    return n;
-}
+bool is_pattern(const std::string& text) { return text.find_first_of("*?[") != std::string::npos; }
 
-std::vector<std::string> read_list(const std::string& list) {
-    std::ifstream file(list);
-    if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
-    std::vector<std::string> paths;
-    for (std::string line; std::getline(file, line);) {
-        if (paths.empty() && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
-        if (line.ends_with('\r')) line.pop_back();
-        if (!line.empty()) paths.push_back(line);
+class Finder {
+public:
+    void add(const std::string& argument) {
+        std::error_code ignored;
+        const bool exists = fs::exists(argument, ignored);
+        if (fs::is_directory(argument, ignored))
+            add_folder(argument);
+        else if (argument.starts_with('@') && !exists)
+            add_list(argument.substr(1));
+        else if (exists && argument.ends_with(".txt"))
+            add_list(argument);
+        else if (exists && is_video_name(argument))
+            fail(Fault::usage, "{}: is a video; tundra works on images only", argument);
+        else if (exists)
+            found_.paths.push_back(argument);
+        else if (is_pattern(argument))
+            add_matches(argument);
+        else
+            fail(Fault::usage, "{}: no such file or folder", argument);
     }
-    return paths;
-}
 
-std::vector<std::string> matches(const std::string& pattern, size_t& videos) {
-    glob_t found{};
-    std::vector<std::string> paths;
-    if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; ++i) {
-            if (is_image_name(found.gl_pathv[i])) paths.emplace_back(found.gl_pathv[i]);
-            videos += is_video_name(found.gl_pathv[i]);
+    ImagePaths take(const std::vector<std::string>& arguments) {
+        const std::string videos = fmt::format("{} videos are left out: tundra works on images only", videos_);
+        if (found_.paths.empty())
+            fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "), videos_ ? " (" + videos + ")" : "");
+        if (videos_) found_.notes.push_back(videos);
+        return std::move(found_);
+    }
+
+private:
+    void add_folder(const std::string& folder) {
+        Listing listing = list_images(folder);
+        for (const std::string& file : listing.files) found_.paths.push_back((fs::path(folder) / file).string());
+        found_.notes.insert(found_.notes.end(), listing.problems.begin(), listing.problems.end());
+        std::error_code error;
+        for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
+             !error && entry != end; entry.increment(error))
+            videos_ += is_video_name(entry->path());
+    }
+
+    void add_list(const std::string& list) {
+        std::ifstream file(list);  // a pipe is welcome too
+        if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
+        bool first = true;
+        for (std::string line; std::getline(file, line); first = false) {
+            std::string_view path = first ? without_bom(line) : line;
+            if (path.ends_with('\r')) path.remove_suffix(1);
+            if (!path.empty()) found_.paths.emplace_back(path);
         }
-    ::globfree(&found);
-    return paths;
-}
+    }
 
-fs::path absolute(const fs::path& path) { return fs::absolute(path).lexically_normal(); }
+    void add_matches(const std::string& pattern) {
+        glob_t matches{};
+        if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0)
+            for (const char* match : std::span(matches.gl_pathv, matches.gl_pathc)) {
+                if (std::error_code ignored; fs::is_directory(match, ignored))
+                    add_folder(match);
+                else if (is_image_name(match))
+                    found_.paths.emplace_back(match);
+                else
+                    videos_ += is_video_name(match);
+            }
+        ::globfree(&matches);
+    }
+
+    ImagePaths found_;
+    size_t videos_ = 0;
+};
+
+fs::path without_slash(const fs::path& path) { return path.has_filename() ? path : path.parent_path(); }
 
 fs::path shared_folder(const std::vector<std::string>& paths) {
     fs::path shared = fs::path(paths.front()).parent_path();
@@ -67,42 +105,23 @@ fs::path shared_folder(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-ImageList list_for_detection(const std::vector<std::string>& arguments, const std::string& base) {
-    ImageList list;
-    std::vector<std::string> paths;  // a fs::path takes several times the memory
-    const auto add = [&](const std::vector<std::string>& found) {
-        for (const std::string& path : found) paths.push_back(absolute(path).string());
-    };
+ImagePaths find_images(const std::vector<std::string>& arguments) {
+    Finder finder;
+    for (const std::string& argument : arguments) finder.add(argument);
+    return finder.take(arguments);
+}
+
+ImageList list_images_below(const std::vector<std::string>& arguments, const std::string& base) {
+    auto [paths, notes] = find_images(arguments);
+    const fs::path here = fs::current_path();
+    const auto absolute = [&](const std::string& path) { return (here / path).lexically_normal(); };
+    for (std::string& path : paths) path = absolute(path).string();  // a fs::path takes several times the memory
     std::error_code ignored;
-    for (const std::string& argument : arguments) {
-        const bool exists = fs::exists(argument, ignored);
-        if (fs::is_directory(argument, ignored)) {
-            Listing listing = list_images(argument);
-            const fs::path folder = absolute(argument + "/.");
-            for (const std::string& file : listing.files) paths.push_back((folder / file).string());
-            list.notes.insert(list.notes.end(), listing.problems.begin(), listing.problems.end());
-            list.videos += count_videos(argument);
-        } else if (argument.starts_with('@') && !exists) {
-            add(read_list(argument.substr(1)));
-        } else if (exists && argument.ends_with(".txt")) {
-            add(read_list(argument));
-        } else if (exists) {
-            if (is_video_name(argument)) fail(Fault::usage, "{}: is a video; tundra works on images only", argument);
-            add({argument});
-        } else if (argument.find_first_of("*?[") != std::string::npos) {
-            add(matches(argument, list.videos));
-        } else {
-            fail(Fault::usage, "{}: no such file or folder", argument);
-        }
-    }
-    if (paths.empty())
-        fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "),
-             list.videos ? fmt::format(" ({} videos, which tundra does not read)", list.videos) : "");
-    const bool one_folder = arguments.size() == 1 && fs::is_directory(arguments[0], ignored);
-    const auto without_slash = [](fs::path p) { return p.has_filename() ? p : p.parent_path(); };
+    ImageList list{.base = {}, .files = {}, .notes = std::move(notes)};
     list.base = !base.empty() ? without_slash(absolute(base))
-                : one_folder  ? without_slash(absolute(arguments[0]))
-                              : shared_folder(paths);
+                : arguments.size() == 1 && fs::is_directory(arguments[0], ignored)
+                    ? without_slash(absolute(arguments[0]))
+                    : shared_folder(paths);
     for (std::string& path : paths) {
         std::string name = fs::path(path).lexically_relative(list.base).generic_string();
         if (name.empty() || name == ".." || name.starts_with("../"))

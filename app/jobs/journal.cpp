@@ -7,17 +7,17 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/json.h"
 
 namespace {
 
-constexpr size_t kChecksum = 17;  // 16 digits and a blank
+constexpr size_t kChecksum = 17;  // 16 digits and a space
 constexpr auto kSyncEvery = std::chrono::seconds(2);
 
-// The JSON of a line, or an empty text where the line is torn or damaged.
+// The JSON of a line, or an empty text if the line is torn or damaged.
 std::string_view content(std::string_view line) {
     if (line.size() <= kChecksum || line[kChecksum - 1] != ' ') return {};
     const std::string_view json = line.substr(kChecksum);
@@ -51,13 +51,13 @@ Journal::Journal(const std::filesystem::path& path, const std::string& header,
     }
     std::ifstream in(path, std::ios::binary);
     std::string line;
-    for (bool first = true; std::getline(in, line) && !in.eof(); first = false) {  // without its end a line is torn
+    for (bool first = true; std::getline(in, line) && !in.eof(); first = false) {  // a line without a line feed is torn
         const std::string_view json = content(line);
         if (json.empty()) break;
         if (first && json != header) {
             ::close(file_);
             fail(Fault::usage,
-                 "{}: was left by a run with other settings ({}); use those again, or delete the file to begin anew",
+                 "{}: was left by a run with other settings ({}); use those again, or delete the file to start over",
                  path.string(), differences(json, header));
         }
         if (!first) visit(json, end_);
@@ -112,3 +112,18 @@ std::string Journal::line(uint64_t offset) const {
 }
 
 void Journal::remove() { ::unlink(path_.c_str()); }
+
+RecordJournal::RecordJournal(const std::filesystem::path& path, const std::string& settings, size_t count,
+                             const std::function<size_t(const Json&)>& number_of,
+                             const std::function<void(const Json&)>& resumed)
+    : offsets_(count, kNone), journal_(path, settings, [&](std::string_view line, uint64_t offset) {
+          const Json record = Json::parse(line);
+          const size_t number = number_of(record);
+          if (number >= offsets_.size() || has(number)) return;
+          offsets_[number] = offset;
+          resumed(record);
+      }) {}
+
+void RecordJournal::add(size_t number, const Json& record) { offsets_[number] = journal_.append(one_line(record)); }
+
+RecordJournal::Json RecordJournal::at(size_t number) const { return Json::parse(journal_.line(offsets_.at(number))); }

@@ -1,5 +1,5 @@
-// What a long run has done so far: one line per image or batch, appended as soon as it is known, each with a
-// checksum. A kill at any moment leaves whole lines and at most one torn line, which is cut off when the run goes on.
+// What a long run has done so far: one line per image or batch, appended as soon as it is known, each with a checksum.
+// A kill at any moment leaves whole lines and at most one torn line, which is cut off when the run is resumed.
 //
 // Line: 16 hex digits of XXH3 over the rest, a blank, JSON. The first line is the header: settings that must not
 // change.
@@ -8,12 +8,14 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 class Journal {
 public:
-    // Goes on with the file if it is there; `visit` gets the JSON of every whole line after the header and the line's
-    // offset. Fault::usage if the header is another one.
+    // Resumes the file if it exists; `visit` gets the JSON of every whole line after the header and the line's offset.
+    // Fault::usage if the header is another one.
     Journal(const std::filesystem::path& path, const std::string& header,
             const std::function<void(std::string_view, uint64_t)>& visit);
     ~Journal();
@@ -32,4 +34,27 @@ private:
     int file_ = -1;
     uint64_t end_ = 0;
     std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
+};
+
+// A fixed number of records, 0 to count - 1, that become known in any order and are kept in a journal: 8 bytes of
+// memory each.
+class RecordJournal {
+public:
+    using Json = nlohmann::ordered_json;
+
+    // `number_of` says which record a line of an interrupted run is, `count` or more for one that is no longer asked
+    // for. `resumed` is called once for each record that is there already.
+    RecordJournal(const std::filesystem::path& path, const std::string& settings, size_t count,
+                  const std::function<size_t(const Json&)>& number_of, const std::function<void(const Json&)>& resumed);
+
+    size_t size() const { return offsets_.size(); }
+    bool has(size_t number) const { return offsets_[number] != kNone; }
+    void add(size_t number, const Json& record);
+    Json at(size_t number) const;  // of a record that it has
+    void remove() { journal_.remove(); }
+
+private:
+    static constexpr uint64_t kNone = ~uint64_t(0);
+    std::vector<uint64_t> offsets_;
+    Journal journal_;
 };

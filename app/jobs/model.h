@@ -1,26 +1,20 @@
-// A trained classifier, loaded and ready on a device: what eval and classify start from.
+// A trained classifier, loaded and ready on a device: where eval and classify start.
 #pragma once
 
 #include <future>
 
+#include "app/jobs/machine.h"
 #include "predict/classifier.h"
 #include "predict/model_file.h"
 
-#include "engine/device.h"
-
-struct MachineOptions {
-    std::string device = "auto";
-    size_t threads = 0, batch = 16;
-};
-
 struct ReadyModel {
-    ModelFile file;           // but for its state, which the device has
-    std::string fingerprint;  // of that state
+    ModelFile file;           // without its weights, which the device has
+    std::string fingerprint;  // of those weights
     std::unique_ptr<Device> device;
     std::unique_ptr<Arena> arena;
     std::unique_ptr<Classifier> classifier;
     int threads;                // for decoding
-    std::future<void> loading;  // of the weights, while the caller finds images
+    std::future<void> loading;  // uploads the weights while the caller looks for images
 
     Classifier& ready() {
         if (loading.valid()) loading.get();
@@ -28,10 +22,5 @@ struct ReadyModel {
     }
 };
 
-// `images`: how many will come; a batch is never larger.
+// `images`: how many will come; the batch is never larger.
 ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images);
-
-namespace CLI {
-class App;
-}
-void add_machine_options(CLI::App& app, MachineOptions& options);  // --device, --threads, --batch

@@ -3,24 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-
-size_t utf8_character(std::string_view text, uint32_t& code) {
-    if (text.empty()) return 0;
-    const auto byte = [&](size_t i) { return uint8_t(text[i]); };
-    const size_t length = byte(0) < 0x80       ? 1
-                          : byte(0) >> 5 == 6  ? 2
-                          : byte(0) >> 4 == 14 ? 3
-                          : byte(0) >> 3 == 30 ? 4
-                                               : 0;
-    if (length == 0 || text.size() < length) return 0;
-    code = length == 1 ? byte(0) : byte(0) & (0x7f >> length);
-    for (size_t i = 1; i < length; ++i) {
-        if (byte(i) >> 6 != 2) return 0;
-        code = code << 6 | (byte(i) & 0x3f);
-    }
-    constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    return code < kSmallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : length;
-}
+#include "base/hash.h"
+#include "base/text.h"
 
 std::string json_name(std::string_view name) {
     std::string result;
@@ -34,6 +18,12 @@ std::string json_name(std::string_view name) {
         name.remove_prefix(std::max<size_t>(1, length));
     }
     return result;
+}
+
+std::string list_hash(size_t count, const std::function<std::string(size_t)>& name) {
+    Hash hash;
+    for (size_t i = 0; i < count; ++i) hash.add(name(i));
+    return hash.hex();
 }
 
 Names::Names(std::vector<std::string> names) {

@@ -79,14 +79,14 @@ std::string threshold_chart(const EvaluatedBoxes& part) {
 
 std::string count_cell(const json& object, const char* key) {
     const double value = number_of(object, key);
-    return value >= 0 && value < 1e15 ? grouped(uint64_t(value)) : "\u2013";
+    return value >= 0 && value < 1e15 ? count_text(uint64_t(value)) : "\u2013";
 }
 
 std::string classes_table(const EvaluatedBoxes& part) {
     Rows rows;
     for (const json& c : list_of(part.metrics, "classes")) {
         const double right = number_of(c, "right"), wrong = number_of(c, "wrong"), boxes = number_of(c, "boxes");
-        rows.push_back({escaped(shortened(text_of(c, "name"), kName)), count_cell(c, "boxes"),
+        rows.push_back({html_escaped(shortened(text_of(c, "name"), kName)), count_cell(c, "boxes"),
                         percent_text(number_of(c, "ap50")), percent_text(number_of(c, "ap")),
                         percent_text(boxes > 0 ? right / boxes : kUnknown),
                         percent_text(right + wrong > 0 ? right / (right + wrong) : kUnknown)});
@@ -108,7 +108,6 @@ std::string thresholds_table(const EvaluatedBoxes& part) {
     const double proposed = number_of(part.metrics, "proposed_threshold");
     for (const json& t : list_of(part.metrics, "thresholds")) {
         const double x = number_of(t, "threshold");
-        if (std::lround(x * 100) % 10 && x != proposed) continue;
         rows.push_back(
             {fmt::format("{}{:.2f}{}", x == proposed ? "<strong>" : "", x, x == proposed ? "</strong>" : ""),
              percent_text(number_of(t, "precision")), percent_text(number_of(t, "recall")),
@@ -121,8 +120,8 @@ std::string thresholds_table(const EvaluatedBoxes& part) {
                        {"Precision", true},
                        {"Recall", true},
                        {"F1", true},
-                       {"Images with something, found", true},
-                       {"Empty images, alarmed", true}},
+                       {"Images with objects, found", true},
+                       {"Empty images, false alarms", true}},
                       rows);
 }
 
@@ -152,21 +151,22 @@ std::string card(const RunFiles& run, const Verdict& v, float threshold) {
     for (const FoundBox& f : v.image->boxes.found) {
         if (f.score < threshold) continue;
         boxes.push_back({f.x, f.y, f.w, f.h, kFound, false});
-        found += fmt::format("{}{} {}", found.empty() ? "" : ", ", escaped(shortened(run.classes[f.category], 24)),
+        found += fmt::format("{}{} {}", found.empty() ? "" : ", ", html_escaped(shortened(run.classes[f.category], 24)),
                              percent_text(f.score));
     }
     const std::string what = fmt::format("{} right, {} missed, {} false", v.right, v.missed, v.wrong);
     const Thumbnail small = make_thumbnail(v.image->file, kSide, boxes);
-    const std::string image = small.data_url.empty()
-                                  ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
-                                  : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
-                                                small.data_url, small.w, small.h, what);
+    const std::string image =
+        small.data_url.empty()
+            ? fmt::format("<div class=\"gone\">{}</div>", html_escaped(shortened(small.trouble, 120)))
+            : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>", small.data_url, small.w, small.h,
+                          what);
     const std::string name = std::filesystem::path(v.image->file).filename().string();
     return fmt::format(
         "<li>{}<p><strong class=\"{}\">{}</strong> <span class=\"quiet\">{}</span></p><p class=\"file\" "
         "title=\"{}\">{}</p></li>\n",
         image, v.missed + v.wrong ? "wrong" : "right", what, found.empty() ? "nothing found" : found,
-        escaped(v.image->file), escaped(shortened(name, 48)));
+        html_escaped(v.image->file), html_escaped(shortened(name, 48)));
 }
 
 std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
@@ -181,7 +181,7 @@ std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
         "<section><h2>Images to look at</h2>\n<p><span class=\"swatch true\"></span>true <span class=\"swatch "
         "found\"></span>found, from "
         "confidence {:.2f} on. {} of {} have a missed or a false box.</p>\n",
-        threshold, grouped(with_errors), part_images(part.name, part.images.size()));
+        threshold, count_text(with_errors), part_images(part.name, part.images.size()));
     if (with_errors) {
         out +=
             "<h3>Worst</h3>\n<p class=\"quiet\">Some may be boxes that a person forgot or drew badly.</p>\n<ul "

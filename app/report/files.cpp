@@ -26,8 +26,7 @@ std::string content_of(RunFiles& run, const char* name) {
         return "";
     }
     try {
-        const FileBytes bytes = read_file(path);
-        return {reinterpret_cast<const char*>(bytes.memory.get()), bytes.size};
+        return std::string(read_file(path).text());
     } catch (const Error& e) {
         run.missing.push_back(fmt::format("{} cannot be read: {}", name, e.what()));
         return "";
@@ -84,7 +83,7 @@ std::vector<CsvRow> csv_rows(RunFiles& run, const char* name) {
     }
 }
 
-// Cells by the name of their column; what is no number is NaN.
+// Cells by the name of their column; NaN if a cell is not a number.
 void read_metrics_table(RunFiles& run) {
     const std::vector<CsvRow> rows = csv_rows(run, "metrics.csv");
     for (size_t i = 1; i < rows.size(); ++i) {
@@ -201,23 +200,6 @@ void read_bad_files(RunFiles& run) {
 }
 
 }  // namespace
-
-const json& member(const json& object, const std::string& key) {
-    static const json nothing;
-    if (!object.is_object()) return nothing;
-    const auto found = object.find(key);
-    return found == object.end() ? nothing : *found;
-}
-
-double number_of(const json& object, const std::string& key) {
-    const json& value = member(object, key);
-    return value.is_number() ? value.get<double>() : kUnknown;
-}
-
-std::string text_of(const json& object, const std::string& key) {
-    const json& value = member(object, key);
-    return value.is_string() ? value.get<std::string>() : "";
-}
 
 const json& RunFiles::last_session() const {
     static const json nothing;

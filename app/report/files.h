@@ -1,6 +1,6 @@
-// What the files of a run say, as far as they are there and can be read: the material of its report.
+// Reads the files of a run, as far as they exist and can be read, for its report.
 //
-// A run under way, an old run or a damaged file leaves parts empty; `missing` says which and why, in a sentence each.
+// An unfinished or old run or a damaged file leaves parts empty; `missing` says which and why, one sentence each.
 #pragma once
 
 #include <filesystem>
@@ -10,19 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "predict/box_metrics.h"
 #include "predict/metrics.h"
 #include "train/config.h"
 
 inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-// Values of a JSON file that anybody may have written: null, NaN or "" where the value is missing or of another kind.
-const nlohmann::json& member(const nlohmann::json& object, const std::string& key);
-double number_of(const nlohmann::json& object, const std::string& key);
-std::string text_of(const nlohmann::json& object, const std::string& key);
-
 struct StepLine {
-    double step, loss, rate, momentum;  // NaN where the log has none
+    double step, loss, rate, momentum;  // NaN if the log has none
     double box, objectness, classes;    // the losses of a detector
 };
 
@@ -41,12 +37,12 @@ struct EvaluatedPart {
     double loss = kUnknown;
     std::vector<ClassifiedImage> images;
     Metrics metrics;
-    size_t left_out = 0;  // predictions in the file that make no sense
+    size_t left_out = 0;  // invalid predictions in the file
 };
 
 struct BoxImage {
     std::string file, camera;
-    ImageBoxes boxes;  // found: from a score of 0.05 on
+    ImageBoxes boxes;  // found: with a score of at least 0.05
 };
 
 struct EvaluatedBoxes {  // of a detector
@@ -64,8 +60,8 @@ struct RunFiles {
     std::filesystem::path folder;
     nlohmann::json record;  // run.json, or null
     std::string config_text;
-    TrainConfig config;       // defaults where the text does not say
-    bool has_config = false;  // and was understood
+    TrainConfig config;       // defaults for missing keys
+    bool has_config = false;  // whether the text was valid
     std::vector<StepLine> steps;
     std::vector<EpochLine> epochs;
     std::vector<std::string> classes;
@@ -79,12 +75,12 @@ struct RunFiles {
     bool is_detector() const { return config.task == "detect"; }
     bool finished() const;
     std::string last_event() const;  // of the last session: "start", "epoch", "stop", ...
-    double last_step() const;        // NaN: none was made
+    double last_step() const;        // NaN before the first one
     double steps_per_epoch() const;  // NaN before the first epoch ends
-    // The part that the details are about: the test images if there are enough of them. Null without an evaluation.
+    // The part for the details: the test images if there are enough of them. Null without an evaluation.
     const EvaluatedPart* main_part() const;
     const EvaluatedBoxes* main_boxes() const;
 };
 
-// Errors: Fault::usage for a folder that holds no run.
+// Errors: Fault::usage for a folder without a run.
 RunFiles read_run_files(const std::filesystem::path& folder);

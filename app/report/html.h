@@ -1,4 +1,4 @@
-// Text and numbers as HTML. Whatever comes from a file goes through escaped() or is a number.
+// Numbers and tables as HTML. Whatever comes from a file goes through html_escaped() or is a number.
 #pragma once
 
 #include <cstdint>
@@ -6,24 +6,17 @@
 #include <string_view>
 #include <vector>
 
-// & < > " ' as entities. Bytes that are no UTF-8, control characters other than tab and line feed, and marks that turn
-// the direction of text around become U+FFFD: a name shows as what it is.
-std::string escaped(std::string_view text);
+#include "base/text.h"
 
-// At most `length` characters, the middle replaced by an ellipsis; not escaped.
-std::string shortened(std::string_view text, size_t length);
-
-// All of them give an en dash for NaN.
-std::string percent_text(double share);  // "96.1 %"; what is not all or nothing never rounds to 100.0 or 0.0
+// Both give an en dash for NaN.
+std::string percent_text(double share);  // "96.1 %"; only 0 and 1 are shown as 0.0 and 100.0
 std::string fixed_text(double value, int digits);
-std::string grouped(uint64_t count);          // "12,345"
+
 std::string images_text(uint64_t count);      // "1 image", "12,345 images"
-std::string time_span(double seconds);        // "9.3 s", "4 min 10 s", "1 h 04 min"
-std::string size_text(double bytes);          // "12.3 MiB"
-std::string time_text(std::string_view utc);  // "2026-11-23T08:50:21Z" -> "2026-11-23 08:50 UTC"; else as it is
+std::string time_text(std::string_view utc);  // "2026-11-23T08:50:21Z" -> "2026-11-23 08:50 UTC"; else unchanged
 
 struct Column {
-    std::string head;     // HTML, as the cells are
+    std::string head;     // HTML, like the cells
     bool number = false;  // aligned to the right
 };
 using Rows = std::vector<std::vector<std::string>>;  // the first cell of a row names it

@@ -17,22 +17,23 @@ constexpr size_t kSide = 240;  // of a thumbnail that is shown at up to 160 px: 
 
 std::string card(const RunFiles& run, const ClassifiedImage& image) {
     const bool right = image.label == image.predicted;
-    const std::string label = escaped(shortened(run.classes[image.label], 40)),
-                      said = escaped(shortened(run.classes[image.predicted], 40));
+    const std::string label = html_escaped(shortened(run.classes[image.label], 40)),
+                      said = html_escaped(shortened(run.classes[image.predicted], 40));
     const std::string name = std::filesystem::path(image.file).filename().string();
     const Thumbnail small = make_thumbnail(image.file, kSide);
     const std::string what =
         right ? fmt::format("{}, recognised", label) : fmt::format("{}, taken for {}", label, said);
-    const std::string figure = small.data_url.empty()
-                                   ? fmt::format("<div class=\"gone\">{}</div>", escaped(shortened(small.trouble, 120)))
-                                   : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>",
-                                                 small.data_url, small.w, small.h, what);
+    const std::string figure =
+        small.data_url.empty()
+            ? fmt::format("<div class=\"gone\">{}</div>", html_escaped(shortened(small.trouble, 120)))
+            : fmt::format("<img src=\"{}\" width=\"{}\" height=\"{}\" alt=\"{}\"/>", small.data_url, small.w, small.h,
+                          what);
     const std::string verdict =
         right ? fmt::format("<strong class=\"right\">{}</strong>", label)
               : fmt::format("is <strong>{}</strong><br/>said <strong class=\"wrong\">{}</strong>", label, said);
     return fmt::format("<li>{}<p>{} <span class=\"quiet\">{}</span></p><p class=\"file\" title=\"{}\">{}</p></li>\n",
-                       figure, verdict, percent_text(image.confidence), escaped(image.file),
-                       escaped(shortened(name, 48)));
+                       figure, verdict, percent_text(image.confidence), html_escaped(image.file),
+                       html_escaped(shortened(name, 48)));
 }
 
 std::vector<const ClassifiedImage*> worst_errors(const EvaluatedPart& part) {
@@ -58,9 +59,9 @@ std::vector<const ClassifiedImage*> some_right(const EvaluatedPart& part, size_t
     return chosen;
 }
 
-std::string cards(const RunFiles& run, const std::vector<const ClassifiedImage*>& images, size_t most) {
+std::string cards(const RunFiles& run, const std::vector<const ClassifiedImage*>& images, size_t max) {
     std::string out = "<ul class=\"images\">\n";
-    for (size_t i = 0; i < std::min(images.size(), most); ++i) out += card(run, *images[i]);
+    for (size_t i = 0; i < std::min(images.size(), max); ++i) out += card(run, *images[i]);
     return out + "</ul>\n";
 }
 
@@ -77,7 +78,7 @@ std::string images_section(const RunFiles& run, const EvaluatedPart& part) {
             "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its "
             "confidence. "
             "Some of them may be labels that a person got wrong.</p>\n",
-            grouped(wrong.size()), part_images(part),
+            count_text(wrong.size()), part_images(part),
             wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);
     }
@@ -96,18 +97,21 @@ std::string unreadable_section(const RunFiles& run) {
     size_t named = 0;
     for (const auto& [code, count] : reasons)
         if (named++ < kReasons)
-            counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", grouped(count), escaped(shortened(code, 40)));
+            counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", count_text(count),
+                                  html_escaped(shortened(code, 40)));
     out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n",
-                       images_text(run.bad_files.size()), counts, grouped(used));
+                       images_text(run.bad_files.size()), counts, count_text(used));
     Rows rows;
     for (size_t i = 0; i < std::min(run.bad_files.size(), kUnreadable); ++i) {
         const UnreadableFile& f = run.bad_files[i];
-        rows.push_back({"<span class=\"path\">" + escaped(shortened(f.path, 200)) + "</span>",
-                        escaped(shortened(f.code, 40)), escaped(shortened(f.text, 200)), f.used ? "in part" : "no"});
+        rows.push_back({"<span class=\"path\">" + html_escaped(shortened(f.path, 200)) + "</span>",
+                        html_escaped(shortened(f.code, 40)), html_escaped(shortened(f.text, 200)),
+                        f.used ? "in part" : "no"});
     }
     out += fmt::format("<details{}><summary>The list</summary>{}</details>\n", rows.size() <= 8 ? " open=\"open\"" : "",
                        html_table("", {{"File"}, {"Reason"}, {"What exactly"}, {"Used"}}, rows));
     if (run.bad_files.size() > kUnreadable)
-        out += fmt::format("<p>The other {} are in bad_files.csv.</p>\n", grouped(run.bad_files.size() - kUnreadable));
+        out +=
+            fmt::format("<p>The other {} are in bad_files.csv.</p>\n", count_text(run.bad_files.size() - kUnreadable));
     return out + "</section>\n";
 }

@@ -26,15 +26,15 @@ std::string results(const RunFiles& run) {
     if (run.parts.size() > 1 && part->name != "test")
         out =
             "<p class=\"quiet\">The details below are about the validation images, because there are few test "
-            "pictures.</p>\n";
+            "images.</p>\n";
     return out + confusion_section(run, *part) + confidence_section(*part) + cameras_section(*part) +
            images_section(run, *part);
 }
 
 std::string missing_section(const RunFiles& run) {
     if (run.missing.empty()) return "";
-    std::string out = "<section><h2>What is not in this report</h2>\n<ul>";
-    for (const std::string& sentence : run.missing) out += "<li>" + escaped(shortened(sentence, 400)) + "</li>\n";
+    std::string out = "<section><h2>Missing from this report</h2>\n<ul>";
+    for (const std::string& sentence : run.missing) out += "<li>" + html_escaped(shortened(sentence, 400)) + "</li>\n";
     return out + "</ul></section>\n";
 }
 
@@ -51,7 +51,7 @@ std::filesystem::path write_report(const std::filesystem::path& run_folder) {
         "<title>{}: Tundra report</title>\n<style>{}</style>\n</head>\n<body>\n{}<main>\n{}{}{}{}{}{}</main>\n"
         "<footer>Made from the files of the run folder; nothing in this page needs a "
         "network.</footer>\n</body>\n</html>\n",
-        escaped(shortened(run_folder.filename().string(), 80)), kReportStyle, headline_section(run),
+        html_escaped(shortened(run_folder.filename().string(), 80)), kReportStyle, headline_section(run),
         curves_section(run), results(run), unreadable_section(run), provenance_section(run), config_section(run),
         missing_section(run));
     const std::filesystem::path path = run_folder / "report.html";

@@ -14,13 +14,13 @@ namespace {
 constexpr size_t kMixUps = 8, kCameras = 60, kName = 60;
 constexpr double kWantedAccuracy = 0.99;
 
-std::string name_cell(const std::string& name) { return escaped(shortened(name, kName)); }
+std::string name_cell(const std::string& name) { return html_escaped(shortened(name, kName)); }
 
 std::string classes_table(const RunFiles& run, const EvaluatedPart& part) {
     Rows rows;
     for (size_t c = 0; c < run.classes.size(); ++c) {
         const ClassScore& score = part.metrics.classes[c];
-        rows.push_back({name_cell(run.classes[c]), grouped(score.images), percent_text(score.precision()),
+        rows.push_back({name_cell(run.classes[c]), count_text(score.images), percent_text(score.precision()),
                         percent_text(score.recall()), fixed_text(score.f1(), 3)});
     }
     return html_table("", {{"Class"}, {"Pictures", true}, {"Precision", true}, {"Recall", true}, {"F1", true}}, rows) +
@@ -43,7 +43,7 @@ std::string mix_ups(const RunFiles& run, const EvaluatedPart& part) {
     Rows rows;
     for (size_t i = 0; i < std::min(cells.size(), kMixUps); ++i)
         rows.push_back({name_cell(run.classes[cells[i] / n]), name_cell(run.classes[cells[i] % n]),
-                        grouped(part.metrics.confusion[cells[i]]),
+                        count_text(part.metrics.confusion[cells[i]]),
                         percent_text(double(part.metrics.confusion[cells[i]]) /
                                      double(part.metrics.classes[cells[i] / n].images))});
     return html_table("", {{"The image is"}, {"The model says"}, {"Pictures", true}, {"Of the class", true}}, rows);
@@ -53,7 +53,7 @@ std::string work_row(const ManualWork& work) {
     return fmt::format("{} ({}) are below {:.2f}; of the rest {} are right and {} would pass unseen",
                        images_text(work.looked_at), percent_text(work.share()), work.threshold,
                        percent_text(work.accuracy_of_rest()),
-                       work.errors_left == 1 ? "1 error" : grouped(work.errors_left) + " errors");
+                       work.errors_left == 1 ? "1 error" : count_text(work.errors_left) + " errors");
 }
 
 std::string proposal(const EvaluatedPart& part) {
@@ -99,8 +99,8 @@ std::string work_table(const EvaluatedPart& part) {
     Rows rows;
     for (double threshold : {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99}) {
         const ManualWork work = manual_work(part, threshold);
-        rows.push_back({fmt::format("{:.2f}", threshold), percent_text(work.share()), grouped(work.looked_at),
-                        percent_text(work.accuracy_of_rest()), grouped(work.errors_left)});
+        rows.push_back({fmt::format("{:.2f}", threshold), percent_text(work.share()), count_text(work.looked_at),
+                        percent_text(work.accuracy_of_rest()), count_text(work.errors_left)});
     }
     return html_table(
         "", {{"Threshold"}, {"To look at", true}, {"Pictures", true}, {"Rest right", true}, {"Errors left", true}},
@@ -115,10 +115,10 @@ std::string confidence_bars(const EvaluatedPart& part) {
     for (size_t b = 0; b < part.metrics.confidence.size(); ++b) {
         const Counts& bin = part.metrics.confidence[b];
         chart.bars.push_back(
-            {fmt::format("0.{}", b), bin.images ? grouped(bin.images) : "", bin.accuracy(), (double(b) + 0.5) / 10});
+            {fmt::format("0.{}", b), bin.images ? count_text(bin.images) : "", bin.accuracy(), (double(b) + 0.5) / 10});
         if (bin.images)
             chart.description += fmt::format(" 0.{} to {:.1f}: {} of {};", b, double(b + 1) / 10,
-                                             percent_text(bin.accuracy()), grouped(bin.images));
+                                             percent_text(bin.accuracy()), count_text(bin.images));
     }
     return bar_chart(chart);
 }
@@ -131,7 +131,7 @@ double ManualWork::accuracy_of_rest() const {
 }
 
 std::string part_images(const std::string& name, size_t images) {
-    return fmt::format("{} {} image{}", grouped(images), escaped(name), images == 1 ? "" : "s");
+    return fmt::format("{} {} image{}", count_text(images), html_escaped(name), images == 1 ? "" : "s");
 }
 std::string part_images(const EvaluatedPart& part) { return part_images(part.name, part.images.size()); }
 
@@ -162,10 +162,10 @@ std::optional<ManualWork> proposed_work(const EvaluatedPart& part, double wanted
 
 std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
     std::string what =
-        fmt::format("{} of {} are right.", grouped(part.metrics.all.correct), grouped(part.metrics.all.images));
+        fmt::format("{} of {} are right.", count_text(part.metrics.all.correct), count_text(part.metrics.all.images));
     for (size_t c = 0; c < std::min<size_t>(run.classes.size(), 20); ++c)
         what += fmt::format(" {}: {} of {}.", shortened(run.classes[c], kName),
-                            grouped(part.metrics.classes[c].correct), grouped(part.metrics.classes[c].images));
+                            count_text(part.metrics.classes[c].correct), count_text(part.metrics.classes[c].images));
     const std::string matrix = heat_map(
         {.title = "Confusion matrix", .description = what, .names = run.classes, .counts = part.metrics.confusion});
     // With two or three classes the matrix itself says it at a glance.
@@ -202,12 +202,12 @@ std::string cameras_section(const EvaluatedPart& part) {
         const Counts& tally = cameras[i].second;
         const auto [low, high] = accuracy_range(tally.correct, tally.images);
         rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first),
-                        grouped(tally.images), percent_text(tally.accuracy()),
+                        count_text(tally.images), percent_text(tally.accuracy()),
                         fmt::format("{:.0f}\u2013{:.0f}\u202F%", 100 * low, 100 * high)});
     }
     out += html_table("", {{"Camera"}, {"Pictures", true}, {"Right", true}, {"Range", true}}, rows);
     if (cameras.size() > kCameras)
-        out += fmt::format("<p>{} more are better than these.</p>\n", grouped(cameras.size() - kCameras));
+        out += fmt::format("<p>{} more are better than these.</p>\n", count_text(cameras.size() - kCameras));
     return out + fmt::format(
                      "<p class=\"quiet\">Worst first, of {}. <em>Range</em>: where the accuracy lies with 95\u202F% "
                      "certainty; few images make it wide.</p>"

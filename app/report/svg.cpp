@@ -14,7 +14,11 @@ constexpr double kWidth = 420, kLeft = 46, kRight = 10, kTop = 8, kBottom = 34;
 
 struct Frame {
     double x_low, x_high, y_low, y_high, height;
-    double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
+    bool log_x = false;  // x_low and x_high are logarithms to base 10
+    double x(double value) const {
+        const double at = log_x ? std::log10(value) : value;
+        return kLeft + (at - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight);
+    }
     double y(double value) const {
         return height - kBottom - (value - y_low) / (y_high - y_low) * (height - kBottom - kTop);
     }
@@ -23,12 +27,12 @@ struct Frame {
 std::string number_text(double value, bool percent) {
     if (percent) return fmt::format("{:g}\u202F%", std::round(value * 1000) / 10);
     if (std::abs(value) >= 1000 && std::abs(value) < 1e15)
-        return (value < 0 ? "-" : "") + grouped(uint64_t(std::llround(std::abs(value))));
+        return (value < 0 ? "-" : "") + count_text(uint64_t(std::llround(std::abs(value))));
     return fmt::format("{:g}", value);
 }
 
 std::string svg_text(double x, double y, const std::string& css, const std::string& plain) {
-    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"{}\">{}</text>", x, y, css, escaped(plain));
+    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"{}\">{}</text>", x, y, css, html_escaped(plain));
 }
 
 std::string svg_line(double x1, double y1, double x2, double y2, const char* css) {
@@ -40,7 +44,7 @@ std::string open_figure(const std::string& title, const std::string& description
     return fmt::format(
         "<figure><figcaption><strong>{}</strong>{}</figcaption>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" "
         "aria-label=\"{}\">",
-        escaped(title), legend, kWidth, height, escaped(title + ". " + description));
+        html_escaped(title), legend, kWidth, height, html_escaped(title + ". " + description));
 }
 
 std::string legend_of(const LineChart& chart) {
@@ -50,16 +54,16 @@ std::string legend_of(const LineChart& chart) {
             out += fmt::format(
                 " <span class=\"key\"><svg viewBox=\"0 0 22 8\" width=\"22\" height=\"8\" aria-hidden=\"true\">"
                 "<path d=\"M0 4L22 4\" class=\"{}\"/></svg>{}</span>",
-                s.css, escaped(s.name));
+                s.css, html_escaped(s.name));
     return out;
 }
 
-// Sets what is still open of low and high from the values, and leaves no empty range.
-void settle(double& low, double& high, const std::vector<double>& values, bool from_zero) {
-    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+// Chooses the limits that are open so that the values fit, and leaves no empty range.
+void fit_range(double& low, double& high, const std::vector<double>& values, bool from_zero) {
+    const auto [min, max] = std::minmax_element(values.begin(), values.end());
     const bool fixed_high = !std::isnan(high);
-    if (std::isnan(low)) low = from_zero ? std::min(0.0, *least) : *least;
-    if (!fixed_high) high = *most;
+    if (std::isnan(low)) low = from_zero ? std::min(0.0, *min) : *min;
+    if (!fixed_high) high = *max;
     if (high <= low) high = low + (low == 0 ? 1 : std::abs(low) * 0.5);
     if (from_zero && !fixed_high) high += (high - low) * 0.05;
 }
@@ -68,11 +72,11 @@ Frame frame_of(const LineChart& chart) {
     std::vector<double> xs, ys;
     for (const Series& s : chart.series)
         for (const auto& [x, y] : s.points)
-            if (std::isfinite(x) && std::isfinite(y)) xs.push_back(x), ys.push_back(y);
-    Frame frame{chart.x_low, chart.x_high, chart.y_low, chart.y_high, chart.height};
+            if (std::isfinite(x) && std::isfinite(y)) xs.push_back(chart.log_x ? std::log10(x) : x), ys.push_back(y);
+    Frame frame{chart.x_low, chart.x_high, chart.y_low, chart.y_high, chart.height, chart.log_x};
     if (xs.empty()) return frame;
-    settle(frame.x_low, frame.x_high, xs, false);
-    settle(frame.y_low, frame.y_high, ys, true);
+    fit_range(frame.x_low, frame.x_high, xs, false);
+    fit_range(frame.y_low, frame.y_high, ys, true);
     return frame;
 }
 
@@ -84,10 +88,13 @@ std::string axes(const Frame& f, const std::string& x_label, bool percent) {
         out += svg_text(kLeft - 6, f.y(tick) + 3.8, "end", number_text(tick, percent));
     }
     for (double tick : round_ticks(f.x_low, f.x_high, 5)) {
+        if (f.log_x && tick != std::floor(tick)) continue;
+        const std::string label = f.log_x ? fmt::format("1e{:g}", tick) : number_text(tick, false);
+        if (f.log_x) tick = std::pow(10, tick);
         out += svg_line(f.x(tick), bottom, f.x(tick), bottom + 4, "axis");
         // The last label would be cut off where the tick is at the edge.
         const bool edge = f.x(tick) > kWidth - 24;
-        out += svg_text(edge ? kWidth - 2 : f.x(tick), bottom + 16, edge ? "end" : "middle", number_text(tick, false));
+        out += svg_text(edge ? kWidth - 2 : f.x(tick), bottom + 16, edge ? "end" : "middle", label);
     }
     out += svg_line(kLeft, bottom, kWidth - kRight, bottom, "axis");
     return out + svg_text((kLeft + kWidth - kRight) / 2, f.height - 3, "middle label", x_label);
@@ -110,6 +117,27 @@ std::string curve(const Frame& f, const Series& s) {
     return path.empty() ? "" : fmt::format("<path d=\"{}\" class=\"{}\"/>{}", path, s.css, dots);
 }
 
+// Axes, markers and curves of a chart, for inside of an <svg> element.
+std::string drawing(const LineChart& chart) {
+    const Frame f = frame_of(chart);
+    std::string out = axes(f, chart.x_label, chart.percent);
+    const double bottom = f.height - kBottom;
+    if (std::isfinite(chart.marker_x))
+        out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), bottom, "marker");
+    double row = kTop + 10;
+    for (const auto& [name, x] : chart.named_markers) {
+        const bool left = f.x(x) > 0.7 * kWidth;  // of the line, where the right has no room
+        out += svg_line(f.x(x), kTop, f.x(x), bottom, "marker");
+        out += svg_text(f.x(x) + (left ? -4 : 4), row, left ? "end" : "start", fmt::format("{} {:.2g}", name, x));
+        row += 14;
+    }
+    // An inner <svg> cuts off what is outside of the frame, without an id that must differ between charts.
+    out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft,
+                       kTop - 4, kWidth - kLeft - kRight + 4, bottom - kTop + 8);
+    for (const Series& s : chart.series) out += curve(f, s);
+    return out + "</svg>";
+}
+
 }  // namespace
 
 std::vector<double> round_ticks(double low, double high, size_t wanted) {
@@ -126,17 +154,20 @@ std::string line_chart(const LineChart& chart) {
         return std::any_of(s.points.begin(), s.points.end(),
                            [](auto& p) { return std::isfinite(p.first) && std::isfinite(p.second); });
     });
-    if (!some) return fmt::format("<p class=\"quiet\">{}: nothing to draw yet.</p>\n", escaped(chart.title));
-    const Frame f = frame_of(chart);
-    std::string out = open_figure(chart.title, chart.description, chart.height, legend_of(chart));
-    out += axes(f, chart.x_label, chart.percent);
-    if (std::isfinite(chart.marker_x))
-        out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), f.height - kBottom, "marker");
-    // An svg inside cuts off what is outside of the frame, without an id that must differ between charts.
-    out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft,
-                       kTop - 4, kWidth - kLeft - kRight + 4, f.height - kBottom - kTop + 8);
-    for (const Series& s : chart.series) out += curve(f, s);
-    return out + "</svg></svg></figure>\n";
+    if (!some) return fmt::format("<p class=\"quiet\">{}: nothing to draw yet.</p>\n", html_escaped(chart.title));
+    return open_figure(chart.title, chart.description, chart.height, legend_of(chart)) + drawing(chart) +
+           "</svg></figure>\n";
+}
+
+std::string svg_file(const LineChart& chart) {
+    constexpr std::string_view style =
+        "text{font:11px sans-serif;fill:#444}.end{text-anchor:end}.middle{text-anchor:middle}.rule{stroke:#e5e7eb}"
+        ".axis{stroke:#444}.marker{stroke:#c2410c;stroke-dasharray:4 3}path{fill:none;stroke-width:1}"
+        ".s0{stroke:#1d4ed8;stroke-width:2}.s1{stroke:#c2410c;stroke-width:2}.faint{stroke:#9ca3af;stroke-width:1}";
+    return fmt::format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n"
+        "<style>{}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
+        kWidth, chart.height, html_escaped(chart.title + ". " + chart.description), style, drawing(chart));
 }
 
 std::string bar_chart(const BarChart& chart) {
@@ -185,7 +216,7 @@ std::string heat_map(const HeatMap& map) {
         for (size_t column = 0; column < n; ++column) total += map.counts[row * n + column];
         const double y = top + cell * double(row), size = std::clamp(cell * 0.4, 7.0, 12.0);
         if (letters) {
-            const std::string name = escaped(shortened(map.names[row], 14));
+            const std::string name = html_escaped(shortened(map.names[row], 14));
             const double middle = left + cell * (double(row) + 0.5);
             out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"end\" style=\"font-size:{:.1f}px\">{}</text>",
                                left - 6, y + cell / 2 + 4, std::min(11.0, cell), name);
@@ -208,12 +239,14 @@ std::string heat_map(const HeatMap& map) {
                 : row == column ? "right"
                                 : "wrong",
                 count ? 0.12 + 0.88 * share : 1);
-            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", grouped(count), grouped(total),
-                               escaped(shortened(map.names[row], 60)), escaped(shortened(map.names[column], 60)));
+            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", count_text(count),
+                               count_text(total), html_escaped(shortened(map.names[row], 60)),
+                               html_escaped(shortened(map.names[column], 60)));
             if (n <= 16 && count)
                 out += fmt::format(
                     "<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"middle{}\" style=\"font-size:{:.1f}px\">{}</text>",
-                    x + cell / 2 - 0.5, y + cell / 2 + size * 0.35, share > 0.7 ? " strong" : "", size, grouped(count));
+                    x + cell / 2 - 0.5, y + cell / 2 + size * 0.35, share > 0.7 ? " strong" : "", size,
+                    count_text(count));
         }
     }
     out += fmt::format("<path d=\"M{:.1f} {:.1f}V{:.1f}H{:.1f}\" class=\"axis\"/>", left - 1, top,

@@ -1,4 +1,4 @@
-// Charts as inline SVG, 420 units wide so that their letters stay readable on a phone. Colours, fonts and dashes come
+// Charts as inline SVG, 420 units wide so that text stays readable on a phone. Colours, fonts and dashes come
 // from the page's style sheet (app/report/style.h): series are of class s0, s1, ..., and light and dark follow the
 // page.
 #pragma once
@@ -12,7 +12,7 @@
 inline constexpr double kOpen = std::numeric_limits<double>::quiet_NaN();  // a limit that is not set
 
 struct Series {
-    std::string name;                               // in the legend; empty: not named there
+    std::string name;                               // in the legend; empty: not in the legend
     std::string css;                                // "s0", "s1", "s0 faint", ...
     std::vector<std::pair<double, double>> points;  // x ascending; a value that is not finite interrupts the line
     bool dots = false;                              // mark each point
@@ -27,10 +27,15 @@ struct LineChart {
     bool percent = false;  // y values are shares
     double height = 230;
     double marker_x = kOpen;  // a vertical line here
+    bool log_x = false;       // x values are positive, ticks are powers of ten
+    std::vector<std::pair<std::string, double>> named_markers = {};
 };
 
 // A <figure>; a sentence instead if no point is finite.
 std::string line_chart(const LineChart& chart);
+
+// The same chart as an SVG file of its own, with its colours in it.
+std::string svg_file(const LineChart& chart);
 
 struct BarChart {
     std::string title, description, x_label;

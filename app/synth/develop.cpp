@@ -57,7 +57,7 @@ std::array<float, kCurve + 1> tone_curve() {
 
 int strip_height(int height) { return std::max(8, height / 26); }
 
-std::vector<uint8_t> develop(Raster& image, const Development& how) {
+std::vector<uint8_t> develop(Raster& image, const Development& options) {
     static const std::array<float, kCurve + 1> curve = tone_curve();
     // Metering weights the middle and caps what one bright spot can say.
     float sum = 0, weights = 0;
@@ -71,21 +71,21 @@ std::vector<uint8_t> develop(Raster& image, const Development& how) {
             cast = cast + image.at(x, y);
         }
     constexpr float kAim = 0.29f, kLargestGain = 16;
-    const float gain =
-        std::min((how.grey ? 0.65f * kAim : kAim) * how.exposure / std::max(sum / weights, 1e-4f), kLargestGain);
+    const float gain = std::min(
+        (options.grey ? 0.65f * kAim : kAim) * options.exposure / std::max(sum / weights, 1e-4f), kLargestGain);
     const float noise = 1.5f + 1.3f * std::sqrt(gain);
     // The automatic white balance takes most of the light's colour away.
     const auto towards_grey = [&](float channel) {
         return std::pow(std::max(cast.luma(), 1e-4f) / std::max(channel, 1e-4f), 0.7f);
     };
     const Color balance =
-        Color{how.tone * towards_grey(cast.r), towards_grey(cast.g), towards_grey(cast.b) / how.tone} * gain;
+        Color{options.tone * towards_grey(cast.r), towards_grey(cast.g), towards_grey(cast.b) / options.tone} * gain;
     const float to_curve = kCurve / kCurveEnd;
     const auto coded = [&](float light) {
         return curve[size_t(std::clamp(light * to_curve + 0.5f, 0.0f, float(kCurve)))];
     };
     std::vector<uint8_t> bytes(image.pixels.size() * 3);
-    const uint64_t seed = scatter(how.key);
+    const uint64_t seed = splitmix64(options.key);
     for (size_t i = 0; i < image.pixels.size(); ++i) {
         const Color light = image.pixels[i] * balance;
         // Four bytes of one hash give grain that is near enough to normal.
@@ -94,7 +94,7 @@ std::vector<uint8_t> develop(Raster& image, const Development& how) {
         const float grain = (float((bits >> 40) & 255) + float((bits >> 48) & 255) - 255) / 128 * noise;
         const float hue = (float((bits >> 32) & 255) - 128) / 128 * noise * 0.5f;
         uint8_t* out = &bytes[i * 3];
-        if (how.grey) {
+        if (options.grey) {
             const float value = coded(light.luma()) + grain;
             out[0] = out[1] = out[2] = uint8_t(std::clamp(value, 0.0f, 255.0f));
         } else {
@@ -103,6 +103,6 @@ std::vector<uint8_t> develop(Raster& image, const Development& how) {
             out[2] = uint8_t(std::clamp(coded(light.b) + grain - hue, 0.0f, 255.0f));
         }
     }
-    if (!how.strip.empty()) draw_strip(bytes, image.width, image.height, how.strip);
+    if (!options.strip.empty()) draw_strip(bytes, image.width, image.height, options.strip);
     return bytes;
 }

@@ -16,6 +16,6 @@ struct Development {
 };
 
 // Interleaved RGB, 8 bit. The raster is used up.
-std::vector<uint8_t> develop(Raster& image, const Development& how);
+std::vector<uint8_t> develop(Raster& image, const Development& options);
 // Height of the strip for an image of that height; boxes are not drawn below it.
 int strip_height(int height);

@@ -19,13 +19,6 @@ void box_line(Color* line, int count, int stride, int radius, std::vector<Color>
 
 }  // namespace
 
-uint64_t scatter(uint64_t value) {
-    value += 0x9e3779b97f4a7c15u;
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
 float Rng::normal() {
     float sum = 0;
     for (int i = 0; i < 4; ++i) sum += uniform();

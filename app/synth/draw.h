@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "base/random.h"
+
 struct Vec2 {
     float x = 0, y = 0;
     Vec2 operator+(Vec2 o) const { return {x + o.x, y + o.y}; }
@@ -34,14 +36,11 @@ inline float smooth_step(float lo, float hi, float v) {
     return t * t * (3 - 2 * t);
 }
 
-// One step of splitmix64 (https://prng.di.unimi.it/splitmix64.c): a bijection that scatters neighbouring inputs.
-uint64_t scatter(uint64_t value);
-
 // Random numbers by counting: draw n of a stream is a function of (key, n) alone, so threads cannot change it.
 class Rng {
 public:
-    explicit Rng(uint64_t key) : key_(scatter(key)) {}
-    uint64_t bits() { return scatter(key_ + count_++ * 0x9e3779b97f4a7c15u); }
+    explicit Rng(uint64_t key) : key_(splitmix64(key)) {}
+    uint64_t bits() { return splitmix64(key_ + count_++ * kSplitmixStep); }
     uint32_t seed() { return static_cast<uint32_t>(bits() >> 32); }
     float uniform() { return static_cast<float>(bits() >> 40) * 0x1p-24f; }  // [0, 1)
     float uniform(float low, float high) { return mix(low, high, uniform()); }
@@ -49,7 +48,7 @@ public:
     bool chance(float probability) { return uniform() < probability; }
     float normal();  // mean 0, deviation 1, within +-3.5: a sum of uniforms, so that no library's tail decides
     size_t weighted(std::span<const float> weights);
-    Rng split(uint64_t stream) const { return Rng(key_ ^ scatter(stream + 0x51ed270b)); }
+    Rng split(uint64_t stream) const { return Rng(key_ ^ splitmix64(stream + 0x51ed270b)); }
 
 private:
     uint64_t key_;

@@ -127,10 +127,10 @@ void let_it_snow(Raster& image, Rng rng, float amount, const Light& light) {
 }
 
 // The camera hangs askew, or lies on its face.
-void tilt(Raster& image, Rng rng, float strength, float warmup_fraction) {
+void tilt(Raster& image, Rng rng, float strength, float rise) {
     const float width = float(image.width), height = float(image.height);
     const float side = rng.chance(0.5f) ? 1.0f : -1.0f;
-    if (warmup_fraction != 0) {
+    if (rise != 0) {
         image = turned(image, side * rng.uniform(0.05f, 0.6f), 1.45f, {0.5f * width, 0.42f * height});
     } else if (rng.chance(0.25f)) {
         image = turned(image, side * rng.uniform(0, 0.5f), rng.uniform(2.3f, 2.8f),
@@ -160,7 +160,7 @@ void spoil_moment(Moment& moment, const Blemish& blemish) {
         if (rng.chance(0.4f)) moment.snowfall = rng.uniform(0.4f, 1.0f);
     }
     if (blemish.spoil == Spoil::dark) moment.flash = rng.chance(0.5f) ? 0.0f : mix(0.006f, 0.0f, blemish.strength);
-    if (blemish.spoil == Spoil::tilted && rng.chance(0.3f)) moment.warmup_fraction = rng.uniform(0.75f, 1.1f);
+    if (blemish.spoil == Spoil::tilted && rng.chance(0.3f)) moment.rise = rng.uniform(0.75f, 1.1f);
 }
 
 void spoil_image(Raster& image, const Blemish& blemish, const Moment& moment, const Light& light) {
@@ -180,7 +180,7 @@ void spoil_image(Raster& image, const Blemish& blemish, const Moment& moment, co
             else
                 blur(image, mix(0.03f, 0.06f, s) * width);
             break;
-        case Spoil::tilted: tilt(image, rng, s, moment.warmup_fraction); break;
+        case Spoil::tilted: tilt(image, rng, s, moment.rise); break;
         case Spoil::drops: put_drops(image, rng, int(mix(12, 26, s)), 0.06f, 0.15f); break;
         default: break;
     }

@@ -1,4 +1,4 @@
-// What spoils an image and what only seems to: weather, dirt on the lens, blur, a fallen camera, a failed flash.
+// Faults that spoil an image, and harmless ones: weather, dirt on the lens, blur, a fallen camera, a failed flash.
 #pragma once
 
 #include <cstdint>

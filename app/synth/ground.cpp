@@ -45,7 +45,7 @@ void Scene::raise_hills() {
     Rng rng = Rng(site_.key).split(1);
     const float slope = std::tan(site_.roll);
     struct Ridge {
-        float distance, warmup_fraction, length;
+        float distance, rise, length;
     };
     const std::array<Ridge, 3> ridges{{{2600, rng.uniform(0.05f, 0.20f), 0.45f},
                                        {1100, rng.uniform(0.02f, 0.11f), 0.35f},
@@ -56,7 +56,7 @@ void Scene::raise_hills() {
             const float u = float(x) / float(width_);
             const float crest = fractal_noise(u / ridge.length, 0.5f, seed, 6);
             const float level = horizon_ + slope * (float(x) - 0.5f * float(stride_));
-            const float top = level - float(height_) * ridge.warmup_fraction * std::max(0.0f, crest * 1.5f - 0.25f);
+            const float top = level - float(height_) * ridge.rise * std::max(0.0f, crest * 1.5f - 0.25f);
             for (int y = std::max(0, int(top)); y < rows_; ++y) {
                 const float v = float(y) / float(width_);
                 const float rough = fractal_noise(u * 30, v * 55, seed + 5, 4);

@@ -1,4 +1,4 @@
-// Light of the hour and the drawing of a scene; what stands in it is built in synth_ground.cpp.
+// Light of the hour and the drawing of a scene; the ground and what stands on it is built in ground.cpp.
 #include "app/synth/scene.h"
 
 #include <array>
@@ -83,7 +83,7 @@ Color Light::through_air(Color color, float distance) const {
 Vec2 Scene::project(float x, float z, const Moment& moment) const {
     const Vec2 at = project_to_map(x, z);
     return {at.x - float(margin_) - moment.shift.x * float(width_),
-            at.y - float(margin_) - moment.shift.y * float(width_) + moment.warmup_fraction * float(height_)};
+            at.y - float(margin_) - moment.shift.y * float(width_) + moment.rise * float(height_)};
 }
 
 float Scene::nearest() const { return focal_ * site_.mount / (float(height_ + margin_) - horizon_); }
@@ -122,7 +122,7 @@ Raster Scene::draw(const Moment& moment) const {
         mix(mix(Color{1, 1, 1}, Color{1.75f, 0.88f, 0.5f}, moment.autumn), Color{1.15f, 0.92f, 0.78f}, moment.wilt);
     const float snow = moment.snow * 255;
     const int shift_x = int(std::lround(moment.shift.x * float(width_)));
-    const int shift_y = int(std::lround(moment.shift.y * float(width_) - moment.warmup_fraction * float(height_)));
+    const int shift_y = int(std::lround(moment.shift.y * float(width_) - moment.rise * float(height_)));
     for (int y = 0; y < height_; ++y) {
         const int map_y = y + margin_ + shift_y;
         for (int x = 0; x < width_; ++x) {

@@ -25,17 +25,17 @@ Site make_site(int number, uint64_t seed);
 struct Moment {
     int day = 172;  // of the year, 0 = 1 January
     float hour = 12;
-    float snow = 0;             // 0 bare ground .. 1 everything but the tallest stalks covered
-    float autumn = 0;           // 0 green .. 1 red
-    float wilt = 0;             // 0 in leaf .. 1 bare twigs and straw
-    float cloud = 0.5f;         // 0 clear .. 1 overcast
-    float visibility = 3e4f;    // metres until 1/e of the contrast is left
-    float snowfall = 0;         // 0 none .. 1 thick
-    float flash = 1;            // strength of the infrared flash; 0 when it failed
-    uint64_t weather = 0;       // clouds, shared by the images of one burst
-    uint64_t instant = 0;       // flakes in the air, different in each
-    Vec2 shift = {};            // how far wind and frost moved the camera, fraction of the width
-    float warmup_fraction = 0;  // how far the camera looks up, fraction of the height
+    float snow = 0;           // 0 bare ground .. 1 everything but the tallest stalks covered
+    float autumn = 0;         // 0 green .. 1 red
+    float wilt = 0;           // 0 in leaf .. 1 bare twigs and straw
+    float cloud = 0.5f;       // 0 clear .. 1 overcast
+    float visibility = 3e4f;  // metres until 1/e of the contrast is left
+    float snowfall = 0;       // 0 none .. 1 thick
+    float flash = 1;          // strength of the infrared flash; 0 when it failed
+    uint64_t weather = 0;     // clouds, shared by the images of one burst
+    uint64_t instant = 0;     // flakes in the air, different in each
+    Vec2 shift = {};          // how far wind and frost moved the camera, fraction of the width
+    float rise = 0;           // by how much the camera looks up, fraction of the height
 };
 
 // Height of the sun in degrees at 70 degrees north, where the images are taken.

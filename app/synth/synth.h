@@ -22,7 +22,7 @@ struct SynthOptions {
     int width = 640, height = 480;
     uint64_t seed = 1;
     int cameras = 16;  // at least 2: one is kept for the test
-    int threads = 0;   // 0: as many as the machine has
+    int threads = 0;   // 0: all processors
     int jpeg_quality = 88;
 };
 
@@ -30,6 +30,6 @@ struct SynthSummary {
     int images = 0, boxes = 0, cameras = 0;
 };
 
-// `progress` is called with finished and all images, from one thread at a time. Throws Error(usage) on options that
-// make no sense and Error on files that cannot be written.
+// `progress` is called with finished and all images, from one thread at a time. Errors: Fault::usage for invalid
+// options, Fault::environment for files that cannot be written.
 SynthSummary synthesize(const SynthOptions& options, const std::function<void(int done, int total)>& progress = {});

@@ -181,21 +181,6 @@ std::string mistaken(std::span<const std::byte> bytes) {
     return "";
 }
 
-std::string printable(std::string_view text) {
-    std::string result;
-    for (const unsigned char c : text) {
-        if (c < 0x20 || c == 0x7f)
-            result += fmt::format("\\x{:02x}", c);
-        else
-            result += char(c);
-    }
-    return result;
-}
-
-std::string shape_text(const Shape& shape) {
-    return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, " x "));
-}
-
 }  // namespace
 
 WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
@@ -231,28 +216,4 @@ PickleValue child_module(PickleValue module, std::string_view name) {
         name = dot == name.npos ? "" : name.substr(dot + 1);
     }
     return module;
-}
-
-std::string inspect_weights(const std::filesystem::path& path) {
-    const WeightFile file = read_weights(path);
-    std::string text =
-        fmt::format("{}\n  layout  {}{}\n  model   {}\n", printable(file.path), file.layout,
-                    file.source.empty() ? "" : ", weights under '" + file.source + "'", printable(file.model.text));
-    for (const auto& [key, value] : file.metadata)
-        text += fmt::format("  {}: {}\n", printable(key),
-                            printable(value.size() > 200 ? value.substr(0, 200) + "..." : value));
-    size_t widest = 0, elements = 0, bytes = 0;
-    for (const StoredTensor& tensor : file.tensors) widest = std::max(widest, printable(tensor.name).size());
-    text += "\n";
-    for (const StoredTensor& tensor : file.tensors) {
-        const size_t n = numel(tensor.shape);
-        elements += n;
-        bytes += n * size_of(tensor.dtype);
-        text += fmt::format("  {:<{}}  {:<4}  {}\n", printable(tensor.name), std::min<size_t>(widest, 60),
-                            to_string(tensor.dtype), shape_text(tensor.shape));
-    }
-    text += fmt::format("\n  {} tensors, {} numbers, {:.1f} MB\n", file.tensors.size(), elements, double(bytes) / 1e6);
-    for (const std::string& name : not_finite(file.state))
-        text += fmt::format("  note: {} holds values that are not finite\n", printable(name));
-    return text;
 }

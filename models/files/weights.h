@@ -44,7 +44,3 @@ RecognisedModel recognise(const WeightFile& file);
 
 // The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is not there.
 PickleValue child_module(PickleValue module, std::string_view name);
-
-// What `tundra inspect FILE` prints: the layout, the model, metadata, a table of the tensors, totals. Texts from the
-// file are escaped for a terminal.
-std::string inspect_weights(const std::filesystem::path& path);

@@ -1,4 +1,4 @@
-#include "app/detect/images_out.h"
+#include "app/detect/image_outputs.h"
 
 #include <algorithm>
 #include <array>
@@ -12,21 +12,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Area {
+struct PixelBox {
     ptrdiff_t left, top, right, bottom;  // pixels; right and bottom are the first outside
 };
 
-Area area_of(const Detection& d, const Image& p) {
+PixelBox pixel_box(const Detection& d, const Image& p) {
     const auto at = [](double v, size_t side) { return ptrdiff_t(std::nearbyint(v * double(side))); };
     return {at(d.x, p.w), at(d.y, p.h), at(d.x + d.w, p.w), at(d.y + d.h, p.h)};
 }
 
 void draw(Image& image, const Detection& d) {
-    // Easily told apart with any eyes: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/
+    // Distinguishable for colour-blind eyes too: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/
     constexpr std::array<std::array<uint8_t, 3>, 6> kColours{
         {{230, 159, 0}, {86, 180, 233}, {0, 158, 115}, {240, 228, 66}, {213, 94, 0}, {204, 121, 167}}};
     const auto& colour = kColours[size_t(d.category - 1) % kColours.size()];
-    const Area a = area_of(d, image);
+    const PixelBox a = pixel_box(d, image);
     const ptrdiff_t line = std::max<ptrdiff_t>(2, ptrdiff_t(std::max(image.h, image.w)) / 400);
     for (ptrdiff_t y = std::max<ptrdiff_t>(0, a.top - line); y < std::min(ptrdiff_t(image.h), a.bottom + line); ++y)
         for (ptrdiff_t x = std::max<ptrdiff_t>(0, a.left - line); x < std::min(ptrdiff_t(image.w), a.right + line); ++x)
@@ -35,10 +35,10 @@ void draw(Image& image, const Detection& d) {
 }
 
 Image crop(const Image& image, const Detection& d, double margin) {
-    const Area a = area_of(d, image);
+    const PixelBox a = pixel_box(d, image);
     const double longer = double(std::max(a.right - a.left, a.bottom - a.top)) * (1 + 2 * margin);
     const auto side = std::max<ptrdiff_t>(1, ptrdiff_t(std::nearbyint(longer)));
-    // Within the image where it fits; beyond its edge is black.
+    // Inside the image if the square fits; pixels outside are black.
     const auto start = [&](ptrdiff_t from, ptrdiff_t to, size_t whole) {
         const ptrdiff_t centred = (from + to - side) / 2;
         return side > ptrdiff_t(whole) ? centred : std::clamp<ptrdiff_t>(centred, 0, ptrdiff_t(whole) - side);
@@ -66,7 +66,7 @@ void write(const fs::path& path, const Image& image, const Exif& exif) {
 
 }  // namespace
 
-void check_folders(const ImagesOut& out, const fs::path& base) {
+void check_folders(const ImageOutputs& out, const fs::path& base) {
     for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
         if (folder->empty()) continue;
         const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
@@ -78,7 +78,7 @@ void check_folders(const ImagesOut& out, const fs::path& base) {
         fail(Fault::usage, "--render and --crops need two folders");
 }
 
-void write_images(const ImagesOut& out, const ImageResult& result, const Image& image, Exif exif) {
+void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif) {
     exif.orientation = 1;
     const auto [name, extension] = jpeg_name(result.file);
     Image drawn;

@@ -1,0 +1,22 @@
+// Image files made from detections: copies with boxes drawn on them, and square crops for a classifier.
+#pragma once
+
+#include <filesystem>
+
+#include "app/detect/detection.h"
+#include "data/exif.h"
+#include "data/image.h"
+
+struct ImageOutputs {
+    std::filesystem::path render = {}, crops = {};  // folders; empty: none
+    double threshold = 0.2;                         // minimum confidence of a detection
+    double margin = 0.1;                            // around the longer side of a crop
+};
+
+// FOLDER/a/b.JPG for the image a/b.JPG and FOLDER/a/b.png.jpg for a/b.png; crops are FOLDER/a/b_1.JPG, a/b.png_1.jpg,
+// _2, ... by descending confidence, square, with black where the square leaves the image. Both keep EXIF (date,
+// camera); the pixels are upright. Fault::usage if a folder is inside the folder of the images: originals could be
+// overwritten, and the next run would process the copies.
+void check_folders(const ImageOutputs& out, const std::filesystem::path& base);
+
+void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif);

@@ -1,0 +1,69 @@
+#include "app/jobs/machine.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+
+#include "base/processors.h"
+#include "predict/detector.h"
+#include "train/config.h"
+
+namespace {
+
+// The choices are those of training, from the same table.
+CLI::IsMember choices_of(std::string_view key) {
+    const auto field = std::ranges::find(config_fields(), key, &ConfigField::key);
+    return CLI::IsMember(std::vector<std::string>(field->choices.begin(), field->choices.end()));
+}
+
+}  // namespace
+
+int MachineOptions::thread_count() const { return threads ? int(threads) : usable_processors(); }
+
+std::unique_ptr<Device> MachineOptions::open() const { return open_device(device, {.threads = thread_count()}); }
+
+DType MachineOptions::classifier_precision(const Device& on) const {
+    return precision_named(precision, on, on.default_precision());
+}
+
+DType MachineOptions::detector_precision(const Device& on) const {
+    return precision_named(precision, on, kDetectorPrecision);
+}
+
+size_t MachineOptions::classifier_batch(size_t images) const {
+    return std::clamp<size_t>(images, 1, batch ? batch : 16);
+}
+
+size_t MachineOptions::detector_batch(const Device& on) const { return batch ? batch : on.kind() == "cuda" ? 8 : 1; }
+
+void add_machine_options(CLI::App& app, MachineOptions& options, const std::string& batch_default) {
+    app.add_option("--device", options.device, std::string(kDeviceHelp))
+        ->type_name("NAME")
+        ->check(choices_of("device"))
+        ->capture_default_str()
+        ->group("Machine");
+    app.add_option("--precision", options.precision,
+                   "arithmetic of the network: fp32, bf16, fp16, or auto: fp32, but bf16 for a classifier on cuda")
+        ->type_name("NAME")
+        ->check(choices_of("precision"))
+        ->capture_default_str()
+        ->group("Machine");
+    app.add_option("--batch", options.batch, "images that go through the network at once [" + batch_default + "]")
+        ->type_name("N")
+        ->check(CLI::Range(1, 4096))
+        ->group("Machine");
+    add_threads_option(app, options.threads);
+    add_quiet_option(app, options.quiet);
+}
+
+void add_threads_option(CLI::App& app, size_t& threads) {
+    app.add_option("--threads", threads, std::string(kThreadsHelp))
+        ->type_name("N")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str()
+        ->group("Machine");
+}
+
+void add_quiet_option(CLI::App& app, bool& quiet) {
+    app.add_flag("-q,--quiet", quiet, "print errors and notes only")->group("Machine");
+}

@@ -1,0 +1,42 @@
+// Where and how fast a command runs: the same options, with the same meaning, for every command that works on images.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/dtype.h"
+#include "engine/device.h"
+
+struct MachineOptions {
+    std::string device = "auto", precision = "auto";
+    size_t threads = 0;  // 0: all processors
+    size_t batch = 0;    // 0: what the command takes by itself
+    bool quiet = false;
+
+    int thread_count() const;
+    std::unique_ptr<Device> open() const;  // Fault::usage if the device is not there
+
+    // Of a network that predicts, the same in every command, so that eval measures what classify and detect compute.
+    // Unless --precision says otherwise a classifier takes the device's default, in which it was trained there, and a
+    // detector float32 on every device, because MegaDetector's published thresholds and numbers are float32.
+    DType classifier_precision(const Device& device) const;
+    DType detector_precision(const Device& device) const;
+
+    // Images of a classifier that go through the network at once, never more than there are.
+    size_t classifier_batch(size_t images) const;
+    // The same for a detector: a CPU gains nothing from batches, and a kill loses less without them.
+    size_t detector_batch(const Device& device) const;
+};
+
+inline constexpr std::string_view
+    kDeviceHelp = "cpu, cuda, simt (CUDA kernels run on the CPU), or auto: cuda if there is a usable GPU, else cpu",
+    kThreadsHelp = "number of threads; 0 takes all processors";
+
+namespace CLI {
+class App;
+}
+// --device, --precision, --batch, --threads and --quiet, in the group "Machine". `batch_default` is shown in the help.
+void add_machine_options(CLI::App& app, MachineOptions& options, const std::string& batch_default);
+void add_threads_option(CLI::App& app, size_t& threads);
+void add_quiet_option(CLI::App& app, bool& quiet);
