@@ -40,10 +40,10 @@ void inspect_weights(Page& page, const fs::path& path) {
         widest = std::clamp<size_t>(printable(tensor.name).size(), widest, 60);
     page.line("");
     for (const StoredTensor& tensor : file.tensors) {
-        const size_t n = count(tensor.shape);
+        const size_t n = numel(tensor.shape);
         elements += n;
         bytes += n * size_of(tensor.dtype);
-        page.line("  {:<{}}  {:<4}  {}", printable(tensor.name), widest, name(tensor.dtype),
+        page.line("  {:<{}}  {:<4}  {}", printable(tensor.name), widest, to_string(tensor.dtype),
                   tensor.shape.empty() ? "scalar" : fmt::format("{}", fmt::join(tensor.shape, " x ")));
     }
     page.line("");

@@ -23,7 +23,7 @@ struct Options {
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share); }
 
 // "train_loss" and "validation_accuracy" as "loss 0.1234  validation accuracy  98.1 %".
-std::string metrics_text(const NamedValues& metrics) {
+std::string metrics_text(const NamedNumbers& metrics) {
     std::string text;
     for (const auto& [name, value] : metrics) {
         std::string words = name.starts_with("train_") ? name.substr(6) : name;

@@ -127,4 +127,4 @@ const OptimizerRule& optimizer_rule(std::string_view name);  // Fault::usage for
 // average += rate * (parameter - average); float arrays of any ParameterRole, rate: (1)
 void ema_update(Value state, Value rate, Value parameter, Value average);
 void check_finite(Value state, Value gradient);
-void finish_step(Value state, float growth_interval = 0, float largest_scale = 65536);
+void finish_step(Value state, float growth_interval = 0, float max_scale = 65536);

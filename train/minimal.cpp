@@ -48,7 +48,7 @@ struct Training {
     float step(std::span<const float> x, std::span<const int32_t> y, ScheduleValue now, size_t number) {
         program.write(images, x);
         program.write(labels, y);
-        optimizer.set(now.rate, now.momentum, number);
+        optimizer.set(now.learning_rate, now.momentum, number);
         program.run();
         return program.read<float>(loss)[0];
     }
@@ -73,12 +73,12 @@ void train(const std::string& folder, Device& device) {
     Training training{device, options.batch, options.fit.size, std::max<size_t>(data.classes.size(), 2)};
     initialize(training.parameters, 1);
     const size_t steps = loader ? 5 * loader->steps() : 20;  // 5 epochs
-    const Schedule schedule({.peak = 0.01}, steps);
+    const Schedule schedule({.learning_rate = 0.01}, steps);
     for (size_t step = 0; step < steps; ++step) {
         const Batch& batch = loader ? loader->next() : noise;
         const ScheduleValue now = schedule.at(step);
         const float loss = training.step(normalized(batch.images), batch.labels, now, step + 1);
-        fmt::print("step {}/{}  learning rate {:.5f}  loss {:.4f}\n", step + 1, steps, now.rate, loss);
+        fmt::print("step {}/{}  learning rate {:.5f}  loss {:.4f}\n", step + 1, steps, now.learning_rate, loss);
     }
     std::vector<FileTensor> tensors;
     const StateDict state = download(training.parameters);

@@ -40,7 +40,7 @@ struct RunProgress {
 
 struct EpochReport {
     size_t epoch, epochs;
-    NamedValues metrics;  // "train_loss", "validation_accuracy", ... as the task has them
+    NamedNumbers metrics;  // "train_loss", "validation_accuracy", ... as the task has them
     double seconds;
     bool best;
 };
@@ -64,7 +64,7 @@ struct RunResult {
     RunEnd end;
     int exit_code = 0;  // 130 or 143 where a signal stopped the run
     size_t step = 0;
-    NamedValues metrics = {};  // of validation and test images
+    NamedNumbers metrics = {};  // of validation and test images
     size_t bad_files = 0;
 };
 

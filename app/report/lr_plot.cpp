@@ -9,8 +9,8 @@ std::string lr_plot(const std::vector<LrPoint>& points, const LrSuggestion& s) {
     Series loss{.name = "", .css = "s0 faint", .points = {}}, smooth{.name = "", .css = "s0", .points = {}};
     double low = INFINITY;
     for (const LrPoint& p : points) {
-        loss.points.push_back({p.rate, p.loss});
-        smooth.points.push_back({p.rate, p.smooth});
+        loss.points.push_back({p.learning_rate, p.loss});
+        smooth.points.push_back({p.learning_rate, p.smooth});
         low = std::min(low, p.smooth);
     }
     // The divergence at the end must not flatten the rest: the frame ends half the height of the descent above its

@@ -54,9 +54,9 @@ struct Check {
 
 struct Finish {
     static constexpr std::string_view name = "finish_step";
-    float growth_interval, largest_scale;
+    float growth_interval, max_scale;
     void bind(auto& k, auto& slot) const {
-        k.growth_interval = growth_interval, k.largest_scale = largest_scale;
+        k.growth_interval = growth_interval, k.max_scale = max_scale;
         slot.in("state", k.state);
     }
 };
@@ -111,6 +111,6 @@ void check_finite(Value state, Value gradient) {
     add_node<CheckFinite>(Check{numel(gradient.shape())}, {{"gradient", gradient}, {"state", state}}, {});
 }
 
-void finish_step(Value state, float growth_interval, float largest_scale) {
-    add_node<FinishStep>(Finish{growth_interval, largest_scale}, {{"state", state}}, {});
+void finish_step(Value state, float growth_interval, float max_scale) {
+    add_node<FinishStep>(Finish{growth_interval, max_scale}, {{"state", state}}, {});
 }
