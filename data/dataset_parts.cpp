@@ -33,7 +33,13 @@ std::vector<uint8_t> first_bytes(const std::string& path) {
 Decoded header_in(const std::vector<uint8_t>& head, const std::string& path) {
     const DecodeOptions size_only{.size_only = true};
     const Decoded decoded = decode_image(head, size_only);
-    return decoded.trouble == DecodeStatus::none ? decoded : read_image(path, size_only);
+    switch (decoded.trouble) {  // more bytes would not change these
+        case DecodeStatus::none:
+        case DecodeStatus::unsupported:
+        case DecodeStatus::not_an_image:
+        case DecodeStatus::too_large: return decoded;
+        default: return read_image(path, size_only);
+    }
 }
 
 void read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <libexif/exif-data.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -128,7 +129,10 @@ Exif read_exif(Bytes jpeg) { return exif_of_segment(find_segment(jpeg, kApp1, kP
 
 Exif read_exif_block(Bytes tiff) {
     if (tiff.empty()) return {};
-    std::vector<uint8_t> segment(kPrefix.begin(), kPrefix.end());
+    std::vector<uint8_t> segment;
+    const auto same = [](char a, uint8_t b) { return uint8_t(a) == b; };
+    if (tiff.size() < kPrefix.size() || !std::equal(kPrefix.begin(), kPrefix.end(), tiff.begin(), same))
+        segment.assign(kPrefix.begin(), kPrefix.end());  // some programs write it, too
     segment.insert(segment.end(), tiff.begin(), tiff.end());
     return exif_of_segment(segment);
 }

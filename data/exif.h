@@ -19,7 +19,7 @@ struct Exif {
 // From the bytes of a JPEG, or from enough of its first bytes to hold the EXIF segment (68 KiB suffice). Never fails:
 // missing or damaged fields keep their defaults. Texts are cut to 64 bytes, control characters become '?'.
 Exif read_exif(Bytes jpeg);
-// The same from a TIFF block alone, as other formats hold it.
+// The same from a TIFF block, as other formats hold it, with or without "Exif\0\0" before.
 Exif read_exif_block(Bytes tiff);
 
 // Seconds since 1970 of an EXIF date ("-", "/" and "." for ":" and a "T" between are taken, too), taken as UTC because

@@ -80,6 +80,23 @@ TEST(ImageFormats, webp) {
     EXPECT_EQ(got.trouble, DecodeStatus::none) << got.text;
     EXPECT_EQ(got.image.rgb, (FileContent{1, 2, 3, 4, 5, 6, 200, 100, 50, 7, 8, 9, 10, 11, 12, 0, 255, 0}));
     EXPECT_EQ(decoded(small_webp(), {.size_only = true}).full_w, 3u);
+    for (const size_t prefix : {0, 6}) {  // orientation, in a chunk that some programs begin as JPEG does
+        const std::vector<uint8_t> segment = exif_segment({.orientation = 6});
+        const FileContent block(segment.begin() + long(6 - prefix), segment.end());
+        FileContent file = text_content("RIFF");
+        append_little(file, 4 + 18 + 60 + 8 + block.size() + block.size() % 2, 4);
+        for (const char c : std::string_view("WEBPVP8X")) file.push_back(uint8_t(c));
+        append_little(file, 10, 4), append_little(file, 8, 4), append_little(file, 2, 3), append_little(file, 1, 3);
+        const FileContent image = small_webp();
+        file.insert(file.end(), image.begin() + 12, image.end());
+        for (const char c : std::string_view("EXIF")) file.push_back(uint8_t(c));
+        append_little(file, block.size(), 4);
+        file.insert(file.end(), block.begin(), block.end());
+        if (block.size() % 2) file.push_back(0);
+        const Decoded upright = decoded(file);
+        EXPECT_EQ(upright.trouble, DecodeStatus::none) << upright.text;
+        EXPECT_EQ(upright.image.rgb, turned(got.image, 6).rgb);
+    }
     EXPECT_EQ(decoded(small_webp(), {.max_pixels = 5}).trouble, DecodeStatus::too_large);
     FileContent cut = small_webp();
     cut.resize(cut.size() - 20);
