@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 bool is_detector(const std::string& model) {
     if (fs::exists(fs::path(model) / "config")) return config_of(model, {}).task == "detect";
-    return read_weights(weight_file(model)).model.yolov5;
+    return read_weights(weight_file(model)).model.task == "detect";
 }
 
 int run(EvalOptions& o) {

@@ -162,8 +162,8 @@ void run_optimizer(const GoldenTensors& g) {
         const Floats gradient = g.at(fmt::format("g{}", step - 1)).as<float>();
         StepState state{.learning_rate = number("lr", 0),
                         .momentum = beta1,
-                        .c1 = float(1 - std::pow(double(beta1), step)),
-                        .c2 = float(1 - std::pow(double(beta2), step))};
+                        .bias_correction1 = float(1 - std::pow(double(beta1), step)),
+                        .bias_correction2 = float(1 - std::pow(double(beta2), step))};
         if (adam)
             compute(cpu, AdamStep<float>{.count = p.size(),
                                          .weight_decay = number("weight_decay", 0),
@@ -174,9 +174,9 @@ void run_optimizer(const GoldenTensors& g) {
                                          .state = &state,
                                          .gradient = gradient.data(),
                                          .parameter = p.data(),
-                                         .first = first.data(),
-                                         .second = second.data(),
-                                         .copy = nullptr});
+                                         .m = first.data(),
+                                         .v = second.data(),
+                                         .compute_copy = nullptr});
         else
             compute(cpu, SgdStep<float>{.count = p.size(),
                                         .weight_decay = number("weight_decay", 0),
@@ -185,7 +185,7 @@ void run_optimizer(const GoldenTensors& g) {
                                         .gradient = gradient.data(),
                                         .parameter = p.data(),
                                         .momentum = first.data(),
-                                        .copy = nullptr});
+                                        .compute_copy = nullptr});
         const Floats want = g.at(fmt::format("p{}", step)).as<float>();
         double top = 0;
         for (float x : want) top = std::max(top, std::fabs(double(x)));

@@ -35,14 +35,14 @@ std::string panel(const char* name, double x, double y) {
     for (const double t : {0.0, 0.5, 1.0}) {
         const double at = kHeight * (1 - t);
         svg += fmt::format("<text x=\"-6\" y=\"{:.1f}\" text-anchor=\"end\" fill=\"{}\">{:.2f}</text>\n", at + 4,
-                           kRateColour, t * options.peak);
+                           kRateColour, t * options.learning_rate);
         svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" fill=\"{}\">{:.2f}</text>\n", kWidth + 6, at + 4,
                            kMomentumColour, 0.8 + 0.2 * t);
         svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.0f}</text>\n", kWidth * t,
                            kHeight + 16, t * kSteps);
     }
     svg += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>\n", kRateColour,
-                       points(schedule, &ScheduleValue::rate, 0, options.peak));
+                       points(schedule, &ScheduleValue::learning_rate, 0, options.learning_rate));
     svg += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-dasharray=\"5 3\" points=\"{}\"/>\n</g>\n",
                        kMomentumColour, points(schedule, &ScheduleValue::momentum, 0.8, 1.0));
     return svg;

@@ -12,9 +12,9 @@ using NamedNumbers = std::vector<std::pair<std::string, double>>;
 
 // Of one step, or with add() of the steps of an epoch so far.
 struct StepStats {
-    double loss = 0;         // classify: cross entropy, mean over the images; detect: box + objectness + class
+    double loss = 0;          // classify: cross entropy, mean over the images; detect: box + objectness + class
     NamedNumbers parts = {};  // what the loss counts (classify: correct) or consists of (detect); in the log by name
-    size_t steps = 0;        // whose loss and gradients were finite: only they count in loss and parts
+    size_t steps = 0;         // whose loss and gradients were finite: only they count in loss and parts
     float loss_scale = 1, skipped_steps = 0;  // the present scale; steps skipped since the start of the run
 
     // Filled in by the run:

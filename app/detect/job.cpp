@@ -59,11 +59,11 @@ Opened open(const DetectJob& job) {
     for (const std::string& text : o.list.notes) job.note(text);
     check_folders(job.outputs, o.list.base);
     o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
-    if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = thresholds_of(o.model).typical;
+    if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
     const size_t size = job.image_size ? job.image_size : o.model.image_size,
                  multiple = o.model.config.largest_stride();
     o.image_size = (size + multiple - 1) / multiple * multiple;
-    o.stride = padding_stride(o.model);
+    o.stride = o.model.letterbox_stride();
     o.head = result_head(o.model, o.image_size);
     o.settings = {{"model", fingerprint(o.model.state)},
                   {"threshold", six_digits(job.threshold)},
@@ -148,7 +148,7 @@ Running resume(const DetectJob& job, Opened& o) {
         r.detector = std::make_unique<Detector>(*r.device, o.model,
                                                 DetectorOptions{.batch = options.batch,
                                                                 .threshold = job.threshold,
-                                                                .overlap = job.iou,
+                                                                .iou_threshold = job.iou,
                                                                 .precision = job.machine.detector_precision(*r.device),
                                                                 .augmented = job.tta});
         options.network = [detector = r.detector.get()](std::span<const uint8_t> images, size_t h, size_t w) {
