@@ -17,9 +17,9 @@ struct Command {
 
 // An earlier name of an option: accepted, and not shown in the help.
 template <class Value>
-void add_old_spelling(CLI::App& app, CLI::Option& option, const std::string& name, Value& value) {
+CLI::Option* add_old_spelling(CLI::App& app, CLI::Option& option, const std::string& name, Value& value) {
     CLI::Option* old = app.add_option(name, value)->group("")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    old->excludes(&option);
+    return old->excludes(&option);
 }
 
 Command train_command();

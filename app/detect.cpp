@@ -104,7 +104,7 @@ std::function<int()> add(CLI::App& app) {
                            ->capture_default_str()
                            ->check(fraction)
                            ->group(group);
-    add_old_spelling(app, *iou, "--overlap", job.iou);
+    add_old_spelling(app, *iou, "--overlap", job.iou)->check(fraction);
     app.add_option("--image-size", job.image_size, "longer side of the network's input in pixels [as in training]")
         ->type_name("N")
         ->check(CLI::Range(64, 8192))

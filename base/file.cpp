@@ -101,7 +101,6 @@ void FileWriter::write(std::span<const std::byte> bytes) {
         if (count == 0) errno = EIO;
         if (count <= 0) fail(Fault::environment, "{}: cannot write: {}", name_.string(), reason());
         bytes = bytes.subspan(size_t(count));
-        written_bytes_ += size_t(count);
     }
 }
 

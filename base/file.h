@@ -40,13 +40,11 @@ public:
         : descriptor_(descriptor), name_(name), calls_(calls) {}
     void write(std::span<const std::byte> bytes);
     void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-    size_t written_bytes() const { return written_bytes_; }
 
 private:
     int descriptor_;
     const std::filesystem::path& name_;
     const FileCalls& calls_;
-    size_t written_bytes_ = 0;
 };
 
 // `fill` writes the content. On any error (Fault::environment, or an exception of `fill`) the temporary file is removed

@@ -275,7 +275,7 @@ inline void boxes(std::vector<OpCase>& cases) {
                         .loss;
                 }};
     loss.inputs.push_back(constant("boxes", {2, 5, 5}, truth));
-    loss.no_gradient = "its gradient takes the CIoU in targets as a constant: tests/detect_loss_test.cpp";
+    loss.no_gradient = "its gradient takes the CIoU in targets as a constant: tests/detect_loss_cpu_test.cpp";
     cases.push_back(loss);
 }
 

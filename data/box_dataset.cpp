@@ -100,7 +100,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     if (data.samples.empty())
         fail(Fault::usage, "{}: {}", path,
              first_missing.empty() ? "no images that can be used" + source.odd.in_brackets()
-                                   : "none of its images is there; the first would be " + first_missing);
+                                   : "none of its images exists; the first would be " + first_missing);
     make_parts(source.has_parts, options, data.classes.size() + 1, data);
     for (Sample& sample : data.samples) sample.label = 0;
     const std::vector<std::string> odd = source.odd.notes();

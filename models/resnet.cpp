@@ -148,8 +148,7 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
     return result;
 }
 
-}  // namespace
-
+// "resnet50", "resnet101-keras", ...
 ResNetConfig resnet_config(std::string_view name, size_t classes) {
     for (const size_t depth : kDepths)
         for (const bool keras : {false, true}) {
@@ -158,6 +157,8 @@ ResNetConfig resnet_config(std::string_view name, size_t classes) {
         }
     fail(Fault::usage, "{} is not a ResNet that tundra knows", name);
 }
+
+}  // namespace
 
 Value resnet(Value x, const ResNetConfig& config) {
     require(!config.fused || !config.keras, "the fused form has no convolution biases, as the paper's form has them");

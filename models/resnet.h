@@ -20,9 +20,6 @@ struct ResNetConfig {
     float epsilon() const { return keras ? keras_epsilon : 1e-5f; }
 };
 
-// "resnet50", "resnet101-keras", ...
-ResNetConfig resnet_config(std::string_view name, size_t classes);
-
 Model make_model(const ResNetConfig& config);
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero) -> logits (n, classes), float; Model::network says more.

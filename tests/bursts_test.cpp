@@ -111,7 +111,7 @@ TEST(Bursts, stay_together_by_every_date) {
         const Dataset data = open_dataset(folder.path.string(), {.validation = 0.2, .test = 0.2});
         EXPECT_EQ(torn_bursts(data), 0u);
         EXPECT_EQ(data.notes.size(), 1u) << all_notes(data);
-        says(data, "parted by seed 0, bursts kept together: ");
+        says(data, "split by seed 0, bursts kept together: ");
     }
 }
 

@@ -185,7 +185,7 @@ TEST(DetectLoss, RefusesWhatDoesNotFit) {
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.anchor_threshold = 1}); }, "anchor_threshold of 1");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.balance = {1, 2}}); }, "2 balances for 1 levels");
     const DetectLossResult loss = detect_loss(heads, boxes, one, 2);
-    expect_refusal([&] { gradients(loss.parts, g.input("d", {3}, DType::f32), heads); }, "only the loss");
+    expect_refusal([&] { gradients(loss.parts, g.input("d", {3}, DType::f32), heads); }, "only loss has a gradient");
 }
 
 }  // namespace

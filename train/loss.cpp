@@ -23,6 +23,10 @@ Loss classification_loss(float label_smoothing, std::vector<float> class_weights
     };
 }
 
+namespace {
+
+// Box and classes are scaled by the number of levels, classes also by how many there are, objectness also by the area
+// of the input; the levels get their balance. Three levels, 80 classes and 640 x 640 pixels change nothing.
 DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const Model& model, size_t height, size_t width) {
     DetectLossOptions o = nominal;
     const float per_level = 3 / float(model.levels.size());
@@ -33,6 +37,8 @@ DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const Model& mod
         o.balance = model.levels.size() == 3 ? std::vector{4.0f, 1.0f, 0.4f} : std::vector{4.0f, 1.0f, 0.25f, 0.06f};
     return o;
 }
+
+}  // namespace
 
 Loss detection_loss(const Model& model, const DetectionLossConfig& config) {
     const DetectLossOptions options = scaled_loss(config.nominal, model, config.height, config.width);

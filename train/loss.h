@@ -29,7 +29,3 @@ struct DetectionLossConfig {
     DetectLossOptions nominal = {};
 };
 Loss detection_loss(const Model& model, const DetectionLossConfig& config);
-
-// Box and classes are scaled by the number of levels, classes also by how many there are, objectness also by the area
-// of the input; the levels get their balance. Three levels, 80 classes and 640 x 640 pixels change nothing.
-DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const Model& model, size_t height, size_t width);

@@ -118,14 +118,15 @@ Bounds bounds_of(std::span<const Vec2> polygon) {
             int(std::ceil(high.y)) + 1};
 }
 
-void blur_horizontal(Raster& image, float radius) {
+// Each is a box blur over `radius` pixels; three of them in a row come close to a Gaussian.
+static void blur_horizontal(Raster& image, float radius) {
     const int r = std::min(int(radius + 0.5f), image.width);
     std::vector<Color> copy;
     if (r > 0)
         for (int y = 0; y < image.height; ++y) box_line(&image.at(0, y), image.width, 1, r, copy);
 }
 
-void blur_vertical(Raster& image, float radius) {
+static void blur_vertical(Raster& image, float radius) {
     const int r = std::min(int(radius + 0.5f), image.height);
     if (r <= 0) return;
     // Row by row with one running sum per column: walking down single columns would miss the cache at every pixel.

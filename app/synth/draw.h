@@ -106,9 +106,7 @@ void for_covered(const Shape& shape, int width, int height, Visit visit) {
         }
 }
 
-// Each is a box blur over `radius` pixels; three of them in a row come close to a Gaussian.
-void blur_horizontal(Raster& image, float radius);
-void blur_vertical(Raster& image, float radius);
+// Box blurs in both directions, repeated: close to a Gaussian.
 void blur(Raster& image, float radius);
 // A shake of the camera along a straight path of `length` pixels.
 void motion_blur(Raster& image, float length, float angle);

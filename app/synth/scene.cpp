@@ -9,6 +9,16 @@ constexpr float kPi = 3.14159265f;
 
 float square(float v) { return v * v; }
 
+// Height of the sun in degrees at 70 degrees north, where the images are taken. Spherical astronomy with a circular
+// orbit: good to a degree, which is all an image shows.
+float sun_height(int day, float hour) {
+    const float declination = -23.44f * kPi / 180 * std::cos(2 * kPi * (float(day) + 10) / 365);
+    const float latitude = 70 * kPi / 180, angle = (hour - 12) * kPi / 12;
+    const float s =
+        std::sin(latitude) * std::sin(declination) + std::cos(latitude) * std::cos(declination) * std::cos(angle);
+    return std::asin(std::clamp(s, -1.0f, 1.0f)) * 180 / kPi;
+}
+
 }  // namespace
 
 Site make_site(int number, uint64_t seed) {
@@ -28,15 +38,6 @@ Site make_site(int number, uint64_t seed) {
     site.flash_reach = rng.uniform(5, 9);
     site.bait = rng.chance(0.4f);
     return site;
-}
-
-// Spherical astronomy with a circular orbit: good to a degree, which is all an image shows.
-float sun_height(int day, float hour) {
-    const float declination = -23.44f * kPi / 180 * std::cos(2 * kPi * (float(day) + 10) / 365);
-    const float latitude = 70 * kPi / 180, angle = (hour - 12) * kPi / 12;
-    const float s =
-        std::sin(latitude) * std::sin(declination) + std::cos(latitude) * std::cos(declination) * std::cos(angle);
-    return std::asin(std::clamp(s, -1.0f, 1.0f)) * 180 / kPi;
 }
 
 bool is_night(const Moment& moment) { return sun_height(moment.day, moment.hour) < -5; }

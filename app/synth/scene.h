@@ -38,8 +38,6 @@ struct Moment {
     float rise = 0;           // by how much the camera looks up, fraction of the height
 };
 
-// Height of the sun in degrees at 70 degrees north, where the images are taken.
-float sun_height(int day, float hour);
 // Night images are monochrome with an infrared flash.
 bool is_night(const Moment& moment);
 

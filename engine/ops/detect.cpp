@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr size_t kMaxLevels = 4;
+constexpr size_t kMaxLevels = 12;  // four of each of three test-time augmentation passes
 
 template <class T>
 struct DecodeAll {

@@ -61,6 +61,27 @@ void winograd_pack(const Cpu& cpu, const ConvShape& s, const float* weight, bool
     });
 }
 
+namespace {
+// All but the tiles and the memory of a thread.
+WinogradTask task_of(const ConvForward<float>& op, const auto& blocks) {
+    return {.h = op.shape.h,
+            .w = op.shape.w,
+            .c_in = op.shape.c_in,
+            .c_out = op.shape.c_out,
+            .tiles_h = blocks.tiles_h,
+            .tiles_w = blocks.tiles_w,
+            .capacity = blocks.capacity,
+            .first_part = true,
+            .last_part = true,
+            .activation = int(op.activation),
+            .residual_last = op.residual_last,
+            .x = op.x,
+            .bias = op.bias,
+            .residual = op.residual,
+            .y = op.y};
+}
+}  // namespace
+
 size_t winograd_scratch_count(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops) {
     const Blocks blocks(cpu, s, loops);
     return blocks.transformed_kept(cpu) * blocks.transformed + size_t(cpu.threads) * blocks.products;
@@ -72,27 +93,12 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
     const Blocks blocks(cpu, s, loops);
     float* const products = scratch + blocks.transformed_kept(cpu) * blocks.transformed;
     const auto task = [&](size_t block, size_t transformed_at, size_t panel) {
-        return WinogradTask{.h = s.h,
-                            .w = s.w,
-                            .c_in = s.c_in,
-                            .c_out = s.c_out,
-                            .tiles_h = blocks.tiles_h,
-                            .tiles_w = blocks.tiles_w,
-                            .first = blocks.first(block),
-                            .tiles = blocks.first(block + 1) - blocks.first(block),
-                            .capacity = blocks.capacity,
-                            .depth = s.c_in,
-                            .first_part = true,
-                            .last_part = true,
-                            .activation = int(op.activation),
-                            .residual_last = op.residual_last,
-                            .x = op.x,
-                            .bias = op.bias,
-                            .residual = op.residual,
-                            .packed = packed + panel * packed_panel(s.c_in, loops),
-                            .y = op.y,
-                            .transformed = scratch + transformed_at * blocks.transformed,
-                            .products = products + size_t(omp_get_thread_num()) * blocks.products};
+        WinogradTask t = task_of(op, blocks);
+        t.first = blocks.first(block), t.tiles = blocks.first(block + 1) - t.first, t.depth = s.c_in;
+        t.packed = packed + panel * packed_panel(s.c_in, loops);
+        t.transformed = scratch + transformed_at * blocks.transformed;
+        t.products = products + size_t(omp_get_thread_num()) * blocks.products;
+        return t;
     };
 #pragma omp parallel num_threads(cpu.threads)
     if (blocks.few(cpu)) {
@@ -146,27 +152,8 @@ void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, boo
     {
         float* const packed =
             scratch + parts.transformed + size_t(omp_get_thread_num()) * (parts.packed + parts.products);
-        WinogradTask task{.h = s.h,
-                          .w = s.w,
-                          .c_in = s.c_in,
-                          .c_out = s.c_out,
-                          .tiles_h = parts.tiles_h,
-                          .tiles_w = parts.tiles_w,
-                          .first = 0,
-                          .tiles = 0,
-                          .capacity = parts.capacity,
-                          .depth = 0,
-                          .first_part = true,
-                          .last_part = true,
-                          .activation = int(op.activation),
-                          .residual_last = op.residual_last,
-                          .x = op.x,
-                          .bias = op.bias,
-                          .residual = op.residual,
-                          .packed = packed,
-                          .y = op.y,
-                          .transformed = scratch,
-                          .products = packed + parts.packed};
+        WinogradTask task = task_of(op, parts);
+        task.packed = packed, task.products = packed + parts.packed;
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < chunks * parts.channel_blocks; ++i) {
             task.first = i / parts.channel_blocks * chunk;

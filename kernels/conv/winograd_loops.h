@@ -17,14 +17,14 @@ constexpr size_t winograd_points = 36, winograd_gap = 16;
 
 struct WinogradTask {
     size_t h, w, c_in, c_out, tiles_h, tiles_w;
-    size_t first, tiles;         // of all images one behind the other, row by row
-    size_t capacity;             // tiles that a block can hold
-    size_t depth;                // channels of x that `packed` has: all, or a part of them
-    bool first_part, last_part;  // of those: products are assigned, else added; the inverse transform follows the last
-    int activation;              // enum Activation
+    size_t first = 0, tiles = 0;  // of all images one behind the other, row by row
+    size_t capacity;              // tiles that a block can hold
+    size_t depth = 0;             // channels of x that `packed` has: all, or a part of them
+    bool first_part, last_part;   // of those: products are assigned, else added; the inverse transform follows the last
+    int activation;               // enum Activation
     bool residual_last;
-    const float *x, *bias, *residual, *packed;
-    float *y, *transformed, *products;
+    const float *x, *bias, *residual, *packed = nullptr;
+    float *y, *transformed = nullptr, *products = nullptr;
 };
 struct WinogradPack {
     size_t c_in, c_out;   // of the convolution that the packed weights serve
