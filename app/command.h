@@ -15,13 +15,6 @@ struct Command {
     std::vector<std::string> short_help = {};  // the options that -h shows, "--lr"; empty: all
 };
 
-// An earlier name of an option: accepted, and not shown in the help.
-template <class Value>
-CLI::Option* add_old_spelling(CLI::App& app, CLI::Option& option, const std::string& name, Value& value) {
-    CLI::Option* old = app.add_option(name, value)->group("")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    return old->excludes(&option);
-}
-
 Command train_command();
 Command lr_find_command();
 Command eval_command();

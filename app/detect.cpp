@@ -97,14 +97,13 @@ std::function<int()> add(CLI::App& app) {
         ->capture_default_str()
         ->check(fraction)
         ->group(group);
-    CLI::Option* iou = app.add_option("--iou", job.iou,
-                                      "non-maximum suppression: drop a box whose IoU with a better box of its class "
-                                      "exceeds this")
-                           ->type_name("N")
-                           ->capture_default_str()
-                           ->check(fraction)
-                           ->group(group);
-    add_old_spelling(app, *iou, "--overlap", job.iou)->check(fraction);
+    app.add_option("--iou,--overlap", job.iou,
+                   "non-maximum suppression: drop a box whose IoU with a better box of its class "
+                   "exceeds this")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(fraction)
+        ->group(group);
     app.add_option("--image-size", job.image_size, "longer side of the network's input in pixels [as in training]")
         ->type_name("N")
         ->check(CLI::Range(64, 8192))

@@ -57,9 +57,7 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--part", o->part, "part of the data: test, validation, train or all [test if there is one]")
         ->check(CLI::IsMember({"test", "validation", "train", "all"}))
         ->type_name("PART");
-    CLI::Option* out =
-        app.add_option("-o,--out", o->out, "write metrics and predictions to this JSON file")->type_name("FILE");
-    add_old_spelling(app, *out, "--json", o->out);
+    app.add_option("-o,--out,--json", o->out, "write metrics and predictions to this JSON file")->type_name("FILE");
     app.add_option("--min-accuracy", o->min_accuracy, "exit with code 1 if a classifier's accuracy is lower")
         ->type_name("X")
         ->check(CLI::Range(0.0, 1.0));
@@ -87,7 +85,17 @@ Dataset open_data(const EvalOptions& o, TrainConfig config,
     const bool same = o.data.empty() || (!config.data.empty() && fs::exists(config.data) && fs::exists(o.data) &&
                                          fs::equivalent(config.data, o.data));
     if (!same) options.validation = options.test = 0;
-    return open(same ? config.data : o.data, options);
+    Dataset data = open(same ? config.data : o.data, options);
+    const fs::path record = fs::path(o.model) / "run.json";
+    if (!same || !fs::exists(record)) return data;
+    const auto trained = nlohmann::json::parse(read_file(record).text(), nullptr, false);
+    const auto hash = trained.is_object() ? trained.value("/data/fingerprint"_json_pointer, std::string()) : "";
+    if (!hash.empty() && hash != data.fingerprint.hash)
+        data.notes.push_back(
+            fmt::format("{}: the images, or what is known of them, are not those of the training; the "
+                        "parts may differ, and images of training may be among these",
+                        config.data));
+    return data;
 }
 
 std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part) {

@@ -41,8 +41,9 @@ std::string left_of(const CLI::Option& option) {
     std::string names;
     for (const std::string& name : option.get_snames()) names += "-" + name + ", ";
     const bool may_be_on = option.get_default_str().find("true") != std::string::npos;  // "true; detect false"
-    for (const std::string& name : option.get_lnames())
-        if (!name.starts_with("no-")) names += (may_be_on ? "--[no-]" : "--") + name;
+    // The first long name; others are earlier spellings, which are accepted and not shown.
+    if (const auto& longs = option.get_lnames(); !longs.empty())
+        names += (may_be_on ? "--[no-]" : "--") + longs.front();
     if (names.ends_with(", ")) names.resize(names.size() - 2);
     if (option.get_expected_max() > 0) names += " " + value_name(option);
     return names;

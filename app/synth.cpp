@@ -56,9 +56,7 @@ std::function<int()> add(CLI::App& app) {
         ->check(CLI::IsMember({"quality", "species", "detect"}))
         ->type_name("NAME")
         ->capture_default_str();
-    CLI::Option* images =
-        app.add_option("--images", o->synth.images, "number of images")->type_name("N")->capture_default_str();
-    add_old_spelling(app, *images, "--pictures", o->synth.images);
+    app.add_option("--images,--pictures", o->synth.images, "number of images")->type_name("N")->capture_default_str();
     app.add_option("--size", o->size, "width and height in pixels")->type_name("WxH")->capture_default_str();
     app.add_option("--cameras", o->synth.cameras, "number of cameras, each with a scene of its own")
         ->type_name("N")

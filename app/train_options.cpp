@@ -50,8 +50,7 @@ bool is_for_detectors(std::string_view choice) {
 }
 
 bool is_given(const CLI::App& app, const ConfigField& field) {
-    return app.get_option_no_throw(option_name(field.key)) &&
-           (app.count(option_name(field.key)) || (field.key == "average" && app.count("--average")));
+    return app.get_option_no_throw(option_name(field.key)) && app.count(option_name(field.key));
 }
 
 }  // namespace
@@ -67,7 +66,7 @@ void TrainOptions::add_fields(CLI::App& app, bool classifiers_only) {
         ->type_name("FILE")
         ->group("Data");
     for (const ConfigField& field : config_fields()) {
-        if (!is_option(field) || (classifiers_only && field.key == "average")) continue;
+        if (!is_option(field)) continue;
         std::string& text = texts_[std::string(field.key)];
         const std::string name = option_name(field.key);
         std::string help(field.key == "device" ? kDeviceHelp : field.key == "threads" ? kThreadsHelp : field.help);
@@ -79,12 +78,12 @@ void TrainOptions::add_fields(CLI::App& app, bool classifiers_only) {
         if (!choices.empty() && field.key != "device") help += fmt::format(" ({})", fmt::join(choices, ", "));
         CLI::Option* option = is_flag(field)
                                   ? app.add_flag(fmt::format("{},!--no-{}", name, name.substr(2)), text, help)
-                                  : app.add_option(name, text, help);
+                                  : app.add_option(field.key == "average" ? name + ",--average" : name, text, help);
         std::string group(field.group == "pictures" ? "images" : field.group);
         group[0] = char(std::toupper(group[0]));
         option->group(group)->type_name(type_name(field))->default_str(default_text(field, classifiers_only));
-        if (field.key == "task" && classifiers_only) option->group("");  // accepted, and refused later unless classify
-        if (field.key == "average") add_old_spelling(app, *option, "--average", text);
+        // Accepted without being shown; another task than classify is refused later.
+        if (classifiers_only && (field.key == "task" || field.key == "average")) option->group("");
     }
 }
 

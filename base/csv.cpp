@@ -63,19 +63,23 @@ private:
     size_t at_ = 0, line_;
 };
 
-// Several separators may stand in the first line, because names hold them too.
+// Several separators may stand in the first line, because names and notes hold them too: the one that gives all rows
+// the same number of fields, and more of them than the others.
 char separator_of(std::string_view text, const std::string& name) {
-    std::string present;
-    for (const char separator : {',', ';', '\t'})
-        if (text.substr(0, text.find('\n')).find(separator) != text.npos) present += separator;
-    if (present.size() > 1)
-        for (const char separator : present) {
+    char best = 0;
+    size_t max_fields = 1;
+    for (const char separator : {',', ';', '\t'}) try {
             const std::vector<CsvRow> rows = Reader(text, name, separator, 1).rows();
             const size_t fields = rows.empty() ? 0 : rows[0].fields.size();
-            if (fields > 1 && std::ranges::all_of(rows, [&](const CsvRow& r) { return r.fields.size() == fields; }))
-                return separator;
+            if (fields > max_fields &&
+                std::ranges::all_of(rows, [&](const CsvRow& r) { return r.fields.size() == fields; }))
+                best = separator, max_fields = fields;
+        } catch (const Error&) {  // a quote that never ends, under this separator
         }
-    return present.empty() ? ',' : present[0];
+    if (best) return best;
+    for (const char separator : {',', ';', '\t'})
+        if (text.substr(0, text.find('\n')).find(separator) != text.npos) return separator;
+    return ',';
 }
 
 void append_utf8(std::string& text, uint32_t character) {

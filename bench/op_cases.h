@@ -162,8 +162,11 @@ inline void norm_convolutions(std::vector<OpCase>& cases) {
         Shape x;
         size_t inner, c_out, kernel, stride;
     };
-    for (const Options& o :
-         {Options{{2, 5, 7, 3}, 7, 5, 3, 2}, {{3, 9, 9, 8}, 33, 8, 3, 1}, {{2, 7, 7, 64}, 64, 128, 1, 1}}) {
+    for (const Options& o : {Options{{2, 5, 7, 3}, 7, 5, 3, 2},
+                             {{3, 9, 9, 8}, 33, 8, 3, 1},
+                             {{2, 7, 7, 64}, 64, 128, 1, 1},
+                             {{2, 14, 14, 64}, 64, 128, 3, 1},
+                             {{2, 14, 14, 64}, 64, 128, 3, 2}}) {
         OpCase c{fmt::format("norm_conv {} to {} to {} kernel {}", dims(o.x), o.inner, o.c_out, o.kernel),
                  {{"x", o.x},
                   {"weight1", {o.inner, 1, 1, o.x[3]}},

@@ -25,7 +25,7 @@ public:
         cpu_.scratch = {scratch_.data(), scratch_.size() * sizeof(double)};
     }
 
-    // The best of `repeats`, added to the row `name` `count` times. Buffer is touched in between, so caches are cold.
+    // The best of `repeats`, added to the row `name` `count` times. Memory is touched in between, so caches are cold.
     template <class Op>
     void time(const char* name, const Op& op, size_t count, double flops = 0) {
         compute(cpu_, op);

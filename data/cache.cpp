@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr char kMagic[] = "tundra images 1\n";
+constexpr char kMagic[] = "tundra pictures 1\n";
 constexpr size_t kHeaderBytes = 64, kSlotHeaderBytes = 24;
 
 std::string fit_text(const Fit& fit) {

@@ -274,7 +274,7 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
             fail(Fault::usage, "{}: class '{}' has no images{}", path, data.classes[c],
                  unreadable == table.unreadable.end() ? "; fill its folder or remove it" : ": " + unreadable->second);
         }
-    require_readable_classes(path, data);
+    if (options.for_training) require_readable_classes(path, data);
     read_all_facts(data, options, {.serial_first = is_folder});
     make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);

@@ -8,7 +8,7 @@
 
 class Device;
 
-// Buffer of a device. Filled with zeros when it is allocated.
+// Memory of a device. Filled with zeros when it is allocated.
 class Buffer {
 public:
     Buffer() = default;

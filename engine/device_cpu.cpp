@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/processors.h"
+#include "base/text.h"
 #include "engine/device.h"
 #include "engine/op.h"
 #include "kernels/conv/cpu.h"
@@ -45,7 +46,7 @@ private:
     void* allocate(size_t bytes) override {
         void* memory =
             mmap(nullptr, bytes + !bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} MB more are needed", (bytes + 0xfffff) >> 20);
+        if (memory == MAP_FAILED) fail(Fault::memory, "out of memory: {} more are needed", bytes_text(double(bytes)));
         madvise(memory, bytes, MADV_HUGEPAGE);
         return memory;
     }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 
+#include "base/text.h"
 #include "engine/cuda_check.h"
 #include "engine/device.h"
 #include "engine/device_cuda.h"
@@ -156,8 +157,8 @@ private:
         const cudaError_t error = cudaMalloc(&memory, bytes + !bytes);
         if (error == cudaErrorMemoryAllocation) {
             cudaGetLastError();
-            fail(Fault::memory, "out of memory on the GPU: {} MB more are needed, {} MB are free",
-                 (bytes + 0xfffff) >> 20, free_bytes() >> 20);
+            fail(Fault::memory, "out of memory on the GPU: {} more are needed, {} are free", bytes_text(double(bytes)),
+                 bytes_text(double(free_bytes())));
         }
         check(error, "taking memory");
         return memory;

@@ -62,9 +62,12 @@ std::vector<Value> gradients(Value y, Value dy, Values wanted) {
         graph.layer = node.layer;
         const NamedValues grads = node.op->backward({graph, node, parts, needed});
         const Operands operands = node.op->operands();
-        for (size_t i = 0; i < node.in.size(); ++i)
-            if (const auto grad = grads.find("d" + operands.in[i].name); grad != grads.end())
-                if (grad->second && is_needed(node.in[i])) parts[size_t(node.in[i])].push_back(grad->second);
+        for (const auto& [name, grad] : grads) {
+            const auto of = std::ranges::find(operands.in, name.substr(1), &Operand::name);
+            require(of != operands.in.end(), "{}: a gradient is called {}, which no input is", node.op->name(), name);
+            const int input = node.in[size_t(of - operands.in.begin())];
+            if (grad && is_needed(input)) parts[size_t(input)].push_back(grad);
+        }
     }
     graph.layer.clear();
     std::vector<Value> result;

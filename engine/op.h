@@ -128,7 +128,8 @@ struct KernelOp final : Op {
     }
     void run(const Simt& simt, Tensors in, Tensors out) const override { run_typed(simt, in, out); }
     void run(const Cuda& cuda, Tensors in, Tensors out) const override {
-        if constexpr (has_cuda) run_typed(cuda, in, out);
+        if constexpr (has_cuda) return run_typed(cuda, in, out);
+        fail(Fault::runtime, "{}: this build has no CUDA", name());
     }
     void prepare(const Cpu& cpu, Tensors in, Tensors out) const override {
         if constexpr (requires { self.prepare(cpu, bound<float>(in, out)); }) self.prepare(cpu, bound<float>(in, out));

@@ -155,7 +155,7 @@ quick() {  # a failure does not stop what comes after it
 pipeline() {  # camera images from files, and the whole job
     local bad=0 data=$build/images
     use_root
-    [ -d "$data" ] || run "$build/tundra" synth "$data" --pictures 2000 --cameras 20 --size 1280x960 --seed 1 || return 1
+    [ -d "$data" ] || run "$build/tundra" synth "$data" --images 2000 --cameras 20 --size 1280x960 --seed 1 || return 1
     run "$build/tundra" train "$data" --out "$build/run" --fresh --image-size 224 --batch 256 --epochs 3 --device cuda || bad=1
     run "$build/tundra" classify "$data" --model "$build/run" --out "$build/classes.csv" --device cuda || bad=1
     local fixed=(train "$data" --image-size 64 --batch 64 --epochs 3 --device cuda --deterministic -q)

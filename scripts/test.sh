@@ -19,7 +19,7 @@ scripts/setup.sh test || echo "trying with what is installed"
 build_and_test() {  # folder, ctest arguments, cmake options...
     local folder=$1 selection=$2
     shift 2
-    scripts/build.sh "$folder" -- "$@"
+    scripts/build.sh "$folder" -- -DTUNDRA_WERROR="${TUNDRA_WERROR:-OFF}" "$@"
     # shellcheck disable=SC2086
     ctest --test-dir "$folder" -j "$jobs" --output-on-failure --timeout 900 $selection
 }

@@ -10,7 +10,7 @@ tundra=${1:-build/tundra}
 work=detector-work
 minimum=0.7  # mAP50 on the test images
 
-scenes="--task detect --pictures 3600 --cameras 40 --size 320x240 --seed 7"
+scenes="--task detect --images 3600 --cameras 40 --size 320x240 --seed 7"
 settings="--task detect --model yolov5n --image-size 320 --batch 8 --epochs 16 --optimizer adamw --lr 0.0015 --weight-decay 0.0005 --average 0.999"
 
 mkdir -p $work share

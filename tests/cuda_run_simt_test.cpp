@@ -166,14 +166,15 @@ TEST_F(CudaRun, BatchThatTheMessageNamesFitsAndFewMoreDoNot) {
             const std::string text = train("large", with(48), gpu);
             ASSERT_EQ(fault_, Fault::memory) << about << ": " << text;
             EXPECT_EQ(int(*fault_), 5);
-            size_t needed = 0, free = 0, fits = 0;
-            ASSERT_EQ(std::sscanf(text.c_str(), "training needs %zu MB and %zu MB are free; --batch %zu would fit",
+            double needed = 0, free = 0;
+            size_t fits = 0;
+            ASSERT_EQ(std::sscanf(text.c_str(), "training needs %lf MB and %lf MB are free; --batch %zu would fit",
                                   &needed, &free, &fits),
                       3)
                 << about << ": " << text;
             EXPECT_GT(needed, free);
-            EXPECT_NEAR(double(needed), double(used(48) - kScratch) / (1 << 20), 1) << about;
-            EXPECT_NEAR(double(free), double(gpu.memory - kScratch) / (1 << 20), 1) << about;
+            EXPECT_NEAR(needed, double(used(48) - kScratch) / 1e6, 1) << about;
+            EXPECT_NEAR(free, double(gpu.memory - kScratch) / 1e6, 1) << about;
             EXPECT_EQ(train("named" + task + precision, with(fits), gpu), "") << about << ", batch " << fits;
             EXPECT_LE(fits, 12u);
             EXPECT_GT(double(used(fits + 1) - kScratch), 0.95 * double(gpu.memory - kScratch))

@@ -157,8 +157,8 @@ TEST(CudaRuntime, OutOfMemoryNamesWhatIsNeededFreeAndTheLargestBatch) {
     large.batch = 256;
     std::string text;
     EXPECT_EQ(fault_of([&] { Trainer(*device, arena, large, initialize_state(large.model, 1)); }, text), Fault::memory);
-    EXPECT_NE(text.find("MB more are needed"), text.npos) << text;
-    EXPECT_NE(text.find("MB are free"), text.npos) << text;
+    EXPECT_NE(text.find("B more are needed"), text.npos) << text;
+    EXPECT_NE(text.find("B are free"), text.npos) << text;
     EXPECT_NE(text.find("of batch 256, about"), text.npos) << text;
     EXPECT_EQ(losses(*device, 2).size(), 2u) << "the device is not usable afterwards";
 }

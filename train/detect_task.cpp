@@ -47,7 +47,7 @@ public:
             model_.state);
         detector_ = std::make_unique<Detector>(
             context.device, folded(model_),
-            DetectorOptions{.batch = size_t(config_.batch), .precision = context.precision}, &context.arena);
+            DetectorOptions{.batch = size_t(config_.batch), .precision = kDetectorPrecision}, &context.arena);
         detector_->program(fit_.h(), fit_.w());  // now, so that too little memory is known before the first step
     }
 

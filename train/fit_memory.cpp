@@ -1,4 +1,5 @@
 #include "train/fit_memory.h"
+#include "base/text.h"
 
 #include "data/cache.h"
 #include "engine/meta_device.h"
@@ -20,7 +21,8 @@ uint64_t memory_needed(TrainConfig config, uint64_t batch, const Dataset& data, 
 void require_memory(const Device& device) {
     const uint64_t free = available_memory_bytes();
     if (device.facts().host_memory && device.allocated() > free)
-        fail(Fault::memory, "out of memory: {} MB are needed and {} MB are free", device.allocated() >> 20, free >> 20);
+        fail(Fault::memory, "out of memory: {} are needed and {} are free", bytes_text(double(device.allocated())),
+             bytes_text(double(free)));
 }
 
 void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision, bool eager,
@@ -32,8 +34,9 @@ void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& dev
     const uint64_t free = known == kUnknownBytes ? available_memory_bytes() : known;
     const BatchMemory all = needed(config.batch);
     if (free / 20 * 19 >= all.bytes)  // the memory that ran out is another one, whose size is not known
-        fail(Fault::memory, "{}; training needs {} MB in all", error.what(), all.bytes >> 20);
+        fail(Fault::memory, "{}; training needs {} in all", error.what(), bytes_text(double(all.bytes)));
     const uint64_t fitting = config.batch > 2 ? largest_batch(free, needed(2), all) : 0;
-    fail(Fault::memory, "training needs {} MB and {} MB are free; {}", all.bytes >> 20, free >> 20,
+    fail(Fault::memory, "training needs {} and {} are free; {}", bytes_text(double(all.bytes)),
+         bytes_text(double(free)),
          fitting ? fmt::format("--batch {} would fit", fitting) : "a smaller --image-size or model would fit");
 }

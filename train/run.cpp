@@ -314,7 +314,9 @@ private:
         if (!checkpoint) return;
         if (checkpoint->state.data_fingerprint != data_.fingerprint.hash)
             fail(Fault::usage,
-                 "{}: was trained on other images than {} holds now; use --fresh to start over, or another --out",
+                 "{}: was trained on other images than {} holds now, or on others of them (this version knows more "
+                 "dates and "
+                 "folders than earlier ones and may split differently); use --fresh to start over, or another --out",
                  folder_.path().string(), config_.data);
         if (checkpoint->state.config_hash != config_hash(config_) || checkpoint->state.total_steps != total_steps_)
             fail(Fault::usage,

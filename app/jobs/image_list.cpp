@@ -73,6 +73,7 @@ private:
     }
 
     void add_matches(const std::string& pattern) {
+        const size_t before = found_.paths.size() + videos_;
         glob_t matches{};
         if (::glob(pattern.c_str(), 0, nullptr, &matches) == 0)
             for (const char* match : std::span(matches.gl_pathv, matches.gl_pathc)) {
@@ -84,6 +85,7 @@ private:
                     videos_ += is_video_name(match);
             }
         ::globfree(&matches);
+        if (found_.paths.size() + videos_ == before) fail(Fault::usage, "{}: no image matches this pattern", pattern);
     }
 
     ImagePaths found_;

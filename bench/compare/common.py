@@ -84,7 +84,7 @@ def camera_images(args, n):
     if not folder.exists():
         made = args.scratch / f"synth-{n}"
         shutil.rmtree(made, ignore_errors=True)
-        subprocess.run([args.build / "tundra", "synth", made, "--pictures", str(max(n, 10)), "--size", "2592x1944"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([args.build / "tundra", "synth", made, "--images", str(max(n, 10)), "--size", "2592x1944"], check=True, stdout=subprocess.DEVNULL)
         folder.mkdir()
         for i, path in enumerate(sorted(made.rglob("*.jpg"))[:n]):
             shutil.copy(path, folder / f"{i:05}.jpg")

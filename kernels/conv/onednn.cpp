@@ -15,7 +15,7 @@
 #include "kernels/onednn.h"
 
 namespace {
-using Buffer = dnnl::memory;
+using Memory = dnnl::memory;
 using Desc = dnnl::memory::desc;
 
 enum class Direction { forward, backward_data, backward_weight };
@@ -35,25 +35,25 @@ struct Key {
 bool in_place(const ConvForward<float>& op) { return op.residual && op.residual == op.y; }
 
 Desc activations(size_t n, size_t h, size_t w, size_t c) {
-    const auto dim = [](size_t size) { return Buffer::dim(size); };
-    return {{dim(n), dim(c), dim(h), dim(w)}, Buffer::data_type::f32, {dim(h * w * c), 1, dim(w * c), dim(c)}};
+    const auto dim = [](size_t size) { return Memory::dim(size); };
+    return {{dim(n), dim(c), dim(h), dim(w)}, Memory::data_type::f32, {dim(h * w * c), 1, dim(w * c), dim(c)}};
 }
 Desc x_desc(const ConvShape& s) { return activations(s.n, s.h, s.w, s.c_in); }
 Desc y_desc(const ConvShape& s) { return activations(s.n, s.out_h(), s.out_w(), s.c_out); }
-Desc weight_desc(const ConvShape& s, Buffer::format_tag tag) {
-    return {{Buffer::dim(s.c_out), Buffer::dim(s.c_in), Buffer::dim(s.kernel_h), Buffer::dim(s.kernel_w)},
-            Buffer::data_type::f32,
+Desc weight_desc(const ConvShape& s, Memory::format_tag tag) {
+    return {{Memory::dim(s.c_out), Memory::dim(s.c_in), Memory::dim(s.kernel_h), Memory::dim(s.kernel_w)},
+            Memory::data_type::f32,
             tag};
 }
-Desc bias_desc(const ConvShape& s) { return {{Buffer::dim(s.c_out)}, Buffer::data_type::f32, Buffer::format_tag::a}; }
+Desc bias_desc(const ConvShape& s) { return {{Memory::dim(s.c_out)}, Memory::data_type::f32, Memory::format_tag::a}; }
 
 dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine,
                                                            const dnnl::primitive_attr& attributes, dnnl::prop_kind kind,
                                                            const ConvShape& s, const Desc& x, const Desc& bias,
                                                            const Desc& y) {
-    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
     return describe<dnnl::convolution_forward>(engine, attributes, kind, dnnl::algorithm::convolution_direct, x,
-                                               weight_desc(s, Buffer::format_tag::any), bias, y, strides, padding,
+                                               weight_desc(s, Memory::format_tag::any), bias, y, strides, padding,
                                                padding);
 }
 
@@ -92,7 +92,7 @@ public:
 
 private:
     dnnl::primitive primitive_;
-    std::vector<Buffer> memories_;
+    std::vector<Memory> memories_;
     std::vector<dnnl_exec_arg_t> arguments_;  // one per memory, in the same order
     size_t scratchpad_bytes_ = 0;
 };
@@ -175,7 +175,7 @@ private:
 
 Prepared Convolutions::prepare(Call convolution, const ConvShape& shape, const Desc& packed, bool packed_is_result) {
     ++created;
-    const Desc plain = weight_desc(shape, Buffer::format_tag::ohwi);
+    const Desc plain = weight_desc(shape, Memory::format_tag::ohwi);
     Prepared p{std::move(convolution), {}, packed};
     if (packed == plain) return p;
     const Desc &from = packed_is_result ? packed : plain, &to = packed_is_result ? plain : packed;
@@ -216,9 +216,9 @@ Prepared Convolutions::make(const ConvBackwardData<float>& op) {
     const Desc x = x_desc(s), y = y_desc(s);
     const dnnl::primitive_attr attributes = with_user_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
-    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_data>(
-        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Buffer::format_tag::any), y,
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
         strides, padding, padding);
     Call call(desc, dnnl::convolution_backward_data(desc));
     call.add(DNNL_ARG_DIFF_SRC, x, engine);
@@ -232,9 +232,9 @@ Prepared Convolutions::make(const ConvBackwardWeight<float>& op) {
     const Desc x = x_desc(s), y = y_desc(s);
     const dnnl::primitive_attr attributes = with_user_scratchpad();
     const auto forward = describe_forward(engine, attributes, dnnl::prop_kind::forward_training, s, x, Desc(), y);
-    const Buffer::dims strides(2, Buffer::dim(s.stride)), padding(2, Buffer::dim(s.padding));
+    const Memory::dims strides(2, Memory::dim(s.stride)), padding(2, Memory::dim(s.padding));
     const auto desc = describe_backward<dnnl::convolution_backward_weights>(
-        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Buffer::format_tag::any), y,
+        engine, attributes, forward, dnnl::algorithm::convolution_direct, x, weight_desc(s, Memory::format_tag::any), y,
         strides, padding, padding);
     Call call(desc, dnnl::convolution_backward_weights(desc));
     call.add(DNNL_ARG_SRC, x, engine);
