@@ -63,6 +63,7 @@ std::vector<Value> gradients(Value y, Value dy, Values wanted) {
         const NamedValues grads = node.op->backward({graph, node, parts, needed});
         const Operands operands = node.op->operands();
         for (const auto& [name, grad] : grads) {
+            if (!name.starts_with('d')) continue;  // an intermediate of its own
             const auto of = std::ranges::find(operands.in, name.substr(1), &Operand::name);
             require(of != operands.in.end(), "{}: a gradient is called {}, which no input is", node.op->name(), name);
             const int input = node.in[size_t(of - operands.in.begin())];

@@ -70,9 +70,9 @@ public:
             double got = 0, size = 0;
             for (size_t i = 0; i < direction.size(); ++i) {
                 got += double(at[k][i]) * direction[i];
-                size += std::fabs(double(at[k][i]) * direction[i]);
+                size += double(at[k][i]) * direction[i] * double(at[k][i]) * direction[i];
             }
-            EXPECT_NEAR(got, want, test_.gradient_tolerance * std::max(size, 1.0)) << names_[k];
+            EXPECT_NEAR(got, want, test_.gradient_tolerance * std::max(2 * std::sqrt(size), 1.0)) << names_[k];
         }
     }
 
