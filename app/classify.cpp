@@ -51,8 +51,8 @@ std::vector<float> class_thresholds(const std::vector<std::string>& texts, const
     }
     if (std::ranges::find(thresholds, 0.0f) == thresholds.end())
         fail(Fault::usage,
-             "--threshold: at least one class must have no threshold, to be the answer where no other class reaches "
-             "its own");
+             "--threshold: at least one class must have no threshold, so that it can be predicted where no other class "
+             "reaches its threshold");
     return thresholds;
 }
 
@@ -65,7 +65,7 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
 }
 
 struct Prediction {
-    std::string reason = {}, detail = {};   // of an image with a problem
+    std::string reason = {}, detail = {};   // set if the image had a problem
     std::vector<float> probabilities = {};  // empty if it could not be read
 };
 
@@ -258,7 +258,7 @@ std::function<int()> add(CLI::App& app) {
         ->required()
         ->type_name("FILE");
     app.add_option("--threshold", o->thresholds,
-                   "predict CLASS only from this probability on, otherwise the next most probable class; may be "
+                   "predict CLASS only at this probability or above, otherwise the next most probable class; may be "
                    "repeated for other classes")
         ->type_name("CLASS=X")
         ->expected(1)
@@ -273,7 +273,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command classify_command() {
     return {.name = "classify",
-            .summary = "Predict the class of each of many images.",
+            .summary = "Predict the class of each image.",
             .examples = {"tundra classify new/ --model runs/quality -o new.csv",
                          "tundra classify 'dir/*.jpg' --model model.safetensors -o dir.jsonl",
                          "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95"},

@@ -1,4 +1,4 @@
-// `tundra inspect`: what a weight file or a run folder contains.
+// `tundra inspect`: shows the content of a weight file or a run folder.
 #include <fmt/format.h>
 
 #include <filesystem>

@@ -80,7 +80,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
 
     const std::string page = content(write_report(folder()->path / "whole"));
     for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses",
-                             "Precision and recall", "Which threshold", "Images to look at"})
+                             "Precision and recall", "Choosing the threshold", "Images to look at"})
         EXPECT_NE(page.find(part), page.npos) << part;
 }
 

@@ -207,10 +207,9 @@ std::string heat_map(const HeatMap& map) {
     const double cell = std::min(84.0, (kWidth - left - 14) / double(n));
     const double height = top + cell * double(n) + 6;
     std::string out = open_figure(map.title, map.description, std::ceil(height));
-    out += svg_text(left + cell * double(n) / 2, 11, "middle label", "the model says");
-    out +=
-        fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the image is</text>",
-                    top + cell * double(n) / 2);
+    out += svg_text(left + cell * double(n) / 2, 11, "middle label", "predicted");
+    out += fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">true</text>",
+                       top + cell * double(n) / 2);
     for (size_t row = 0; row < n; ++row) {
         size_t total = 0;
         for (size_t column = 0; column < n; ++column) total += map.counts[row * n + column];
@@ -239,8 +238,8 @@ std::string heat_map(const HeatMap& map) {
                 : row == column ? "right"
                                 : "wrong",
                 count ? 0.12 + 0.88 * share : 1);
-            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", count_text(count),
-                               count_text(total), html_escaped(shortened(map.names[row], 60)),
+            out += fmt::format("<title>{} of {} {}: predicted {}</title></rect>", count_text(count), count_text(total),
+                               html_escaped(shortened(map.names[row], 60)),
                                html_escaped(shortened(map.names[column], 60)));
             if (n <= 16 && count)
                 out += fmt::format(
