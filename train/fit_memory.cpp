@@ -31,7 +31,7 @@ void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& dev
     const size_t known = device.free_bytes();
     const uint64_t free = known == kUnknownBytes ? available_memory_bytes() : known;
     const BatchMemory all = needed(config.batch);
-    if (free / 20 * 19 >= all.bytes)  // the memory that ran out is another one, whose size is not known
+    if (free / 20 * 19 >= all.bytes)  // another kind of memory ran out, whose size is not known
         fail(Fault::memory, "{}; training needs {} MB in all", error.what(), all.bytes >> 20);
     const uint64_t fitting = config.batch > 2 ? largest_batch(free, needed(2), all) : 0;
     fail(Fault::memory, "training needs {} MB and {} MB are free; {}", all.bytes >> 20, free >> 20,
