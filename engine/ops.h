@@ -63,16 +63,16 @@ struct BoxLevel {
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
 
 struct SelectBoxesOptions {
-    float threshold, overlap;
-    size_t most = 300;
+    float threshold, iou_threshold;
+    size_t max_detections = 300;
 };
 struct SelectedBoxes {
-    Value detections;  // float (n, most, 6): x1 y1 x2 y2 score class, best first
+    Value detections;  // float (n, max_detections, 6): x1 y1 x2 y2 score class, best first
     Value count;       // i32 (n)
 };
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 
-// ---- loss of a detector (kernels/detect_loss.h): boxes (n, most, 5) float: class, x, y, w, h; class -1: none
+// ---- loss of a detector (kernels/detect_loss.h): boxes (n, max_boxes, 5) float: class, x, y, w, h; class -1: none
 struct DetectLossOptions {
     float box = 0.05f, objectness = 1, classes = 0.5f;  // gains
     float smoothing = 0, anchor_threshold = 4;

@@ -256,7 +256,7 @@ TEST(TorchFile, ManyWholeNumbersAreRefused) {
                         {.shape = {rows, 4096}, .strides = {0, 1}, .elements = 4096, .storage_class = "ByteStorage"})),
             std::string(4096, '\1'));
     };
-    refused(bytes(4097), "whole numbers hold 16781312 numbers");
+    refused(bytes(4097), "integer tensors hold 16781312 numbers");
     EXPECT_EQ(read(bytes(2)).integers.at("w"), std::vector<int64_t>(8192, 1));
 }
 
