@@ -1,4 +1,4 @@
-// The draws behind order and augmentation, and the matrices that they become.
+// Random draws for order and augmentation, and their matrices.
 #include "data/augment.h"
 
 #include <algorithm>
@@ -33,8 +33,8 @@ std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size)
             float(d), float(e), float(m.y0 * in + in / 2 - (d + e) * half)};
 }
 
-// Keras writes its matrices for (row, column); here the same maps for (x, y) = (column, row). The image is flipped
-// after it was moved, so the flip is what a pixel of the result meets first.
+// Keras' matrices are for (row, column); these are the same maps for (x, y) = (column, row). The image is flipped after
+// it is moved, so the flip is applied to a pixel of the result first.
 Affine affine(const AugmentRanges& r, Draws& draw) {
     const auto factor = [&](double x) { return draw.between(1 - x, 1 + x); };
     const double theta = radians(draw.between(-r.rotate, r.rotate)), shear = radians(draw.between(-r.shear, r.shear));
