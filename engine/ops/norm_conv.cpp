@@ -1,5 +1,5 @@
 // norm_conv: the constants of the normalization, the convolution, and their gradients as nodes. The sums carry no
-// gradient: what flows through them is part of that of x.
+// gradient: theirs is part of the gradient of x.
 #include "kernels/conv/norm_conv.h"
 
 #include "engine/op.h"
@@ -136,7 +136,7 @@ WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNor
                     const ConvOptions& o) {
     require_fitting(x, scale, shift, n);
     require(n.activation == Activation::relu && !n.residual,
-            "norm_conv: the normalization before it has relu and no residual");
+            "norm_conv: the normalization before it must have relu and no residual");
     NamedValues constants = add_constants(x, scale, shift, n, true);
     constants["scale"] = scale, constants["shift"] = shift;
     return add_conv(x.y, weight, o, constants);
