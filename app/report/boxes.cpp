@@ -97,9 +97,8 @@ std::string classes_table(const EvaluatedBoxes& part) {
                rows) +
            fmt::format(
                "<p class=\"quiet\"><em>AP50</em>: average precision where a box counts as right if its intersection "
-               "over "
-               "union (IoU) with a true box is at least 0.5. <em>AP</em>: the mean over IoU 0.5 to 0.95, which asks "
-               "for exact boxes. Recall and precision are for detections of confidence {:.2f} or more.</p>\n",
+               "over union (IoU) with a true box is at least 0.5. <em>AP</em>: the mean over IoU 0.5 to 0.95, which "
+               "asks for exact boxes. Recall and precision are for detections of confidence {:.2f} or more.</p>\n",
                number_of(part.metrics, "proposed_threshold"));
 }
 
@@ -184,8 +183,7 @@ std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
     if (with_errors) {
         out +=
             "<h3>Worst</h3>\n<p class=\"quiet\">In some the label may be wrong: a box forgotten or badly "
-            "drawn.</p>\n<ul "
-            "class=\"images shots\">\n";
+            "drawn.</p>\n<ul class=\"images shots\">\n";
         for (size_t i = 0; i < std::min(kWorst, with_errors); ++i) out += card(run, all[i], threshold);
         out += "</ul>\n";
     }
@@ -244,11 +242,10 @@ std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part) {
     return fmt::format(
         "<section><h2>Results by class</h2>\n<div class=\"grid\">{}<div>{}</div></div></section>\n"
         "<section><h2>Choosing the threshold</h2>\n<p class=\"proposal\"><strong>Proposal: accept detections of "
-        "confidence "
-        "{:.2f} or more.</strong> F1, which balances precision and recall, is highest there. Where a missed animal is "
-        "worse than one more empty image, choose a lower threshold.</p>\n<div class=\"grid\">{}<div>{}</div></div>"
-        "<p class=\"quiet\">Counted on {}. At cameras or in seasons that the model has not seen, expect worse results: "
-        "check a sample there first.</p></section>\n{}",
+        "confidence {:.2f} or more.</strong> F1, which balances precision and recall, is highest there. Where a "
+        "missed animal is worse than one more empty image, choose a lower threshold.</p>\n<div "
+        "class=\"grid\">{}<div>{}</div></div><p class=\"quiet\">Counted on {}. At cameras or in seasons that the "
+        "model has not seen, expect worse results: check a sample there first.</p></section>\n{}",
         precision_chart(part), classes_table(part), number_of(part.metrics, "proposed_threshold"),
         threshold_chart(part), thresholds_table(part), part_images(part.name, part.images.size()), images(run, part));
 }

@@ -76,8 +76,7 @@ std::string images_section(const RunFiles& run, const EvaluatedPart& part) {
     } else {
         out += fmt::format(
             "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. The most confident errors come first. In some the label "
-            "may "
-            "be wrong.</p>\n",
+            "may be wrong.</p>\n",
             count_text(wrong.size()), part_images(part),
             wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);

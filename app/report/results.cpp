@@ -179,9 +179,8 @@ std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
 std::string confidence_section(const EvaluatedPart& part) {
     return fmt::format(
         "<section><h2>Images left for a person</h2>\n<p>The model gives each prediction a confidence. A person looks "
-        "at "
-        "the images below a threshold and trusts the rest.</p>\n{}<div class=\"grid\">{}{}</div>\n{}"
-        "<p class=\"quiet\">Counted on {}. The short lines across the bars mark the accuracy that the confidence "
+        "at the images below a threshold and trusts the rest.</p>\n{}<div class=\"grid\">{}{}</div>\n{}<p "
+        "class=\"quiet\">Counted on {}. The short lines across the bars mark the accuracy that the confidence "
         "promises. At cameras or in seasons that the model has not seen, expect more errors: check a sample there "
         "first.</p></section>\n",
         proposal(part), work_chart(part), confidence_bars(part), work_table(part), part_images(part));
@@ -207,7 +206,6 @@ std::string cameras_section(const EvaluatedPart& part) {
         out += fmt::format("<p>{} more are better than these.</p>\n", count_text(cameras.size() - kCameras));
     return out + fmt::format(
                      "<p class=\"quiet\">Worst first, of {}. <em>Range</em>: where the accuracy lies with 95\u202F% "
-                     "certainty; few images make it wide.</p>"
-                     "</section>\n",
+                     "certainty; few images make it wide.</p></section>\n",
                      part_images(part));
 }

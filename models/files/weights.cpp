@@ -121,8 +121,7 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     if (!holds_tensors(*file.torch, chosen))
         fail(Fault::damaged,
              "{}: is a PyTorch file without weights where they are expected (a state_dict or a module, at the top or "
-             "under "
-             "ema, state_dict, model, net)",
+             "under ema, state_dict, model, net)",
              file.path);
     if (chosen.type_name().starts_with("ultralytics."))
         fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, chosen.type_name());
