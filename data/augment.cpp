@@ -11,7 +11,7 @@
 
 namespace {
 
-// Streams of draws that share a seed; the numbers are part of what makes a run repeatable.
+// Streams of draws that share a seed; the numbers must not change, or runs are not repeatable.
 constexpr uint64_t kOrderStream = 0x6f72646572, kAugmentStream = 0x6175676d;
 
 struct Affine {  // (x, y) -> (xx x + xy y + x0, yx x + yy y + y0); x to the right, y down, from the centre, side = 1

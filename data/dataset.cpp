@@ -23,7 +23,7 @@ namespace {
 struct Row {
     Sample sample;
     std::string label;
-    std::string part = {};  // as its line has it
+    std::string part = {};  // as in its line
 };
 
 struct Table {
@@ -98,8 +98,9 @@ Table read_folder(const std::string& root) {
         const std::optional<Part> part = part_of(name);
         if (!part) {
             if (!list_images((fs::path(root) / name).string()).files.empty())
-                fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders",
-                     root, name, seen.empty() ? "train" : seen.begin()->second);
+                fail(Fault::usage,
+                     "{}: folder {} is beside {}; with parts, class folders belong inside the part folders", root, name,
+                     seen.empty() ? "train" : seen.begin()->second);
             continue;
         }
         if (!seen.emplace(*part, name).second)

@@ -46,7 +46,7 @@ std::string date_of(ExifData* data) {
     return dates[0];
 }
 
-// Where Reconyx' maker notes have what; little endian. Source: RCNX_MN10 and UltraFire maker note documents of Reconyx,
+// Positions in Reconyx' maker notes; little endian. Source: RCNX_MN10 and UltraFire maker note documents of Reconyx,
 // as ExifTool's tables (Reconyx.pm) give them.
 struct MakerNote {
     std::string_view start;

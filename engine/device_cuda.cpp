@@ -1,4 +1,4 @@
-// The device cuda: one NVIDIA GPU, one stream for the steps, one for copies of what the next step reads.
+// The device cuda: one NVIDIA GPU, one stream for the steps, one to copy the inputs of the next step.
 #include <cuda_runtime_api.h>
 
 #include <array>

@@ -129,7 +129,7 @@ TEST(Dataset, mistakes_are_named) {
     std::filesystem::remove_all(at("twice/Validation"));
     expect_error(at("twice"), "class 'c' has no training images");
     folder.write("twice/fox/x.jpg", small_jpeg());
-    expect_error(at("twice"), "folder fox stands beside");
+    expect_error(at("twice"), "folder fox is beside");
 
     auto csv = [&](const char* text) { return folder.write("x.csv", text_content(text)); };
     expect_error(csv(""), "no lines");

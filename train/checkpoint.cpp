@@ -149,7 +149,7 @@ void CheckpointWriter::save(const TrainingState& state, std::span<const FileTens
     try {
         load_checkpoint(path);
     } catch (const Error& error) {
-        fail(Fault::environment, "the disk does not return what was written: {}; older checkpoints were kept",
+        fail(Fault::environment, "the disk does not return the data that was written: {}; older checkpoints were kept",
              error.what());
     }
     best_step_of_[state.step] = state.best_step;

@@ -34,7 +34,7 @@ struct Checkpoint {
     std::filesystem::path path;
 };
 
-// Errors: Fault::damaged with the file and what is wrong with it, Fault::usage where it cannot be opened.
+// Errors: Fault::damaged with the file and the reason, Fault::usage if it cannot be opened.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
 // The newest of the folder that verifies, or nothing if there is no checkpoint. Every damaged one adds a line to

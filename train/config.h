@@ -24,7 +24,7 @@ struct TrainConfig {
     std::string data;                  // folder or CSV
     std::vector<std::string> classes;  // filled in from the data
     std::string split_by = "sequence";
-    double validation = 0.08, test = 0.02;  // shares, where the data has no parts of its own
+    double validation = 0.08, test = 0.02;  // shares, if the data has no parts
 
     std::string model = "resnet50";
     uint64_t image_size = 224;

@@ -11,7 +11,7 @@
 
 class RunFolder {
 public:
-    // `fresh`: ignores what the folder holds; start() deletes it.
+    // `fresh`: ignores the content of the folder; start() deletes it.
     RunFolder(std::filesystem::path path, bool fresh) : path_(std::move(path)), fresh_(fresh) {}
 
     const std::filesystem::path& path() const { return path_; }

@@ -124,7 +124,7 @@ YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>&
     YoloModel from = read_yolov5_unfolded(c.init);
     if (from.config.channels != model.config.channels || from.config.repeats != model.config.repeats)
         fail(Fault::usage,
-             "--init {}: holds a YOLOv5 of another size than {} (`tundra inspect` says which); name it with --model",
+             "--init {}: holds a YOLOv5 of a different size than {} (see `tundra inspect`); name it with --model",
              c.init, c.model);
     if (from.classes == classes) return from;
     std::string text;

@@ -1,4 +1,4 @@
-// What a training step reports: one struct from the kernels' values to log, table and terminal.
+// The results of a training step: one struct from the kernels' values to log, table and terminal.
 #pragma once
 
 #include <cmath>

@@ -108,7 +108,7 @@ void take_earlier(const DetectJob& job, Opened& o) {
     o.earlier = std::move(old);
 }
 
-// The header of the journal: also what images that an interrupted run has written depend on.
+// The header of the journal; includes the settings of images written by an interrupted run.
 std::string journal_settings(const DetectJob& job, const Opened& o) {
     ordered_json settings = o.settings;
     settings["image_size"] = o.image_size;

@@ -83,7 +83,7 @@ void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries)
     }
 }
 
-// What is wrong with the entry of an image, or "". Whole numbers become floats, as the format requires.
+// The fault of the entry of an image, or "". Whole numbers become floats, as the format requires.
 std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
     const bool failed = image.contains("failure") && !image["failure"].is_null();
     if (failed && !image["failure"].is_string()) return "has a failure that is not a string";

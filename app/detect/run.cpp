@@ -38,7 +38,7 @@ struct DetectRun::NetworkInput {  // one region of an image as the network sees 
 };
 
 // Inputs of the network, made by the threads of a prefetcher. One job reads a file and makes its first input; further
-// regions of the image are jobs of their own, which come before other files.
+// regions of the image are separate jobs, which come before other files.
 class DetectRun::InputQueue {
 public:
     InputQueue(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {

@@ -1,4 +1,4 @@
-// Many images through a detector: decoding and letterboxing on threads of their own, the network on the caller's
+// Many images through a detector: decoding and letterboxing on worker threads, the network on the caller's
 // thread, results into a journal. Memory grows with the number of images only by their names and 24 bytes each.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What a long run has done so far: one line per image or batch, appended as soon as it is known, each with a checksum.
+// The results of a long run so far: one line per image or batch, appended as soon as it is known, each with a checksum.
 // A kill at any moment leaves whole lines and at most one torn line, which is cut off when the run is resumed.
 //
 // Line: 16 hex digits of XXH3 over the rest, a space, JSON. The first line is the header: the fixed settings.
@@ -41,7 +41,7 @@ public:
     using Json = nlohmann::ordered_json;
 
     // `number_of` tells which record a line of an interrupted run holds; `count` or more if it is no longer
-    // needed. `resumed` is called once for each record that is there already.
+    // needed. `resumed` is called once for each record found.
     RecordJournal(const std::filesystem::path& path, const std::string& settings, size_t count,
                   const std::function<size_t(const Json&)>& number_of, const std::function<void(const Json&)>& resumed);
 

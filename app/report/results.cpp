@@ -57,7 +57,7 @@ std::string work_row(const ManualWork& work) {
 
 std::string proposal(const EvaluatedPart& part) {
     if (const auto work = proposed_work(part, kWantedAccuracy))
-        return fmt::format("<p class=\"proposal\"><strong>Proposal: look at what is below {:.2f}.</strong> {}.</p>\n",
+        return fmt::format("<p class=\"proposal\"><strong>Proposal: look at images below {:.2f}.</strong> {}.</p>\n",
                            work->threshold, work_row(*work));
     ManualWork best = manual_work(part, 0.5);
     for (int t = 51; t <= 99; ++t)

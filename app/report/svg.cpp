@@ -131,7 +131,7 @@ std::string drawing(const LineChart& chart) {
         out += svg_text(f.x(x) + (left ? -4 : 4), row, left ? "end" : "start", fmt::format("{} {:.2g}", name, x));
         row += 14;
     }
-    // An inner <svg> cuts off what is outside of the frame, without an id that must differ between charts.
+    // An inner <svg> clips at the frame without an id, which would have to differ between charts.
     out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft,
                        kTop - 4, kWidth - kLeft - kRight + 4, bottom - kTop + 8);
     for (const Series& s : chart.series) out += curve(f, s);

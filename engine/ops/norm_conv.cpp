@@ -57,7 +57,7 @@ struct BackwardNorm {
     }
 };
 
-// Where x is normalized on the way, a and b are there, and for the gradients scale, shift, mean and rstd.
+// If x is normalized on the way, a and b are present, and for the gradients scale, shift, mean and rstd.
 struct Forward {
     static constexpr std::string_view name = "norm_conv";
     ConvShape shape;
@@ -114,7 +114,7 @@ void require_fitting(const WithStats& x, Value scale, Value shift, const BatchNo
     require(bool(o.running_mean) == bool(o.running_var), "norm_conv: running_mean and running_var come together");
 }
 
-// mean and rstd, and with `factors` a and b too.
+// mean and rstd, and with `factors` also a and b.
 NamedValues add_constants(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n, bool factors) {
     std::vector<OutputSpec> out = {{"mean", scale}, {"rstd", scale}};
     if (factors) out = {{"a", scale.shape(), x.y.dtype()}, {"b", scale.shape(), x.y.dtype()}, out[0], out[1]};

@@ -31,7 +31,7 @@ enum class PickleKind : uint8_t {
     set,
     dict,
     global,     // a class or function: text() is "module.name"
-    object,     // what a call would have made: type_name(), arguments(), state(), and its items as of a dict
+    object,     // the result of a call: type_name(), arguments(), state(), and its items as of a dict
     persistent  // a persistent id: arguments()
 };
 

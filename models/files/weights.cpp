@@ -163,7 +163,7 @@ FileBytes map_file(const std::filesystem::path& path) {
     return bytes;
 }
 
-// Recognises files that people mistake for weights by their first bytes, and says what they are.
+// Describes files that people mistake for weights, recognised by their first bytes; otherwise "".
 std::string mistaken(std::span<const std::byte> bytes) {
     std::string start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 300));
     if (start.substr(0, 8) == "\x89HDF\r\n\x1a\n") return "";

@@ -106,7 +106,7 @@ double epsilon_of(const WeightFile& file) {
             return eps.real();
     if (const auto said = file.metadata.find("batch_norm_epsilon"); said != file.metadata.end())
         if (const double eps = std::strtod(said->second.c_str(), nullptr); eps > 0 && eps < 1) return eps;
-    return 1e-3;  // what YOLOv5 sets for all its networks
+    return 1e-3;  // the default of all YOLOv5 networks
 }
 
 YoloConfig config_of(const WeightFile& file, bool focus) {

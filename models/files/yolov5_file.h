@@ -1,5 +1,5 @@
 // A YOLOv5 detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
-// module, its image size and thresholds from what MegaDetector files carry beside them.
+// module, its image size and thresholds from the metadata of MegaDetector files.
 #pragma once
 
 #include "models/files/weights.h"

@@ -34,7 +34,7 @@ struct Numbers {
     }
 };
 
-// The 64-bit form of a local header's offset, in the extra field with id 1 behind the sizes that are 64 bits wide too.
+// The 64-bit form of a local header's offset, in the extra field with id 1, after the sizes if they have 64 bits.
 size_t wide_offset(const Numbers& read, size_t header, size_t name_bytes, size_t extra_bytes) {
     size_t position = header + 46 + name_bytes;
     for (const size_t end = position + extra_bytes; position + 4 <= end;) {
