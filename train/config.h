@@ -36,7 +36,7 @@ struct TrainConfig {
 
     std::string optimizer = "sgd";
     double learning_rate = 0.05;  // key "lr"; at the peak
-    double momentum = 0.9;        // beta1 of Adam; used where the schedule does not cycle it
+    double momentum = 0.9;        // beta1 of Adam; used if the schedule does not cycle it
     bool nesterov = false;
     double weight_decay = 1e-4;
     bool decay_norm_and_bias = true;  // as torch.optim does; false: not norm and bias parameters

@@ -3,7 +3,8 @@
 // The run folder holds
 //   config              the resolved configuration: `tundra train --config FILE` repeats the run
 //   run.json            provenance: machine, versions, data, times (train/record.h)
-//   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
+//   log.jsonl           one line per step and per epoch
+//   metrics.csv         one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
 //   model.safetensors   the resulting weights; the metadata has everything needed to use them
 //   evaluation.json     metrics on validation and test images, and every prediction (predict/evaluation.h and

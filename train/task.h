@@ -10,7 +10,7 @@
 
 using Note = std::function<void(const std::string&)>;  // one line for people
 
-struct TaskContext {  // where the networks live
+struct TaskContext {  // device and memory of the networks
     Device& device;
     Arena& arena;
     DType precision;

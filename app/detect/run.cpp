@@ -23,7 +23,7 @@ Image cropped(const Image& image, const ImageRegion& region) {
 struct DetectRun::ImageJob {  // an image between its file and its result
     size_t file = 0;
     ImageResult result = {};
-    std::vector<ImageRegion> regions = {};         // empty where the image could not be read
+    std::vector<ImageRegion> regions = {};         // empty if the image could not be read
     std::vector<std::vector<PartBox>> found = {};  // by region
     size_t without_input = 0, without_boxes = 0;   // regions that still lack it
     Image image = {};                              // until all inputs are made, or longer where on_image wants it

@@ -195,10 +195,10 @@ std::string cameras_section(const EvaluatedPart& part) {
                      [](auto& a, auto& b) { return a.second.accuracy() < b.second.accuracy(); });
     Rows rows;
     for (size_t i = 0; i < std::min(cameras.size(), kCameras); ++i) {
-        const Counts& tally = cameras[i].second;
-        const auto [low, high] = accuracy_range(tally.correct, tally.images);
+        const Counts& counts = cameras[i].second;
+        const auto [low, high] = accuracy_range(counts.correct, counts.images);
         rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first),
-                        count_text(tally.images), percent_text(tally.accuracy()),
+                        count_text(counts.images), percent_text(counts.accuracy()),
                         fmt::format("{:.0f}\u2013{:.0f}\u202F%", 100 * low, 100 * high)});
     }
     out += html_table("", {{"Camera"}, {"Images", true}, {"Right", true}, {"Range", true}}, rows);

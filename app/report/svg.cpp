@@ -92,7 +92,7 @@ std::string axes(const Frame& f, const std::string& x_label, bool percent) {
         const std::string label = f.log_x ? fmt::format("1e{:g}", tick) : number_text(tick, false);
         if (f.log_x) tick = std::pow(10, tick);
         out += svg_line(f.x(tick), bottom, f.x(tick), bottom + 4, "axis");
-        // The last label would be cut off where the tick is at the edge.
+        // The label of a tick at the edge would be cut off.
         const bool edge = f.x(tick) > kWidth - 24;
         out += svg_text(edge ? kWidth - 2 : f.x(tick), bottom + 16, edge ? "end" : "middle", label);
     }
@@ -126,7 +126,7 @@ std::string drawing(const LineChart& chart) {
         out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), bottom, "marker");
     double row = kTop + 10;
     for (const auto& [name, x] : chart.named_markers) {
-        const bool left = f.x(x) > 0.7 * kWidth;  // of the line, where the right has no room
+        const bool left = f.x(x) > 0.7 * kWidth;  // of the line if there is no space on the right
         out += svg_line(f.x(x), kTop, f.x(x), bottom, "marker");
         out += svg_text(f.x(x) + (left ? -4 : 4), row, left ? "end" : "start", fmt::format("{} {:.2g}", name, x));
         row += 14;
