@@ -100,7 +100,7 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     EXPECT_TRUE(e.complete);
     EXPECT_EQ(e.metrics, (std::vector<double>{0, 0}));
     const size_t images = data.part(Part::validation).size();
-    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} images", images, images)), e.note.npos)
+    EXPECT_NE(e.note.find(fmt::format("overflow in the network on {} of {} images", images, images)), e.note.npos)
         << e.note;
 }
 
