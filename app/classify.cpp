@@ -51,8 +51,8 @@ std::vector<float> class_thresholds(const std::vector<std::string>& texts, const
     }
     if (std::ranges::find(thresholds, 0.0f) == thresholds.end())
         fail(Fault::usage,
-             "--threshold: at least one class must have no threshold, to be the answer where no other class reaches "
-             "its own");
+             "--threshold: at least one class must have no threshold, so that it can be predicted where no other class "
+             "reaches its threshold");
     return thresholds;
 }
 
@@ -65,7 +65,7 @@ size_t predicted_class(std::span<const float> probabilities, std::span<const flo
 }
 
 struct Prediction {
-    std::string reason = {}, detail = {};   // of an image with a problem
+    std::string reason = {}, detail = {};   // set if the image had a problem
     std::vector<float> probabilities = {};  // empty if it could not be read
 };
 
@@ -162,11 +162,11 @@ std::string settings(const ReadyModel& model, const Dataset& data) {
 }
 
 // Makes the predictions that are still missing; false if a signal stopped it.
-bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Progress& progress,
+bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progress& progress,
               const StopSignals& signals) {
     const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
     std::vector<uint32_t> numbers;
-    for (size_t i = answers.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
+    for (size_t i = log.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
     if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
@@ -184,28 +184,28 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& answers, Pr
         std::vector<Prediction> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
-            Prediction& answer = found.emplace_back();
+            Prediction& prediction = found.emplace_back();
             if (const std::optional<FailedImage> problem = loader.bad_file(sample))
-                answer.reason = problem->code, answer.detail = problem->text;
+                prediction.reason = problem->code, prediction.detail = problem->text;
             if (batch.labels[row] < 0) continue;
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
                 fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);
-            answer.probabilities.assign(p.begin(), p.end());
+            prediction.probabilities.assign(p.begin(), p.end());
         }
-        answers.add(found);
+        log.add(found);
         progress.count(done += found.size(), data.samples.size(), "images");
     }
     return true;
 }
 
-Counts write_table(Table& table, const PredictionLog& answers, const Dataset& data, std::span<const float> thresholds) {
+Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, std::span<const float> thresholds) {
     Counts counts{.of_class = std::vector<size_t>(data.classes.size())};
-    for (size_t i = 0; i < answers.batches(); ++i)
-        for (const Prediction& answer : answers.batch(i)) {
-            const size_t predicted = predicted_class(answer.probabilities, thresholds);
-            table.write(data.samples[counts.images++].name, answer, predicted);
-            if (answer.probabilities.empty())
+    for (size_t i = 0; i < log.batches(); ++i)
+        for (const Prediction& prediction : log.batch(i)) {
+            const size_t predicted = predicted_class(prediction.probabilities, thresholds);
+            table.write(data.samples[counts.images++].name, prediction, predicted);
+            if (prediction.probabilities.empty())
                 ++counts.failures;
             else
                 ++counts.of_class[predicted];
@@ -226,14 +226,14 @@ int run(const Options& o) {
     for (const std::string& text : images.notes) print_note(progress, text);
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
-    PredictionLog answers(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
-    if (!classify(model, data, answers, progress, signals)) return signals.exit_code();
+    PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
+    if (!classify(model, data, log, progress, signals)) return signals.exit_code();
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
         Table table(out, data.classes, as_csv);
-        counts = write_table(table, answers, data, thresholds);
+        counts = write_table(table, log, data, thresholds);
     });
-    answers.remove();
+    log.remove();
     progress.clear();
     if (!o.machine.quiet) {
         for (size_t c = 0; c < counts.of_class.size(); ++c)
@@ -258,7 +258,7 @@ std::function<int()> add(CLI::App& app) {
         ->required()
         ->type_name("FILE");
     app.add_option("--threshold", o->thresholds,
-                   "predict CLASS only from this probability on, otherwise the next most probable class; may be "
+                   "predict CLASS only at this probability or above, otherwise the next most probable class; may be "
                    "repeated for other classes")
         ->type_name("CLASS=X")
         ->expected(1)
@@ -273,7 +273,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command classify_command() {
     return {.name = "classify",
-            .summary = "Predict the class of each of many images.",
+            .summary = "Predict the class of each image.",
             .examples = {"tundra classify new/ --model runs/quality -o new.csv",
                          "tundra classify 'dir/*.jpg' --model model.safetensors -o dir.jsonl",
                          "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95"},

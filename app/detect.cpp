@@ -34,7 +34,7 @@ int run(Options& o) {
     DetectOutcome outcome;
     try {
         outcome = detect(o.job);
-    } catch (const Error& e) {  // a full disk, a lost GPU
+    } catch (const Error& e) {  // such as a full disk or a lost GPU
         if (e.fault != Fault::environment || !done) throw;
         fail(e.fault, "{}; run the same command again to resume", e.what());
     }
@@ -45,10 +45,10 @@ int run(Options& o) {
                                          outcome.images));
         return signals.exit_code();
     }
-    std::string line = fmt::format("{} images, {} with detections from confidence {} on, {} failed, {} damaged",
+    std::string line = fmt::format("{} images, {} with detections of confidence {} or more, {} failed, {} damaged",
                                    count_text(c.done), count_text(outcome.with_detections), outcome.threshold,
                                    count_text(c.failed), count_text(c.damaged));
-    if (outcome.kept) line += fmt::format(", {} kept from before", count_text(outcome.kept));
+    if (outcome.kept) line += fmt::format(", {} kept from the earlier file", count_text(outcome.kept));
     if (!quiet) print_line(progress, line + ": " + o.job.out);
     if (c.failed <= o.max_failures) return 0;
     fail(Fault::inputs, "detect: {} of {} images failed, --max-failures is {}", c.failed, c.done, o.max_failures);
@@ -68,9 +68,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("FILE");
 
     std::string group = "Results";
-    app.add_option("--format", job.format,
-                   "megadetector, coco or csv [csv if the file's name ends so, else "
-                   "megadetector]")
+    app.add_option("--format", job.format, "megadetector, coco or csv [csv for FILE.csv, else megadetector]")
         ->type_name("NAME")
         ->group(group);
     app.add_option("--render", o->render, "write copies of the images with their boxes drawn to this folder")
@@ -80,7 +78,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("FOLDER")
         ->group(group);
     app.add_option("--render-threshold", job.outputs.threshold,
-                   "minimum confidence of detections that are drawn, cropped and counted [what the model recommends, "
+                   "minimum confidence of detections that are drawn, cropped and counted [the model's recommendation, "
                    "else 0.2]")
         ->type_name("N")
         ->check(fraction)
@@ -109,18 +107,17 @@ std::function<int()> add(CLI::App& app) {
         ->check(CLI::Range(64, 8192))
         ->group(group);
     app.add_flag("--tta", job.tta,
-                 "test-time augmentation (three scales, one of them mirrored): finds more, takes twice as long")
+                 "test-time augmentation (three scales, one of them mirrored): finds more, twice as slow")
         ->group(group);
     app.add_flag("--tile", o->tile,
-                 "also run the network on overlapping tiles of large images: finds small animals, takes many times as "
-                 "long")
+                 "also run the network on overlapping tiles of large images: finds small animals, many times slower")
         ->group(group);
     app.add_option("--tile-size", o->tile_size, "side of a tile in pixels of the image")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(64, 8192))
         ->group(group);
-    app.add_option("--tile-overlap", job.tile_overlap, "share of a tile's side that its neighbour covers too")
+    app.add_option("--tile-overlap", job.tile_overlap, "share of a tile's side that its neighbour also covers")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 0.9))
@@ -163,7 +160,7 @@ std::function<int()> add_merge(CLI::App& app) {
 
 Command detect_command() {
     return {.name = "detect",
-            .summary = "Find animals, people and vehicles on images with MegaDetector v5 or another YOLOv5.",
+            .summary = "Find animals, people and vehicles in images with MegaDetector v5 or another YOLOv5.",
             .examples = {"tundra detect images -o results.json --model md_v5a.0.0.pt",
                          "tundra detect images -o results.json --model md_v5a.0.0.pt --crops crops --tta",
                          "tundra detect 'night/*.jpg' -o results.json --model runs/my-cameras",

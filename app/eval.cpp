@@ -1,5 +1,4 @@
-// `tundra eval`: how good a trained network is on images whose labels are known. Here classifiers; detectors are in
-// eval_detector.cpp.
+// `tundra eval`: measures a trained network on labelled images. Classifiers; detectors are in eval_detector.cpp.
 #include "app/eval.h"
 
 #include <fmt/format.h>
@@ -26,7 +25,7 @@ bool is_detector(const std::string& model) {
 int run(EvalOptions& o) {
     if (is_detector(o.model)) return eval_detector(o);
     if (o.min_map50 > 0)
-        fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; it has --min-accuracy", o.model);
+        fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);
     Dataset data = open_data(o, config_of(o.model, {}), open_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
     ReadyModel model = open_model(o.model, o.machine, numbers.size());
@@ -78,7 +77,7 @@ TrainConfig config_of(const std::string& model, TrainConfig config) {
 Dataset open_data(const EvalOptions& o, TrainConfig config,
                   Dataset (*open)(const std::string&, const DatasetOptions&)) {
     if (config.data.empty() && o.data.empty())
-        fail(Fault::usage, "eval: {} does not say on which data; name DATA after it", o.model);
+        fail(Fault::usage, "eval: {} does not name its data; give DATA after it", o.model);
     config.threads = o.machine.threads;
     DatasetOptions options = dataset_options(config);
     options.for_training = false;
@@ -104,7 +103,7 @@ std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part) {
     std::vector<uint32_t> numbers;
     for (uint32_t i = 0; i < data.samples.size(); ++i)
         if (part == "all" || part == part_name(data.samples[i].part)) numbers.push_back(i);
-    if (numbers.empty()) fail(Fault::usage, "eval: there are no {} images; --part names another part", part);
+    if (numbers.empty()) fail(Fault::usage, "eval: there are no {} images; choose another part with --part", part);
     return numbers;
 }
 

@@ -1,4 +1,4 @@
-// What the two kinds of `tundra eval` share.
+// Shared by `tundra eval` of classifiers and of detectors.
 #pragma once
 
 #include "app/jobs/machine.h"
@@ -15,7 +15,7 @@ struct EvalOptions {
 // The configuration of a run folder on top of `config`, or `config` for a weight file.
 TrainConfig config_of(const std::string& model, TrainConfig config);
 
-// The data to measure on: those of the run with the run's parts, or DATA with the parts that it has itself. `open` is
+// The data to measure on: the run's data with the run's parts, or DATA with its parts. `open` is
 // open_dataset or open_box_dataset.
 Dataset open_data(const EvalOptions& o, TrainConfig config, Dataset (*open)(const std::string&, const DatasetOptions&));
 

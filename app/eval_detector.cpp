@@ -13,7 +13,7 @@
 
 int eval_detector(EvalOptions& o) {
     if (o.min_accuracy > 0)
-        fail(Fault::usage, "--min-accuracy is for classifiers, and {} is a detector; it has --min-map50", o.model);
+        fail(Fault::usage, "--min-accuracy is for classifiers, and {} is a detector; use --min-map50", o.model);
     TrainConfig config = config_of(o.model, recipe_named("default", "detect"));
     config.threads = o.machine.threads;
     Dataset data = open_data(o, config, open_box_dataset);
@@ -34,7 +34,7 @@ int eval_detector(EvalOptions& o) {
     progress.clear();
     if (found.images.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
     if (found.overflown)
-        fail(Fault::not_finite, "eval: numbers overflow within the network on {} of {} images", found.overflown,
+        fail(Fault::not_finite, "eval: numbers overflow in the network on {} of {} images", found.overflown,
              found.images.size());
     const BoxMetrics metrics = measure_boxes(found.images, data.classes.size());
     print_notes(progress, data, found.bad_files);
@@ -45,7 +45,6 @@ int eval_detector(EvalOptions& o) {
         print_box_metrics(metrics, data.classes);
     }
     if (!o.out.empty()) write_box_evaluation(o.out, data, {{o.part, &found}});
-    if (o.min_map50 == 0 || metrics.map50 >= o.min_map50)
-        return 0;  // without a true box there is no mAP50, and nothing is proved
+    if (o.min_map50 == 0 || metrics.map50 >= o.min_map50) return 0;  // without true boxes mAP50 is undefined
     fail(Fault::runtime, "eval: the mAP50 {:.4f} is below --min-map50 {}", metrics.map50, o.min_map50);
 }

@@ -76,7 +76,7 @@ std::string program_help(std::span<const Command> commands, size_t width) {
     std::string text =
         "Train and use detectors and classifiers for camera-trap images.\n\n"
         "Examples:\n"
-        "  tundra synth shots                              make images for first steps\n"
+        "  tundra synth shots                              make synthetic images to try\n"
         "  tundra train shots -o runs/quality              train on a folder of class folders\n"
         "  tundra classify new/ --model runs/quality -o new.csv\n"
         "  tundra detect new/ -o new.json --model md_v5a.0.0.pt\n\n"

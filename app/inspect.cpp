@@ -1,4 +1,4 @@
-// `tundra inspect`: what a weight file or a run folder contains.
+// `tundra inspect`: shows the content of a weight file or a run folder.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -59,7 +59,7 @@ json read_json(const fs::path& path) {
     return content;
 }
 
-// A field as text; run.json may have been edited or cut, so any type may stand there.
+// A field as text; run.json may have been edited or cut, so any type is possible.
 std::string text_at(const json& object, const char* key) {
     const json& value = member(object, key);
     return value.is_null() ? "?" : value.is_string() ? value.get<std::string>() : one_line(value);
@@ -116,7 +116,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command inspect_command() {
     return {.name = "inspect",
-            .summary = "Show what a weight file or a run folder contains.",
+            .summary = "Show the content of a weight file or a run folder.",
             .examples = {"tundra inspect runs/quality", "tundra inspect runs/quality/model.safetensors",
                          "tundra inspect md_v5a.0.0.pt"},
             .add = add};

@@ -1,4 +1,4 @@
-// `tundra lr-find`: proposes a learning rate from a short training with growing ones.
+// `tundra lr-find`: proposes a learning rate from a short training in which it grows.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -26,9 +26,8 @@ struct Options {
 // On a network that is thrown away afterwards.
 LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progress) {
     if (config.task != "classify")
-        fail(
-            Fault::usage,
-            "lr-find works for classifiers; train a detector with --lr 0.01, or with 0.001 if --init is a trained one");
+        fail(Fault::usage,
+             "lr-find is for classifiers; train a detector with --lr 0.01, or with 0.001 if --init is a trained one");
     const Dataset data = open_dataset(config.data, dataset_options(config));
     const auto device = open_device(config.device, {.threads = int(config.threads)});
     Arena arena(*device);
@@ -101,7 +100,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command lr_find_command() {
     return {.name = "lr-find",
-            .summary = "Find a learning rate for a classifier by a short training with growing ones.",
+            .summary = "Find a learning rate for a classifier with a short range test.",
             .examples = {"tundra lr-find shots --image-size 64 --batch 32",
                          "tundra lr-find shots -o lr                 writes lr.csv and lr.svg",
                          "tundra lr-find shots --optimizer adam --last 0.1"},

@@ -59,7 +59,7 @@ int print_option_error(const Command& command, const CLI::App& app, const CLI::P
 
 int run(const Command& command, int argc, char** argv) {
     CLI::App app(command.summary, "tundra " + command.name);
-    app.set_help_flag("-h", "show a help text that fits a screen")->group("Help");
+    app.set_help_flag("-h", "show the main options")->group("Help");
     app.set_help_all_flag("--help", "show all options")->group("Help");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     const std::function<int()> action = command.add(app);
@@ -123,6 +123,6 @@ int main(int argc, char** argv) {
 #else
     std::cout.flush();
     std::fflush(nullptr);
-    std::_Exit(code);  // the system frees at once what the libraries would free piece by piece
+    std::_Exit(code);  // the system frees all memory faster than the libraries would
 #endif
 }

@@ -64,7 +64,7 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
         print_line(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
         print_line(
             progress,
-            fmt::format("{:<10} about {}: {} steps of {:.2f} s here and now; decoding and validation come on top",
+            fmt::format("{:<10} about {}: {} steps of {:.2f} s on this machine now; decoding and validation are extra",
                         "time", duration_text(plan.seconds_per_step * double(plan.total_steps)),
                         count_text(plan.total_steps), plan.seconds_per_step));
     };
@@ -90,7 +90,7 @@ int run(Options& o, const CLI::App& app) {
     if (result.end != RunEnd::planned) try {
             report = write_report(out).string();
         } catch (const std::exception& e) {  // the run itself is saved already
-            print_note(progress, fmt::format("no report: {}", e.what()));
+            print_note(progress, fmt::format("the report could not be written: {}", e.what()));
         }
     switch (result.end) {
         case RunEnd::planned: break;
@@ -120,11 +120,12 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("-o,--out", o->run.folder, "run folder; rerun an interrupted command to resume it")
         ->required()
         ->type_name("RUN");
-    app.add_flag("--plan", o->run.plan_only, "print images, memory, disk and time that training takes, and stop");
+    app.add_flag("--plan", o->run.plan_only, "print the images, memory, disk space and time of the training, and exit");
     app.add_flag("--fresh", o->run.fresh, "start over even if the run folder already holds a run");
     o->config.add_fields(app);
     app.add_flag("--eager", o->run.eager, "run operations one by one, for debuggers and profilers")->group("Machine");
-    app.add_flag("--deterministic", o->run.deterministic, "give the same bits in every run (cuda)")->group("Machine");
+    app.add_flag("--deterministic", o->run.deterministic, "give bit-identical results in every run (cuda)")
+        ->group("Machine");
     add_quiet_option(app, o->quiet);
     return [o, &app] { return run(*o, app); };
 }

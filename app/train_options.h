@@ -6,7 +6,7 @@
 
 class TrainOptions {
 public:
-    // `classifiers_only`: without what only the training of a detector can use.
+    // `classifiers_only`: without options that only detectors use.
     void add_data(CLI::App& app, bool classifiers_only = false);  // DATA
     // --config, and one option per field: --image-size for image_size.
     void add_fields(CLI::App& app, bool classifiers_only = false);

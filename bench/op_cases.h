@@ -262,7 +262,8 @@ inline void boxes(std::vector<OpCase>& cases) {
         for (int k = 0; k < 4; ++k) rows.push_back(uniform(random));
     }
     OpCase select{"select_boxes", {constant("boxes", {2, 513, 8}, rows)}, [](NamedValues& v) {
-                      return select_boxes(v["boxes"], {.threshold = 0.3f, .overlap = 0.45f, .most = 50}).detections;
+                      return select_boxes(v["boxes"], {.threshold = 0.3f, .iou_threshold = 0.45f, .max_detections = 50})
+                          .detections;
                   }};
     select.training = false;
     cases.push_back(select);

@@ -1,4 +1,4 @@
-// The draws behind order and augmentation, and the matrices that they become.
+// Random draws for order and augmentation, and their matrices.
 #include "data/augment.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace {
 
-// Streams of draws that share a seed; the numbers are part of what makes a run repeatable.
+// Streams of draws that share a seed; the numbers must not change, or runs are not repeatable.
 constexpr uint64_t kOrderStream = 0x6f72646572, kAugmentStream = 0x6175676d;
 
 struct Affine {  // (x, y) -> (xx x + xy y + x0, yx x + yy y + y0); x to the right, y down, from the centre, side = 1
@@ -33,8 +33,8 @@ std::array<float, 6> in_pixels(const Affine& m, size_t in_size, size_t out_size)
             float(d), float(e), float(m.y0 * in + in / 2 - (d + e) * half)};
 }
 
-// Keras writes its matrices for (row, column); here the same maps for (x, y) = (column, row). The image is flipped
-// after it was moved, so the flip is what a pixel of the result meets first.
+// Keras' matrices are for (row, column); these are the same maps for (x, y) = (column, row). The image is flipped after
+// it is moved, so the flip is applied to a pixel of the result first.
 Affine affine(const AugmentRanges& r, Draws& draw) {
     const auto factor = [&](double x) { return draw.between(1 - x, 1 + x); };
     const double theta = radians(draw.between(-r.rotate, r.rotate)), shear = radians(draw.between(-r.shear, r.shear));

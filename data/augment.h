@@ -1,5 +1,4 @@
-// Shuffling and augmentation as pure functions of seed, epoch and sample, so that neither threads nor a restart change
-// anything.
+// Shuffling and augmentation as pure functions of seed, epoch and sample: threads and restarts change nothing.
 #pragma once
 
 #include <array>
@@ -20,8 +19,8 @@ struct AugmentRanges {
     bool operator==(const AugmentRanges&) const = default;
 };
 
-// Meaning of a transform: see ImageBatch in kernels/image.h. From result to image, around the center, edges repeated:
-//   rotation * shift * shear * zoom * crop * flip        rows before columns, as Keras writes its matrices:
+// A transform as in kernels/image.h (ImageBatch), from result to image, around the center, edges repeated:
+//   rotation * shift * shear * zoom * crop * flip        (row, column), in the order of Keras:
 //   https://github.com/keras-team/keras-preprocessing, image/affine_transformations.py
 struct Augmentation {
     std::array<float, 6> transform;  // a b c d e f

@@ -1,4 +1,4 @@
-// From what a source says to samples: sizes from the files, shares of the sides, parts.
+// Makes samples of the rows of a source: sizes from the files, boxes as shares of the sides, parts.
 #include "data/box_dataset.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ constexpr double kShapeSlack = 0.02;  // relative; a copy that was made smaller 
 
 void take_boxes(const SourceRow& row, Sample& sample, Warnings& odd) {
     const double w = row.w ? row.w : double(sample.w), h = row.h ? row.h : double(sample.h);
-    if (!(w > 0 && h > 0)) return;  // the file cannot be read, and the loader will say so
+    if (!(w > 0 && h > 0)) return;  // the file cannot be read, which the loader reports
     for (const SourceBox& b : row.boxes) {
         if (b.w <= 0 || b.h <= 0) {
             odd.count("boxes have no area and were left out", b.where);
@@ -32,13 +32,13 @@ void take_boxes(const SourceRow& row, Sample& sample, Warnings& odd) {
         if (cut > 0.001) odd.count("boxes reach beyond their image and were cut", b.where);
         const TrueBox box{b.category, float(x1), float(y1), float(x2 - x1), float(y2 - y1)};
         if (std::ranges::find(sample.boxes, box) != sample.boxes.end())
-            odd.count("boxes are there twice and count once", b.where);
+            odd.count("boxes occur twice and count once", b.where);
         else
             sample.boxes.push_back(box);
     }
 }
 
-// An image that was turned or cropped after it was labelled has boxes at wrong places.
+// The boxes of an image that was turned or cropped after labelling are in wrong places.
 bool same_shape(const SourceRow& row, const Sample& sample) {
     if (!(row.w > 0 && row.h > 0 && sample.w && sample.h) || (row.w == 1 && row.h == 1)) return true;
     return std::abs(row.w / row.h / (double(sample.w) / double(sample.h)) - 1) <= kShapeSlack;
@@ -87,12 +87,14 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
             if (first_missing.empty()) first_missing = data.path(sample);
             source.odd.count("images do not exist and were left out", data.path(sample));
         } else if (!same_shape(source.rows[i], sample)) {
-            source.odd.count("images have another shape than their labels say (turned or cropped?) and were left out",
-                             sample.name);
+            source.odd.count(
+                "images have a different shape than their labels say (turned or cropped?) and were left out",
+                sample.name);
         } else {
             if (!sample.h) source.odd.count("images cannot be read", data.path(sample));
             take_boxes(source.rows[i], sample, source.odd);
-            sample.label = sample.boxes.empty() ? 0 : sample.boxes[0].category + 1;  // so that every part gets of all
+            sample.label =
+                sample.boxes.empty() ? 0 : sample.boxes[0].category + 1;  // so that every part gets all classes
             kept.push_back(std::move(sample));
         }
     }
@@ -100,7 +102,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     if (data.samples.empty())
         fail(Fault::usage, "{}: {}", path,
              first_missing.empty() ? "no images that can be used" + source.odd.in_brackets()
-                                   : "none of its images exists; the first would be " + first_missing);
+                                   : "none of its images exist; the first would be " + first_missing);
     make_parts(source.has_parts, options, data.classes.size() + 1, data);
     for (Sample& sample : data.samples) sample.label = 0;
     const std::vector<std::string> odd = source.odd.notes();
@@ -114,10 +116,10 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         all += boxes[c];
         if (!boxes[c])
             data.notes.push_back(
-                fmt::format("class '{}' has no boxes to train on: it will not be found", data.classes[c]));
+                fmt::format("class '{}' has no boxes to train on: it will not be detected", data.classes[c]));
     }
     if (!all) fail(Fault::usage, "{}: there are no boxes to train on{}", path, source.odd.in_brackets());
     for (const Sample& sample : data.samples) empty += sample.part == Part::train && sample.boxes.empty();
-    data.notes.push_back(fmt::format("{} boxes to train on; {} training images show nothing", all, empty));
+    data.notes.push_back(fmt::format("{} boxes to train on; {} training images are empty", all, empty));
     return data;
 }

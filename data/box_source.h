@@ -50,7 +50,7 @@ struct BoxSource {
 
 // `files`: with their part, if they are parts.
 BoxSource read_coco(const std::vector<std::pair<std::filesystem::path, std::optional<Part>>>& files);
-// The COCO files that `path` stands for; empty if there are none.
+// The COCO files at `path`; empty if there are none.
 std::vector<std::pair<std::filesystem::path, std::optional<Part>>> coco_files(const std::filesystem::path& path);
 
 BoxSource read_yolo_labels(const std::filesystem::path& path);

@@ -1,4 +1,4 @@
-// Groups of images that belong together, and what cannot be told.
+// Groups of images that belong together, and the warnings.
 #include "data/bursts.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 using Groups = std::vector<std::vector<uint32_t>>;
 
 constexpr int64_t kBurstSeconds = 60;
-constexpr int64_t kLongestInterval = 3600;  // of time-lapse; after an hour the light is another one
+constexpr int64_t kLongestInterval = 3600;  // of time-lapse; after an hour the light has changed
 constexpr size_t kFewestIntervals = 10;
 
 const char* const kAdvice = "use --split-by camera, or give the parts (folders train, val and test, or a column split)";
@@ -29,7 +29,7 @@ std::string names_in_two_parts(const Dataset& data, const std::vector<uint32_t>&
     return "";
 }
 
-// The interval in seconds at which a camera took images besides those of bursts, 0 if there is none.
+// The interval in seconds at which a camera took images, bursts aside; 0 if there is none.
 int64_t interval_of(const std::vector<Sample>& samples, const std::vector<uint32_t>& of_camera) {
     std::map<int64_t, size_t> gaps;
     size_t number = 0;
@@ -119,7 +119,7 @@ std::vector<std::string> split_warnings(const Dataset& data, SplitBy by, bool ma
     if (made && by == SplitBy::camera && nowhere)
         warnings.push_back(
             fmt::format("{} of {} images name no camera (folder CLASS/CAMERA, column camera, EXIF): "
-                        "each counts as a camera of its own, and images of one may lie in train and in "
+                        "each counts as a separate camera, and images of one may lie in train and in "
                         "validation",
                         nowhere, all.size()));
     if (made && by == SplitBy::sequence) {
@@ -132,8 +132,8 @@ std::vector<std::string> split_warnings(const Dataset& data, SplitBy by, bool ma
         if (const std::string names = names_in_two_parts(data, burst); !names.empty() && torn++ == 0) first = names;
     if (torn)
         warnings.push_back(
-            fmt::format("{} bursts lie in several parts (first: {}): validation and test look better "
-                        "than they are",
+            fmt::format("{} bursts lie in several parts (first: {}): validation and test metrics are too "
+                        "optimistic",
                         torn, first));
     return warnings;
 }

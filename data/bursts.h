@@ -1,9 +1,9 @@
-// Which images belong together, and what a validation set that tears them apart is worth.
+// Finds images that belong together, and warns of splits that separate them.
 #pragma once
 
 #include "data/dataset.h"
 
-// Numbers of samples that must not lie in two parts, each from the earliest to the latest.
+// Groups of samples that must be in the same part, each in order of time.
 //
 // SplitBy::sequence  images of one camera with the same sequence; without a sequence those that were taken at most
 //                    60 s after the one before (a burst). An image without sequence and time is alone.
@@ -11,6 +11,6 @@
 std::vector<std::vector<uint32_t>> groups_of(const std::vector<Sample>& samples, std::vector<uint32_t> numbers,
                                              SplitBy by);
 
-// Every reason why images of one scene may lie in train and in validation all the same, for people: no dates or
-// cameras, time-lapse, parts that were given and tear bursts apart. `made`: tundra made the parts.
+// Reasons, for people, why images of one scene may still be in both train and validation: no dates or cameras,
+// time-lapse, given parts that divide bursts. `made`: tundra made the parts.
 std::vector<std::string> split_warnings(const Dataset& data, SplitBy by, bool made);

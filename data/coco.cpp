@@ -1,4 +1,4 @@
-// COCO's object detection format and its camera-trap dialect.
+// COCO's object detection format and its camera-trap variant.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -16,7 +16,7 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kLargestFile = size_t(4) << 30;
-constexpr size_t kLookedFor = 20;  // images that are tried to find where a file's images lie
+constexpr size_t kLookedFor = 20;  // images tried to find the folder of a file's images
 
 std::string said(const json& value) { return one_line(value).substr(0, 80); }
 
@@ -52,11 +52,11 @@ json read(const std::string& file) {
     }
     if (content.is_object() && content.contains("detection_categories"))
         fail(Fault::usage,
-             "{}: holds what a detector found, not what is true; look through it in a labelling program and train on "
-             "what that exports as COCO",
+             "{}: holds the results of a detector, not labels; check them in a labelling program and train on its COCO "
+             "export",
              file);
     if (content.is_array())
-        fail(Fault::usage, "{}: is a COCO list of results; to train, the annotations of people are needed", file);
+        fail(Fault::usage, "{}: is a COCO list of results; training needs annotations made by people", file);
     if (!content.is_object()) fail(Fault::usage, "{}: is not COCO JSON", file);
     return content;
 }
@@ -113,11 +113,11 @@ public:
             const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{}: {}: {}", file_, where, what); };
             if (!a.is_object()) refuse("is not an object");
             if (a.contains("id") && !ids_.insert(said(a["id"])).second)
-                source_.odd.count("annotation ids are there twice", file_ + ", " + where);
+                source_.odd.count("annotation ids occur twice", file_ + ", " + where);
             const auto row = rows_.find(a.contains("image_id") ? said(a["image_id"]) : "");
             if (row == rows_.end())
-                refuse(fmt::format("there is no image {}",
-                                   a.contains("image_id") ? said(a["image_id"]) : "without a number"));
+                refuse(a.contains("image_id") ? fmt::format("image {} is not listed", said(a["image_id"]))
+                                              : "has no image_id");
             const std::string category = a.contains("category_id") ? said(a["category_id"]) : "none";
             if (!category_names.contains(category))
                 refuse(fmt::format("category {} is not in the list of categories", category));
@@ -188,7 +188,7 @@ private:
 
 bool is_json(const fs::path& path) { return lower(path.extension().string()) == ".json"; }
 
-// "annotations_train", "instances_val2017", "test" say a part.
+// "annotations_train", "instances_val2017", "test" name a part.
 std::optional<Part> part_in(const fs::path& file) {
     std::string name = file.stem().string();
     name.erase(name.find_last_not_of("0123456789") + 1);

@@ -23,7 +23,7 @@ namespace {
 struct Row {
     Sample sample;
     std::string label;
-    std::string part = {};  // as its line has it
+    std::string part = {};  // as in its line
 };
 
 struct Table {
@@ -31,7 +31,7 @@ struct Table {
     std::set<std::string> classes;                  // also those without images
     std::map<std::string, std::string> unreadable;  // class folders, with the reason
     std::vector<std::string> notes;
-    bool has_parts = false;  // the data set says which part an image belongs to
+    bool has_parts = false;  // the data set assigns images to parts
 };
 
 std::vector<std::string> folders_in(const fs::path& folder) {
@@ -64,7 +64,7 @@ void read_class_folders(const std::string& root, const std::string& prefix, Part
     for (const std::string& file : listing.files) {
         const size_t slash = file.find('/');
         if (slash == std::string::npos)
-            fail(Fault::usage, "{}: {} lies in no class folder; put every image into a folder named after its class",
+            fail(Fault::usage, "{}: {} is not in a class folder; put every image into a folder named after its class",
                  folder.string(), file);
         table.rows.push_back({.sample = {.name = prefix.empty() ? file : prefix + "/" + file,
                                          .part = part,
@@ -73,7 +73,7 @@ void read_class_folders(const std::string& root, const std::string& prefix, Part
     }
 }
 
-// A training folder has class folders in it and no images: else it is a class that happens to have this name.
+// A training folder contains class folders and no images; otherwise it is a class with this name.
 bool has_part_folders(const fs::path& root, const std::vector<std::string>& folders) {
     for (const std::string& name : folders) {
         if (part_of(name) != Part::train) continue;
@@ -98,8 +98,9 @@ Table read_folder(const std::string& root) {
         const std::optional<Part> part = part_of(name);
         if (!part) {
             if (!list_images((fs::path(root) / name).string()).files.empty())
-                fail(Fault::usage, "{}: folder {} stands beside {}; with parts, classes lie inside the part folders",
-                     root, name, seen.empty() ? "train" : seen.begin()->second);
+                fail(Fault::usage,
+                     "{}: folder {} is beside {}; with parts, class folders belong inside the part folders", root, name,
+                     seen.empty() ? "train" : seen.begin()->second);
             continue;
         }
         if (!seen.emplace(*part, name).second)
@@ -129,15 +130,14 @@ Columns named_columns(const CsvRow& row, const std::string& file) {
         if (found == kNames.end()) continue;
         int& column = columns.*(found->second);
         if (column >= 0)
-            fail(Fault::usage,
-                 "{}: line {}: columns '{}' and '{}' mean the same; rename the one that is not to be used", file,
+            fail(Fault::usage, "{}: line {}: columns '{}' and '{}' mean the same; rename the one to ignore", file,
                  row.line, row.fields[size_t(column)], row.fields[i]);
         column = int(i);
     }
     return columns;
 }
 
-// Nothing if the first line is about an image already.
+// Nothing if the first line already describes an image.
 std::optional<Columns> header_of(const CsvRow& row, const std::string& file) {
     const Columns columns = named_columns(row, file);
     if (columns.path >= 0 && columns.label >= 0) return columns;
@@ -201,7 +201,7 @@ Table read_csv(const std::string& file) {
     for (const CsvRow& row : rows) {
         Row read = row_of(row, columns, file);
         if (const auto [first, is_new] = lines.emplace(read.sample.name, row.line); !is_new)
-            fail(Fault::usage, "{}: line {}: {} is on line {} already", file, row.line, read.sample.name,
+            fail(Fault::usage, "{}: line {}: {} is already on line {}", file, row.line, read.sample.name,
                  first->second);
         if (read.part.empty() && table.has_parts)
             fail(Fault::usage, "{}: line {}: no split, but the lines before have one", file, row.line);
@@ -227,7 +227,7 @@ void number_classes(const std::string& path, Table& table, Dataset& data) {
     }
 }
 
-// A class of which nothing can be seen would be learned from nothing, and its images be left out of every result.
+// A class without readable images would be learned from nothing and be missing in every result.
 void require_readable_classes(const std::string& path, const Dataset& data) {
     std::vector<size_t> images(data.classes.size()), readable(data.classes.size());
     std::vector<std::string> reasons(data.classes.size());

@@ -31,7 +31,7 @@ struct Sample {
     uint32_t label = 0;  // number of the class; unused with boxes
     Part part = Part::train;
     std::string camera = {};    // empty: not known
-    std::string sequence = {};  // of images that were taken together; empty: not known
+    std::string sequence = {};  // of images taken together; empty: unknown
     int64_t time = -1;          // EXIF seconds, see exif_seconds(); -1: not known
     uint64_t bytes = 0;         // of the file; 0 if it is missing
     size_t h = 0, w = 0;        // detection: pixels, upright; 0 if they are not known
@@ -42,7 +42,7 @@ enum class SplitBy { sequence, camera };
 
 struct DatasetOptions {
     uint64_t seed = 0;
-    // How the data set is split if it has no parts: see data/split.h.
+    // The split if the data set has no parts: see data/split.h.
     SplitBy split_by = SplitBy::sequence;
     double validation = 0.08, test = 0.02;
     int threads = 1;  // that read EXIF; the result does not depend on it
@@ -61,7 +61,7 @@ struct Dataset {
     std::string root;
     std::vector<std::string> classes;
     std::vector<Sample> samples;     // by name, in byte order
-    std::vector<std::string> notes;  // for people: how it was split, folders that could not be read, ...
+    std::vector<std::string> notes;  // for people: the split, unreadable folders, ...
     Fingerprint fingerprint;
 
     std::string path(const Sample& sample) const;
@@ -71,6 +71,6 @@ struct Dataset {
 };
 
 // Throws an Error (Fault::usage) that names the path and what to do: no such path, no images, images outside class
-// folders, one class only, a class without images, without one that can be read or without training images, a bad CSV
+// folders, one class only, a class without images, without a readable image or without training images, a bad CSV
 // line, unknown columns, an unknown split.
 Dataset open_dataset(const std::string& path, const DatasetOptions& options = {});

@@ -91,7 +91,7 @@ void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFa
 
 namespace {
 
-// What the parts keep together, as far as the files say it.
+// The groups that the parts keep together, if the files tell.
 const char* together_text(const Dataset& data, SplitBy by) {
     if (by == SplitBy::camera) return ", whole cameras";
     const bool any =
@@ -114,7 +114,7 @@ void split_and_note(bool has_parts, const DatasetOptions& options, size_t labels
                                 data.part(Part::train).size(), validation, data.part(Part::test).size()));
     if (!validation && options.validation > 0)
         data.notes.push_back(
-            "no image is left for validation: the groups that stay together are too large; give the "
+            "no images are left for validation: the groups that stay together are too large; give the "
             "parts (folders train, val and test, or a column split)");
 }
 

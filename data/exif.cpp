@@ -24,7 +24,7 @@ struct Unref {
 };
 using Data = std::unique_ptr<ExifData, Unref>;
 
-// libexif has no name of its own for tag 0xa431 in every release.
+// Not every release of libexif names tag 0xa431.
 constexpr auto kBodySerialNumber = ExifTag(0xa431);
 
 std::string text_of(ExifData* data, ExifIfd ifd, ExifTag tag) {
@@ -46,7 +46,7 @@ std::string date_of(ExifData* data) {
     return dates[0];
 }
 
-// Where Reconyx' maker notes have what; little endian. Source: RCNX_MN10 and UltraFire maker note documents of Reconyx,
+// Positions in Reconyx' maker notes; little endian. Source: RCNX_MN10 and UltraFire maker note documents of Reconyx,
 // as ExifTool's tables (Reconyx.pm) give them.
 struct MakerNote {
     std::string_view start;
@@ -132,7 +132,7 @@ Exif read_exif_block(Bytes tiff) {
     std::vector<uint8_t> segment;
     const auto same = [](char a, uint8_t b) { return uint8_t(a) == b; };
     if (tiff.size() < kPrefix.size() || !std::equal(kPrefix.begin(), kPrefix.end(), tiff.begin(), same))
-        segment.assign(kPrefix.begin(), kPrefix.end());  // some programs write it, too
+        segment.assign(kPrefix.begin(), kPrefix.end());  // some programs write it as well
     segment.insert(segment.end(), tiff.begin(), tiff.end());
     return exif_of_segment(segment);
 }

@@ -9,7 +9,7 @@
 
 struct Exif {
     // "2024:07:31 13:05:59": the first date in DateTimeOriginal, DateTimeDigitized, DateTime and Reconyx' maker notes;
-    // what stands in the first of the tags if it is no date anywhere; empty if there is none.
+    // if none is a date, the content of the first tag; empty without tags.
     std::string date = {};
     std::string make = {}, model = {};
     std::string serial = {};  // BodySerialNumber, or that of Reconyx' maker notes
@@ -22,8 +22,8 @@ Exif read_exif(Bytes jpeg);
 // The same from a TIFF block, as other formats hold it, with or without "Exif\0\0" before.
 Exif read_exif_block(Bytes tiff);
 
-// Seconds since 1970 of an EXIF date ("-", "/" and "." for ":" and a "T" between are taken, too), taken as UTC because
-// cameras do not say; -1 if it is no date.
+// Seconds since 1970 of an EXIF date ("-", "/" and "." for ":" and a "T" between are accepted as well), read as UTC
+// because cameras do not tell; -1 if it is not a date.
 int64_t exif_seconds(const std::string& date);
 
 // The content of an APP1 segment ("Exif\0\0" and a TIFF block) with the fields that are not empty.

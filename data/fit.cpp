@@ -20,7 +20,7 @@ void resize_image(const Image& image, size_t h, size_t w, Filter filter, uint8_t
         Resize{.h = image.h, .w = image.w, .out_h = h, .out_w = w, .filter = filter, .x = image.rgb.data(), .y = rgb});
 }
 
-// Scaling a sliver by its shorter side would make gigabytes of which the middle is kept: so the middle comes first.
+// Scaling a sliver by its shorter side would make gigabytes, so its middle is cropped first.
 Image middle_of_sliver(const Image& image) {
     const size_t longest = 16 * std::min(image.h, image.w), h = std::min(image.h, longest),
                  w = std::min(image.w, longest);

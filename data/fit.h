@@ -7,7 +7,7 @@
 enum class FitMode {
     stretch,  // both sides to `size`; the aspect ratio is lost, the content is not (as Keras' directory iterator)
     crop,  // torchvision's Resize + CenterCrop: shorter side to `shorter`, longer to int(shorter * longer / shorter),
-           // then the middle `size`; offsets round half to even. Of images longer than 16:1 the middle only.
+           // then the middle `size`; offsets round half to even. Images longer than 16:1 are first cut.
     letterbox  // as large as fits, centered, the rest grey 114: for detectors (data/resize.h)
 };
 

@@ -45,7 +45,7 @@ void put_row(const std::vector<GifPixelType>& row, const ColorMapObject& colours
     }
 }
 
-// How many rows of the frame could be read; they are put into `image`.
+// Reads the rows of the frame into `image`; returns how many could be read.
 size_t read_rows(GifFileType* gif, const ColorMapObject& colours, Image& image) {
     const GifImageDesc& frame = gif->Image;
     std::vector<GifPixelType> row(size_t(frame.Width));
@@ -87,7 +87,7 @@ Decoded decode_gif(Bytes file, const DecodeOptions& options) {
                       fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
     if (options.size_only) return result;
     if (!find_frame(gif.get()))
-        return refuse(left.empty() ? DecodeStatus::truncated : DecodeStatus::corrupt, "no image in it");
+        return refuse(left.empty() ? DecodeStatus::truncated : DecodeStatus::corrupt, "contains no image");
     const GifImageDesc& frame = gif->Image;
     const ColorMapObject* colours = frame.ColorMap ? frame.ColorMap : gif->SColorMap;
     if (!colours || frame.Left < 0 || frame.Top < 0 || frame.Width < 1 || frame.Height < 1 ||

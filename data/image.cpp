@@ -1,4 +1,4 @@
-// Files to bytes, bytes to the decoder that fits, pixels upright.
+// Reads files, chooses the decoder, turns pixels upright.
 #include "data/image.h"
 
 #include <fcntl.h>
@@ -96,7 +96,7 @@ ImageFile read_image_file(const std::string& path, size_t max_bytes) {
         const ssize_t got = read(file, result.bytes.data() + done, size - done);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return {{}, DecodeStatus::unreadable, std::strerror(errno)};
-        if (got == 0) break;  // the file shrank under us
+        if (got == 0) break;  // the file shrank meanwhile
         done += size_t(got);
     }
     result.bytes.resize(done);
@@ -126,9 +126,9 @@ Decoded decode_image(Bytes file, const DecodeOptions& options) {
 #endif
         else if (const char* kind = unsupported_kind(file))
             return refuse(DecodeStatus::unsupported,
-                          fmt::format("{} is not read here; convert it to JPEG or PNG", kind));
+                          fmt::format("{} is not supported; convert it to JPEG or PNG", kind));
         else
-            return refuse(DecodeStatus::not_an_image, "starts like no image format");
+            return refuse(DecodeStatus::not_an_image, "not the start of an image format");
         if (result.trouble != DecodeStatus::none && !options.accept_damaged) result.image = {};
         return result;
     } catch (const std::bad_alloc&) {

@@ -1,8 +1,8 @@
-// Decodes an image file to upright 8-bit RGB, or says why it cannot. A bad file never throws and never crashes.
+// Decodes an image file to upright 8-bit RGB, or reports why not. A bad file never throws and never crashes.
 //
 // JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; also grey, CMYK and YCCK (which Adobe inverts).
 // PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
-// TIFF, WebP and GIF, the first page or frame: libtiff, libwebp and giflib, where the build found them.
+// TIFF, WebP and GIF, the first page or frame: libtiff, libwebp and giflib, if the build has them.
 // Anything else (HEIC, video, raw, ...) is refused by name.
 #pragma once
 
@@ -20,7 +20,7 @@ struct Image {
 enum class DecodeStatus {
     none,
     missing,       // no such file
-    unreadable,    // a directory, no permission, an error of the disk
+    unreadable,    // a directory, no permission, a disk error
     empty_file,    // zero bytes
     not_an_image,  // no known signature
     unsupported,   // an image format that is not supported

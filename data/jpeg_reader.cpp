@@ -1,4 +1,4 @@
-// JPEG through TurboJPEG. Its 2.1 has no pixel limit of its own, so ours stands between header and allocation.
+// JPEG through TurboJPEG. Its version 2.1 has no pixel limit, so ours is checked between header and allocation.
 #include "data/jpeg_reader.h"
 
 #include <fmt/format.h>
@@ -14,7 +14,7 @@ namespace {
 
 using Handle = std::unique_ptr<void, decltype(&tjDestroy)>;
 
-// LIMITSCANS: thousands of empty progressive scans in a small file are a time bomb; 500 are let through.
+// LIMITSCANS: thousands of empty progressive scans in a small file are a time bomb; 500 are accepted.
 constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS;
 
 struct Header {
@@ -64,7 +64,7 @@ tjscalingfactor scale_for(size_t h, size_t w, size_t enough_h, size_t enough_w) 
     return {1, 1};
 }
 
-// CMYK is kept inverted by Adobe's programs, who mark that with a segment of their own: then 255 is no ink.
+// Adobe's programs store CMYK inverted and mark that with a segment: then 255 means no ink.
 std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk, bool inverted) {
     std::vector<uint8_t> rgb(cmyk.size() / 4 * 3);
     const uint8_t flip = inverted ? 0 : 255;

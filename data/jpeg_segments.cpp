@@ -1,4 +1,4 @@
-// Walks along the marker segments of a JPEG.
+// Iterates over the marker segments of a JPEG.
 #include "data/jpeg_segments.h"
 
 #include <algorithm>

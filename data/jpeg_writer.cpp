@@ -1,4 +1,4 @@
-// JPEG through TurboJPEG; the EXIF segment goes in right behind the start marker, as its standard wants it.
+// JPEG through TurboJPEG; the EXIF segment follows the start marker, as its standard requires.
 #include "data/jpeg_writer.h"
 
 #include <turbojpeg.h>

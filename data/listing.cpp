@@ -38,8 +38,8 @@ struct Walk {
         std::ranges::sort(listing.files);
         std::ranges::sort(listing.problems);
         if (!system_folders.empty())
-            listing.problems.push_back(fmt::format("{} folders of the system were left out (first: {})",
-                                                   system_folders.size(), std::ranges::min(system_folders)));
+            listing.problems.push_back(fmt::format("{} system folders were left out (first: {})", system_folders.size(),
+                                                   std::ranges::min(system_folders)));
     }
 
 private:

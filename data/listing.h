@@ -15,10 +15,10 @@ struct Listing {
     std::vector<std::string> problems;  // folders that were left out, and why; for people
 };
 
-// All images below `folder`, but for those in folders that are skipped. Links to folders are followed, each real
-// folder once: it keeps its own name where it lies below `folder`, else it has that of the first link in byte order.
+// All images below `folder`, except in skipped folders. Links to folders are followed, each real folder once: under its
+// real name if it lies below `folder`, else under that of the first link in byte order.
 Listing list_images(const std::string& folder);
 
-// Folders that no user fills with images: hidden ones; recycle bins, thumbnails and snapshots of Windows, macOS and
+// Folders without images of the user: hidden ones; recycle bins, thumbnails and snapshots of Windows, macOS and
 // network storage ("$RECYCLE.BIN", "__MACOSX", "@eaDir", ...); run folders of training.
 bool is_skipped_folder(const std::filesystem::path& folder);

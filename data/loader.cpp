@@ -160,7 +160,7 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     const Decoded decoded = read_image(data_.path(data_.samples[sample]), options);
     if (decoded.trouble != DecodeStatus::none) report(sample, decoded);
     if (decoded.usable()) fit_image(decoded.image, options_.fit, rgb);
-    // A damaged image is decoded every time, so that a later run with the same cache reports it too.
+    // A damaged image is decoded every time, so that a later run with the same cache also reports it.
     if (decoded.usable() && decoded.trouble == DecodeStatus::none && cache_) cache_->put(sample, rgb);
     const auto lock = prefetcher_.lock();
     ++counts_.decoded;

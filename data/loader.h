@@ -24,11 +24,11 @@ struct LoaderOptions {
     std::optional<BoxOptions> boxes = {};  // if set, `augment` and `out_size` are ignored, and fit.mode is letterbox
     uint64_t seed = 0;
     bool shuffle = false;
-    uint64_t epochs = 0;     // reading ahead stops after so many; 0: never
+    uint64_t epochs = 0;     // number after which reading ahead stops; 0: never
     bool drop_last = false;  // skip an incomplete last batch, unless it is the only one
     int threads = 1;
-    size_t ahead = 4;             // batches that are ready or being made, besides the one in use
-    bool accept_damaged = false;  // use truncated and corrupt images as far as they decode
+    size_t ahead = 4;             // batches ready or in preparation, besides the one in use
+    bool accept_damaged = false;  // use truncated and corrupt images as far as possible
     DecodeOptions limits = {};
 };
 
@@ -71,7 +71,7 @@ public:
 
     size_t steps() const;  // per epoch
 
-    // Continues at this position, e.g. after a restart.
+    // Continues at this position, for example after a restart.
     void start(uint64_t epoch, size_t step);
 
     // The next batch, across epochs up to `epochs`; valid until the next call. Rethrows an exception of a worker.
@@ -85,7 +85,7 @@ private:
     struct Slot {
         Batch batch;
         std::vector<uint8_t> good;  // whether the row has pixels of its image
-        size_t missing = 0;         // rows that are not made yet
+        size_t missing = 0;         // rows that are not ready yet
         uint64_t serial = 0;        // number of the batch since start()
     };
     struct Ticket {

@@ -8,7 +8,7 @@
 namespace {
 
 constexpr uint64_t kComposeStream = 0x6d6f73616963;
-constexpr float kShortestSide = 2, kLeastLeft = 0.2f;
+constexpr float kMinSide = 2, kMinLeft = 0.2f;
 
 struct Axis {  // u = scale * x + offset
     double scale = 1, offset = 0;
@@ -51,7 +51,7 @@ Composition compose(const BoxAugment& augment, const AugmentKey& key, const Data
         add(uint32_t(key.sample), place_in_frame(data.samples[key.sample], fit), x, y, {0, 0, w, h});
         return result;
     }
-    // The canvas's point that frame pixel x looks at is (x - middle - shift) / scale + w; c is the meeting point on it.
+    // Frame pixel x shows the canvas at (x - middle - shift) / scale + w; the four images meet at c.
     const double centre_x = draw.between(0.5, 1.5) * double(w), centre_y = draw.between(0.5, 1.5) * double(h);
     const size_t split_x = pixel((centre_x - double(w)) * scale + middle_x + right, w),
                  split_y = pixel((centre_y - double(h)) * scale + middle_y + down, h);
@@ -104,8 +104,8 @@ void append_boxes(const Tile& tile, const Sample& sample, const Fit& fit, std::v
             span(float(place.top) + box.y * float(place.inner_h), box.h * float(place.inner_h), tile.e, tile.f);
         const float x1 = std::max(x[0], float(tile.left)), x2 = std::min(x[1], float(tile.right));
         const float y1 = std::max(y[0], float(tile.top)), y2 = std::min(y[1], float(tile.bottom));
-        if (x2 - x1 < kShortestSide || y2 - y1 < kShortestSide) continue;
-        if ((x2 - x1) * (y2 - y1) < kLeastLeft * (x[1] - x[0]) * (y[1] - y[0])) continue;
+        if (x2 - x1 < kMinSide || y2 - y1 < kMinSide) continue;
+        if ((x2 - x1) * (y2 - y1) < kMinLeft * (x[1] - x[0]) * (y[1] - y[0])) continue;
         boxes.push_back({float(box.category), (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1});
     }
 }

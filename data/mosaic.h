@@ -1,5 +1,4 @@
-// Composes a training image of a detector from one or four images and places their boxes: pure functions of seed, epoch
-// and sample.
+// Composes a detector's training image and its boxes from one or four images: pure functions of seed, epoch and sample.
 //
 // Each image is letterboxed in a frame (FitMode::letterbox). A single one is mirrored, scaled around the center and
 // shifted. Four are placed, without their margins, around a point c of a canvas twice as wide and high as the frame,

@@ -1,5 +1,5 @@
-// Threads that prepare work ahead of its consumer and never further ahead than there is room for. Loader makes batches
-// with it, DetectRun network inputs.
+// Threads that prepare work ahead of a consumer, as far as there is room. Loader makes batches with it, DetectRun
+// network inputs.
 #pragma once
 
 #include <condition_variable>
@@ -17,7 +17,7 @@ public:
     using Job = std::function<void()>;
     struct Work {
         std::function<bool()> has_room;  // whether one more job may be handed out now
-        std::function<Job()> next_job;   // called where there is room; empty: this thread can end
+        std::function<Job()> next_job;   // called if there is room; empty: this thread can end
         int niceness = 0;                // added to that of the threads; see setpriority(2)
     };
 
@@ -26,7 +26,7 @@ public:
     Prefetcher(const Prefetcher&) = delete;
     Prefetcher& operator=(const Prefetcher&) = delete;
 
-    void start(size_t threads, Work work);  // stops what ran before, and forgets its failure
+    void start(size_t threads, Work work);  // stops earlier work and clears its failure
     void stop();                            // running jobs are finished, no other is begun
 
     Lock lock() const { return Lock(mutex_); }

@@ -1,4 +1,4 @@
-// Groups of images that belong together, dealt out by class.
+// Assigns groups of images that belong together to the parts, class by class.
 #include "data/split.h"
 
 #include <xxhash.h>
@@ -48,10 +48,10 @@ struct Deal {
     bool in_train(const Group& group) const { return samples[group.samples[0]].part == Part::train; }
 
     // The smallest group of class c that is still training data, if giving it up leaves the class most of its images.
-    void rescue(const Groups& groups, size_t c, int which, size_t at_most) {
+    void rescue(const Groups& groups, size_t c, int which, size_t max_images) {
         const Group* smallest = nullptr;
         for (const Group& group : groups)
-            if (in_train(group) && group.per_class[c] > 0 && group.per_class[c] <= at_most &&
+            if (in_train(group) && group.per_class[c] > 0 && group.per_class[c] <= max_images &&
                 (!smallest || group.samples.size() < smallest->samples.size()))
                 smallest = &group;
         if (smallest) give(*smallest, which);

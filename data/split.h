@@ -1,10 +1,9 @@
-// Parting a data set into train, validation and test without showing the same moment, or the same camera, to two of
-// them: groups_of() of data/bursts.h stay together.
+// Splits a data set into train, validation and test so that no two of them show the same moment, or the same camera:
+// groups_of() of data/bursts.h stay together.
 //
 // Seed and name of the first image determine the order of the groups. Each goes to test, else to validation, if more
 // than half of it is still needed there (share of each class, rounded; validation at least one), else to train. A class
-// that is left without validation (or test) images gives up its smallest group, if that is at most half (a tenth) of
-// it.
+// left without validation (or test) images gives up its smallest group, if that is at most half (a tenth) of the class.
 #pragma once
 
 #include "data/dataset.h"

@@ -56,7 +56,7 @@ Damage check_png(Bytes file) {
     while (at + 12 <= file.size()) {
         const size_t length = big_endian(file.data() + at);
         const std::string_view type(reinterpret_cast<const char*>(file.data() + at + 4), 4);
-        if (length > file.size() - at - 12) return {DecodeStatus::truncated, "a chunk ends behind the file's end"};
+        if (length > file.size() - at - 12) return {DecodeStatus::truncated, "a chunk ends beyond the end of the file"};
         const uint8_t* checked = file.data() + at + 4;
         if (crc32_z(0, checked, length + 4) != big_endian(checked + length + 4))
             return {DecodeStatus::corrupt, fmt::format("wrong checksum of the chunk at byte {}", at)};
@@ -66,16 +66,16 @@ Damage check_png(Bytes file) {
     return {DecodeStatus::truncated, "no end chunk"};
 }
 
-// What stb_image does not read of BMP, though it is sound; empty if that cannot be seen. Source: Microsoft,
+// The kind of a valid BMP that stb_image does not read; empty if it is not one of these. Source: Microsoft,
 // BITMAPINFOHEADER and its compression; OS/2's headers have 16 or 64 bytes.
 std::string rare_bmp(Bytes file) {
     if (!is_bmp(file) || file.size() < 34) return "";
     const unsigned header = file[14], compression = file[30];
-    if (header == 16 || header == 64) return "a BMP of OS/2 2";
+    if (header == 16 || header == 64) return "a BMP of OS/2";
     if (header < 40) return "";
     switch (compression) {
         case 1:
-        case 2: return "a BMP with run lengths (RLE)";
+        case 2: return "a BMP with run-length encoding (RLE)";
         case 4: return "a BMP with a JPEG inside";
         case 5: return "a BMP with a PNG inside";
         default: return "";
@@ -109,7 +109,7 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
                                                                claimed_h, options.max_pixels));
     }
     if (const std::string kind = rare_bmp(file); !kind.empty())
-        return refuse(DecodeStatus::unsupported, kind + " is not read here; convert it to JPEG or PNG");
+        return refuse(DecodeStatus::unsupported, kind + " is not supported; convert it to JPEG or PNG");
     if (!stbi_info_from_memory(file.data(), size, &w, &h, &channels))
         return refuse(DecodeStatus::corrupt, "damaged header");
     h = h == INT_MIN ? 0 : std::abs(h);  // a BMP from top to bottom has a negative height

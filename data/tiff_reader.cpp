@@ -14,7 +14,7 @@
 namespace {
 
 constexpr uint32_t kDngVersion = 50706;
-constexpr size_t kMostBytesPerPixel = 32;  // four channels of 64 bits
+constexpr size_t kMaxBytesPerPixel = 32;  // four channels of 64 bits
 
 thread_local std::string first_error;  // of libtiff, whose handler is one for all threads
 
@@ -53,7 +53,7 @@ Value tag_of(TIFF* tiff, uint32_t tag, Value otherwise) {
     return TIFFGetFieldDefaulted(tiff, tag, &value) ? value : otherwise;
 }
 
-// Raw files are TIFF, too, and begin with a small preview.
+// Raw files are also TIFF, and begin with a small preview.
 bool is_raw(TIFF* tiff, Bytes file) {
     uint32_t count = 0;
     const uint8_t* version = nullptr;
@@ -111,14 +111,14 @@ Decoded decode_tiff(Bytes file, const DecodeOptions& options) {
         &TIFFClose);
     if (!tiff) return refuse(DecodeStatus::corrupt, first_error);
     if (is_raw(tiff.get(), file))
-        return refuse(DecodeStatus::unsupported, "raw images are not read here; convert them to JPEG or PNG");
+        return refuse(DecodeStatus::unsupported, "raw images are not supported; convert them to JPEG or PNG");
     const size_t w = tag_of<uint32_t>(tiff.get(), TIFFTAG_IMAGEWIDTH, 0);
     const size_t h = tag_of<uint32_t>(tiff.get(), TIFFTAG_IMAGELENGTH, 0);
-    if (!w || !h) return refuse(DecodeStatus::corrupt, first_error.empty() ? "no image in it" : first_error);
+    if (!w || !h) return refuse(DecodeStatus::corrupt, first_error.empty() ? "contains no image" : first_error);
     const size_t in_memory =
         std::max<uint64_t>(TIFFIsTiled(tiff.get()) ? TIFFTileSize64(tiff.get()) : TIFFStripSize64(tiff.get()),
                            TIFFScanlineSize64(tiff.get()));
-    if (h > options.max_pixels / w || in_memory / kMostBytesPerPixel > options.max_pixels)
+    if (h > options.max_pixels / w || in_memory / kMaxBytesPerPixel > options.max_pixels)
         return refuse(DecodeStatus::too_large,
                       fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
     const int orientation = options.orient ? tag_of<uint16_t>(tiff.get(), TIFFTAG_ORIENTATION, 1) : 1;

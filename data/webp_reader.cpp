@@ -11,7 +11,7 @@
 
 namespace {
 
-// The content of a RIFF chunk; empty if it is not there.
+// The content of a RIFF chunk; empty if it is missing.
 Bytes chunk_of(Bytes file, const char* name) {
     for (size_t at = 12; at + 8 <= file.size();) {
         const uint8_t* size = file.data() + at + 4;
@@ -44,7 +44,7 @@ Decoded decode_webp(Bytes file, const DecodeOptions& options) {
     if (const VP8StatusCode code = WebPGetFeatures(file.data(), file.size(), &features); code != VP8_STATUS_OK)
         return refuse(trouble_of(code), "damaged header");
     if (features.has_animation)
-        return refuse(DecodeStatus::unsupported, "animated WebP is not read here; convert it to JPEG or PNG");
+        return refuse(DecodeStatus::unsupported, "animated WebP is not supported; convert it to JPEG or PNG");
     const auto h = size_t(features.height), w = size_t(features.width);
     if (h * w > options.max_pixels)
         return refuse(DecodeStatus::too_large,
@@ -55,14 +55,14 @@ Decoded decode_webp(Bytes file, const DecodeOptions& options) {
     if (options.size_only) return result;
     Image image{.h = h, .w = w, .rgb = std::vector<uint8_t>(h * w * 3)};
     WebPDecoderConfig config;
-    if (!WebPInitDecoderConfig(&config)) return refuse(DecodeStatus::unsupported, "another version of libwebp");
+    if (!WebPInitDecoderConfig(&config)) return refuse(DecodeStatus::unsupported, "incompatible version of libwebp");
     config.output.colorspace = MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA = {.rgba = image.rgb.data(), .stride = int(w * 3), .size = image.rgb.size()};
     const VP8StatusCode code = WebPDecode(file.data(), file.size(), &config);
     if (code == VP8_STATUS_OUT_OF_MEMORY) throw std::bad_alloc();
     if (code != VP8_STATUS_OK)
-        return refuse(trouble_of(code), code == VP8_STATUS_NOT_ENOUGH_DATA ? "ends too early" : "damaged inside");
+        return refuse(trouble_of(code), code == VP8_STATUS_NOT_ENOUGH_DATA ? "ends too early" : "damaged data");
     result.image = turned(std::move(image), orientation);
     return result;
 }

@@ -1,4 +1,4 @@
-// YOLO's label files beside images.
+// Reads YOLO label files.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -82,8 +82,8 @@ std::vector<std::string> paths_of(const YAML::Node& node) {
     return paths;
 }
 
-// What a data.yaml calls `text`: below `base`, or, of a path that was written for another machine, as many of its last
-// folders as are there.
+// The path `text` of a data.yaml: below `base`; of a path written for another machine, as many of its last folders as
+// exist.
 fs::path found_path(const fs::path& base, const std::string& text) {
     const fs::path written = with_slashes(text);
     if (fs::exists(base / written)) return base / written;
@@ -100,16 +100,16 @@ void read_parts(const YAML::Node& yaml, const fs::path& base, const std::string&
         for (const std::string& text : paths_of(yaml[key])) {
             const fs::path path = found_path(base, text);
             const std::string wanted =
-                fmt::format("{}: {}: there is no {}", file, key, (base / with_slashes(text)).string());
+                fmt::format("{}: {}: {} is missing", file, key, (base / with_slashes(text)).string());
             if (path.empty() && key != std::string_view("test")) fail(Fault::usage, "{}", wanted);
             if (path.empty()) {
-                result.notes.push_back(wanted + "; there will be no test");
+                result.notes.push_back(wanted + "; there are no test images");
                 continue;
             }
-            // One exporter writes paths as seen from a folder that is not there.
+            // One exporter writes paths relative to a folder that does not exist.
             const bool exporter = text.starts_with("../") && path == base / text.substr(3);
             if (path != base / with_slashes(text) && !exporter)
-                result.notes.push_back(fmt::format("{}, {} is taken", wanted, path.string()));
+                result.notes.push_back(fmt::format("{}, {} is used instead", wanted, path.string()));
             result.folders.emplace_back(path, part_of(key));
         }
 }
@@ -128,15 +128,14 @@ Description read_yaml(const fs::path& file) {
         fail(Fault::usage, "{}: {}", file.string(), e.what());
     }
     if (result.names.empty())
-        fail(Fault::usage, "{}: has no names of classes: names: [animal, person, vehicle]", file.string());
+        fail(Fault::usage, "{}: has no class names, such as names: [animal, person, vehicle]", file.string());
     if (result.folders.empty())
-        fail(Fault::usage, "{}: does not say where images are: train: images/train", file.string());
+        fail(Fault::usage, "{}: does not say where the images are, such as train: images/train", file.string());
     return result;
 }
 #else
 Description read_yaml(const fs::path& file) {
-    fail(Fault::usage,
-         "{}: this tundra was built without yaml-cpp; put the names of the classes into classes.txt, one a line",
+    fail(Fault::usage, "{}: this tundra was built without yaml-cpp; put the class names into classes.txt, one per line",
          file.string());
 }
 #endif
@@ -163,8 +162,8 @@ Description look_around(const fs::path& root) {
         result.folders = {{fs::is_directory(root / "images") ? root / "images" : root, std::nullopt}};
     if (result.names.empty())
         fail(Fault::usage,
-             "{}: holds neither COCO JSON nor data.yaml nor classes.txt; what a detector trains on is images with "
-             "boxes in COCO JSON or YOLO label files",
+             "{}: holds neither COCO JSON nor data.yaml nor classes.txt; a detector is trained on images with boxes in "
+             "COCO JSON or YOLO label files",
              root.string());
     return result;
 }
@@ -181,10 +180,10 @@ Description describe(const fs::path& path) {
     return look_around(path);
 }
 
-// images/a/b.jpg has labels/a/b.txt, where `images` is a folder of the data set and none above it. If that file is not
-// there, the label lies beside the image.
+// images/a/b.jpg has labels/a/b.txt, where `images` is a folder inside the data set, not above it. If that file does
+// not exist, the label lies beside the image.
 fs::path label_file(const fs::path& image, const fs::path& root) {
-    // The data set's own folder counts, too: it may be called images.
+    // The folder of the data set counts as well: it may be called images.
     const fs::path above = fs::absolute(root / ".").lexically_normal().parent_path().parent_path();
     const fs::path inside = fs::absolute(image).lexically_normal().lexically_relative(above);
     std::vector<fs::path> parts(image.begin(), image.end());
@@ -219,14 +218,14 @@ LabelLine parse_line(const std::string& text, const std::string& where, size_t r
         double value = 0;
         const auto [stopped, error] = std::from_chars(at, end, value);
         if (error != std::errc() || !std::isfinite(value) || (stopped != end && *stopped != ' ' && *stopped != '\t'))
-            line.refuse("is not numbers");
+            line.refuse("does not consist of numbers");
         line.numbers.push_back(value);
         at = stopped;
     }
     return line;
 }
 
-// Every side along an axis: a box that was drawn as an outline.
+// Every side is parallel to an axis: a box that was drawn as an outline.
 bool is_rectangle(const std::vector<double>& n) {
     for (size_t i = 1; i < n.size(); i += 2) {
         const size_t next = i + 2 < n.size() ? i + 2 : 1;
@@ -253,7 +252,7 @@ bool looks_like_key_points(const std::vector<double>& n, size_t size) {
     return true;
 }
 
-// How many numbers the lines of a data set have behind their boxes where they are key points; 0: they are outlines.
+// How many numbers of key points follow the boxes in the lines of a data set; 0: the lines are outlines.
 size_t key_point_numbers(const std::vector<LabelLine>& lines, const std::vector<size_t>& said) {
     if (said.size() == 2) return said[0] * said[1];
     const LabelLine* first = nullptr;
@@ -353,14 +352,14 @@ BoxSource read_yolo_labels(const fs::path& path) {
                     lines.push_back(
                         parse_line(line.text, fmt::format("{}:{}", file.string(), line.number), source.rows.size()));
             } else {
-                source.odd.count("images have no label file and count as showing nothing", image.string());
+                source.odd.count("images have no label file and count as empty", image.string());
             }
             source.rows.push_back(row_of(image, folder, part, source.root));
         }
     }
     if (source.rows.empty()) fail(Fault::usage, "{}: no images found", description.folders[0].first.string());
     if (!labels)
-        fail(Fault::usage, "{}: not one label file found; the first would be {}", path.string(),
+        fail(Fault::usage, "{}: no label files found; the first would be {}", path.string(),
              label_file(source.root / source.rows[0].sample.name, source.root).string());
     const size_t key_points = key_point_numbers(lines, description.key_points);
     for (const LabelLine& line : lines)

@@ -1,4 +1,4 @@
-// What an error of the CUDA runtime means to the person who waits for the result.
+// Turns errors of the CUDA runtime into messages that say what to do.
 // https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
 #pragma once
 
@@ -10,7 +10,7 @@ inline std::string text_of(cudaError_t error) {
     return fmt::format("{} (CUDA error {})", cudaGetErrorString(error), int(error));
 }
 
-// After most errors that are not the caller's, every later call of the process fails too or may hang.
+// After most errors that are not the caller's, every later call of the process may fail or hang.
 inline bool gpu_is_lost(cudaError_t error) {
     switch (int(error)) {
         case 0:  // success
@@ -27,15 +27,15 @@ inline bool gpu_is_lost(cudaError_t error) {
         case 801:  // not supported
             return false;
     }
-    return int(error) < 900 || int(error) > 910;  // 900 to 910: mistakes while a stream is recorded
+    return int(error) < 900 || int(error) > 910;  // 900 to 910: mistakes during stream capture
 }
 
-// Why there is no GPU to use, and what to do.
+// Says why no GPU can be used, and what to do.
 [[noreturn]] inline void fail_without_gpu(cudaError_t error, int driver, int runtime) {
     const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
     if (int(error) == 35 && driver == 0)
         fail(Fault::usage,
-             "--device cuda: there is no NVIDIA driver here; install one, give the container its GPU, or use --device "
+             "--device cuda: no NVIDIA driver is installed; install one, give the container its GPU, or use --device "
              "cpu");
     if (int(error) == 35)
         fail(Fault::usage,

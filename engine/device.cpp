@@ -21,7 +21,8 @@ public:
     void start(std::span<const Piece> pieces) override {
         used_ = 0;
         for (const Piece& piece : pieces) {
-            require(used_ + piece.bytes <= bytes_.size(), "a readback of {} bytes is asked for more", bytes_.size());
+            require(used_ + piece.bytes <= bytes_.size(), "more than the {} bytes of a readback are requested",
+                    bytes_.size());
             device_.download(bytes_.data() + used_, piece.from, piece.bytes);
             used_ += piece.bytes;
         }
@@ -53,7 +54,7 @@ DType precision_named(std::string_view name, const Device& device, DType automat
     for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
         if (name != precision_name(type)) continue;
         if (type != DType::f32 && device.kind() == "cpu")
-            fail(Fault::usage, "--precision {}: the device cpu computes in fp32", name);
+            fail(Fault::usage, "--precision {}: the device cpu supports only fp32", name);
         return type;
     }
     fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
@@ -64,7 +65,7 @@ std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& 
     if (kind == "simt") return open_simt();
     if (kind != "cuda" && kind != "auto")
         fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt and auto", kind);
-    std::string why = "this build has no CUDA: rebuild where nvcc and cuDNN are installed";
+    std::string why = "this build has no CUDA: rebuild with nvcc and cuDNN installed";
     if constexpr (has_cuda) try {
             return open_cuda(options);
         } catch (const Error& e) {

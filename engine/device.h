@@ -42,7 +42,7 @@ struct Recording {
     virtual void launch() = 0;
 };
 
-// Copies of some bytes to the host, made while the device works on.
+// Copies bytes to the host while the device continues.
 class Readback {
 public:
     struct Piece {
@@ -60,17 +60,17 @@ struct GpuFacts {  // for run.json
     std::string driver = {}, libraries = {};
 };
 
-// What is decided by the device, in one place: nobody compares names.
+// Everything that depends on the device, so that no code compares names.
 struct DeviceFacts {
     std::string kind;              // "cpu", "simt" or "cuda", as --device names it
     std::string description = {};  // model, threads or memory, library versions: for people and run.json
     GpuFacts gpu = {};
-    DType default_precision = DType::f32;  // of a network where nobody chose one
+    DType default_precision = DType::f32;  // of a network unless chosen
     size_t image_channels_16bit = 3;       // tensor cores want 16 bytes per pixel
-    bool host_memory = false;              // memory is that of the machine
+    bool host_memory = false;              // device memory is host memory
     bool in_place = false;                 // an output may take the memory of an input: Operand::overwrites
     size_t staging_buffers = 0;            // per input: copies that upload_async() keeps on the device
-    size_t guard_bytes = 0;  // between the values of an arena, which then must not share memory: see guard()
+    size_t guard_bytes = 0;  // between the values of an arena, which then do not share memory: see guard()
     int architecture = 0;    // compute capability times ten; 0: not a GPU
 };
 DeviceFacts device_facts(std::string_view kind);  // what is known before the device is opened
@@ -93,18 +93,18 @@ public:
     virtual void download(void* to, const void* from, size_t bytes) = 0;
     virtual void synchronize() = 0;
 
-    // upload() of what changes from step to step: where the device can, the copy overlaps the step before. `from` may
+    // upload() for inputs of the next step: if the device can, the copy overlaps the step before. `from` may
     // be reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
     virtual void upload_async(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
     virtual void reserve_staging(void* /*to*/, size_t /*bytes*/) {}
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
-    virtual size_t free_bytes() const { return kUnknownBytes; }  // that can still be allocated
+    virtual size_t free_bytes() const { return kUnknownBytes; }  // still available
 
     virtual void run(std::span<const Step> steps) = 0;
     virtual void prepare(std::span<const Step>) {}  // see Program::prepare()
-    // Null where recording gains nothing: the steps are then run one by one.
+    // Null if recording gains nothing; the steps are then run one by one.
     virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
-    virtual void guard(void*, size_t) {}  // reports whoever touches these bytes
+    virtual void guard(void*, size_t) {}  // reports any access to these bytes
 
     size_t allocated() const { return allocated_; }      // bytes, now
     size_t allocations() const { return allocations_; }  // calls since the start
@@ -120,8 +120,8 @@ private:
     size_t allocated_ = 0, allocations_ = 0;
 };
 
-// A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another word, or
-// a type that the device does not compute in.
+// A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another name, or
+// a type that the device does not support.
 DType precision_named(std::string_view name, const Device& device, DType automatic);
 std::string_view precision_name(DType);  // "fp32", "bf16" or "fp16"
 
@@ -130,11 +130,11 @@ struct DeviceOptions {
     bool deterministic = false;
 };
 
-// "auto" is cuda where there is a usable GPU, else cpu, and `reason` then says why. A device that is asked for by name
-// and cannot be opened is an Error with Fault::usage.
+// "auto" is cuda if there is a usable GPU, else cpu, and `reason` then says why. Fault::usage if a device that was
+// requested by name cannot be opened.
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {},
                                     std::string* reason = nullptr);
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();
-std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only where has_cuda
+std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only if has_cuda

@@ -1,4 +1,4 @@
-// The device cuda: one NVIDIA GPU, one stream for the steps, one for copies of what the next step reads.
+// The device cuda: one NVIDIA GPU, one stream for the steps, one to copy the inputs of the next step.
 #include <cuda_runtime_api.h>
 
 #include <array>
@@ -24,7 +24,7 @@ namespace {
 constexpr size_t kScratchBytes = size_t(256) << 20;
 constexpr int kOldestArchitecture = 80;
 
-// A named range in a profiler's image, while it lives.
+// A named range in the profiler's timeline, for its lifetime.
 struct Range {
     bool on;
     Range([[maybe_unused]] bool wanted, [[maybe_unused]] const Step& step) : on(false) {
@@ -39,7 +39,7 @@ struct Range {
     }
 };
 
-// "580.159.03", or what CUDA says of itself where the file is not there.
+// "580.159.03", or CUDA's version if the file is missing.
 std::string driver_text(int cuda_version) {
     std::ifstream file("/proc/driver/nvidia/version");
     for (std::string word; file >> word;)
@@ -88,7 +88,7 @@ public:
     }
     std::unique_ptr<Recording> record(std::span<const Step> steps) override;
 
-    // Throws the error that the code means. After an error that loses the GPU nothing calls CUDA any more.
+    // Throws the error of this code. After an error that loses the GPU nothing calls CUDA again.
     void check(cudaError_t error, std::string_view doing) {
         require_alive();
         if (error == cudaSuccess) return;
@@ -138,7 +138,7 @@ private:
         } catch (const Error&) {
             throw;
         } catch (const std::exception& e) {
-            // A kernel that failed earlier shows up at some later launch, and again here.
+            // A kernel that failed earlier is reported by some later launch, or here.
             if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) check(error, to_string(step));
             if (const cudaError_t error = cudaStreamQuery(cuda_.stream); gpu_is_lost(error))
                 check(error, to_string(step));
@@ -160,7 +160,7 @@ private:
             fail(Fault::memory, "out of memory on the GPU: {} more are needed, {} are free", bytes_text(double(bytes)),
                  bytes_text(double(free_bytes())));
         }
-        check(error, "taking memory");
+        check(error, "allocating memory");
         return memory;
     }
     void release(void* memory, size_t bytes) noexcept override {
@@ -198,8 +198,8 @@ private:
 class CudaReadback final : public Readback {
 public:
     CudaReadback(CudaDevice& device, size_t bytes) : device_(device), bytes_(bytes) {
-        device.check(cudaMallocHost(&pinned_, bytes), "taking pinned memory");
-        device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
+        device.check(cudaMallocHost(&pinned_, bytes), "allocating pinned memory");
+        device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "creating an event");
     }
     ~CudaReadback() override {
         if (device_.lost()) return;
@@ -211,7 +211,7 @@ public:
         device_.require_alive();
         used_ = 0;
         for (const Piece& piece : pieces) {
-            require(used_ + piece.bytes <= bytes_, "a readback of {} bytes is asked for more", bytes_);
+            require(used_ + piece.bytes <= bytes_, "more than the {} bytes of a readback are requested", bytes_);
             device_.check(cudaMemcpyAsync(static_cast<std::byte*>(pinned_) + used_, piece.from, piece.bytes,
                                           cudaMemcpyDeviceToHost, device_.stream()),
                           "copying from the GPU");
@@ -240,14 +240,13 @@ void CudaDevice::open(const DeviceOptions& options) {
         fail_without_gpu(error, driver, runtime);
     if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
     cudaDeviceProp gpu;
-    check(cudaGetDeviceProperties(&gpu, 0), "looking at the GPU");
+    check(cudaGetDeviceProperties(&gpu, 0), "querying the GPU");
     facts_.architecture = gpu.major * 10 + gpu.minor;
     if (facts_.architecture < kOldestArchitecture)
-        fail(Fault::usage,
-             "--device cuda: {} has compute capability {}.{}, 8.0 is the oldest that works; use --device cpu", gpu.name,
-             gpu.major, gpu.minor);
-    check(cudaStreamCreateWithFlags(&cuda_.stream, cudaStreamNonBlocking), "making a stream");
-    check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "making a stream");
+        fail(Fault::usage, "--device cuda: {} has compute capability {}.{}, at least 8.0 is needed; use --device cpu",
+             gpu.name, gpu.major, gpu.minor);
+    check(cudaStreamCreateWithFlags(&cuda_.stream, cudaStreamNonBlocking), "creating a stream");
+    check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "creating a stream");
     cuda_.scratch = {CudaDevice::allocate(kScratchBytes), kScratchBytes};
     cuda_.deterministic = options.deterministic;
     ranges_ = std::getenv("TUNDRA_NVTX") != nullptr;
@@ -283,10 +282,10 @@ void CudaDevice::open_input(Input& input, size_t bytes) {
     close_input(input);
     input.bytes = 0;
     for (Slot& slot : input.slots) {
-        check(cudaMallocHost(&slot.pinned, bytes), "taking pinned memory");
+        check(cudaMallocHost(&slot.pinned, bytes), "allocating pinned memory");
         slot.device = take(bytes);
-        check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "making an event");
-        check(cudaEventCreateWithFlags(&slot.taken, cudaEventDisableTiming), "making an event");
+        check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "creating an event");
+        check(cudaEventCreateWithFlags(&slot.taken, cudaEventDisableTiming), "creating an event");
     }
     input.bytes = bytes;
 }

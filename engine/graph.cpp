@@ -8,7 +8,7 @@
 Value Graph::parameter(std::string name, Shape shape, ParameterSpec spec) {
     for (size_t i = 0; i < values.size(); ++i)
         if (values[i].kind == ValueKind::parameter && values[i].name == name) {
-            require(values[i].shape == shape, "parameter {} has shape {}, asked for again with {}", name,
+            require(values[i].shape == shape, "parameter {} has shape {}, requested again with {}", name,
                     to_string(values[i].shape), to_string(shape));
             return {this, int(i)};
         }
@@ -46,7 +46,7 @@ std::vector<Value> gradients(Value y, Value dy, Values wanted) {
     Graph& graph = *y.graph;
     require(y.shape() == dy.shape(), "gradients: y has shape {}, dy {}", to_string(y.shape()), to_string(dy.shape()));
     BackwardArgs::Parts parts(graph.values.size());
-    std::vector<bool> needed(graph.values.size());  // does it depend on something wanted?
+    std::vector<bool> needed(graph.values.size());  // depends on a wanted value
     auto is_needed = [&](int i) { return i >= 0 && needed[size_t(i)]; };
     auto has_grad = [&](int i) { return i >= 0 && !parts[size_t(i)].empty(); };
     for (Value v : wanted) needed[size_t(v.id)] = true;

@@ -1,4 +1,4 @@
-// A static graph: what one step computes, on what shapes, in which order. Nothing here touches an element of a tensor.
+// A static graph: the operations of one step, their shapes and their order. No tensor elements are touched here.
 #pragma once
 
 #include <functional>
@@ -28,19 +28,19 @@ using NamedValues = std::map<std::string, Value>;  // operands of a node by name
 
 enum class ValueKind {
     input,      // written by the host before a step
-    parameter,  // lives in Parameters, found there by name
-    external,   // at an address that is known when the graph is made
-    temporary   // lives in the arena, as long as it is needed
+    parameter,  // in Parameters, by name
+    external,   // at an address known when the graph is built
+    temporary   // in the arena, as long as it is needed
 };
 
-// What a parameter is to the optimizer and to the numeric format.
+// The role of a parameter for the optimizer and the number format.
 enum class ParameterRole {
     weight,        // convolution and matrix weights: in the network's type, with a float master copy
     norm_or_bias,  // scales, shifts, biases: always float
     statistic      // running mean and variance: float, no gradient
 };
 
-// How a new parameter is filled when no file gives it.
+// The initial values of a parameter that is not read from a file.
 enum class Initializer {
     zeros,
     ones,
@@ -53,8 +53,8 @@ enum class Initializer {
 struct ParameterSpec {
     ParameterRole role = ParameterRole::weight;
     Initializer init = Initializer::zeros;
-    size_t fan_in = 0;   // of uniform_fan_in biases, whose shape does not tell
-    size_t padding = 0;  // of a convolution's input channels, the last ones: no file holds them, and x is zero there
+    size_t fan_in = 0;   // of uniform_fan_in biases, whose shape does not give it
+    size_t padding = 0;  // the last input channels of a convolution, where x is zero; files do not hold them
 };
 
 struct Node {
@@ -62,7 +62,7 @@ struct Node {
     std::vector<int> in, out;  // in the order of op->operands(); -1: an optional operand that is absent
     std::string layer = {};    // of the network, for profilers and error messages
 
-    int operator[](std::string_view name) const;  // the operand of that name, -1 where it is absent
+    int operator[](std::string_view name) const;  // the operand of that name, -1 if absent
 };
 
 struct ValueInfo {
@@ -74,7 +74,7 @@ struct ValueInfo {
     void* address = nullptr;  // external, and temporaries that Graph::bind() fixed
 };
 
-struct OutputSpec {  // of a new node; an output that is like an empty value is left out
+struct OutputSpec {  // of a new node; omitted if it is like an empty value
     std::string name;
     Shape shape = {};
     DType dtype = DType::f32;
@@ -88,14 +88,14 @@ struct OutputSpec {  // of a new node; an output that is like an empty value is 
 
 class Graph {
 public:
-    // `compute`: type of activations and weights. `training`: weights change between steps, gradients will be asked
-    // for.
+    // `compute`: type of activations and weights. `training`: weights change between steps, gradients will be
+    // needed.
     explicit Graph(DType compute = DType::f32, bool training = false) : compute(compute), training(training) {}
     Graph(const Graph&) = delete;  // values point to their graph
 
     const DType compute;
     const bool training;
-    std::string layer;  // that the next nodes belong to
+    std::string layer;  // layer of the next nodes
     std::vector<ValueInfo> values;
     std::vector<Node> nodes;  // in the order in which they run
 
@@ -109,7 +109,7 @@ public:
 
     // The node writes this value to a fixed address outside the arena, such as a slice of the flat gradient array. The
     // graph does not know that this memory is also the external value "gradient" that an optimizer reads: no edge joins
-    // the two. What keeps it right is that nodes run in the order in which they were added, the optimizer's last.
+    // the two. It is correct because nodes run in the order in which they were added, the optimizer's last.
     void bind(Value v, void* address) { values[size_t(v.id)].address = address; }
 
     Value value(ValueInfo info) {
@@ -125,6 +125,6 @@ NamedValues add_node(std::shared_ptr<const Op> op, const NamedValues& in, const 
 inline const Shape& Value::shape() const { return graph->values[size_t(id)].shape; }
 inline DType Value::dtype() const { return graph->values[size_t(id)].dtype; }
 
-// Adds to the graph of y the gradient of sum(y * dy) with respect to each of `wanted`; an empty Value where y does not
+// Adds to the graph of y the gradient of sum(y * dy) with respect to each of `wanted`; an empty Value if y does not
 // depend on it. dy has y's shape.
 std::vector<Value> gradients(Value y, Value dy, Values wanted);

@@ -1,5 +1,5 @@
-// A device without memory: networks of any size are traced and planned on it, and it counts the bytes that the real
-// device would need. Nothing can be run.
+// A device without memory: networks of any size can be traced and planned on it, and it counts the bytes that the real
+// device would need. It cannot run them.
 #pragma once
 
 #include <cstring>
@@ -11,13 +11,13 @@ public:
     explicit MetaDevice(const Device& real) : Device(real.facts()) {}
     explicit MetaDevice(DeviceFacts facts) : Device(std::move(facts)) {}
 
-    size_t bytes() const { return allocated() + staged_; }  // that would lie on the device now
+    size_t bytes() const { return allocated() + staged_; }  // that the device would hold now
 
     void upload(void*, const void*, size_t) override {}
     void reserve_staging(void*, size_t bytes) override { staged_ += bytes * facts().staging_buffers; }
     void download(void* to, const void*, size_t bytes) override { std::memset(to, 0, bytes); }
     void synchronize() override {}
-    void run(std::span<const Step>) override { fail(Fault::runtime, "a device without memory computes nothing"); }
+    void run(std::span<const Step>) override { fail(Fault::runtime, "the meta device cannot run steps"); }
 
 private:
     void* allocate(size_t bytes) override {

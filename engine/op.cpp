@@ -5,8 +5,8 @@
 
 namespace {
 
-// The operand of this name. Where an input and an output have the same name (a value that is given or computed), the
-// one that is there.
+// The operand of this name. If an input and an output share the name (a value that is given or computed), the
+// one that is present.
 template <class Item, class IsThere>
 Item find(const Op& op, const std::vector<Item>& in, const std::vector<Item>& out, std::string_view name, Item absent,
           const IsThere& is_there) {

@@ -1,4 +1,4 @@
-// What a node computes. One file per operation: engine/ops/<name>.cpp.
+// The operation of a node. One file per operation: engine/ops/<name>.cpp.
 //
 // An operation lists its operands once, in bind():
 //
@@ -23,7 +23,7 @@
 
 struct Operand {
     std::string name;
-    int passes = 1;               // how often the operation reads or writes all of it
+    int passes = 1;               // number of full reads or writes
     std::string overwrites = {};  // of an output: the input whose memory it may take on devices that are in_place()
 };
 
@@ -31,19 +31,19 @@ struct Operands {
     std::vector<Operand> in, out;
 };
 
-// What gradients() tells a node: its operands, and the gradients that arrive at its outputs.
+// The arguments of backward(): operands of the node, and the gradients of its outputs.
 class BackwardArgs {
 public:
     using Parts = std::vector<std::vector<Value>>;  // of each value of the graph: terms whose sum is its gradient
     BackwardArgs(Graph& graph, const Node& node, Parts& parts, const std::vector<bool>& needed)
         : graph_(graph), node_(node), parts_(parts), needed_(needed) {}
 
-    Value operator[](std::string_view name) const { return {&graph_, node_[name]}; }  // empty where it is absent
+    Value operator[](std::string_view name) const { return {&graph_, node_[name]}; }  // empty if absent
     NamedValues pick(std::initializer_list<const char*> names) const;
-    bool needed(std::string_view input) const;  // is its gradient asked for?
+    bool needed(std::string_view input) const;  // whether its gradient is needed
 
-    // The gradient of an output, empty where none arrives: a sum, added to the graph, or for operations that add the
-    // two terms themselves (the second may be empty), or of the only output that can have one.
+    // The gradient of an output, empty if there is none: as a sum that is added to the graph; as two terms (the second
+    // may be empty) for operations that add them; or of the only output that can have one.
     Value grad(std::string_view output) const;
     std::pair<Value, Value> two_grads(std::string_view output) const;
     Value only_grad(std::string_view output) const;
@@ -60,14 +60,14 @@ struct Op {
     virtual std::string_view name() const = 0;
     virtual Operands operands() const = 0;
 
-    // Operands in the order of the list; those that are absent are empty tensors.
+    // Operands in the order of the list; absent ones are empty tensors.
     virtual void run(const Cpu&, Tensors in, Tensors out) const = 0;
     virtual void run(const Simt&, Tensors in, Tensors out) const = 0;
     virtual void run(const Cuda&, Tensors in, Tensors out) const = 0;
     virtual void prepare(const Cpu&, Tensors, Tensors) const {}  // setup per shape, e.g. a oneDNN primitive
 
     // Adds to the graph the nodes that compute the gradients of the inputs, and returns them: that of "x" as "dx".
-    // Those that are zero or not needed may be left out.
+    // Gradients that are zero or not needed may be omitted.
     virtual NamedValues backward(const BackwardArgs&) const { fail(Fault::runtime, "{} has no gradient", name()); }
 
     // Floating-point operations (a multiply-add counts as two) and bytes read and written, for benchmarks.
@@ -93,7 +93,7 @@ struct ListOperands {
 struct FillPointers {
     const Tensor *next_in, *next_out;
 
-    // Is the input there? The pointer to an absent operand stays null.
+    // Whether the input is present. The pointer to an absent operand stays null.
     bool in(std::string_view, auto*& pointer, int = 1) { return fill(*next_in++, pointer); }
     void in(std::string_view, size_t, auto*& pointer) { fill(*next_in++, pointer); }
     void out(std::string_view, auto*& pointer, std::string_view = {}) { fill(*next_out++, pointer); }
@@ -107,8 +107,8 @@ private:
     }
 };
 
-// An operation that is one call of compute(device, Kernel<T>). `Self` is an aggregate with a name, bind(), and where
-// they are wanted flops(), backward() and prepare(). T is the type of the first input in the list, or of the first
+// An operation that is one call of compute(device, Kernel<T>). `Self` is an aggregate with a name, bind(), and
+// optionally flops(), backward() and prepare(). T is the type of the first input in the list, or of the first
 // output where Self says `static constexpr bool typed_by_output = true`.
 template <template <class> class Kernel, class Self>
 struct KernelOp final : Op {
@@ -123,7 +123,7 @@ struct KernelOp final : Op {
         return slot.list;
     }
     void run(const Cpu& cpu, Tensors in, Tensors out) const override {
-        require(type(in, out) == DType::f32, "{}: the device cpu computes in float32 only", name());
+        require(type(in, out) == DType::f32, "{}: the device cpu supports only float32", name());
         compute(cpu, bound<float>(in, out));
     }
     void run(const Simt& simt, Tensors in, Tensors out) const override { run_typed(simt, in, out); }

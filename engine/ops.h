@@ -1,5 +1,5 @@
-// The menu: every operation that a model can call. Shapes are checked here, when the graph is traced; the formulas
-// stand in kernels/<name>.h. Images and activations are (n, h, w, channels).
+// All operations that a model can call. Shapes are checked here, when the graph is traced; the formulas are in
+// kernels/<name>.h. Images and activations are (n, h, w, channels).
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@
 struct ImageBatchOptions {
     size_t out_h, out_w, out_channels = 3;
     Normalize normalize;
-    size_t inner_h = 0, inner_w = 0;  // what is below or to the right is grey; 0: nothing is
+    size_t inner_h = 0, inner_w = 0;  // the rest, below or to the right, is grey; 0: no rest
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
@@ -33,16 +33,16 @@ struct BatchNormOptions {
     Value running_mean = {}, running_var = {};
     Activation activation = Activation::none;
     Value residual = {};
-    Value mean = {}, rstd = {};  // given by norm_conv's sums; then nothing else is made of x
+    Value mean = {}, rstd = {};  // from norm_conv's sums, if the statistics are already known
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
 
-// conv(relu(batch_norm(x))) of training as one operation, where x comes with its sums and so does the result:
+// conv(relu(batch_norm(x))) of training as one operation; x and the result come with the sums of their statistics:
 // kernels/conv/norm_conv.h
 struct WithStats {
     Value y, sum, squares;
 };
-WithStats norm_conv(Value x, Value weight, const ConvOptions& = {});  // of x as it is
+WithStats norm_conv(Value x, Value weight, const ConvOptions& = {});  // without normalization of x
 WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
                     const ConvOptions& = {});
 Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& = {});
@@ -51,37 +51,37 @@ Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)
 Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
 Value add(Value a, Value b);
-Value concat(Values parts);  // of channels
+Value concat(Values parts);  // along the channels
 Value upsample2(Value x);    // nearest, twice as high and wide
 
 // ---- boxes of a detector (kernels/detect.h): heads (n, h, w, 3 * (5 + classes)), one per level
 struct BoxLevel {
     float stride = 0;
     std::array<std::array<float, 2>, 3> anchors = {};  // width and height in pixels of the input
-    float mirror = 0;  // width of the input where it was mirrored: x counts from its right
+    float mirror = 0;  // width of the input if it was mirrored, else 0: x counts from the right
 };
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
 
 struct SelectBoxesOptions {
-    float threshold, overlap;
-    size_t most = 300;
+    float threshold, iou_threshold;
+    size_t max_detections = 300;
 };
 struct SelectedBoxes {
-    Value detections;  // float (n, most, 6): x1 y1 x2 y2 score class, best first
+    Value detections;  // float (n, max_detections, 6): x1 y1 x2 y2 score class, best first
     Value count;       // i32 (n)
 };
 SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions&);
 
-// ---- loss of a detector (kernels/detect_loss.h): boxes (n, most, 5) float: class, x, y, w, h; class -1: none
+// ---- loss of a detector (kernels/detect_loss.h): boxes (n, max_boxes, 5) float: class, x, y, w, h; class -1: none
 struct DetectLossOptions {
     float box = 0.05f, objectness = 1, classes = 0.5f;  // gains
     float smoothing = 0, anchor_threshold = 4;
-    std::vector<float> balance = {};  // of the levels' objectness; empty: all alike
+    std::vector<float> balance = {};  // of the levels' objectness; empty: equal
 };
 struct DetectLossResult {
     Value loss;     // (1)
     Value parts;    // (3): box, objectness, classes
-    Value matches;  // (levels): cells and anchors that a box belongs to
+    Value matches;  // (levels): number of matched pairs of cell and anchor
 };
 DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel> levels, size_t classes,
                              const DetectLossOptions& = {});
@@ -92,18 +92,18 @@ struct CrossEntropyOptions {
     Value class_weight = {};
 };
 struct CrossEntropyResult {
-    Value loss;           // (1): mean over the rows that count
+    Value loss;           // (1): mean over the rows with a label
     Value sample_loss;    // (rows)
     Value probabilities;  // (rows, classes)
-    Value correct;        // (2): rows right in the best one, in the best five
+    Value correct;        // (2): number of rows correct in the top 1, top 5
 };
 CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyOptions& = {});
 
 // ---- optimizer: flat arrays of one ParameterRole; `state` is a StepState (kernels/optimizer.h) as 8 floats
 struct OptimizerOperands {
     Value state, gradient, parameter;
-    std::array<Value, 2> moments;  // as many as the rule has
-    Value compute_copy;            // the parameter in the network's type; empty where that is float
+    std::array<Value, 2> moments;  // as many as the rule uses
+    Value compute_copy;            // the parameter in the network's type; empty if that is float
 };
 struct OptimizerOptions {
     float weight_decay = 0;
@@ -112,11 +112,11 @@ struct OptimizerOptions {
     AdamForm form = AdamForm::torch;
 };
 // An update rule. A new one is kernels/optimizer.{h,cpp,cu} and its row in engine/ops/optimizer.cpp; --optimizer and
-// its help, the defaults of training and what checkpoints hold follow from the row.
+// its help, the defaults of training and the content of checkpoints follow from the row.
 struct OptimizerRule {
     std::string_view name;                         // as --optimizer spells it
-    size_t moments;                                // arrays beside the parameter that a checkpoint has to hold
-    double learning_rate, detector_learning_rate;  // what training starts from, where nobody says otherwise
+    size_t moments;                                // number of arrays beside the parameter, also in checkpoints
+    double learning_rate, detector_learning_rate;  // defaults of training
     double weight_decay;
     bool has_nesterov;
     void (*step)(const OptimizerOperands&, const OptimizerOptions&);  // adds its node

@@ -6,13 +6,13 @@
 
 #include "engine/device.h"
 
-// Parameters of one ParameterRole. Those that are not trained stand first, so that the trained ones are one range.
+// Parameters of one ParameterRole. Frozen ones come first, so that the trained ones are one range.
 struct ParameterGroup {
     DType dtype = DType::f32;      // of the copy and of the gradient
     size_t count = 0, frozen = 0;  // elements; the range [frozen, count) is trained
     Buffer master;                 // count floats
-    Buffer gradient;               // count elements of dtype; only where gradients are wanted
-    Buffer copy;                   // count elements of dtype; only where dtype is not f32
+    Buffer gradient;               // count elements of dtype; only if gradients are wanted
+    Buffer copy;                   // count elements of dtype; only if dtype is not f32
     size_t trained() const { return count - frozen; }
 };
 
@@ -30,7 +30,7 @@ public:
         std::function<bool(const std::string&)> trained = [](const std::string&) { return true; };
     };
 
-    // Takes the declarations of every parameter in the graph; all start as zeros.
+    // Allocates every parameter of the graph, filled with zeros.
     Parameters(Device& device, const Graph& graph, const Options& options);
     Parameters(Device& device, const Graph& graph) : Parameters(device, graph, Options{}) {}
 
@@ -43,8 +43,8 @@ public:
     ParameterGroup& group(ParameterRole role) { return groups_[size_t(role)]; }
     const ParameterGroup& group(ParameterRole role) const { return groups_[size_t(role)]; }
 
-    void* address(const std::string& name) const;   // what the network reads
-    void* gradient(const std::string& name) const;  // what the backward pass writes
+    void* address(const std::string& name) const;   // read by the network
+    void* gradient(const std::string& name) const;  // written by the backward pass
     void set(const std::string& name, std::span<const float> values);
     std::vector<float> get(const std::string& name) const;
     std::vector<float> get_gradient(const std::string& name) const;
@@ -56,6 +56,6 @@ private:
     ParameterGroup groups_[3];
 };
 
-// Fills every parameter as its declaration says. Each name has its own stream of random numbers, so that the result
-// does not depend on the order or on what else the network has.
+// Fills every parameter as declared. Each name has a separate stream of random numbers, so that the result does not
+// depend on the order or on other parameters.
 void initialize(Parameters& parameters, uint64_t seed);

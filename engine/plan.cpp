@@ -15,7 +15,7 @@ struct Block {
 
 bool in_arena(const ValueInfo& info) { return info.kind == ValueKind::temporary && !info.address; }
 
-// The value whose memory each value uses: its own, or that of an input of the same size that dies at its node.
+// The value whose memory each value uses: itself, or an input of the same size that dies at its node.
 std::vector<size_t> alias_outputs(const Graph& graph, const std::vector<size_t>& last) {
     std::vector<size_t> alias(graph.values.size());
     std::iota(alias.begin(), alias.end(), size_t(0));
@@ -66,7 +66,7 @@ Plan plan_memory(const Graph& graph, Values keep, const PlanOptions& options) {
         for (size_t n = blocks.back().first; n <= blocks.back().last; ++n) alive[n] += bytes;
     }
 
-    // The largest first, each at the lowest offset where no block that lives at the same time is in the way:
+    // The largest first, each in the tightest gap between the blocks that are alive at the same time:
     // Pisarchyk & Lee 2020, https://arxiv.org/abs/2001.03288
     std::ranges::stable_sort(blocks, std::greater{}, &Block::bytes);
     Plan plan{std::vector<size_t>(graph.values.size()), 0, *std::ranges::max_element(alive)};

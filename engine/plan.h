@@ -1,4 +1,4 @@
-// Memory planning: where every value of a graph lives, and the steps to run. Decided once, replayed every step.
+// Memory planning: the address of every value of a graph, and the steps to run. Done once, replayed every step.
 #pragma once
 
 #include <memory>
@@ -10,14 +10,14 @@ struct Step {
     std::vector<Tensor> in, out;
     std::string layer = {};
 
-    Tensor operator[](std::string_view name) const;  // the operand of that name, empty where it is absent
+    Tensor operator[](std::string_view name) const;  // the operand of that name, empty if absent
 };
 std::string to_string(const Step&);  // "layer1.0.conv1: conv"
 
 struct Plan {
     std::vector<size_t> offset;  // of each temporary in the arena, in bytes
     size_t bytes = 0;            // of the arena
-    size_t lower_bound = 0;      // the most that is alive at once: no plan can be smaller
+    size_t lower_bound = 0;      // maximum bytes alive at once: no plan can be smaller
 };
 
 struct PlanOptions {

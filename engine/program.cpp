@@ -5,7 +5,7 @@
 
 void Arena::reserve(size_t bytes) {
     if (bytes <= memory_.bytes()) return;
-    memory_ = Buffer();  // first give back, then take: both at once may not fit
+    memory_ = Buffer();  // release first: both at once may not fit
     memory_ = Buffer(device_, bytes);
 }
 
@@ -29,7 +29,7 @@ void Program::allocate_inputs(const Parameters& parameters) {
         const ValueInfo& info = graph_->values[v];
         if (info.kind == ValueKind::parameter) {
             const Parameters::Entry& entry = parameters.entry(info.name);
-            require(entry.shape == info.shape, "parameter {} has shape {}, the graph wants {}", info.name,
+            require(entry.shape == info.shape, "parameter {} has shape {}, the graph needs {}", info.name,
                     to_string(entry.shape), to_string(info.shape));
             storage_[v] = parameters.address(info.name);
         }
@@ -49,7 +49,7 @@ uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large) {
            (room - small.bytes) * (large.batch - small.batch) / std::max<uint64_t>(large.bytes - small.bytes, 1);
 }
 
-// Nearly all of a program's memory is activations and inputs: an empty batch takes nothing.
+// Nearly all memory of a program is activations and inputs, so an empty batch takes nothing.
 void Program::fail_for_memory(const Error& error) {
     size_t needed = plan_.bytes;
     for (const ValueInfo& info : graph_->values)
@@ -125,7 +125,7 @@ const void* Program::address(Value v) const {
 
 void Program::read_bytes(Value v, std::span<std::byte> bytes) const {
     const ValueInfo& info = graph_->values[size_t(v.id)];
-    require(numel(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read as another size",
+    require(numel(info.shape) * size_of(info.dtype) == bytes.size(), "value {} has type {}, read with a different size",
             info.name, to_string(info.dtype));
     device_.download(bytes.data(), address(v), bytes.size());
 }

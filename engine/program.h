@@ -1,4 +1,4 @@
-// A planned graph on a device: write the inputs, run, read what was kept.
+// A planned graph on a device: write the inputs, run, read the kept values.
 #pragma once
 
 #include "engine/parameters.h"
@@ -7,7 +7,7 @@
 class Arena {
 public:
     explicit Arena(Device& device) : device_(device) {}
-    void reserve(size_t bytes);  // grows, never shrinks; programs notice
+    void reserve(size_t bytes);  // grows, never shrinks; programs rebind their steps
     void* data() const { return memory_.data(); }
     size_t bytes() const { return memory_.bytes(); }
 
@@ -16,12 +16,12 @@ private:
     Buffer memory_;
 };
 
-// What something takes for a batch, in bytes.
+// Bytes needed for a batch.
 struct BatchMemory {
     uint64_t batch, bytes;
 };
 // The largest batch that fits into `free` bytes, by the line through two batches (every image takes the same); 5 % are
-// left for fragments and for what libraries load later. 0: not even small.batch fits.
+// reserved for fragmentation and libraries that load later. 0: not even small.batch fits.
 uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large);
 
 struct ProgramOptions {
@@ -31,12 +31,12 @@ struct ProgramOptions {
 
 class Program {
 public:
-    // `keep`: temporaries that read() is called for after a run. Every parameter of the graph must be in `parameters`.
+    // `keep`: temporaries that read() is called with after a run. Every parameter of the graph must be in `parameters`.
     Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
             const ProgramOptions& options = {});
 
     void run();
-    void prepare();  // what run() would do the first time and can be done before the inputs are there
+    void prepare();  // setup of the first run() that does not need the inputs
 
     template <class T>
     void write(Value input, std::span<const T> values) {
@@ -49,13 +49,13 @@ public:
         return values;
     }
 
-    // Where a parameter, an input, or a kept value lies on the device since the last run.
+    // The device address of a parameter, an input, or a value kept by the last run.
     const void* address(Value v) const;
 
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
-    std::span<const Step> steps();  // bound to the arena's present address
-    void run_step(size_t i);        // one step, alone and finished: for benches that time each
+    std::span<const Step> steps();  // bound to the current address of the arena
+    void run_step(size_t i);        // one step, waited for: for benchmarks
     size_t input_bytes() const;
 
 private:
@@ -69,7 +69,7 @@ private:
     std::unique_ptr<Graph> graph_;
     ProgramOptions options_;
     Plan plan_;
-    std::vector<Buffer> inputs_;  // by value id; empty where the value is no input
+    std::vector<Buffer> inputs_;  // by value id; empty unless it is an input
     std::vector<void*> storage_;  // by value id
     std::vector<Step> steps_;
     std::unique_ptr<Recording> recording_;

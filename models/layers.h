@@ -1,4 +1,4 @@
-// Convolution, batch normalization and activation, the layer that all networks here are made of.
+// Convolution, batch normalization and activation, the layer of all networks here.
 //
 // In a graph for training: conv and batch_norm. In any other graph: one conv, with the normalization folded into its
 // weight and bias.

@@ -29,7 +29,7 @@ Model make_model(std::string_view name, size_t classes) { return family_of(name)
 StateDict initialize_state(const Model& model, uint64_t seed) {
     const auto host = open_device("cpu");
     Graph graph(DType::f32, true);
-    const size_t side = std::max<size_t>(64, 2 * model.stride);  // no parameter depends on it
+    const size_t side = std::max<size_t>(64, 2 * model.stride);  // the parameters do not depend on it
     model.trace(graph.input("x", {1, side, side, 3}, DType::f32));
     Parameters parameters(*host, graph);
     initialize(parameters, seed);

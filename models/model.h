@@ -1,4 +1,4 @@
-// What the program knows about a network: one struct for every architecture, and the table of architectures.
+// The interface of networks: one struct for all architectures, and the table of architectures.
 //
 // A new classifier is one file, models/NAME.cpp, which defines `ModelFamily NAME_family()`, and one line in the table
 // of models/model.cpp. Training, prediction, weight files and the options of the command line follow from the table.
@@ -12,7 +12,7 @@
 
 struct Model {
     std::string name;    // as --model and weight files spell it
-    size_t classes = 0;  // may be assigned: the same body with another head
+    size_t classes = 0;  // may be assigned: changes the head only
     std::string head;    // prefix of the parameters whose shapes depend on the classes: "fc."
     Folding folding{};   // its normalizations, to fold for inference; a detector's weights arrive folded
     // x: (n, h, w, 3 or more channels, those from 3 on zero) -> a classifier's logits (n, classes), float; or one head
@@ -23,12 +23,12 @@ struct Model {
     bool can_fuse = false, fused = false;  // in training, normalizations inside the convolutions (norm_conv)
     size_t stride = 1;                     // the sides of x are multiples of it
     std::vector<BoxLevel> levels{};        // of a detector, one per head
-    StateDict constants{};                 // that its weight files hold beside the parameters: a detector's anchors
+    StateDict constants{};                 // stored in weight files beside the parameters: a detector's anchors
 
     std::vector<Value> trace(Value x) const { return network(x, *this); }
 };
 
-// A network with new weights, as the declarations of its parameters say.
+// A network with new weights, initialized as its parameters are declared.
 StateDict initialize_state(const Model& model, uint64_t seed);
 
 struct StoredModel {  // the content of a weight file
@@ -40,21 +40,21 @@ struct StoredModel {  // the content of a weight file
 struct RecognisedModel {
     std::string text = "not a model that tundra knows";  // one line for people
     std::string_view task = "";                          // "classify" or "detect"
-    std::optional<Model> model{};                        // a classifier that takes the weights as they are
+    std::optional<Model> model{};                        // a classifier to which the weights belong
     size_t classes = 0;
-    std::vector<std::string> class_names{};  // empty where the file does not say
+    std::vector<std::string> class_names{};  // empty if the file has none
 };
 
 struct ModelFamily {
     std::string_view task;           // "classify" or "detect"
-    std::vector<std::string> names;  // that --model takes
+    std::vector<std::string> names;  // accepted by --model
     Model (*make)(std::string_view name, size_t classes);
-    // From the names and shapes of the tensors; nothing where they belong to another family.
+    // From the names and shapes of the tensors; nothing if they belong to another family.
     std::optional<RecognisedModel> (*recognise)(const StoredModel&);
 };
 
 std::span<const ModelFamily> model_families();
 
-// Errors here and below (usage): a name that no family has; the message lists those that there are.
+// Errors here and below (usage): an unknown name; the message lists the known ones.
 const ModelFamily& family_of(std::string_view name);
 Model make_model(std::string_view name, size_t classes);

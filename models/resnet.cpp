@@ -44,7 +44,7 @@ Value bottleneck(Value x, const std::string& name, size_t channels, size_t strid
                           .kernel = 3,
                           .stride = config.keras ? 1 : stride,
                           .activation = Activation::relu};
-    // A block starts as its shortcut, which keeps a deep network calm at first: Goyal et al. 2017,
+    // A block starts as its shortcut, which stabilizes early training: Goyal et al. 2017,
     // https://arxiv.org/abs/1706.02677, 5.1.
     ConvNorm third{.conv = name + ".conv3",
                    .norm = name + ".bn3",
@@ -92,7 +92,7 @@ std::string model_name(const ResNetConfig& config) {
     return fmt::format("resnet{}{}", config.depth, config.keras ? "-keras" : "");
 }
 
-// The names of every convolution and of the normalization that follows it.
+// The names of each convolution and of the normalization after it.
 std::vector<std::pair<std::string, std::string>> conv_bn_pairs(const ResNetConfig& config) {
     std::vector<std::pair<std::string, std::string>> pairs = {{"conv1", "bn1"}};
     const std::array<size_t, 4> blocks = blocks_per_stage(config.depth);
@@ -105,7 +105,7 @@ std::vector<std::pair<std::string, std::string>> conv_bn_pairs(const ResNetConfi
     return pairs;
 }
 
-// What Keras files say of their normalization; the other networks have one epsilon only.
+// The epsilon that Keras files state; other networks have a single one.
 float stored_epsilon(const StoredModel& file) {
     for (const char* key : {"tundra.epsilon", "batch_norm_epsilon"}) {
         const auto found = file.metadata.find(key);

@@ -7,7 +7,7 @@
 
 namespace {
 
-// (a, b, c) -> (a, c, b): moves c_in between the two layouts.
+// (a, b, c) -> (a, c, b): converts between the two layouts.
 std::vector<float> swap_last_two(const std::vector<float>& values, size_t a, size_t b, size_t c) {
     if (b == 1 || c == 1) return values;
     std::vector<float> result(values.size());

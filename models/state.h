@@ -1,5 +1,5 @@
-// The state of a network on the host: named float arrays in the layout of weight files, and their way to and from a
-// device.
+// The state of a network on the host: named float arrays in the layout of weight files, and their transfer to
+// a device and back.
 //
 // Convolution weights are (c_out, c_in, kernel_h, kernel_w) in a StateDict, as in PyTorch's files, and (c_out,
 // kernel_h, kernel_w, c_in) in Parameters. All other tensors have the same layout in both.
@@ -39,7 +39,7 @@ public:
         return std::equal(a.begin(), a.end(), b.begin(), b.end());
     }
 
-    std::span<float> mutable_data();  // copies first where other arrays share the values
+    std::span<float> mutable_data();  // copies first if other arrays share the values
 
 private:
     std::shared_ptr<std::vector<float>> owned_;  // null: the values belong to memory_, such as a file
@@ -68,12 +68,11 @@ struct Folding {
     double eps = 0;
 };
 
-// Every parameter must be in the state with the right shape; further tensors are ignored. Input channels that are
-// padding become zero here, and download() leaves them out. `where` names the state in messages. Errors:
-// Fault::damaged.
+// Every parameter must be in the state with the right shape; others are ignored. Padding input channels become
+// zero, and download() omits them. `where` names the state in messages. Errors: Fault::damaged.
 void upload(const StateDict& state, Parameters& parameters, const std::string& where, const Folding& folding = {});
 
-// The same in two parts: this checks; the function that it returns moves the numbers.
+// The same in two parts: this checks; the function that it returns copies the numbers.
 std::function<void()> prepare_upload(StateDict state, Parameters& parameters, const std::string& where,
                                      const Folding& folding = {});
 

@@ -57,7 +57,7 @@ public:
         return conv(x, conv_weight(x, {.conv = name, .norm = "", .channels = values}, style_), {.bias = bias});
     }
 
-    // The layers are numbered in the order in which they are made; those without weights count too.
+    // The layers are numbered in the order in which they are made; also those without weights.
     std::string next(size_t skip = 0) {
         layer_ += skip + 1;
         return fmt::format("model.{}", layer_ - 1);

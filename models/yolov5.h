@@ -7,7 +7,7 @@
 //   Bottleneck  x + Conv3x3(Conv1x1(x)); outside the backbone without the addition
 //   C3          Conv1x1(concat(bottlenecks(Conv1x1(x)), Conv1x1(x)))
 //   SPPF        Conv1x1(concat(a, p(a), p(p(a)), p(p(p(a))))) with a = Conv1x1(x) and p a max pool of stride 1
-// Files of release 5.0 have the pooling before the last C3, whose bottlenecks then have no addition either.
+// Files of release 5.0 have the pooling before the last C3, whose bottlenecks then lack the addition as well.
 #pragma once
 
 #include <string>
@@ -30,7 +30,7 @@ struct YoloConfig {
     size_t detect_layer() const { return channels.size() == 6 ? 33 : 24; }
 };
 
-// "n" or "yolov5n", ..., "x6", with the anchors of YOLOv5's yaml files. Errors (usage): another name.
+// "n" or "yolov5n", ..., "x6", with the anchors of YOLOv5's yaml files. Errors (usage): an unknown name.
 YoloConfig yolov5_config(std::string_view name, size_t classes);
 
 // Any depth and width, for tests.
@@ -40,6 +40,5 @@ Model make_model(const YoloConfig& config);
 
 // x: (n, h, w, 3 or more channels, those from 3 on zero), sides multiples of the largest stride -> one head per level,
 // (n, h / stride, w / stride, 3 * (5 + classes)). A layer NAME has NAME.conv.weight and, in a graph made for training,
-// the four arrays of NAME.bn, else NAME.conv.bias; a head has weight and bias. These are the names of YOLOv5's state
-// dict.
+// the four arrays of NAME.bn, else NAME.conv.bias; a head has weight and bias. Names are YOLOv5's.
 std::vector<Value> yolov5(Value x, const YoloConfig& config);

@@ -19,7 +19,7 @@ StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed) {
         const std::span<float> bias = state.at(head_name(config, level, "bias")).values.mutable_data();
         const double cells = std::pow(640 / double(config.levels[level].stride), 2);
         for (size_t row = 0; row < bias.size(); ++row)
-            if (row % values >= 4)  // a single class is not learned, its score is 1
+            if (row % values >= 4)  // a single class is not learned: its score is 1
                 bias[row] =
                     float(row % values == 4 ? std::log(8 / cells) : std::log(0.6 / (double(config.classes) - 0.99999)));
     }
@@ -36,7 +36,7 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
     model.config.classes = classes.size();
     const StateDict fresh = initialize_yolov5(model.config, seed);
     const size_t values = 5 + classes.size(), old_values = 5 + from.config.classes;
-    std::vector<size_t> source(values);  // row of an old head for each new one; old_values: none
+    std::vector<size_t> source(values);  // old row of each new one; old_values: none
     std::vector<std::string> unknown;
     for (size_t k = 0; k < values; ++k) {
         source[k] = k;
@@ -61,7 +61,7 @@ YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>&
                                 &values_of_head[row * length]);
         }
     if (!unknown.empty() && classes.size() > 1)
-        note = fmt::format("{} knows {}: the outputs for {} start from new weights",
+        note = fmt::format("{} knows {}: the outputs for {} start from random weights",
                            from.file_name.empty() ? "the network" : from.file_name, fmt::join(from.classes, ", "),
                            fmt::join(unknown, ", "));
     return model;

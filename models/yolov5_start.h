@@ -3,9 +3,9 @@
 
 #include "models/files/yolov5_file.h"
 
-// Convolutions as their declarations say; heads expect few objects and all classes alike (Lin et al. 2017,
+// Convolutions start as declared; heads expect few objects and all classes alike (Lin et al. 2017,
 // https://arxiv.org/abs/1708.02002, 4.1): sigmoid(bias) is about 8 objects in an image of 640 pixels, and 0.6 /
-// classes. The state holds the anchors too, as weight files do.
+// classes. Like weight files, the state holds the anchors.
 StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed);
 
 // The network of `from` (with its normalization) for other classes. The heads keep box, objectness, and the classes

@@ -45,7 +45,7 @@ void match(const ImageBoxes& image, uint32_t category, std::vector<Scored>& out)
         for (size_t i = 0; i < kIouThresholds; ++i) {
             double best = std::min(iou_threshold(i), 1 - 1e-10);
             size_t at = truth.size();
-            for (size_t k = 0; k < truth.size(); ++k)  // of equal ones the last, as pycocotools
+            for (size_t k = 0; k < truth.size(); ++k)  // the last of equal ones, as in pycocotools
                 if (!taken[k][i] && ious[k] >= best) best = ious[k], at = k;
             if (at < truth.size()) scored.right[i] = taken[at][i] = true;
         }

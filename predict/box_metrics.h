@@ -1,16 +1,15 @@
 // Metrics of a detector's boxes: average precision as COCO defines it, and counts for each confidence threshold.
 //
-// On each image and for each class, boxes are matched to true boxes by falling score: a box takes the free true box
-// with the highest intersection over union (IoU) if that reaches the wanted one, and is then right (a true positive),
-// else wrong (a false positive). Over all images, by falling score,
+// On each image and for each class, boxes are matched to true boxes by falling score: a box takes the unmatched true
+// box with the highest intersection over union (IoU) if that reaches the threshold, and is then right (a true
+// positive), else wrong (a false positive). Over all images, by falling score,
 //   precision = right / (right + wrong)   recall = right / true boxes
-//   AP = mean over recall 0, 0.01, ..., 1 of the highest precision at that recall or a higher one; 0 beyond the highest
-//        recall that is reached
+//   AP = mean over recall 0, 0.01, ..., 1 of the maximum precision at that recall or above; 0 where it is not reached
 //   mAP50: IoU 0.5, mean over the classes that have true boxes;  mAP: mean also over IoU 0.5, 0.55, ..., 0.95
 // At most 100 boxes per image and class count. Source: pycocotools cocoeval.py (areas, crowds and detection limits
-// aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json has its numbers.
+// aside), https://cocodataset.org/#detection-eval; tests/data/coco_ap.json holds its results.
 //
-// The table of thresholds counts at IoU 0.5 over all classes; F1 = 2 right / (found + true).
+// The table of thresholds counts all classes at IoU 0.5; F1 = 2 right / (found + true).
 #pragma once
 
 #include <array>
@@ -29,8 +28,8 @@ struct FoundBox {
 
 struct ImageBoxes {  // one image
     std::vector<TrueBox> truth;
-    std::vector<FoundBox> found;  // in any order; among equal scores the first one comes first
-    size_t h = 1, w = 1;          // its sides: IoU is measured in pixels
+    std::vector<FoundBox> found;  // in any order; ties keep it
+    size_t h = 1, w = 1;          // pixels, in which IoU is measured
 };
 
 struct ThresholdRow {
@@ -55,7 +54,7 @@ struct BoxMetrics {
     std::array<double, 10> map_at{};  // IoU 0.5, 0.55, ..., 0.95
     std::vector<ClassBoxes> classes;
     std::vector<ThresholdRow> thresholds;  // 0.05, 0.1, ..., 0.95
-    size_t proposed = 0;                   // in `thresholds`: the best F1
+    size_t proposed = 0;                   // index of the best F1 in `thresholds`
 
     const ThresholdRow& best() const { return thresholds[proposed]; }
 };

@@ -17,13 +17,13 @@ public:
     Classifier(Device& device, Arena& arena, const ClassifierConfig& config);
 
     // `state`: as trained, with the statistics of the normalization; `where` names it in messages. prepare_load()
-    // checks it; what it returns moves the numbers and does everything that the first run would otherwise do.
+    // checks it; the function that it returns copies the numbers and does the setup of the first run.
     std::function<void()> prepare_load(StateDict state, const std::string& where);
     void load(const StateDict& state, const std::string& where) { prepare_load(state, where)(); }
 
     // images: (count, size, size, 3), count at most `batch` -> probabilities (count, classes)
     std::vector<float> run(std::span<const uint8_t> images);
-    // The same; `losses` becomes the cross entropy of each image with its label, as training computes it, 0 for -1.
+    // Also sets `losses` to the cross entropy of each image with its label, as in training; 0 for label -1.
     std::vector<float> run(std::span<const uint8_t> images, std::span<const int32_t> labels,
                            std::vector<float>& losses);
 

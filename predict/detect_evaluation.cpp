@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kMinWrittenScore = 0.05f;
 
-// From pixels of the frame to shares of the image; what reaches into the margins is cut.
+// From pixels of the frame to shares of the image; boxes are cut at the margins.
 FoundBox in_image(const Box& box, const Letterbox& place) {
     const auto share = [](float at, size_t before, size_t inner) {
         return std::clamp((at - float(before)) / float(inner), 0.0f, 1.0f);

@@ -1,8 +1,8 @@
 // Runs a detector on images of a data set, and writes the file of its evaluation.
 //
 // evaluation.json: {"task": "detect", "classes": [...], "parts": {"validation": {"metrics": to_json(BoxMetrics),
-//   "images": [{"file", "camera", "width", "height", "truth": [[class, x, y, w, h], ...],
-//   "found": [[class, x, y, w, h, score], ...]}]}, "test": ...}}; x, y, w, h are shares of the image's sides, found
+//   "pictures": [{"file", "camera", "width", "height", "truth": [[class, x, y, w, h], ...],
+//   "found": [[class, x, y, w, h, score], ...]}]}, "test": ...}}; x, y, w, h are shares of the image's sides; found
 //   holds boxes with a score of at least 0.05; parts without images are left out.
 #pragma once
 
@@ -17,7 +17,7 @@ struct FoundBoxes {
     std::vector<uint32_t> samples;   // numbers in the data set, of the images that could be read
     std::vector<ImageBoxes> images;  // one per sample
     std::vector<FailedImage> bad_files;
-    size_t overflown = 0;  // images without boxes because numbers overflow within the network
+    size_t overflown = 0;  // images without boxes because numbers overflow in the network
 };
 
 // The network sees the images as `loader` letterboxes them: fit.h() and fit.w() must be multiples of its stride.

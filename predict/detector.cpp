@@ -50,8 +50,10 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
 }
 
 void Detector::load(const StateDict& state, const std::string& where) {
-    for (const std::string& name : not_finite(state))  // NaN scores are never candidates: every image would look empty
-        fail(Fault::damaged, "{}: {} holds numbers that are not finite; get or train the weights again", where, name);
+    for (const std::string& name :
+         not_finite(state))  // NaN scores are never candidates, so every image would seem empty
+        fail(Fault::damaged, "{}: {} holds values that are not finite; download or train the weights again", where,
+             name);
     upload(state, *parameters_, where);
 }
 
@@ -85,9 +87,9 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
             levels.push_back(level_of(pass, config_.levels[i], w));
         }
     }
-    t.boxes =
-        select_boxes(decode_boxes(heads, levels, config_.classes),
-                     {.threshold = options_.threshold, .overlap = options_.iou_threshold, .most = options_.max_boxes});
+    t.boxes = select_boxes(decode_boxes(heads, levels, config_.classes), {.threshold = options_.threshold,
+                                                                          .iou_threshold = options_.iou_threshold,
+                                                                          .max_detections = options_.max_boxes});
     t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_,
                                           std::array{t.boxes.detections, t.boxes.count}, ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {
@@ -118,7 +120,7 @@ std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> images, siz
     for (size_t i = 0; i < n; ++i) {
         if (count[i] < 0 && overflown) (*overflown)[i] = true;
         if (count[i] < 0 && !overflown)
-            fail(Fault::not_finite, "the detector's answer is not finite: numbers overflow within the network{}",
+            fail(Fault::not_finite, "the detector's output is not finite: numbers overflow in the network{}",
                  options_.precision == DType::f32 ? "" : "; use --precision fp32");
         for (int32_t k = 0; k < count[i]; ++k) {
             const float* b = &found[(i * options_.max_boxes + size_t(k)) * 6];

@@ -13,40 +13,39 @@ struct Box {
     int category;  // index of the class
 };
 
-// What detection computes in unless --precision says otherwise: the published thresholds of MegaDetector belong to
-// float32, on every device.
+// The default precision of detection, on every device, because MegaDetector's published thresholds are for float32.
 constexpr DType kDetectorPrecision = DType::f32;
 
 struct DetectorOptions {
     size_t batch = 1;
-    float threshold = 0.005f, iou_threshold = 0.45f;  // confidence of a box; of NMS
+    float threshold = 0.005f, iou_threshold = 0.45f;  // of confidence; of NMS
     size_t max_boxes = 300;                           // per image
     DType precision = kDetectorPrecision;
     bool augmented = false;  // see Pass
 };
 
-// One look at an image. Augmented inference takes three: as it is, mirrored at 0.83, at 0.67 of its size, and selects
-// from the boxes of all. Reduced images lie in the upper left of a frame whose sides are the next multiples of the
-// stride, beside grey 0.447; the whole image leaves the largest objects to the reduced ones and the smallest one
-// small objects to the others. Source: YOLOv5 models/yolo.py (augmented inference).
+// One pass over an image. Augmented inference takes three: original, mirrored at 0.83 and plain at 0.67 of its size,
+// and selects from the boxes of all. Reduced images lie in the upper left of a frame whose sides are the next multiples
+// of the stride, beside grey 0.447; the original leaves the largest objects to the reduced ones, and the smallest image
+// leaves small objects to the others. Source: YOLOv5 models/yolo.py (augmented inference).
 struct Pass {
     float scale = 1;
     bool mirrored = false;
     size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the image and of its frame
-    size_t first_level = 0, last_level = 0;  // the levels that count; last_level is the first that does not
+    size_t first_level = 0, last_level = 0;                 // the levels used are [first_level, last_level)
 };
 std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented);
 
 class Detector {
 public:
     // `model.state` (folded) is copied to the device and not needed afterwards.
-    // `arena`: to share one with other programs; null: the detector has an arena of its own.
+    // `arena`: shared with other programs; null: the detector makes one.
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // images: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always
-    // runs the whole batch, so that the results of an image do not depend on how many others came with it. An image
-    // whose numbers overflow within the network is an error (Fault::not_finite), or with `overflown` an image without
-    // boxes whose element there is true.
+    // runs the whole batch, so that the results of an image do not depend on how many others came with it. Numbers that
+    // overflow in the network are an error (Fault::not_finite); with `overflown`, the image has no boxes and its
+    // element there is true.
     std::vector<std::vector<Box>> run(std::span<const uint8_t> images, size_t h, size_t w,
                                       std::vector<bool>* overflown = nullptr);
 
@@ -54,7 +53,7 @@ public:
     void load(const StateDict& state, const std::string& where);
 
     size_t arena_bytes() const { return arena_.bytes(); }
-    Program& program(size_t h, size_t w) { return *trace(h, w).program; }  // for benches and tests that look inside
+    Program& program(size_t h, size_t w) { return *trace(h, w).program; }  // for benchmarks and tests
     const DetectorOptions& options() const { return options_; }
 
 private:

@@ -1,8 +1,8 @@
 // The files of an evaluation: evaluation.json for programs and the report, and the list of unreadable images.
 //
 // evaluation.json: {"classes": [...], "parts": {"validation": {"loss", "metrics": to_json(Metrics), "predictions":
-//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without images are left
-//   out.
+//   [{"file", "label", "predicted", "confidence", "loss", "camera"}]}, "test": ...}}; parts without images
+//   are left out.
 #pragma once
 
 #include <filesystem>

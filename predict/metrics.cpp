@@ -11,13 +11,13 @@ namespace {
 
 double ratio(double part, double whole) { return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN(); }
 
-void count(Counts& tally, bool correct) {
-    tally.images++;
-    tally.correct += correct;
+void count(Counts& counts, bool correct) {
+    counts.images++;
+    counts.correct += correct;
 }
 
-nlohmann::json to_json(const Counts& tally) {
-    return {{"pictures", tally.images}, {"correct", tally.correct}, {"accuracy", tally.accuracy()}};
+nlohmann::json to_json(const Counts& counts) {
+    return {{"pictures", counts.images}, {"correct", counts.correct}, {"accuracy", counts.accuracy()}};
 }
 
 }  // namespace
@@ -73,8 +73,8 @@ nlohmann::json to_json(const Metrics& metrics, std::span<const std::string> clas
         out["confusion"].push_back(std::vector<size_t>(row, row + ptrdiff_t(classes)));
     }
     for (const Counts& bin : metrics.confidence) out["confidence"].push_back(to_json(bin));
-    for (const auto& [camera, tally] : metrics.cameras) {
-        out["cameras"].push_back(to_json(tally));
+    for (const auto& [camera, counts] : metrics.cameras) {
+        out["cameras"].push_back(to_json(counts));
         out["cameras"].back()["camera"] = camera;
     }
     return out;

@@ -1,7 +1,7 @@
-// Metrics of a classifier: accuracy in all, per class, per confidence and per camera, and the confusion matrix.
+// Metrics of a classifier: accuracy overall, per class, per confidence and per camera, and the confusion matrix.
 //
 //   precision = correct / predicted   recall = correct / images   F1 = 2 * correct / (images + predicted)
-// NaN (null in JSON) where the denominator is 0.
+// NaN (null in JSON) if the denominator is 0.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@
 struct LabelledPrediction {  // one image
     size_t label, predicted;
     float confidence;    // of the prediction, 0..1
-    std::string camera;  // empty where it is not known
+    std::string camera;  // empty if unknown
 };
 
 struct Counts {

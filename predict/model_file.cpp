@@ -44,7 +44,7 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
                 {name.substr(0, name.size() - 11) + std::string(kTracked), DType::i64, {}, std::as_bytes(steps)});
     }
     std::map<std::string, std::string> metadata = m.more;
-    metadata["format"] = "pt";  // what PyTorch's readers look for
+    metadata["format"] = "pt";  // expected by PyTorch's readers
     metadata["tundra.model"] = m.model.name;
     metadata["tundra.epsilon"] = fmt::format("{}", float(m.model.folding.eps));
     metadata["tundra.classes"] = json(m.classes).dump(-1, ' ', false, json::error_handler_t::replace);
@@ -64,8 +64,7 @@ std::string fingerprint(const StateDict& state) {
 std::filesystem::path weight_file(const std::filesystem::path& path) {
     const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
     if (!std::filesystem::exists(file))
-        fail(Fault::usage,
-             "{}: there is no model here; name a run folder whose training has finished, or a weight file",
+        fail(Fault::usage, "{}: holds no model; name a run folder whose training has finished, or a weight file",
              path.string());
     return file;
 }

@@ -1,4 +1,4 @@
-// A trained classifier on disk: its weights, and as metadata everything that is needed to use them.
+// A trained classifier on disk: its weights, and as metadata everything needed to use them.
 #pragma once
 
 #include <filesystem>
@@ -23,12 +23,11 @@ Normalize normalize_named(std::string_view name);
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).
 void write_model(const std::filesystem::path& path, const ModelFile& model);
 
-std::string fingerprint(const StateDict& state);  // of names and values, so that a copy of the weights has the same one
+std::string fingerprint(const StateDict& state);  // of names and values: equal for copies of the weights
 
-// The weight file that `path` means: a run folder's model.safetensors, else `path` itself. Errors (usage): no such
-// file.
+// The weight file at `path`: a run folder's model.safetensors, else `path` itself. Errors (usage): it does not exist.
 std::filesystem::path weight_file(const std::filesystem::path& path);
 
-// `path`: a run folder, or any file that read_weights() knows. Where the file does not say so, the classes are named 0,
-// 1, ... and the preprocessing is torchvision's: crop 224, ImageNet normalization. `mapped`: see read_weights().
+// `path`: a run folder, or any file that read_weights() knows. Unless the file says otherwise, the classes are named
+// 0, 1, ... and the preprocessing is torchvision's: crop 224, ImageNet normalization. `mapped`: see read_weights().
 ModelFile read_model(const std::filesystem::path& path, bool mapped = false);

@@ -39,8 +39,8 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
             const auto p = std::span(probabilities).subspan(row * classes, classes);
-            if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))  // finite weights can still overflow
-                fail(Fault::not_finite, "{}: the network's answer is not finite; train with a lower --lr",
+            if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))  // finite weights can overflow
+                fail(Fault::not_finite, "{}: the network's output is not finite; train with a lower --lr",
                      data.path(data.samples[size_t(batch.samples[row])]));
             const size_t best = size_t(std::ranges::max_element(p) - p.begin()), label = size_t(batch.labels[row]);
             result.rows.push_back({uint32_t(batch.samples[row]),

@@ -75,7 +75,7 @@ TEST_F(BoxDataset, CocoWithIdsOfAnyKind) {
     EXPECT_TRUE(data.samples[3].boxes.empty());
     EXPECT_EQ(data.samples[0].w, 80u);
     EXPECT_EQ(data.box_counts(Part::train), (std::vector<size_t>{2, 1}));
-    says(notes(data), "3 boxes to train on; 1 training images show nothing");
+    says(notes(data), "3 boxes to train on; 1 training images are empty");
     EXPECT_EQ(data.samples[0].camera, "cam");
 }
 
@@ -107,9 +107,10 @@ TEST_F(BoxDataset, OdditiesAreCounted) {
     for (const char* part :
          {"1 boxes reach beyond their image and were cut (first: ",
           "1 boxes lie outside of their image and were left out", "1 boxes have no area and were left out",
-          "1 boxes are there twice and count once", "2 boxes are around crowds", "1 annotation ids are there twice",
+          "1 boxes occur twice and count once", "2 boxes are around crowds", "1 annotation ids occur twice",
           "1 images have a label but no box and were left out (first: ", "d.jpg",
-          "1 images do not exist and were left out", "gone.jpg", "1 images have another shape than their labels say"})
+          "1 images do not exist and were left out", "gone.jpg",
+          "1 images have a different shape than their labels say"})
         says(text, part);
 }
 
@@ -124,7 +125,7 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     };
     says(with([&](json& c) { c["annotations"][1]["category_id"] = 9; }),
          "labels.json: annotation 1: category 9 is not in the list");
-    says(with([&](json& c) { c["annotations"][1]["image_id"] = "z"; }), "annotation 1: there is no image \"z\"");
+    says(with([&](json& c) { c["annotations"][1]["image_id"] = "z"; }), "annotation 1: image \"z\" is not listed");
     says(with([&](json& c) {
              c["annotations"][1]["bbox"] = {1, 2, 3};
          }),
@@ -143,11 +144,11 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     says(with([&](json& c) {
              for (json& i : c["images"]) i["file_name"] = "no/" + i["file_name"].get<std::string>();
          }),
-         "none of its images exists; the first would be");
+         "none of its images exist; the first would be");
     says(with([&](json& c) {
              c["detection_categories"] = {{"1", "animal"}};
          }),
-         "holds what a detector found, not what is true");
+         "holds the results of a detector, not labels");
     says(with([&](json& c) { c = json::array({{{"image_id", 1}}}); }), "list of results");
     says(refusal(folder_.write("labels.json", text_content("{\"images\": [NaN]}"))), "is not JSON");
     says(refusal(folder_.write("labels.json", text_content("{\"annotations\": [{\"bbox\": [1e999, 2, 3, 4]}]}"))),
@@ -224,7 +225,7 @@ TEST_F(BoxDataset, YoloLabels) {
     EXPECT_FLOAT_EQ(data.samples[0].boxes[1].h, 0.2f);  // around the outline
     EXPECT_EQ(data.samples[0].camera, "cam1");
     EXPECT_EQ(data.part(Part::validation).size(), 1u);
-    says(notes(data), "1 images have no label file and count as showing nothing");
+    says(notes(data), "1 images have no label file and count as empty");
     says(notes(data), "1 outlines count as the boxes around them");
     says(notes(data), "1 boxes reach beyond their image and were cut");
 
@@ -236,13 +237,13 @@ TEST_F(BoxDataset, YoloLabels) {
     says(with("0.5 0.5 0.5 0.1 0.1"), "has class 0.5");
     says(with("-1 0.5 0.5 0.1 0.1"), "has class -1");
     says(with("0 0.5 0.5 0.1"), "is not class, centre x");
-    says(with("0 0.5 nan 0.1 0.1"), "is not numbers");
-    says(with("0 0.5 0,5 0.1 0.1"), "is not numbers");
+    says(with("0 0.5 nan 0.1 0.1"), "does not consist of numbers");
+    says(with("0 0.5 0,5 0.1 0.1"), "does not consist of numbers");
     says(with("0 0.5 0.5 -0.1 0.1"), "has a negative side");
     says(with("0 320 240 100 100"), "is not in shares");
     says(refusal((folder_.path / "y/images").string()), "holds neither COCO JSON nor data.yaml nor classes.txt");
     std::filesystem::remove_all(folder_.path / "y/labels");
-    says(refusal((folder_.path / "y").string()), "not one label file found");
+    says(refusal((folder_.path / "y").string()), "no label files found");
 }
 
 TEST_F(BoxDataset, LabelsBesideTheirImages) {
@@ -315,7 +316,7 @@ TEST_F(BoxDataset, ReasonsComeWithNoImages) {
     for (json& a : coco_["annotations"]) a["bbox"] = {0, 0, 0, 0};
     says(refusal(), "there are no boxes to train on (2 boxes have no area");
     for (json& i : coco_["images"]) i["width"] = 40;
-    says(refusal(), "no images that can be used (3 images have another shape than their labels say");
+    says(refusal(), "no images that can be used (3 images have a different shape than their labels say");
 }
 
 #ifdef TUNDRA_YAML
@@ -341,11 +342,11 @@ TEST_F(BoxDataset, DataYaml) {
     const std::string names = "names: [animal, person]\n";
     Dataset data = opened("train: ../train/images\nval: ../valid/images\ntest: ../test/images\n" + names);
     EXPECT_EQ(data.samples.size(), 2u);
-    says(notes(data), "data.yaml: test: there is no ");
+    says(notes(data), "test/images is missing; there are no test images");
     data = opened("path: C:\\data\\set\ntrain: train\\images\nval: /elsewhere/set/valid/images\ntest: ''\n" + names);
     EXPECT_EQ(data.part(Part::train).size(), 1u);
     EXPECT_EQ(data.part(Part::validation).size(), 1u);
-    says(notes(data), "data.yaml: val: there is no /elsewhere/set/valid/images, ");
+    says(notes(data), "data.yaml: val: /elsewhere/set/valid/images is missing, ");
     for (const auto& [gap, message] : {std::pair("{0: a, 2: b}", "names: number 1 has no name"),
                                        std::pair("{1: a, 2: b}", "names: number 0 has no name"),
                                        std::pair("{0: a, 0: b}", "names: number 0 has two names")}) {
@@ -355,9 +356,9 @@ TEST_F(BoxDataset, DataYaml) {
     folder_.write("y/data.yaml", text_content("train: train/images\nnames: [a"));
     says(refusal((folder_.path / "y").string()), "data.yaml");
     folder_.write("y/data.yaml", text_content("train: elsewhere/images\nnames: [a]"));
-    says(refusal((folder_.path / "y").string()), "there is no");
+    says(refusal((folder_.path / "y").string()), "is missing");
     folder_.write("y/data.yaml", text_content("train: train/images"));
-    says(refusal((folder_.path / "y").string()), "has no names of classes");
+    says(refusal((folder_.path / "y").string()), "has no class names");
 }
 #endif
 

@@ -137,7 +137,7 @@ TEST(Bursts, time_lapse_is_named) {
     const TemporaryFolder gapless, regular;
     write_bursts(gapless, dated, 60);
     says(open_dataset(gapless.path.string()), "240 of 240 images follow each other without a gap of 60 s");
-    says(open_dataset(gapless.path.string()), "no image is left for validation");
+    says(open_dataset(gapless.path.string()), "no images are left for validation");
     write_bursts(regular, dated, 600);
     says(open_dataset(regular.path.string()),
          "1 cameras took images at a fixed interval (time-lapse; first: '', every");
@@ -156,5 +156,5 @@ TEST(Bursts, that_given_parts_tear_are_counted) {
     EXPECT_EQ(
         data.notes[0],
         "1 bursts lie in several parts (first: train/fox/a.jpg in train, val/fox/b.jpg in validation): validation and "
-        "test look better than they are");
+        "test metrics are too optimistic");
 }

@@ -204,7 +204,7 @@ cmp -s whole.jsonl killed.jsonl || bad "the killed run gave another file"
 expect 0 "$tundra" synth scenes --task detect --pictures 30 --size 96x64 --cameras 4 --seed 3
 small="--task detect --model yolov5n --image-size 64 --batch 8 --epochs 2 --seed 5"
 echo '{"detection_categories": {}, "images": []}' >found.json
-expect 2 "$tundra" train found.json --out boxes $small; says "what a detector found, not what is true"; one_line
+expect 2 "$tundra" train found.json --out boxes $small; says "results of a detector, not labels"; one_line
 expect 2 "$tundra" train scenes --out boxes --model yolov5n; says "--task detect"; one_line
 expect 2 "$tundra" train scenes --out boxes $small --class-weights balanced; says "class_weights"; one_line
 expect 0 "$tundra" train scenes --out boxes $small --plan; says "3: animal, person, vehicle"; says "boxes to train on"

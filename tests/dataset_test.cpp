@@ -122,14 +122,14 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(at("one"), "class 'hare' has no images");
     folder.write("loose/fox/a.jpg", small_jpeg());
     folder.write("loose/b.jpg", small_jpeg());
-    expect_error(at("loose"), "b.jpg lies in no class folder");
+    expect_error(at("loose"), "b.jpg is not in a class folder");
     for (const char* name : {"train/a", "train/b", "val/a", "Validation/a", "val/c"})
         folder.write(std::string("twice/") + name + "/x.jpg", small_jpeg());
     expect_error(at("twice"), "both mean validation");
     std::filesystem::remove_all(at("twice/Validation"));
     expect_error(at("twice"), "class 'c' has no training images");
     folder.write("twice/fox/x.jpg", small_jpeg());
-    expect_error(at("twice"), "folder fox stands beside");
+    expect_error(at("twice"), "folder fox is beside");
 
     auto csv = [&](const char* text) { return folder.write("x.csv", text_content(text)); };
     expect_error(csv(""), "no lines");
@@ -137,7 +137,7 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(csv("a.jpg,fox,train\nb.jpg,hare,holdout\n"), "line 2: unknown split 'holdout'");
     expect_error(csv("a.jpg,fox,train\nb.jpg,hare\n"), "line 2: no split");
     expect_error(csv("a.jpg,fox\nb.jpg,hare,val\n"), "line 2: split 'val'");
-    expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is on line 1 already");
+    expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is already on line 1");
     expect_error(csv("a.jpg,fox\n\"b.jpg,hare\n"), "line 2: a quote");
     folder.write("a.jpg", small_jpeg());
     folder.write("b.jpg", small_jpeg());
@@ -146,7 +146,7 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(csv("a.jpg,fox\ngone.jpg,hare\ngone2.jpg,hare\n"),
                  "class 'hare': none of its 2 images can be read (first: ");
     folder.write("c.heic", text_content(std::string("\0\0\0\x18", 4) + "ftypheic"));
-    expect_error(csv("a.jpg,fox\nc.heic,hare\n"), "c.heic: HEIC is not read here");
+    expect_error(csv("a.jpg,fox\nc.heic,hare\n"), "c.heic: HEIC is not supported");
     expect_error(csv("a.jpg,fox\nb.jpg,h\xe4re\n"), "line 2: the label is not UTF-8");
 }
 
@@ -181,7 +181,7 @@ TEST(Dataset, folders_that_are_no_classes) {
     EXPECT_EQ(data.samples.size(), 2u);
     ASSERT_GE(data.notes.size(), 2u);
     EXPECT_NE(data.notes[0].find("run: is a run folder of tundra"), std::string::npos) << data.notes[0];
-    EXPECT_NE(data.notes[1].find("3 folders of the system were left out (first: "), std::string::npos);
+    EXPECT_NE(data.notes[1].find("3 system folders were left out (first: "), std::string::npos);
     if (geteuid() == 0) return;  // nothing is closed to root
     std::filesystem::permissions(folder.path / "hare", std::filesystem::perms::none);
     expect_error(folder.path.string(), "class 'hare' has no images: ");

@@ -215,7 +215,7 @@ TEST_F(DetectImages, EveryKindOfFileAndName) {
     EXPECT_EQ(outcome.counts.failed, 6u);
     EXPECT_EQ(outcome.counts.damaged, 1u);
     EXPECT_NE(notes.find("1 videos"), notes.npos) << notes;
-    EXPECT_NE(notes.find("1 images are not called .jpg"), notes.npos) << notes;
+    EXPECT_NE(notes.find("1 images do not end in .jpg"), notes.npos) << notes;
     const json file = results(j.out);
     for (const char* name : {"empty.jpg", "text.jpg", "header.jpg", "webp.webp", "gone.jpg", "pipe.jpg"})
         EXPECT_EQ(image(file, name)["failure"], "image access failure") << name;

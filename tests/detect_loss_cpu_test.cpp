@@ -180,7 +180,7 @@ TEST(DetectLoss, RefusesWhatDoesNotFit) {
     expect_refusal([&] { detect_loss(std::vector<Value>(5, head), boxes, five, 2); }, "up to 4");
     expect_refusal([&] { detect_loss(heads, boxes, one, 3); }, "(2, 4, 4, 21) for boxes (2, 6, 5) and 3 classes");
     expect_refusal([&] { detect_loss(heads, g.input("b", {1, 6, 5}, DType::f32), one, 2); }, "(1, 6, 5)");
-    expect_refusal([&] { detect_loss(heads, g.input("b", {2, 6, 4}, DType::f32), one, 2); }, "not (n, most, 5)");
+    expect_refusal([&] { detect_loss(heads, g.input("b", {2, 6, 4}, DType::f32), one, 2); }, "not (n, max_boxes, 5)");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.smoothing = 1}); }, "smoothing 1");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.anchor_threshold = 1}); }, "anchor_threshold of 1");
     expect_refusal([&] { detect_loss(heads, boxes, one, 2, {.balance = {1, 2}}); }, "2 balances for 1 levels");

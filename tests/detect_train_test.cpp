@@ -80,7 +80,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
 
     const std::string page = content(write_report(folder()->path / "whole"));
     for (const char* part : {"YOLOv5n finds 3 classes: animal, person, vehicle", "mAP50", "Losses",
-                             "Precision and recall", "Which threshold", "Images to look at"})
+                             "Precision and recall", "Choosing the threshold", "Images to look at"})
         EXPECT_NE(page.find(part), page.npos) << part;
 }
 
@@ -100,7 +100,7 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     EXPECT_TRUE(e.complete);
     EXPECT_EQ(e.metrics, (std::vector<double>{0, 0}));
     const size_t images = data.part(Part::validation).size();
-    EXPECT_NE(e.note.find(fmt::format("overflow within the network on {} of {} images", images, images)), e.note.npos)
+    EXPECT_NE(e.note.find(fmt::format("overflow in the network on {} of {} images", images, images)), e.note.npos)
         << e.note;
 }
 

@@ -45,8 +45,8 @@ void check_image(const YoloModel& model, const json& expected, const json& image
         }
         settings.push_back(setting);
         run.selected.push_back(select_boxes(run.boxes, {.threshold = setting.at("conf_thres"),
-                                                        .overlap = setting.at("iou_thres"),
-                                                        .most = setting.at("max_det")}));
+                                                        .iou_threshold = setting.at("iou_thres"),
+                                                        .max_detections = setting.at("max_det")}));
         keep.push_back(run.selected.back().detections);
         keep.push_back(run.selected.back().count);
     }

@@ -8,7 +8,7 @@ namespace {
 
 Decoded decoded(const FileContent& file, const DecodeOptions& options = {}) { return decode_image(file, options); }
 
-bool not_built_in(const Decoded& got) { return got.text.find(" is not read here; convert it") != std::string::npos; }
+bool not_built_in(const Decoded& got) { return got.text.find(" is not supported; convert it") != std::string::npos; }
 
 void append_little(FileContent& out, size_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) out.push_back(uint8_t(value >> 8 * i));

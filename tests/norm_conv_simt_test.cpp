@@ -138,7 +138,7 @@ TEST(NormConv, RefusesWhatItDoesNotDo) {
                 v = g.input("v", {3}, DType::f32);
     const WithStats y = norm_conv(x, w);
     EXPECT_NE(error_of([&] { norm_conv(x, w, {.bias = v}); }).find("no bias"), std::string::npos);
-    EXPECT_NE(error_of([&] { norm_conv(y, v, v, {}, w); }).find("has relu"), std::string::npos);
+    EXPECT_NE(error_of([&] { norm_conv(y, v, v, {}, w); }).find("must have relu"), std::string::npos);
     EXPECT_NE(error_of([&] {
                   norm_conv(y, v, g.input("s", {4}, DType::f32), {.activation = Activation::relu}, w);
               }).find("x has 3 channels"),

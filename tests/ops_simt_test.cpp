@@ -36,7 +36,7 @@ TEST(Errors, SayWhatIsWrong) {
     expect_error([&] { static_cast<void>(node["weight"]); }, "add has no operand weight");
     expect_error([&] { add(x, flat); }, "(2, 8, 8, 3) and (2, 3)");
     expect_error([&] { concat(std::vector{x}); }, "at least two");
-    expect_error([&] { concat(std::vector{x, flat}); }, "does not go with");
+    expect_error([&] { concat(std::vector{x, flat}); }, "does not match");
     expect_error([&] { upsample2(flat); }, "upsample2");
     expect_error([&] { cross_entropy(flat, flat); }, "labels have shape (2, 3)");
     expect_error([&] { cross_entropy(flat, g.input("l", {2}, DType::i32), {.smoothing = 1}); }, "smoothing 1");
@@ -46,5 +46,5 @@ TEST(Errors, SayWhatIsWrong) {
     const Value p = inference.input("x", {1, 8, 8, 3}, DType::f32);
     const Value y = max_pool(p, 3, 2, 1);
     expect_error([&] { gradients(y, inference.input("dy", y.shape(), DType::f32), std::vector{p}); },
-                 "made for training");
+                 "built for training");
 }

@@ -179,8 +179,8 @@ TEST(TorchFile, LyingTensorsAreRefused) {
     tensor_refused({.storage_class = "DoubleStorage"}, "its tensors say");
     tensor_refused({.storage_class = "ComplexFloatStorage"}, "ComplexFloatStorage");
     tensor_refused({.storage_class = "QInt8Storage"}, "QInt8Storage");
-    tensor_refused({.key = "1"}, "no record");
-    tensor_refused({.key = "../../../../etc/passwd"}, "no record");
+    tensor_refused({.key = "1"}, "is missing");
+    tensor_refused({.key = "../../../../etc/passwd"}, "is missing");
     EXPECT_EQ(read(checkpoint(dict_of(text_op("w") + tensor_op({.shape = {0, 5}, .strides = {5, 1}}))))
                   .state.at("w")
                   .values.size(),
@@ -256,7 +256,7 @@ TEST(TorchFile, ManyWholeNumbersAreRefused) {
                         {.shape = {rows, 4096}, .strides = {0, 1}, .elements = 4096, .storage_class = "ByteStorage"})),
             std::string(4096, '\1'));
     };
-    refused(bytes(4097), "whole numbers hold 16781312 numbers");
+    refused(bytes(4097), "integer tensors hold 16781312 numbers");
     EXPECT_EQ(read(bytes(2)).integers.at("w"), std::vector<int64_t>(8192, 1));
 }
 

@@ -12,7 +12,8 @@ std::vector<float> boxes_on(const char* kind, const YoloConfig& config, std::vec
     auto graph = std::make_unique<Graph>();
     const Value x = graph->input("x", {1, 64, 64, 3}, DType::f32);
     const Value boxes = decode_boxes(yolov5(x, config), config.levels, config.classes);
-    const SelectedBoxes selected = select_boxes(boxes, {.threshold = 0.05f, .overlap = 0.45f, .most = 20});
+    const SelectedBoxes selected =
+        select_boxes(boxes, {.threshold = 0.05f, .iou_threshold = 0.45f, .max_detections = 20});
     Parameters parameters(*device, *graph);
     initialize(parameters, 3);
     Arena arena(*device);

@@ -1,4 +1,4 @@
-// The file of a checkpoint, its hash, and which files stay.
+// The file of a checkpoint, its hash, and which files are kept.
 #include "train/checkpoint.h"
 
 #include <charconv>
@@ -99,7 +99,7 @@ Checkpoint load_checkpoint(const fs::path& path) {
     SafetensorsFile file = SafetensorsFile::open(path);
     const std::string& state = metadata_at(file, path, "state");
     if (content_hash(state, file.tensors()) != metadata_at(file, path, "xxh3"))
-        fail(Fault::damaged, "{}: damaged: its content does not have the hash that it was written with", path.string());
+        fail(Fault::damaged, "{}: damaged: its content does not match its hash", path.string());
     try {
         return {.state = read_state(state), .file = std::move(file), .path = path};
     } catch (const std::exception& error) {
@@ -149,7 +149,7 @@ void CheckpointWriter::save(const TrainingState& state, std::span<const FileTens
     try {
         load_checkpoint(path);
     } catch (const Error& error) {
-        fail(Fault::environment, "the disk does not return what was written: {}; older checkpoints were kept",
+        fail(Fault::environment, "the disk does not return the data that was written: {}; older checkpoints were kept",
              error.what());
     }
     best_step_of_[state.step] = state.best_step;
@@ -164,7 +164,7 @@ void CheckpointWriter::save(const TrainingState& state, std::span<const FileTens
     for (uint64_t step : steps_in(folder_)) {
         if (kept.contains(step)) continue;
         best_step_of_.erase(step);
-        std::error_code ignored;  // what cannot be deleted now is tried again after the next save
+        std::error_code ignored;  // deletion is tried again after the next save
         fs::remove(checkpoint_path(folder_, step), ignored);
     }
 }

@@ -17,11 +17,11 @@
 struct TrainingState {
     uint64_t step = 0;         // optimizer steps done; the schedule resumes here
     uint64_t total_steps = 0;  // of the schedule
-    uint64_t epoch = 0;        // the one under way
+    uint64_t epoch = 0;        // the current one
     uint64_t position = 0;     // batches of that epoch already used (data/loader.h, start())
-    uint64_t seed = 0;         // with epoch and position all randomness: orders and augmentation are functions of them
+    uint64_t seed = 0;         // determines, with epoch and position, all orders and augmentation
     double loss_scale = 1;
-    uint64_t best_step = 0;  // 0: nothing was validated yet
+    uint64_t best_step = 0;  // 0: not validated yet
     double best_metric = 0;
     std::string data_fingerprint, config_hash;
 
@@ -34,11 +34,11 @@ struct Checkpoint {
     std::filesystem::path path;
 };
 
-// Errors: Fault::damaged with the file and what is wrong with it, Fault::usage where it cannot be opened.
+// Errors: Fault::damaged with the file and the reason, Fault::usage if it cannot be opened.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
-// The newest of the folder that verifies, or nothing where there is no checkpoint. Every damaged one adds a line to
-// `notes`, and so does the one used instead. Fault::damaged where there are some and none verifies.
+// The newest of the folder that verifies, or nothing if there is no checkpoint. Every damaged one adds a line to
+// `notes`, and so does the one used instead. Fault::damaged if there are some and none verifies.
 std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder, std::vector<std::string>& notes);
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint64_t step);

@@ -1,10 +1,9 @@
-// Every setting of a training run in one plain struct, and its text form, from which the run can be repeated and
-// compared.
+// Every setting of a training run in one plain struct, and its text form, to repeat and compare runs.
 //
 // The text is lines of `key = value` (a subset of TOML): numbers, true or false, texts with or without double quotes,
 // lists as ["a", "b"]; # starts a comment. Missing keys keep their value. Four keys are presets: they are applied
 // before all other keys, wherever they stand in the file.
-//   task       everything: what a classifier or a detector starts from
+//   task       everything: the defaults of a classifier or a detector
 //   recipe     everything, for the task
 //   optimizer  lr, weight_decay, epsilon, adam_form, nesterov
 //   schedule   start_div, end_div, rise, anneal, three_phase, cycle_momentum, momentum_high, momentum_low
@@ -25,7 +24,7 @@ struct TrainConfig {
     std::string data;                  // folder or CSV
     std::vector<std::string> classes;  // filled in from the data
     std::string split_by = "sequence";
-    double validation = 0.08, test = 0.02;  // shares, where the data has no parts of its own
+    double validation = 0.08, test = 0.02;  // shares, if the data has no parts
 
     std::string model = "resnet50";
     uint64_t image_size = 224;
@@ -33,14 +32,14 @@ struct TrainConfig {
     bool freeze = false;
 
     uint64_t epochs = 20, batch = 32, seed = 0;
-    bool drop_last = true;  // batch of an epoch, if it is incomplete
+    bool drop_last = true;  // skip the incomplete last batch of an epoch
 
     std::string optimizer = "sgd";
     double learning_rate = 0.05;  // key "lr"; at the peak
-    double momentum = 0.9;        // beta1 of Adam; used where the schedule does not cycle it
+    double momentum = 0.9;        // beta1 of Adam; used if the schedule does not cycle it
     bool nesterov = false;
     double weight_decay = 1e-4;
-    bool decay_norm_and_bias = true;  // as torch.optim does; false spares norm and bias parameters
+    bool decay_norm_and_bias = true;  // as torch.optim does; false: not norm and bias parameters
     double ema_decay = 0;             // key "average"; of the moving average of the weights; 0: none
     double beta2 = 0.999, epsilon = 1e-8;
     std::string adam_form = "torch";
@@ -72,7 +71,7 @@ struct TrainConfig {
 
 struct ConfigField {
     std::string_view key, group, help;
-    // Whether another value gives another model; the other fields only say where and how the run is executed.
+    // Whether the value changes the resulting model; other fields only say where and how the run is executed.
     bool makes_the_result;
     std::variant<std::string TrainConfig::*, std::vector<std::string> TrainConfig::*, double TrainConfig::*,
                  uint64_t TrainConfig::*, bool TrainConfig::*>
@@ -91,7 +90,7 @@ TrainConfig recipe_named(std::string_view name, std::string_view task = "classif
 
 struct Assignment {
     std::string key, text;
-    std::string source;  // what errors call it: "--lr" or "FILE:12"
+    std::string source;  // its name in errors: "--lr" or "FILE:12"
 };
 
 // Errors here and below (usage) name the source, the value, and for an unknown key the nearest known one.
@@ -101,9 +100,9 @@ void assign(TrainConfig& config, const std::vector<Assignment>& assignments);
 
 std::string write_config(const TrainConfig& config);
 
-// One line per field that makes the result and differs: "lr: 0.05 -> 0.1".
+// One line per field that differs and changes the result: "lr: 0.05 -> 0.1".
 std::vector<std::string> config_differences(const TrainConfig& before, const TrainConfig& after);
-std::string config_hash(const TrainConfig& config);  // of the fields that make the result
+std::string config_hash(const TrainConfig& config);  // of the fields that change the result
 
 ScheduleOptions schedule_options(const TrainConfig& config);
 

@@ -76,7 +76,7 @@ public:
         std::string note;  // the run continues, because the weights may recover
         if (found.overflown)
             note = fmt::format(
-                "{}: numbers overflow within the network on {} of {} images, which count as without boxes; lower "
+                "{}: numbers overflow in the network on {} of {} images, which count as empty; lower "
                 "--lr, or --precision fp32",
                 part_name(part), found.overflown, found.images.size());
         // The objective weighs the two as YOLOv5 does.
@@ -108,17 +108,17 @@ private:
         return model;
     }
 
-    // As many as the fullest images have together.
+    // The most boxes that a composed image can have.
     size_t rows_for_boxes(const Note& note) const {
         std::vector<size_t> counts;
         for (const Sample& sample : data_->samples)
             if (sample.part == Part::train) counts.push_back(sample.boxes.size());
         std::ranges::sort(counts, std::greater());
         counts.resize(std::min<size_t>(counts.size(), config_.augment == "mosaic" ? 4 : 1));
-        const size_t most = std::max<size_t>(1, std::accumulate(counts.begin(), counts.end(), size_t(0)));
-        if (most > kMaxBoxes)
-            note(fmt::format("a training image may show up to {} boxes; only the first {} count", most, kMaxBoxes));
-        return std::min(most, kMaxBoxes);
+        const size_t boxes = std::max<size_t>(1, std::accumulate(counts.begin(), counts.end(), size_t(0)));
+        if (boxes > kMaxBoxes)
+            note(fmt::format("a training image may show up to {} boxes; only the first {} count", boxes, kMaxBoxes));
+        return std::min(boxes, kMaxBoxes);
     }
 
     const Dataset* data_ = nullptr;

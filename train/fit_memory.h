@@ -4,10 +4,9 @@
 #include "base/error.h"
 #include "train/task.h"
 
-// Throws if a device of kind cpu has allocated more than there is: the system hands out memory that it does not have,
-// and kills the process later.
+// Throws if the device cpu has allocated more than is free: the system overcommits, and would kill the process later.
 void require_memory(const Device& device);
 
-// Throws the report after `error`, which ended the building of a task whose memory has been released by now.
+// Throws the report after `error`, which ended the construction of a task; its memory must be released by now.
 [[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision,
                                   bool eager, const Error& error);

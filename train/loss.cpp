@@ -25,8 +25,8 @@ Loss classification_loss(float label_smoothing, std::vector<float> class_weights
 
 namespace {
 
-// Box and classes are scaled by the number of levels, classes also by how many there are, objectness also by the area
-// of the input; the levels get their balance. Three levels, 80 classes and 640 x 640 pixels change nothing.
+// Box and class gains are scaled by the number of levels, the class gain also by the number of classes, objectness by
+// the area of the input; the levels get their balance. Three levels, 80 classes and 640 x 640 pixels change nothing.
 DetectLossOptions scaled_loss(const DetectLossOptions& nominal, const Model& model, size_t height, size_t width) {
     DetectLossOptions o = nominal;
     const float per_level = 3 / float(model.levels.size());

@@ -11,8 +11,7 @@ struct TracedLoss {
     std::vector<std::pair<Value, std::vector<float>>> constants = {};  // inputs that are written once
 };
 
-// Adds the loss to the graph of the heads, with an input for what the images are compared with: "labels" or "boxes", as
-// data/loader.h has them.
+// Adds the loss to the graph of the heads, with an input for the targets: "labels" or "boxes" as in data/loader.h.
 using Loss = std::function<TracedLoss(Graph& graph, const std::vector<Value>& heads)>;
 
 // Names of StepStats::parts.

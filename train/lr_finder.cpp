@@ -10,7 +10,7 @@
 namespace {
 
 constexpr size_t kMinSteps = 50;
-constexpr size_t kMinPoints = 20;  // a test that ends early has found what is too high; this many show the way there
+constexpr size_t kMinPoints = 20;  // of a test that ended early; fewer do not show the curve
 
 size_t steepest(std::span<const LrPoint> points) {
     size_t best = 1;
@@ -38,7 +38,7 @@ size_t valley(std::span<const LrPoint> points) {
 
 LrFinder::LrFinder(const LrFinderOptions& options) : options_(options) {
     if (!(options.first > 0 && options.last > options.first && std::isfinite(options.last)))
-        fail(Fault::usage, "lr-find: the learning rates must grow from above 0, not from {} to {}", options.first,
+        fail(Fault::usage, "lr-find: the learning rates must be positive and grow, not from {} to {}", options.first,
              options.last);
     if (options.steps < kMinSteps)
         fail(Fault::usage, "lr-find: at least {} steps are needed, not {}", kMinSteps, options.steps);
@@ -50,7 +50,7 @@ double LrFinder::next_learning_rate() const {
 }
 
 bool LrFinder::add(double loss) {
-    require(!over_, "lr-find: the test was over after {} points", points_.size());
+    require(!over_, "lr-find: the test ended after {} points", points_.size());
     over_ = true;
     if (!std::isfinite(loss)) return false;
     double weight = options_.smoothing;
@@ -65,7 +65,7 @@ bool LrFinder::add(double loss) {
 LrSuggestion LrFinder::suggest() const {
     if (points_.size() < kMinPoints)
         fail(Fault::usage,
-             "lr-find: the loss was usable for {} steps only, {} are needed: use more steps (now {}) or a "
+             "lr-find: the loss was finite for only {} steps, {} are needed: use more steps (now {}) or a "
              "lower last learning rate (now {})",
              points_.size(), kMinPoints, options_.steps, options_.last);
     std::span<const LrPoint> points = points_;

@@ -33,7 +33,7 @@ public:
     explicit LrFinder(const LrFinderOptions& = {});
 
     double next_learning_rate() const;                              // for the next step
-    bool add(double loss);                                          // of that step; false: the test is over
+    bool add(double loss);                                          // of that step; false: the test has ended
     const std::vector<LrPoint>& points() const { return points_; }  // finite ones only
 
     // Errors (usage): fewer than 20 finite points, with the reason and what to change.

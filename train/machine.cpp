@@ -126,7 +126,7 @@ EnergyMeter::EnergyMeter(const std::filesystem::path& powercap) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(powercap, error)) {
         std::string name = entry.path().filename().string();
-        // intel-rapl:0 is a package, AMD's too; intel-rapl:0:1 a part of it, which would be counted twice.
+        // intel-rapl:0 is a package (on AMD as well); intel-rapl:0:1 is a part of it, which would be counted twice.
         if (!name.starts_with("intel-rapl:") || std::count(name.begin(), name.end(), ':') != 1) continue;
         auto now = number_in(entry.path() / "energy_uj"), range = number_in(entry.path() / "max_energy_range_uj");
         if (now && range) packages_[entry.path() / "energy_uj"] = {.last = *now, .range = *range};

@@ -12,7 +12,7 @@
 struct Processor {
     std::string model;
     size_t cores = 0;              // physical
-    std::vector<std::string> isa;  // the extensions that matter for arithmetic
+    std::vector<std::string> isa;  // extensions that matter for arithmetic
 };
 
 Processor parse_cpuinfo(std::string_view text);  // of /proc/cpuinfo
@@ -27,7 +27,7 @@ struct Machine {
 Machine this_machine();
 
 struct Library {
-    std::string name, compiled, loaded;  // version built against, version or file in use; empty where it is not told
+    std::string name, compiled, loaded;  // version built against, version or file in use; empty if unknown
 };
 
 std::vector<Library> linked_libraries();
@@ -46,7 +46,7 @@ class EnergyMeter {
 public:
     explicit EnergyMeter(const std::filesystem::path& powercap = "/sys/class/powercap");
 
-    std::optional<double> joules();  // since construction; nothing where it cannot be read (usually only root may)
+    std::optional<double> joules();  // since construction; nothing if it cannot be read (usually only root may)
 
 private:
     struct Package {

@@ -8,11 +8,11 @@
 struct OptimizerConfig {
     std::string rule = "sgd";  // engine/ops/optimizer.cpp
     float weight_decay = 1e-4f;
-    bool decay_vectors = false;             // also scales, shifts and biases
+    bool decay_vectors = false;             // also decay scales, shifts and biases
     bool nesterov = false;                  // sgd
     AdamForm form = AdamForm::torch;        // adam, adamw
     float beta2 = 0.999f, epsilon = 1e-8f;  // adam, adamw
-    float loss_scale = 1;                   // at first; grows and shrinks where growth_interval is not 0 (fp16)
+    float loss_scale = 1;                   // initial; adapts if growth_interval is not 0 (fp16)
     float growth_interval = 0;
     // An exponential moving average (EMA) of parameters and statistics, with decay ema_decay * (1 - exp(-step /
     // ema_ramp)); 0: none.
@@ -33,10 +33,10 @@ public:
     StepState state() const;  // waits for the device
     const Buffer& step_state() const { return state_; }
 
-    void reset_ema();                                                   // to the present parameters
-    std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself where there is no EMA
+    void reset_ema();                                                   // to the current parameters
+    std::vector<float> averaged(const Parameters::Entry& entry) const;  // the parameter itself without EMA
 
-    // What a checkpoint has to hold beside the parameters: named float arrays, in one fixed order.
+    // The arrays of a checkpoint beside the parameters: named floats, in a fixed order.
     struct Slot {
         std::string name;
         const Buffer* memory;

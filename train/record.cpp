@@ -68,9 +68,9 @@ std::string header_of(const std::vector<std::string>& columns) {
 RunRecord::RunRecord(fs::path path, const json& session) : path_(std::move(path)) {
     std::string old = text_of(path_);
     record_ = json::parse(old, nullptr, false);
-    bool goes_on = record_.is_object() && record_.value("sessions", json()).is_array();
-    if (!goes_on) record_ = {{"format", 1}, {"sessions", json::array()}};
-    if (!goes_on && !old.empty()) record_["note"] = "an earlier record could not be read";
+    bool continues = record_.is_object() && record_.value("sessions", json()).is_array();
+    if (!continues) record_ = {{"format", 1}, {"sessions", json::array()}};
+    if (!continues && !old.empty()) record_["note"] = "an earlier record could not be read";
     json fresh = {{"started", utc_now()},
                   {"machine", describe(this_machine())},
                   {"build", describe(this_build())},

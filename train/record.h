@@ -7,15 +7,15 @@
 
 #include "train/machine.h"
 
-// run.json: what trained this. One session per start of the program, because a run can be resumed elsewhere:
+// run.json: the provenance of a run. One session per start of the program, because a run can be resumed elsewhere:
 //   {"format": 1, ...facts..., "sessions": [{"started", "ended" (or last heard of), "machine", "build", "libraries",
-//    "device", "gpu", ..., "images", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
-//    "events": [...]}], "wall_seconds", "images", "energy_joules": of all sessions}
+//    "device", "gpu", ..., "pictures", "wall_seconds", "images_per_second", "peak_memory_bytes", "energy_joules",
+//    "events": [...]}], "wall_seconds", "pictures", "energy_joules": of all sessions}
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (base/file.h).
 class RunRecord {
 public:
-    // Adds a session to the file if it is there. `session` holds what the caller knows of it (device, precision,
-    // libraries that come with the device, ...) and is merged into it.
+    // Adds a session to the file, which may exist. `session` holds the caller's facts (device, precision, libraries
+    // that come with the device, ...) and is merged into it.
     RunRecord(std::filesystem::path path, const nlohmann::json& session);
 
     // Facts of the whole run: seed, data, config_hash, classes, ... Takes effect with the next event.
@@ -38,16 +38,16 @@ private:
     double step_seconds_ = 0;
 };
 
-// A file that only grows, line by line; a line is there as a whole or, after a kill, cut at the very end.
+// An append-only file of lines; after a kill only the last line may be incomplete.
 class LineFile {
 public:
-    // Drops a cut last line and what `keep` refuses, then appends.
+    // Drops an incomplete last line and the lines that `keep` refuses, then appends.
     LineFile(const std::filesystem::path& path, const std::function<bool(std::string_view line)>& keep);
     ~LineFile();
     LineFile(const LineFile&) = delete;
     LineFile& operator=(const LineFile&) = delete;
 
-    void append(std::string line);  // without its end
+    void append(std::string line);  // without the line feed
     bool empty() const { return empty_; }
 
 private:
@@ -57,7 +57,7 @@ private:
 };
 
 // log.jsonl: one JSON object per line; "step" is the number of optimizer steps done. Lines of later steps than the one
-// that the run resumes from are dropped, so that no step is there twice; lines without "step" stay.
+// that the run resumes from are dropped, so that no step occurs twice; lines without "step" stay.
 class RunLog {
 public:
     RunLog(const std::filesystem::path& path, uint64_t from_step);
@@ -74,7 +74,7 @@ class MetricsTable {
 public:
     // columns: the ones after "step". Errors: Fault::usage if the file has others.
     MetricsTable(const std::filesystem::path& path, std::vector<std::string> columns, uint64_t from_step);
-    void append(uint64_t step, const std::vector<std::optional<double>>& values);  // nothing: an empty cell
+    void append(uint64_t step, const std::vector<std::optional<double>>& values);  // nullopt: an empty cell
 
 private:
     std::vector<std::string> columns_;

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr size_t kMaxLostSteps = 20;  // steps with a lost loss or gradient before the run gives up
+constexpr size_t kMaxLostSteps = 20;  // consecutive steps without finite loss and gradients before the run gives up
 constexpr size_t kMaxBadFileNotes = 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -38,7 +38,7 @@ struct PendingStep {  // started and not logged yet
     uint64_t step;
     ScheduleValue value;
     Clock::time_point begin;
-    size_t images;  // that count
+    size_t images;  // readable ones
 };
 
 class Run {
@@ -67,7 +67,7 @@ public:
         if (options_.plan_only) return {RunEnd::planned};
         try {
             return train();
-        } catch (const Error& e) {  // a full disk, a lost GPU: what is safe, and where
+        } catch (const Error& e) {  // such as a full disk or a lost GPU: say what is saved, and where
             if (e.fault != Fault::environment) throw;
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
             fail(e.fault, "{}; the last checkpoint is {}, and the same command resumes from it", e.what(),
@@ -194,7 +194,7 @@ private:
         log_step(*std::exchange(pending_, {}), stats, Clock::now());
     }
 
-    // A step lasts until the next one begins.
+    // The time of a step is the time until the next one begins.
     void log_step(const PendingStep& s, StepStats stats, Clock::time_point end) {
         state_.loss_scale = stats.loss_scale;
         const bool lost = !std::isfinite(stats.loss) || stats.skipped_steps > skipped_steps_;
@@ -382,7 +382,7 @@ private:
     std::optional<StopSignals> signals_;
     std::unique_ptr<Loader> loader_;
     std::map<std::string, FailedImage> bad_;  // by path
-    StepStats epoch_;                         // the sums of the epoch under way
+    StepStats epoch_;                         // sums of the current epoch
     std::optional<PendingStep> pending_;
     Clock::time_point saved_ = Clock::now();
     uint64_t saved_step_ = 0;  // of the last checkpoint

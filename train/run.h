@@ -1,12 +1,12 @@
-// A training run: a data set and a configuration in, a run folder out. A run that was stopped, at any moment, resumes
-// where it was.
+// A training run: data set and configuration in, run folder out. A run stopped at any moment resumes where it was.
 //
 // The run folder holds
-//   config              the resolved configuration: `tundra train --config FILE` makes the same run
-//   run.json            what trained this: machine, versions, data, times (train/record.h)
-//   log.jsonl           one line per step and per epoch         metrics.csv   one line per epoch
+//   config              the resolved configuration: `tundra train --config FILE` repeats the run
+//   run.json            provenance: machine, versions, data, times (train/record.h)
+//   log.jsonl           one line per step and per epoch
+//   metrics.csv         one line per epoch
 //   checkpoints/        step-N.safetensors (train/checkpoint.h)
-//   model.safetensors   the result, the weights, with everything needed to use them as metadata
+//   model.safetensors   the resulting weights; the metadata has everything needed to use them
 //   evaluation.json     metrics on validation and test images, and every prediction (predict/evaluation.h and
 //                       predict/detect_evaluation.h)
 //   bad_files.csv       images that could not be read: path, reason code, text
@@ -23,10 +23,10 @@ struct RunPlan {  // known before anything is computed
     std::vector<std::string> classes;
     size_t train_images = 0, validation_images = 0, test_images = 0;
     size_t parameters = 0, steps_per_epoch = 0, total_steps = 0;
-    size_t memory_bytes = 0;      // of the device: parameters, gradients, optimizer, activations
+    size_t memory_bytes = 0;      // on the device: parameters, gradients, optimizer, activations
     size_t cache_bytes = 0;       // of decoded images
     size_t disk_bytes = 0;        // of the run folder at its largest
-    double seconds_per_step = 0;  // measured where only a plan is wanted, else 0
+    double seconds_per_step = 0;  // measured only for --plan, else 0
     std::string device, precision, schedule;
     std::vector<std::string> notes;
 };
@@ -55,7 +55,7 @@ struct RunEvents {  // each may be empty
 struct RunOptions {
     std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
-    size_t stop_after_steps = 0;  // leave as a signal would, for tests; 0: never
+    size_t stop_after_steps = 0;  // stop as on a signal, for tests; 0: never
 };
 
 enum class RunEnd { planned, finished, already_finished, stopped };
@@ -68,6 +68,6 @@ struct RunResult {
     size_t bad_files = 0;
 };
 
-// Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite when the
-// loss is lost, Fault::memory, Fault::environment; the last checkpoint stays.
+// Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite if the
+// loss diverges, Fault::memory, Fault::environment; the last checkpoint stays.
 RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events);

@@ -1,4 +1,4 @@
-// What run.json says of a run and of one session of it (train/record.h).
+// The facts of a run and of a session for run.json (train/record.h).
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -51,10 +51,10 @@ bool RunFolder::finished() const {
 void RunFolder::start(const TrainConfig& config) {
     std::error_code error;
     fs::create_directories(path_, error);
-    if (error) fail(Fault::environment, "{}: cannot make the run folder: {}", path_.string(), error.message());
+    if (error) fail(Fault::environment, "{}: cannot create the run folder: {}", path_.string(), error.message());
     lock_.emplace(path_);
     if (fresh_ && fs::exists(path_ / "config"))
-        // The configuration last: as long as it is there, what is left belongs to it.
+        // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",
                                  "evaluation.json", "bad_files.csv", "report.html", "config"})
             fs::remove_all(path_ / part);

@@ -1,4 +1,4 @@
-// The folder of a run: which run it holds, whether it is in use, whether its run has finished.
+// The folder of a run: which run it holds, whether it is in use, and whether the run has finished.
 #pragma once
 
 #include <filesystem>
@@ -11,17 +11,17 @@
 
 class RunFolder {
 public:
-    // `fresh`: ignores what the folder holds; start() deletes it.
+    // `fresh`: ignores the content of the folder; start() deletes it.
     RunFolder(std::filesystem::path path, bool fresh) : path_(std::move(path)), fresh_(fresh) {}
 
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path operator/(const char* name) const { return path_ / name; }
 
-    // True if it holds a run of this configuration. Fault::usage if it holds another one, with what differs.
+    // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
 
-    // Makes it, keeps other runs out until this object goes, and writes the configuration.
+    // Creates it, locks it until this object is destroyed, and writes the configuration.
     void start(const TrainConfig& config);
 
 private:
@@ -41,8 +41,8 @@ private:
     std::optional<Lock> lock_;
 };
 
-// Reads the log of a run that is resumed: the sums of the epoch under way, and the files that were found bad. `parts`:
-// the names of StepStats::parts.
+// Reads the log of a run that is resumed: the sums of the current epoch, and the bad files found so far. `parts`: names
+// of StepStats::parts.
 struct LoggedEpoch {
     uint64_t epoch, position, step;  // of the checkpoint; position 0: the epoch has not begun
 };

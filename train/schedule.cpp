@@ -23,7 +23,7 @@ void validate(const ScheduleOptions& options, size_t total) {
     need(options.warmup_fraction > 0 && options.warmup_fraction < 1, "rise must lie between 0 and 1",
          options.warmup_fraction);
     bool two_way = options.curve == Curve::smith || (options.curve == Curve::torch && options.three_phase);
-    need(!two_way || options.warmup_fraction <= 0.5, "rise must be at most 0.5 where the way down is as long",
+    need(!two_way || options.warmup_fraction <= 0.5, "rise must be at most 0.5 if the way down is as long",
          options.warmup_fraction);
     for (double momentum : {options.momentum_high, options.momentum_low, options.momentum})
         need(momentum >= 0 && momentum < 1, "momentum must lie in 0..1, below 1", momentum);
@@ -109,7 +109,7 @@ ScheduleValue Schedule::at(size_t step) const {
     while (right + 1 < knots_.size() && position > knots_[right].position) right++;
     const Knot &from = knots_[right - 1], &to = knots_[right];
     double length = to.position - from.position;
-    // A leg can have no length in a run of a few steps; its end is what counts then.
+    // In a run of a few steps a leg can have no length; then its end counts.
     double t = length > 0 ? (position - from.position) / length : 1;
     if (options_.curve == Curve::fastai || (options_.curve == Curve::torch && options_.cosine))
         t = (1 - std::cos(std::numbers::pi * t)) / 2;

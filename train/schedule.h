@@ -33,7 +33,7 @@ struct ScheduleOptions {
     bool three_phase = false;      // torch only
     bool cycle_momentum = true;
     double momentum_high = 0.95, momentum_low = 0.85;  // beta1 of Adam
-    double momentum = 0.9;                             // used where the schedule does not cycle momentum
+    double momentum = 0.9;                             // used if the schedule does not cycle momentum
 };
 
 // The numbers of a preset as its source has them: "triangle", "torch", "smith" or "fastai".

@@ -69,7 +69,7 @@ LoaderOptions loader_options(const TrainConfig& c, bool training) {
 
 DType precision_on(const TrainConfig& c, const Device& device) {
     const DType type = precision_named(c.precision, device, device.default_precision());
-    if (c.fused && (device.architecture() < 90 || type != DType::f16))  // all that cuDNN has engines for
+    if (c.fused && (device.architecture() < 90 || type != DType::f16))  // cuDNN has no other engines
         fail(Fault::usage,
              "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
              device.description(), precision_name(type));
@@ -94,7 +94,7 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;
     if (stored != classes)
-        note(fmt::format("{} has {} classes, the data {}: the last layer starts from new weights", c.init, stored,
+        note(fmt::format("{} has {} classes, the data {}: the last layer starts from random weights", c.init, stored,
                          classes));
     return {std::move(model), std::move(state)};
 }
@@ -124,7 +124,7 @@ YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>&
     YoloModel from = read_yolov5_unfolded(c.init);
     if (from.config.channels != model.config.channels || from.config.repeats != model.config.repeats)
         fail(Fault::usage,
-             "--init {}: holds a YOLOv5 of another size than {} (`tundra inspect` says which); name it with --model",
+             "--init {}: holds a YOLOv5 of a different size than {} (see `tundra inspect`); name it with --model",
              c.init, c.model);
     if (from.classes == classes) return from;
     std::string text;
@@ -156,8 +156,7 @@ BoxAugment box_augment(const TrainConfig& c) {
     if (c.augment == "none") return {};
     BoxAugment options{
         .flip = 0.5, .zoom = c.augment == "mosaic" ? 0.5 : 0.25, .shift = 0.1, .brightness = 0.3, .contrast = 0.3};
-    // The last tenth of the epochs shows images as they are, as the network will see them later. Ge et al. 2021,
-    // https://arxiv.org/abs/2107.08430
+    // The last tenth of the epochs shows unaltered images, as in use: Ge et al. 2021, https://arxiv.org/abs/2107.08430
     if (c.augment == "mosaic") options.mosaic = 1, options.mosaic_epochs = c.epochs - c.epochs / 10;
     return options;
 }

@@ -22,8 +22,8 @@ DType precision_on(const TrainConfig& config, const Device& device);
 OptimizerConfig optimizer_config(const TrainConfig& config, DType precision);
 
 // ---- classifiers
-// The network before the first step: new, or from the file that `init` names, as far as it fits; `note` then says what
-// does not. Errors (usage): another network.
+// The network before the first step: new, or as much of the file `init` as fits; `note` then names the rest. Errors
+// (usage): the file holds another network.
 struct InitialModel {
     Model model;
     StateDict state;
@@ -33,13 +33,13 @@ InitialModel initial_classifier(const TrainConfig& config, size_t classes,
 TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, const Model& model, DType precision);
 
 // ---- detectors
-// The network before the first step, with its normalization: new, or from the file that `init` names; `note` then says
-// which outputs start from new weights. Errors (usage): another network.
+// The network before the first step, with its normalization: new, or from the file `init`; `note` then names the
+// outputs that start from new weights. Errors (usage): the file holds another network.
 YoloModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
                            const std::function<void(const std::string&)>& note);
 
-// The input: image_size is the longer side; the other follows from the median shape of the images, or is the same.
-// Both are rounded up to `stride`.
+// The input: image_size is the longer side; the other one follows from the median shape of the images, or is equal.
+// Both are rounded up to a multiple of `stride`.
 Fit frame_for(const TrainConfig& config, const Dataset& data, size_t stride);
 BoxAugment box_augment(const TrainConfig& config);
 // For TrainerConfig::trained: the layers of a YOLOv5, model.N, from `first` on.

@@ -7,5 +7,5 @@
 // `network`: Trainer::state().
 void save_trainer(Trainer& trainer, const StateDict& network, const TrainingState& state, CheckpointWriter& writer);
 
-// Errors: Fault::damaged where an array is missing or has another size.
+// Errors: Fault::damaged if an array is missing or has another size.
 void restore_trainer(Trainer& trainer, const Checkpoint& checkpoint);

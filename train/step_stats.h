@@ -1,4 +1,4 @@
-// What a training step reports: one struct from the kernels' values to log, table and terminal.
+// The results of a training step: one struct from the kernels' values to log, table and terminal.
 #pragma once
 
 #include <cmath>
@@ -7,18 +7,18 @@
 #include <utility>
 #include <vector>
 
-// "correct", "train_loss", "validation_map50", ...; NaN where there is nothing to measure.
+// "correct", "train_loss", "validation_map50", ...; NaN if undefined.
 using NamedNumbers = std::vector<std::pair<std::string, double>>;
 
-// Of one step, or with add() of the steps of an epoch so far.
+// Of one step, or after add() of several.
 struct StepStats {
     double loss = 0;          // classify: cross entropy, mean over the images; detect: box + objectness + class
-    NamedNumbers parts = {};  // what the loss counts (classify: correct) or consists of (detect); in the log by name
+    NamedNumbers parts = {};  // by name: counts (classify: correct) or terms of the loss (detect)
     size_t steps = 0;         // whose loss and gradients were finite: only they count in loss and parts
-    float loss_scale = 1, skipped_steps = 0;  // the present scale; steps skipped since the start of the run
+    float loss_scale = 1, skipped_steps = 0;  // current scale; steps skipped since the start of the run
 
     // Filled in by the run:
-    size_t images = 0;  // that count: readable, and not repeated to fill the batch
+    size_t images = 0;  // readable ones, without repetitions that fill the batch
     double seconds = 0;
     double learning_rate = 0, momentum = 0;
 
@@ -29,7 +29,7 @@ struct StepStats {
         return std::nan("");
     }
 
-    // Sums up. `lost`: the step had no finite loss or gradients, so that only its images and time count.
+    // `lost`: the step had no finite loss or gradients, so that only its images and time count.
     void add(const StepStats& step, bool lost) {
         images += step.images, seconds += step.seconds;
         if (lost) return;

@@ -1,4 +1,4 @@
-// What all tasks share: the columns of metrics.csv, the time of a step.
+// Shared by all tasks: the columns of metrics.csv, the time of a step.
 #include "train/task.h"
 
 #include <chrono>

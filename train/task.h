@@ -1,5 +1,4 @@
-// What a run trains: everything that differs between a classifier and a detector, behind one interface for
-// train/run.cpp.
+// The interface of a run to what it trains: everything that differs between a classifier and a detector.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +10,7 @@
 
 using Note = std::function<void(const std::string&)>;  // one line for people
 
-struct TaskContext {  // where the networks live
+struct TaskContext {  // device and memory of the networks
     Device& device;
     Arena& arena;
     DType precision;
@@ -20,8 +19,8 @@ struct TaskContext {  // where the networks live
 
 struct Evaluated {
     bool complete;                // not stopped in the middle
-    std::vector<double> metrics;  // as TaskNames::evaluation has them; NaN where there were no images
-    double objective;             // what `select = best` minimises; NaN where there were no images
+    std::vector<double> metrics;  // as in TaskNames::evaluation; NaN without images
+    double objective;             // minimised by `select = best`; NaN without images
     std::vector<FailedImage> bad_files;
     std::string note = "";  // one line for people
 };
@@ -30,8 +29,8 @@ struct Evaluated {
 struct TaskNames {
     std::vector<std::string> parts;       // StepStats::parts
     std::vector<std::string> train;       // metrics of an epoch
-    std::vector<std::string> evaluation;  // metrics of images that were not trained on
-    std::string objective;                // what the objective is, for people
+    std::vector<std::string> evaluation;  // metrics of validation and test images
+    std::string objective;                // name of the objective, for people
 
     std::vector<std::string> columns() const;
 };
@@ -49,12 +48,12 @@ public:
     virtual void build(const TaskContext& context, const Dataset& data, const Note& note) = 0;
     Trainer& trainer() { return *trainer_; }
     virtual LoaderOptions loader(bool training) const = 0;
-    virtual std::vector<double> train_metrics(const StepStats& epoch) const = 0;  // as TaskNames::train has them
+    virtual std::vector<double> train_metrics(const StepStats& epoch) const = 0;  // as in TaskNames::train
 
-    // Weights as Trainer::averaged() gives them, for evaluate() from here on.
+    // Sets the weights of evaluate(), as Trainer::averaged() returns them.
     virtual void load_result(const StateDict& result) = 0;
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) = 0;
-    // After evaluate(), because the file may say which threshold is good.
+    // After evaluate(), because the file may hold a threshold chosen by it.
     virtual void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const = 0;
     virtual void write_evaluation(const std::filesystem::path& path) const = 0;  // of the last evaluate() of each part
 
@@ -63,7 +62,7 @@ protected:
     std::unique_ptr<Trainer> trainer_;
 };
 
-double time_of_a_step(Task& task);  // seconds; on grey images and at learning rate 0, so only for a plan
+double time_of_a_step(Task& task);  // in seconds; uses grey images and learning rate 0
 
 // The task that `config` names; `config` must outlive it.
 std::unique_ptr<Task> make_task(const TrainConfig& config);

@@ -1,5 +1,4 @@
-// One training step: network, loss, gradients, optimizer and the average of the weights as one program that is
-// replayed.
+// One training step: network, loss, gradients, optimizer and the EMA of the weights as one program that is replayed.
 #pragma once
 
 #include <optional>
@@ -16,7 +15,7 @@ struct TrainerConfig {
     Loss loss;
     OptimizerConfig optimizer = {};
     std::function<bool(const std::string&)> trained = [](const std::string&) { return true; };  // by parameter name
-    // The parameters that are not trained run as in inference: normalization folded, statistics as they are.
+    // Frozen layers run as in inference: normalization folded, statistics fixed.
     bool fold_frozen = false;
     DType precision = DType::f32;
     bool eager = false;
@@ -27,16 +26,16 @@ public:
     // `initial`: a state with normalization, as initialize_state() or a weight file gives it.
     Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial);
 
-    // Inputs are found by name: images, transform, color, and labels or boxes, whichever the loss asks for. `step`
+    // Inputs are found by name: images, transform, color, and labels or boxes, as the loss needs. `step`
     // counts from 1 over the whole run.
     void step(const Batch& batch, double learning_rate, double momentum, size_t step);
     StepStats stats() const;  // of the last step; waits for it
-    // Of the step before the last one: on a GPU the last one may still run. Nothing before the second step.
+    // Of the step before the last, which may still run on a GPU. Nothing before the second step.
     std::optional<StepStats> previous_stats() const;
 
     StateDict state() const;     // the network as it is now, with normalization, in the layout of weight files
-    StateDict averaged() const;  // with the average of the weights, which is validated and kept; state() without one
-    void load(const StateDict& state, const std::string& where);  // the average starts there too
+    StateDict averaged() const;  // with the EMA of the weights, if there is one; this is validated and kept
+    void load(const StateDict& state, const std::string& where);  // also restarts the EMA
 
     Optimizer& optimizer() { return optimizer_; }
     const Parameters& parameters() const { return parameters_; }

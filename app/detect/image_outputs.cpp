@@ -71,11 +71,11 @@ void check_folders(const ImageOutputs& out, const fs::path& base) {
         if (folder->empty()) continue;
         const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
         if (!inside.empty() && *inside.begin() != "..")
-            fail(Fault::usage, "{} {}: lies among the images ({}); choose a folder outside of it", option,
+            fail(Fault::usage, "{} {}: lies inside the folder of the images ({}); choose one outside of it", option,
                  folder->string(), base.string());
     }
     if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
-        fail(Fault::usage, "--render and --crops need two folders");
+        fail(Fault::usage, "--render and --crops need different folders");
 }
 
 void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif) {

@@ -21,7 +21,7 @@ constexpr size_t kMaxNotes = 20;  // images whose problems are reported one by o
 
 double six_digits(double v) { return std::round(v * 1e6) / 1e6; }
 
-// What the images are run through and what the result file says about it.
+// The model, and the head of the result file.
 struct Opened {
     ResultFormat format;
     ImageList list;
@@ -40,7 +40,7 @@ YoloModel read_shipped(const DetectJob& job) {
              "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
              "docs/detection.md");
     job.note(
-        "no --model: the small detector that comes with tundra knows the synthetic scenes of `tundra synth` only; for "
+        "no --model: the small detector that comes with tundra knows only the synthetic scenes of `tundra synth`; for "
         "real images get MegaDetector");
     return read_yolov5(file);
 }
@@ -76,7 +76,7 @@ Opened open(const DetectJob& job) {
 
 void take_shard(const DetectJob& job, Opened& o) {
     if (job.shard.empty()) return;
-    if (!job.update.empty()) fail(Fault::usage, "--shard and --update do not go together");
+    if (!job.update.empty()) fail(Fault::usage, "--shard and --update cannot be combined");
     const Shard shard = parse_shard(job.shard);
     const Names& files = o.list.files;
     o.settings["shard"] = fmt::format("{}/{}", shard.number, shard.of);
@@ -85,8 +85,7 @@ void take_shard(const DetectJob& job, Opened& o) {
     o.list.files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
-// Keeps the entries of the earlier file, except failures of images that are asked for again, and leaves the images that
-// it lacks.
+// Keeps the entries of the earlier file except failures that are retried; what remains are the images that it lacks.
 void take_earlier(const DetectJob& job, Opened& o) {
     if (job.update.empty()) return;
     ResultFile old = read_results(job.update);
@@ -109,7 +108,7 @@ void take_earlier(const DetectJob& job, Opened& o) {
     o.earlier = std::move(old);
 }
 
-// The header of the journal: also what images that an interrupted run has written depend on.
+// The header of the journal; includes the settings of images written by an interrupted run.
 std::string journal_settings(const DetectJob& job, const Opened& o) {
     ordered_json settings = o.settings;
     settings["image_size"] = o.image_size;
@@ -162,7 +161,7 @@ Running resume(const DetectJob& job, Opened& o) {
         options.on_image = [outputs = o.outputs](const ImageResult& result, const Image& image, const Exif& exif) {
             write_images(outputs, result, image, exif);
         };
-    ::malloc_trim(0);  // gives back what making the list took
+    ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
@@ -207,7 +206,7 @@ std::set<std::string> review(const DetectJob& job, const Opened& o, const Detect
         no_jpeg += result.failure.empty() && !is_jpeg_name(result.file);
     }
     if (no_jpeg)
-        job.note(fmt::format("{} images are not called .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
+        job.note(fmt::format("{} images do not end in .jpg or .jpeg: Timelapse does not show their boxes", no_jpeg));
     if (problems > kMaxNotes) job.note(fmt::format("and {} more such images", problems - kMaxNotes));
     return damaged;
 }

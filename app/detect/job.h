@@ -7,7 +7,7 @@
 #include "app/detect/run.h"
 #include "app/jobs/machine.h"
 
-constexpr double kModelThreshold = -1;  // stands for the threshold that the model calls typical
+constexpr double kModelThreshold = -1;  // means the typical threshold of the model
 
 struct DetectJob {
     std::vector<std::string> images;  // arguments, see app/jobs/image_list.h
@@ -15,7 +15,7 @@ struct DetectJob {
     std::string model;                // weight file or run folder; "": the detector that comes with tundra
     std::string update;               // a result file whose entries are kept
     std::string shard;                // "3/8"
-    size_t image_size = 0;            // 0: what the model says
+    size_t image_size = 0;            // 0: from the model
     float threshold = 0.005f, iou = 0.45f;
     bool tta = false;  // see Pass in predict/detector.h
     size_t tile = 0;   // side of tiles in pixels of the image; 0: none
@@ -31,7 +31,7 @@ struct DetectJob {
 struct DetectOutcome {
     DetectCounts counts = {};
     size_t images = 0, kept = 0;                 // of the run; entries taken from `update`
-    double threshold = 0;                        // of what is drawn, cropped and counted
+    double threshold = 0;                        // of drawn, cropped and counted detections
     size_t detections = 0, with_detections = 0;  // at that threshold
     bool finished = false;
 };

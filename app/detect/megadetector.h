@@ -1,4 +1,4 @@
-// What the head of a result file says about the model, as MegaDetector's own tools write it.
+// The head of a result file for a model, as MegaDetector's tools write it.
 // https://github.com/agentmorris/MegaDetector/blob/main/megadetector-output-format.md
 #pragma once
 

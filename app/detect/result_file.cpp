@@ -83,7 +83,7 @@ void write_csv(Text& text, const ResultHead& head, const ResultEntries& entries)
     }
 }
 
-// What is wrong with the entry of an image, or "". Whole numbers become floats, as the format requires.
+// The fault of the entry of an image, or "". Whole numbers become floats, as the format requires.
 std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
     const bool failed = image.contains("failure") && !image["failure"].is_null();
     if (failed && !image["failure"].is_string()) return "has a failure that is not a string";
@@ -165,7 +165,7 @@ ResultFile read_results(const std::filesystem::path& path) {
     for (const char* key : {"images", "detection_categories", "info"})
         if (!json.contains(key)) wrong(fmt::format("it has no \"{}\"", key));
     if (!json["images"].is_array() || !json["detection_categories"].is_object() || !json["info"].is_object())
-        wrong("its parts have other types");
+        wrong("its parts have the wrong types");
     const ordered_json& info = json["info"];
     if (info.contains("detector") && !info["detector"].is_string()) wrong("\"detector\" is not a string");
     for (const auto& category : json["detection_categories"])
@@ -215,7 +215,7 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
             fail(Fault::usage, "{} and {} are both shard {} of {}", other->second, path, shard.number, shard.of);
         for (auto& [name, image] : part.images)
             if (!all.images.try_emplace(name, std::move(image)).second)
-                fail(Fault::damaged, "{}: '{}' is in another shard too", path, name);
+                fail(Fault::damaged, "{}: '{}' is also in another shard", path, name);
     }
     for (size_t i = 1; i <= first["shards"].get<size_t>(); ++i)
         if (!seen.contains(i)) fail(Fault::usage, "merge: shard {} of {} is missing", i, first["shards"].get<size_t>());

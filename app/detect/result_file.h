@@ -12,7 +12,7 @@
 
 enum class ResultFormat { megadetector, coco, csv };
 
-// `name`: "megadetector", "coco", "csv", or "" to go by the file's extension (.csv, else MegaDetector).
+// `name`: "megadetector", "coco", "csv", or "" to follow the file's extension (.csv, else MegaDetector).
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path);
 
 struct ResultHead {

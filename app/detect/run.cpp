@@ -23,7 +23,7 @@ Image cropped(const Image& image, const ImageRegion& region) {
 struct DetectRun::ImageJob {  // an image between its file and its result
     size_t file = 0;
     ImageResult result = {};
-    std::vector<ImageRegion> regions = {};         // empty where the image could not be read
+    std::vector<ImageRegion> regions = {};         // empty if the image could not be read
     std::vector<std::vector<PartBox>> found = {};  // by region
     size_t without_input = 0, without_boxes = 0;   // regions that still lack it
     Image image = {};                              // until all inputs are made, or longer where on_image wants it
@@ -38,7 +38,7 @@ struct DetectRun::NetworkInput {  // one region of an image as the network sees 
 };
 
 // Inputs of the network, made by the threads of a prefetcher. One job reads a file and makes its first input; further
-// regions of the image are jobs of their own, which come before other files.
+// regions of the image are separate jobs, which come before other files.
 class DetectRun::InputQueue {
 public:
     InputQueue(const DetectRun& run, std::vector<size_t> files) : run_(run), files_(std::move(files)) {

@@ -1,4 +1,4 @@
-// Many images through a detector: decoding and letterboxing on threads of their own, the network on the caller's
+// Many images through a detector: decoding and letterboxing on worker threads, the network on the caller's
 // thread, results into a journal. Memory grows with the number of images only by their names and 24 bytes each.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "data/exif.h"
 #include "data/image.h"
 
-// (count, h, w, 3) pixels -> boxes of each. Detector::run, or something else in tests.
+// (count, h, w, 3) pixels -> boxes of each image: Detector::run, or a stand-in in tests.
 using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> images, size_t h, size_t w)>;
 
 struct DetectOptions {

@@ -1,4 +1,4 @@
-// Finds what is installed beside the program.
+// Finds files installed beside the program.
 #pragma once
 
 #include <filesystem>

@@ -43,7 +43,7 @@ public:
     }
 
     ImagePaths take(const std::vector<std::string>& arguments) {
-        const std::string videos = fmt::format("{} videos are left out: tundra works on images only", videos_);
+        const std::string videos = fmt::format("{} videos are skipped: tundra works on images only", videos_);
         if (found_.paths.empty())
             fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "), videos_ ? " (" + videos + ")" : "");
         if (videos_) found_.notes.push_back(videos);
@@ -62,7 +62,7 @@ private:
     }
 
     void add_list(const std::string& list) {
-        std::ifstream file(list);  // a pipe is welcome too
+        std::ifstream file(list);  // may also be a pipe
         if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
         bool first = true;
         for (std::string line; std::getline(file, line); first = false) {

@@ -1,6 +1,6 @@
 // Which images a command line means. The same arguments mean the same to every command:
 //   folder        all images below it, by name
-//   @LIST         a text file of paths, one per line; LIST.txt is one without the @ too. The images may be missing
+//   @LIST         a text file of paths, one per line; LIST.txt needs no @. The images may be missing
 //   'dir/*.jpg'   a quoted pattern with *, ? or [...]: the images and folders that match, by name
 //   image         the file itself
 #pragma once

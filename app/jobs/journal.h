@@ -1,8 +1,7 @@
-// What a long run has done so far: one line per image or batch, appended as soon as it is known, each with a checksum.
+// The results of a long run so far: one line per image or batch, appended as soon as it is known, each with a checksum.
 // A kill at any moment leaves whole lines and at most one torn line, which is cut off when the run is resumed.
 //
-// Line: 16 hex digits of XXH3 over the rest, a blank, JSON. The first line is the header: settings that must not
-// change.
+// Line: 16 hex digits of XXH3 over the rest, a space, JSON. The first line is the header: the fixed settings.
 #pragma once
 
 #include <chrono>
@@ -36,14 +35,13 @@ private:
     std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
 
-// A fixed number of records, 0 to count - 1, that become known in any order and are kept in a journal: 8 bytes of
-// memory each.
+// A fixed number of records, 0 to count - 1, that arrive in any order and are kept in a journal. Memory: 8 bytes each.
 class RecordJournal {
 public:
     using Json = nlohmann::ordered_json;
 
-    // `number_of` says which record a line of an interrupted run is, `count` or more for one that is no longer asked
-    // for. `resumed` is called once for each record that is there already.
+    // `number_of` tells which record a line of an interrupted run holds; `count` or more if it is no longer
+    // needed. `resumed` is called once for each record found.
     RecordJournal(const std::filesystem::path& path, const std::string& settings, size_t count,
                   const std::function<size_t(const Json&)>& number_of, const std::function<void(const Json&)>& resumed);
 

@@ -11,19 +11,19 @@
 struct MachineOptions {
     std::string device = "auto", precision = "auto";
     size_t threads = 0;  // 0: all processors
-    size_t batch = 0;    // 0: what the command takes by itself
+    size_t batch = 0;    // 0: the default of the command
     bool quiet = false;
 
     int thread_count() const;
     std::unique_ptr<Device> open() const;  // Fault::usage if the device is not there
 
-    // Of a network that predicts, the same in every command, so that eval measures what classify and detect compute.
+    // The precision of inference, the same in every command, so that eval measures what classify and detect compute.
     // Unless --precision says otherwise a classifier takes the device's default, in which it was trained there, and a
     // detector float32 on every device, because MegaDetector's published thresholds and numbers are float32.
     DType classifier_precision(const Device& device) const;
     DType detector_precision(const Device& device) const;
 
-    // Images of a classifier that go through the network at once, never more than there are.
+    // Batch of a classifier, at most the number of images.
     size_t classifier_batch(size_t images) const;
     // The same for a detector: a CPU gains nothing from batches, and a kill loses less without them.
     size_t detector_batch(const Device& device) const;

@@ -1,4 +1,4 @@
-// A trained classifier, loaded and ready on a device: where eval and classify start.
+// A trained classifier, loaded and ready on a device, for eval and classify.
 #pragma once
 
 #include <future>

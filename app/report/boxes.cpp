@@ -1,4 +1,4 @@
-// What a detector finds and misses: its losses, precision and recall, classes, images with true and found boxes.
+// Results of a detector: losses, precision and recall, classes, images with true and found boxes.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -44,7 +44,7 @@ std::string precision_chart(const EvaluatedBoxes& part) {
         const json& precision = list_of(c, "precision_at_recall");
         for (size_t r = 0; r < precision.size(); ++r)
             if (precision[r].is_number()) series.points.push_back({double(r) / 100, precision[r].get<double>()});
-        // Where no box is left the curve falls to 0: drawn to there.
+        // The curve is drawn to the point where it falls to 0.
         const auto end = std::ranges::find_if(series.points, [](auto& p) { return p.second <= 0; });
         if (end != series.points.end()) series.points.erase(end + 1, series.points.end());
         chart.description += fmt::format("{}: average precision {}. ", shortened(text_of(c, "name"), kName),
@@ -64,10 +64,10 @@ std::string threshold_chart(const EvaluatedBoxes& part) {
         f1.points.push_back({x, number_of(t, "f1")});
     }
     const double proposed = number_of(part.metrics, "proposed_threshold");
-    return line_chart({.title = "Which threshold",
+    return line_chart({.title = "Precision, recall and F1 by threshold",
                        .description = fmt::format(
                            "Precision grows and recall falls with the threshold; F1 is best at {:.2f}.", proposed),
-                       .x_label = "threshold of confidence",
+                       .x_label = "confidence threshold",
                        .series = {precision, recall, f1},
                        .x_low = 0,
                        .x_high = 1,
@@ -96,10 +96,9 @@ std::string classes_table(const EvaluatedBoxes& part) {
                {{"Class"}, {"True boxes", true}, {"AP50", true}, {"AP", true}, {"Recall", true}, {"Precision", true}},
                rows) +
            fmt::format(
-               "<p class=\"quiet\"><em>AP50</em>: average precision where a box counts as right if it shares half of "
-               "its area with the true one "
-               "(intersection over union 0.5). <em>AP</em>: the mean up to 0.95, which asks for exact boxes. Recall "
-               "and precision are those from confidence {:.2f} on.</p>\n",
+               "<p class=\"quiet\"><em>AP50</em>: average precision where a box counts as right if its intersection "
+               "over union (IoU) with a true box is at least 0.5. <em>AP</em>: the mean over IoU 0.5 to 0.95, which "
+               "asks for exact boxes. Recall and precision are for detections of confidence {:.2f} or more.</p>\n",
                number_of(part.metrics, "proposed_threshold"));
 }
 
@@ -179,13 +178,12 @@ std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
         size_t(std::ranges::count_if(all, [](const Verdict& v) { return v.missed + v.wrong > 0; }));
     std::string out = fmt::format(
         "<section><h2>Images to look at</h2>\n<p><span class=\"swatch true\"></span>true <span class=\"swatch "
-        "found\"></span>found, from "
-        "confidence {:.2f} on. {} of {} have a missed or a false box.</p>\n",
+        "found\"></span>found, with confidence {:.2f} or more. {} of {} have a missed or a false box.</p>\n",
         threshold, count_text(with_errors), part_images(part.name, part.images.size()));
     if (with_errors) {
         out +=
-            "<h3>Worst</h3>\n<p class=\"quiet\">Some may be boxes that a person forgot or drew badly.</p>\n<ul "
-            "class=\"images shots\">\n";
+            "<h3>Worst</h3>\n<p class=\"quiet\">In some the label may be wrong: a box forgotten or badly "
+            "drawn.</p>\n<ul class=\"images shots\">\n";
         for (size_t i = 0; i < std::min(kWorst, with_errors); ++i) out += card(run, all[i], threshold);
         out += "</ul>\n";
     }
@@ -193,7 +191,7 @@ std::string images(const RunFiles& run, const EvaluatedBoxes& part) {
     for (const Verdict& v : all)
         if (!v.missed && !v.wrong && v.right) good.push_back(&v);
     if (!good.empty()) {
-        out += "<h3>Some that are right</h3>\n<ul class=\"images shots\">\n";
+        out += "<h3>Correct examples</h3>\n<ul class=\"images shots\">\n";
         const size_t shown = std::min(kGood, good.size());
         for (size_t i = 0; i < shown; ++i) out += card(run, *good[i * good.size() / shown], threshold);
         out += "</ul>\n";
@@ -242,13 +240,12 @@ std::string map_chart(const RunFiles& run) {
 
 std::string boxes_sections(const RunFiles& run, const EvaluatedBoxes& part) {
     return fmt::format(
-        "<section><h2>What it finds, class by class</h2>\n<div class=\"grid\">{}<div>{}</div></div></section>\n"
-        "<section><h2>Which threshold</h2>\n<p class=\"proposal\"><strong>Proposal: take what is found from confidence "
-        "{:.2f} on.</strong> There precision and recall "
-        "balance best. Where a missed animal is worse than an empty image more, go lower.</p>\n<div "
-        "class=\"grid\">{}<div>{}</div></div>"
-        "<p class=\"quiet\">Counted on {}. At cameras or in seasons that the model has not seen, expect less: check a "
-        "sample there first.</p></section>\n{}",
+        "<section><h2>Results by class</h2>\n<div class=\"grid\">{}<div>{}</div></div></section>\n"
+        "<section><h2>Choosing the threshold</h2>\n<p class=\"proposal\"><strong>Proposal: accept detections of "
+        "confidence {:.2f} or more.</strong> F1, which balances precision and recall, is highest there. Where a "
+        "missed animal is worse than one more empty image, choose a lower threshold.</p>\n<div "
+        "class=\"grid\">{}<div>{}</div></div><p class=\"quiet\">Counted on {}. At cameras or in seasons that the "
+        "model has not seen, expect worse results: check a sample there first.</p></section>\n{}",
         precision_chart(part), classes_table(part), number_of(part.metrics, "proposed_threshold"),
         threshold_chart(part), thresholds_table(part), part_images(part.name, part.images.size()), images(run, part));
 }

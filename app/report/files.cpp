@@ -131,7 +131,7 @@ EvaluatedPart read_part(const std::string& name, const json& content,
     return part;
 }
 
-// One row of truth or found boxes: class, x, y, w, h and maybe a score; nothing if it makes no sense.
+// One row of truth or found boxes: class, x, y, w, h and maybe a score; nothing if it is invalid.
 std::optional<FoundBox> box_of(const json& row, size_t numbers, size_t classes) {
     if (!row.is_array() || row.size() != numbers ||
         !std::ranges::all_of(row, [](const json& v) { return v.is_number(); }))
@@ -172,7 +172,7 @@ void read_evaluation(RunFiles& run) {
     for (const json& name : names) {
         if (!name.is_string() || !numbers.emplace(name.get<std::string>(), run.classes.size()).second) {
             run.classes.clear();
-            run.missing.push_back("evaluation.json has classes that make no sense and was left out.");
+            run.missing.push_back("evaluation.json has invalid classes and was left out.");
             return;
         }
         run.classes.push_back(name.get<std::string>());
@@ -187,7 +187,7 @@ void read_evaluation(RunFiles& run) {
         EvaluatedPart part = read_part(name, content, numbers);
         if (part.left_out)
             run.missing.push_back(fmt::format(
-                "evaluation.json: {} predictions on {} images make no sense and were left out.", part.left_out, name));
+                "evaluation.json: {} predictions on {} images are invalid and were left out.", part.left_out, name));
         if (!part.images.empty()) run.parts.push_back(std::move(part));
     }
 }

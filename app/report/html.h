@@ -1,4 +1,4 @@
-// Numbers and tables as HTML. Whatever comes from a file goes through html_escaped() or is a number.
+// Numbers and tables as HTML. All text from files goes through html_escaped() or is a number.
 #pragma once
 
 #include <cstdint>

@@ -75,14 +75,13 @@ std::string images_section(const RunFiles& run, const EvaluatedPart& part) {
         out += fmt::format("<p>All {} are right.</p>\n", part_images(part));
     } else {
         out += fmt::format(
-            "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. What the model was most wrong about comes first, with its "
-            "confidence. "
-            "Some of them may be labels that a person got wrong.</p>\n",
+            "<h3>Worst errors</h3>\n<p>{} of {} are wrong{}. The most confident errors come first. In some the label "
+            "may be wrong.</p>\n",
             count_text(wrong.size()), part_images(part),
             wrong.size() > kErrors ? fmt::format("; these are the {} worst", kErrors) : "");
         out += cards(run, wrong, kErrors);
     }
-    if (!right.empty()) out += "<h3>Some that are right</h3>\n" + cards(run, right, kRight);
+    if (!right.empty()) out += "<h3>Correct examples</h3>\n" + cards(run, right, kRight);
     return out + "</section>\n";
 }
 
@@ -99,8 +98,8 @@ std::string unreadable_section(const RunFiles& run) {
         if (named++ < kReasons)
             counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", count_text(count),
                                   html_escaped(shortened(code, 40)));
-    out += fmt::format("<p>{} had something wrong: {}. {} could be used in part.</p>\n",
-                       images_text(run.bad_files.size()), counts, count_text(used));
+    out += fmt::format("<p>{} had problems: {}. {} could be used in part.</p>\n", images_text(run.bad_files.size()),
+                       counts, count_text(used));
     Rows rows;
     for (size_t i = 0; i < std::min(run.bad_files.size(), kUnreadable); ++i) {
         const UnreadableFile& f = run.bad_files[i];
@@ -108,8 +107,8 @@ std::string unreadable_section(const RunFiles& run) {
                         html_escaped(shortened(f.code, 40)), html_escaped(shortened(f.text, 200)),
                         f.used ? "in part" : "no"});
     }
-    out += fmt::format("<details{}><summary>The list</summary>{}</details>\n", rows.size() <= 8 ? " open=\"open\"" : "",
-                       html_table("", {{"File"}, {"Reason"}, {"What exactly"}, {"Used"}}, rows));
+    out += fmt::format("<details{}><summary>List</summary>{}</details>\n", rows.size() <= 8 ? " open=\"open\"" : "",
+                       html_table("", {{"File"}, {"Reason"}, {"Details"}, {"Used"}}, rows));
     if (run.bad_files.size() > kUnreadable)
         out +=
             fmt::format("<p>The other {} are in bad_files.csv.</p>\n", count_text(run.bad_files.size() - kUnreadable));

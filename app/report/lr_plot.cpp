@@ -13,8 +13,7 @@ std::string lr_plot(const std::vector<LrPoint>& points, const LrSuggestion& s) {
         smooth.points.push_back({p.learning_rate, p.smooth});
         low = std::min(low, p.smooth);
     }
-    // The divergence at the end must not flatten the rest: the frame ends half the height of the descent above its
-    // start.
+    // The divergence at the end must not flatten the rest: the frame ends half a descent above the start.
     const double start = points.front().smooth, margin = std::max(0.05 * std::abs(start), 0.5 * (start - low));
     return svg_file(
         {.title = "Loss against learning rate",

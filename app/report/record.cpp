@@ -68,8 +68,8 @@ std::string box_cards(const EvaluatedBoxes& part) {
             if (number_of(row, "threshold") == threshold)
                 out += headline_card(fmt::format("{} / {}", percent_text(number_of(row, "recall")),
                                                  percent_text(number_of(row, "precision"))),
-                                     "of true boxes found / of found boxes true",
-                                     fmt::format("from confidence {:.2f} on, the best F1", threshold));
+                                     "recall / precision of boxes",
+                                     fmt::format("for confidence {:.2f} or more, the best F1", threshold));
     return out;
 }
 
@@ -107,7 +107,7 @@ std::string headline(const RunFiles& run) {
     return run.is_detector() ? "No mAP yet" : "No accuracy yet";
 }
 
-// The lowest and the highest of each of some hundred stretches: what an eye sees of all the points.
+// The minimum and maximum of each of some hundred stretches, which look the same as all the points.
 std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& points) {
     const size_t stretch = (points.size() + kCurvePoints - 1) / kCurvePoints;
     if (stretch <= 2) return points;
@@ -147,7 +147,7 @@ std::string loss_chart(const RunFiles& run) {
     for (const EpochLine& line : run.epochs)
         if (std::isfinite(line.validation_loss)) validation.push_back({line.step, line.validation_loss});
     const auto smooth = smoothed(steps);
-    // A validation loss that leaps early in a run must not flatten the curve: the frame ends at twice the training's.
+    // A validation loss that jumps early in a run must not flatten the curve: the frame ends at twice the training's.
     const double y_max = std::fmax(highest(smooth), std::fmin(highest(validation), 2 * highest(smooth)));
     LineChart chart{
         .title = "Loss",
@@ -300,9 +300,9 @@ std::string headline_section(const RunFiles& run) {
 
 std::string curves_section(const RunFiles& run) {
     if (run.steps.empty() && run.epochs.empty())
-        return "<section><h2>How it learned</h2><p class=\"quiet\">There is no step in the log yet.</p></section>\n";
+        return "<section><h2>Training curves</h2><p class=\"quiet\">The log has no steps yet.</p></section>\n";
     return fmt::format(
-        "<section><h2>How it learned</h2>\n<div "
+        "<section><h2>Training curves</h2>\n<div "
         "class=\"grid\"><div>{}</div><div>{}</div><div>{}</div><div>{}</div></div></section>\n",
         run.is_detector() ? box_losses_chart(run, step_label(run)) : loss_chart(run),
         run.is_detector() ? map_chart(run) : accuracy_chart(run),
@@ -315,7 +315,7 @@ std::string provenance_section(const RunFiles& run) {
                &build = member(session, "build"), &data = member(record, "data"),
                &sessions = member(record, "sessions");
     if (!sessions.is_array() || sessions.empty())
-        return "<section><h2>What made this</h2><p class=\"quiet\">run.json has no record of it.</p></section>\n";
+        return "<section><h2>Provenance</h2><p class=\"quiet\">run.json does not record it.</p></section>\n";
     double peak = kUnknown;
     for (const json& each : sessions) peak = std::fmax(peak, number_of(each, "peak_memory_bytes"));
     const auto said = [](const json& object, const char* key) {
@@ -359,8 +359,8 @@ std::string provenance_section(const RunFiles& run) {
         {"Compiler", fmt::format("{} <span class=\"path\">{}</span>", said(build, "compiler"), said(build, "flags"))},
         {"Libraries", libraries},
     };
-    std::string out = "<section><h2>What made this</h2>\n<div class=\"facts\">" +
-                      html_table("", {{"What"}, {"Value"}}, rows) + "</div>\n";
+    std::string out = "<section><h2>Provenance</h2>\n<div class=\"facts\">" +
+                      html_table("", {{"Item"}, {"Value"}}, rows) + "</div>\n";
     if (sessions.size() > 1) out += sessions_table(sessions);
     return out + "</section>\n";
 }

@@ -15,18 +15,15 @@ std::string results(const RunFiles& run) {
         const EvaluatedBoxes* boxes = run.main_boxes();
         if (boxes) return boxes_sections(run, *boxes);
         return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: precision, classes and sample "
-               "images come when a run has finished.</p></section>\n";
+               "images appear when the run has finished.</p></section>\n";
     }
     const EvaluatedPart* part = run.main_part();
     if (!part)
         return "<section><h2>Results</h2><p class=\"quiet\">There is no evaluation yet: confusion, confidence, cameras "
-               "and sample images come when a "
-               "run has finished.</p></section>\n";
+               "and sample images appear when the run has finished.</p></section>\n";
     std::string out;
     if (run.parts.size() > 1 && part->name != "test")
-        out =
-            "<p class=\"quiet\">The details below are about the validation images, because there are few test "
-            "images.</p>\n";
+        out = "<p class=\"quiet\">The details below use the validation images because there are few test images.</p>\n";
     return out + confusion_section(run, *part) + confidence_section(*part) + cameras_section(*part) +
            images_section(run, *part);
 }
@@ -42,7 +39,7 @@ std::string missing_section(const RunFiles& run) {
 
 std::filesystem::path write_report(const std::filesystem::path& run_folder) {
     const RunFiles run = read_run_files(run_folder);
-    // The policy keeps a browser from loading anything, whatever a file name may have smuggled in.
+    // The policy keeps the browser from loading anything, even if a file name smuggles in markup.
     const std::string page = fmt::format(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" "
         "content=\"width=device-width, initial-scale=1\"/>\n"

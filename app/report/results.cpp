@@ -1,4 +1,4 @@
-// What the model gets right and wrong: confusion, classes, confidence, cameras.
+// Results of a classifier: confusion, classes, confidence, cameras.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -23,12 +23,11 @@ std::string classes_table(const RunFiles& run, const EvaluatedPart& part) {
         rows.push_back({name_cell(run.classes[c]), count_text(score.images), percent_text(score.precision()),
                         percent_text(score.recall()), fixed_text(score.f1(), 3)});
     }
-    return html_table("", {{"Class"}, {"Pictures", true}, {"Precision", true}, {"Recall", true}, {"F1", true}}, rows) +
+    return html_table("", {{"Class"}, {"Images", true}, {"Precision", true}, {"Recall", true}, {"F1", true}}, rows) +
            fmt::format(
-               "<p class=\"quiet\"><em>Recall</em>: of the images of a class, how many the model found. "
-               "<em>Precision</em>: of the "
-               "images it put into a class, how many belong there. F1 joins both; its mean over the classes is "
-               "{}.</p>\n",
+               "<p class=\"quiet\"><em>Recall</em>: share of the images of a class that the model found. "
+               "<em>Precision</em>: share of the images put into a class that belong there. F1 joins both; its mean "
+               "over the classes is {}.</p>\n",
                fixed_text(part.metrics.macro_f1(), 3));
 }
 
@@ -39,18 +38,18 @@ std::string mix_ups(const RunFiles& run, const EvaluatedPart& part) {
         if (i / n != i % n && part.metrics.confusion[i]) cells.push_back(i);
     std::stable_sort(cells.begin(), cells.end(),
                      [&](size_t a, size_t b) { return part.metrics.confusion[a] > part.metrics.confusion[b]; });
-    if (cells.empty()) return "<p>Not one image was put into a wrong class.</p>\n";
+    if (cells.empty()) return "<p>No image was put into a wrong class.</p>\n";
     Rows rows;
     for (size_t i = 0; i < std::min(cells.size(), kMixUps); ++i)
         rows.push_back({name_cell(run.classes[cells[i] / n]), name_cell(run.classes[cells[i] % n]),
                         count_text(part.metrics.confusion[cells[i]]),
                         percent_text(double(part.metrics.confusion[cells[i]]) /
                                      double(part.metrics.classes[cells[i] / n].images))});
-    return html_table("", {{"The image is"}, {"The model says"}, {"Pictures", true}, {"Of the class", true}}, rows);
+    return html_table("", {{"True class"}, {"Predicted"}, {"Images", true}, {"Share of class", true}}, rows);
 }
 
 std::string work_row(const ManualWork& work) {
-    return fmt::format("{} ({}) are below {:.2f}; of the rest {} are right and {} would pass unseen",
+    return fmt::format("{} ({}) are below {:.2f}; of the rest {} are right and {} would go unnoticed",
                        images_text(work.looked_at), percent_text(work.share()), work.threshold,
                        percent_text(work.accuracy_of_rest()),
                        work.errors_left == 1 ? "1 error" : count_text(work.errors_left) + " errors");
@@ -58,7 +57,7 @@ std::string work_row(const ManualWork& work) {
 
 std::string proposal(const EvaluatedPart& part) {
     if (const auto work = proposed_work(part, kWantedAccuracy))
-        return fmt::format("<p class=\"proposal\"><strong>Proposal: look at what is below {:.2f}.</strong> {}.</p>\n",
+        return fmt::format("<p class=\"proposal\"><strong>Proposal: look at images below {:.2f}.</strong> {}.</p>\n",
                            work->threshold, work_row(*work));
     ManualWork best = manual_work(part, 0.5);
     for (int t = 51; t <= 99; ++t)
@@ -85,7 +84,7 @@ std::string work_chart(const EvaluatedPart& part) {
              "At threshold 0.50 a person looks at {} and {} of the rest are right; at 0.99 it is {} and {}.",
              percent_text(low.share()), percent_text(low.accuracy_of_rest()), percent_text(high.share()),
              percent_text(high.accuracy_of_rest())),
-         .x_label = "threshold of confidence",
+         .x_label = "confidence threshold",
          .series = {right, looked},
          .x_low = 0.5,
          .x_high = 1,
@@ -103,14 +102,13 @@ std::string work_table(const EvaluatedPart& part) {
                         percent_text(work.accuracy_of_rest()), count_text(work.errors_left)});
     }
     return html_table(
-        "", {{"Threshold"}, {"To look at", true}, {"Pictures", true}, {"Rest right", true}, {"Errors left", true}},
-        rows);
+        "", {{"Threshold"}, {"To look at", true}, {"Images", true}, {"Rest right", true}, {"Errors left", true}}, rows);
 }
 
 std::string confidence_bars(const EvaluatedPart& part) {
     BarChart chart{.title = "Accuracy per confidence",
                    .description = "Share of right images in each tenth of confidence, with the number of images:",
-                   .x_label = "confidence, from \u2026 on; above the bars: images",
+                   .x_label = "confidence, lower end of each tenth; above the bars: images",
                    .bars = {}};
     for (size_t b = 0; b < part.metrics.confidence.size(); ++b) {
         const Counts& bin = part.metrics.confidence[b];
@@ -168,25 +166,23 @@ std::string confusion_section(const RunFiles& run, const EvaluatedPart& part) {
                             count_text(part.metrics.classes[c].correct), count_text(part.metrics.classes[c].images));
     const std::string matrix = heat_map(
         {.title = "Confusion matrix", .description = what, .names = run.classes, .counts = part.metrics.confusion});
-    // With two or three classes the matrix itself says it at a glance.
+    // With two or three classes the matrix itself shows the mix-ups.
     const std::string beside =
         run.classes.size() > 3 ? "<h3>Most frequent mix-ups</h3>\n" + mix_ups(run, part) : classes_table(run, part);
     return fmt::format(
-        "<section><h2>Right and wrong, class by class</h2>\n<p>Rows are what the {} show, columns what the model says. "
-        "Blue is right, "
-        "orange is wrong; the stronger, the larger its share of the row.</p>\n<div "
+        "<section><h2>Results by class</h2>\n<p>Rows are the true classes of {}, columns the predicted ones. Blue is "
+        "right, orange is wrong; the stronger the colour, the larger the share of the row.</p>\n<div "
         "class=\"grid\">{}<div>{}</div></div>\n{}</section>\n",
         part_images(part), matrix, beside, run.classes.size() > 3 ? classes_table(run, part) : "");
 }
 
 std::string confidence_section(const EvaluatedPart& part) {
     return fmt::format(
-        "<section><h2>How much is left for a person</h2>\n<p>The model gives each answer a confidence. A person looks "
-        "at the images "
-        "below a threshold and trusts the rest.</p>\n{}<div class=\"grid\">{}{}</div>\n{}"
-        "<p class=\"quiet\">Counted on {}. The short lines across the bars are where an honest confidence would end. "
-        "At cameras or in "
-        "seasons that the model has not seen, expect more errors: check a sample there first.</p></section>\n",
+        "<section><h2>Images left for a person</h2>\n<p>The model gives each prediction a confidence. A person looks "
+        "at the images below a threshold and trusts the rest.</p>\n{}<div class=\"grid\">{}{}</div>\n{}<p "
+        "class=\"quiet\">Counted on {}. The short lines across the bars mark the accuracy that the confidence "
+        "promises. At cameras or in seasons that the model has not seen, expect more errors: check a sample there "
+        "first.</p></section>\n",
         proposal(part), work_chart(part), confidence_bars(part), work_table(part), part_images(part));
 }
 
@@ -199,18 +195,17 @@ std::string cameras_section(const EvaluatedPart& part) {
                      [](auto& a, auto& b) { return a.second.accuracy() < b.second.accuracy(); });
     Rows rows;
     for (size_t i = 0; i < std::min(cameras.size(), kCameras); ++i) {
-        const Counts& tally = cameras[i].second;
-        const auto [low, high] = accuracy_range(tally.correct, tally.images);
+        const Counts& counts = cameras[i].second;
+        const auto [low, high] = accuracy_range(counts.correct, counts.images);
         rows.push_back({cameras[i].first.empty() ? "<em>not known</em>" : name_cell(cameras[i].first),
-                        count_text(tally.images), percent_text(tally.accuracy()),
+                        count_text(counts.images), percent_text(counts.accuracy()),
                         fmt::format("{:.0f}\u2013{:.0f}\u202F%", 100 * low, 100 * high)});
     }
-    out += html_table("", {{"Camera"}, {"Pictures", true}, {"Right", true}, {"Range", true}}, rows);
+    out += html_table("", {{"Camera"}, {"Images", true}, {"Right", true}, {"Range", true}}, rows);
     if (cameras.size() > kCameras)
         out += fmt::format("<p>{} more are better than these.</p>\n", count_text(cameras.size() - kCameras));
     return out + fmt::format(
                      "<p class=\"quiet\">Worst first, of {}. <em>Range</em>: where the accuracy lies with 95\u202F% "
-                     "certainty; few images make it wide.</p>"
-                     "</section>\n",
+                     "certainty; few images make it wide.</p></section>\n",
                      part_images(part));
 }

@@ -92,7 +92,7 @@ std::string axes(const Frame& f, const std::string& x_label, bool percent) {
         const std::string label = f.log_x ? fmt::format("1e{:g}", tick) : number_text(tick, false);
         if (f.log_x) tick = std::pow(10, tick);
         out += svg_line(f.x(tick), bottom, f.x(tick), bottom + 4, "axis");
-        // The last label would be cut off where the tick is at the edge.
+        // The label of a tick at the edge would be cut off.
         const bool edge = f.x(tick) > kWidth - 24;
         out += svg_text(edge ? kWidth - 2 : f.x(tick), bottom + 16, edge ? "end" : "middle", label);
     }
@@ -126,12 +126,12 @@ std::string drawing(const LineChart& chart) {
         out += svg_line(f.x(chart.marker_x), kTop, f.x(chart.marker_x), bottom, "marker");
     double row = kTop + 10;
     for (const auto& [name, x] : chart.named_markers) {
-        const bool left = f.x(x) > 0.7 * kWidth;  // of the line, where the right has no room
+        const bool left = f.x(x) > 0.7 * kWidth;  // of the line if there is no space on the right
         out += svg_line(f.x(x), kTop, f.x(x), bottom, "marker");
         out += svg_text(f.x(x) + (left ? -4 : 4), row, left ? "end" : "start", fmt::format("{} {:.2g}", name, x));
         row += 14;
     }
-    // An inner <svg> cuts off what is outside of the frame, without an id that must differ between charts.
+    // An inner <svg> clips at the frame without an id, which would have to differ between charts.
     out += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft,
                        kTop - 4, kWidth - kLeft - kRight + 4, bottom - kTop + 8);
     for (const Series& s : chart.series) out += curve(f, s);
@@ -207,10 +207,9 @@ std::string heat_map(const HeatMap& map) {
     const double cell = std::min(84.0, (kWidth - left - 14) / double(n));
     const double height = top + cell * double(n) + 6;
     std::string out = open_figure(map.title, map.description, std::ceil(height));
-    out += svg_text(left + cell * double(n) / 2, 11, "middle label", "the model says");
-    out +=
-        fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">the image is</text>",
-                    top + cell * double(n) / 2);
+    out += svg_text(left + cell * double(n) / 2, 11, "middle label", "predicted");
+    out += fmt::format("<text transform=\"translate(11 {:.1f}) rotate(-90)\" class=\"middle label\">true</text>",
+                       top + cell * double(n) / 2);
     for (size_t row = 0; row < n; ++row) {
         size_t total = 0;
         for (size_t column = 0; column < n; ++column) total += map.counts[row * n + column];
@@ -239,8 +238,8 @@ std::string heat_map(const HeatMap& map) {
                 : row == column ? "right"
                                 : "wrong",
                 count ? 0.12 + 0.88 * share : 1);
-            out += fmt::format("<title>{} of {} {}: the model says {}</title></rect>", count_text(count),
-                               count_text(total), html_escaped(shortened(map.names[row], 60)),
+            out += fmt::format("<title>{} of {} {}: predicted {}</title></rect>", count_text(count), count_text(total),
+                               html_escaped(shortened(map.names[row], 60)),
                                html_escaped(shortened(map.names[column], 60)));
             if (n <= 16 && count)
                 out += fmt::format(

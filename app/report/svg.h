@@ -1,6 +1,5 @@
 // Charts as inline SVG, 420 units wide so that text stays readable on a phone. Colours, fonts and dashes come
-// from the page's style sheet (app/report/style.h): series are of class s0, s1, ..., and light and dark follow the
-// page.
+// from the page's style sheet (app/report/style.h): series are of class s0, s1, ...; dark mode follows the page.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +21,7 @@ struct LineChart {
     std::string title, description;  // plain text; the description is read out instead of the image
     std::string x_label;
     std::vector<Series> series;
-    // Open: as the points want it. Points outside are cut off at the frame.
+    // kOpen: chosen from the points. Points outside are cut off at the frame.
     double x_low = kOpen, x_high = kOpen, y_low = kOpen, y_high = kOpen;
     bool percent = false;  // y values are shares
     double height = 230;
@@ -34,7 +33,7 @@ struct LineChart {
 // A <figure>; a sentence instead if no point is finite.
 std::string line_chart(const LineChart& chart);
 
-// The same chart as an SVG file of its own, with its colours in it.
+// The same chart as a complete SVG file with its colours.
 std::string svg_file(const LineChart& chart);
 
 struct BarChart {

@@ -15,7 +15,7 @@ struct ThumbnailBox {
 struct Thumbnail {
     std::string data_url;  // "data:image/jpeg;base64,..."; empty if the image cannot be read
     size_t w = 0, h = 0;
-    std::string trouble;  // why not, or what is wrong with it; plain text
+    std::string trouble;  // why it is unreadable or damaged; plain text
 };
 
 // At most `side` pixels wide and high, never larger than the image.

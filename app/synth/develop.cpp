@@ -59,7 +59,7 @@ int strip_height(int height) { return std::max(8, height / 26); }
 
 std::vector<uint8_t> develop(Raster& image, const Development& options) {
     static const std::array<float, kCurve + 1> curve = tone_curve();
-    // Metering weights the middle and caps what one bright spot can say.
+    // Metering weights the middle and caps the influence of a bright spot.
     float sum = 0, weights = 0;
     Color cast;
     for (int y = 0; y < image.height; y += 3)

@@ -85,7 +85,7 @@ struct Capsule {
     float ra = 1, rb = 1;
 };
 
-// What of one pixel a shape covers, and where the pixel lies on the shape's round surface (0 centre, 1 rim).
+// The share of a pixel that a shape covers, and the pixel's position on its round surface (0 centre, 1 rim).
 struct Coverage {
     float alpha = 0;
     Vec2 normal;

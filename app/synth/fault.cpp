@@ -74,7 +74,7 @@ struct Drop {
     float radius, squash;
 };
 
-// Each drop is a little lens of its own: it shows the scene upside down and out of focus.
+// Each drop is a little lens: it shows the scene upside down and out of focus.
 void put_drops(Raster& image, Rng rng, int count, float smallest, float largest) {
     Raster soft = image;
     blur(soft, 0.012f * float(image.width));

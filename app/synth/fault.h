@@ -21,5 +21,5 @@ struct Blemish {
 
 // Faults that lie in the scene itself: fog, no light, a camera that looks up.
 void spoil_moment(Moment& moment, const Blemish& blemish);
-// Flakes in the air, then what happens on the lens.
+// Flakes in the air, then effects on the lens.
 void spoil_image(Raster& image, const Blemish& blemish, const Moment& moment, const Light& light);

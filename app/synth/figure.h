@@ -1,5 +1,4 @@
-// The body plans of the subjects: limbs and plates in metres, x forward, y up, the origin on the ground below the
-// middle.
+// The body plans of the subjects: limbs and plates in metres, x forward, y up, the origin on the ground.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// Builds what stands in a scene for years: ground, hills, tussocks, shrubs, stones, bait.
+// Builds the permanent parts of a scene: ground, hills, tussocks, shrubs, stones, bait.
 #include <array>
 
 #include "app/synth/scene.h"
@@ -193,7 +193,7 @@ void Scene::set_stone(Vec2 foot, float z, Rng rng) {
     }
 }
 
-// What is left of a reindeer, laid out to draw scavengers: a dark hide, some red, a few ribs.
+// The remains of a reindeer, laid out to draw scavengers: a dark hide, some red, a few ribs.
 void Scene::put_bait(Vec2 foot, float z, Rng rng) {
     const float scale = pixels_per_metre(z);
     const auto at = [&](float x, float y) { return foot + Vec2{x, -y} * scale; };

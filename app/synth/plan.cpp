@@ -221,7 +221,7 @@ public:
                       .tone = tone,
                       .strip = "",
                       .noise = rng.bits()};
-            if (options_.task == SynthTask::species)  // what the label says stays in the image
+            if (options_.task == SynthTask::species)  // the labelled subject stays in the image
                 for (Subject& subject : shot.subjects)
                     subject.x = std::clamp(subject.x, -0.3f * subject.z / site.focal, 0.3f * subject.z / site.focal);
             shot.moment.hour += later / 3600;

@@ -1,4 +1,4 @@
-// Decides what is photographed when, by which camera, and where the file goes; and renders one such shot.
+// Plans the shots: subject, time, camera and file of each; and renders one of them.
 #pragma once
 
 #include <string>
@@ -30,7 +30,7 @@ ShotPlan plan_shots(const SynthOptions& options);
 
 struct SynthImage {
     std::vector<uint8_t> rgb;    // (h, w, 3)
-    std::vector<Placed> placed;  // what is in it, from far to near
+    std::vector<Placed> placed;  // the visible subjects, from far to near
 };
 SynthImage render_shot(const Scene& scene, const Shot& shot);
 

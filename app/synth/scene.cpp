@@ -1,4 +1,4 @@
-// Light of the hour and the drawing of a scene; the ground and what stands on it is built in ground.cpp.
+// Light of the hour and the drawing of a scene; the ground and the objects on it are built in ground.cpp.
 #include "app/synth/scene.h"
 
 #include <array>

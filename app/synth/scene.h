@@ -21,7 +21,7 @@ struct Site {
 };
 Site make_site(int number, uint64_t seed);
 
-// When an image is taken and what the weather is then.
+// The time and weather of an image.
 struct Moment {
     int day = 172;  // of the year, 0 = 1 January
     float hour = 12;
@@ -41,7 +41,7 @@ struct Moment {
 // Night images are monochrome with an infrared flash.
 bool is_night(const Moment& moment);
 
-// What falls on things and what lies between them and the lens.
+// The light on objects and the air between them and the lens.
 struct Light {
     Color sun, sky;   // direct and diffuse light
     Vec2 toward_sun;  // in the image's plane, y up
@@ -49,7 +49,7 @@ struct Light {
     bool infrared = false;
     float flash = 0, reach = 7, visibility = 3e4f;
 
-    // What the camera gets from a surface `distance` metres away that faces `normal` (image plane, y up).
+    // The light that the camera receives from a surface `distance` metres away that faces `normal` (image plane, y up).
     Color reflected(Color albedo, Vec2 normal, float distance) const;
     Color through_air(Color color, float distance) const;
     float flash_at(float distance) const;
@@ -71,7 +71,7 @@ public:
     Raster draw(const Moment& moment) const;
 
 private:
-    // What does not change with the moment. Colours are square roots of the albedo.
+    // Everything that does not change over time. Colours are square roots of the albedo.
     struct Texel {
         uint8_t r, g, b;
         uint8_t plant;   // how much of it is green in summer and red in autumn

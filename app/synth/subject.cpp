@@ -77,7 +77,7 @@ float area_of(const Cutout& cutout) {
     return sum;
 }
 
-// Takes from `far` what `near` covers.
+// Removes the part of `far` that `near` covers.
 void hide(Cutout& far, const Cutout& near) {
     for (int y = std::max(far.area.top, near.area.top); y < std::min(far.area.bottom, near.area.bottom); ++y)
         for (int x = std::max(far.area.left, near.area.left); x < std::min(far.area.right, near.area.right); ++x)

@@ -27,7 +27,7 @@ struct Subject {
     uint64_t key = 0;  // coat and clothes
 };
 
-// What of a subject is seen: colours as the camera gets them, and how much of each pixel it covers.
+// The visible part of a subject: colours as the camera sees them, and its coverage of each pixel.
 struct Cutout {
     Bounds area;
     std::vector<Color> color;
@@ -48,7 +48,7 @@ struct Placed {
     Kind kind;
     Bounds box;
 };
-// Draws the subjects from far to near and gives the box of what remains visible of each. A subject that would be too
-// small, or mostly hidden or outside, is not drawn at all, so that no image shows what its boxes do not say.
+// Draws the subjects from far to near and returns the box of the visible part of each. A subject that would be too
+// small, or mostly hidden or outside, is not drawn at all, so that every visible subject has a box.
 std::vector<Placed> draw_subjects(Raster& image, std::vector<Subject> subjects, const Scene& scene,
                                   const Moment& moment);

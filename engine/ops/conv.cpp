@@ -1,4 +1,4 @@
-// conv and its gradients as nodes; the gradient of the bias is a node of its own.
+// conv and its gradients as nodes; the gradient of the bias is a separate node.
 #include "kernels/conv/conv.h"
 
 #include "engine/op.h"
@@ -55,7 +55,7 @@ struct Forward {
     }
     NamedValues backward(const BackwardArgs& node) const {
         require(activation == Activation::none && !node["residual"],
-                "conv: there is no gradient through a fused activation or residual; training uses batch_norm for both");
+                "conv: a fused activation or residual has no gradient; training uses batch_norm for both");
         const Value x = node["x"], weight = node["weight"], dy = node.grad("y");
         NamedValues grads;
         if (node.needed("x"))

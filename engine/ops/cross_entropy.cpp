@@ -1,4 +1,4 @@
-// cross_entropy: softmax, label smoothing, class weights, and the counts that a training log wants.
+// cross_entropy: softmax, label smoothing, class weights, and the counts for a training log.
 #include "kernels/cross_entropy.h"
 
 #include "engine/op.h"

@@ -46,7 +46,7 @@ struct Select {
     SelectBoxesOptions o;
     void bind(auto& k, auto& slot) const {
         k.n = boxes[0], k.rows = boxes[1], k.classes = boxes[2] - 5;
-        k.threshold = o.threshold, k.iou_threshold = o.overlap, k.max_detections = o.most;
+        k.threshold = o.threshold, k.iou_threshold = o.iou_threshold, k.max_detections = o.max_detections;
         slot.in("boxes", k.boxes);
         slot.out("detections", k.detections), slot.out("count", k.count);
     }
@@ -78,9 +78,10 @@ SelectedBoxes select_boxes(Value boxes, const SelectBoxesOptions& o) {
     const Shape& s = boxes.shape();
     require(s.size() == 3 && s[2] > 5 && boxes.dtype() == DType::f32, "select_boxes: boxes have shape {} and type {}",
             to_string(s), to_string(boxes.dtype()));
-    require(o.threshold >= 0 && o.most > 0, "select_boxes: threshold {}, at most {}", o.threshold, o.most);
+    require(o.threshold >= 0 && o.max_detections > 0, "select_boxes: threshold {}, at most {}", o.threshold,
+            o.max_detections);
     NamedValues out =
         add_node<SelectBoxes>(Select{s, o}, {{"boxes", boxes}},
-                              {{"detections", {s[0], o.most, 6}, DType::f32}, {"count", {s[0]}, DType::i32}});
+                              {{"detections", {s[0], o.max_detections, 6}, DType::f32}, {"count", {s[0]}, DType::i32}});
     return {out["detections"], out["count"]};
 }

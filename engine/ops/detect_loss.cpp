@@ -74,7 +74,7 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
             "detect_loss: {} heads, {} levels; up to {} are possible", heads.size(), levels.size(), kMaxLevels);
     const Shape& b = boxes.shape();
     require(b.size() == 3 && b[2] == 5 && b[1] > 0 && boxes.dtype() == DType::f32,
-            "detect_loss: boxes have shape {} and type {}, not (n, most, 5) floats", to_string(b),
+            "detect_loss: boxes have shape {} and type {}, not (n, max_boxes, 5) floats", to_string(b),
             to_string(boxes.dtype()));
     NamedValues in = {{"boxes", boxes}};
     std::vector<Shape> shapes;

@@ -100,7 +100,7 @@ Value concat(Values parts) {
         widths.push_back(s.back());
         y.back() += s.back();
         s.back() = y.back();
-        require(s == y && part.dtype() == parts[0].dtype(), "concat: {} does not go with {}", to_string(part.shape()),
+        require(s == y && part.dtype() == parts[0].dtype(), "concat: {} does not match {}", to_string(part.shape()),
                 to_string(parts[0].shape()));
     }
     const size_t rows = numel(y) / y.back();

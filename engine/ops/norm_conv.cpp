@@ -1,5 +1,5 @@
 // norm_conv: the constants of the normalization, the convolution, and their gradients as nodes. The sums carry no
-// gradient: what flows through them is part of that of x.
+// gradient: theirs is part of the gradient of x.
 #include "kernels/conv/norm_conv.h"
 
 #include "engine/op.h"
@@ -57,7 +57,7 @@ struct BackwardNorm {
     }
 };
 
-// Where x is normalized on the way, a and b are there, and for the gradients scale, shift, mean and rstd.
+// If x is normalized on the way, a and b are present, and for the gradients scale, shift, mean and rstd.
 struct Forward {
     static constexpr std::string_view name = "norm_conv";
     ConvShape shape;
@@ -114,7 +114,7 @@ void require_fitting(const WithStats& x, Value scale, Value shift, const BatchNo
     require(bool(o.running_mean) == bool(o.running_var), "norm_conv: running_mean and running_var come together");
 }
 
-// mean and rstd, and with `factors` a and b too.
+// mean and rstd, and with `factors` also a and b.
 NamedValues add_constants(const WithStats& x, Value scale, Value shift, const BatchNormOptions& n, bool factors) {
     std::vector<OutputSpec> out = {{"mean", scale}, {"rstd", scale}};
     if (factors) out = {{"a", scale.shape(), x.y.dtype()}, {"b", scale.shape(), x.y.dtype()}, out[0], out[1]};
@@ -136,7 +136,7 @@ WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNor
                     const ConvOptions& o) {
     require_fitting(x, scale, shift, n);
     require(n.activation == Activation::relu && !n.residual,
-            "norm_conv: the normalization before it has relu and no residual");
+            "norm_conv: the normalization before it must have relu and no residual");
     NamedValues constants = add_constants(x, scale, shift, n, true);
     constants["scale"] = scale, constants["shift"] = shift;
     return add_conv(x.y, weight, o, constants);

@@ -61,7 +61,7 @@ struct Finish {
     }
 };
 
-// The operands that every rule has; those of its moments are added.
+// The operands of every rule; the moments are added.
 NamedValues flat_operands(std::string_view rule, const OptimizerOperands& x) {
     for (const Value v : {x.parameter, x.moments[0], x.moments[1]})
         if (v)  // a rule may have fewer moments
@@ -96,7 +96,7 @@ std::span<const OptimizerRule> optimizer_rules() { return kRules; }
 const OptimizerRule& optimizer_rule(std::string_view name) {
     for (const OptimizerRule& rule : kRules)
         if (rule.name == name) return rule;
-    fail(Fault::usage, "optimizer '{}' is not known", name);
+    fail(Fault::usage, "unknown optimizer '{}'", name);
 }
 
 void ema_update(Value state, Value rate, Value parameter, Value average) {

@@ -25,7 +25,7 @@ struct MaxForward {
         slot.out("y", k.y), slot.out("argmax", k.argmax);
     }
     NamedValues backward(const BackwardArgs& node) const {
-        require(bool(node["argmax"]), "max_pool: gradients need a graph made for training");
+        require(bool(node["argmax"]), "max_pool: gradients need a graph built for training");
         return add_node<MaxPoolBackward>(MaxBackward{shape}, {{"dy", node.grad("y")}, {"argmax", node["argmax"]}},
                                          {{"dx", node["x"]}});
     }
@@ -61,7 +61,7 @@ Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
     const Shape& s = x.shape();
     require(s.size() == 4, "max_pool: x has shape {}, not (n, h, w, c)", to_string(s));
     require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding <= kernel / 2,
-            "max_pool: kernel {}, stride {}, padding {}; kernels go from 1 to 15, padding to half of that", kernel,
+            "max_pool: kernel {}, stride {}, padding {}; kernels may be 1 to 15, padding up to half of that", kernel,
             stride, padding);
     require(s[1] + 2 * padding >= kernel && s[2] + 2 * padding >= kernel, "max_pool: a window of {} does not fit {}",
             kernel, to_string(s));

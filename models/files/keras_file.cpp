@@ -6,7 +6,7 @@
 
 namespace {
 
-// "layer3.0.conv2", or nothing for a name of neither naming.
+// "layer3.0.conv2", or "" if the name follows neither scheme.
 std::string torchvision_name(const std::string& layer, bool old_names) {
     unsigned stage, block, part;
     int end = 0;
@@ -43,7 +43,7 @@ std::string torchvision_name(const std::string& layer, bool old_names) {
     return fmt::format("{}{}{}", prefix, conv ? "conv" : "bn", branch[1] - 'a' + 1);
 }
 
-// "conv1/conv1_gamma_1:0" -> "gamma": what of its layer a dataset holds.
+// "conv1/conv1_gamma_1:0" -> "gamma": the role of a dataset in its layer.
 std::string variable_name(std::string path, const std::string& layer) {
     path = path.substr(path.rfind('/') + 1);
     path = path.substr(0, path.find(':'));
@@ -97,7 +97,7 @@ KerasWeights read_keras(const std::filesystem::path& path) {
         const std::string layer = name.substr(0, name.find('/'));
         const std::string part = torch_variable(variable_name(name, layer));
         std::string target = torchvision_name(layer, weights.old_names);
-        // The last layer has the name that its author gave it.
+        // The last layer has a name chosen by its author.
         const bool dense = tensor.shape.size() == 2 && part == "weight";
         if (target.empty() && (dense || tensor.shape.size() == 1) && (head.empty() || head == layer)) {
             head = layer;
@@ -109,7 +109,7 @@ KerasWeights read_keras(const std::filesystem::path& path) {
         HostTensor value =
             tensor.shape.size() == 4 || dense ? reversed(tensor) : HostTensor{tensor.shape, elements<float>(tensor)};
         if (!weights.state.emplace(target + "." + part, std::move(value)).second)
-            fail(Fault::damaged, "{}: '{}' stands there twice", path.string(), tensor.name);
+            fail(Fault::damaged, "{}: '{}' occurs twice", path.string(), tensor.name);
     }
     if (!weights.state.contains("conv1.weight"))
         fail(Fault::damaged, "{}: holds no weights of a Keras ResNet-50", path.string());

@@ -1,4 +1,4 @@
-// Keras weights of ResNet-50 (and 101, 152) from HDF5 files, in both of the namings that were published.
+// Keras weights of ResNet-50 (and 101, 152) from HDF5 files, in both published naming schemes.
 //
 // new: convS_blockB_K_{conv,bn}, batch-norm epsilon 1.001e-5; old: resSx_branchY, bnSx_branchY, epsilon 1e-3, where the
 // first Keras called the variance `running_std`. Tensors get torchvision's names (models/resnet.h) and layouts: kernels

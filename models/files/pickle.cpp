@@ -136,7 +136,7 @@ private:
             case 'b': {
                 const uint32_t state = pop();
                 PickleNode& target = tree_.nodes[top()];
-                if (target.kind == PickleKind::dict) return true;  // an OrderedDict's attributes: of no interest
+                if (target.kind == PickleKind::dict) return true;  // an OrderedDict's attributes are ignored
                 if (target.kind != PickleKind::object) damaged("it sets the state of something that has none");
                 target.state = state;
                 return true;
@@ -169,7 +169,7 @@ private:
 
     void append(std::vector<uint32_t> items, PickleKind kind) {
         PickleNode& target = tree_.nodes[top()];
-        if (target.kind == PickleKind::object) return;  // elements of a foreign container: of no interest
+        if (target.kind == PickleKind::object) return;  // elements of a foreign container are ignored
         if (target.kind != kind)
             damaged("it appends to something that is not a {}", kind == PickleKind::set ? "set" : "list");
         target.children.insert(target.children.end(), items.begin(), items.end());

@@ -1,7 +1,7 @@
 // Python pickles as data: a machine that builds an inert tree and never calls, imports or executes anything.
 //
-// Classes and functions become names; what Python would have built by calling them becomes a record of the name, the
-// arguments and the state. Only OrderedDict and set turn into the container they are. Opcodes that no weight file needs
+// Classes and functions become names; the result of calling them becomes a record of the name, the arguments and
+// the state. Only OrderedDict and set turn into the container they are. Opcodes that no weight file needs
 // are refused. Nodes refer to each other by number, so that neither depth nor cycles cost stack when the tree is made
 // or freed; code that walks a tree must limit depth and steps itself.
 // Limits: 64 MiB, 4 million opcodes, 2 million values.
@@ -19,7 +19,7 @@
 #include <vector>
 
 enum class PickleKind : uint8_t {
-    absent,  // there is no such value
+    absent,  // no such value
     none,
     boolean,
     integer,
@@ -31,7 +31,7 @@ enum class PickleKind : uint8_t {
     set,
     dict,
     global,     // a class or function: text() is "module.name"
-    object,     // what a call would have made: type_name(), arguments(), state(), and its items as of a dict
+    object,     // the result of a call: type_name(), arguments(), state(), and its items as of a dict
     persistent  // a persistent id: arguments()
 };
 

@@ -62,7 +62,7 @@ Storage storage_of(PickleValue value, const std::string& label) {
     const PickleValue id = value.arguments();
     if (!value.is(PickleKind::persistent) || !id.is(PickleKind::tuple) || id.size() < 5 || id[0].text() != "storage" ||
         !id[1].is(PickleKind::global) || !id[2].is(PickleKind::text) || !id[4].is(PickleKind::integer))
-        damaged(label, "a tensor whose storage is not described as it should be");
+        damaged(label, "a tensor with a malformed description of its storage");
     if (id.size() > 5 && !id[5].is(PickleKind::none)) refused(label, "views of storages (torch 0.1) are not supported");
     const std::optional<DType> type = type_of_storage(id[1].text());
     if (!type) refused(label, "tensors in a '{}' are not supported", id[1].text());
@@ -223,7 +223,7 @@ void TorchFile::parse_legacy() {
             const Storage storage = storage_of({tree_.get(), i}, label_);
             known.emplace(storage.key, storage);
         }
-    if (!keys->value().is(PickleKind::list)) damaged(label_, "there is no list of storages");
+    if (!keys->value().is(PickleKind::list)) damaged(label_, "the list of storages is missing");
     for (size_t i = 0; i < keys->value().size(); ++i) {
         const std::string key(keys->value()[i].text());
         const auto found = known.find(key);
@@ -295,7 +295,7 @@ std::vector<NamedTorchTensor> TorchFile::tensors(PickleValue value) const {
 size_t TorchFile::storage_size(const std::string& key) const {
     if (zip_) return zip_->size_of(folder_ + "data/" + key);
     const auto found = storages_.find(key);
-    if (found == storages_.end()) damaged(label_, "there is no storage '{}'", key);
+    if (found == storages_.end()) damaged(label_, "storage '{}' is missing", key);
     return found->second.size();
 }
 
@@ -309,7 +309,7 @@ std::vector<std::byte> TorchFile::gather(const TorchTensor& tensor, std::span<co
     const size_t count = checked_count(tensor, label_), item = size_of(tensor.dtype), rank = tensor.shape.size();
     std::vector<std::byte> result(count * item);
     if (count == 0) return result;
-    // The longest tail of dimensions that lies in one piece is copied in one piece.
+    // The longest contiguous tail of dimensions is copied in one piece.
     size_t inner = rank, run = 1;
     while (inner > 0 && (tensor.strides[inner - 1] == run || tensor.shape[inner - 1] == 1))
         run *= tensor.shape[--inner];

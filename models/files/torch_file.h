@@ -47,8 +47,7 @@ public:
     std::optional<TorchTensor> tensor(PickleValue value) const;
 
     // Every tensor below `value` in the order of the file: entries of dicts and elements of lists by their key, modules
-    // as in a state_dict (parameters, persistent buffers, children); "a.b.0.weight". Attributes of other objects are
-    // not followed.
+    // as in a state_dict (parameters, persistent buffers, children); "a.b.0.weight". Other objects are not followed.
     std::vector<NamedTorchTensor> tensors(PickleValue value) const;
     static bool is_module(PickleValue value);  // an nn.Module, by its attributes
 
@@ -57,7 +56,7 @@ public:
     void read_all(const std::vector<NamedTorchTensor>& tensors,
                   const std::function<void(const NamedTorchTensor&, std::vector<std::byte>)>& visit) const;
 
-    // Small text records beside the weights, "megadetector_info.json" for one; nothing if it is not there.
+    // Small text records beside the weights, "megadetector_info.json" for one; nothing if it is missing.
     std::optional<std::string> record(const std::string& name) const;
 
 private:

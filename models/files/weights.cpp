@@ -37,7 +37,7 @@ void check_integers(const WeightFile& file) {
         if (to_string(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
-             "{}: its tensors of whole numbers hold {} numbers, the limit is {}; tundra takes weights in floating "
+             "{}: its integer tensors hold {} numbers, the limit is {}; tundra takes weights in floating "
              "point, not quantised ones",
              file.path, total, kIntegersLimit);
 }
@@ -120,8 +120,8 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     }
     if (!holds_tensors(*file.torch, chosen))
         fail(Fault::damaged,
-             "{}: is a PyTorch file without weights where they may be (a state_dict or a module, at the top or under "
-             "ema, state_dict, model, net)",
+             "{}: is a PyTorch file without weights where they are expected (a state_dict or a module, at the top or "
+             "under ema, state_dict, model, net)",
              file.path);
     if (chosen.type_name().starts_with("ultralytics."))
         fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, chosen.type_name());
@@ -142,7 +142,7 @@ void read_torch(WeightFile& file, FileBytes bytes) {
     });
 }
 
-// The file, memory-mapped; empty where that is not possible. All pages are read here, so that a failing disk is found
+// The file, memory-mapped; empty if that is not possible. All pages are read here, so that a failing disk is found
 // now (the caller then uses read_file()) and not by a signal later.
 FileBytes map_file(const std::filesystem::path& path) {
     FileBytes bytes;
@@ -163,7 +163,7 @@ FileBytes map_file(const std::filesystem::path& path) {
     return bytes;
 }
 
-// Recognises files that people mistake for weights by their first bytes, and says what they are.
+// Describes files that people mistake for weights, recognised by their first bytes; otherwise "".
 std::string mistaken(std::span<const std::byte> bytes) {
     std::string start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 300));
     if (start.substr(0, 8) == "\x89HDF\r\n\x1a\n") return "";

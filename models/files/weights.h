@@ -1,6 +1,5 @@
-// One way in for every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
-// safetensors, Keras .h5. Float tensors of any width become float32, integers int64; convolutions stay (c_out, c_in, h,
-// w).
+// Reads every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
+// safetensors, Keras .h5. Float tensors become float32, integers int64; convolutions stay (c_out, c_in, h, w).
 //
 // In a checkpoint the weights are searched under ema, state_dict_ema, state_dict, model_state_dict, model, net, in this
 // order, then at the top; a prefix `module.` that all names share is removed.
@@ -42,5 +41,5 @@ struct WeightFile {
 WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
 RecognisedModel recognise(const WeightFile& file);
 
-// The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is not there.
+// The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is missing.
 PickleValue child_module(PickleValue module, std::string_view name);

@@ -106,7 +106,7 @@ double epsilon_of(const WeightFile& file) {
             return eps.real();
     if (const auto said = file.metadata.find("batch_norm_epsilon"); said != file.metadata.end())
         if (const double eps = std::strtod(said->second.c_str(), nullptr); eps > 0 && eps < 1) return eps;
-    return 1e-3;  // what YOLOv5 sets for all its networks
+    return 1e-3;  // the default of all YOLOv5 networks
 }
 
 YoloConfig config_of(const WeightFile& file, bool focus) {
@@ -148,12 +148,12 @@ void check_normalization(const WeightFile& file) {
                 if (tensor(file, layer + part, 1).shape != values.shape)
                     fail(Fault::damaged, "{}: {}{} does not have the shape of {}", file.path, layer, part, name);
             if (tensor(file, layer + ".conv.weight", 4).shape[0] != values.values.size())
-                fail(Fault::damaged, "{}: {} normalises another number of channels than its convolution has", file.path,
-                     layer);
+                fail(Fault::damaged, "{}: {} normalizes a different number of channels than its convolution has",
+                     file.path, layer);
         }
 }
 
-// The thresholds that MegaDetector publishes for a release that the file's name tells, else its general ones.
+// The thresholds that MegaDetector publishes for the release in the file's name, else its general ones.
 void take_thresholds_by_name(YoloModel& model) {
     const std::string name = lower(model.file_name);
     if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) model.conservative_threshold = 0.05;
@@ -177,7 +177,7 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
                 model.version = info[key].get<std::string>();
     }
     if (model.image_size < 64 || model.image_size > 8192)
-        fail(Fault::damaged, "{}: says that its image size is {}", file.path, model.image_size);
+        fail(Fault::damaged, "{}: states an image size of {}", file.path, model.image_size);
 }
 
 YoloModel model_as_it_is(WeightFile file) {
@@ -214,7 +214,7 @@ YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
     YoloModel model = model_as_it_is(read_weights(path));
     if (!model.state.contains("model.0" + std::string(kVariance)))
         fail(Fault::usage,
-             "{}: its normalization is folded into the weights, so that it can only detect; train from the original "
+             "{}: its normalization is folded into the weights, so it can only detect; train from the original "
              "file",
              path.string());
     return model;

@@ -1,5 +1,5 @@
 // A YOLOv5 detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
-// module, its image size and thresholds from what MegaDetector files carry beside them.
+// module, its image size and thresholds from the metadata of MegaDetector files.
 #pragma once
 
 #include "models/files/weights.h"
@@ -9,9 +9,9 @@ struct YoloModel {
     std::string file_name;  // without folders
     YoloConfig config;
     std::vector<std::string> classes;
-    // The long side that it was trained for; 1280, as in MegaDetector, where the file does not say.
+    // The long side that it was trained for; 1280, as in MegaDetector, if the file does not say.
     size_t image_size = 1280;
-    std::string version = {};  // of MegaDetector; empty where the file does not say
+    std::string version = {};  // of MegaDetector; empty if the file does not say
     // Confidences that MegaDetector's users work with: from the file, else by its name.
     double typical_threshold = 0.2, conservative_threshold = 0.1;
     StateDict state = {};  // names as in models/yolov5.h; for training or folded for inference
@@ -24,7 +24,7 @@ struct YoloModel {
 YoloModel yolov5_model(WeightFile file);
 YoloModel read_yolov5(const std::filesystem::path& path);
 
-// The same with its normalization, to train it further. Fault::usage where the file holds folded weights.
+// The same with its normalization, to train it further. Fault::usage if the file holds folded weights.
 YoloModel read_yolov5_unfolded(const std::filesystem::path& path);
 YoloModel folded(YoloModel model);
 

@@ -19,7 +19,7 @@ template <class... Parts>
          fmt::format(text, std::forward<Parts>(parts)...));
 }
 
-// Little-endian numbers at any offset; one outside of the file is a damaged file.
+// Little-endian numbers at any offset; outside the file: Fault::damaged.
 struct Numbers {
     std::span<const std::byte> bytes;
     const std::string& label;
@@ -34,7 +34,7 @@ struct Numbers {
     }
 };
 
-// The 64-bit form of a local header's offset, in the extra field with id 1 behind the sizes that are 64 bits wide too.
+// The 64-bit form of a local header's offset, in the extra field with id 1, after the sizes if they have 64 bits.
 size_t wide_offset(const Numbers& read, size_t header, size_t name_bytes, size_t extra_bytes) {
     size_t position = header + 46 + name_bytes;
     for (const size_t end = position + extra_bytes; position + 4 <= end;) {
@@ -96,7 +96,7 @@ ZipFile::ZipFile(std::span<const std::byte> bytes, std::string label) : label_(s
 
 ZipFile::~ZipFile() { zip_discard(archive_); }
 
-// libzip does not compare the places of the records with each other.
+// libzip does not check whether records overlap.
 void ZipFile::check_layout(std::span<const std::byte> bytes) const {
     const Numbers read{bytes, label_};
     int comment_bytes = 0;
@@ -144,7 +144,7 @@ void ZipFile::check_layout(std::span<const std::byte> bytes) const {
 
 size_t ZipFile::index_of(const std::string& name) const {
     const auto found = index_.find(name);
-    if (found == index_.end()) damaged(label_, "there is no record '{}'", name);
+    if (found == index_.end()) damaged(label_, "record '{}' is missing", name);
     return found->second;
 }
 
