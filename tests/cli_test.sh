@@ -223,7 +223,7 @@ expect 0 "$tundra" detect 'scenes/images/*.jpg' -o quiet.json --model boxes --th
 cmp -s <(grep '"file"' boxes.json) <(grep '"file"' quiet.json) || bad "a pattern and a folder give different results"
 "$tundra" detect --help | grep -q -- '--overlap' && bad "an old spelling is in the help"
 for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says "$old"; done
-expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "no model here"; one_line
+expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "holds no model"; one_line
 
 # Inspect, lr-find, doctor.
 expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"
