@@ -162,7 +162,7 @@ expect 2 "$tundra" classify new --model run --out new.csv --threshold bda=0.9; s
 expect 2 "$tundra" classify new --model run --out new.csv --threshold bad=2
 expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
 expect 0 "$tundra" classify 'new/*.jpg' "new/a b" --model run -o pattern.csv --threads 0; says "6 images, 3 failed"
-expect 2 "$tundra" classify 'new/*.png' --model run -o pattern.csv; says "no images found"; one_line
+expect 2 "$tundra" classify 'new/*.png' --model run -o pattern.csv; says "no image matches"; one_line
 : >clip.mp4; expect 2 "$tundra" classify clip.mp4 --model run -o pattern.csv; says "is a video"; one_line
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
@@ -222,7 +222,7 @@ expect 0 "$tundra" detect scenes/images -o boxes.json --model boxes; says "30 im
 expect 0 "$tundra" detect 'scenes/images/*.jpg' -o quiet.json --model boxes --threads 0 --overlap 0.45 -q; [ ! -s out ] || bad "-q is not quiet"
 cmp -s <(grep '"file"' boxes.json) <(grep '"file"' quiet.json) || bad "a pattern and a folder give different results"
 "$tundra" detect --help | grep -q -- '--overlap' && bad "an old spelling is in the help"
-for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says "$old"; done
+for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says --iou; done
 expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "holds no model"; one_line
 
 # Inspect, lr-find, doctor.

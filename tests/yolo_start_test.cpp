@@ -127,7 +127,7 @@ TEST(YoloStart, OtherClasses) {
     EXPECT_EQ(note, "");
 
     const YoloModel to = retarget_yolov5(from, {"lynx", "person"}, 9, note);
-    EXPECT_NE(note.find("lynx start from new weights"), std::string::npos) << note;
+    EXPECT_NE(note.find("lynx start from random weights"), std::string::npos) << note;
     EXPECT_EQ(to.classes, (std::vector<std::string>{"lynx", "person"}));
     EXPECT_EQ(to.config.classes, 2u);
     EXPECT_EQ(from.state.at("model.10.conv.weight").values, to.state.at("model.10.conv.weight").values);
