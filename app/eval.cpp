@@ -1,6 +1,8 @@
 // `tundra eval`: measures a trained network on labelled images. Classifiers; detectors are in eval_detector.cpp.
 #include "app/eval.h"
 
+#include <nlohmann/json.hpp>
+
 #include <fmt/format.h>
 
 #include <algorithm>
