@@ -10,8 +10,11 @@
 #include <map>
 #include <vector>
 
+#include "kernels/batch_norm.h"
+#include "kernels/conv/conv.h"
 #include "kernels/conv/cpu.h"
 #include "kernels/elementwise.h"
+#include "kernels/linear.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
 
