@@ -33,7 +33,7 @@ public:
         else if (exists && argument.ends_with(".txt"))
             add_list(argument);
         else if (exists && is_video_name(argument))
-            fail(Fault::usage, "{}: is a video; tundra works on images only", argument);
+            ++videos_;
         else if (exists)
             found_.paths.push_back(argument);
         else if (is_pattern(argument))

@@ -9,7 +9,7 @@
 //   B^T = 0    pq²   -q²    -p    1  0       G =  1/P      -p/P      p²/P              0  p² p² q² q² 0
 //         0   -p²q   -p²     q    1  0            1/Q       q/Q      q²/Q              0  p³-p³ q³-q³ 1
 //         0    p²q   -p²    -q    1  0            1/Q      -q/Q      q²/Q
-//         0   p²q²    0   -p²-q²  0  1             0         0         1         P = 2p²(p²-q²), Q = 2q²(q²-p²)
+//         0   p²q²    0   -p²-q²  0  1             0         0         1    P = 2p²(p²-q²), Q = 2q²(q²-p²)
 //
 // The gradient of the weights is the adjoint of this in g:
 //
