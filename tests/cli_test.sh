@@ -164,7 +164,7 @@ expect 2 "$tundra" classify new --model run --out new.txt; says ".jsonl"
 expect 0 "$tundra" classify 'new/*.jpg' "new/a b" --model run -o pattern.csv --threads 0; says "6 images, 3 failed"
 expect 2 "$tundra" classify 'new/*.png' --model run -o pattern.csv; says "no image matches"; one_line
 : >clip.mp4; expect 2 "$tundra" classify clip.mp4 --model run -o pattern.csv; says "1 videos are skipped"; one_line
-expect 0 "$tundra" classify clip.mp4 "$(find new -name '*.jpg' | head -1)" --model run -o mixed.csv; says "1 images"
+expect 0 "$tundra" classify clip.mp4 "$(find shots -name '*.jpg' | sort | head -1)" --model run -o mixed.csv; says "1 images"
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no images"
