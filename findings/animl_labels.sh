@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# animl's sequence classification calls people "empty" and vehicles "human" when a vehicle is the first of them in the list.
+# animl's sequence classification calls people "empty" and vehicles "human" when a vehicle is the first of them in the
+# list.
 #
 # Package:  animl 3.0.1 (sequence_classification, with the arguments that animl's own pipeline gives it).
-# Input:    four images at four different hours, in two orders: an animal that the classifier is sure of, and one image each
-#           that MegaDetector found empty, with a person, with a vehicle (prepared as animl's get_empty does it).
+# Input:    four images at four different hours, in three orders: an animal that the classifier is sure of, and one
+#           image each that MegaDetector found empty, with a person, with a vehicle (prepared as animl's get_empty
+#           does it).
 # Guess:    these three keep what MegaDetector said; the order of the list does not matter.
-# What it does: with the order empty, person, vehicle all is right. With vehicle, person, empty the vehicle becomes "empty"
-#           and the empty image "vehicle"; with vehicle, empty, person all three are wrong: the vehicle is "human", the
-#           person "empty" and the empty image "vehicle". The three columns of scores are in alphabetical order (a pivot
-#           table), the three names beside them in the order in which they first appear.
+# What it does: with the order empty, person, vehicle all is right. With vehicle, person, empty the vehicle becomes
+#           "empty" and the empty image "vehicle"; with vehicle, empty, person all three are wrong: the vehicle is
+#           "human", the person "empty" and the empty image "vehicle". The three columns of scores are in alphabetical
+#           order (a pivot table), the three names beside them in the order in which they first appear.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 to 3.13; downloads about 30 MB.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -25,7 +27,7 @@ from unittest import mock
 import numpy
 import pandas
 
-# animl's file with the function; what else it imports (PyTorch, networks) is not used by this function and stands empty.
+# animl's file with the function. What else it imports (PyTorch, networks) the function does not use: stand-ins do.
 package = importlib.util.find_spec('animl').submodule_search_locations[0]
 for name in ('torch', 'animl', 'animl.model_architecture', 'animl.utils', 'animl.utils.general'):
     sys.modules[name] = mock.MagicMock()

@@ -2,15 +2,15 @@
 # animl forms its sequences by the time at which the files were last written, not by the time of the photographs.
 #
 # Package:  animl 3.0.1 (sequence_classification, with the arguments that animl's own pipeline gives it).
-# Input:    (1) three images of one station from three weeks, deer, fox, deer, each with the time of its photograph; once
-#           with files that still carry that time, once with files copied from the card within one second. (2) ten images
-#           of one visit, one every 20 s: the classifier says deer four times, then fox six times.
-# Guess:    a sequence is what the function's own description says: images of one station, each at most 60 s after the one
-#           before, by the photographs' time. So (1) is three sequences both times and the fox stays, and (2) is one
-#           sequence with one species.
-# What it does: (1) after copying, three weeks are one sequence and the fox has become a deer. (2) The 60 s count from the
-#           first image of the sequence, so that the visit is cut after every fourth image and ends with two species. The
-#           column "sequence", which would show it, is 0 in all rows.
+# Input:    (1) three images of one station from three weeks, deer, fox, deer, each with the time of its photograph;
+#           once with files that still carry that time, once with files copied from the card within one second. (2)
+#           ten images of one visit, one every 20 s: the classifier says deer four times, then fox six times.
+# Guess:    a sequence is what the function's own description says: images of one station, each at most 60 s after the
+#           one before, by the photographs' time. So (1) is three sequences both times and the fox stays, and (2) is
+#           one sequence with one species.
+# What it does: (1) after copying, three weeks are one sequence and the fox has become a deer. (2) The 60 s count from
+#           the first image of the sequence, so that the visit is cut after every fourth image and ends with two
+#           species. The column "sequence", which would show it, is 0 in all rows.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 to 3.13; downloads about 30 MB.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -27,7 +27,7 @@ from unittest import mock
 import numpy
 import pandas
 
-# animl's file with the function; what else it imports (PyTorch, networks) is not used by this function and stands empty.
+# animl's file with the function. What else it imports (PyTorch, networks) the function does not use: stand-ins do.
 package = importlib.util.find_spec('animl').submodule_search_locations[0]
 for name in ('torch', 'animl', 'animl.model_architecture', 'animl.utils', 'animl.utils.general'):
     sys.modules[name] = mock.MagicMock()

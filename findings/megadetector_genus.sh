@@ -6,9 +6,9 @@
 #           "Tamiasciurus hudsonicus" (American red squirrel) with 0.55.
 # Guess:    a genus may become one of its own species, so nothing changes here: the squirrel is no Tamias.
 # What it does: all eight chipmunks become American red squirrels. Whether a taxon lies below another is tested by
-#           looking for one string inside the other, and "...;sciuridae;tamias" begins "...;sciuridae;tamiasciurus;...".
-#           Bos (cattle) and Boselaphus (nilgai) are such a pair, too. With Sciurus, a name that begins otherwise, the
-#           chipmunks stay, and the single squirrel is outvoted.
+#           looking for one string inside the other, and "...;sciuridae;tamias" begins
+#           "...;sciuridae;tamiasciurus;...". Bos (cattle) and Boselaphus (nilgai) are such a pair, too. With Sciurus,
+#           a name that begins otherwise, the chipmunks stay, and the single squirrel is outvoted.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 to 3.12; downloads about 150 MB.
 set -euo pipefail
 folder=$(mktemp -d)

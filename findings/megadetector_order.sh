@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # What MegaDetector's repeat detection elimination marks depends on the order of the images in the results file.
 #
-# Package:  megadetector 10.0.28 (repeat_detection_elimination), default options but for the review folder, which is off.
+# Package:  megadetector 10.0.28 (repeat_detection_elimination), default options but for the review folder, which is
+#           off.
 # Input:    60 images of one camera with one box each, a twig that creeps to the right by 2 % of the image width in
 #           all (a mast that sags, a shadow that wanders). The same 60 entries in three orders.
 # Guess:    the boxes are what counts, so all orders give the same marks.
 # What it does: in time order nothing is marked; in two shuffled orders most or all of the 60 boxes are. Each box is
-#           compared with the first box of every group, not with the others in it (IoU of 0.9 at least, 20 boxes make a
-#           group suspicious). In time order a group is closed as soon as the twig has left its first box behind, after
-#           16 boxes; when the first box comes from the middle, its group reaches to both sides.
+#           compared with the first box of every group, not with the others in it (IoU of 0.9 at least, 20 boxes make
+#           a group suspicious). In time order a group is closed as soon as the twig has left its first box behind,
+#           after 16 boxes; when the first box comes from the middle, its group reaches to both sides.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 to 3.12; downloads about 150 MB.
 set -euo pipefail
 folder=$(mktemp -d)

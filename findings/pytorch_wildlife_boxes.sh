@@ -4,11 +4,13 @@
 # Packages: PytorchWildlife 1.3.0 (save_detection_classification_timelapse_json), supervision 0.23.0.
 # Input:    an image with a person, a deer and a fox; the classifier saw the two animals: deer 0.90, fox 0.80.
 # Guess:    the deer's box says deer, the fox's box says fox, the person's box has no species.
-# What it does: all three boxes, the person's too, have the same list: deer 0.90, fox 0.80. Programs that take the first
-#           (most likely) entry, as MegaDetector's format has it, count three deer. Which box was which cannot be found
-#           from the file any more; the package's other format (save_detection_classification_json) keeps the order.
-# Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.9 to 3.12; downloads about 150 MB. PyTorch and
-# gradio are left out: the function does not use them.
+# What it does: all three boxes, the person's too, have the same list: deer 0.90, fox 0.80. Programs that take the
+#           first
+#           (most likely) entry, as MegaDetector's format has it, count three deer. Which box was which cannot be
+#           found from the file any more; the package's other format (save_detection_classification_json) keeps the
+#           order.
+# Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.9 to 3.12; downloads about 150 MB. PyTorch
+# and gradio are left out: the function does not use them.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -42,7 +44,8 @@ species = {'0': 'deer', '1': 'fox'}
 with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, 'results.json')
     post_process.save_detection_classification_timelapse_json(
-        detected, classified, path, det_categories={'0': 'animal', '1': 'person', '2': 'vehicle'}, clf_categories=species)
+        detected, classified, path, clf_categories=species,
+        det_categories={'0': 'animal', '1': 'person', '2': 'vehicle'})
     with open(path) as file:
         results = json.load(file)
 seen = []

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # Animals lose their boxes on the way from PyTorch-Wildlife's results file to COCO by the MegaDetector package.
 #
-# Packages: PytorchWildlife 1.3.0 (save_detection_timelapse_json), supervision 0.23.0; megadetector 10.0.28 (md_to_coco).
+# Packages: PytorchWildlife 1.3.0 (save_detection_timelapse_json), supervision 0.23.0; megadetector 10.0.28
+#           (md_to_coco).
 # Input:    one image with an animal and a person, written by PyTorch-Wildlife with its own MegaDetector's categories
 #           (0 animal, 1 person, 2 vehicle); the same with the numbers that MegaDetector's files have (1, 2, 3).
 # Guess:    the file says by itself which number means what, so both become the same two boxes.
-# What it does: in the first file number 0 is taken for "empty" although the file calls it animal. The annotation stays and
-#           is called animal, its box is gone, and a line "Warning: empty category (0) used" between progress bars is all
-#           that tells. A detector trained or measured with that file learns of people and vehicles only.
+# What it does: in the first file number 0 is taken for "empty" although the file calls it animal. The annotation
+#           stays and is called animal, its box is gone, and a line "Warning: empty category (0) used" between
+#           progress bars is all that tells. A detector trained or measured with that file learns of people and
+#           vehicles only.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 to 3.12; downloads about 150 MB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/python"
 "$folder/python/bin/pip" -q install numpy==2.2.6 pandas==2.3.3 matplotlib==3.10.7 scikit-learn==1.7.2 Pillow==12.0.0 \
-    opencv-python-headless==4.12.0.88 tqdm==4.67.1 jsonpickle==4.1.1 humanfriendly==10.0 requests==2.32.5 scipy==1.15.3 \
+    opencv-python-headless==4.12.0.88 tqdm==4.67.1 jsonpickle==4.1.1 humanfriendly==10.0 requests==2.32.5 \
     fastquadtree==1.1.2 python-dateutil==2.9.0.post0 send2trash==1.8.3 clipboard==0.0.4 dill==0.4.0 pytest==8.4.2 \
-    PyYAML==6.0.3 defusedxml==0.7.1
+    scipy==1.15.3 PyYAML==6.0.3 defusedxml==0.7.1
 "$folder/python/bin/pip" -q install --no-deps supervision==0.23.0 PytorchWildlife==1.3.0 megadetector==10.0.28
 cat > "$folder/try.py" <<'PYTHON'
 import contextlib
@@ -59,6 +61,7 @@ def boxes(first):
 seen = [boxes(0), boxes(1)]
 print('animal is 0:', seen[0])
 print('animal is 1:', seen[1])
-sys.exit(seen != [{'animal': None, 'person': [150, 10, 60, 30]}, {'animal': [30, 10, 60, 30], 'person': [150, 10, 60, 30]}])
+animal, person = [30, 10, 60, 30], [150, 10, 60, 30]
+sys.exit(seen != [{'animal': None, 'person': person}, {'animal': animal, 'person': person}])
 PYTHON
 "$folder/python/bin/python" "$folder/try.py"

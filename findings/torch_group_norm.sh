@@ -2,13 +2,13 @@
 # PyTorch's GroupNorm on the CPU loses its digits when the tensor is in channels_last: a white image becomes noise.
 #
 # Package:  torch 2.15.0 (float32, CPU).
-# Input:    the same numbers in both memory formats: an image of one value, 251.3, in 32 channels; and random numbers of
-#           deviation 1 about a mean of 0, 30 and 300. Compared with the same function in float64.
+# Input:    the same numbers in both memory formats: an image of one value, 251.3, in 32 channels; and random numbers
+#           of deviation 1 about a mean of 0, 30 and 300. Compared with the same function in float64.
 # Guess:    channels_last is a matter of speed; the results agree to about 1e-6 or, with a mean of 300, 1e-4.
-# What it does: contiguous is as expected. In channels_last the image of one value gives numbers above 1 where all must be
-#           0, and errors are 1e-3 and more at a mean of 30, above 0.1 at 300. That is how a variance as the mean of the
-#           squares less the square of the mean looks in float32. BatchNorm (in training) stands the noise better, but the
-#           image of one value gives 0.8 and more in channels_last, too, against 0.004.
+# What it does: contiguous is as expected. In channels_last the image of one value gives numbers above 1 where all
+#           must be 0, and errors are 1e-3 and more at a mean of 30, above 0.1 at 300. That is how a variance as the
+#           mean of the squares less the square of the mean looks in float32. BatchNorm (in training) stands the noise
+#           better, but the image of one value gives 0.8 and more in channels_last, too, against 0.004.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.10 or newer; downloads about 3 GB, because
 # PyTorch's package for Linux brings CUDA along.
 set -euo pipefail
