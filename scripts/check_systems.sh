@@ -21,7 +21,7 @@ debian13-g++12     trixie    g++-12      g++-12                         -       
 debian13-clang19   trixie    clang++-19  clang-19,libomp-19-dev         -       -
 debian13-cmake4    trixie    -           -                              4.4.*   -
 debian13-like2404  trixie    g++-13      g++-13                         3.28.*  2023.1.0
-debian13-arm64     trixie    arm64       -                              -       -
+debian13-arm64     trixie-arm64 arm64    -                              -       -
 debian12           bookworm  -           -                              -       -
 debian12-clang14   bookworm  clang++-14  clang-14,libomp-14-dev         -       -
 debian12-clang16   bookworm  clang++-16  clang-16,libomp-16-dev         -       -
@@ -60,8 +60,8 @@ mirror() {  # Debian or Ubuntu
     apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n "/security/d; s/^$1 //p" | head -1
 }
 
-make_root() {  # suite -> FOLDER/SUITE, or what is in the way on standard output
-    local suite=$1 root=$folder/$1 origin=Debian address
+make_root() {  # SUITE or SUITE-NAME -> a folder of this name, or what is in the way on standard output
+    local suite=${1%%-*} root=$folder/$1 origin=Debian address
     [ -e "$root/ready" ] && return
     [ "$suite" = noble ] && origin=Ubuntu
     address=$(mirror $origin)
@@ -71,8 +71,8 @@ make_root() {  # suite -> FOLDER/SUITE, or what is in the way on standard output
     [ -e "$script" ] || case $origin in Debian) script=${script%/*}/sid ;; Ubuntu) script=${script%/*}/gutsy ;; esac
     rm -rf --one-file-system "$root"
     debootstrap --variant=minbase --include=ca-certificates,git --components="$([ $origin = Debian ] && echo main || echo main,universe)" \
-        "$suite" "$root" "$address" "$script" >"$folder/results/$suite.debootstrap" 2>&1 ||
-        { echo "NOT debootstrap failed: $folder/results/$suite.debootstrap"; return 1; }
+        "$suite" "$root" "$address" "$script" >"$folder/results/$1.debootstrap" 2>&1 ||
+        { echo "NOT debootstrap failed: $folder/results/$1.debootstrap"; return 1; }
     touch "$root/ready"
 }
 
@@ -99,8 +99,13 @@ run_row() {  # to the log; lines that begin with RESULT or NOT are for the table
     [ -d "$root/src/$name" ] || git clone -q --no-hardlinks . "$root/src/$name"
     git -C "$root/src/$name" fetch -q "$PWD" HEAD
     git -C "$root/src/$name" checkout -q --detach "$commit"
+    if [ "$cxx" = arm64 ]; then
+        packages=$(scripts/check_arm64.sh --packages)
+        inside "$suite" dpkg --add-architecture arm64
+    fi
     if [ "$packages" != - ]; then
-        inside "$suite" DEBIAN_FRONTEND=noninteractive bash -c "apt-get -qq update && apt-get -qq install -y --no-install-recommends ${packages//,/ }" ||
+        inside "$suite" DEBIAN_FRONTEND=noninteractive bash -c "apt-get -qq update &&
+            apt-get -qq install -y --no-install-recommends ${packages//,/ }" ||
             { echo "NOT its packages are not to be had: $packages"; return 0; }
     fi
     if [ "$cmake" != - ]; then
@@ -112,12 +117,14 @@ run_row() {  # to the log; lines that begin with RESULT or NOT are for the table
             { echo "NOT no oneDNN $onednn on PyPI"; return 0; }
         variables+=("CMAKE_PREFIX_PATH=/opt/onednn-$onednn")
     fi
-    steps="step build scripts/build.sh build --target all benchmarks -- -DCMAKE_BUILD_TYPE=Release"
+    steps="apt-get -qq install -y --no-install-recommends libbenchmark-dev >/dev/null
+        step build scripts/build.sh build --target all benchmarks -- -DCMAKE_BUILD_TYPE=Release"
     if [ "$cxx" = arm64 ]; then
-        steps="step build scripts/check_arm64.sh --build-only; step tests scripts/check_arm64.sh"
+        steps="step build scripts/check_arm64.sh --build-only"
+        [ $mode = build ] || steps="$steps; step tests scripts/check_arm64.sh"
     else
         [ "$cxx" = - ] || variables+=("CXX=$cxx")
-        [ $mode = build ] && steps="scripts/setup.sh ci; $steps" || steps="step demo scripts/demo.sh; step tests scripts/test.sh; $steps"
+        [ $mode = build ] && steps="scripts/setup.sh test; $steps" || steps="step demo scripts/demo.sh; step tests scripts/test.sh; $steps"
     fi
     inside "$suite" "${variables[@]}" bash -c "
         cd /src/$name
@@ -125,7 +132,7 @@ run_row() {  # to the log; lines that begin with RESULT or NOT are for the table
         $steps
         echo \"RESULT cmake \$(cmake --version | sed -n 's/^cmake version //p')\"
         echo \"RESULT system \$(. /etc/os-release; echo \$NAME \$VERSION_ID)\"
-        [ -x build/tundra ] && build/tundra version"
+        [ ! -x build/tundra ] || build/tundra version"
 }
 
 row_of_table() {  # log, name, compiler
@@ -136,9 +143,7 @@ row_of_table() {  # log, name, compiler
     build=$(last '^RESULT build \(.*\)')
     tests=$(last '^RESULT tests \(.*\)')
     demo=$(last '^RESULT demo \(.*\)')
-    case $tests in
-        *' '*) tests="$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\)/\1 of \2 failed/p' "$log" | tail -1)" ;;
-    esac
+    [ -z "$tests" ] || tests=$(last '.*tests passed, \([0-9]* tests failed out of [0-9]*\).*' | grep . || echo "not built")
     [ "${demo%% *}" = passed ] && demo="$(last '^Accuracy on held-out images: *\(.*%\).*'), mAP50 $(last '^Detection, mAP50: *\([0-9.]*\).*')"
     printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$(last '^RESULT system \(.*\)' | grep . || echo "$2")" \
         "$(last '^compiler *\(.*\)' | grep . || echo "$3")" "$(last '^RESULT cmake \(.*\)')" \

@@ -7,13 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build-clang}
-clang=
-for name in clang++ clang++-22 clang++-21 clang++-20 clang++-19 clang++-18 clang++-17 clang++-16; do
-    command -v "$name" >/dev/null || continue
-    major=$("$name" -dumpversion | cut -d. -f1)
-    [ "$major" -ge 16 ] && { clang=$name; break; }
-done
-[ -n "$clang" ] || { echo "clang check skipped: clang++ 16 or newer is not installed"; exit 0; }
+clang=$(scripts/clang.sh) || { echo "clang check skipped: clang++ 16 or newer is not installed"; exit 0; }
 
 mkdir -p "$folder"
 generator=()
