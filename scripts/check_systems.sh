@@ -89,8 +89,12 @@ inside() {  # system, VARIABLE=value..., command
         CCACHE_DIR=/ccache CCACHE_NOHASHDIR=1 "${@:2}" </dev/null
 }
 
-wheels() {  # folder, package==version...: what wheels from PyPI hold, unpacked by this machine's pip
-    [ -e "$1/ready" ] || { python3 -m pip install -q --no-deps --target "$@" && touch "$1/ready"; }
+wheels() {  # folder, package==version...: what wheels from PyPI hold (pip install --target leaves out libraries)
+    [ -e "$1/ready" ] && return
+    python3 -m pip download -q --no-deps --only-binary :all: -d "$1" "${@:2}" || return
+    for wheel in "$1"/*.whl; do python3 -m zipfile -e "$wheel" "$1"; done
+    chmod -f +x "$1"/cmake/data/bin/* || true
+    touch "$1/ready"
 }
 
 run_row() {  # to the log; lines that begin with RESULT or NOT are for the table
@@ -115,7 +119,7 @@ run_row() {  # to the log; lines that begin with RESULT or NOT are for the table
     if [ "$onednn" != - ]; then
         wheels "$root/opt/onednn-$onednn" "onednn-cpu-gomp==$onednn" "onednn-devel-cpu-gomp==$onednn" ||
             { echo "NOT no oneDNN $onednn on PyPI"; return 0; }
-        variables+=("CMAKE_PREFIX_PATH=/opt/onednn-$onednn")
+        variables+=("CMAKE_PREFIX_PATH=$(cd "$root" && printf '/%s:' "opt/onednn-$onednn"/*.data/data)")
     fi
     steps="apt-get -qq install -y --no-install-recommends libbenchmark-dev >/dev/null
         step build scripts/build.sh build --target all benchmarks -- -DCMAKE_BUILD_TYPE=Release"
