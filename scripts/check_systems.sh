@@ -5,7 +5,7 @@
 #   scripts/check_systems.sh [--folder FOLDER] [--build-only] [ROW...]      all rows, or the ones named
 #   scripts/check_systems.sh --list                                         names of the rows
 #
-# FOLDER (systems/) keeps the systems, the builds and a log per row: run it again to go on after a stop. A row that was
+# FOLDER (build-systems/) keeps the systems, the builds and a log per row: run it again after a stop. A row that was
 # finished for this commit is not run again; delete FOLDER/results/ROW to repeat it. --build-only builds everything, tests
 # and benchmarks too, and runs nothing.
 # DEBIAN_MIRROR and UBUNTU_MIRROR name archives; without them the ones that apt uses on this machine are taken.
@@ -33,7 +33,7 @@ ubuntu2404-clang18 noble     clang++-18  clang-18,libomp-18-dev         -       
 END
 }
 
-folder=systems mode=all
+folder=build-systems mode=all
 wanted=()
 while [ $# -gt 0 ]; do
     case $1 in
