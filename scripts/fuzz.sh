@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 build=build-fuzz
-cmake -S . -B $build -G Ninja -DTUNDRA_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ >/dev/null
-cmake --build $build
+clang=$(scripts/clang.sh) || { echo "fuzz: clang++ 16 or newer is not installed" >&2; exit 77; }
+scripts/build.sh $build -- -DTUNDRA_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang"
 mkdir -p $build/found
 
 golden=tests/golden

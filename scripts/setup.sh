@@ -13,10 +13,12 @@ optional="libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev ccache"
 what=${1:-demo}
 [ "$what" = demo ] || needed="$needed libgtest-dev"
 
-installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q "ok installed"; }
+# For this architecture: a library for cross compilers does not count.
+installed() { dpkg-query -W -f='${Status} ${Architecture}\n' "$1" 2>/dev/null | grep -qE "ok installed ($architecture|all)$"; }
 missing_of() { for package in $1; do installed "$package" || printf '%s ' "$package"; done; }
 
 command -v dpkg-query >/dev/null || { echo "setup: not a Debian or Ubuntu system; using what is installed"; exit 0; }
+architecture=$(dpkg --print-architecture)
 # tests/format_test.sh wants clang-format 14: the package of that version, or the default where the distribution has no other.
 known() { apt-cache show "$1" >/dev/null 2>&1; }
 if [ "$what" != demo ] && ! installed clang-format-14; then
@@ -32,7 +34,7 @@ missing=$(missing_of "$needed")
 wanted=$(missing_of "$optional")
 [ -z "$missing$wanted" ] && exit 0
 
-line="apt-get install -y --no-install-recommends $missing$wanted"
+line="apt-get update && apt-get install -y --no-install-recommends $missing$wanted"
 as_root=""
 if [ "$(id -u)" != 0 ]; then
     if sudo -n true 2>/dev/null; then as_root="sudo"; else

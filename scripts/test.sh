@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh           everything that fits ten minutes on two cores
 #   scripts/test.sh --full    also: AddressSanitizer and UBSan, the race checker over the CUDA kernels, removed barriers,
-#                             fuzzing for a minute each, nvcc for every architecture
+#                             fuzzing for a minute each, nvcc for every architecture, aarch64 in an emulator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -34,6 +34,8 @@ build_and_test build-race "-R simt" -DTUNDRA_RACE=ON -DTUNDRA_CUDA=OFF
 echo "== every barrier removed in turn"
 scripts/mutate_barriers.sh
 echo "== fuzzing"
-if command -v clang++ >/dev/null; then scripts/fuzz.sh 60; else echo "skipped: no clang++"; fi
+scripts/fuzz.sh 60 || [ $? = 77 ]
 echo "== nvcc for every architecture"
 tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]
+echo "== aarch64, compiled here and run in an emulator"
+scripts/check_arm64.sh || [ $? = 77 ]

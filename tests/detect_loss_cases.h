@@ -1,6 +1,8 @@
 // Heads and boxes for tests of the detector's loss: the cases of tests/data/detect_loss, and random ones.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <random>
 
 #include "kernels/detect_loss.h"

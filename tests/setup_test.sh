@@ -13,7 +13,8 @@ mkdir "$work/bin" "$work/bare"
 for tool in bash cat grep sed; do ln -s "$(command -v $tool)" "$work/bare/$tool"; done
 stub() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1"; }
 stub apt-cache '[ "${@: -1}" != "$ABSENT" ]'
-stub dpkg-query 'grep -qx -- "${@: -1}" "$WORK/installed" && echo "install ok installed"'
+stub dpkg-query 'grep -qx -- "${@: -1}" "$WORK/installed" && echo "install ok installed $OF"'
+stub dpkg 'echo amd64'
 stub id '[ "$ROOT" = 1 ] && echo 0 || echo 1000'
 stub sudo '[ "$SUDO" = 1 ] || exit 1; shift $([ "$1" = -n ] && echo 1 || echo 0); [ "$1" = true ] || ROOT=1 "$@"'
 stub apt-get 'echo "apt-get $*" >>"$WORK/log"; [ "$ROOT" = 1 ] && [ "$NETWORK" = 1 ] || exit 100
@@ -25,7 +26,7 @@ expect() {  # case, exit code, VARIABLE=value...
     local code=$2
     shift 2
     : >"$work/log"
-    env -i WORK="$work" ROOT=0 SUDO=0 NETWORK=0 ABSENT=none PATH="$work/bin:$PATH" "$@" bash "$setup" test >"$work/out" 2>&1
+    env -i WORK="$work" ROOT=0 SUDO=0 NETWORK=0 ABSENT=none OF=amd64 PATH="$work/bin:$PATH" "$@" bash "$setup" test >"$work/out" 2>&1
     local got=$?
     [ $got = $code ] || bad "$case: exit code $got instead of $code"
 }
@@ -38,6 +39,8 @@ expect "root without a network" 1 ROOT=1;   says "could not install everything";
 expect "a package that does not exist" 1 ROOT=1 NETWORK=1 ABSENT=libzip-dev;  says "libzip-dev"
 expect "optional ones that do not exist" 0 ROOT=1 NETWORK=1 ABSENT=ccache;    has cmake; has libhdf5-dev; has libgtest-dev
 expect "optional ones are missing, no root" 0
+expect "packages for any architecture" 0 OF=all
+expect "libraries for a cross compiler only" 1 OF=arm64;                      says "libzip-dev"
 : >"$work/installed"
 expect "sudo without a password" 0 SUDO=1 NETWORK=1;                          has cmake; has ccache; has clang-format-14
 expect "everything is there" 0 ROOT=1

@@ -2,6 +2,7 @@
 #include "fiber.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <new>
@@ -61,7 +62,7 @@ simt_fiber_trampoline:
 
 namespace simt {
 namespace {
-constexpr size_t kPage = 4096;
+const size_t kPage = size_t(sysconf(_SC_PAGESIZE));  // 4 KiB; on Arm also 16 or 64
 }
 
 Fiber::Fiber(size_t stack_bytes, Entry entry) : bytes_((stack_bytes + kPage - 1) / kPage * kPage), entry_(entry) {
