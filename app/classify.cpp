@@ -94,6 +94,7 @@ public:
     }
 
     void remove() { journal_.remove(); }
+    const std::string& note() const { return journal_.note(); }
 
 private:
     size_t done_ = 0;
@@ -227,6 +228,7 @@ int run(const Options& o) {
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
+    if (!log.note().empty()) print_note(progress, log.note());
     if (!classify(model, data, log, progress, signals)) return signals.exit_code();
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {

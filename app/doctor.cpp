@@ -110,7 +110,7 @@ int run(bool as_json) {
             out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
         for (const Library& l : linked_libraries())
             out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
-        fmt::print("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
+        print_output("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
         return good ? 0 : int(Fault::environment);
     }
     Progress progress(true);

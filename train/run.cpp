@@ -129,7 +129,7 @@ private:
     }
 
     RunResult train() {
-        folder_.start(config_);
+        if (const std::string text = folder_.start(config_); !text.empty()) note(text);
         const CacheMode mode = cache_mode(config_);
         cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)

@@ -1,8 +1,6 @@
 #include "train/run_folder.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -22,14 +20,6 @@ std::string text_of(const fs::path& path) {
 
 }  // namespace
 
-RunFolder::Lock::Lock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-    if (descriptor_ >= 0) close(descriptor_);
-    fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
-}
-
-RunFolder::Lock::~Lock() { close(descriptor_); }
-
 bool RunFolder::holds(const TrainConfig& config) const {
     const fs::path file = path_ / "config";
     if (fresh_ || !fs::exists(file)) return false;
@@ -48,17 +38,20 @@ bool RunFolder::finished() const {
     return record.is_object() && record.value("finished", false) && fs::exists(path_ / "model.safetensors");
 }
 
-void RunFolder::start(const TrainConfig& config) {
+std::string RunFolder::start(const TrainConfig& config) {
     std::error_code error;
     fs::create_directories(path_, error);
     if (error) fail(Fault::environment, "{}: cannot create the run folder: {}", path_.string(), error.message());
-    lock_.emplace(path_);
+    lock_.emplace(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (lock_->number < 0) fail(Fault::environment, "{}: cannot open: {}", path_.string(), system_error_text());
+    const std::string unlocked = lock_file(lock_->number, path_, "another tundra is training in this folder");
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",
                                  "evaluation.json", "bad_files.csv", "report.html", "config"})
             fs::remove_all(path_ / part);
     write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
+    return unlocked;
 }
 
 void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, StepStats& epoch,

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 
+#include "base/file.h"
 #include "data/loader.h"
 #include "train/config.h"
 #include "train/task.h"
@@ -21,24 +22,14 @@ public:
     bool holds(const TrainConfig& config) const;
     bool finished() const;
 
-    // Creates it, locks it until this object is destroyed, and writes the configuration.
-    void start(const TrainConfig& config);
+    // Creates it, locks it until this object is destroyed, because two runs in one folder would delete each other's
+    // checkpoints, and writes the configuration. Returns a note for people where it cannot be locked, else "".
+    std::string start(const TrainConfig& config);
 
 private:
-    // Two runs in one folder would delete each other's checkpoints.
-    class Lock {
-    public:
-        explicit Lock(const std::filesystem::path& folder);
-        ~Lock();
-        Lock(const Lock&) = delete;
-
-    private:
-        int descriptor_;
-    };
-
     std::filesystem::path path_;
     bool fresh_;
-    std::optional<Lock> lock_;
+    std::optional<Descriptor> lock_;
 };
 
 // Reads the log of a run that is resumed: the sums of the current epoch, and the bad files found so far. `parts`: names

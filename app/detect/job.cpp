@@ -163,6 +163,7 @@ Running resume(const DetectJob& job, Opened& o) {
         };
     ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
+    if (const std::string& text = r.run->journal().note(); !text.empty()) job.note(text);
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
     return r;

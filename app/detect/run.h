@@ -47,6 +47,7 @@ public:
     ImageResult result(size_t file) const;  // after it is done
     const DetectCounts& counts() const { return counts_; }
     const DetectOptions& options() const { return options_; }
+    const RecordJournal& journal() const { return *journal_; }
     void remove_journal() { journal_->remove(); }
 
 private:
