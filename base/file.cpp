@@ -115,10 +115,43 @@ void FileWriter::write(std::span<const std::byte> bytes) {
     }
 }
 
+namespace {
+
+// A name beside `path` that no other thread or process uses.
+std::string temporary_name(const std::filesystem::path& path) {
+    static std::atomic<unsigned> serial{0};
+    const std::string end = fmt::format(".{}-{}.tmp", getpid(), serial++);
+    const bool fits = path.filename().string().size() + end.size() <= 255;
+    return fits ? path.string() + end : (path.parent_path() / ("tundra" + end)).string();
+}
+
+}  // namespace
+
+void check_output(const std::string& option, const std::filesystem::path& path,
+                  const std::vector<std::filesystem::path>& inputs) {
+    namespace fs = std::filesystem;
+    const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{} {}: {}", option, path.string(), what); };
+    std::error_code ignored;
+    if (path.empty() || path == "-") refuse("must name a file; results do not go to standard output");
+    if (fs::is_directory(path, ignored) || !path.has_filename()) refuse("is a folder; name a file in it");
+    // A file renamed over a link in /dev would take the place of the device.
+    if ((fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) ||
+        (path.string().starts_with("/dev/") && !path.string().starts_with("/dev/shm/")))
+        refuse("is not a regular file");
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (!fs::is_directory(folder, ignored))
+        refuse("the folder " + folder.string() + " does not exist; create it first");
+    for (const fs::path& input : inputs)
+        if (!input.empty() && fs::equivalent(path, input, ignored)) refuse("is also an input; name another file");
+    const std::string temporary = temporary_name(path);
+    if (const Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)); file.number < 0)
+        fail(Fault::environment, "{} {}: cannot be created: {}", option, path.string(), system_error_text());
+    unlink(temporary.c_str());
+}
+
 void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill, bool durable,
                         const FileCalls& calls) {
-    static std::atomic<unsigned> serial{0};
-    const std::string temporary = fmt::format("{}.{}-{}.tmp", path.string(), getpid(), serial++);
+    const std::string temporary = temporary_name(path);
     // O_EXCL: does not follow a link of that name.
     Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file.number < 0) fail(Fault::environment, "{}: cannot create: {}", temporary, system_error_text());

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 struct Descriptor {  // of an open file or folder; below 0: none. Closed at the end
     int number;
@@ -38,6 +39,12 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size
 // Locks an open file or folder until the descriptor is closed. Returns why the file system cannot lock ("" if it can):
 // then the work goes on without a lock. Fault::usage, "{path}: {taken}", if another process has the lock.
 std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken);
+
+// Before long work whose result goes to `path`: Fault::usage, with the name of the option, if that is a folder, a pipe
+// or a device, lies in a folder that does not exist, or is one of the `inputs`; Fault::environment if no file can be
+// created there.
+void check_output(const std::string& option, const std::filesystem::path& path,
+                  const std::vector<std::filesystem::path>& inputs = {});
 
 // What the last system call said, and what helps against it.
 std::string system_error_text();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -20,11 +21,16 @@ public:
 
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
-    bool finished() const;
+    // A finished run; if its images were others than those of this fingerprint, `note` says so.
+    bool finished(const std::string& fingerprint, const std::function<void(const std::string&)>& note) const;
+    // What `open` returns. Where a run with this data was begun here, its error may pass, such as a drive that is not
+    // connected: Fault::environment.
+    Dataset open_data(const std::string& data, const std::function<Dataset()>& open) const;
 
     // Creates it, locks it until this object is destroyed, because two runs in one folder would delete each other's
-    // checkpoints, and writes the configuration. Returns a note for people where it cannot be locked, else "".
-    std::string start(const TrainConfig& config);
+    // checkpoints, and writes the configuration. Returns notes for people: that it cannot be locked, that this
+    // build lacks the library of an image format that the run had so far.
+    std::vector<std::string> start(const TrainConfig& config);
 
 private:
     std::filesystem::path path_;
