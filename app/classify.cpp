@@ -6,6 +6,7 @@
 
 #include "app/command.h"
 #include "app/detect/result_file.h"
+#include "app/jobs/drive.h"
 #include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/model.h"
@@ -94,6 +95,7 @@ public:
     }
 
     void remove() { journal_.remove(); }
+    const std::string& note() const { return journal_.note(); }
 
 private:
     size_t done_ = 0;
@@ -170,6 +172,12 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
     if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
+    DriveWatch drive;
+    for (size_t i = 0; i < log.batches(); i += std::max<size_t>(1, log.batches() - 1)) {
+        const std::vector<Prediction> before = log.batch(i);
+        for (size_t k = 0; k < before.size(); ++k)
+            if (!before[k].probabilities.empty()) drive.was_read(data.samples[i * batch_size + k].name);
+    }
     Loader loader(
         data, std::move(numbers),
         {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
@@ -187,7 +195,11 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
             Prediction& prediction = found.emplace_back();
             if (const std::optional<FailedImage> problem = loader.bad_file(sample))
                 prediction.reason = problem->code, prediction.detail = problem->text;
-            if (batch.labels[row] < 0) continue;
+            if (batch.labels[row] < 0) {
+                drive.check(data.samples[sample].name, prediction.reason);
+                continue;
+            }
+            drive.was_read(data.samples[sample].name);
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
                 fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);
@@ -214,9 +226,14 @@ Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, 
 }
 
 int run(const Options& o) {
-    const bool as_csv = o.out.ends_with(".csv");
-    if (!as_csv && !o.out.ends_with(".jsonl")) fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
-    ImagePaths images = find_images(o.images);
+    const std::string extension = lower(std::filesystem::path(o.out).extension().string());
+    const bool as_csv = extension == ".csv";
+    if (!as_csv && extension != ".jsonl") fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
+    std::vector<std::filesystem::path> inputs(o.images.begin(), o.images.end());  // some may be lists
+    for (const std::string& argument : o.images)
+        if (argument.starts_with('@')) inputs.push_back(argument.substr(1));
+    check_output("--out", o.out, inputs);
+    ImagePaths images = find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(o.model, o.machine, data.samples.size());
@@ -227,7 +244,14 @@ int run(const Options& o) {
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
-    if (!classify(model, data, log, progress, signals)) return signals.exit_code();
+    if (!log.note().empty()) print_note(progress, log.note());
+    try {
+        if (!classify(model, data, log, progress, signals)) return signals.exit_code();
+    } catch (const Error& e) {  // such as a full disk or a drive that went away
+        progress.clear();
+        if (e.fault != Fault::environment) throw;
+        fail(e.fault, "{}; run the same command again to resume", e.what());
+    }
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
         Table table(out, data.classes, as_csv);
@@ -242,6 +266,9 @@ int run(const Options& o) {
         print_line(progress, fmt::format("{} images, {} failed: {}", count_text(counts.images),
                                          count_text(counts.failures), o.out));
     }
+    if (counts.failures && counts.failures == counts.images)
+        fail(Fault::inputs, "classify: none of the {} images could be read; {} has the reasons", counts.failures,
+             o.out);
     if (counts.failures > o.max_failures)
         fail(Fault::inputs, "classify: {} of {} images failed, --max-failures is {}; {} has the reasons",
              counts.failures, counts.images, o.max_failures, o.out);

@@ -35,6 +35,7 @@ int run(Options& o) {
     try {
         outcome = detect(o.job);
     } catch (const Error& e) {  // such as a full disk or a lost GPU
+        progress.clear();
         if (e.fault != Fault::environment || !done) throw;
         fail(e.fault, "{}; run the same command again to resume", e.what());
     }
@@ -50,6 +51,8 @@ int run(Options& o) {
                                    count_text(c.failed), count_text(c.damaged));
     if (outcome.kept) line += fmt::format(", {} kept from the earlier file", count_text(outcome.kept));
     if (!quiet) print_line(progress, line + ": " + o.job.out);
+    if (c.failed && c.failed == c.done)
+        fail(Fault::inputs, "detect: none of the {} images could be read; {} has the reasons", c.failed, o.job.out);
     if (c.failed <= o.max_failures) return 0;
     fail(Fault::inputs, "detect: {} of {} images failed, --max-failures is {}", c.failed, c.done, o.max_failures);
 }

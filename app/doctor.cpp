@@ -11,6 +11,7 @@
 #include "app/terminal.h"
 #include "base/error.h"
 #include "data/cache.h"
+#include "data/image.h"
 #include "models/resnet.h"
 #include "train/machine.h"
 #include "train/trainer.h"
@@ -110,7 +111,7 @@ int run(bool as_json) {
             out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
         for (const Library& l : linked_libraries())
             out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
-        fmt::print("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
+        print_output("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
         return good ? 0 : int(Fault::environment);
     }
     Progress progress(true);
@@ -131,6 +132,13 @@ int run(bool as_json) {
         line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
     if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
         line("no", "HDF5", "not built in: Keras' .h5 files cannot be read; install libhdf5-dev and build again");
+    for (const FormatLibrary& l : format_libraries())
+        if (!*l.version)
+            line("no", l.library,
+                 fmt::format(
+                     "not built in: {} images cannot be read; install its development package (docs/reference.md) "
+                     "and build again",
+                     l.formats));
     line(test.good ? "ok" : "BAD", test.what, test.text);
     print_line(progress, good ? "Everything required is available."
                               : "Something required is missing or wrong: see the lines marked BAD.");

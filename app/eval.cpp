@@ -12,6 +12,7 @@
 #include "app/jobs/model.h"
 #include "app/tables.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "predict/evaluation.h"
 #include "train/setup.h"
 
@@ -25,6 +26,7 @@ bool is_detector(const std::string& model) {
 }
 
 int run(EvalOptions& o) {
+    if (!o.out.empty()) check_output("--out", o.out, {o.model, o.data});
     if (is_detector(o.model)) return eval_detector(o);
     if (o.min_map50 > 0)
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);

@@ -87,9 +87,10 @@ std::string program_help(std::span<const Command> commands, size_t width) {
         "Exit codes:\n"
         "   0  done                                           5  out of memory\n"
         "   1  error, or eval below --min-accuracy            6  loss or gradients not finite\n"
-        "   2  wrong option, configuration or input          75  disk full, device lost: try again\n"
-        "   3  more than --max-failures images failed     130  stopped by Ctrl-C, resumable\n"
-        "   4  damaged model, checkpoint or result file     143  stopped by SIGTERM, resumable\n";
+        "   2  wrong option, configuration or input          75  disk full, device or terminal lost: try again\n"
+        "   3  too many images failed                       130  stopped by Ctrl-C, resumable\n"
+        "   4  damaged model, checkpoint or result file     141  nobody reads the results (`| head`)\n"
+        "                                                   143  stopped by SIGTERM, resumable\n";
     return text;
 }
 

@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/terminal.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "models/files/yolov5_file.h"
@@ -27,6 +28,7 @@ void write_plain(const std::string& path, const WeightFile& file) {
 }
 
 int run(const std::string& from, const std::string& to) {
+    check_output("--out", to, {from});
     WeightFile file = read_weights(from);
     const std::string what = file.model.text;
     if (file.model.task == "detect")

@@ -51,10 +51,10 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     return finder;
 }
 
+fs::path with_extension(fs::path path, const char* extension) { return path.replace_extension(extension); }
+
 void write_files(const std::string& out, const LrFinder& finder, const LrSuggestion& suggestion) {
-    fs::path csv = out, svg = out;
-    csv.replace_extension(".csv");
-    svg.replace_extension(".svg");
+    const fs::path csv = with_extension(out, ".csv"), svg = with_extension(out, ".svg");
     write_file_durably(csv, [&](FileWriter& file) {
         file.write("rate,loss,smooth\n");
         for (const LrPoint& p : finder.points())
@@ -66,6 +66,9 @@ void write_files(const std::string& out, const LrFinder& finder, const LrSuggest
 int run(const Options& o, const CLI::App& app) {
     const TrainConfig config = o.config.resolve(app);
     Progress progress(o.quiet);
+    if (!o.out.empty())
+        for (const char* extension : {".csv", ".svg"})
+            check_output("--out", with_extension(o.out, extension), {config.data});
     const LrFinder finder = range_test(o, config, progress);
     const LrSuggestion s = finder.suggest();
     if (!o.out.empty()) {

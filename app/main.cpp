@@ -1,9 +1,11 @@
 // The binary `tundra`: finds the command, parses its options, and turns every failure into one line and an exit code.
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
-#include <iostream>
+#include <cstring>
 #include <new>
 
 #include "app/help.h"
@@ -22,13 +24,13 @@ std::vector<Command> commands() {
 
 // One line for the error, more only if the text has more (lists of differences), and a hint.
 int print_error(std::string_view text, std::string_view hint, int code) {
-    std::fflush(stdout);
+    (void)output_error();  // results first, where both go to one place
     for (bool first = true; first || !text.empty(); first = false) {
         const size_t end = std::min(text.find('\n'), text.size());
-        fmt::print(stderr, "{}{}\n", first ? "tundra: " : "", printable(text.substr(0, end)));
+        write_error(fmt::format("{}{}\n", first ? "tundra: " : "", printable(text.substr(0, end))));
         text.remove_prefix(std::min(end + 1, text.size()));
     }
-    if (!hint.empty()) fmt::print(stderr, "hint: {}\n", printable(hint));
+    if (!hint.empty()) write_error(fmt::format("hint: {}\n", printable(hint)));
     return code;
 }
 
@@ -67,10 +69,10 @@ int run(const Command& command, int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
-        std::cout << command_help(command, app, false, width);
+        write_output(command_help(command, app, false, width));
         return 0;
     } catch (const CLI::CallForAllHelp&) {
-        std::cout << command_help(command, app, true, width);
+        write_output(command_help(command, app, true, width));
         return 0;
     } catch (const CLI::ParseError& error) {
         return print_option_error(command, app, error);
@@ -87,7 +89,7 @@ int dispatch(int argc, char** argv) {
     const std::vector<Command> all = commands();
     const std::string word = argc > 1 ? argv[1] : "";
     if (word.empty() || word == "-h" || word == "--help" || word == "help") {
-        std::cout << program_help(all, std::clamp<size_t>(terminal_columns(), 60, 100));
+        write_output(program_help(all, std::clamp<size_t>(terminal_columns(), 60, 100)));
         return word.empty() ? int(Fault::usage) : 0;
     }
     if (word == "--version") return run(version_command(), 1, argv);
@@ -113,16 +115,28 @@ int run_catching(int argc, char** argv) {
     }
 }
 
+// Results that did not arrive are no success. A reader that has seen enough (`| head`) gets no message, only the code
+// that shells show for programs that SIGPIPE ends.
+int code_with_output(int code) {
+    const int error = output_error();
+    if (!error || (code && error == EPIPE)) return code;
+    if (error == EPIPE) return 128 + SIGPIPE;
+    const int failed = print_error(fmt::format("standard output: cannot write: {}", std::strerror(error)), "",
+                                   int(Fault::environment));
+    return code ? code : failed;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
-    const int code = run_catching(argc, argv);
+    // A closed pipe and a limit on the size of files are errors of the write, not deaths.
+    std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
+    open_standard_streams();
+    const int code = code_with_output(run_catching(argc, argv));
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return code;  // so that the sanitizer can report
 #else
-    std::cout.flush();
-    std::fflush(nullptr);
     std::_Exit(code);  // the system frees all memory faster than the libraries would
 #endif
 }

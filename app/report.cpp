@@ -5,6 +5,7 @@
 
 #include "app/command.h"
 #include "app/report/report.h"
+#include "app/terminal.h"
 
 namespace {
 
@@ -12,7 +13,7 @@ std::function<int()> add(CLI::App& app) {
     auto folder = std::make_shared<std::string>();
     app.add_option("RUN", *folder, "a run folder")->required();
     return [folder] {
-        fmt::print("{}\n", write_report(*folder).string());
+        print_output("{}\n", write_report(*folder).string());
         return 0;
     };
 }

@@ -1,14 +1,21 @@
 #include "app/terminal.h"
 
-#include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
 namespace {
+
+int first_output_error = 0;
+
+void keep_error(bool good) {
+    if (!good && !first_output_error) first_output_error = errno ? errno : EIO;
+}
 
 // Columns, one per character: close enough for a line of progress.
 size_t width_of(std::string_view text) {
@@ -16,6 +23,27 @@ size_t width_of(std::string_view text) {
 }
 
 }  // namespace
+
+void open_standard_streams() {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (fcntl(stream, F_GETFD) < 0) (void)!open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+void write_output(std::string_view text) {
+    errno = 0;
+    keep_error(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
+}
+
+void write_error(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+}
+
+int output_error() {
+    errno = 0;
+    keep_error(std::fflush(stdout) == 0);
+    return first_output_error;
+}
 
 size_t terminal_columns() {
     if (const char* columns = std::getenv("COLUMNS"); columns && std::atoi(columns) >= 20)
@@ -45,7 +73,7 @@ void Progress::show(double fraction, const std::string& text) {
     last_ = Clock::now();
     last_fraction_ = fraction;
     if (!terminal_) {
-        fmt::print(stderr, "{:3.0f} %  {}\n", 100 * fraction, text);
+        write_error(fmt::format("{:3.0f} %  {}\n", 100 * fraction, text));
         return;
     }
     const size_t columns = terminal_columns();
@@ -56,15 +84,13 @@ void Progress::show(double fraction, const std::string& text) {
         line = fmt::format("[{}{}] {}", std::string(filled, '#'), std::string(kBar - filled, '.'), line);
     }
     while (width_of(line) >= columns) line.pop_back();
-    fmt::print(stderr, "\r\x1b[K{}", line);
-    std::fflush(stderr);
+    write_error("\r\x1b[K" + line);
     drawn_ = true;
 }
 
 void Progress::clear() {
     if (!drawn_) return;
-    std::fputs("\r\x1b[K", stderr);
-    std::fflush(stderr);
+    write_error("\r\x1b[K");
     drawn_ = false;
 }
 
@@ -80,12 +106,12 @@ void Progress::count(size_t done, size_t total, const char* unit) {
 
 void print_line(Progress& progress, std::string_view text) {
     progress.clear();
-    fmt::print("{}\n", printable(text));
-    std::fflush(stdout);
+    write_output(printable(text) + "\n");
+    (void)output_error();
 }
 
 void print_note(Progress& progress, std::string_view text) {
     progress.clear();
-    std::fflush(stdout);
-    fmt::print(stderr, "note: {}\n", printable(text));
+    (void)output_error();  // what comes first stands first where both go to one place
+    write_error("note: " + printable(text) + "\n");
 }

@@ -1,11 +1,32 @@
 // Progress, results and notes on the terminal; texts from files are escaped.
+//
+// The terminal may go away, a disk behind `> file` may fill up, a reader behind `| head` may stop reading: writing
+// never throws and never ends the work. What standard error cannot take is dropped; what standard output could not take
+// is told by output_error() and becomes the exit code.
 #pragma once
+
+#include <fmt/format.h>
 
 #include <chrono>
 #include <string>
 #include <string_view>
 
 #include "base/text.h"
+
+// After this, file descriptors 0, 1 and 2 are open, so that no other file gets their numbers and, with them, the text
+// for the terminal. Writing to one that was closed fails.
+void open_standard_streams();
+
+// To standard output and standard error, as it is.
+void write_output(std::string_view text);
+void write_error(std::string_view text);
+template <class... Parts>
+void print_output(fmt::format_string<Parts...> text, Parts&&... parts) {
+    write_output(fmt::format(text, std::forward<Parts>(parts)...));
+}
+
+// Flushes standard output; the errno of its first write that failed, 0 if everything was written.
+int output_error();
 
 // Columns for help and tables: COLUMNS, or the terminal's, or 80.
 size_t terminal_columns();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "app/command.h"
 #include "app/jobs/machine.h"
@@ -83,6 +84,12 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
 
 int run(Options& o, const CLI::App& app) {
     const TrainConfig config = o.config.resolve(app);
+    const std::filesystem::path& folder = o.run.folder;
+    std::error_code ignored;
+    if (std::filesystem::exists(folder, ignored) && !std::filesystem::is_directory(folder, ignored))
+        fail(Fault::usage, "--out {}: is a file; name a folder for the run", folder.string());
+    if (std::filesystem::equivalent(folder, config.data, ignored))
+        fail(Fault::usage, "--out {}: is the folder of the images; name another one for the run", folder.string());
     Progress progress(o.quiet);
     const RunResult result = train_run(config, o.run, events_of(o, config, progress));
     const std::string& out = o.run.folder;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/terminal.h"
 #include "train/machine.h"
 
 namespace {
@@ -14,18 +15,18 @@ int run(bool as_json) {
         nlohmann::json libraries = nlohmann::json::object();
         for (const Library& l : linked_libraries())
             libraries[l.name] = {{"compiled", l.compiled}, {"loaded", l.loaded}};
-        fmt::print("{}\n", nlohmann::json{{"version", build.version},
-                                          {"commit", build.commit},
-                                          {"compiler", build.compiler},
-                                          {"flags", build.flags},
-                                          {"libraries", libraries}}
-                               .dump(1));
+        print_output("{}\n", nlohmann::json{{"version", build.version},
+                                            {"commit", build.commit},
+                                            {"compiler", build.compiler},
+                                            {"flags", build.flags},
+                                            {"libraries", libraries}}
+                                 .dump(1));
         return 0;
     }
-    fmt::print("tundra {}\ncommit    {}\ncompiler  {}\nflags     {}\n", build.version, build.commit, build.compiler,
-               build.flags);
+    print_output("tundra {}\ncommit    {}\ncompiler  {}\nflags     {}\n", build.version, build.commit, build.compiler,
+                 build.flags);
     for (const Library& l : linked_libraries())
-        fmt::print("{:<14}built with {}{}\n", l.name, l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded);
+        print_output("{:<14}built with {}{}\n", l.name, l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,16 +21,6 @@ namespace {
 // write(2) and read(2) move at most 2 GiB at once.
 constexpr size_t kMaxTransfer = size_t(1) << 30;
 
-struct Descriptor {
-    int number;
-    explicit Descriptor(int number) : number(number) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (number >= 0) close(number);
-    }
-};
-
 // From this size on two threads read: a file in the page cache is only copied, which two do faster.
 constexpr size_t kReadByTwo = size_t(16) << 20;
 
@@ -37,25 +28,19 @@ std::shared_ptr<std::byte[]> memory_for(size_t bytes) {
     return {static_cast<std::byte*>(aligned_memory(bytes).release()), FreeAligned()};
 }
 
-// The error of the last system call, and what helps against it.
-std::string reason() {
-    const int code = errno;
-    std::string text = std::strerror(code);
-    if (code == ENOSPC || code == EDQUOT) text += "; free some space and run again";
-    if (code == EIO) text += "; the disk or its connection fails";
-    if (code == EACCES || code == EPERM || code == EROFS) text += "; choose a folder that you may write to";
-    return text;
-}
-
 void sync_folder(const std::filesystem::path& folder, const FileCalls& calls) {
     const Descriptor opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (opened.number < 0) fail(Fault::environment, "{}: cannot open the folder: {}", folder.string(), reason());
-    // Some network file systems cannot sync a folder; they order a rename by themselves.
-    if (calls.fsync(opened.number) != 0 && errno != EINVAL && errno != ENOTSUP)
-        fail(Fault::environment, "{}: cannot sync the folder: {}", folder.string(), reason());
+    if (opened.number < 0)
+        fail(Fault::environment, "{}: cannot open the folder: {}", folder.string(), system_error_text());
+    if (calls.fsync(opened.number) != 0)
+        fail(Fault::environment, "{}: cannot sync the folder: {}", folder.string(), system_error_text());
 }
 
 }  // namespace
+
+Descriptor::~Descriptor() {
+    if (number >= 0) close(number);
+}
 
 FileBytes FileBytes::copy(std::span<const std::byte> bytes) {
     FileBytes result{.memory = memory_for(bytes.size()), .size = bytes.size()};
@@ -68,7 +53,7 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.number < 0) fail(Fault::usage, "{}: cannot open: {}", path.string(), std::strerror(errno));
     struct stat info;
-    if (fstat(file.number, &info) != 0) fail(Fault::environment, "{}: {}", path.string(), reason());
+    if (fstat(file.number, &info) != 0) fail(Fault::environment, "{}: {}", path.string(), system_error_text());
     if (S_ISDIR(info.st_mode)) fail(Fault::usage, "{}: is a folder, not a file", path.string());
     if (!S_ISREG(info.st_mode)) fail(Fault::usage, "{}: is not a regular file", path.string());
     const size_t size = size_t(info.st_size);
@@ -80,7 +65,7 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
             const ssize_t count =
                 pread(file.number, bytes.memory.get() + done, std::min(end - done, kMaxTransfer), off_t(done));
             if (count < 0 && errno == EINTR) continue;
-            if (count < 0) fail(Fault::environment, "{}: cannot read: {}", path.string(), reason());
+            if (count < 0) fail(Fault::environment, "{}: cannot read: {}", path.string(), system_error_text());
             if (count == 0) fail(Fault::damaged, "{}: became shorter while it was being read", path.string());
             done += size_t(count);
         }
@@ -92,34 +77,93 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
     return bytes;
 }
 
-FileCalls::FileCalls() : write(::write), fsync(::fsync), rename(::rename) {}
+std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken) {
+    int status;
+    do status = flock(descriptor, LOCK_EX | LOCK_NB);
+    while (status != 0 && errno == EINTR);
+    if (status == 0) return "";
+    if (errno == EWOULDBLOCK) fail(Fault::usage, "{}: {}", path.string(), taken);
+    return fmt::format("{}: this file system cannot lock ({}); take care that no other run writes here", path.string(),
+                       std::strerror(errno));
+}
+
+std::string system_error_text() {
+    const int code = errno;
+    std::string text = std::strerror(code);
+    if (code == ENOSPC || code == EDQUOT) text += "; free some space and run again";
+    if (code == EFBIG) text += "; the file system or a limit (ulimit -f) allows no larger file";
+    if (code == EIO) text += "; the disk or its connection fails";
+    if (code == EACCES || code == EPERM || code == EROFS) text += "; choose a folder that you may write to";
+    return text;
+}
+
+bool sync_descriptor(int descriptor) {
+    // Some network file systems cannot sync a folder; they order a rename by themselves.
+    return fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS;
+}
+
+FileCalls::FileCalls()
+    : write(::write), fsync([](int file) { return sync_descriptor(file) ? 0 : -1; }), rename(::rename) {}
 
 void FileWriter::write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
         const ssize_t count = calls_.write(descriptor_, bytes.data(), std::min(bytes.size(), kMaxTransfer));
         if (count < 0 && errno == EINTR) continue;
         if (count == 0) errno = EIO;
-        if (count <= 0) fail(Fault::environment, "{}: cannot write: {}", name_.string(), reason());
+        if (count <= 0) fail(Fault::environment, "{}: cannot write: {}", name_.string(), system_error_text());
         bytes = bytes.subspan(size_t(count));
     }
 }
 
+namespace {
+
+// A name beside `path` that no other thread or process uses.
+std::string temporary_name(const std::filesystem::path& path) {
+    static std::atomic<unsigned> serial{0};
+    const std::string end = fmt::format(".{}-{}.tmp", getpid(), serial++);
+    const bool fits = path.filename().string().size() + end.size() <= 255;
+    return fits ? path.string() + end : (path.parent_path() / ("tundra" + end)).string();
+}
+
+}  // namespace
+
+void check_output(const std::string& option, const std::filesystem::path& path,
+                  const std::vector<std::filesystem::path>& inputs) {
+    namespace fs = std::filesystem;
+    const auto refuse = [&](const std::string& what) { fail(Fault::usage, "{} {}: {}", option, path.string(), what); };
+    std::error_code ignored;
+    if (path.empty() || path == "-") refuse("must name a file; results do not go to standard output");
+    if (fs::is_directory(path, ignored) || !path.has_filename()) refuse("is a folder; name a file in it");
+    // A file renamed over a link in /dev would take the place of the device.
+    if ((fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) ||
+        (path.string().starts_with("/dev/") && !path.string().starts_with("/dev/shm/")))
+        refuse("is not a regular file");
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (!fs::is_directory(folder, ignored))
+        refuse("the folder " + folder.string() + " does not exist; create it first");
+    for (const fs::path& input : inputs)
+        if (!input.empty() && fs::equivalent(path, input, ignored)) refuse("is also an input; name another file");
+    const std::string temporary = temporary_name(path);
+    if (const Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)); file.number < 0)
+        fail(Fault::environment, "{} {}: cannot be created: {}", option, path.string(), system_error_text());
+    unlink(temporary.c_str());
+}
+
 void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill, bool durable,
                         const FileCalls& calls) {
-    static std::atomic<unsigned> serial{0};
-    const std::string temporary = fmt::format("{}.{}-{}.tmp", path.string(), getpid(), serial++);
+    const std::string temporary = temporary_name(path);
     // O_EXCL: does not follow a link of that name.
     Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (file.number < 0) fail(Fault::environment, "{}: cannot create: {}", temporary, reason());
+    if (file.number < 0) fail(Fault::environment, "{}: cannot create: {}", temporary, system_error_text());
     try {
         FileWriter writer(file.number, path, calls);
         fill(writer);
         if (durable && calls.fsync(file.number) != 0)
-            fail(Fault::environment, "{}: cannot sync: {}", path.string(), reason());
+            fail(Fault::environment, "{}: cannot sync: {}", path.string(), system_error_text());
         if (close(std::exchange(file.number, -1)) != 0)  // where network file systems report a full disk
-            fail(Fault::environment, "{}: cannot write: {}", path.string(), reason());
+            fail(Fault::environment, "{}: cannot write: {}", path.string(), system_error_text());
         if (calls.rename(temporary.c_str(), path.c_str()) != 0)
-            fail(Fault::environment, "{}: cannot rename into place: {}", path.string(), reason());
+            fail(Fault::environment, "{}: cannot rename into place: {}", path.string(), system_error_text());
     } catch (...) {
         unlink(temporary.c_str());
         throw;

@@ -11,7 +11,17 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
+
+struct Descriptor {  // of an open file or folder; below 0: none. Closed at the end
+    int number;
+    explicit Descriptor(int number) : number(number) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor();
+};
 
 struct FileBytes {
     std::shared_ptr<std::byte[]> memory;
@@ -25,6 +35,22 @@ struct FileBytes {
 // Reads instead of mapping, so that a failing disk gives an error and not a signal. Errors: Fault::usage for a name
 // that cannot be opened, Fault::environment for a failing disk, Fault::damaged for a file above the limit.
 FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size_t(64) << 30);
+
+// Locks an open file or folder until the descriptor is closed. Returns why the file system cannot lock ("" if it can):
+// then the work goes on without a lock. Fault::usage, "{path}: {taken}", if another process has the lock.
+std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken);
+
+// Before long work whose result goes to `path`: Fault::usage, with the name of the option, if that is a folder, a pipe
+// or a device, lies in a folder that does not exist, or is one of the `inputs`; Fault::environment if no file can be
+// created there.
+void check_output(const std::string& option, const std::filesystem::path& path,
+                  const std::vector<std::filesystem::path>& inputs = {});
+
+// What the last system call said, and what helps against it.
+std::string system_error_text();
+
+// fsync of a file or folder; false with errno if it fails. A file system that has no fsync is no failure.
+bool sync_descriptor(int descriptor);
 
 // The system calls of one write; tests replace them to inject faults (short writes, ENOSPC, EIO). They set errno.
 struct FileCalls {

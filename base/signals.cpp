@@ -6,7 +6,11 @@
 
 #include <atomic>
 
+#include "base/error.h"
+
 namespace {
+
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
 std::atomic<int> first_signal = 0;
 stack_t stack_before = {};  // AddressSanitizer has one of its own
@@ -14,7 +18,7 @@ static_assert(std::atomic<int>::is_always_lock_free);
 
 void note_signal(int signal) {
     int none = 0;
-    if (!first_signal.compare_exchange_strong(none, signal)) _exit(128 + signal);
+    if (!first_signal.compare_exchange_strong(none, signal) && signal != SIGHUP) _exit(128 + signal);
 }
 
 void install(void (*handler)(int)) {
@@ -23,7 +27,11 @@ void install(void (*handler)(int)) {
     // A signal must not turn a read in a library into an error. And oneDNN 2.6's sgemm does not survive a handler on
     // its own stack: a program of nothing but dnnl_sgemm() and a timer ends with a corrupt heap.
     action.sa_flags = SA_RESTART | SA_ONSTACK;
-    for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+    for (const int signal : kSignals) {
+        struct sigaction now = {};
+        sigaction(signal, nullptr, &now);
+        if (signal != SIGHUP || now.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+    }
 }
 
 }  // namespace
@@ -42,3 +50,8 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const { return first_signal; }
+
+int StopSignals::exit_code() const {
+    const int signal = received();
+    return signal == SIGHUP ? int(Fault::environment) : signal ? 128 + signal : 0;
+}

@@ -1,4 +1,6 @@
-// SIGINT and SIGTERM ask for a save and an orderly end; a second one ends the program at once.
+// SIGINT, SIGTERM and SIGHUP (the terminal went away) ask for a save and an orderly end. A second SIGINT or SIGTERM
+// ends the program at once; SIGHUP never does, because a closing terminal and its shell both send it. Where SIGHUP is
+// ignored when the program starts, as nohup arranges, it stays ignored.
 #pragma once
 
 // While an object exists the signals only set a flag, which loops read between steps.
@@ -9,6 +11,6 @@ public:
     StopSignals(const StopSignals&) = delete;
     StopSignals& operator=(const StopSignals&) = delete;
 
-    int received() const;                                                // the first signal; 0: none yet
-    int exit_code() const { return received() ? 128 + received() : 0; }  // 130 for SIGINT, 143 for SIGTERM
+    int received() const;   // the first signal; 0: none yet
+    int exit_code() const;  // 130 after SIGINT, 143 after SIGTERM, Fault::environment (75) after SIGHUP, else 0
 };

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
+#include "data/unicode_names.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -148,15 +149,18 @@ public:
             own_[row].boxes.push_back(std::move(box));
         }
         const fs::path base = folder_of_images();
+        UnicodeNames unicode;
         for (size_t i = 0; i < own_.size(); ++i) {
             if (labelled_only_[i]) {
                 source_.odd.count("images have a label but no box and were left out",
                                   file_ + ", " + own_[i].sample.name);
                 continue;
             }
-            own_[i].sample.name = (base / own_[i].sample.name).lexically_normal().generic_string();
+            own_[i].sample.name = unicode.on_disk(fs::path(file_).parent_path(),
+                                                  (base / own_[i].sample.name).lexically_normal().generic_string());
             source_.rows.push_back(std::move(own_[i]));
         }
+        for (const std::string& text : unicode.notes()) source_.notes.push_back(text);
     }
 
 private:

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "data/dataset_parts.h"
 #include "data/listing.h"
+#include "data/unicode_names.h"
 
 namespace fs = std::filesystem;
 
@@ -198,8 +199,10 @@ Table read_csv(const std::string& file) {
     }
     Table table;
     std::map<std::string, size_t> lines;
+    UnicodeNames unicode;
     for (const CsvRow& row : rows) {
         Row read = row_of(row, columns, file);
+        read.sample.name = unicode.on_disk(fs::path(file).parent_path(), read.sample.name);
         if (const auto [first, is_new] = lines.emplace(read.sample.name, row.line); !is_new)
             fail(Fault::usage, "{}: line {}: {} is already on line {}", file, row.line, read.sample.name,
                  first->second);
@@ -211,6 +214,7 @@ Table read_csv(const std::string& file) {
         table.classes.insert(read.label);
         table.rows.push_back(std::move(read));
     }
+    table.notes = unicode.notes();
     return table;
 }
 

@@ -53,7 +53,7 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
         sample.h = decoded.full_h, sample.w = decoded.full_w;
     }
     if (!exif_wanted) return;
-    const Exif exif = read_exif(head);
+    const Exif exif = exif_of_file(head, path);
     sample.time = exif_seconds(exif.date);
     const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
     if (wanted.serial_first && !exif.serial.empty()) sample.camera = exif.serial;

@@ -1,5 +1,6 @@
 // EXIF in and out through libexif; only the one APP1 segment is handed to it. Of maker notes only Reconyx' are read,
-// here: Bushnell and Browning have published none.
+// here: no layout of those of Bushnell and Browning is public (ExifTool 13 has none either), and their cameras write
+// the date into EXIF itself.
 #include "data/exif.h"
 
 #include <fmt/format.h>
@@ -30,20 +31,13 @@ constexpr auto kBodySerialNumber = ExifTag(0xa431);
 std::string text_of(ExifData* data, ExifIfd ifd, ExifTag tag) {
     const ExifEntry* entry = exif_content_get_entry(data->ifd[ifd], tag);
     if (!entry || !entry->data || entry->format != EXIF_FORMAT_ASCII) return {};
-    std::string text;
-    for (size_t i = 0; i < entry->size && i < kMaxText && entry->data[i]; ++i)
-        text += entry->data[i] < 32 || entry->data[i] == 127 ? '?' : char(entry->data[i]);
-    while (!text.empty() && text.back() == ' ') text.pop_back();
-    return text;
+    return exif_text({reinterpret_cast<const char*>(entry->data), entry->size});
 }
 
 std::string date_of(ExifData* data) {
-    const std::string dates[] = {text_of(data, EXIF_IFD_EXIF, EXIF_TAG_DATE_TIME_ORIGINAL),
-                                 text_of(data, EXIF_IFD_EXIF, EXIF_TAG_DATE_TIME_DIGITIZED),
-                                 text_of(data, EXIF_IFD_0, EXIF_TAG_DATE_TIME)};
-    for (const std::string& date : dates)
-        if (exif_seconds(date) >= 0) return date;
-    return dates[0];
+    return first_date({text_of(data, EXIF_IFD_EXIF, EXIF_TAG_DATE_TIME_ORIGINAL),
+                       text_of(data, EXIF_IFD_EXIF, EXIF_TAG_DATE_TIME_DIGITIZED),
+                       text_of(data, EXIF_IFD_0, EXIF_TAG_DATE_TIME)});
 }
 
 // Positions in Reconyx' maker notes; little endian. Source: RCNX_MN10 and UltraFire maker note documents of Reconyx,
@@ -135,6 +129,19 @@ Exif read_exif_block(Bytes tiff) {
         segment.assign(kPrefix.begin(), kPrefix.end());  // some programs write it as well
     segment.insert(segment.end(), tiff.begin(), tiff.end());
     return exif_of_segment(segment);
+}
+
+std::string exif_text(std::string_view text) {
+    text = text.substr(0, std::min(kMaxText, text.find('\0')));
+    std::string result;
+    for (const char c : text) result += uint8_t(c) < 32 || c == 127 ? '?' : c;
+    while (!result.empty() && result.back() == ' ') result.pop_back();
+    return result;
+}
+
+std::string first_date(const std::vector<std::string>& dates) {
+    const auto found = std::ranges::find_if(dates, [](const std::string& date) { return exif_seconds(date) >= 0; });
+    return found == dates.end() ? dates.at(0) : *found;
 }
 
 int64_t exif_seconds(const std::string& date) {

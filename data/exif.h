@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/jpeg_segments.h"
@@ -21,6 +22,10 @@ struct Exif {
 Exif read_exif(Bytes jpeg);
 // The same from a TIFF block, as other formats hold it, with or without "Exif\0\0" before.
 Exif read_exif_block(Bytes tiff);
+
+// A text of EXIF as the fields above have it, and the first of several texts that is a date (the first, if none is).
+std::string exif_text(std::string_view text);
+std::string first_date(const std::vector<std::string>& dates);
 
 // Seconds since 1970 of an EXIF date ("-", "/" and "." for ":" and a "T" between are accepted as well), read as UTC
 // because cameras do not tell; -1 if it is not a date.

@@ -26,9 +26,11 @@ constexpr Signature kUnsupported[] = {
     {0, std::string_view("II*\0", 4), "TIFF or raw"},
     {0, std::string_view("MM\0*", 4), "TIFF or raw"},
     {8, "WEBP", "WebP"},
-    {4, "ftypavif", "AVIF"},
-    {4, "ftypheic", "HEIC"},
+    {4, "ftypavi", "AVIF"},
+    {4, "ftyphei", "HEIC"},
+    {4, "ftyphev", "HEIC"},
     {4, "ftypmif1", "HEIF"},
+    {4, "ftypmsf1", "HEIF"},
     {0, "8BPS", "Photoshop"},
     {0, std::string_view("\0\0\0\x0cjP  ", 8), "JPEG 2000"},
     {4, "ftyp", "MP4 video"},
@@ -42,6 +44,34 @@ const char* unsupported_kind(Bytes file) {
     for (const Signature& signature : kUnsupported)
         if (text.size() > signature.at && text.substr(signature.at).starts_with(signature.bytes)) return signature.name;
     return nullptr;
+}
+
+Exif no_exif(Bytes) { return {}; }
+
+struct Reader {
+    bool (*reads)(Bytes file);
+    Decoded (*decode)(Bytes file, const DecodeOptions& options);
+    Exif (*exif)(Bytes file);
+};
+constexpr Reader kReaders[] = {
+    {is_jpeg, decode_jpeg, read_exif}, {is_png, decode_png_or_bmp, png_exif}, {is_bmp, decode_png_or_bmp, no_exif},
+#ifdef TUNDRA_TIFF
+    {is_tiff, decode_tiff, tiff_exif},
+#endif
+#ifdef TUNDRA_WEBP
+    {is_webp, decode_webp, webp_exif},
+#endif
+#ifdef TUNDRA_GIF
+    {is_gif, decode_gif, no_exif},
+#endif
+#ifdef TUNDRA_HEIF
+    {is_heif, decode_heif, heif_exif},
+#endif
+};
+
+const Reader* reader_of(Bytes file) {
+    const Reader* found = std::ranges::find_if(kReaders, [&](const Reader& reader) { return reader.reads(file); });
+    return found == std::end(kReaders) ? nullptr : found;
 }
 
 Decoded refuse(DecodeStatus trouble, std::string text) {
@@ -106,29 +136,13 @@ ImageFile read_image_file(const std::string& path, size_t max_bytes) {
 
 Decoded decode_image(Bytes file, const DecodeOptions& options) {
     try {
-        Decoded result;
         if (file.empty()) return refuse(DecodeStatus::empty_file, "the file has no bytes");
-        if (is_jpeg(file))
-            result = decode_jpeg(file, options);
-        else if (is_png(file) || is_bmp(file))
-            result = decode_png_or_bmp(file, options);
-#ifdef TUNDRA_TIFF
-        else if (is_tiff(file))
-            result = decode_tiff(file, options);
-#endif
-#ifdef TUNDRA_WEBP
-        else if (is_webp(file))
-            result = decode_webp(file, options);
-#endif
-#ifdef TUNDRA_GIF
-        else if (is_gif(file))
-            result = decode_gif(file, options);
-#endif
-        else if (const char* kind = unsupported_kind(file))
+        const Reader* reader = reader_of(file);
+        if (const char* kind = reader ? nullptr : unsupported_kind(file))
             return refuse(DecodeStatus::unsupported,
                           fmt::format("{} is not supported; convert it to JPEG or PNG", kind));
-        else
-            return refuse(DecodeStatus::not_an_image, "not the start of an image format");
+        if (!reader) return refuse(DecodeStatus::not_an_image, "not the start of an image format");
+        Decoded result = reader->decode(file, options);
         if (result.trouble != DecodeStatus::none && !options.accept_damaged) result.image = {};
         return result;
     } catch (const std::bad_alloc&) {
@@ -140,6 +154,40 @@ Decoded read_image(const std::string& path, const DecodeOptions& options) {
     const ImageFile file = read_image_file(path, options.max_file_bytes);
     if (file.trouble != DecodeStatus::none) return refuse(file.trouble, file.text);
     return decode_image(file.bytes, options);
+}
+
+Exif exif_of(Bytes file) try {
+    const Reader* reader = reader_of(file);
+    return reader ? reader->exif(file) : Exif{};
+} catch (const std::bad_alloc&) {
+    return {};
+}
+
+Exif exif_of_file(Bytes start, const std::string& path) {
+    const Reader* reader = reader_of(start);
+    if (!reader || reader->exif == no_exif) return {};
+    if (reader->decode == decode_jpeg || reader->decode == decode_png_or_bmp) return reader->exif(start);
+    return exif_of(read_image_file(path, DecodeOptions{}.max_file_bytes).bytes);
+}
+
+#ifndef TUNDRA_TIFF
+#define TUNDRA_TIFF ""
+#endif
+#ifndef TUNDRA_WEBP
+#define TUNDRA_WEBP ""
+#endif
+#ifndef TUNDRA_GIF
+#define TUNDRA_GIF ""
+#endif
+#ifndef TUNDRA_HEIF_VERSION
+#define TUNDRA_HEIF_VERSION ""
+#endif
+
+std::vector<FormatLibrary> format_libraries() {
+    return {{"TIFF", "libtiff", TUNDRA_TIFF},
+            {"WebP", "libwebp", TUNDRA_WEBP},
+            {"GIF", "giflib", TUNDRA_GIF},
+            {"HEIC and AVIF", "libheif", TUNDRA_HEIF_VERSION}};
 }
 
 Image turned(Image image, int orientation) {

@@ -1,15 +1,17 @@
 // Decodes an image file to upright 8-bit RGB, or reports why not. A bad file never throws and never crashes.
 //
-// JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; also grey, CMYK and YCCK (which Adobe inverts).
-// PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8, alpha is dropped.
-// TIFF, WebP and GIF, the first page or frame: libtiff, libwebp and giflib, if the build has them.
-// Anything else (HEIC, video, raw, ...) is refused by name.
+// JPEG: libjpeg-turbo, accurate DCT, smooth chroma upsampling; also grey, CMYK and YCCK.
+// JPEG with four inks: 255 means no ink, as Adobe stores it, whether or not the file says so: Pillow, OpenCV and
+// browsers read them this way. PNG and BMP: stb_image; palettes and grey become RGB, 16 bits are cut to the upper 8,
+// alpha is dropped. TIFF, WebP, GIF, and HEIC and AVIF, the first page or frame: libtiff, libwebp, giflib and libheif,
+// if the build has them. Anything else (video, raw, ...) is refused by name.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <vector>
 
+#include "data/exif.h"
 #include "data/jpeg_segments.h"
 
 struct Image {
@@ -54,6 +56,18 @@ struct Decoded {
 
 Decoded decode_image(Bytes file, const DecodeOptions& options = {});
 Decoded read_image(const std::string& path, const DecodeOptions& options = {});
+
+// Date, camera and orientation that an image file of any of these formats holds: see data/exif.h. The second is for the
+// start of a file; where its format keeps them behind the pixels, it reads the whole file.
+Exif exif_of(Bytes file);
+Exif exif_of_file(Bytes start, const std::string& path);
+
+// The libraries behind the formats that a build may have or lack, with the version that was compiled against, "" where
+// it lacks them.
+struct FormatLibrary {
+    const char *formats, *library, *version;
+};
+std::vector<FormatLibrary> format_libraries();
 
 // Reads a whole file of at most `max_bytes`, or says what is wrong.
 struct ImageFile {

@@ -64,14 +64,11 @@ tjscalingfactor scale_for(size_t h, size_t w, size_t enough_h, size_t enough_w) 
     return {1, 1};
 }
 
-// Adobe's programs store CMYK inverted and mark that with a segment: then 255 means no ink.
-std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk, bool inverted) {
+// 255 means no ink.
+std::vector<uint8_t> rgb_of_cmyk(const std::vector<uint8_t>& cmyk) {
     std::vector<uint8_t> rgb(cmyk.size() / 4 * 3);
-    const uint8_t flip = inverted ? 0 : 255;
-    for (size_t i = 0; i < rgb.size() / 3; ++i) {
-        const unsigned light = cmyk[i * 4 + 3] ^ flip;
-        for (size_t c = 0; c < 3; ++c) rgb[i * 3 + c] = uint8_t(((cmyk[i * 4 + c] ^ flip) * light + 127) / 255);
-    }
+    for (size_t i = 0; i < rgb.size() / 3; ++i)
+        for (size_t c = 0; c < 3; ++c) rgb[i * 3 + c] = uint8_t((cmyk[i * 4 + c] * cmyk[i * 4 + 3] + 127) / 255);
     return rgb;
 }
 
@@ -100,7 +97,7 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
         result.trouble = trouble_of(result.text);
         if (tjGetErrorCode(handle.get()) == TJERR_FATAL) return result;
     }
-    if (cmyk) pixels = rgb_of_cmyk(pixels, !find_segment(file, 0xee, "Adobe").empty());
+    if (cmyk) pixels = rgb_of_cmyk(pixels);
     result.image = turned({.h = size_t(h), .w = size_t(w), .rgb = std::move(pixels)}, orientation);
     return result;
 }

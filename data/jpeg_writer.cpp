@@ -3,12 +3,10 @@
 
 #include <turbojpeg.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <memory>
 
 #include "base/error.h"
+#include "base/file.h"
 
 std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings,
                                  const Exif* exif) {
@@ -38,8 +36,7 @@ std::vector<uint8_t> encode_jpeg(const uint8_t* rgb, size_t h, size_t w, const J
 void write_jpeg(const std::string& path, const uint8_t* rgb, size_t h, size_t w, const JpegSettings& settings,
                 const Exif* exif) {
     const std::vector<uint8_t> bytes = encode_jpeg(rgb, h, w, settings, exif);
-    std::ofstream file(path, std::ios::binary | std::ios::trunc);
-    file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
-    file.close();
-    if (!file) fail(Fault::environment, "{}: cannot write: {}", path, std::strerror(errno));
+    // Not durable: whoever needs the file after a power cut makes it again.
+    write_file_durably(
+        path, [&](FileWriter& file) { file.write(std::as_bytes(std::span(bytes))); }, false);
 }

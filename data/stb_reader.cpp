@@ -89,6 +89,17 @@ bool is_bmp(Bytes file) {  // two letters are a weak signature: the four reserve
     return file.size() >= 10 && file[0] == 'B' && file[1] == 'M' && big_endian(file.data() + 6) == 0;
 }
 
+Exif png_exif(Bytes file) {
+    for (size_t at = 8; at + 12 <= file.size();) {
+        const size_t length = big_endian(file.data() + at);
+        const std::string_view type(reinterpret_cast<const char*>(file.data() + at + 4), 4);
+        if (length > file.size() - at - 12 || type == "IDAT") break;
+        if (type == "eXIf") return read_exif_block(file.subspan(at + 8, length));
+        at += 12 + length;
+    }
+    return {};
+}
+
 Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
     Decoded result;
     auto refuse = [&](DecodeStatus trouble, std::string text) {
@@ -114,8 +125,9 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
         return refuse(DecodeStatus::corrupt, "damaged header");
     h = h == INT_MIN ? 0 : std::abs(h);  // a BMP from top to bottom has a negative height
     if (w < 1 || h < 1) return refuse(DecodeStatus::corrupt, fmt::format("claims {} x {} pixels", w, h));
-    result.full_h = size_t(h);
-    result.full_w = size_t(w);
+    const int orientation = options.orient && is_png(file) ? png_exif(file).orientation : 1;
+    result.full_h = size_t(orientation >= 5 ? w : h);
+    result.full_w = size_t(orientation >= 5 ? h : w);
     const size_t pixels = size_t(w) * size_t(h);
     if (pixels > options.max_pixels)
         return refuse(DecodeStatus::too_large,
@@ -143,6 +155,6 @@ Decoded decode_png_or_bmp(Bytes file, const DecodeOptions& options) {
             return refuse(DecodeStatus::too_large, "unpacks to more than its size explains");
         return refuse(DecodeStatus::corrupt, reason);
     }
-    result.image = {.h = size_t(h), .w = size_t(w), .rgb = {rgb.get(), rgb.get() + pixels * 3}};
+    result.image = turned({.h = size_t(h), .w = size_t(w), .rgb = {rgb.get(), rgb.get() + pixels * 3}}, orientation);
     return result;
 }

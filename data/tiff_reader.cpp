@@ -47,6 +47,21 @@ toff_t size_of(thandle_t handle) { return static_cast<Memory*>(handle)->file.siz
 
 using Tiff = std::unique_ptr<TIFF, decltype(&TIFFClose)>;
 
+Tiff open_tiff(Memory& memory) {
+    static const bool quiet = (TIFFSetErrorHandler(keep_error), TIFFSetWarningHandler(nullptr), true);
+    (void)quiet;
+    first_error.clear();
+    // m: no memory mapping
+    return {
+        TIFFClientOpen("image", "rm", &memory, read_bytes, write_bytes, seek, close_nothing, size_of, nullptr, nullptr),
+        &TIFFClose};
+}
+
+std::string text_of(TIFF* tiff, uint32_t tag) {
+    const char* text = nullptr;
+    return TIFFGetField(tiff, tag, &text) && text ? exif_text(text) : "";
+}
+
 template <class Value>
 Value tag_of(TIFF* tiff, uint32_t tag, Value otherwise) {
     Value value = otherwise;
@@ -87,6 +102,25 @@ void read_pixels(TIFF* tiff, Decoded& result, size_t h, size_t w) {
 
 }  // namespace
 
+Exif tiff_exif(Bytes file) {
+    Memory memory{.file = file};
+    const Tiff tiff = open_tiff(memory);
+    if (!tiff) return {};
+    Exif exif{.make = text_of(tiff.get(), TIFFTAG_MAKE), .model = text_of(tiff.get(), TIFFTAG_MODEL)};
+    std::vector<std::string> dates{text_of(tiff.get(), TIFFTAG_DATETIME)};
+    if (const int orientation = tag_of<uint16_t>(tiff.get(), TIFFTAG_ORIENTATION, 1); orientation <= 8)
+        exif.orientation = std::max(1, orientation);
+    if (toff_t at = 0; TIFFGetField(tiff.get(), TIFFTAG_EXIFIFD, &at) && TIFFReadEXIFDirectory(tiff.get(), at)) {
+        dates.insert(dates.begin(),
+                     {text_of(tiff.get(), EXIFTAG_DATETIMEORIGINAL), text_of(tiff.get(), EXIFTAG_DATETIMEDIGITIZED)});
+#ifdef EXIFTAG_BODYSERIALNUMBER
+        exif.serial = text_of(tiff.get(), EXIFTAG_BODYSERIALNUMBER);
+#endif
+    }
+    exif.date = first_date(dates);
+    return exif;
+}
+
 bool is_tiff(Bytes file) {
     if (file.size() < 8) return false;
     for (const char* start : {"II*\0", "MM\0*", "II+\0", "MM\0+"})
@@ -95,20 +129,14 @@ bool is_tiff(Bytes file) {
 }
 
 Decoded decode_tiff(Bytes file, const DecodeOptions& options) {
-    static const bool quiet = (TIFFSetErrorHandler(keep_error), TIFFSetWarningHandler(nullptr), true);
-    (void)quiet;
     Decoded result;
     const auto refuse = [&](DecodeStatus trouble, std::string text) {
         result.trouble = trouble;
         result.text = std::move(text);
         return result;
     };
-    first_error.clear();
     Memory memory{.file = file};
-    // m: no memory mapping
-    const Tiff tiff(
-        TIFFClientOpen("image", "rm", &memory, read_bytes, write_bytes, seek, close_nothing, size_of, nullptr, nullptr),
-        &TIFFClose);
+    const Tiff tiff = open_tiff(memory);
     if (!tiff) return refuse(DecodeStatus::corrupt, first_error);
     if (is_raw(tiff.get(), file))
         return refuse(DecodeStatus::unsupported, "raw images are not supported; convert them to JPEG or PNG");

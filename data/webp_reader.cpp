@@ -7,8 +7,6 @@
 
 #include <cstring>
 
-#include "data/exif.h"
-
 namespace {
 
 // The content of a RIFF chunk; empty if it is missing.
@@ -24,6 +22,8 @@ Bytes chunk_of(Bytes file, const char* name) {
 }
 
 }  // namespace
+
+Exif webp_exif(Bytes file) { return read_exif_block(chunk_of(file, "EXIF")); }
 
 bool is_webp(Bytes file) {
     return file.size() >= 12 && std::memcmp(file.data(), "RIFF", 4) == 0 &&
@@ -49,7 +49,7 @@ Decoded decode_webp(Bytes file, const DecodeOptions& options) {
     if (h * w > options.max_pixels)
         return refuse(DecodeStatus::too_large,
                       fmt::format("{} x {} pixels; at most {} are decoded", w, h, options.max_pixels));
-    const int orientation = options.orient ? read_exif_block(chunk_of(file, "EXIF")).orientation : 1;
+    const int orientation = options.orient ? webp_exif(file).orientation : 1;
     result.full_h = orientation >= 5 ? w : h;
     result.full_w = orientation >= 5 ? h : w;
     if (options.size_only) return result;

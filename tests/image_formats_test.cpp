@@ -1,5 +1,10 @@
-// The formats that a build may lack: TIFF, WebP and GIF, in files made by hand.
+// The formats that a build may lack, and the EXIF of other formats than JPEG. TIFF, WebP, GIF and PNG in files made by
+// hand; HEIC and AVIF written by libheif, where it has an encoder. Below 2 s.
 #include <random>
+#ifdef TUNDRA_HEIF
+#include <dlfcn.h>
+#include <libheif/heif.h>
+#endif
 
 #include "data/image.h"
 #include "tests/images.h"
@@ -119,6 +124,139 @@ TEST(ImageFormats, first_frame_of_gif) {
     EXPECT_EQ(decoded(cut).trouble, DecodeStatus::truncated);
     EXPECT_EQ(decoded(small_gif(), {.max_pixels = 17}).trouble, DecodeStatus::too_large);
 }
+
+// The TIFF block of a file with this date and orientation.
+FileContent exif_block(const Exif& exif) {
+    const std::vector<uint8_t> segment = exif_segment(exif);
+    return {segment.begin() + 6, segment.end()};
+}
+
+TEST(ImageFormats, exif_of_png) {
+    const Image image = sample_image(17, 23);
+    const FileContent plain = png_of(image);
+    FileContent marked(plain.begin(), plain.begin() + 33), late(plain.begin(), plain.end() - 12);
+    for (FileContent* file : {&marked, &late})
+        append_chunk(*file, "eXIf", exif_block({.date = "2024:07:31 13:05:59", .make = "CAM", .orientation = 6}));
+    marked.insert(marked.end(), plain.begin() + 33, plain.end());
+    late.insert(late.end(), plain.end() - 12, plain.end());
+    EXPECT_EQ(exif_of(marked).date, "2024:07:31 13:05:59");
+    EXPECT_EQ(exif_of(marked).make, "CAM");
+    EXPECT_EQ(exif_of(plain).date, "");
+    EXPECT_EQ(decoded(marked).image.rgb, turned(image, 6).rgb);
+    EXPECT_EQ(decoded(marked, {.size_only = true}).full_h, 23u);
+    EXPECT_EQ(decoded(late).image.rgb, image.rgb) << "behind the pixels it is not looked for";
+    marked.resize(60);
+    EXPECT_EQ(exif_of(marked).date, "");
+}
+
+TEST(ImageFormats, exif_of_tiff_and_webp) {
+    const TemporaryFolder folder;
+    FileContent tiff = tiff_of(sample_image(200, 200), 1), webp = text_content("RIFF");
+    if (not_built_in(decoded(tiff)) || not_built_in(decoded(small_webp()))) GTEST_SKIP();
+    // The date of a TIFF is a tag of its own directory: 254, which says nothing here, becomes 306, behind the pixels.
+    const std::string date = "2024:07:31 13:05:59";
+    const auto put = [&](size_t at, size_t value, int bytes) {
+        for (int i = 0; i < bytes; ++i) tiff[at + size_t(i)] = uint8_t(value >> 8 * i);
+    };
+    const size_t date_at = tiff.size();
+    tiff.insert(tiff.end(), date.begin(), date.end());
+    tiff.push_back(0);
+    std::rotate(tiff.begin() + 10, tiff.begin() + 22, tiff.begin() + 10 + 11 * 12);
+    put(130, 306, 2), put(132, 2, 2), put(134, 20, 4), put(138, date_at, 4);
+    ASSERT_TRUE(decoded(tiff).usable()) << decoded(tiff).text;
+    EXPECT_EQ(exif_of(tiff).date, date);
+    const FileContent block = exif_block({.date = date, .orientation = 1}), image = small_webp();
+    append_little(webp, 4 + 18 + 60 + 8 + block.size() + block.size() % 2, 4);
+    for (const char c : std::string_view("WEBPVP8X")) webp.push_back(uint8_t(c));
+    append_little(webp, 10, 4), append_little(webp, 8, 4), append_little(webp, 2, 3), append_little(webp, 1, 3);
+    webp.insert(webp.end(), image.begin() + 12, image.end());
+    for (const char c : std::string_view("EXIF")) webp.push_back(uint8_t(c));
+    append_little(webp, block.size(), 4);
+    webp.insert(webp.end(), block.begin(), block.end());
+    if (block.size() % 2) webp.push_back(0);
+    EXPECT_EQ(exif_of(webp).date, date);
+    // From the start of a file, as data sets read it.
+    for (const FileContent& file : {tiff, webp}) {
+        const std::string path = folder.write("image", file);
+        EXPECT_EQ(exif_of_file(Bytes(file).first(std::min<size_t>(file.size(), 90)), path).date, date);
+    }
+}
+
+#ifdef TUNDRA_HEIF
+// `format`: HEVC or AV1. Empty if this libheif has no encoder for it.
+FileContent heif_of(const Image& image, heif_compression_format format, const Exif* exif = nullptr) {
+    void* const library = dlopen(TUNDRA_HEIF, RTLD_NOW);
+#define HEIF(name) (*reinterpret_cast<decltype(&::name)>(dlsym(library, #name)))
+    heif_context* context = HEIF(heif_context_alloc)();
+    heif_encoder* encoder = nullptr;
+    FileContent file;
+    if (HEIF(heif_context_get_encoder_for_format)(context, format, &encoder).code == heif_error_Ok) {
+        HEIF(heif_encoder_set_lossy_quality)(encoder, 95);
+        heif_image* picture = nullptr;
+        HEIF(heif_image_create)
+        (int(image.w), int(image.h), heif_colorspace_RGB, heif_chroma_interleaved_RGB, &picture);
+        HEIF(heif_image_add_plane)(picture, heif_channel_interleaved, int(image.w), int(image.h), 24);
+        int stride = 0;
+        uint8_t* rows = HEIF(heif_image_get_plane)(picture, heif_channel_interleaved, &stride);
+        for (size_t y = 0; y < image.h; ++y)
+            std::copy_n(&image.rgb[y * image.w * 3], image.w * 3, rows + y * size_t(stride));
+        heif_image_handle* handle = nullptr;
+        EXPECT_EQ(HEIF(heif_context_encode_image)(context, picture, encoder, nullptr, &handle).code, heif_error_Ok);
+        if (exif) {
+            const FileContent block = exif_block(*exif);
+            HEIF(heif_context_add_exif_metadata)(context, handle, block.data(), int(block.size()));
+        }
+        heif_writer writer{.writer_api_version = 1,
+                           .write = [](heif_context*, const void* bytes, size_t size, void* out) {
+                               const auto* start = static_cast<const uint8_t*>(bytes);
+                               static_cast<FileContent*>(out)->assign(start, start + size);
+                               return heif_error{heif_error_Ok, heif_suberror_Unspecified, "ok"};
+                           }};
+        HEIF(heif_context_write)(context, &writer, &file);
+        HEIF(heif_image_handle_release)(handle);
+        HEIF(heif_image_release)(picture);
+        HEIF(heif_encoder_release)(encoder);
+    }
+    HEIF(heif_context_free)(context);
+#undef HEIF
+    return file;
+}
+
+TEST(ImageFormats, heic_and_avif) {
+    const Image image = sample_image(96, 128);
+    const TemporaryFolder folder;
+    size_t seen = 0;
+    for (const heif_compression_format format : {heif_compression_HEVC, heif_compression_AV1}) {
+        // Cameras write the orientation of their file (irot) into EXIF as well: it must not be applied twice.
+        const Exif exif{.date = "2024:07:31 13:05:59", .make = "PHONE", .orientation = 6};
+        const FileContent file = heif_of(image, format, &exif);
+        if (file.empty()) continue;
+        const Decoded got = decoded(file);
+        if (got.trouble == DecodeStatus::unsupported) continue;  // no decoder
+        ++seen;
+        ASSERT_EQ(got.trouble, DecodeStatus::none) << got.text;
+        ASSERT_EQ(got.image.h, 96u);
+        EXPECT_LT(difference(got.image.rgb, image.rgb).mean, 4);
+        EXPECT_EQ(exif_of(file).date, exif.date);
+        EXPECT_EQ(exif_of_file(Bytes(file).first(100), folder.write("image", file)).make, "PHONE");
+        EXPECT_EQ(decoded(file, {.size_only = true}).full_w, 128u);
+        EXPECT_EQ(decoded(file, {.max_pixels = 96 * 128 - 1}).trouble, DecodeStatus::too_large);
+        EXPECT_FALSE(decoded({file.begin(), file.begin() + 40}).usable());
+        EXPECT_FALSE(decoded({file.begin(), file.end() - ptrdiff_t(file.size() / 2)}).usable());
+        std::mt19937 random(11);
+        for (int round = 0; round < 100; ++round) {
+            FileContent damaged = file;
+            for (unsigned n = 1 + random() % 4; n > 0; --n)
+                damaged[random() % std::min<size_t>(damaged.size(), 600)] = uint8_t(random());
+            const Decoded result = decoded(damaged, {.max_pixels = 1'000'000});
+            EXPECT_TRUE(result.usable() || result.trouble != DecodeStatus::none);
+            EXPECT_EQ(result.image.rgb.size(), result.image.h * result.image.w * 3);
+            (void)exif_of(damaged);
+        }
+    }
+    if (!seen) GTEST_SKIP() << "this libheif cannot encode";
+}
+#endif
 
 // No crash (the sanitizer run watches), and an image or a reason each time.
 TEST(ImageFormats, random_damage) {

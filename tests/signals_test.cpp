@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include "base/signals.h"
 
 namespace {
@@ -34,6 +36,29 @@ TEST(Signals, TheSecondEndsTheProgram) {
     };
     EXPECT_EXIT(twice(SIGINT, SIGINT), testing::ExitedWithCode(130), "");
     EXPECT_EXIT(twice(SIGINT, SIGTERM), testing::ExitedWithCode(143), "");
+}
+
+// A closing terminal sends SIGHUP, and so does its shell: neither may cut the save short.
+TEST(Signals, TheTerminalGoesAway) {
+    StopSignals signals;
+    raise(SIGHUP);
+    raise(SIGHUP);
+    EXPECT_EQ(signals.received(), SIGHUP);
+    EXPECT_EQ(signals.exit_code(), 75);
+}
+
+TEST(Signals, NohupIsRespected) {
+    auto ignored = [] {
+        std::signal(SIGHUP, SIG_IGN);
+        {
+            StopSignals signals;
+            raise(SIGHUP);
+            if (signals.received()) _exit(1);
+        }
+        raise(SIGHUP);
+        _exit(0);
+    };
+    EXPECT_EXIT(ignored(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Signals, TheUsualMeaningReturnsAfterwards) {

@@ -20,6 +20,7 @@
 
 #include "base/processors.h"
 #include "build_info.h"
+#include "data/image.h"
 
 namespace {
 
@@ -103,6 +104,8 @@ std::vector<Library> linked_libraries() {
     libraries.push_back({"HDF5", fmt::format("{}.{}.{}", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE),
                          ""});  // loaded when a file needs it
 #endif
+    for (const FormatLibrary& l : format_libraries())
+        if (*l.version) libraries.push_back({l.library, l.version, ""});
     return libraries;
 }
 

@@ -52,7 +52,8 @@ public:
 
     RunResult operator()() {
         open_data();
-        if (folder_.holds(config_) && folder_.finished()) return {RunEnd::already_finished};
+        if (!options_.plan_only && folder_.holds(config_) && folder_.finished(data_.fingerprint.hash, events_.note))
+            return {RunEnd::already_finished};
         std::string reason;
         device_ = open_device(config_.device,
                               {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
@@ -83,7 +84,7 @@ private:
     void open_data() {
         config_.data =
             fs::absolute(config_.data).lexically_normal().string();  // the run may be resumed from another folder
-        data_ = task_->open_data();
+        data_ = folder_.open_data(config_.data, [&] { return task_->open_data(); });
         if (!config_.classes.empty() && config_.classes != data_.classes)
             fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data,
                  fmt::join(data_.classes, ", "), fmt::join(config_.classes, ", "));
@@ -129,7 +130,7 @@ private:
     }
 
     RunResult train() {
-        folder_.start(config_);
+        for (const std::string& text : folder_.start(config_)) note(text);
         const CacheMode mode = cache_mode(config_);
         cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)

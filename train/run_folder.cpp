@@ -1,8 +1,6 @@
 #include "train/run_folder.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -22,14 +20,6 @@ std::string text_of(const fs::path& path) {
 
 }  // namespace
 
-RunFolder::Lock::Lock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-    if (descriptor_ >= 0) close(descriptor_);
-    fail(Fault::usage, "{}: another tundra is training in this folder", folder.string());
-}
-
-RunFolder::Lock::~Lock() { close(descriptor_); }
-
 bool RunFolder::holds(const TrainConfig& config) const {
     const fs::path file = path_ / "config";
     if (fresh_ || !fs::exists(file)) return false;
@@ -42,23 +32,54 @@ bool RunFolder::holds(const TrainConfig& config) const {
     return true;
 }
 
-bool RunFolder::finished() const {
+bool RunFolder::finished(const std::string& fingerprint, const std::function<void(const std::string&)>& note) const {
     if (!fs::exists(path_ / "run.json")) return false;
     const json record = json::parse(text_of(path_ / "run.json"), nullptr, false);
-    return record.is_object() && record.value("finished", false) && fs::exists(path_ / "model.safetensors");
+    if (!record.is_object() || !record.value("finished", false) || !fs::exists(path_ / "model.safetensors"))
+        return false;
+    if (note && record.value("/data/fingerprint"_json_pointer, fingerprint) != fingerprint)
+        note(
+            fmt::format("{}: the images have changed since this run; to train on with them, give --init {} and another "
+                        "--out",
+                        path_.string(), (path_ / "model.safetensors").string()));
+    return true;
 }
 
-void RunFolder::start(const TrainConfig& config) {
+Dataset RunFolder::open_data(const std::string& data, const std::function<Dataset()>& open) const try {
+    return open();
+} catch (const Error& e) {
+    const fs::path file = path_ / "config";
+    TrainConfig before;
+    if (e.fault == Fault::usage && !fresh_ && fs::exists(file)) assign(before, read_config(file.string()));
+    if (before.data != data) throw;
+    fail(Fault::environment,
+         "{}; the run in {} began with these images: connect their drive, and run the same command again", e.what(),
+         path_.string());
+}
+
+std::vector<std::string> RunFolder::start(const TrainConfig& config) {
     std::error_code error;
     fs::create_directories(path_, error);
     if (error) fail(Fault::environment, "{}: cannot create the run folder: {}", path_.string(), error.message());
-    lock_.emplace(path_);
+    lock_.emplace(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (lock_->number < 0) fail(Fault::environment, "{}: cannot open: {}", path_.string(), system_error_text());
+    std::vector<std::string> notes;
+    if (const std::string text = lock_file(lock_->number, path_, "another tundra is training in this folder");
+        !text.empty())
+        notes.push_back(text);
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",
                                  "evaluation.json", "bad_files.csv", "report.html", "config"})
             fs::remove_all(path_ / part);
     write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
+    const std::string record = fs::exists(path_ / "run.json") ? text_of(path_ / "run.json") : "";
+    for (const FormatLibrary& l : format_libraries())
+        if (!*l.version && record.find(fmt::format("\"{}\"", l.library)) != record.npos)
+            notes.push_back(
+                fmt::format("the run was trained with {} images; this build cannot read them, because it lacks {}",
+                            l.formats, l.library));
+    return notes;
 }
 
 void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, StepStats& epoch,

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 
+#include "base/file.h"
 #include "data/loader.h"
 #include "train/config.h"
 #include "train/task.h"
@@ -19,26 +21,21 @@ public:
 
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
-    bool finished() const;
+    // A finished run; if its images were others than those of this fingerprint, `note` says so.
+    bool finished(const std::string& fingerprint, const std::function<void(const std::string&)>& note) const;
+    // What `open` returns. Where a run with this data was begun here, its error may pass, such as a drive that is not
+    // connected: Fault::environment.
+    Dataset open_data(const std::string& data, const std::function<Dataset()>& open) const;
 
-    // Creates it, locks it until this object is destroyed, and writes the configuration.
-    void start(const TrainConfig& config);
+    // Creates it, locks it until this object is destroyed, because two runs in one folder would delete each other's
+    // checkpoints, and writes the configuration. Returns notes for people: that it cannot be locked, that this
+    // build lacks the library of an image format that the run had so far.
+    std::vector<std::string> start(const TrainConfig& config);
 
 private:
-    // Two runs in one folder would delete each other's checkpoints.
-    class Lock {
-    public:
-        explicit Lock(const std::filesystem::path& folder);
-        ~Lock();
-        Lock(const Lock&) = delete;
-
-    private:
-        int descriptor_;
-    };
-
     std::filesystem::path path_;
     bool fresh_;
-    std::optional<Lock> lock_;
+    std::optional<Descriptor> lock_;
 };
 
 // Reads the log of a run that is resumed: the sums of the current epoch, and the bad files found so far. `parts`: names

@@ -60,19 +60,29 @@ std::pair<std::string, std::string> jpeg_name(const std::string& file) {
 }
 
 void write(const fs::path& path, const Image& image, const Exif& exif) {
-    fs::create_directories(path.parent_path());
+    std::error_code error;
+    fs::create_directories(path.parent_path(), error);
+    if (error)
+        fail(Fault::environment, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
     write_jpeg(path.string(), image.rgb.data(), image.h, image.w, {.quality = 92}, &exif);
 }
 
 }  // namespace
 
-void check_folders(const ImageOutputs& out, const fs::path& base) {
+void check_folders(const ImageOutputs& out, const fs::path& base, bool goes_on) {
+    std::error_code ignored;
     for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
         if (folder->empty()) continue;
         const fs::path inside = fs::weakly_canonical(*folder).lexically_relative(fs::weakly_canonical(base));
         if (!inside.empty() && *inside.begin() != "..")
             fail(Fault::usage, "{} {}: lies inside the folder of the images ({}); choose one outside of it", option,
                  folder->string(), base.string());
+        if (fs::exists(*folder, ignored) && !fs::is_directory(*folder, ignored))
+            fail(Fault::usage, "{} {}: is not a folder", option, folder->string());
+        if (!goes_on && fs::exists(*folder, ignored) && !fs::is_empty(*folder, ignored))
+            fail(Fault::usage,
+                 "{} {}: holds files, with which those of this run would mix; name a new folder or empty this one",
+                 option, folder->string());
     }
     if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
         fail(Fault::usage, "--render and --crops need different folders");

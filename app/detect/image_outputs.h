@@ -16,7 +16,8 @@ struct ImageOutputs {
 // FOLDER/a/b.JPG for the image a/b.JPG and FOLDER/a/b.png.jpg for a/b.png; crops are FOLDER/a/b_1.JPG, a/b.png_1.jpg,
 // _2, ... by descending confidence, square, with black where the square leaves the image. Both keep EXIF (date,
 // camera); the pixels are upright. Fault::usage if a folder is inside the folder of the images: originals could be
-// overwritten, and the next run would process the copies.
-void check_folders(const ImageOutputs& out, const std::filesystem::path& base);
+// overwritten, and the next run would process the copies; and if it holds files, because those of an earlier run would
+// mix with the new ones, unless this run `goes_on` with what others began.
+void check_folders(const ImageOutputs& out, const std::filesystem::path& base, bool goes_on);
 
 void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif);

@@ -33,6 +33,8 @@ struct Opened {
     ResultFile earlier = {};     // of --update: entries that stay as they are
 };
 
+std::string journal_of(const DetectJob& job) { return job.out + ".journal"; }
+
 YoloModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
@@ -55,9 +57,22 @@ Opened open(const DetectJob& job) {
     if (o.format != ResultFormat::megadetector && !(job.update.empty() && job.shard.empty()))
         fail(Fault::usage,
              "--update and --shard work on MegaDetector files; make the other formats from the whole run");
-    o.list = list_images_below(job.images, job.base);
+    if (is_image_name(job.out)) fail(Fault::usage, "--out {}: has the name of an image; results are text", job.out);
+    std::vector<std::filesystem::path> inputs(job.images.begin(), job.images.end());  // some may be lists
+    for (const std::string& argument : job.images)
+        if (argument.starts_with('@')) inputs.push_back(argument.substr(1));
+    inputs.push_back(job.model);
+    check_output("--out", job.out, inputs);
+    o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
-    check_folders(job.outputs, o.list.base);
+    std::error_code ignored;
+    const bool goes_on =
+        std::filesystem::exists(journal_of(job), ignored) || !(job.update.empty() && job.shard.empty());
+    check_folders(job.outputs, o.list.base, goes_on);
+    for (const std::filesystem::path& folder : {job.outputs.render, job.outputs.crops})
+        if (!std::filesystem::exists(journal_of(job), ignored) && std::filesystem::exists(folder, ignored) &&
+            !std::filesystem::is_empty(folder, ignored))
+            job.note(fmt::format("{}: holds files already, which stay", folder.string()));
     o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
     const size_t size = job.image_size ? job.image_size : o.model.image_size,
@@ -85,6 +100,54 @@ void take_shard(const DetectJob& job, Opened& o) {
     o.list.files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
+// The name that this run gives an image of an earlier file: there it may be absolute, have backslashes, or begin at
+// another folder, `levels` above the base of this run. "" if no image of this run is meant.
+std::string name_here(const ImageList& list, const std::string& name, size_t levels) {
+    const auto known = [&](const std::string& text) { return list.files.find(text) < list.files.size(); };
+    if (levels == 0 && known(name)) return name;
+    std::string slashed = name;
+    std::ranges::replace(slashed, '\\', '/');
+    std::filesystem::path start = list.base;
+    for (; levels > 0; --levels) start = start.parent_path();
+    const std::string here = (start / slashed).lexically_normal().lexically_relative(list.base).generic_string();
+    return known(here) ? here : "";
+}
+
+// Renames the entries of `old` as this run names its images. An image under two names would be in the result twice, so
+// the run ends if the earlier file seems to hold none of its images.
+void use_names_of(const ImageList& list, const std::string& file, ResultFile& old) {
+    constexpr size_t kMostLevels = 8;
+    const auto any = [&](const auto& good) { return std::ranges::any_of(old.images, good); };
+    size_t levels = 0;
+    while (levels < kMostLevels &&
+           !any([&](const auto& entry) { return !name_here(list, entry.first, levels).empty(); }))
+        ++levels;
+    std::error_code ignored;
+    if (levels == kMostLevels) {
+        if (old.images.empty() || !list.files.size() ||
+            any([&](const auto& entry) { return std::filesystem::exists(list.base / entry.first, ignored); }))
+            return;
+        fail(Fault::usage,
+             "--update {}: none of its {} images is among these {}; its first is called {}, here the first is {}: name "
+             "the folder where its names begin with --base",
+             file, old.images.size(), list.files.size(), old.images.begin()->first, json_name(list.files[0]));
+    }
+    std::set<std::string> damaged;
+    for (const std::string& name : damaged_images(old.head)) {
+        const std::string here = name_here(list, name, levels);
+        damaged.insert(here.empty() ? name : here);
+    }
+    if (!damaged.empty()) old.head.info["custom_metadata"]["tundra"]["damaged_pictures"] = damaged;
+    std::map<std::string, ordered_json> renamed;
+    for (auto& [name, image] : old.images) {
+        const std::string here = name_here(list, name, levels);
+        if (!here.empty()) image["file"] = here;
+        if (!renamed.try_emplace(here.empty() ? name : here, std::move(image)).second)
+            fail(Fault::damaged, "--update {}: '{}' and another of its names mean the same image", file, name);
+    }
+    old.images = std::move(renamed);
+}
+
 // Keeps the entries of the earlier file except failures that are retried; what remains are the images that it lacks.
 void take_earlier(const DetectJob& job, Opened& o) {
     if (job.update.empty()) return;
@@ -98,6 +161,7 @@ void take_earlier(const DetectJob& job, Opened& o) {
                 fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
                      job.update, key, member(theirs, key).dump(), member(o.settings, key).dump());
     const Names& files = o.list.files;
+    use_names_of(o.list, job.update, old);
     o.list.files = files.filtered([&](size_t i) {
         const auto found = old.images.find(json_name(files[i]));
         if (found == old.images.end()) return true;
@@ -131,7 +195,7 @@ Running resume(const DetectJob& job, Opened& o) {
     Running r;
     DetectOptions options{.base = o.list.base,
                           .files = std::move(o.list.files),
-                          .journal = job.out + ".journal",
+                          .journal = journal_of(job),
                           .settings = journal_settings(job, o),
                           .image_size = o.image_size,
                           .stride = o.stride,
@@ -163,6 +227,7 @@ Running resume(const DetectJob& job, Opened& o) {
         };
     ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
+    if (const std::string& text = r.run->journal().note(); !text.empty()) job.note(text);
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
     return r;
@@ -217,7 +282,10 @@ void write(const DetectJob& job, Opened& o, DetectRun& run, DetectOutcome& outco
     o.head.info["custom_metadata"]["tundra"] = o.settings;
     o.head.info["detection_completion_time"] = completion_time();
     Merged merged(run, o.earlier.images);
-    write_results(job.out, o.format, o.head, job.entry, {merged.size(), [&](size_t) { return merged.next(); }});
+    const Names& files = run.options().files;
+    write_results(
+        job.out, o.format, o.head, job.entry,
+        {merged.size(), [&](size_t) { return merged.next(); }, [&](size_t i) { return json_name(files[i]); }});
     run.remove_journal();
 }
 

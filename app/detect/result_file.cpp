@@ -3,12 +3,15 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <set>
+#include <unordered_map>
 
 #include "app/jobs/names.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 
 using nlohmann::ordered_json;
 
@@ -46,20 +49,30 @@ void write_megadetector(Text& text, const ResultHead& head, const EntryOptions& 
              "\n}\n");
 }
 
-// Boxes in pixels of the image; image_id is a number if the file's name is one, as in YOLOv5's val.py.
+// The number that a file's name is, without folder and extension.
+std::optional<int64_t> number_in(const std::string& file) {
+    const std::string stem = std::filesystem::path(file).stem().string();
+    const bool number = !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
+    return number ? std::optional<int64_t>(std::stoll(stem)) : std::nullopt;
+}
+
+// Boxes in pixels of the image; image_id is a number if the file's name is one, as in YOLOv5's val.py, and the name
+// itself if another file, in another folder, has the same number.
 void write_coco(Text& text, const ResultEntries& entries) {
+    std::unordered_map<int64_t, size_t> files;
+    for (size_t i = 0; i < entries.count; ++i)
+        if (const auto number = number_in(entries.name_of(i))) ++files[*number];
     bool first = true;
     text.add("[");
     for (size_t i = 0; i < entries.count; ++i) {
         const auto r = std::get<ImageResult>(entries.at(i));
-        const std::string stem = std::filesystem::path(r.file).stem().string();
-        const bool number =
-            !stem.empty() && stem.size() < 18 && stem.find_first_not_of("0123456789") == std::string::npos;
+        const std::optional<int64_t> number = number_in(r.file);
+        const ordered_json id = number && files[*number] == 1 ? ordered_json(*number) : ordered_json(r.file);
         for (const Detection& d : r.detections) {
             const double w = double(r.w), h = double(r.h);
             // Boxes are whole pixels, which the four truncated digits determine on sides below 10,000.
             const auto pixels = [](double v, double side) { return std::round((v + 0.5e-4) * side); };
-            const ordered_json row{{"image_id", number ? ordered_json(std::stoll(stem)) : ordered_json(r.file)},
+            const ordered_json row{{"image_id", id},
                                    {"category_id", d.category},
                                    {"bbox", {pixels(d.x, w), pixels(d.y, h), pixels(d.w, w), pixels(d.h, h)}},
                                    {"score", d.confidence}};
@@ -136,7 +149,7 @@ ordered_json shard_settings(const ResultFile& file, const std::string& path) {
 }  // namespace
 
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path) {
-    if (name == "csv" || (name.empty() && path.extension() == ".csv")) return ResultFormat::csv;
+    if (name == "csv" || (name.empty() && lower(path.extension().string()) == ".csv")) return ResultFormat::csv;
     if (name == "coco") return ResultFormat::coco;
     if (name.empty() || name == "megadetector") return ResultFormat::megadetector;
     fail(Fault::usage, "--format {}: must be megadetector, coco or csv", name);
@@ -193,6 +206,7 @@ Shard parse_shard(const std::string& text) {
 
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out) {
     if (paths.empty()) fail(Fault::usage, "merge: name the result files of all shards");
+    check_output("--out", out, {paths.begin(), paths.end()});
     ResultFile all;
     std::map<size_t, std::string> seen;
     ordered_json first;

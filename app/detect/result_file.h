@@ -12,7 +12,7 @@
 
 enum class ResultFormat { megadetector, coco, csv };
 
-// `name`: "megadetector", "coco", "csv", or "" to follow the file's extension (.csv, else MegaDetector).
+// `name`: "megadetector", "coco", "csv", or "" to follow the file's extension (.csv in any case, else MegaDetector).
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path);
 
 struct ResultHead {
@@ -25,7 +25,8 @@ using ResultEntry = std::variant<ImageResult, nlohmann::ordered_json>;
 
 struct ResultEntries {
     size_t count;
-    std::function<ResultEntry(size_t)> at;  // sorted by name; asked for once each, in order
+    std::function<ResultEntry(size_t)> at;                 // sorted by name; asked for once each, in order
+    std::function<std::string(size_t)> name_of = nullptr;  // for COCO, whose ids depend on all names
 };
 
 // `options`: for new entries of a MegaDetector file.

@@ -113,6 +113,8 @@ DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)) {
             ++counts_.done, ++counts_.resumed;
             counts_.failed += record.contains("failure");
             counts_.damaged += record.value("damaged", false);
+            if (!record.contains("failure"))
+                drive_.was_read((options_.base / record.at("file").get<std::string>()).string());
         });
 }
 
@@ -130,7 +132,7 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
     Decoded decoded = decode_image(bytes.bytes, decode);
     if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
-    job->exif = read_exif(bytes.bytes);
+    job->exif = exif_of(bytes.bytes);
     result.date = job->exif.date;
     result.h = decoded.image.h, result.w = decoded.image.w;
     result.damaged = decoded.trouble != DecodeStatus::none;
@@ -154,6 +156,11 @@ DetectRun::NetworkInput DetectRun::network_input(const std::shared_ptr<ImageJob>
 }
 
 void DetectRun::record(const ImageJob& job) {
+    const std::string path = (options_.base / std::string(options_.files[job.file])).string();
+    if (job.result.failure.empty())
+        drive_.was_read(path);
+    else
+        drive_.check(path, job.result.reason);
     journal_->add(job.file, to_json(job.result));
     ++counts_.done;
     counts_.failed += !job.result.failure.empty();

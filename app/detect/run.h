@@ -8,6 +8,7 @@
 #include <span>
 
 #include "app/detect/detection.h"
+#include "app/jobs/drive.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/names.h"
 #include "data/exif.h"
@@ -41,12 +42,13 @@ public:
     explicit DetectRun(DetectOptions options);
 
     // `progress` is called after each image; false stops the run. Returns true when every image is done. An image that
-    // cannot be read is a result, not an error.
+    // cannot be read is a result, not an error, unless its drive went away: Fault::environment.
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
     ImageResult result(size_t file) const;  // after it is done
     const DetectCounts& counts() const { return counts_; }
     const DetectOptions& options() const { return options_; }
+    const RecordJournal& journal() const { return *journal_; }
     void remove_journal() { journal_->remove(); }
 
 private:
@@ -61,5 +63,6 @@ private:
 
     DetectOptions options_;
     DetectCounts counts_;
+    DriveWatch drive_;
     std::unique_ptr<RecordJournal> journal_;
 };

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
+#include <unordered_map>
+#include <unordered_set>
 
+#include "app/jobs/path_list.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "data/listing.h"
@@ -30,7 +32,7 @@ public:
             add_folder(argument);
         else if (argument.starts_with('@') && !exists)
             add_list(argument.substr(1));
-        else if (exists && argument.ends_with(".txt"))
+        else if (exists && is_list_name(argument))
             add_list(argument);
         else if (exists && is_video_name(argument))
             ++videos_;
@@ -47,6 +49,7 @@ public:
         if (found_.paths.empty())
             fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "), videos_ ? " (" + videos + ")" : "");
         if (videos_) found_.notes.push_back(videos);
+        if (arguments.size() > 1 || with_list_) drop_repeated();
         return std::move(found_);
     }
 
@@ -55,21 +58,24 @@ private:
         Listing listing = list_images(folder);
         for (const std::string& file : listing.files) found_.paths.push_back((fs::path(folder) / file).string());
         found_.notes.insert(found_.notes.end(), listing.problems.begin(), listing.problems.end());
-        std::error_code error;
+        std::error_code error, ignored;
         for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
              !error && entry != end; entry.increment(error))
-            videos_ += is_video_name(entry->path());
+            if (entry->is_directory(ignored) && is_skipped_folder(entry->path()))
+                entry.disable_recursion_pending();
+            else
+                videos_ += is_video_name(entry->path());
     }
 
     void add_list(const std::string& list) {
-        std::ifstream file(list);  // may also be a pipe
-        if (!file || fs::is_directory(list)) fail(Fault::usage, "{}: cannot read this list of images", list);
-        bool first = true;
-        for (std::string line; std::getline(file, line); first = false) {
-            std::string_view path = first ? without_bom(line) : line;
-            if (path.ends_with('\r')) path.remove_suffix(1);
-            if (!path.empty()) found_.paths.emplace_back(path);
-        }
+        const ListedImages listed = read_path_list(list);
+        for (const std::string& path : listed.paths)
+            if (is_video_name(path))
+                ++videos_;
+            else
+                found_.paths.push_back(path);
+        found_.notes.insert(found_.notes.end(), listed.notes.begin(), listed.notes.end());
+        with_list_ = true;
     }
 
     void add_matches(const std::string& pattern) {
@@ -88,8 +94,33 @@ private:
         if (found_.paths.size() + videos_ == before) fail(Fault::usage, "{}: no image matches this pattern", pattern);
     }
 
+    // A path is its folder, links resolved, and its name in it: a link to an image is an image of its own, as in
+    // folders.
+    void drop_repeated() {
+        std::unordered_map<std::string, std::string> folders;
+        std::unordered_set<std::string> seen;
+        std::string first;
+        const size_t repeated = std::erase_if(found_.paths, [&](const std::string& text) {
+            const fs::path path = text;
+            const auto [folder, is_new] = folders.try_emplace(path.parent_path().string());
+            if (is_new) {
+                std::error_code error;
+                const fs::path whole = fs::absolute(path, error).lexically_normal().parent_path();
+                folder->second = fs::weakly_canonical(whole, error).string();
+                if (error) folder->second = whole.string();
+            }
+            const bool again = !seen.insert(folder->second + "/" + path.filename().string()).second;
+            if (again && first.empty()) first = text;
+            return again;
+        });
+        if (repeated)
+            found_.notes.push_back(fmt::format(
+                "{} names mean an image that was named before, and count once (first: {})", repeated, first));
+    }
+
     ImagePaths found_;
     size_t videos_ = 0;
+    bool with_list_ = false;
 };
 
 fs::path without_slash(const fs::path& path) { return path.has_filename() ? path : path.parent_path(); }
@@ -107,14 +138,24 @@ fs::path shared_folder(const std::vector<std::string>& paths) {
 
 }  // namespace
 
-ImagePaths find_images(const std::vector<std::string>& arguments) {
-    Finder finder;
-    for (const std::string& argument : arguments) finder.add(argument);
-    return finder.take(arguments);
+ImagePaths find_images(const std::vector<std::string>& arguments, const fs::path& journal) {
+    try {
+        Finder finder;
+        for (const std::string& argument : arguments) finder.add(argument);
+        return finder.take(arguments);
+    } catch (const Error& e) {
+        std::error_code ignored;
+        if (e.fault != Fault::usage || !fs::exists(journal, ignored)) throw;
+        fail(Fault::environment,
+             "{}; an interrupted run had its images there: connect their drive and run the same command again, or "
+             "delete {} to start over",
+             e.what(), journal.string());
+    }
 }
 
-ImageList list_images_below(const std::vector<std::string>& arguments, const std::string& base) {
-    auto [paths, notes] = find_images(arguments);
+ImageList list_images_below(const std::vector<std::string>& arguments, const fs::path& journal,
+                            const std::string& base) {
+    auto [paths, notes] = find_images(arguments, journal);
     const fs::path here = fs::current_path();
     const auto absolute = [&](const std::string& path) { return (here / path).lexically_normal(); };
     for (std::string& path : paths) path = absolute(path).string();  // a fs::path takes several times the memory

@@ -1,8 +1,11 @@
 // Which images a command line means. The same arguments mean the same to every command:
 //   folder        all images below it, by name
-//   @LIST         a text file of paths, one per line; LIST.txt needs no @. The images may be missing
+//   @LIST         a file that lists images (app/jobs/path_list.h); LIST.txt, .json, .csv need no @. Some of the images
+//   may
+//                 be missing
 //   'dir/*.jpg'   a quoted pattern with *, ? or [...]: the images and folders that match, by name
 //   image         the file itself
+// An image that is named several times, in whatever spelling, counts once.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +19,9 @@ struct ImagePaths {
     std::vector<std::string> notes;  // folders that could not be read, videos that were left out
 };
 
-// Fault::usage if an argument does not exist or is a video, or if there is no image at all.
-ImagePaths find_images(const std::vector<std::string>& arguments);
+// Fault::usage if an argument does not exist, or if there is no image at all; Fault::environment where `journal`, which
+// an interrupted run has left, shows that there were images: their drive may be missing.
+ImagePaths find_images(const std::vector<std::string>& arguments, const std::filesystem::path& journal);
 
 // Images under the names that result files give them: relative to a base folder.
 struct ImageList {
@@ -28,4 +32,5 @@ struct ImageList {
 
 // `base`: if empty, the folder if that is the only argument, else the deepest folder that contains all images.
 // Fault::usage as find_images(), and if an image lies outside `base`.
-ImageList list_images_below(const std::vector<std::string>& arguments, const std::string& base = "");
+ImageList list_images_below(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
+                            const std::string& base = "");

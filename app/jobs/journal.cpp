@@ -1,7 +1,6 @@
 #include "app/jobs/journal.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,33 +41,25 @@ std::string differences(std::string_view before, std::string_view now) {
 
 Journal::Journal(const std::filesystem::path& path, const std::string& header,
                  const std::function<void(std::string_view, uint64_t)>& visit)
-    : path_(path) {
-    file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (file_ < 0) fail(Fault::environment, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
-    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-        ::close(file_);
-        fail(Fault::usage, "{}: another run is writing to it", path.string());
-    }
+    : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    if (file_.number < 0) fail(Fault::environment, "{}: cannot be opened: {}", path.string(), system_error_text());
+    note_ = lock_file(file_.number, path, "another run is writing to it");
     std::ifstream in(path, std::ios::binary);
     std::string line;
     for (bool first = true; std::getline(in, line) && !in.eof(); first = false) {  // a line without a line feed is torn
         const std::string_view json = content(line);
         if (json.empty()) break;
-        if (first && json != header) {
-            ::close(file_);
+        if (first && json != header)
             fail(Fault::usage,
                  "{}: was left by a run with other settings ({}); use those again, or delete the file to start over",
                  path.string(), differences(json, header));
-        }
         if (!first) visit(json, end_);
         end_ += line.size() + 1;
     }
-    if (::ftruncate(file_, off_t(end_)) != 0) fail(Fault::environment, "{}: {}", path.string(), std::strerror(errno));
+    if (in.bad()) fail(Fault::environment, "{}: cannot be read: {}", path.string(), system_error_text());
+    if (::ftruncate(file_.number, off_t(end_)) != 0)
+        fail(Fault::environment, "{}: cannot be written: {}", path.string(), system_error_text());
     if (end_ == 0) append(header);
-}
-
-Journal::~Journal() {
-    if (file_ >= 0) ::close(file_);
 }
 
 uint64_t Journal::append(std::string_view json) {
@@ -80,16 +71,17 @@ uint64_t Journal::append(std::string_view json) {
 
 void Journal::write(std::string_view line) {
     while (!line.empty()) {
-        const ssize_t n = ::pwrite(file_, line.data(), line.size(), off_t(end_));
+        const ssize_t n = ::pwrite(file_.number, line.data(), line.size(), off_t(end_));
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) fail(Fault::environment, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
+        if (n <= 0) fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
         line.remove_prefix(size_t(n));
         end_ += uint64_t(n);
     }
 }
 
 void Journal::sync() {
-    if (::fdatasync(file_) != 0) fail(Fault::environment, "{}: {}", path_.string(), std::strerror(errno));
+    if (!sync_descriptor(file_.number))
+        fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
     synced_ = std::chrono::steady_clock::now();
 }
 
@@ -97,11 +89,11 @@ std::string Journal::line(uint64_t offset) const {
     std::string text;
     char buffer[4096];
     for (;;) {
-        const ssize_t n = ::pread(file_, buffer, sizeof buffer, off_t(offset + text.size()));
+        const ssize_t n = ::pread(file_.number, buffer, sizeof buffer, off_t(offset + text.size()));
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0)
             fail(Fault::environment, "{}: cannot be read back: {}", path_.string(),
-                 n ? std::strerror(errno) : "it ends too early");
+                 n ? system_error_text() : "it ends too early");
         const size_t end = std::string_view(buffer, size_t(n)).find('\n');
         text.append(buffer, std::min(end, size_t(n)));
         if (end != std::string_view::npos) break;

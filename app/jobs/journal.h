@@ -11,26 +11,27 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+
 class Journal {
 public:
     // Resumes the file if it exists; `visit` gets the JSON of every whole line after the header and the line's offset.
     // Fault::usage if the header is another one.
     Journal(const std::filesystem::path& path, const std::string& header,
             const std::function<void(std::string_view, uint64_t)>& visit);
-    ~Journal();
-    Journal(const Journal&) = delete;
-    Journal& operator=(const Journal&) = delete;
 
     uint64_t append(std::string_view json);   // one line; returns its offset. Reaches the disk within two seconds
     std::string line(uint64_t offset) const;  // its JSON
     void remove();                            // the run is finished
+    const std::string& note() const { return note_; }  // why it has no lock; "" if it has one
 
 private:
     void write(std::string_view line);
     void sync();
 
     std::filesystem::path path_;
-    int file_ = -1;
+    std::string note_;
+    Descriptor file_;
     uint64_t end_ = 0;
     std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
@@ -50,6 +51,7 @@ public:
     void add(size_t number, const Json& record);
     Json at(size_t number) const;  // of a record that it has
     void remove() { journal_.remove(); }
+    const std::string& note() const { return journal_.note(); }
 
 private:
     static constexpr uint64_t kNone = ~uint64_t(0);
