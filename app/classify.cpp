@@ -169,7 +169,10 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
     for (size_t i = log.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
-    if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
+    if (done) {
+        print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
+        data.drive->require_any();
+    }
     Loader loader(
         data, std::move(numbers),
         {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
@@ -221,13 +224,18 @@ int run(const Options& o) {
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(o.model, o.machine, data.samples.size());
     data.classes = model.file.classes;
+    data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.machine.quiet);
     for (const std::string& text : images.notes) print_note(progress, text);
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
-    if (!classify(model, data, log, progress, signals)) return signals.exit_code();
+    try {
+        if (!classify(model, data, log, progress, signals)) return signals.exit_code();
+    } catch (const ImagesLost& e) {
+        fail(e.fault, "{}; run the same command again to resume", e.what());
+    }
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
         Table table(out, data.classes, as_csv);

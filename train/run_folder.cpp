@@ -43,9 +43,24 @@ bool RunFolder::holds(const TrainConfig& config) const {
 }
 
 bool RunFolder::finished() const {
-    if (!fs::exists(path_ / "run.json")) return false;
-    const json record = json::parse(text_of(path_ / "run.json"), nullptr, false);
-    return record.is_object() && record.value("finished", false) && fs::exists(path_ / "model.safetensors");
+    const json about = record();
+    return about.is_object() && about.value("finished", false) && fs::exists(path_ / "model.safetensors");
+}
+
+json RunFolder::record() const {
+    if (fresh_ || !fs::exists(path_ / "run.json")) return {};
+    return json::parse(text_of(path_ / "run.json"), nullptr, false);
+}
+
+std::optional<RecordedData> RunFolder::recorded_data(const std::string& data) const try {
+    const json about = record(), &before = about.at("data");
+    if (before.at("path") != data) return std::nullopt;
+    return RecordedData{.classes = about.at("classes"),
+                        .images = before.at("pictures"),
+                        .bytes = before.at("bytes"),
+                        .hash = before.at("fingerprint")};
+} catch (const json::exception&) {  // no record, or a damaged one
+    return std::nullopt;
 }
 
 void RunFolder::start(const TrainConfig& config) {
@@ -53,6 +68,8 @@ void RunFolder::start(const TrainConfig& config) {
     fs::create_directories(path_, error);
     if (error) fail(Fault::environment, "{}: cannot create the run folder: {}", path_.string(), error.message());
     lock_.emplace(path_);
+    for (const auto& entry : fs::directory_iterator(path_, error))  // of writes that a kill interrupted
+        if (entry.path().extension() == ".tmp") fs::remove(entry.path(), error);
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",

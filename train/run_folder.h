@@ -3,11 +3,19 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 
 #include "data/loader.h"
 #include "train/config.h"
 #include "train/task.h"
+
+struct RecordedData {  // of a run, from its run.json
+    std::vector<std::string> classes;
+    size_t images;
+    uint64_t bytes;
+    std::string hash;  // Fingerprint
+};
 
 class RunFolder {
 public:
@@ -20,6 +28,8 @@ public:
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
+    // Nothing if it holds no run of this data set that has begun.
+    std::optional<RecordedData> recorded_data(const std::string& data) const;
 
     // Creates it, locks it until this object is destroyed, and writes the configuration.
     void start(const TrainConfig& config);
@@ -35,6 +45,8 @@ private:
     private:
         int descriptor_;
     };
+
+    nlohmann::json record() const;  // run.json, or null
 
     std::filesystem::path path_;
     bool fresh_;

@@ -10,6 +10,7 @@
 #include "app/detect/detection.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/names.h"
+#include "data/drive.h"
 #include "data/exif.h"
 #include "data/image.h"
 
@@ -41,7 +42,7 @@ public:
     explicit DetectRun(DetectOptions options);
 
     // `progress` is called after each image; false stops the run. Returns true when every image is done. An image that
-    // cannot be read is a result, not an error.
+    // cannot be read is a result, not an error; throws ImagesLost if many cannot be read any more (data/drive.h).
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
     ImageResult result(size_t file) const;  // after it is done
@@ -62,4 +63,5 @@ private:
     DetectOptions options_;
     DetectCounts counts_;
     std::unique_ptr<RecordJournal> journal_;
+    DriveWatch drive_;
 };
