@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <new>
+#include <system_error>
 
 #include "app/help.h"
 #include "app/terminal.h"
@@ -108,6 +109,8 @@ int run_catching(int argc, char** argv) {
         return print_error(error.what(), hint_for(error.fault), int(error.fault));
     } catch (const std::bad_alloc&) {
         return print_error("out of memory", hint_for(Fault::memory), int(Fault::memory));
+    } catch (const std::system_error& error) {  // such as no thread on a busy system
+        return print_error(error.what(), "", int(Fault::environment));
     } catch (const std::exception& error) {
         return print_error(error.what(), "", int(Fault::runtime));
     }
@@ -117,6 +120,11 @@ int run_catching(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    // This program never calls exit(); a library does that lacks what a busy system may give later, as OpenMP's does
+    // without a thread.
+    std::atexit([] { std::_Exit(int(Fault::environment)); });
+#endif
     const int code = run_catching(argc, argv);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return code;  // so that the sanitizer can report
