@@ -6,7 +6,6 @@
 
 #include "app/command.h"
 #include "app/detect/result_file.h"
-#include "app/jobs/drive.h"
 #include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/model.h"
@@ -171,12 +170,9 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
     for (size_t i = log.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
-    if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
-    DriveWatch drive;
-    for (size_t i = 0; i < log.batches(); i += std::max<size_t>(1, log.batches() - 1)) {
-        const std::vector<Prediction> before = log.batch(i);
-        for (size_t k = 0; k < before.size(); ++k)
-            if (!before[k].probabilities.empty()) drive.was_read(data.samples[i * batch_size + k].name);
+    if (done) {
+        print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
+        data.drive->require_any();
     }
     Loader loader(
         data, std::move(numbers),
@@ -196,10 +192,8 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
             if (const std::optional<FailedImage> problem = loader.bad_file(sample))
                 prediction.reason = problem->code, prediction.detail = problem->text;
             if (batch.labels[row] < 0) {
-                drive.check(data.samples[sample].name, prediction.reason);
                 continue;
             }
-            drive.was_read(data.samples[sample].name);
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
                 fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);
@@ -238,6 +232,7 @@ int run(const Options& o) {
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(o.model, o.machine, data.samples.size());
     data.classes = model.file.classes;
+    data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.machine.quiet);
     for (const std::string& text : images.notes) print_note(progress, text);

@@ -1,6 +1,7 @@
 // `tundra lr-find`: proposes a learning rate from a short training in which it grows.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "app/command.h"
@@ -38,14 +39,22 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
     Loader loader(data, data.part(Part::train), loader_options(config, true), &cache);
     LrFinder finder(o.test);
-    for (size_t step = 1; step <= o.test.steps; ++step) {
+    size_t empty = 0;  // batches in a row without a readable image, which are left out
+    for (size_t step = 1; step <= o.test.steps;) {
         const Batch& batch = loader.next();
+        if (std::ranges::all_of(batch.labels, [](int32_t label) { return label < 0; })) {
+            if (++empty < loader.steps()) continue;
+            fail(Fault::usage, "lr-find: none of the training images of {} could be read (first: {})", config.data,
+                 loader.bad_files().at(0).note());
+        }
+        empty = 0;
         trainer.step(batch, finder.next_learning_rate(), config.momentum, step);
         const double loss = trainer.stats().loss;
         progress.show(double(step) / double(o.test.steps),
                       fmt::format("step {}/{}  learning rate {:.2e}  loss {:.4f}", step, o.test.steps,
                                   finder.next_learning_rate(), loss));
         if (!finder.add(loss)) break;
+        ++step;
     }
     progress.clear();
     return finder;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <system_error>
 
 #include "app/help.h"
 #include "app/terminal.h"
@@ -110,6 +111,8 @@ int run_catching(int argc, char** argv) {
         return print_error(error.what(), hint_for(error.fault), int(error.fault));
     } catch (const std::bad_alloc&) {
         return print_error("out of memory", hint_for(Fault::memory), int(Fault::memory));
+    } catch (const std::system_error& error) {  // such as no thread on a busy system
+        return print_error(error.what(), "", int(Fault::environment));
     } catch (const std::exception& error) {
         return print_error(error.what(), "", int(Fault::runtime));
     }
@@ -132,6 +135,11 @@ int main(int argc, char** argv) {
     // A closed pipe and a limit on the size of files are errors of the write, not deaths.
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    // This program never calls exit(); a library does that lacks what a busy system may give later, as OpenMP's does
+    // without a thread.
+    std::atexit([] { std::_Exit(int(Fault::environment)); });
+#endif
     open_standard_streams();
     const int code = code_with_output(run_catching(argc, argv));
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -107,7 +107,10 @@ int run(Options& o, const CLI::App& app) {
             break;
         case RunEnd::already_finished:
             if (!o.quiet)
-                print_line(progress, fmt::format("{}: this run has finished already; --fresh starts it over", out));
+                print_line(progress,
+                           fmt::format("{0}: this run has finished already; --fresh starts it over, and --init "
+                                       "{0}/model.safetensors with another --out trains on from its model",
+                                       out));
             break;
         case RunEnd::finished:
             if (o.quiet) break;

@@ -71,7 +71,9 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
         }
     };
     const size_t middle = size < kReadByTwo ? size : size / 2;
-    auto rest = std::async(middle < size ? std::launch::async : std::launch::deferred, read, middle, size);
+    // Deferred, too, where the system gives no thread: a stop that reads its checkpoint back must not fail for that.
+    constexpr auto kAnyWay = std::launch::async | std::launch::deferred;
+    auto rest = std::async(middle < size ? kAnyWay : std::launch::deferred, read, middle, size);
     read(0, middle);
     rest.get();
     return bytes;
@@ -151,9 +153,13 @@ void check_output(const std::string& option, const std::filesystem::path& path,
 
 void write_file_durably(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill, bool durable,
                         const FileCalls& calls) {
-    const std::string temporary = temporary_name(path);
-    // O_EXCL: does not follow a link of that name.
-    Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    std::string temporary;
+    Descriptor file(-1);
+    do {  // in a container a process that was killed may have had the same number
+        temporary = temporary_name(path);
+        // O_EXCL: does not follow a link of that name.
+        file.number = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (file.number < 0 && errno == EEXIST);
     if (file.number < 0) fail(Fault::environment, "{}: cannot create: {}", temporary, system_error_text());
     try {
         FileWriter writer(file.number, path, calls);

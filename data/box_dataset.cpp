@@ -109,6 +109,7 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     data.notes.insert(data.notes.end(), odd.begin(), odd.end());
 
     data.fingerprint = fingerprint_of(data, true);
+    data.watch_drive();
     if (!options.for_training) return data;
     const std::vector<size_t> boxes = data.box_counts(Part::train);
     size_t all = 0, empty = 0;

@@ -286,5 +286,6 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
         if (options.for_training && training[c] == 0)
             fail(Fault::usage, "{}: class '{}' has no training images", path, data.classes[c]);
     data.fingerprint = fingerprint_of(data, false);
+    data.watch_drive();
     return data;
 }

@@ -13,8 +13,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "data/drive.h"
 
 enum class Part { train, validation, test };
 const char* part_name(Part part);  // "train", "validation", "test"
@@ -63,8 +66,10 @@ struct Dataset {
     std::vector<Sample> samples;     // by name, in byte order
     std::vector<std::string> notes;  // for people: the split, unreadable folders, ...
     Fingerprint fingerprint;
+    std::shared_ptr<const DriveWatch> drive = {};  // of the samples; null: not watched
 
     std::string path(const Sample& sample) const;
+    void watch_drive();
     std::vector<uint32_t> part(Part part) const;        // numbers of its samples, ascending
     std::vector<size_t> class_counts(Part part) const;  // images per class
     std::vector<size_t> box_counts(Part part) const;    // boxes per class

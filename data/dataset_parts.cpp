@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -79,14 +80,17 @@ std::optional<Part> part_of(const std::string& name) {
 }
 
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted) {
-    std::vector<std::thread> threads;
-    const size_t count = size_t(std::max(1, options.threads));
-    for (size_t t = 0; t < count; ++t)
-        threads.emplace_back([&, t] {
-            for (size_t i = t; i < data.samples.size(); i += count)
-                read_file_facts(data.path(data.samples[i]), options.read_exif, wanted, data.samples[i]);
-        });
-    for (std::thread& thread : threads) thread.join();
+    std::atomic<size_t> next = 0;
+    const auto read = [&] {
+        for (size_t i; (i = next++) < data.samples.size();)
+            read_file_facts(data.path(data.samples[i]), options.read_exif, wanted, data.samples[i]);
+    };
+    std::vector<std::jthread> others;
+    try {
+        while (others.size() + 1 < size_t(std::max(1, options.threads))) others.emplace_back(read);
+    } catch (const std::system_error&) {  // the system gives no more threads
+    }
+    read();
 }
 
 namespace {
@@ -151,6 +155,10 @@ Fingerprint fingerprint_of(const Dataset& data, bool boxes) {
 
 const char* part_name(Part part) {
     return part == Part::train ? "train" : part == Part::validation ? "validation" : "test";
+}
+
+void Dataset::watch_drive() {
+    drive = std::make_shared<const DriveWatch>(samples.size(), [this](size_t i) { return path(samples[i]); });
 }
 
 std::string Dataset::path(const Sample& sample) const { return (fs::path(root) / sample.name).string(); }

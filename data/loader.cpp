@@ -157,7 +157,12 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     const auto start = std::chrono::steady_clock::now();
     DecodeOptions options = options_for(options_.fit, options_.limits);
     options.accept_damaged = options_.accept_damaged;
-    const Decoded decoded = read_image(data_.path(data_.samples[sample]), options);
+    const std::string path = data_.path(data_.samples[sample]);
+    Decoded decoded = read_image(path, options);
+    if (data_.drive && (decoded.trouble == DecodeStatus::missing || decoded.trouble == DecodeStatus::unreadable)) {
+        data_.drive->require_drive();
+        decoded = read_image(path, options);  // it may have been away for a moment
+    }
     if (decoded.trouble != DecodeStatus::none) report(sample, decoded);
     if (decoded.usable()) fit_image(decoded.image, options_.fit, rgb);
     // A damaged image is decoded every time, so that a later run with the same cache also reports it.

@@ -74,7 +74,8 @@ public:
     // Continues at this position, for example after a restart.
     void start(uint64_t epoch, size_t step);
 
-    // The next batch, across epochs up to `epochs`; valid until the next call. Rethrows an exception of a worker.
+    // The next batch, across epochs up to `epochs`; valid until the next call. Rethrows an exception of a worker, such
+    // as ImagesLost: no batch is made of images whose drive is gone.
     const Batch& next();
 
     LoaderCounts counts() const;

@@ -3,12 +3,21 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <system_error>
+
+#include "data/drive.h"
 
 void Prefetcher::start(size_t threads, Work work) {
     stop();
     work_ = std::move(work);
     failure_ = nullptr;
-    for (size_t i = 0; i < std::max<size_t>(1, threads); ++i) threads_.emplace_back([this] { run(); });
+    try {
+        while (threads_.size() < std::max<size_t>(1, threads)) threads_.emplace_back([this] { run(); });
+    } catch (const std::system_error& e) {  // on a busy system fewer will do
+        if (threads_.empty())
+            throw ImagesLost(Fault::environment,
+                             fmt::format("the system gives no thread to read images: {}", e.what()));
+    }
 }
 
 void Prefetcher::stop() {

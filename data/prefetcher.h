@@ -26,8 +26,9 @@ public:
     Prefetcher(const Prefetcher&) = delete;
     Prefetcher& operator=(const Prefetcher&) = delete;
 
-    void start(size_t threads, Work work);  // stops earlier work and clears its failure
-    void stop();                            // running jobs are finished, no other is begun
+    // Stops earlier work and clears its failure. Throws ImagesLost if the system gives not one thread.
+    void start(size_t threads, Work work);
+    void stop();  // running jobs are finished, no other is begun
 
     Lock lock() const { return Lock(mutex_); }
     // For the consumer: blocks until ready(), which is called under the lock. Throws what a job threw.

@@ -94,6 +94,27 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
     EXPECT_EQ(comparable(slow.out), comparable(whole.out));
 }
 
+// No image counts as missing because its drive is away. Three seconds of waiting.
+TEST_F(DetectRunTest, StopsWhenTheDriveGoesAwayAndGoesOnWhenItIsBack) {
+    make_images(40);
+    const DetectJob whole = job("whole.json");
+    ASSERT_TRUE(detect(whole).finished);
+    DetectJob lost = job("lost.json");
+    size_t calls = 0;
+    lost.network = [&](std::span<const uint8_t> p, size_t h, size_t w) {
+        if (++calls == 10) fs::rename(folder_ / "in", folder_ / "away"), fs::create_directory(folder_ / "in");
+        return stub(p, h, w);
+    };
+    EXPECT_THROW(detect(lost), ImagesLost);
+    EXPECT_FALSE(fs::exists(lost.out));
+    const std::string journal = content(lost.out + ".journal");
+    EXPECT_EQ(journal.find("failure"), journal.npos);
+    fs::remove(folder_ / "in"), fs::rename(folder_ / "away", folder_ / "in");
+    lost.network = stub;
+    EXPECT_GE(detect(lost).counts.resumed, 10u);
+    EXPECT_EQ(comparable(lost.out), comparable(whole.out));
+}
+
 TEST_F(DetectRunTest, JournalOfOtherSettingsIsRefused) {
     make_images(4);
     DetectJob j = job("r.json");

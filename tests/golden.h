@@ -1,10 +1,9 @@
 // Reference cases from outside: where they lie, and safetensors files read into named arrays.
 //
-// The folder is $TUNDRA_GOLDEN, or the copy beside the tests. A test counts the cases that it ran and refused with
-// GoldenCount; a folder in which it finds no case that it knows is a failure.
+// The folder is $TUNDRA_GOLDEN, or the copy beside the tests. Sizes, class counts, settings and names come from the
+// files of its cases. A test counts the cases that it ran and refused with GoldenCount; a folder in which it finds no
+// case that it knows is a failure.
 #pragma once
-
-#include <cstdlib>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +19,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "base/error.h"
 
 inline std::filesystem::path golden_folder(const std::string& kind) {
     const char* folder = std::getenv("TUNDRA_GOLDEN");
@@ -40,6 +41,21 @@ inline nlohmann::json golden_json(const std::filesystem::path& file) {
     std::ifstream in(file);
     if (!in) throw std::runtime_error("cannot open " + file.string());
     return nlohmann::json::parse(in);
+}
+
+// Class names: a list, or an object {"0": name, "1": name}.
+inline std::vector<std::string> golden_names(const nlohmann::json& names) {
+    if (names.is_array()) return names;
+    std::vector<std::string> list(names.size());
+    for (const auto& [number, name] : names.items()) list.at(std::stoul(number)) = name;
+    return list;
+}
+
+// Why a setting of non-maximum suppression cannot be run, or "".
+inline std::string golden_unsupported(const nlohmann::json& setting) {
+    if (setting.value("multi_label", false)) return "several labels per box are not supported";
+    if (setting.value("agnostic", false)) return "boxes of different classes never suppress each other here";
+    return "";
 }
 
 struct GoldenArray {
@@ -119,6 +135,24 @@ private:
     size_t checked_ = 0;
     std::map<std::string, size_t> refused_;
 };
+
+// Runs one case, whose description is `expected`. An Error is a good answer where `may_refuse` says so (true, or the
+// reason), and elsewhere a failure of this case only.
+template <class Body>
+void golden_case(const std::string& name, const nlohmann::json& expected, GoldenCount& count, const Body& body) {
+    SCOPED_TRACE(name);
+    const nlohmann::json allowed = expected.is_object() ? expected.value("may_refuse", nlohmann::json()) : nullptr;
+    try {
+        body();
+    } catch (const Error& error) {
+        if (allowed.is_string() || allowed == true)
+            count.refuse(error.what());
+        else
+            ADD_FAILURE() << error.what();
+    } catch (const std::exception& error) {
+        ADD_FAILURE() << error.what();
+    }
+}
 
 // The device that computes the cases: cpu, or what TUNDRA_GOLDEN_DEVICE names (scripts/gpu_verify.sh: cuda).
 inline const char* golden_device() {

@@ -27,10 +27,10 @@ void check_case(const std::filesystem::path& path, const nlohmann::json& expecte
     const std::vector<NamedTorchTensor> tensors = file.tensors(file.root());
     std::vector<std::string> names;
     for (const NamedTorchTensor& found : tensors) names.push_back(found.name);
-    ASSERT_EQ(names, expected["tensors_in_order"].get<std::vector<std::string>>());
+    ASSERT_EQ(names, expected.at("tensors_in_order").get<std::vector<std::string>>());
     for (const NamedTorchTensor& found : tensors) {
         SCOPED_TRACE(found.name);
-        const nlohmann::json& wanted = expected["tensors"][found.name];
+        const nlohmann::json& wanted = expected.at("tensors").at(found.name);
         EXPECT_EQ(torch_name(found.tensor.dtype), wanted["dtype"].get<std::string>());
         EXPECT_EQ(found.tensor.shape, wanted["shape"].get<std::vector<size_t>>());
         EXPECT_EQ(found.tensor.strides, wanted["stride"].get<std::vector<size_t>>());
@@ -68,16 +68,13 @@ TEST(GoldenPth, EveryFileBitForBit) {
     const std::filesystem::path folder = golden_folder("pth");
     GoldenCount count;
     const nlohmann::json cases = golden_json(folder / "expected.json");
-    for (const auto& [name, expected] : cases.items()) {
-        SCOPED_TRACE(name);
-        const std::string layout = expected.is_object() ? expected.value("layout", "") : "";
-        if (layout != "zip" && layout != "legacy") {
-            count.refuse("layout '" + layout + "' is unknown");
-            continue;
-        }
-        check_case(folder / name, expected);
-        count.check();
-    }
+    for (const auto& [name, expected] : cases.items())
+        golden_case(name, expected, count, [&, &name = name, &expected = expected] {
+            const std::string layout = expected.is_object() ? expected.value("layout", "") : "";
+            if (layout != "zip" && layout != "legacy") return count.refuse("layout '" + layout + "' is unknown");
+            check_case(folder / name, expected);
+            count.check();
+        });
 }
 
 }  // namespace

@@ -2,24 +2,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
-#include "base/error.h"
+#include "tests/golden.h"
 #include "train/schedule.h"
 
 namespace {
 
 using nlohmann::json;
 
-json golden_cases() {
-    const char* folder = std::getenv("TUNDRA_GOLDEN");
-    std::ifstream file(std::string(folder ? folder : TUNDRA_TESTS "/golden") + "/schedules/onecycle.json");
-    return file ? json::parse(file).at("schedules") : json::array();
-}
+json golden_cases() { return golden_json(golden_folder("schedules") / "onecycle.json").at("schedules"); }
 
 // Why the case cannot be run, or nothing.
 std::optional<std::string> unknown_argument(const json& arguments, const std::set<std::string>& known) {
@@ -97,32 +90,78 @@ void expect_close(double value, double expected, const std::string& what) {
     EXPECT_LE(std::abs(value - expected), 1e-10 * std::abs(expected)) << what << ": " << value << " for " << expected;
 }
 
-TEST(GoldenSchedules, CurvesAgree) {
-    int ran = 0, refused = 0;
-    for (const json& c : golden_cases()) {
-        std::string title = c.value("title", "untitled");
-        Reading reading = read(c);
-        if (!reading.options) {
-            std::printf("refused %s: %s\n", title.c_str(), reading.refusal.c_str());
-            refused++;
-            continue;
-        }
-        size_t total = c.at("total_steps");
-        std::vector<double> rate = c.at("lr"), momentum = c.value("momentum", std::vector<double>{});
-        ASSERT_EQ(rate.size(), total) << title;
-        // Where it is not cycled it belongs to the optimizer, which the file does not describe.
-        if (!reading.options->cycle_momentum && !momentum.empty()) reading.options->momentum = momentum[0];
-        Schedule schedule(*reading.options, total);
-        for (size_t i = 0; i < total; i++) {
-            ScheduleValue value = schedule.at(i);
-            expect_close(value.learning_rate, rate[i], title + ", rate of step " + std::to_string(i));
-            if (!momentum.empty())
-                expect_close(value.momentum, momentum.at(i), title + ", momentum of step " + std::to_string(i));
-        }
-        ran++;
+void check_case(const json& c, ScheduleOptions options) {
+    const size_t total = c.at("total_steps");
+    const std::vector<double> rate = c.at("lr"), momentum = c.value("momentum", std::vector<double>{});
+    ASSERT_EQ(rate.size(), total);
+    // Where it is not cycled it belongs to the optimizer, which the file does not describe.
+    if (!options.cycle_momentum && !momentum.empty()) options.momentum = momentum[0];
+    const Schedule schedule(options, total);
+    for (size_t i = 0; i < total; i++) {
+        const ScheduleValue value = schedule.at(i);
+        expect_close(value.learning_rate, rate[i], "rate of step " + std::to_string(i));
+        if (!momentum.empty()) expect_close(value.momentum, momentum.at(i), "momentum of step " + std::to_string(i));
     }
-    std::printf("%d curves checked, %d refused\n", ran, refused);
-    EXPECT_GT(ran, 0) << "no case found";
+}
+
+TEST(GoldenSchedules, CurvesAgree) {
+    GoldenCount count;
+    for (const json& c : golden_cases())
+        golden_case(c.value("title", "untitled"), c, count, [&] {
+            const Reading reading = read(c);
+            if (!reading.options) return count.refuse(reading.refusal);
+            check_case(c, *reading.options);
+            count.check();
+        });
+}
+
+// Six steps of torch 2.15, torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, pct_start=...).
+TEST(GoldenSchedules, RiseOfNothingAndOfEverything) {
+    struct Case {
+        ScheduleOptions options;
+        std::vector<double> rate, momentum;
+        std::string text;
+    };
+    const Case cases[] = {
+        {{.warmup_fraction = 0},
+         {0.09330129698414119, 0.0750001, 0.0500002, 0.025000300000000013, 0.006699103015858823, 4e-07},
+         {0.856698729810778, 0.875, 0.8999999999999999, 0.9249999999999999, 0.9433012701892219, 0.95},
+         "torch, 6 steps: learning rate 0.0933 -> 4e-07 at 5; momentum 0.8567 -> 0.95"},
+        {{.warmup_fraction = 1},
+         {0.0040000000000000036, 0.013167184270002533, 0.037167184270002526, 0.06683281572999747, 0.09083281572999748,
+          0.1},
+         {0.95, 0.9404508497187474, 0.9154508497187474, 0.8845491502812526, 0.8595491502812526, 0.85},
+         "torch, 6 steps: learning rate 0.004 -> 0.1 at 5; momentum 0.95 -> 0.85"},
+        {{.warmup_fraction = 0, .cosine = false},
+         {0.0833334, 0.0666668, 0.0500002, 0.033333600000000005, 0.016667, 3.999999999976245e-07},
+         {0.8666666666666667, 0.8833333333333333, 0.8999999999999999, 0.9166666666666666, 0.9333333333333333, 0.95},
+         "torch, 6 steps: learning rate 0.08333 -> 4e-07 at 5; momentum 0.8667 -> 0.95"},
+        {{.warmup_fraction = 1, .cosine = false},
+         {0.004, 0.023200000000000002, 0.04240000000000001, 0.0616, 0.08080000000000001, 0.1},
+         {0.95, 0.9299999999999999, 0.9099999999999999, 0.89, 0.87, 0.85},
+         "torch, 6 steps: learning rate 0.004 -> 0.1 at 5; momentum 0.95 -> 0.85"},
+        {{.warmup_fraction = 0, .three_phase = true},
+         {0.0032470549057570953, 0.0024451973637258373, 0.0015552026362741626, 0.0007533450942429048,
+          0.00019844245796874242, 4e-07},
+         {0.95, 0.95, 0.95, 0.95, 0.95, 0.95},
+         "torch, 6 steps: learning rate 0.003247 -> 4e-07 at 5; momentum 0.95"}};
+    for (const Case& c : cases) {
+        SCOPED_TRACE(c.text);
+        const Schedule schedule(c.options, 6);
+        for (size_t i = 0; i < 6; ++i) {
+            EXPECT_NEAR(schedule.at(i).learning_rate, c.rate[i], 1e-12 * 0.1) << i;
+            EXPECT_NEAR(schedule.at(i).momentum, c.momentum[i], 1e-12) << i;
+        }
+        EXPECT_EQ(schedule.describe(), c.text);
+    }
+}
+
+TEST(GoldenSchedules, TextOfAFewSteps) {
+    const auto text = [](size_t steps) { return Schedule({}, steps).describe(); };
+    EXPECT_EQ(text(100),
+              "torch, 100 steps: learning rate 0.004 -> 0.1 at 29 -> 4e-07 at 99; momentum 0.95 -> 0.85 -> 0.95");
+    EXPECT_EQ(text(2), "torch, 2 steps: learning rate 0.08117 -> 4e-07 at 1; momentum 0.8688 -> 0.95");
+    EXPECT_EQ(text(1), "torch, 1 steps: learning rate 4e-07; momentum 0.95");
 }
 
 TEST(GoldenSchedules, TriangleOfThePaper) {

@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <random>
 
+#include "base/file.h"
 #include "train/checkpoint.h"
 
 namespace {
@@ -83,6 +85,18 @@ TEST(Kill, NoStateIsLostOrUnreadable) {
                 (unsigned long long)reached, (unsigned long long)interrupted);
     EXPECT_GT(interrupted, 0u) << "no kill hit a save: the test shows nothing";
     fs::remove_all(folder);
+}
+
+// Where every start has the same process number, as in a container, the leftovers of a killed one have the names that
+// this one would use.
+TEST(Kill, LeftoversAreNoObstacle) {
+    std::string pattern = (fs::temp_directory_path() / "tundra-kill-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    const fs::path file = fs::path(pattern) / "results.json";
+    for (size_t i = 0; i < 100; ++i) std::ofstream(fmt::format("{}.{}-{}.tmp", file.string(), getpid(), i)) << "half";
+    write_file_durably(file, [](FileWriter& out) { out.write("whole"); });
+    EXPECT_EQ(read_file(file).text(), "whole");
+    fs::remove_all(pattern);
 }
 
 }  // namespace

@@ -149,7 +149,7 @@ TEST_F(Results, a_drive_that_goes_away) {
     };
     const Error error = refused(j);
     EXPECT_EQ(error.fault, Fault::environment) << error.what();
-    EXPECT_NE(std::string(error.what()).find("still connected"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("still there"), std::string::npos) << error.what();
     EXPECT_FALSE(fs::exists(j.out));
     EXPECT_EQ(content(j.out + ".journal").find("failure"), std::string::npos);
     EXPECT_EQ(refused(j).fault, Fault::environment) << "still away";

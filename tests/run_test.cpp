@@ -27,7 +27,9 @@ using nlohmann::json;
 class Run : public testing::Test {
 protected:
     static void SetUpTestSuite() {
-        folder() = fs::temp_directory_path() / ("run_test_" + std::to_string(getpid()));
+        std::string name = (fs::temp_directory_path() / "run_test_XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);  // a killed test of the same process number may have left its own
+        folder() = name;
         synthesize({.out = folder() / "shots", .images = 20, .width = 64, .height = 64, .seed = 2, .cameras = 2});
     }
     static void TearDownTestSuite() { fs::remove_all(folder()); }

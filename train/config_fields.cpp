@@ -76,7 +76,7 @@ std::span<const ConfigField> config_fields() {
          1e12},
         {"end_div", "schedule", "learning rate of the last step = lr / end_div", result, &C::final_div, none, 1, 1e12},
         {"rise", "schedule", "share of the steps in which the learning rate grows", result, &C::warmup_fraction, none,
-         1e-6, 0.999999},
+         0, 1},
         {"anneal", "schedule", "shape of the rise and the fall (torch)", result, &C::anneal,
          one_of("cosine", "linear")},
         {"three_phase", "schedule", "fall to the first learning rate, then to the last (torch)", result,

@@ -10,6 +10,7 @@
 #include "train/checkpoint.h"
 #include "train/fit_memory.h"
 #include "train/record.h"
+#include "train/run_data.h"
 #include "train/run_facts.h"
 #include "train/run_folder.h"
 #include "train/setup.h"
@@ -52,8 +53,7 @@ public:
 
     RunResult operator()() {
         open_data();
-        if (!options_.plan_only && folder_.holds(config_) && folder_.finished(data_.fingerprint.hash, events_.note))
-            return {RunEnd::already_finished};
+        if (!options_.plan_only && folder_.holds(config_) && folder_.finished()) return {RunEnd::already_finished};
         std::string reason;
         device_ = open_device(config_.device,
                               {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
@@ -82,26 +82,18 @@ private:
     }
 
     void open_data() {
-        config_.data =
-            fs::absolute(config_.data).lexically_normal().string();  // the run may be resumed from another folder
-        data_ = folder_.open_data(config_.data, [&] { return task_->open_data(); });
-        if (!config_.classes.empty() && config_.classes != data_.classes)
-            fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config_.data,
-                 fmt::join(data_.classes, ", "), fmt::join(config_.classes, ", "));
-        config_.classes = data_.classes;
-        const size_t images = train_samples().size(), batch = size_t(config_.batch);
+        data_ = open_run_data(*task_, config_, folder_, [this](const std::string& text) { note(text); });
+        const size_t images = data_.part(Part::train).size(), batch = size_t(config_.batch);
         steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, images / batch) : (images + batch - 1) / batch;
         total_steps_ = steps_per_epoch_ * config_.epochs;
     }
-
-    std::vector<uint32_t> train_samples() const { return data_.part(Part::train); }
 
     RunPlan plan() const {
         const size_t images = data_.samples.size(), parameters = task_->trainer().parameters().scalar_count();
         size_t optimizer = 0;
         for (const Optimizer::Slot& slot : task_->trainer().optimizer().slots()) optimizer += slot.memory->bytes();
         return {.classes = data_.classes,
-                .train_images = train_samples().size(),
+                .train_images = data_.part(Part::train).size(),
                 .validation_images = data_.part(Part::validation).size(),
                 .test_images = data_.part(Part::test).size(),
                 .parameters = parameters,
@@ -144,15 +136,22 @@ private:
         log_.emplace(folder_ / "log.jsonl", state_.step);
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step);
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
-        loader_ = std::make_unique<Loader>(data_, train_samples(), task_->loader(true), cache_.get());
+        loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), task_->loader(true), cache_.get());
         loader_->start(state_.epoch, state_.position);
         skipped_steps_ = task_->trainer().optimizer().state().skipped_steps;
         signals_.emplace();
-        while (state_.step < total_steps_ || state_.position > 0)
-            if (!run_epoch() || !end_epoch()) {
-                save();
-                return stopped();
-            }
+        try {
+            while (state_.step < total_steps_ || state_.position > 0)
+                if (!run_epoch() || !end_epoch()) {
+                    save();
+                    return stopped();
+                }
+        } catch (const ImagesLost&) {  // no step has seen a batch without them
+            finish_pending_step();
+            if (!lost_in_a_row_) save();
+            record_->event("stop", {{"step", state_.step}});
+            throw;
+        }
         return finish();
     }
 
@@ -178,14 +177,20 @@ private:
     void one_step() {
         const Clock::time_point begin = Clock::now();
         const Batch& batch = loader_->next();
+        const auto readable = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }));
+        empty_in_a_row_ = readable ? 0 : empty_in_a_row_ + 1;
+        if (empty_in_a_row_ == kMaxLostSteps) fail_without_images();
         const ScheduleValue value = schedule_->at(state_.step);
         task_->trainer().step(batch, value.learning_rate, value.momentum, state_.step + 1);
         if (pending_) log_step(*pending_, task_->trainer().previous_stats().value(), begin);
         ++state_.step, ++state_.position;
-        pending_ = {.step = state_.step,
-                    .value = value,
-                    .begin = begin,
-                    .images = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }))};
+        pending_ = {.step = state_.step, .value = value, .begin = begin, .images = readable};
+    }
+
+    [[noreturn]] void fail_without_images() const {
+        const std::vector<FailedImage> files = loader_->bad_files();
+        fail(Fault::usage, "step {}: none of its images, nor of the steps before, could be read (first: {})",
+             state_.step + 1, files.empty() ? "" : files[0].note());
     }
 
     // Waits for the last step.
@@ -238,6 +243,10 @@ private:
     std::optional<Evaluated> evaluate(Part part) {
         Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
         if (!e.complete) return std::nullopt;
+        const size_t images = data_.part(part).size();
+        if (images && size_t(std::ranges::count(e.bad_files, false, &FailedImage::used)) == images)
+            throw ImagesLost(Fault::usage, fmt::format("none of {} {} images could be read (first: {})", images,
+                                                       part_name(part), e.bad_files[0].note()));
         report_bad_files(e.bad_files);
         if (!e.note.empty()) note(e.note);
         return e;
@@ -255,6 +264,7 @@ private:
 
     // Validates, logs and saves; false if a signal interrupted the validation, which the resumed run then repeats.
     bool end_epoch() {
+        if (!epoch_.images) fail_without_images();
         const StateDict network = task_->trainer().averaged();
         require_finite(network, state_.step, config_.learning_rate);
         task_->load_result(network);
@@ -313,16 +323,7 @@ private:
         const auto checkpoint = load_newest_checkpoint(folder_ / "checkpoints", notes);
         for (const std::string& text : notes) note(text);
         if (!checkpoint) return;
-        if (checkpoint->state.data_fingerprint != data_.fingerprint.hash)
-            fail(Fault::usage,
-                 "{}: was trained on other images than {} holds now, or on others of them (this version knows more "
-                 "dates and "
-                 "folders than earlier ones and may split differently); use --fresh to start over, or another --out",
-                 folder_.path().string(), config_.data);
-        if (checkpoint->state.config_hash != config_hash(config_) || checkpoint->state.total_steps != total_steps_)
-            fail(Fault::usage,
-                 "{}: its checkpoints belong to another configuration; use --fresh to start over, or another --out",
-                 folder_.path().string());
+        require_same_run(checkpoint->state, config_, data_, total_steps_, folder_);
         state_ = checkpoint->state;
         saved_step_ = state_.step;
         restore_trainer(task_->trainer(), *checkpoint);
@@ -388,7 +389,7 @@ private:
     Clock::time_point saved_ = Clock::now();
     uint64_t saved_step_ = 0;  // of the last checkpoint
     double step_seconds_ = 0;  // running mean
-    size_t lost_in_a_row_ = 0;
+    size_t lost_in_a_row_ = 0, empty_in_a_row_ = 0;
     float skipped_steps_ = 0;
 };
 

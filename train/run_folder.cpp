@@ -32,29 +32,25 @@ bool RunFolder::holds(const TrainConfig& config) const {
     return true;
 }
 
-bool RunFolder::finished(const std::string& fingerprint, const std::function<void(const std::string&)>& note) const {
-    if (!fs::exists(path_ / "run.json")) return false;
-    const json record = json::parse(text_of(path_ / "run.json"), nullptr, false);
-    if (!record.is_object() || !record.value("finished", false) || !fs::exists(path_ / "model.safetensors"))
-        return false;
-    if (note && record.value("/data/fingerprint"_json_pointer, fingerprint) != fingerprint)
-        note(
-            fmt::format("{}: the images have changed since this run; to train on with them, give --init {} and another "
-                        "--out",
-                        path_.string(), (path_ / "model.safetensors").string()));
-    return true;
+bool RunFolder::finished() const {
+    const json about = record();
+    return about.is_object() && about.value("finished", false) && fs::exists(path_ / "model.safetensors");
 }
 
-Dataset RunFolder::open_data(const std::string& data, const std::function<Dataset()>& open) const try {
-    return open();
-} catch (const Error& e) {
-    const fs::path file = path_ / "config";
-    TrainConfig before;
-    if (e.fault == Fault::usage && !fresh_ && fs::exists(file)) assign(before, read_config(file.string()));
-    if (before.data != data) throw;
-    fail(Fault::environment,
-         "{}; the run in {} began with these images: connect their drive, and run the same command again", e.what(),
-         path_.string());
+json RunFolder::record() const {
+    if (fresh_ || !fs::exists(path_ / "run.json")) return {};
+    return json::parse(text_of(path_ / "run.json"), nullptr, false);
+}
+
+std::optional<RecordedData> RunFolder::recorded_data(const std::string& data) const try {
+    const json about = record(), &before = about.at("data");
+    if (before.at("path") != data) return std::nullopt;
+    return RecordedData{.classes = about.at("classes"),
+                        .images = before.at("pictures"),
+                        .bytes = before.at("bytes"),
+                        .hash = before.at("fingerprint")};
+} catch (const json::exception&) {  // no record, or a damaged one
+    return std::nullopt;
 }
 
 std::vector<std::string> RunFolder::start(const TrainConfig& config) {
@@ -67,6 +63,8 @@ std::vector<std::string> RunFolder::start(const TrainConfig& config) {
     if (const std::string text = lock_file(lock_->number, path_, "another tundra is training in this folder");
         !text.empty())
         notes.push_back(text);
+    for (const auto& entry : fs::directory_iterator(path_, error))  // of writes that a kill interrupted
+        if (entry.path().extension() == ".tmp") fs::remove(entry.path(), error);
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",

@@ -4,12 +4,20 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 
 #include "base/file.h"
 #include "data/loader.h"
 #include "train/config.h"
 #include "train/task.h"
+
+struct RecordedData {  // of a run, from its run.json
+    std::vector<std::string> classes;
+    size_t images;
+    uint64_t bytes;
+    std::string hash;  // Fingerprint
+};
 
 class RunFolder {
 public:
@@ -21,11 +29,9 @@ public:
 
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
-    // A finished run; if its images were others than those of this fingerprint, `note` says so.
-    bool finished(const std::string& fingerprint, const std::function<void(const std::string&)>& note) const;
-    // What `open` returns. Where a run with this data was begun here, its error may pass, such as a drive that is not
-    // connected: Fault::environment.
-    Dataset open_data(const std::string& data, const std::function<Dataset()>& open) const;
+    bool finished() const;
+    // Nothing if it holds no run of this data set that has begun.
+    std::optional<RecordedData> recorded_data(const std::string& data) const;
 
     // Creates it, locks it until this object is destroyed, because two runs in one folder would delete each other's
     // checkpoints, and writes the configuration. Returns notes for people: that it cannot be locked, that this
@@ -33,6 +39,8 @@ public:
     std::vector<std::string> start(const TrainConfig& config);
 
 private:
+    nlohmann::json record() const;  // run.json, or null
+
     std::filesystem::path path_;
     bool fresh_;
     std::optional<Descriptor> lock_;

@@ -20,7 +20,7 @@ void validate(const ScheduleOptions& options, size_t total) {
     need(options.div_factor >= 1 && std::isfinite(options.div_factor), "start_div must be at least 1",
          options.div_factor);
     need(options.final_div >= 1 && std::isfinite(options.final_div), "end_div must be at least 1", options.final_div);
-    need(options.warmup_fraction > 0 && options.warmup_fraction < 1, "rise must lie between 0 and 1",
+    need(options.warmup_fraction >= 0 && options.warmup_fraction <= 1, "rise must lie in 0..1",
          options.warmup_fraction);
     bool two_way = options.curve == Curve::smith || (options.curve == Curve::torch && options.three_phase);
     need(!two_way || options.warmup_fraction <= 0.5, "rise must be at most 0.5 if the way down is as long",
@@ -117,13 +117,26 @@ ScheduleValue Schedule::at(size_t step) const {
             .momentum = from.momentum + (to.momentum - from.momentum) * t};
 }
 
+// Only what steps of this run see: a peak before the first step, of a short run or without a rise, was never there, and
+// a leg without length has no end of its own.
 std::string Schedule::describe() const {
-    std::string text = fmt::format("{}, {} steps: learning rate", to_string(options_.curve), total_);
-    for (size_t i = 0; i < knots_.size(); i++)
-        text += fmt::format("{} {:.4g}{}", i ? " ->" : "", knots_[i].learning_rate,
-                            i ? fmt::format(" at {:.6g}", knots_[i].position) : "");
-    text += options_.cycle_momentum ? fmt::format("; momentum {} -> {} -> {}", options_.momentum_high,
-                                                  options_.momentum_low, options_.momentum_high)
-                                    : fmt::format("; momentum {}", options_.momentum);
-    return text;
+    std::string rates, momenta;
+    double last_momentum = 0;
+    const auto add = [&](double learning_rate, double momentum, const std::string& where) {
+        rates += fmt::format("{}{:.4g}{}", rates.empty() ? "" : " -> ", learning_rate, where);
+        if (momenta.empty() || momentum != last_momentum)
+            momenta += fmt::format("{}{:.4g}", momenta.empty() ? "" : " -> ", momentum);
+        last_momentum = momentum;
+    };
+    const bool rises = knots_[1].position > 0;
+    const ScheduleValue first = at(0);
+    add(rises ? knots_[0].learning_rate : first.learning_rate, rises ? knots_[0].momentum : first.momentum, "");
+    double reached = 0;
+    for (const Knot& knot : knots_) {
+        if (knot.position <= reached) continue;
+        add(knot.learning_rate, knot.momentum, fmt::format(" at {:.6g}", knot.position));
+        reached = knot.position;
+    }
+    return fmt::format("{}, {} steps: learning rate {}; momentum {}", to_string(options_.curve), total_, rates,
+                       momenta);
 }

@@ -7,6 +7,7 @@
 //   triangle   (-1, a) (n/2 - 1, p) (n - 1, z)                  lines; the counter of the paper's code starts at 1
 //   torch      (0, a) (w*n - 1, p) (n - 1, z)                   cosines or lines; positions are real numbers
 //              (0, a) (w*n - 1, p) (2*w*n - 2, a) (n - 1, z)    with three_phase
+//              w = 0: from the first step on it falls; w = 1: it rises to the last
 //   fastai     (0, a) (w*n, p) (n, z)                           cosines; z is never quite reached
 //   smith      (0, a) (u, p) (2u, a) (n - 1, z), u = floor(w*n) lines: equal legs, then the annihilation tail
 //
@@ -56,7 +57,7 @@ public:
 
     ScheduleValue at(size_t step) const;  // of this optimizer step, 0 <= step < total
     const std::vector<Knot>& knots() const { return knots_; }
-    std::string describe() const;  // one line with every number that matters
+    std::string describe() const;  // one line with every number that counts in this run
 
 private:
     ScheduleOptions options_;

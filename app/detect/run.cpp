@@ -105,7 +105,10 @@ private:
     Prefetcher prefetcher_;  // last: its threads use all of the above
 };
 
-DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)) {
+DetectRun::DetectRun(DetectOptions options)
+    : options_(std::move(options)), drive_(options_.files.size(), [this](size_t i) {
+          return (options_.base / std::string(options_.files[i])).string();
+      }) {
     journal_ = std::make_unique<RecordJournal>(
         options_.journal, options_.settings, options_.files.size(),
         [&](const RecordJournal::Json& record) { return options_.files.find(record.at("file").get<std::string>()); },
@@ -113,8 +116,6 @@ DetectRun::DetectRun(DetectOptions options) : options_(std::move(options)) {
             ++counts_.done, ++counts_.resumed;
             counts_.failed += record.contains("failure");
             counts_.damaged += record.value("damaged", false);
-            if (!record.contains("failure"))
-                drive_.was_read((options_.base / record.at("file").get<std::string>()).string());
         });
 }
 
@@ -128,7 +129,12 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
         return job;
     };
     const DecodeOptions decode;
-    const ImageFile bytes = read_image_file((options_.base / name).string(), decode.max_file_bytes);
+    const std::string path = (options_.base / name).string();
+    ImageFile bytes = read_image_file(path, decode.max_file_bytes);
+    if (bytes.trouble == DecodeStatus::missing || bytes.trouble == DecodeStatus::unreadable) {
+        drive_.require_drive();
+        bytes = read_image_file(path, decode.max_file_bytes);  // it may have been away for a moment
+    }
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
     Decoded decoded = decode_image(bytes.bytes, decode);
     if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
@@ -156,11 +162,6 @@ DetectRun::NetworkInput DetectRun::network_input(const std::shared_ptr<ImageJob>
 }
 
 void DetectRun::record(const ImageJob& job) {
-    const std::string path = (options_.base / std::string(options_.files[job.file])).string();
-    if (job.result.failure.empty())
-        drive_.was_read(path);
-    else
-        drive_.check(path, job.result.reason);
     journal_->add(job.file, to_json(job.result));
     ++counts_.done;
     counts_.failed += !job.result.failure.empty();
@@ -202,6 +203,7 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     std::vector<size_t> pending;
     for (size_t i = 0; i < journal_->size(); ++i)
         if (!journal_->has(i)) pending.push_back(i);
+    if (!pending.empty() && counts_.resumed > counts_.failed) drive_.require_any();
     InputQueue queue(*this, std::move(pending));
     std::map<std::pair<size_t, size_t>, std::vector<NetworkInput>> groups;  // by the size of the network's input
     const auto waiting = [&] {

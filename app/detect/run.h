@@ -8,9 +8,9 @@
 #include <span>
 
 #include "app/detect/detection.h"
-#include "app/jobs/drive.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/names.h"
+#include "data/drive.h"
 #include "data/exif.h"
 #include "data/image.h"
 
@@ -42,7 +42,7 @@ public:
     explicit DetectRun(DetectOptions options);
 
     // `progress` is called after each image; false stops the run. Returns true when every image is done. An image that
-    // cannot be read is a result, not an error, unless its drive went away: Fault::environment.
+    // cannot be read is a result, not an error; throws ImagesLost if many cannot be read any more (data/drive.h).
     bool run(const std::function<bool(const DetectCounts&)>& progress = {});
 
     ImageResult result(size_t file) const;  // after it is done
@@ -63,6 +63,6 @@ private:
 
     DetectOptions options_;
     DetectCounts counts_;
-    DriveWatch drive_;
     std::unique_ptr<RecordJournal> journal_;
+    DriveWatch drive_;
 };

@@ -16,8 +16,9 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
                                                                  .normalize = normalize_named(m.file.normalize),
                                                                  .precision = options.classifier_precision(*m.device)});
     const StateDict state = std::exchange(m.file.state, {});
-    m.loading = std::async(m.device->kind() == "cpu" ? std::launch::async : std::launch::deferred,
-                           m.classifier->prepare_load(state, path));
+    m.loading =
+        std::async(m.device->kind() == "cpu" ? std::launch::async | std::launch::deferred : std::launch::deferred,
+                   m.classifier->prepare_load(state, path));
     m.fingerprint = fingerprint(state);
     return m;
 }
