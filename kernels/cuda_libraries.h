@@ -11,6 +11,7 @@ struct CudaLibraries {
     // After this the GPU is lost to the process: the destructor leaves everything as it is, because a call could hang.
     virtual void abandon() = 0;
     virtual std::string versions() const = 0;  // "cuDNN 9.19.0, cuBLASLt 13.0.2"
+    virtual size_t chosen() const = 0;         // engines of convolutions so far, that no file knew: seconds each
 };
 
 // Fills in `cuda.cudnn`, `cuda.cublas`, `cuda.convolutions`; the stream and the scratch memory must be set. `gpu` names

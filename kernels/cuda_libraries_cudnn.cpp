@@ -34,6 +34,7 @@ public:
         if (cudnn_) cudnnDestroy(cudnn_);
     }
     void abandon() override { abandoned_ = true; }
+    size_t chosen() const override { return plans_->chosen(); }
     std::string versions() const override {
         return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " +
                version_text(cublasLtGetVersion(), 10000);

@@ -149,6 +149,34 @@ TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
         }
 }
 
+// A library that cannot be recorded costs speed, not the run.
+TEST(CudaRuntime, StepsThatCannotBeRecordedAreRunEagerly) {
+    const auto simt = open_simt();
+    const std::vector<float> want = losses(*simt, 4);
+    fake_cuda::reset({.refuses_capture = true});
+    {
+        const auto device = open_cuda({});
+        testing::internal::CaptureStderr();
+        EXPECT_EQ(losses(*device, 4), want);
+        const std::string said = testing::internal::GetCapturedStderr();
+        EXPECT_NE(said.find("note: steps are not recorded"), said.npos) << said;
+        EXPECT_EQ(said.find("note:"), said.rfind("note:")) << "said more than once: " << said;
+    }
+    EXPECT_EQ(fake_cuda::counts().graph_launches, 0u);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+// Three convolutions of 1.1 s each: one line after the second. (3 s)
+TEST(CudaRuntime, ChoosingEnginesSaysHowFarItIs) {
+    fake_cuda::reset({.to_choose = 3});
+    const auto device = open_cuda({});
+    testing::internal::CaptureStderr();
+    losses(*device, 2);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("note: choosing engines, 2 of "), said.npos) << said;
+    EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+}
+
 TEST(CudaRuntime, OutOfMemoryNamesWhatIsNeededFreeAndTheLargestBatch) {
     fake_cuda::reset({.memory = size_t(268) << 20});  // 256 MB of it are scratch memory
     const auto device = open_cuda({});
