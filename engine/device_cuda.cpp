@@ -250,6 +250,8 @@ void CudaDevice::open(const DeviceOptions& options) {
     const std::string driver_name = driver_text(driver);
     try {
         libraries_ = open_cuda_libraries(cuda_, fmt::format("{} driver {}", gpu.name, driver_name));
+    } catch (const MissingLibrary& e) {
+        fail(Fault::usage, "--device cuda: {}", e.what());
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }

@@ -85,6 +85,17 @@ TEST(CudaRuntime, NoGpuOldDriverAndOldGpuAreUsageErrorsWithOneLine) {
     EXPECT_EQ(fake_cuda::counts().alive, 0u);
 }
 
+// A program with CUDA on a machine without cuDNN: by name an error that says so, by itself the CPU.
+TEST(CudaRuntime, WithoutCudnnAutoTakesTheCpu) {
+    std::string text, reason;
+    fake_cuda::reset({.no_cudnn = true});
+    EXPECT_EQ(fault_of([] { open_device("cuda"); }, text), Fault::usage);
+    EXPECT_NE(text.find("libcudnn.so.9"), text.npos) << text;
+    EXPECT_EQ(open_device("auto", {}, &reason)->kind(), "cpu");
+    EXPECT_EQ(reason, text);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
 TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
     fake_cuda::reset({});
     {

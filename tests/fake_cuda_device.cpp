@@ -30,5 +30,6 @@ struct NoLibraries final : CudaLibraries {
 
 std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
     chosen = 0;
+    if (fake_cuda::no_cudnn()) throw MissingLibrary("cuDNN 9 (libcudnn.so.9) cannot be opened");
     return std::make_unique<NoLibraries>();
 }

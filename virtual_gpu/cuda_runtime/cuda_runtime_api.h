@@ -76,7 +76,8 @@ struct Settings {
     size_t memory = size_t(1) << 30;
     size_t lost_at_call = size_t(-1);  // from this call on, every call returns cudaErrorIllegalAddress
     bool refuses_capture = false;      // a library in the steps cannot be recorded
-    size_t to_choose = 0;              // convolutions whose engine takes a second to choose
+    bool no_cudnn = false;
+    size_t to_choose = 0;  // convolutions whose engine takes a second to choose
 };
 struct Counts {
     size_t calls = 0;        // of any function
@@ -88,7 +89,8 @@ struct Counts {
 };
 void reset(const Settings&);
 Counts counts();
-size_t to_choose();                                 // of the settings
+size_t to_choose();  // of the settings, as the next
+bool no_cudnn();
 void break_gpu(cudaError_t);                        // every later call returns this code
 void enqueue(cudaStream_t, std::function<void()>);  // a kernel
 }  // namespace fake_cuda

@@ -93,6 +93,7 @@ void reset(const Settings& s) {
 }
 Counts counts() { return count; }
 size_t to_choose() { return settings.to_choose; }
+bool no_cudnn() { return settings.no_cudnn; }
 void break_gpu(cudaError_t error) { broken = error; }
 void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nullptr, true}); }
 }  // namespace fake_cuda
