@@ -58,6 +58,14 @@ const void* rounded(Cuda& cuda, size_t count, const void* values) {
     return copy;
 }
 
+// A copy of the bias in the problem's type takes its place, at the beginning of the scratch memory.
+void round_bias(Cuda& cuda, const ConvProblem& problem, CudaConvolutions::Pointers& pointers) {
+    for (auto& [id, pointer] : pointers)
+        if (id == kConvBias)
+            pointer = problem.type == CUDNN_DATA_HALF ? rounded<fp16>(cuda, problem.shape.c_out, pointer)
+                                                      : rounded<bf16>(cuda, problem.shape.c_out, pointer);
+}
+
 }  // namespace
 
 // https://specifications.freedesktop.org/basedir-spec/latest/
@@ -125,13 +133,6 @@ void ConvPlans::run(const Cuda& cuda, const ConvProblem& problem, const Pointers
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, choose(on, problem, key, given)).first;
     execute(on, found->second, given);
-}
-
-void ConvPlans::round_bias(Cuda& cuda, const ConvProblem& problem, Pointers& pointers) const {
-    for (auto& [id, pointer] : pointers)
-        if (id == kConvBias)
-            pointer = problem.type == CUDNN_DATA_HALF ? rounded<fp16>(cuda, problem.shape.c_out, pointer)
-                                                      : rounded<bf16>(cuda, problem.shape.c_out, pointer);
 }
 
 bool ConvPlans::recorded(const Cuda& cuda) const {

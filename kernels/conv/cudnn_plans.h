@@ -29,8 +29,6 @@ public:
     size_t chosen() const { return chosen_; }  // engines so far: each took its time
 
 protected:  // the parts that need a GPU; tests override them
-    // With problem.rounded_bias: a copy of the bias in the problem's type takes its place, in the scratch memory.
-    virtual void round_bias(Cuda& cuda, const ConvProblem& problem, Pointers& pointers) const;
     virtual bool recorded(const Cuda& cuda) const;
     virtual void execute(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;
     virtual float milliseconds(const Cuda& cuda, const ConvPlan& plan, const Pointers& pointers) const;
