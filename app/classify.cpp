@@ -191,9 +191,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
             Prediction& prediction = found.emplace_back();
             if (const std::optional<FailedImage> problem = loader.bad_file(sample))
                 prediction.reason = problem->code, prediction.detail = problem->text;
-            if (batch.labels[row] < 0) {
-                continue;
-            }
+            if (batch.labels[row] < 0) continue;
             const auto p = std::span(probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))
                 fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);

@@ -110,16 +110,6 @@ Floats numbers_for(const Row& row, std::string_view name) {
     else  // a class; a pixel, or a tap of a 3x3 window
         for (float& x : values) x = float(random() % (slot.dtype == DType::i32 ? 10 : 9));
 
-    if (row.op->name() == "batch_norm_backward" && name == "y") {
-        // What batch norm gave forward: the gradient of relu may look at it, or compute it again from x.
-        values = numbers_for(row, "x");
-        const Floats scale = numbers_for(row, "scale"), shift = numbers_for(row, "shift"),
-                     mean = numbers_for(row, "mean"), rstd = numbers_for(row, "rstd");
-        for (size_t k = 0; k < values.size(); ++k) {
-            const size_t c = k % scale.size();
-            values[k] = std::max(0.0f, scale[c] * rstd[c] * (values[k] - mean[c]) + shift[c]);
-        }
-    }
     if (row.op->name() == "select_boxes") {  // some hundred of the boxes are above the threshold
         for (size_t k = 0; k < values.size(); ++k) {
             const size_t column = k % slot.shape.back();

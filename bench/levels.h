@@ -47,8 +47,9 @@ inline Cost cost_of(const Step& step) {
         cost.bytes[unfused] = 3 * x + 2 * x + (residual ? 3 * x : 0);
         cost.bytes[ideal] = residual ? residual + x : 0;
     } else if (name == "batch_norm_backward") {
-        const double x = size("x"), y = size("y"), dy2 = size("dy2");
-        cost.bytes[unfused] = 5 * x + (y > 0 ? 3 * x : 0) + (dy2 > 0 ? 3 * x : 0);
+        const double x = size("x"), dy2 = size("dy2");
+        const bool activation = size("y") > 0 || size("shift") > 0;
+        cost.bytes[unfused] = 5 * x + (activation ? 3 * x : 0) + (dy2 > 0 ? 3 * x : 0);
         cost.bytes[ideal] = x + dy2;
     } else if (name == "conv_backward_weight") {
         cost.bytes[ideal] = built - size("dy");  // the data gradient reads it

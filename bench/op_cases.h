@@ -131,6 +131,7 @@ inline void convolutions(std::vector<OpCase>& cases) {
                              {{1, 12, 12, 4}, {8, 6, 6, 4}, 2, 2, true},
                              {{1, 5, 5, 33}, {7, 5, 3, 33}, 1, 2},
                              {{2, 8, 8, 64}, {32, 3, 3, 64}, 1, 1},
+                             {{2, 5, 5, 64}, {21, 1, 1, 64}, 1, 0, true},  // the head of a detector of two classes
                              {{1, 7, 7, 64}, {128, 1, 1, 64}, 1, 0}}) {
         OpCase c{fmt::format("conv {} by {}{}", dims(o.x), dims(o.weight), o.stride > 1 ? " stride 2" : ""),
                  {{"x", o.x}, {"weight", o.weight}},

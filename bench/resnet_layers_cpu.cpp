@@ -156,7 +156,7 @@ void time_rest(Bench& bench, size_t size, size_t batch) {
     Floats x(in, 1), y(out, 1);
     std::vector<uint8_t> argmax(out);
     bench.time("max pool forward", MaxPoolForward<float>{pool, x.data(), y.data(), argmax.data()}, 1);
-    bench.time("max pool backward", MaxPoolBackward<float>{pool, y.data(), argmax.data(), x.data()}, 1);
+    bench.time("max pool backward", MaxPoolBackward<float>{pool, y.data(), nullptr, argmax.data(), x.data()}, 1);
     const size_t parameters = 25557032;
     StepState state;
     Floats parameter(parameters), gradient(parameters), momentum(parameters);

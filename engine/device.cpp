@@ -60,12 +60,16 @@ DType precision_named(std::string_view name, const Device& device, DType automat
     fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);
 }
 
+#if !defined(TUNDRA_CUDA_MISSING)
+#define TUNDRA_CUDA_MISSING "nothing is missing"
+#endif
+
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();
     if (kind != "cuda" && kind != "auto")
         fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt and auto", kind);
-    std::string why = "this build has no CUDA: rebuild with nvcc and cuDNN installed";
+    std::string why = "this build has no CUDA (" TUNDRA_CUDA_MISSING "); docs/cuda.md says how to get it";
     if constexpr (has_cuda) try {
             return open_cuda(options);
         } catch (const Error& e) {

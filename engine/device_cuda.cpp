@@ -1,7 +1,9 @@
 // The device cuda: one NVIDIA GPU, one stream for the steps, one to copy the inputs of the next step.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -79,13 +81,7 @@ public:
         return free;
     }
 
-    void run(std::span<const Step> steps) override {
-        require_alive();
-        for (const Step& step : steps) {
-            const Range range(ranges_, step);
-            run_step(step);
-        }
-    }
+    void run(std::span<const Step> steps) override;
     std::unique_ptr<Recording> record(std::span<const Step> steps) override;
 
     // Throws the error of this code. After an error that loses the GPU nothing calls CUDA again.
@@ -199,7 +195,8 @@ class CudaReadback final : public Readback {
 public:
     CudaReadback(CudaDevice& device, size_t bytes) : device_(device), bytes_(bytes) {
         device.check(cudaMallocHost(&pinned_, bytes), "allocating pinned memory");
-        device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "creating an event");
+        device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming | cudaEventBlockingSync),
+                     "creating an event");
     }
     ~CudaReadback() override {
         if (device_.lost()) return;
@@ -253,6 +250,8 @@ void CudaDevice::open(const DeviceOptions& options) {
     const std::string driver_name = driver_text(driver);
     try {
         libraries_ = open_cuda_libraries(cuda_, fmt::format("{} driver {}", gpu.name, driver_name));
+    } catch (const MissingLibrary& e) {
+        fail(Fault::usage, "--device cuda: {}", e.what());
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
@@ -268,14 +267,36 @@ void CudaDevice::open(const DeviceOptions& options) {
 }
 
 void CudaDevice::close() noexcept {
+    if (!lost_ && cuda_.stream) cudaStreamSynchronize(cuda_.stream);  // the libraries' work is on it
     libraries_.reset();
     if (lost_) return;
-    if (cuda_.stream) cudaStreamSynchronize(cuda_.stream);
     if (copies_) cudaStreamSynchronize(copies_);
     for (auto& [address, input] : inputs_) close_input(input);
     if (cuda_.scratch.memory) cudaFree(cuda_.scratch.memory);
     if (copies_) cudaStreamDestroy(copies_);
     if (cuda_.stream) cudaStreamDestroy(cuda_.stream);
+}
+
+// Choosing engines takes seconds where they are compiled: from the third second on, a line says how far it is.
+void CudaDevice::run(std::span<const Step> steps) {
+    require_alive();
+    const auto is_conv = [](const Step& step) {
+        return step.op->name().starts_with("conv") || step.op->name().starts_with("norm_conv");
+    };
+    auto last = std::chrono::steady_clock::now();
+    size_t done = 0, chosen = libraries_->chosen();
+    for (const Step& step : steps) {
+        const Range range(ranges_, step);
+        run_step(step);
+        done += is_conv(step);
+        if (libraries_->chosen() == chosen) continue;
+        chosen = libraries_->chosen();
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last < std::chrono::seconds(2)) continue;
+        last = now;
+        fmt::print(stderr, "note: choosing engines, {} of {} convolutions; the next start takes them from a file\n",
+                   done, std::ranges::count_if(steps, is_conv));
+    }
 }
 
 void CudaDevice::open_input(Input& input, size_t bytes) {

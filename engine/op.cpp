@@ -46,7 +46,7 @@ double Op::bytes(Tensors in, Tensors out) const {
     const Operands list = operands();
     double sum = 0;
     for (size_t i = 0; i < in.size(); ++i) sum += in[i].data ? list.in[i].passes * double(in[i].bytes()) : 0;
-    for (const Tensor& t : out) sum += t.data ? double(t.bytes()) : 0;
+    for (size_t i = 0; i < out.size(); ++i) sum += out[i].data ? list.out[i].passes * double(out[i].bytes()) : 0;
     return sum;
 }
 

@@ -23,7 +23,7 @@
 
 struct Operand {
     std::string name;
-    int passes = 1;               // number of full reads or writes
+    int passes = 1;               // number of full reads and writes
     std::string overwrites = {};  // of an output: the input whose memory it may take on devices that are in_place()
 };
 
@@ -84,8 +84,8 @@ struct ListOperands {
         return false;
     }
     void in(const std::string& name, size_t index, const void*) { in(name + std::to_string(index), nullptr); }
-    void out(std::string name, const void*, std::string overwrites = {}) {
-        list.out.push_back({std::move(name), 1, std::move(overwrites)});
+    void out(std::string name, const void*, std::string overwrites = {}, int passes = 1) {
+        list.out.push_back({std::move(name), passes, std::move(overwrites)});
     }
     void out(const std::string& name, size_t index, const void*) { out(name + std::to_string(index), nullptr); }
 };
@@ -96,7 +96,7 @@ struct FillPointers {
     // Whether the input is present. The pointer to an absent operand stays null.
     bool in(std::string_view, auto*& pointer, int = 1) { return fill(*next_in++, pointer); }
     void in(std::string_view, size_t, auto*& pointer) { fill(*next_in++, pointer); }
-    void out(std::string_view, auto*& pointer, std::string_view = {}) { fill(*next_out++, pointer); }
+    void out(std::string_view, auto*& pointer, std::string_view = {}, int = 1) { fill(*next_out++, pointer); }
     void out(std::string_view, size_t, auto*& pointer) { fill(*next_out++, pointer); }
 
 private:

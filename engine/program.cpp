@@ -88,7 +88,13 @@ std::span<const Step> Program::steps() {
 void Program::run() {
     const std::span<const Step> steps = this->steps();
     // The first run is eager: libraries choose their plans then, and errors name the operation.
-    if (runs_ == 1 && !options_.eager) recording_ = device_.record(steps);
+    if (runs_ == 1 && !options_.eager) try {
+            recording_ = device_.record(steps);
+        } catch (const Error& e) {
+            if (e.fault == Fault::environment) throw;  // the device is lost
+            fmt::print(stderr, "note: steps are not recorded but started operation by operation, which is slower: {}\n",
+                       e.what());
+        }
     if (recording_)
         recording_->launch();
     else

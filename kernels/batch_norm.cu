@@ -1,7 +1,8 @@
 // Batch normalization with what follows it: three kernels per direction.
 //
 // Floor in bytes, e = rows * channels, s = bytes per element: forward 3es (+ es with a residual), backward 5es (+ 2es
-// for relu's y, + 2es with dy2, + es with dresidual). Ten operations per element, a tenth of what there is time for.
+// with dy2); with a residual 6es (+ es for relu's y, + es with dy2). Ten operations per element, a tenth of what there
+// is time for.
 //   1. sums      every block sums its rows per channel: 16-byte loads, four rows in flight per thread
 //   2. merge     adds the at most 528 partial sums of a channel in order: the bits do not depend on timing
 //   3. elements  from the last row to the first: the rows read last in 1 are still in the L2 cache
@@ -50,7 +51,7 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
         mean[k] = fmaf(n, pivot[k], sum[k]);
     }
     sum_over_rows<kColumnThreads>(mean);
-    const float per_row = 1.0f / float(rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y));
+    const float per_row = 1.0f / rows_of_block(p.shape.rows, blockIdx.y, blockDim.y, gridDim.y);
     const float per_thread_row = n > 0 ? 1.0f / n : 0.0f;
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k) {
@@ -73,20 +74,26 @@ __global__ void __launch_bounds__(kMergeThreads)
     const size_t C = p.shape.channels, c = blockIdx.x * blockDim.x + threadIdx.x;
     const Columns<1> at(row_blocks, C);
     const float rows = float(p.shape.rows), first = at.inside ? partial[c] : 0;
-    const auto rows_of = [&](size_t block) {
-        return float(rows_of_block(p.shape.rows, unsigned(block), block_rows, row_blocks));
-    };
+    SIMT_SHARED(float, rows_of, [kSumBlocks]);
+    if (const unsigned block = threadIdx.y * 32 + threadIdx.x; block < row_blocks)
+        rows_of[block] = rows_of_block(p.shape.rows, block, block_rows, row_blocks);
+    float means[kMergeRows], parts[kMergeRows];
+    load_partial<2>(at, partial, C, 0, means);
+    __syncthreads();
     float mean[1] = {}, squares[1] = {};  // mean is measured from `first`
-#pragma unroll 4
-    for (size_t block = at.row; block < at.rows; block += at.step)
-        mean[0] = fmaf(rows_of(block), partial[block * 2 * C + c] - first, mean[0]);
+    SIMT_UNROLL
+    for (int u = 0; u < kMergeRows; ++u)
+        if (const size_t block = at.row + u * at.step; block < at.rows)
+            mean[0] = fmaf(rows_of[block], means[u] - first, mean[0]);
     sum_over_rows<kMergeThreads>(mean);
     mean[0] /= rows;
-#pragma unroll 4
-    for (size_t block = at.row; block < at.rows; block += at.step) {
-        const float d = partial[block * 2 * C + c] - first - mean[0];
-        squares[0] += fmaf(rows_of(block) * d, d, partial[(block * 2 + 1) * C + c]);
-    }
+    load_partial<2>(at, partial, C, 1, parts);
+    SIMT_UNROLL
+    for (int u = 0; u < kMergeRows; ++u)
+        if (const size_t block = at.row + u * at.step; block < at.rows) {
+            const float d = means[u] - first - mean[0];
+            squares[0] += fmaf(rows_of[block] * d, d, parts[u]);
+        }
     sum_over_rows<kMergeThreads>(squares);
     if (threadIdx.y == 0 && at.inside) {
         const float var = squares[0] < 0 ? 0.0f : squares[0] / rows;  // NaN stays NaN
@@ -132,9 +139,19 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormF
         });
 }
 
-// The operands of the gradient of one vector. silu is a type because it needs z, and with it twice as
-// many constants in registers.
-template <class T, int kWidth, bool kSilu>
+// Where g of the header comes from. With a residual the sums kernel writes g to dresidual, which is due anyway, and the
+// elements kernel reads it there instead of y, dy and dy2. Without one relu's mask is that of z computed again from x.
+// silu is a case of its own because it needs more registers.
+enum class Gradient { plain, silu, residual };
+
+// The largest z that forward stored as y = 0, so that the mask of z is that of y, bit for bit.
+template <class T>
+constexpr float kStoredAsZero = std::is_same_v<T, fp16>   ? 0x1p-25f
+                                : std::is_same_v<T, bf16> ? 0x1p-134f
+                                                          : 0.0f;
+
+// The operands of the gradient of one vector.
+template <class T, int kWidth, Gradient kGradient>
 struct Incoming {
     Vector<T, kWidth> x, y, dy, dy2;
 
@@ -142,16 +159,19 @@ struct Incoming {
         x = load<kWidth>(p.x + i);
         dy = load<kWidth>(p.dy + i);
         if (p.dy2) dy2 = load<kWidth>(p.dy2 + i);
-        if (p.shape.activation == Activation::relu) y = load<kWidth>(p.y + i);
+        if constexpr (kGradient == Gradient::residual)
+            if (p.shape.activation == Activation::relu) y = load<kWidth>(p.y + i);
     }
-    // g of the header.
     __device__ __forceinline__ float g(const BatchNormBackward<T>& p, int k, float centred, float scale_rstd,
                                        float shift) const {
         const float sum = p.dy2 ? dy[k] + dy2[k] : dy[k];
-        if constexpr (kSilu)
+        const bool relu = p.shape.activation == Activation::relu;
+        if constexpr (kGradient == Gradient::silu)
             return sum * silu_grad(fmaf(centred, scale_rstd, shift));
+        else if constexpr (kGradient == Gradient::residual)
+            return relu && !(y[k] > 0) ? 0.0f : sum;
         else
-            return p.shape.activation == Activation::relu && !(y[k] > 0) ? 0.0f : sum;
+            return relu && !(fmaf(centred, scale_rstd, shift) > kStoredAsZero<T>) ? 0.0f : sum;
     }
 };
 
@@ -161,36 +181,47 @@ struct Normalization {
     float mean[kWidth], scale_rstd[kWidth], shift[kWidth] = {};
 
     template <class T>
-    __device__ __forceinline__ Normalization(const BatchNormBackward<T>& p, size_t channel) {
+    __device__ __forceinline__ Normalization(const BatchNormBackward<T>& p, size_t channel, bool with_shift) {
         float rstd[kWidth];
         load_floats(p.mean + channel, mean);
         load_floats(p.rstd + channel, rstd);
         load_floats(p.scale + channel, scale_rstd);
-        if (p.shape.activation == Activation::silu) load_floats(p.shift + channel, shift);
+        if (with_shift && p.shape.activation != Activation::none) load_floats(p.shift + channel, shift);
         SIMT_UNROLL
         for (int k = 0; k < kWidth; ++k) scale_rstd[k] *= rstd[k];
     }
 };
 
 // partial (row_blocks, 2, channels): sum of g, sum of g * (x - mean).
-template <int kWidth, bool kSilu, class T>
-__global__ void __launch_bounds__(kColumnThreads, 3) backward_sums(BatchNormBackward<T> p, float* partial) {
-    constexpr int kPair = kSilu ? 1 : 2;
+template <int kWidth, Gradient kGradient, class T>
+__global__ void __launch_bounds__(kColumnThreads, kGradient == Gradient::silu ? 3 : 2)
+    backward_sums(BatchNormBackward<T> p, float* partial) {
+    constexpr int kPair = kGradient == Gradient::silu ? 1 : 2;
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
     float sum[2 * kWidth] = {};
     if (at.inside) {
-        const Normalization<kWidth> norm(p, at.channel);
-        Incoming<T, kWidth, kSilu> in[kPair];
+        const Normalization<kWidth> norm(p, at.channel, kGradient != Gradient::residual);
+        Incoming<T, kWidth, kGradient> in[kPair];
         for_rows<kPair>(
             at, [&](int u, size_t row) { in[u].load_at(p, row * C + at.channel); },
-            [&](int u, size_t) {
+            [&](int u, size_t row) {
+                const auto g_of = [&](int k) {
+                    return in[u].g(p, k, in[u].x[k] - norm.mean[k], norm.scale_rstd[k], norm.shift[k]);
+                };
+                Vector<T, kWidth> stored;  // the sums are those of what is stored
+                if constexpr (kGradient == Gradient::residual) {
+                    float g[kWidth];
+                    SIMT_UNROLL
+                    for (int k = 0; k < kWidth; ++k) g[k] = g_of(k);
+                    stored = rounded<T>(g);
+                    store(p.dresidual + row * C + at.channel, stored);
+                }
                 SIMT_UNROLL
                 for (int k = 0; k < kWidth; ++k) {
-                    const float centred = in[u].x[k] - norm.mean[k];
-                    const float g = in[u].g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
+                    const float g = kGradient == Gradient::residual ? stored[k] : g_of(k);
                     sum[k] += g;
-                    sum[kWidth + k] = fmaf(g, centred, sum[kWidth + k]);
+                    sum[kWidth + k] = fmaf(g, in[u].x[k] - norm.mean[k], sum[kWidth + k]);
                 }
             });
     }
@@ -220,12 +251,14 @@ __global__ void __launch_bounds__(kMergeThreads)
 
 // dx = scale_rstd * g - offset - (x - mean) * per_centred, with offset = scale_rstd * dshift / rows and
 // per_centred = scale_rstd * rstd * dscale / rows
-template <int kWidth, bool kSilu, class T>
+template <int kWidth, Gradient kGradient, class T>
 __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNormBackward<T> p) {
+    constexpr bool kStored = kGradient == Gradient::residual;
+    constexpr int kPair = kStored ? 2 : 1;
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
     if (!at.inside) return;
-    const Normalization<kWidth> norm(p, at.channel);
+    const Normalization<kWidth> norm(p, at.channel, !kStored);
     float offset[kWidth], per_centred[kWidth];
     {
         const float per_row = 1.0f / float(p.shape.rows);
@@ -239,20 +272,28 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNorm
             per_centred[k] *= norm.scale_rstd[k] * rstd[k] * per_row;
         }
     }
-    for (size_t row = at.row; row < at.rows; row += at.step) {
-        const size_t i = (at.rows - 1 - row) * C + at.channel;
-        Incoming<T, kWidth, kSilu> in;
-        in.load_at(p, i);
-        float dx[kWidth], g[kWidth];
-        SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) {
-            const float centred = in.x[k] - norm.mean[k];
-            g[k] = in.g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
-            dx[k] = fmaf(-centred, per_centred[k], fmaf(norm.scale_rstd[k], g[k], -offset[k]));
-        }
-        store(p.dx + i, rounded<T>(dx));
-        if (p.dresidual) store(p.dresidual + i, rounded<T>(g));
-    }
+    const auto index = [&](size_t row) { return (at.rows - 1 - row) * C + at.channel; };
+    Incoming<T, kWidth, kGradient> in[kPair];
+    for_rows<kPair>(
+        at,
+        [&](int u, size_t row) {
+            if constexpr (kStored) {
+                in[u].x = load<kWidth>(p.x + index(row));
+                in[u].dy = load<kWidth>(p.dresidual + index(row));
+            } else {
+                in[u].load_at(p, index(row));
+            }
+        },
+        [&](int u, size_t row) {
+            float dx[kWidth];
+            SIMT_UNROLL
+            for (int k = 0; k < kWidth; ++k) {
+                const float centred = in[u].x[k] - norm.mean[k];
+                const float g = kStored ? in[u].dy[k] : in[u].g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
+                dx[k] = fmaf(-centred, per_centred[k], fmaf(norm.scale_rstd[k], g, -offset[k]));
+            }
+            store(p.dx + index(row), rounded<T>(dx));
+        });
 }
 
 void require_supported(const BatchNormShape& shape, bool residual) {
@@ -274,17 +315,23 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 
-template <int kWidth, bool kSilu, class T>
+template <Gradient kGradient, int kWidth, class T>
 void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
     if (!p.sums_given) {
         float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-        simt::launch(backward_sums<kWidth, kSilu, T>, sums.grid, sums.block, 0, stream, p, partial);
+        simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
         simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
     }
-    simt::launch(backward_elements<kWidth, kSilu, T>, map.grid, map.block, 0, stream, p);
+    simt::launch(backward_elements<kWidth, kGradient, T>, map.grid, map.block, 0, stream, p);
+}
+
+template <Gradient kGradient, class T>
+void backward_of_width(const Gpu& gpu, const BatchNormBackward<T>& p) {
+    const bool vectors = p.shape.channels % kVector<T> == 0 && aligned(p.x, p.y, p.dy, p.dy2, p.dx, p.dresidual);
+    vectors ? backward<kGradient, kVector<T>>(gpu, p) : backward<kGradient, 1>(gpu, p);
 }
 
 }  // namespace
@@ -300,11 +347,11 @@ void compute(const Gpu& gpu, const BatchNormForward<T>& p) {
 template <class T>
 void compute(const Gpu& gpu, const BatchNormBackward<T>& p) {
     require_supported(p.shape, p.dresidual);
-    const bool vectors = p.shape.channels % kVector<T> == 0 && aligned(p.x, p.y, p.dy, p.dy2, p.dx, p.dresidual);
-    if (p.shape.activation == Activation::silu)
-        vectors ? backward<kVector<T>, true>(gpu, p) : backward<1, true>(gpu, p);
-    else
-        vectors ? backward<kVector<T>, false>(gpu, p) : backward<1, false>(gpu, p);
+    if (p.dresidual && p.sums_given)
+        throw std::invalid_argument("batch_norm: the sums are given only where there is no residual");
+    if (p.dresidual) return backward_of_width<Gradient::residual>(gpu, p);
+    p.shape.activation == Activation::silu ? backward_of_width<Gradient::silu>(gpu, p)
+                                           : backward_of_width<Gradient::plain>(gpu, p);
 }
 
 template void compute(const Gpu&, const BatchNormForward<float>&);

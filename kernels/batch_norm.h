@@ -16,8 +16,8 @@
 //
 // All gradients are assigned, not accumulated. dy2 is the second of two gradients that meet here (a residual
 // connection), so that their sum is never written to memory. Forward moves x twice and residual and y once; backward x,
-// dy, dy2 and y twice, dx and dresidual once; on Cpu with a residual dy, dy2 and y once and dresidual twice. There dx
-// may lie where x is or where dy is, and dresidual where dy is.
+// dy and dy2 twice and dx once; with a residual x and dresidual twice, y, dy, dy2 and dx once: g is rounded to T where
+// it is written to dresidual. On Cpu dx may lie where x is or where dy is, and dresidual where dy is.
 #pragma once
 
 #include "kernels/device.h"
@@ -45,12 +45,12 @@ struct BatchNormForward {
 template <class T>
 struct BatchNormBackward {
     BatchNormShape shape;
-    const T *x, *y, *dy, *dy2;  // dy2 may be null; y may be read, for relu only
-    const float *scale, *shift, *mean, *rstd;
+    const T *x, *y, *dy, *dy2;                 // dy2 may be null; y is read for relu with a residual only
+    const float *scale, *shift, *mean, *rstd;  // shift is read for an activation without residual only
     T* dx;
     float *dscale, *dshift;
     T* dresidual;             // null exactly where forward had no residual
-    bool sums_given = false;  // dscale and dshift are there already
+    bool sums_given = false;  // dscale and dshift are there already; not with a residual
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);

@@ -55,9 +55,9 @@ __device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& 
 }
 
 // How many rows the blocks with this blockIdx.y have: `row_blocks` blocks take `block_rows` rows each in turn.
-__device__ __forceinline__ size_t rows_of_block(size_t rows, unsigned block, unsigned block_rows, unsigned row_blocks) {
+__device__ __forceinline__ float rows_of_block(size_t rows, unsigned block, unsigned block_rows, unsigned row_blocks) {
     const size_t sweep = size_t(block_rows) * row_blocks, left = rows % sweep, before = size_t(block) * block_rows;
-    return rows / sweep * block_rows + (left > before ? min(left - before, size_t(block_rows)) : 0);
+    return float(rows / sweep * block_rows + (left > before ? min(left - before, size_t(block_rows)) : 0));
 }
 
 // Adds up `values` over threadIdx.y; every thread gets the sums of its column. All threads of a block call it.
@@ -81,22 +81,38 @@ __device__ void sum_over_rows(float (&values)[kValues]) {
     for (int i = 0; i < kValues; ++i) values[i] = sums[i * lanes + threadIdx.x];
 }
 
-// Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels leave it. Launched with
-// merge_grid; every thread gets the sums of its channel.
+// Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels of at most kSumBlocks
+// row blocks leave it. Launched with merge_grid; every thread gets the sums of its channel.
 inline constexpr unsigned kMergeThreads = 1024;
 inline dim3 merge_grid(size_t channels) { return dim3(ceil_div(channels, 32)); }
 inline dim3 merge_block() { return dim3(32, kMergeThreads / 32); }
 
+// Sum i of the rows of partial sums of one thread, all under way together: what a merge costs is the way to the L2
+// cache.
+inline constexpr int kMergeRows = int(ceil_div(kSumBlocks, kMergeThreads / 32));
+
+template <int kSums>
+__device__ __forceinline__ void load_partial(const Columns<1>& at, const float* partial, size_t channels, int i,
+                                             float (&parts)[kMergeRows]) {
+    const unsigned step = unsigned(at.step * kSums * channels);
+    const unsigned first = unsigned((at.row * kSums + size_t(i)) * channels + at.channel);
+    SIMT_UNROLL
+    for (int u = 0; u < kMergeRows; ++u)
+        parts[u] = at.row + u * at.step < at.rows ? partial[first + unsigned(u) * step] : 0.0f;
+}
+
 template <int kSums>
 __device__ __forceinline__ void merge_partial(const float* partial, unsigned row_blocks, size_t channels,
                                               float (&sums)[kSums]) {
-    const Columns<1> at(row_blocks, channels);
+    float parts[kSums][kMergeRows];
     SIMT_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = 0;
-#pragma unroll 4
-    for (size_t row = at.row; row < at.rows; row += at.step) {
+    for (int i = 0; i < kSums; ++i)
+        load_partial<kSums>(Columns<1>(row_blocks, channels), partial, channels, i, parts[i]);
+    SIMT_UNROLL
+    for (int i = 0; i < kSums; ++i) {
+        sums[i] = 0;
         SIMT_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] += partial[(row * kSums + i) * channels + at.channel];
+        for (int u = 0; u < kMergeRows; ++u) sums[i] += parts[i][u];
     }
     sum_over_rows<kMergeThreads>(sums);
 }

@@ -2,17 +2,29 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "kernels/device.h"
+
+// What the runtime says when it looks for one of our kernels in the code that nvcc made: 0, or a cudaError_t.
+int cuda_kernel_error();
+
+// cuDNN or cuBLASLt is not on this machine or too old, or this build has no code for its GPU: the text says which, and
+// what to do.
+struct MissingLibrary : std::runtime_error {
+    using runtime_error::runtime_error;
+};
 
 struct CudaLibraries {
     virtual ~CudaLibraries() = default;
     // After this the GPU is lost to the process: the destructor leaves everything as it is, because a call could hang.
     virtual void abandon() = 0;
     virtual std::string versions() const = 0;  // "cuDNN 9.19.0, cuBLASLt 13.0.2"
+    virtual size_t chosen() const = 0;         // engines of convolutions so far, that no file knew: seconds each
 };
 
 // Fills in `cuda.cudnn`, `cuda.cublas`, `cuda.convolutions`; the stream and the scratch memory must be set. `gpu` names
 // the GPU and its driver: choices of engines are stored for the next start under that name, and under cuDNN's version.
+// Opens the libraries: MissingLibrary.
 std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda& cuda, const std::string& gpu);

@@ -1,5 +1,6 @@
 // Opens and closes cuDNN and cuBLASLt for one GPU.
 #include <cublasLt.h>
+#include <cuda_runtime_api.h>
 #include <cudnn.h>
 
 #include "kernels/conv/cudnn_plans.h"
@@ -11,9 +12,27 @@ std::string version_text(size_t v, size_t major) {
     return std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
 }
 
+constexpr size_t kOldestCudnn = 90800;  // the first that takes a device's description
+
+// Invalid device function, no kernel image, invalid PTX, unsupported PTX version.
+void require_code_for_this_gpu() {
+    const int error = cuda_kernel_error();
+    if (error != 98 && error != 209 && error != 218 && error != 222) return;
+    cudaGetLastError();  // or the next launch would report it
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    throw MissingLibrary(
+        "built for " TUNDRA_CUDA_ARCHS ", this GPU is " + std::to_string(major) + '.' + std::to_string(minor) +
+        ": build with -DTUNDRA_CUDA_ARCHS=native, or update the driver if the GPU is newer than the build");
+}
+
 class Libraries final : public CudaLibraries {
 public:
     Libraries(Cuda& cuda, const std::string& gpu) {
+        require_code_for_this_gpu();
+        if (cudnnGetVersion() < kOldestCudnn)
+            throw MissingLibrary("cuDNN " + version_text(cudnnGetVersion(), 10000) + " is too old: 9.8 is needed");
         check(cudnnCreate(&cudnn_), "cuDNN cannot start");
         check(cudnnSetStream(cudnn_, cuda.stream), "cuDNN: setting the stream");
         if (const auto status = cublasLtCreate(&cublas_); status != CUBLAS_STATUS_SUCCESS)
@@ -34,6 +53,7 @@ public:
         if (cudnn_) cudnnDestroy(cudnn_);
     }
     void abandon() override { abandoned_ = true; }
+    size_t chosen() const override { return plans_->chosen(); }
     std::string versions() const override {
         return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " +
                version_text(cublasLtGetVersion(), 10000);

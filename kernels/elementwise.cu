@@ -46,3 +46,10 @@ template void compute(const Gpu&, const Add<fp16>&);
 template void compute(const Gpu&, const Cast<float>&);
 template void compute(const Gpu&, const Cast<bf16>&);
 template void compute(const Gpu&, const Cast<fp16>&);
+
+#if defined(TUNDRA_CUDA_FLAVOUR)
+int cuda_kernel_error() {
+    cudaFuncAttributes attributes;
+    return int(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(add<kVector<float>, float>)));
+}
+#endif

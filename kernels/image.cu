@@ -18,9 +18,19 @@ constexpr unsigned kThreads = 256;
 constexpr int kTileW = 32, kTileH = 8, kMaxStripRows = 16;
 constexpr size_t kStripBytes = 40 << 10, kMaxStripBytes = 160 << 10;
 
-// Neighbouring pixels per thread such that 16-byte stores are possible.
+// Neighbouring pixels such that 16-byte stores are possible, and how many such groups a thread makes: it has two pixels
+// at least. Neighbouring lanes have neighbouring groups, a row belongs to one line of threads: nothing is divided.
 template <class T, int kChannels>
 constexpr int kPixels = kChannels == 3 ? kVector<T> : std::max(1, kVector<T> / kChannels);
+template <class T, int kChannels>
+constexpr int kGroups = kPixels<T, kChannels> == 1 ? 2 : 1;
+
+template <class T, int kChannels>
+dim3 frame_grid(size_t out_h, size_t out_w, size_t images) {
+    return dim3(unsigned(ceil_div(out_w, 32 * kPixels<T, kChannels> * kGroups<T, kChannels>)),
+                unsigned(ceil_div(out_h, kThreads / 32)), unsigned(std::min<size_t>(images, 65535)));
+}
+inline dim3 frame_block() { return dim3(32, kThreads / 32); }
 
 struct Color {
     float rgb[3];
@@ -32,50 +42,57 @@ __device__ __forceinline__ void put(const Color& color, const Normalize& normali
     for (int c = 0; c < kChannels; ++c) to[c] = c < 3 ? color.rgb[c] * normalize.scale[c] + normalize.shift[c] : 0.0f;
 }
 
-// Thread by thread, kPixels of a row; color(row, column) gives a pixel of the image of `rows` x out_w pixels.
+// One image of out_h x out_w pixels by the threads of frame_grid(); color(row, column) gives a pixel.
 template <class T, int kChannels, class GetColor>
-__device__ __forceinline__ void fill_rows(size_t rows, size_t out_w, bool wide, const Normalize& normalize, T* y,
-                                          const GetColor& color) {
+__device__ __forceinline__ void fill_frame(size_t out_h, size_t out_w, bool wide, const Normalize& normalize, T* y,
+                                           const GetColor& color) {
     constexpr int kCount = kPixels<T, kChannels>;
-    const size_t groups = ceil_div(out_w, kCount), index = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (index >= rows * groups) return;
-    const size_t row = index / groups, column = index % groups * kCount;
-    float values[kCount * kChannels];
+    const size_t row = size_t(blockIdx.y) * blockDim.y + threadIdx.y;
+    if (row >= out_h) return;
     SIMT_UNROLL
-    for (int k = 0; k < kCount; ++k)
-        if (column + size_t(k) < out_w)
-            put<kChannels>(color(row, column + size_t(k)), normalize, values + k * kChannels);
-    T* const to = y + (row * out_w + column) * kChannels;
-    if (wide) {
-        store_floats(to, values);
-    } else {
+    for (int group = 0; group < kGroups<T, kChannels>; ++group) {
+        const size_t from = (size_t(blockIdx.x) * kGroups<T, kChannels> + size_t(group)) * blockDim.x;
+        const size_t column = (from + threadIdx.x) * kCount;
+        if (column >= out_w) return;
+        float values[kCount * kChannels];
         SIMT_UNROLL
-        for (int k = 0; k < kCount * kChannels; ++k)
-            if (column + size_t(k / kChannels) < out_w) to[k] = T(values[k]);
+        for (int k = 0; k < kCount; ++k)
+            if (column + size_t(k) < out_w)
+                put<kChannels>(color(row, column + size_t(k)), normalize, values + k * kChannels);
+        T* const to = y + (row * out_w + column) * kChannels;
+        if (wide) {
+            store_floats(to, values);
+        } else {
+            SIMT_UNROLL
+            for (int k = 0; k < kCount * kChannels; ++k)
+                if (column + size_t(k / kChannels) < out_w) to[k] = T(values[k]);
+        }
     }
 }
 
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool wide) {
-    fill_rows<T, kChannels>(op.n * op.out_h, op.out_w, wide, op.normalize, op.y, [&](size_t row, size_t column) {
-        const size_t image = row / op.out_h;
-        Color color;
-        if (op.inner_h && (row % op.out_h >= op.inner_h || column >= op.inner_w)) {
-            color.rgb[0] = color.rgb[1] = color.rgb[2] = op.grey;
-            return color;
-        }
-        const AffineTap tap =
-            affine_tap(op.transform + 6 * image, int(row % op.out_h), int(column), int(op.h), int(op.w));
+    for (size_t image = blockIdx.z; image < op.n; image += gridDim.z) {
+        const float* const transform = op.transform + 6 * image;
+        const float gain = op.color[2 * image], offset = op.color[2 * image + 1];
         const uint8_t* const pixels = op.images + image * op.h * op.w * 3;
-        const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
-        const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
-                      *p11 = at(tap.bottom, tap.right);
-        SIMT_UNROLL
-        for (int c = 0; c < 3; ++c)
-            color.rgb[c] =
-                colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), op.color[2 * image], op.color[2 * image + 1]);
-        return color;
-    });
+        T* const y = op.y + image * op.out_h * op.out_w * kChannels;
+        fill_frame<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) {
+            Color color;
+            if (op.inner_h && (row >= op.inner_h || column >= op.inner_w)) {
+                color.rgb[0] = color.rgb[1] = color.rgb[2] = op.grey;
+                return color;
+            }
+            const AffineTap tap = affine_tap(transform, int(row), int(column), int(op.h), int(op.w));
+            const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
+            const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
+                          *p11 = at(tap.bottom, tap.right);
+            SIMT_UNROLL
+            for (int c = 0; c < 3; ++c)
+                color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), gain, offset);
+            return color;
+        });
+    }
 }
 
 template <class T>
@@ -95,7 +112,7 @@ __device__ __forceinline__ Rgb source_pixel(const CameraBatch<T>& op, int i, int
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) camera_taps(CameraBatch<T> op, bool wide) {
     T* const y = op.y + op.index * op.out_h * op.out_w * kChannels;
-    fill_rows<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) -> Color {
+    fill_frame<T, kChannels>(op.out_h, op.out_w, wide, op.normalize, y, [&](size_t row, size_t column) -> Color {
         const ptrdiff_t i = ptrdiff_t(row) - ptrdiff_t(op.top), j = ptrdiff_t(column) - ptrdiff_t(op.left);
         if (!inside(i, op.inner_h) || !inside(j, op.inner_w)) return {{op.grey, op.grey, op.grey}};
         if (op.filter == Filter::nearest) {
@@ -205,10 +222,9 @@ __global__ void __launch_bounds__(kTileW* kTileH)
 
 template <class T, int kChannels>
 void launch(const Gpu& gpu, const ImageBatch<T>& op) {
-    const size_t groups = op.n * op.out_h * ceil_div(op.out_w, kPixels<T, kChannels>);
     const bool wide = op.out_w % kPixels<T, kChannels> == 0 && aligned(op.y);
-    simt::launch(image_batch<T, kChannels>, dim3(ceil_div(groups, kThreads)), dim3(kThreads), 0, stream_of(gpu), op,
-                 wide);
+    simt::launch(image_batch<T, kChannels>, frame_grid<T, kChannels>(op.out_h, op.out_w, op.n), frame_block(), 0,
+                 stream_of(gpu), op, wide);
 }
 
 template <class T, int kChannels>
@@ -217,8 +233,7 @@ void launch(const Gpu& gpu, const CameraBatch<T>& op) {
         throw std::invalid_argument("camera batch: the image does not fit into its frame");
     if (op.filter != Filter::antialias) {
         const bool wide = op.out_w % kPixels<T, kChannels> == 0 && aligned(op.y);
-        simt::launch(camera_taps<T, kChannels>,
-                     dim3(ceil_div(op.out_h * ceil_div(op.out_w, kPixels<T, kChannels>), kThreads)), dim3(kThreads), 0,
+        simt::launch(camera_taps<T, kChannels>, frame_grid<T, kChannels>(op.out_h, op.out_w, 1), frame_block(), 0,
                      stream_of(gpu), op, wide);
         return;
     }

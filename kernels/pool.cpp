@@ -54,7 +54,9 @@ struct Windows {
           last(std::min(out, (i + s.padding) / s.stride + 1)) {}
 };
 
-void backward_pixel(const MaxPoolBackward<float>& op, size_t image, size_t i, size_t j) {
+// dy2 gives the second gradient of an element.
+template <class SecondDy>
+void backward_pixel(const MaxPoolBackward<float>& op, size_t image, size_t i, size_t j, const SecondDy& dy2) {
     const MaxPoolShape& s = op.shape;
     const Windows rows(i, s.out_h(), s), columns(j, s.out_w(), s);
     float* __restrict dx = op.dx + ((image * s.h + i) * s.w + j) * s.c;
@@ -65,7 +67,7 @@ void backward_pixel(const MaxPoolBackward<float>& op, size_t image, size_t i, si
             const float* __restrict dy = op.dy + window;
             const uint8_t* __restrict argmax = op.argmax + window;
             const uint8_t tap = uint8_t((i + s.padding - p * s.stride) * s.kernel + (j + s.padding - q * s.stride));
-            for (size_t c = 0; c < s.c; ++c) dx[c] += keep_if(argmax[c] == tap, dy[c]);
+            for (size_t c = 0; c < s.c; ++c) dx[c] += keep_if(argmax[c] == tap, dy[c] + dy2(window + c));
         }
 }
 }  // namespace
@@ -80,10 +82,16 @@ void compute(const Cpu& cpu, const MaxPoolForward<float>& op) {
 
 void compute(const Cpu& cpu, const MaxPoolBackward<float>& op) {
     const size_t h = op.shape.h, w = op.shape.w;
-    parallel_for(cpu, op.shape.n * h, 1, [&](size_t begin, size_t end) {
-        for (size_t row = begin; row < end; ++row)
-            for (size_t j = 0; j < w; ++j) backward_pixel(op, row / h, row % h, j);
-    });
+    const auto run = [&](const auto& dy2) {
+        parallel_for(cpu, op.shape.n * h, 1, [&](size_t begin, size_t end) {
+            for (size_t row = begin; row < end; ++row)
+                for (size_t j = 0; j < w; ++j) backward_pixel(op, row / h, row % h, j, dy2);
+        });
+    };
+    if (op.dy2)
+        run([dy2 = op.dy2](size_t i) { return dy2[i]; });
+    else
+        run([](size_t) { return 0.0f; });
 }
 
 void compute(const Cpu& cpu, const GlobalAveragePoolForward<float>& op) {

@@ -1,9 +1,9 @@
 // Max pooling and global average pooling.
 //
-// Floor in bytes, s per element: MaxPoolForward s * (inputs + outputs) + outputs for argmax, MaxPoolBackward the same,
-// GlobalAveragePool s * (inputs + outputs). A pixel lies in 2.25 windows of 3x3/2: a block takes a patch of 8 outputs
-// by 4 or more, so that most of the repeated reads come from L1.
-// Operations: 4 per element and tap (take out, compare, two selections), 36 for 3x3, half of what there is time for.
+// Floor in bytes, s per element: MaxPoolForward s * (inputs + outputs) + outputs for argmax, MaxPoolBackward the same
+// and s * outputs with dy2, GlobalAveragePool s * (inputs + outputs). A pixel lies in 2.25 windows of 3x3/2: a block
+// takes a patch of 8 outputs by 4 or more, so that most of the repeated reads come from L1. Operations: 4 per element
+// and tap (take out, compare, two selections), 36 for 3x3, half of what there is time for.
 #include "kernels/pool.h"
 
 #include "kernels/columns.cuh"
@@ -111,10 +111,13 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_backward(MaxPoolBackwar
             for (unsigned column = first_q; column < last_q; ++column) {
                 const size_t out = ((image * out_h + line) * out_w + column) * s.c + at.channel;
                 const auto dy = load<kWidth>(p.dy + out);
+                Vector<T, kWidth> dy2;
+                if (p.dy2) dy2 = load<kWidth>(p.dy2 + out);
                 const auto argmax = load<kWidth>(p.argmax + out);
                 const unsigned tap = (i - line * stride) * kernel + (j - column * stride);
                 SIMT_UNROLL
-                for (int k = 0; k < kWidth; ++k) dx[k] += argmax.element(k) == tap ? dy[k] : 0.0f;
+                for (int k = 0; k < kWidth; ++k)
+                    dx[k] += argmax.element(k) != tap ? 0.0f : p.dy2 ? dy[k] + dy2[k] : dy[k];
             }
         store(p.dx + ((image * h + at.line) * w + at.column) * s.c + at.channel, rounded<T>(dx));
     }
@@ -183,7 +186,7 @@ void compute(const Gpu& gpu, const MaxPoolForward<T>& p) {
 
 template <class T>
 void compute(const Gpu& gpu, const MaxPoolBackward<T>& p) {
-    const bool vectors = p.shape.c % kVector<T> == 0 && aligned(p.dy, p.argmax, p.dx);
+    const bool vectors = p.shape.c % kVector<T> == 0 && aligned(p.dy, p.dy2, p.argmax, p.dx);
     vectors ? launch_pool<kVector<T>>(gpu, p) : launch_pool<1>(gpu, p);
 }
 

@@ -3,7 +3,7 @@
 // MaxPool        x, dx: (n, h, w, c)   y, dy, argmax: (n, out_h, out_w, c)
 //   y[n,p,q,c] = max over r,s of x[n, p*stride + r - padding, q*stride + s - padding, c]; outside x counts as -inf
 //   argmax     = r * kernel + s of the first maximum in row-major order (a NaN counts as a maximum)
-//   dx[n,i,j,c] = sum of dy over the windows whose argmax is (i, j)                                    (assigned)
+//   dx[n,i,j,c] = sum of dy + dy2 over the windows whose argmax is (i, j); dy2 may be null              (assigned)
 //   padding <= kernel / 2, kernel <= 15: every window sees x, and argmax fits a byte
 //
 // GlobalAveragePool   x, dx: (n, pixels, c)   y, dy: (n, c)
@@ -30,7 +30,7 @@ struct MaxPoolForward {
 template <class T>
 struct MaxPoolBackward {
     MaxPoolShape shape;
-    const T* dy;
+    const T *dy, *dy2;
     const uint8_t* argmax;
     T* dx;
 };

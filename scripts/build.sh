@@ -19,3 +19,4 @@ run() { "$@" >>"$log" 2>&1 || { tail -40 "$log" >&2; echo "build: failed; all of
 : >"$log"
 run cmake -S . -B "$folder" "${generator[@]}" "$@"
 run cmake --build "$folder" -j "$(nproc)" "${build[@]}"
+sed -n 's/^-- \(This build has no device cuda\)/build: \1/p' "$log"

@@ -124,6 +124,74 @@ TYPED_TEST(SimtKernels, BatchNormOfManyBlocks) {
     expect_stored(want.y, y.host(), 1e-5, "y");
 }
 
+// Backward takes relu's mask from x: the same as that of the stored y, also where y is so small that it was stored as
+// 0. Every row's dy is a power of two, so that their sum tells which rows were let through.
+TYPED_TEST(SimtKernels, BatchNormMasksWhatWasStoredAsZero) {
+    using T = TypeParam;
+    const Matrix m{8, 8};
+    Inputs in = inputs<T>(m);
+    in.scale = {1, 1e-7f, 3e-8f, 2e-8f, 1e-8f, 1e-40f, 3e-41f, 1e-45f};
+    in.shift = Floats(8, 0.0f);
+    Floats dy(64), y, dshift;
+    for (size_t i = 0; i < dy.size(); ++i) dy[i] = float(1 << i / 8);
+    const DeviceArray<T> x(stored<T>(in.x)), device_y(64), device_dy(stored<T>(dy)), dx(64);
+    const DeviceArray<float> scale(in.scale), shift(in.shift), mean(8), rstd(8), dscale(8), device_dshift(8);
+    const BatchNormShape shape{.rows = 8, .channels = 8, .activation = Activation::relu};
+    compute(this->simt, BatchNormForward<T>{shape, 0.1f, x.get(), scale.get(), shift.get(), nullptr, nullptr, nullptr,
+                                            device_y.get(), mean.get(), rstd.get()});
+    compute(this->simt,
+            BatchNormBackward<T>{shape, x.get(), nullptr, device_dy.get(), nullptr, scale.get(), shift.get(),
+                                 mean.get(), rstd.get(), dx.get(), dscale.get(), device_dshift.get(), nullptr});
+    y = floats(device_y.host()), dshift = device_dshift.host();
+    for (size_t c = 0; c < 8; ++c) {
+        float want = 0;
+        for (size_t row = 0; row < 8; ++row) want += y[row * 8 + c] > 0 ? dy[row * 8 + c] : 0;
+        EXPECT_EQ(dshift[c], want) << "scale " << in.scale[c];
+    }
+}
+
+// With a residual the sums are those of g as it was stored for the residual, and dx is made of it.
+TYPED_TEST(SimtKernels, BatchNormGradientOfAResidualIsStoredOnce) {
+    using T = TypeParam;
+    const Matrix m{33, 8};
+    const size_t count = m.rows * m.channels;
+    const Inputs in = inputs<T>(m);
+    const Floats dy = representable<T>(random_floats(count, 7)), dy2 = representable<T>(random_floats(count, 8));
+    const Floats y = representable<T>(random_floats(count, 9)), mean = random_floats(8, 10, 0.5f, 0.1f), rstd(8, 1.5f);
+    Floats g(count), dx(count), dscale(8), dshift(8);
+    for (size_t i = 0; i < count; ++i) g[i] = float(T(y[i] > 0 ? dy[i] + dy2[i] : 0.0f));
+    BatchNormBackward<float> op{{m.rows, m.channels}, in.x.data(),     nullptr,     g.data(),    nullptr,
+                                in.scale.data(),      in.shift.data(), mean.data(), rstd.data(), dx.data(),
+                                dscale.data(),        dshift.data(),   nullptr};
+    compute(this->cpu, op);
+    const DeviceArray<T> x(stored<T>(in.x)), device_y(stored<T>(y)), device_dy(stored<T>(dy)),
+        device_dy2(stored<T>(dy2));
+    const DeviceArray<float> scale(in.scale), shift(in.shift), device_mean(mean), device_rstd(rstd);
+    const auto [got_dx, got_g, got_dscale, got_dshift] = in_every_order([&] {
+        const DeviceArray<T> dx(count), dresidual(count);
+        const DeviceArray<float> dscale(8), dshift(8);
+        compute(this->simt,
+                BatchNormBackward<T>{{.rows = m.rows, .channels = m.channels, .activation = Activation::relu},
+                                     x.get(),
+                                     device_y.get(),
+                                     device_dy.get(),
+                                     device_dy2.get(),
+                                     scale.get(),
+                                     nullptr,
+                                     device_mean.get(),
+                                     device_rstd.get(),
+                                     dx.get(),
+                                     dscale.get(),
+                                     dshift.get(),
+                                     dresidual.get()});
+        return std::tuple(dx.host(), dresidual.host(), dscale.host(), dshift.host());
+    });
+    EXPECT_EQ(floats(got_g), g);
+    expect_stored(dx, got_dx, 1e-5, "dx");
+    expect_stored(dscale, got_dscale, 1e-5, "dscale");
+    expect_stored(dshift, got_dshift, 1e-5, "dshift");
+}
+
 TYPED_TEST(SimtKernels, BatchNormRefusesWhatItCannotDo) {
     BatchNormForward<TypeParam> op{};
     const DeviceArray<TypeParam> residual(16);

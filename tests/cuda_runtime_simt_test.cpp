@@ -85,6 +85,17 @@ TEST(CudaRuntime, NoGpuOldDriverAndOldGpuAreUsageErrorsWithOneLine) {
     EXPECT_EQ(fake_cuda::counts().alive, 0u);
 }
 
+// A program with CUDA on a machine without cuDNN: by name an error that says so, by itself the CPU.
+TEST(CudaRuntime, WithoutCudnnAutoTakesTheCpu) {
+    std::string text, reason;
+    fake_cuda::reset({.no_cudnn = true});
+    EXPECT_EQ(fault_of([] { open_device("cuda"); }, text), Fault::usage);
+    EXPECT_NE(text.find("libcudnn.so.9"), text.npos) << text;
+    EXPECT_EQ(open_device("auto", {}, &reason)->kind(), "cpu");
+    EXPECT_EQ(reason, text);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
 TEST(CudaRuntime, MemoryIsZeroAndComesBack) {
     fake_cuda::reset({});
     {
@@ -147,6 +158,34 @@ TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
                 EXPECT_GE(fake_cuda::counts().overlapped_copies, 4u) << "inputs wait for the step before";
             }
         }
+}
+
+// A library that cannot be recorded costs speed, not the run.
+TEST(CudaRuntime, StepsThatCannotBeRecordedAreRunEagerly) {
+    const auto simt = open_simt();
+    const std::vector<float> want = losses(*simt, 4);
+    fake_cuda::reset({.refuses_capture = true});
+    {
+        const auto device = open_cuda({});
+        testing::internal::CaptureStderr();
+        EXPECT_EQ(losses(*device, 4), want);
+        const std::string said = testing::internal::GetCapturedStderr();
+        EXPECT_NE(said.find("note: steps are not recorded"), said.npos) << said;
+        EXPECT_EQ(said.find("note:"), said.rfind("note:")) << "said more than once: " << said;
+    }
+    EXPECT_EQ(fake_cuda::counts().graph_launches, 0u);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+// Three convolutions of 1.1 s each: one line after the second. (3 s)
+TEST(CudaRuntime, ChoosingEnginesSaysHowFarItIs) {
+    fake_cuda::reset({.to_choose = 3});
+    const auto device = open_cuda({});
+    testing::internal::CaptureStderr();
+    losses(*device, 2);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("note: choosing engines, 2 of "), said.npos) << said;
+    EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
 }
 
 TEST(CudaRuntime, OutOfMemoryNamesWhatIsNeededFreeAndTheLargestBatch) {

@@ -42,11 +42,12 @@ Floats with_ties(size_t count) {
 TEST_P(MaxPoolCpu, takes_the_first_maximum_and_sends_its_gradient_there) {
     const MaxPoolShape s = GetParam();
     const Floats x = with_ties(s.n * s.h * s.w * s.c), dy = random_floats(s.n * s.out_h() * s.out_w() * s.c, 2);
+    const Floats dy2 = s.stride == 2 ? random_floats(dy.size(), 3) : Floats{};  // a second gradient, or none
     Floats y = unwritten(dy.size()), dx = unwritten(x.size());
     std::vector<uint8_t> argmax(dy.size(), 255);
     const CpuDevice cpu;
     compute(cpu, MaxPoolForward<float>{s, x.data(), y.data(), argmax.data()});
-    compute(cpu, MaxPoolBackward<float>{s, dy.data(), argmax.data(), dx.data()});
+    compute(cpu, MaxPoolBackward<float>{s, dy.data(), dy2.empty() ? nullptr : dy2.data(), argmax.data(), dx.data()});
     Doubles edx(x.size());
     for (size_t o = 0; o < dy.size(); ++o) {
         const size_t c = o % s.c, q = o / s.c % s.out_w(), p = o / s.c / s.out_w() % s.out_h();
@@ -62,7 +63,7 @@ TEST_P(MaxPoolCpu, takes_the_first_maximum_and_sends_its_gradient_there) {
             }
         ASSERT_EQ(y[o], best);
         ASSERT_EQ(argmax[o], where);
-        edx[from] += dy[o];
+        edx[from] += dy[o] + (dy2.empty() ? 0 : dy2[o]);
     }
     expect_close(edx, dx, 1e-6);
     Floats again = unwritten(dy.size());
@@ -133,7 +134,7 @@ TEST(PlainLoopsCpu, allocate_nothing) {
         compute(cpu, Upsample2<float>{1, 32, 32, c, a.data(), y.data()});
         compute(cpu, Upsample2Backward<float>{1, 32, 32, c, y.data(), p.data()});
         compute(cpu, MaxPoolForward<float>{pool, a.data(), y.data(), argmax.data()});
-        compute(cpu, MaxPoolBackward<float>{pool, y.data(), argmax.data(), p.data()});
+        compute(cpu, MaxPoolBackward<float>{pool, y.data(), nullptr, argmax.data(), p.data()});
         compute(cpu, GlobalAveragePoolForward<float>{1, rows, c, a.data(), y.data()});
         compute(cpu, GlobalAveragePoolBackward<float>{1, rows, c, y.data(), p.data()});
         compute(cpu, CrossEntropyForward{

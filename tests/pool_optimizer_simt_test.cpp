@@ -48,19 +48,21 @@ TYPED_TEST(SimtKernels, MaxPool) {
         x[in / 2] = NAN;
         x[in - 1] = -INFINITY;
         x = representable<T>(x);
-        const Floats dy = representable<T>(random_floats(out, 2));
+        const Floats dy = representable<T>(random_floats(out, 2)), dy2 = representable<T>(random_floats(out, 3));
+        const bool two = s.stride == 2;  // gradients
         Floats y = unwritten(out), dx = unwritten(in);
         std::vector<uint8_t> argmax(out, 255);
         compute(this->cpu, MaxPoolForward<float>{s, x.data(), y.data(), argmax.data()});
-        compute(this->cpu, MaxPoolBackward<float>{s, dy.data(), argmax.data(), dx.data()});
+        compute(this->cpu, MaxPoolBackward<float>{s, dy.data(), two ? dy2.data() : nullptr, argmax.data(), dx.data()});
 
-        const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
+        const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy)), device_dy2(stored<T>(dy2));
         const DeviceArray<uint8_t> device_argmax(argmax);
         const auto [got_y, got_argmax, got_dx] = in_every_order([&] {
             const DeviceArray<T> y(out), dx(in);
             const DeviceArray<uint8_t> argmax(out);
             compute(this->simt, MaxPoolForward<T>{s, device_x.get(), y.get(), argmax.get()});
-            compute(this->simt, MaxPoolBackward<T>{s, device_dy.get(), device_argmax.get(), dx.get()});
+            compute(this->simt, MaxPoolBackward<T>{s, device_dy.get(), two ? device_dy2.get() : nullptr,
+                                                   device_argmax.get(), dx.get()});
             return std::tuple(y.host(), argmax.host(), dx.host());
         });
         for (size_t i = 0; i < out; ++i)

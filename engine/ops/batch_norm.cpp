@@ -9,12 +9,15 @@ namespace {
 struct Backward {
     static constexpr std::string_view name = "batch_norm_backward";
     BatchNormShape shape;
+    bool residual;
     void bind(auto& k, auto& slot) const {
         k.shape = shape;
-        slot.in("x", k.x, 2), slot.in("y", k.y, 2), slot.in("dy", k.dy, 2), slot.in("dy2", k.dy2, 2);
+        // With a residual g is written to dresidual and read there: kernels/batch_norm.h.
+        const int passes = residual ? 1 : 2;
+        slot.in("x", k.x, 2), slot.in("y", k.y), slot.in("dy", k.dy, passes), slot.in("dy2", k.dy2, passes);
         slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("mean", k.mean), slot.in("rstd", k.rstd);
         slot.out("dx", k.dx, "x"), slot.out("dscale", k.dscale), slot.out("dshift", k.dshift);
-        slot.out("dresidual", k.dresidual, "dy");
+        slot.out("dresidual", k.dresidual, "dy", 2);
     }
 };
 
@@ -32,13 +35,15 @@ struct Forward {
         slot.out("y", k.y, "residual"), slot.out("mean", k.mean), slot.out("rstd", k.rstd);
     }
     NamedValues backward(const BackwardArgs& node) const {
-        NamedValues in = node.pick({"x", "scale", "shift", "mean", "rstd"});
-        // Only the gradient of relu reads y; without it y need not live until the backward pass.
-        if (shape.activation == Activation::relu) in["y"] = node["y"];
+        NamedValues in = node.pick({"x", "scale", "mean", "rstd"});
+        const bool residual = bool(node["residual"]);
+        // The activation's input is computed again from x; only with a residual relu's gradient reads y, which else
+        // need not live until the backward pass.
+        if (shape.activation != Activation::none) in[residual ? "y" : "shift"] = node[residual ? "y" : "shift"];
         std::tie(in["dy"], in["dy2"]) = node.two_grads("y");
         return add_node<BatchNormBackward>(
-            Backward{shape}, in,
-            {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", in["shift"]}, {"dresidual", node["residual"]}});
+            Backward{shape, residual}, in,
+            {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}, {"dresidual", node["residual"]}});
     }
 };
 

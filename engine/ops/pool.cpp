@@ -11,7 +11,7 @@ struct MaxBackward {
     MaxPoolShape shape;
     void bind(auto& k, auto& slot) const {
         k.shape = shape;
-        slot.in("dy", k.dy), slot.in("argmax", k.argmax);
+        slot.in("dy", k.dy), slot.in("dy2", k.dy2), slot.in("argmax", k.argmax);
         slot.out("dx", k.dx);
     }
 };
@@ -26,7 +26,8 @@ struct MaxForward {
     }
     NamedValues backward(const BackwardArgs& node) const {
         require(bool(node["argmax"]), "max_pool: gradients need a graph built for training");
-        return add_node<MaxPoolBackward>(MaxBackward{shape}, {{"dy", node.grad("y")}, {"argmax", node["argmax"]}},
+        const auto [dy, dy2] = node.two_grads("y");
+        return add_node<MaxPoolBackward>(MaxBackward{shape}, {{"dy", dy}, {"dy2", dy2}, {"argmax", node["argmax"]}},
                                          {{"dx", node["x"]}});
     }
 };

@@ -4,6 +4,9 @@
 
 template <class T>
 void compute(const Cuda& cuda, const ConvForward<T>& op) {
+    // In training a bias stays float: steps of its learning would be lost to rounding.
+    const bool rounded = sizeof(T) == 2 && op.bias && op.weight_is_constant && op.activation != Activation::silu &&
+                         !(op.residual && op.residual_last);
     cuda.convolutions->run(
         cuda,
         {.direction = ConvDirection::forward,
@@ -12,7 +15,8 @@ void compute(const Cuda& cuda, const ConvForward<T>& op) {
          .activation = op.activation,
          .bias = op.bias != nullptr,
          .residual = op.residual != nullptr,
-         .residual_last = op.residual != nullptr && op.residual_last},
+         .residual_last = op.residual != nullptr && op.residual_last,
+         .rounded_bias = rounded},
         {{kConvX, op.x}, {kConvWeight, op.weight}, {kConvY, op.y}, {kConvBias, op.bias}, {kConvResidual, op.residual}});
 }
 

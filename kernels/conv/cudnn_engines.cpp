@@ -23,6 +23,12 @@ bool allowed(const CudnnDescriptor& engine, cudnnDataType_t type, const ConvEngi
     return std::ranges::find(behaviour, CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER) == behaviour.end();
 }
 
+bool compiled_at_run_time(const CudnnDescriptor& engine) {
+    const auto behaviour = engine.values<cudnnBackendBehaviorNote_t>(
+        CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT);
+    return std::ranges::find(behaviour, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) != behaviour.end();
+}
+
 // Descriptors that cuDNN fills: made by the caller, as the API wants it.
 std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAttributeName_t name,
                                     cudnnBackendDescriptorType_t type, int64_t max_count) {
@@ -38,7 +44,8 @@ std::vector<CudnnDescriptor> filled(const CudnnDescriptor& from, cudnnBackendAtt
 }
 
 ConvEngine engine_of(const CudnnDescriptor& config, const CudnnDescriptor& engine) {
-    ConvEngine result{engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64), {}};
+    ConvEngine result{
+        engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64), {}, compiled_at_run_time(engine)};
     for (const CudnnDescriptor& choice : filled(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
                                                 CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
         result.knobs.emplace_back(
@@ -71,7 +78,7 @@ std::optional<ConvEngine> parse_conv_engine(const std::string& text) {
 }
 
 std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
-                                     const ConvEngineRules& rules, size_t limit) {
+                                     const ConvEngineRules& rules, size_t compiled) {
     constexpr int64_t kMaxConfigs = 64;
     std::vector<ConvEngine> engines;
     for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
@@ -91,22 +98,49 @@ std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDe
             const auto engine = filled(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
             if (engine.empty() || !allowed(engine[0], type, rules)) continue;
             const ConvEngine found = engine_of(config, engine[0]);
-            if (std::ranges::find(engines, found) == engines.end()) engines.push_back(found);
-            if (engines.size() == limit) return engines;
+            // Without knobs an engine is what its first proposal was: compiling it twice would take seconds.
+            const auto same = [&](const ConvEngine& e) {
+                return e == found || (found.compiled && found.knobs.empty() && e.index == found.index);
+            };
+            if (std::ranges::any_of(engines, same) || (found.compiled && compiled == 0)) continue;
+            compiled -= found.compiled;
+            engines.push_back(found);
         }
     }
     return engines;
 }
 
-ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
-                   const ConvEngineRules& rules, const ConvEngine& chosen) {
+namespace {
+
+CudnnDescriptor allowed_engine(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                               const ConvEngineRules& rules, int64_t index) {
     CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph)
-        .set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, chosen.index)
+        .set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, index)
         .set(CUDNN_ATTR_ENGINE_DEVICEPROP, device)
         .finalize("cuDNN: engine");
     if (!allowed(engine, type, rules))
         throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that rounds or orders differently");
+    return engine;
+}
+
+CudnnDescriptor& bound(CudnnDescriptor& plan, const CudnnDescriptor& device, const ConvEngineRules& rules) {
+    return rules.handle ? plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, rules.handle)
+                        : plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device);
+}
+
+ConvPlan within(const ConvEngineRules& rules, const CudnnDescriptor& plan) {
+    const auto workspace = size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64));
+    if (workspace > rules.workspace)
+        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
+    return {plan, workspace};
+}
+
+}  // namespace
+
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& chosen) {
+    const CudnnDescriptor engine = allowed_engine(graph, device, type, rules, chosen.index);
     std::vector<CudnnDescriptor> choices;
     std::vector<cudnnBackendDescriptor_t> raw;
     for (const auto& [type, value] : chosen.knobs) {
@@ -123,11 +157,30 @@ ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, 
                    std::span<const cudnnBackendDescriptor_t>(raw));
     config.finalize("cuDNN: engine configuration");
     CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)
-        .set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)
-        .finalize("cuDNN: plan");
-    const auto workspace = size_t(plan.value<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64));
-    if (workspace > rules.workspace)
-        throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED, "cuDNN: an engine that wants more scratch memory");
-    return {plan, workspace};
+    bound(plan, device, rules).set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finalize("cuDNN: plan");
+    return within(rules, plan);
+}
+
+std::string plan_text(const ConvPlan& plan) {
+    std::string text(size_t(1) << 20, 0);
+    int64_t count = 0;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        if (cudnnBackendGetAttribute(plan.plan.get(), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                     int64_t(text.size()), &count, text.data()) != CUDNN_STATUS_SUCCESS)
+            return "";
+        if (size_t(count) <= text.size()) break;
+        text.resize(size_t(count));
+    }
+    text.resize(size_t(count));
+    return text.substr(0, text.find('\0'));
+}
+
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& engine, const std::string& text) {
+    (void)allowed_engine(graph, device, type, rules, engine.index);
+    CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    bound(plan, device, rules)
+        .set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, std::span<const char>(text))
+        .finalize("cuDNN: a stored plan");
+    return within(rules, plan);
 }

@@ -119,10 +119,12 @@ CudnnDescriptor per_channel(int64_t id, size_t channels, cudnnDataType_t type) {
     return tensor({id, {1, c, 1, 1}, {c, 1, c, c}, type, 16});
 }
 
-// A tensor like `spec` that exists inside the engine only.
+// A tensor like `spec` that exists inside the engine only: its alignment is nobody's, but cuDNN refuses one of less
+// than an element.
 CudnnDescriptor inside(TensorSpec spec, int64_t id, cudnnDataType_t type) {
     spec.id = id;
     spec.type = type;
+    spec.alignment = 16;
     spec.inside = true;
     return tensor(spec);
 }
@@ -195,27 +197,23 @@ std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDesc
                                            const CudnnDescriptor& weight, const TensorSpec& y) {
     enum class Then { bias, residual, activation };
     std::vector<Then> chain;
-    if (p.bias) chain.push_back(Then::bias);
+    if (p.bias && !p.rounded_bias) chain.push_back(Then::bias);
     if (p.residual && !p.residual_last) chain.push_back(Then::residual);
+    if (p.bias && p.rounded_bias) chain.push_back(Then::bias);
     if (p.activation != Activation::none) chain.push_back(Then::activation);
     if (p.residual && p.residual_last) chain.push_back(Then::residual);
 
     const ConvShape& s = p.shape;
     int64_t next_id = 100;
     auto result_of = [&](size_t done) {  // of the convolution (0) or of chain[done - 1]
-        if (done == chain.size()) return tensor(y);
-        TensorSpec inside = y;
-        inside.id = next_id++;
-        inside.type = CUDNN_DATA_FLOAT;
-        inside.inside = true;
-        return tensor(inside);
+        return done == chain.size() ? tensor(y) : inside(y, next_id++, CUDNN_DATA_FLOAT);
     };
     CudnnDescriptor value = result_of(0);
     std::vector<CudnnDescriptor> ops = {forward(x, weight, value, s)};
     for (size_t i = 0; i < chain.size(); ++i) {
         CudnnDescriptor operand;
-        const int64_t k = int64_t(s.c_out);
-        if (chain[i] == Then::bias) operand = tensor({kConvBias, {1, k, 1, 1}, {k, 1, k, k}, CUDNN_DATA_FLOAT, 16});
+        if (chain[i] == Then::bias)
+            operand = per_channel(kConvBias, s.c_out, p.rounded_bias ? p.type : CUDNN_DATA_FLOAT);
         if (chain[i] == Then::residual)
             operand = tensor(pixels(kConvResidual, s.n, s.c_out, s.out_h(), s.out_w(), p.type));
         const CudnnDescriptor result = result_of(i + 1);
@@ -241,6 +239,7 @@ std::string to_string(const ConvProblem& p) {
     for (const size_t part : {s.n, s.h, s.w, s.c_in, s.c_out, s.kernel_h, s.kernel_w, s.stride, s.padding,
                               size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
         out << '-' << part;
+    if (p.rounded_bias) out << "-rounded";
     if (p.normalized) out << "-normalized";
     if (p.statistics) out << "-statistics";
     return out.str();

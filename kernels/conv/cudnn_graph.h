@@ -3,6 +3,7 @@
 //
 // The graph of a forward convolution, each arrow a tensor that exists inside the engine only:
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
+//   conv(x, w) -> + residual -> + rounded bias -> relu = y     for which cuDNN has ready-made engines
 // Those of kernels/conv/norm_conv.h, with z = relu(a * x + b):
 //   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
 //   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and the factors p, q, r of
@@ -29,6 +30,7 @@ struct ConvProblem {  // all that decides which engines are possible
     cudnnDataType_t type;  // of x, weight, y, residual; bias is float, sums are float
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
+    bool rounded_bias = false;  // to `type`, and added after the residual
     bool normalized = false;  // forward, weight: relu(a * x + b) takes the place of x; data: the gradient through that
     bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
@@ -66,7 +68,8 @@ CudnnDescriptor conv_graph(const ConvProblem&);
 struct ConvEngine {  // an engine and how it is tuned: enough to build it again
     int64_t index;
     std::vector<std::pair<int64_t, int64_t>> knobs;
-    bool operator==(const ConvEngine&) const = default;
+    bool compiled = false;  // at run time: a plan takes seconds; unknown where it was read from a text
+    bool operator==(const ConvEngine& o) const { return index == o.index && knobs == o.knobs; }
 };
 std::string to_string(const ConvEngine&);
 std::optional<ConvEngine> parse_conv_engine(const std::string& text);
@@ -74,12 +77,14 @@ std::optional<ConvEngine> parse_conv_engine(const std::string& text);
 struct ConvEngineRules {
     bool deterministic = false;
     size_t workspace = size_t(256) << 20;  // bytes at most
+    cudnnHandle_t handle = nullptr;        // plans are bound to it, not to the description of the device
 };
 
-// Up to `limit` engines that cuDNN's heuristics propose for the graph, best first, each once. Engines that break a rule
-// are left out, and so are those that round more than the type says: float32 through tensor cores, sums in 16 bits.
+// The engines that cuDNN's heuristics propose for the graph, best first, each once: all that are ready-made, and up to
+// `compiled` of those that are compiled at run time. Engines that break a rule are left out, and so are those that
+// round more than the type says: float32 through tensor cores, sums in 16 bits.
 std::vector<ConvEngine> conv_engines(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
-                                     const ConvEngineRules& rules, size_t limit);
+                                     const ConvEngineRules& rules, size_t compiled);
 
 struct ConvPlan {
     CudnnDescriptor plan;
@@ -88,3 +93,9 @@ struct ConvPlan {
 // Throws CudnnError where the engine cannot do it after all, or breaks a rule.
 ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
                    const ConvEngineRules& rules, const ConvEngine& engine);
+
+// A plan as text, with the code of an engine that was compiled: made from it a plan takes milliseconds. "" if cuDNN has
+// no text for it. The engine is asked for the rules again.
+std::string plan_text(const ConvPlan&);
+ConvPlan conv_plan(const CudnnDescriptor& graph, const CudnnDescriptor& device, cudnnDataType_t type,
+                   const ConvEngineRules& rules, const ConvEngine& engine, const std::string& text);

@@ -16,11 +16,12 @@ enum cudaError_t {
     cudaErrorNoDevice = 100,
     cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
-    cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventBlockingSync = 1;
 
 struct CUstream_st;
 struct FakeEvent;
@@ -74,6 +75,9 @@ struct Settings {
     int major = 9;
     size_t memory = size_t(1) << 30;
     size_t lost_at_call = size_t(-1);  // from this call on, every call returns cudaErrorIllegalAddress
+    bool refuses_capture = false;      // a library in the steps cannot be recorded
+    bool no_cudnn = false;
+    size_t to_choose = 0;  // convolutions whose engine takes a second to choose
 };
 struct Counts {
     size_t calls = 0;        // of any function
@@ -85,6 +89,8 @@ struct Counts {
 };
 void reset(const Settings&);
 Counts counts();
+size_t to_choose();  // of the settings, as the next
+bool no_cudnn();
 void break_gpu(cudaError_t);                        // every later call returns this code
 void enqueue(cudaStream_t, std::function<void()>);  // a kernel
 }  // namespace fake_cuda

@@ -92,6 +92,8 @@ void reset(const Settings& s) {
     used = 0;
 }
 Counts counts() { return count; }
+size_t to_choose() { return settings.to_choose; }
+bool no_cudnn() { return settings.no_cudnn; }
 void break_gpu(cudaError_t error) { broken = error; }
 void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nullptr, true}); }
 }  // namespace fake_cuda
@@ -224,6 +226,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     stream->capturing = false;
+    *graph = nullptr;
+    if (settings.refuses_capture) return called(cudaErrorStreamCaptureInvalidated);
     graphs.insert(*graph = new FakeGraph{std::move(stream->captured)});
     ++count.alive;
     return called();

@@ -1,0 +1,138 @@
+// cuDNN's and cuBLASLt's functions, as far as they are used here, under their own names: each opens its library when it
+// is called first. So a program built with them runs on machines without, where only the device cuda is missing.
+#include <cublasLt.h>
+#include <cudnn.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "kernels/cuda_libraries.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// NVIDIA's wheels from PyPI leave a folder nvidia/PART/lib for each part.
+void add_wheels(std::vector<fs::path>& folders, const fs::path& packages) {
+    std::error_code error;
+    for (const fs::directory_entry& part : fs::directory_iterator(packages / "nvidia", error))
+        folders.push_back(part.path() / "lib");
+}
+
+// Where a library may lie besides the system's own search path: what the user named, where the build found it, wheels
+// beside the program and in the active Python environment. Only absolute folders: the current one holds strangers'
+// files.
+std::vector<fs::path> named_folders() {
+    std::vector<fs::path> folders;
+    for (const char* name : {"CUDNN_PATH", "CUDA_PATH", "CUDA_HOME"})
+        if (const char* value = std::getenv(name); value && *value == '/')
+            for (const char* part : {"lib", "lib64"}) folders.push_back(fs::path(value) / part);
+    return folders;
+}
+
+std::vector<fs::path> other_folders() {
+    std::vector<fs::path> folders = {TUNDRA_CUDNN_FOLDER, TUNDRA_CUBLASLT_FOLDER};
+    std::error_code error;
+    const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+    if (!program.empty()) add_wheels(folders, program), add_wheels(folders, program.parent_path());
+    if (const char* value = std::getenv("VIRTUAL_ENV"); value && *value == '/')
+        for (const fs::directory_entry& python : fs::directory_iterator(fs::path(value) / "lib", error))
+            add_wheels(folders, python.path() / "site-packages");
+    return folders;
+}
+
+class Library {
+public:
+    Library(const char* file, const char* what) : what_(what) {
+        for (const fs::path& folder : named_folders()) open(folder / file);
+        open(file);  // LD_LIBRARY_PATH, the system's folders
+        for (const fs::path& folder : other_folders()) open(folder / file);
+        if (!library_)
+            throw MissingLibrary(what_ + " (" + file + ") cannot be opened: " + reason_ +
+                                 "; install it, or name its folder with CUDNN_PATH, CUDA_PATH or LD_LIBRARY_PATH");
+    }
+    template <class Function>
+    Function* find(const char* name, Function*) const {
+        if (void* const found = dlsym(library_, name)) return reinterpret_cast<Function*>(found);
+        throw MissingLibrary(what_ + " has no " + name + ": it is too old");
+    }
+
+private:
+    void open(const fs::path& file) {
+        std::error_code error;
+        if (library_ || (file.is_absolute() && !fs::exists(file, error))) return;
+        library_ = dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL);
+        if (!library_ && (reason_.empty() || file.is_absolute())) reason_ = dlerror();
+    }
+    std::string what_, reason_;
+    void* library_ = nullptr;  // for the life of the process
+};
+
+const Library& cudnn() {
+    static const Library library("libcudnn.so.9", "cuDNN 9");
+    return library;
+}
+const Library& cublaslt() {
+    static const Library library(TUNDRA_CUBLASLT, "cuBLASLt");
+    return library;
+}
+
+}  // namespace
+
+#define FROM(library, result, name, parameters, ...)          \
+    result name parameters {                                  \
+        static const auto call = library().find(#name, name); \
+        return call(__VA_ARGS__);                             \
+    }
+
+FROM(cudnn, size_t, cudnnGetVersion, ())
+FROM(cudnn, const char*, cudnnGetErrorString, (cudnnStatus_t s), s)
+FROM(cudnn, cudnnStatus_t, cudnnCreate, (cudnnHandle_t * h), h)
+FROM(cudnn, cudnnStatus_t, cudnnDestroy, (cudnnHandle_t h), h)
+FROM(cudnn, cudnnStatus_t, cudnnSetStream, (cudnnHandle_t h, cudaStream_t s), h, s)
+FROM(cudnn, cudnnStatus_t, cudnnBackendCreateDescriptor,
+     (cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t* d), type, d)
+FROM(cudnn, cudnnStatus_t, cudnnBackendDestroyDescriptor, (cudnnBackendDescriptor_t d), d)
+FROM(cudnn, cudnnStatus_t, cudnnBackendSetAttribute,
+     (cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
+      const void* values),
+     d, name, type, count, values)
+FROM(cudnn, cudnnStatus_t, cudnnBackendGetAttribute,
+     (cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+      int64_t wanted, int64_t* count, void* values),
+     d, name, type, wanted, count, values)
+FROM(cudnn, cudnnStatus_t, cudnnBackendFinalize, (cudnnBackendDescriptor_t d), d)
+FROM(cudnn, cudnnStatus_t, cudnnBackendExecute,
+     (cudnnHandle_t h, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack), h, plan, pack)
+
+FROM(cublaslt, size_t, cublasLtGetVersion, ())
+FROM(cublaslt, const char*, cublasLtGetStatusString, (cublasStatus_t s), s)
+FROM(cublaslt, cublasStatus_t, cublasLtCreate, (cublasLtHandle_t * h), h)
+FROM(cublaslt, cublasStatus_t, cublasLtDestroy, (cublasLtHandle_t h), h)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulDescCreate,
+     (cublasLtMatmulDesc_t * d, cublasComputeType_t compute, cudaDataType_t scale), d, compute, scale)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulDescDestroy, (cublasLtMatmulDesc_t d), d)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulDescSetAttribute,
+     (cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name, const void* value, size_t bytes), d, name, value,
+     bytes)
+FROM(cublaslt, cublasStatus_t, cublasLtMatrixLayoutCreate,
+     (cublasLtMatrixLayout_t * l, cudaDataType type, uint64_t rows, uint64_t columns, int64_t pitch), l, type, rows,
+     columns, pitch)
+FROM(cublaslt, cublasStatus_t, cublasLtMatrixLayoutDestroy, (cublasLtMatrixLayout_t l), l)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulPreferenceCreate, (cublasLtMatmulPreference_t * p), p)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulPreferenceDestroy, (cublasLtMatmulPreference_t p), p)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulPreferenceSetAttribute,
+     (cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t name, const void* value, size_t bytes), p,
+     name, value, bytes)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmulAlgoGetHeuristic,
+     (cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+      cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t y, cublasLtMatmulPreference_t p, int wanted,
+      cublasLtMatmulHeuristicResult_t results[], int* count),
+     h, d, a, b, c, y, p, wanted, results, count)
+FROM(cublaslt, cublasStatus_t, cublasLtMatmul,
+     (cublasLtHandle_t h, cublasLtMatmulDesc_t d, const void* alpha, const void* a, cublasLtMatrixLayout_t la,
+      const void* b, cublasLtMatrixLayout_t lb, const void* beta, const void* c, cublasLtMatrixLayout_t lc, void* y,
+      cublasLtMatrixLayout_t ly, const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t bytes, cudaStream_t s),
+     h, d, alpha, a, la, b, lb, beta, c, lc, y, ly, algorithm, workspace, bytes, s)
