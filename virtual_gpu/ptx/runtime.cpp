@@ -26,6 +26,7 @@ struct Registry {
     std::mutex mutex;
     std::map<void**, Binary> binaries;  // by the CUDA runtime's handle
     std::map<const void*, Function> functions;
+    std::function<std::string(std::string)> edit;
 };
 Registry& registry() {
     static auto& all = *new Registry;  // objects register themselves before main() and leave after it
@@ -44,7 +45,8 @@ const Module& module_of(Binary& binary) {
     if (!best)
         throw Error(wanted ? "this program has no PTX for compute_" + std::string(wanted)
                            : "this program has machine code only, no PTX");
-    binary.module = parse(text_of(*best));
+    const auto& edit = registry().edit;
+    binary.module = parse(edit ? edit(text_of(*best)) : text_of(*best));
     write_coverage_at_exit();
     return *binary.module;
 }
@@ -110,6 +112,13 @@ std::vector<const Module*> decoded_modules() {
     for (auto& [handle, binary] : registry().binaries)
         if (binary.module) all.push_back(binary.module.get());
     return all;
+}
+
+void reload(std::function<std::string(std::string)> edit) {
+    const std::lock_guard lock(registry().mutex);
+    registry().edit = std::move(edit);
+    for (auto& [handle, binary] : registry().binaries) binary.module.reset();
+    for (auto& [host, function] : registry().functions) function.kernel = nullptr;
 }
 
 }  // namespace ptx

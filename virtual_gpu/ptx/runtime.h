@@ -33,4 +33,8 @@ private:
 std::vector<const Module*> modules();
 std::vector<const Module*> decoded_modules();  // those that were needed so far
 
+// Decodes everything anew, from the PTX as `edit` changes it (empty: as it is): tests plant mistakes. No launch of
+// before may be in a queue.
+void reload(std::function<std::string(std::string)> edit);
+
 }  // namespace ptx
