@@ -257,7 +257,8 @@ TEST(PtxErrors, OfMemory) {
     expect_in(of("ld.global.u32 %r3, [%rd2];\n", 126), {"within the 126 bytes"});
     expect_in(of(".shared .align 4 .b8 s[64];\nmov.u32 %r3, s;\nshl.b32 %r4, %r1, 2;\nadd.s32 %r3, %r3, %r4;\n"
                  "st.shared.u32 [%r3], %r1;\n"),
-              {"out of bounds", "at 64 of 64 bytes shared", "lane 16"});
+              {"out of bounds", "shared memory out of bounds: access of 4 bytes", "0 behind the end of the 64 bytes",
+               "lane 16"});
     expect_in(of(".loc 1 12 0\nst.global.u32 [%rd2+4], %r1;\n"), {"PTX line 15"});
     const std::string with_file =
         kernel_text(kThread + ".loc\t1 12 0\nst.global.u32 [%rd2+4], %r1;\n") + ".file\t1 \"kernels/example.cu\"\n";

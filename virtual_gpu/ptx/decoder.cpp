@@ -105,12 +105,11 @@ public:
             kernel_.code[at].target = found->second;
         }
         if (kernel_.code.empty() || kernel_.code.back().kind == Kind::plain) throw Error("the kernel has no end");
-        if (dynamic_[0] || dynamic_[1]) {
-            size_t& end = kernel_.shared_bytes;
-            end = (end + dynamic_align_ - 1) / dynamic_align_ * dynamic_align_;
-            if (dynamic_[0]) kernel_.constants32.emplace_back(dynamic_[0], uint32_t(end));
-            if (dynamic_[1]) kernel_.constants64.emplace_back(dynamic_[1], end);
-        }
+        size_t& end = kernel_.shared_bytes;
+        end = (end + dynamic_align_ - 1) / dynamic_align_ * dynamic_align_;
+        kernel_.dynamic_shared = end + kSharedGap * kernel_.shared_arrays.size();
+        if (dynamic_[0]) kernel_.constants32.emplace_back(dynamic_[0], uint32_t(kernel_.dynamic_shared));
+        if (dynamic_[1]) kernel_.constants64.emplace_back(dynamic_[1], kernel_.dynamic_shared);
         kernel_.register_bytes = next_;
     }
     uint32_t line() const { return line_; }
@@ -140,7 +139,8 @@ private:
     void shared(string_view name, const Variable& v) {
         size_t& end = kernel_.shared_bytes;
         end = (end + v.align - 1) / v.align * v.align;
-        symbols_[name] = end;
+        symbols_[name] = end + kSharedGap * kernel_.shared_arrays.size();
+        kernel_.shared_arrays.emplace_back(symbols_[name], v.bytes);
         end += v.bytes;
     }
     const Register* find_register(string_view name) {

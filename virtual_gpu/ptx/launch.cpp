@@ -38,15 +38,17 @@ public:
         const size_t stride = (kernel_.register_bytes + 4095) / 4096 * 4096 + 256;  // not all in the same cache sets
         warps_.resize((threads_ + 31) / 32);
         std::byte* const memory = registers.take(stride * warps_.size());
-        shared_bytes_ = kernel_.shared_bytes + launch.dynamic_shared;
+        shared_bytes_ = kernel_.dynamic_shared + launch.dynamic_shared;
         shared_ = shared.take(shared_bytes_);
+        for (const auto& [offset, bytes] : kernel_.shared_arrays) shared_arrays_.push_back({offset, offset + bytes});
+        if (launch.dynamic_shared) shared_arrays_.push_back({kernel_.dynamic_shared, shared_bytes_});
         for (unsigned n = 0; n < warps_.size(); ++n) {
             Warp& w = warps_[n];
             w.kernel = &kernel_, w.index = n;
             w.registers = memory + n * stride;
             w.parameters = launch.parameters.data();
-            w.shared = shared_, w.shared_bytes = shared_bytes_;
-            w.memory = &simt::device_ranges();
+            w.shared = shared_;
+            w.memory = &simt::device_ranges(), w.shared_arrays = &shared_arrays_;
             for (const auto& [offset, value] : kernel_.constants32) fill(w, offset, value);
             for (const auto& [offset, value] : kernel_.constants64) fill(w, offset, value);
             for (const auto& [name, offset] : kernel_.special) set_special(w, name, offset);
@@ -132,6 +134,7 @@ private:
     std::vector<unsigned> turns_;
     std::byte* shared_ = nullptr;
     size_t shared_bytes_ = 0;
+    std::vector<simt::DeviceRange> shared_arrays_;
     std::vector<std::pair<uint32_t, uint32_t Dim::*>> block_index_;  // registers, the same in all warps
 };
 

@@ -14,9 +14,10 @@ std::string hexadecimal(uint64_t value) {
     return text;
 }
 
-// Whether [low, high) lies in one range of device memory; remembers which.
-bool in_device_memory(const Warp& w, const Instruction& i, uint64_t low, uint64_t high) {
-    const auto& ranges = *w.memory;
+using Ranges = std::vector<simt::DeviceRange>;
+
+// Whether [low, high) lies in one of the ranges; remembers which.
+bool in_one(const Ranges& ranges, const Instruction& i, uint64_t low, uint64_t high) {
     if (i.range < ranges.size() && ranges[i.range].begin <= low && high <= ranges[i.range].end) return true;
     auto above = std::upper_bound(ranges.begin(), ranges.end(), low,
                                   [](uint64_t address, const simt::DeviceRange& r) { return address < r.begin; });
@@ -25,8 +26,7 @@ bool in_device_memory(const Warp& w, const Instruction& i, uint64_t low, uint64_
     return true;
 }
 
-std::string nearest_range(const Warp& w, uint64_t address) {
-    const auto& ranges = *w.memory;
+std::string nearest(const Ranges& ranges, uint64_t address) {
     const simt::DeviceRange* best = nullptr;
     const auto distance = [&](const simt::DeviceRange& r) {
         return address < r.begin ? r.begin - address : address >= r.end ? address - r.end + 1 : 0;
@@ -37,7 +37,7 @@ std::string nearest_range(const Warp& w, uint64_t address) {
     const std::string what = std::to_string(best->end - best->begin) + " bytes at " + hexadecimal(best->begin);
     if (address < best->begin) return std::to_string(best->begin - address) + " before the " + what;
     if (address >= best->end) return std::to_string(address - best->end) + " behind the end of the " + what;
-    return "within the " + what + ", beyond whose end it reaches";
+    return "within the " + what;
 }
 
 void check(const Warp& w, const Instruction& i, const uint64_t* addresses, size_t bytes) {
@@ -48,28 +48,26 @@ void check(const Warp& w, const Instruction& i, const uint64_t* addresses, size_
         low = std::min(low, addresses[l] | ~active);
         high = std::max(high, addresses[l] & active);
     }
-    const auto each = [&](const auto& wrong, const std::string& what) {
+    if (i.space == Space::parameter && !(all & (bytes - 1)) && high + bytes <= w.kernel->parameter_bytes) return;
+    const Ranges parameters = i.space == Space::parameter ? Ranges{{0, w.kernel->parameter_bytes}} : Ranges{};
+    const Ranges& ranges = i.space == Space::global   ? *w.memory
+                           : i.space == Space::shared ? *w.shared_arrays
+                                                      : parameters;
+    const auto refuse = [&](const auto& wrong, const std::string& what) {
         for (unsigned l = 0; l < 32; ++l)
-            if (w.lanes[l] && wrong(addresses[l])) {
-                const bool global = i.space == Space::global;
+            if (w.lanes[l] && wrong(addresses[l]))
                 w.fail(i,
-                       what + " of " + std::to_string(bytes) + " bytes at " +
-                           (global ? hexadecimal(addresses[l]) + ", " + nearest_range(w, addresses[l])
-                                   : std::to_string(addresses[l]) + " of " +
-                                         (i.space == Space::shared ? std::to_string(w.shared_bytes) + " bytes shared"
-                                                                   : "the parameters")),
+                       what + " of " + std::to_string(bytes) + " bytes at " + hexadecimal(addresses[l]) + ", " +
+                           nearest(ranges, addresses[l]),
                        l);
-            }
     };
-    if (all & (bytes - 1)) each([&](uint64_t a) { return a & (bytes - 1); }, "misaligned access");
-    if (i.space == Space::global) {
-        if (in_device_memory(w, i, low, high + bytes)) return;
-        each([&](uint64_t a) { return !in_device_memory(w, i, a, a + bytes); }, "device memory out of bounds: access");
-    } else {
-        const size_t end = i.space == Space::shared ? w.shared_bytes : w.kernel->parameter_bytes;
-        if (high + bytes > end || high + bytes < bytes)
-            each([&](uint64_t a) { return a > end || a + bytes > end; }, "out of bounds: access");
-    }
+    if (all & (bytes - 1)) refuse([&](uint64_t a) { return a & (bytes - 1); }, "misaligned access");
+    if (in_one(ranges, i, low, high + bytes)) return;
+    refuse([&](uint64_t a) { return !in_one(ranges, i, a, a + bytes); },
+           (i.space == Space::global   ? "device memory"
+            : i.space == Space::shared ? "shared memory"
+                                       : std::string("the parameters")) +
+               " out of bounds: access");
 }
 
 // Where each lane's access goes in host memory.

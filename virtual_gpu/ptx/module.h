@@ -27,7 +27,9 @@ enum class Kind : uint8_t {
     exit,
     barrier,
     collective
-};  // collective: works on several lanes' registers
+};                                  // collective: works on several lanes' registers
+constexpr size_t kSharedGap = 128;  // all 32 banks
+
 enum class Space : uint8_t { none, global, shared, parameter };
 
 // What an instruction's execution counted, over all launches. Requests and what follows: of loads and stores, and only
@@ -66,6 +68,10 @@ struct Kernel {
     std::string name;  // mangled
     std::vector<Parameter> parameters;
     size_t parameter_bytes = 0, register_bytes = 0, shared_bytes = 0;
+    // Static arrays and, from `dynamic_shared` on, the dynamic one. Between two lie kSharedGap bytes more than on a
+    // GPU, so that an overrun is seen and the banks stay the same.
+    std::vector<std::pair<size_t, size_t>> shared_arrays;  // offset, bytes
+    size_t dynamic_shared = 0;
     std::vector<Instruction> code;
     std::vector<std::pair<uint32_t, uint32_t>> constants32;  // register, value
     std::vector<std::pair<uint32_t, uint64_t>> constants64;

@@ -25,8 +25,7 @@ struct Warp {
     const Kernel* kernel = nullptr;
     std::byte *registers = nullptr, *shared = nullptr;
     const std::byte* parameters = nullptr;
-    size_t shared_bytes = 0;
-    const std::vector<simt::DeviceRange>* memory = nullptr;
+    const std::vector<simt::DeviceRange>*memory = nullptr, *shared_arrays = nullptr;
     uint32_t mask = 0;                    // the threads for which an instruction runs now
     alignas(64) uint32_t lanes[32] = {};  // the same, ~0 or 0 each
     uint32_t live = 0;                    // threads that have not returned
