@@ -62,7 +62,8 @@ protected:
     SimtDevice simt;
     CpuDevice cpu{1};
 };
-TYPED_TEST_SUITE(NormConvSimt, testing::Types<float, bf16, fp16>);
+using AllTypes = testing::Types<float, bf16, fp16>;
+TYPED_TEST_SUITE(NormConvSimt, AllTypes);
 
 TYPED_TEST(NormConvSimt, EqualsTheLoops) {
     using T = TypeParam;

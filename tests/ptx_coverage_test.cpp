@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "bench/op_cases.h"
 #include "virtual_gpu/ptx/runtime.h"
 
 namespace {
@@ -44,6 +45,7 @@ struct Share {
 TEST(PtxCoverage, TestsExecuteWhatShips) {
     const char* const folder = std::getenv("PTX_COVERAGE_READ");
     if (!folder) GTEST_SKIP() << "run by ctest: the other tests leave what is counted";
+    ASSERT_FALSE(op_cases().empty());  // so that the operations, and with them all kernels, are in this program
     Share kernels, instructions, lines;
     std::map<std::string, Share> by_kernel;
     std::map<std::string, bool> by_line;
@@ -82,6 +84,7 @@ TEST(PtxCoverage, TestsExecuteWhatShips) {
                       fmt::format("{:5.1f} % of {:5} {}", share.percent(), share.all, name));
     size_t shown = 0;
     for (auto it = least.rbegin(); it != least.rend() && shown < 25; ++it, ++shown) fmt::print("  {}\n", it->second);
+    EXPECT_GT(kernels.all, 200u);
     EXPECT_TRUE(missing.empty()) << fmt::format("never run: {}", fmt::join(missing, ", "));
     EXPECT_GE(lines.percent(), 95);
     EXPECT_GE(instructions.percent(), 90);
