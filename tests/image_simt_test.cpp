@@ -195,8 +195,9 @@ TYPED_TEST(SimtKernels, image_camera) {
             for (const bool planar : {false, true})
                 check_camera<typename TypeParam::Type>(this->gpu, frame, 4, filter, planar);
     for (const size_t out_c : {3, 8})
-        for (const Filter filter : {Filter::antialias, Filter::linear})
-            check_camera<typename TypeParam::Type>(this->gpu, frames[0], out_c, filter, true);
+        for (const Frame& frame : frames)
+            for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
+                check_camera<typename TypeParam::Type>(this->gpu, frame, out_c, filter, out_c == 3);
 }
 
 }  // namespace

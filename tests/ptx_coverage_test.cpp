@@ -46,6 +46,7 @@ TEST(PtxCoverage, TestsExecuteWhatShips) {
     const char* const folder = std::getenv("PTX_COVERAGE_READ");
     if (!folder) GTEST_SKIP() << "run by ctest: the other tests leave what is counted";
     ASSERT_FALSE(op_cases().empty());  // so that the operations, and with them all kernels, are in this program
+    const char* const detail = std::getenv("PTX_COVERAGE_OF");  // a kernel whose unexecuted instructions to print
     Share kernels, instructions, lines;
     std::map<std::string, Share> by_kernel;
     std::map<std::string, bool> by_line;
@@ -62,6 +63,8 @@ TEST(PtxCoverage, TestsExecuteWhatShips) {
                 const bool was = ran && found->second[i] == '1';
                 const std::string source = module->source(kernel->code[i]);
                 if (source.find(".cu") != source.npos && kernel->code[i].file_line) by_line[source] |= was;
+                if (detail && name == detail && !was)
+                    fmt::print("{} {}: {}\n", kernel->code[i].line, source, module->statement(kernel->code[i]));
                 if (is_reference_convolution(name)) continue;
                 instructions.add(was);
                 by_kernel[name].add(was);
