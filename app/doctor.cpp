@@ -58,12 +58,12 @@ StateDict trained(const std::string& kind, double& loss) {
     return trainer.state();
 }
 
-// Compares the loops and libraries of `cpu` with the CUDA kernels as `simt` runs them.
-Check self_test() {
+// Compares the loops and libraries of `cpu` with the CUDA kernels as `kind` runs them.
+Check self_test(const std::string& kind) {
     try {
         const auto start = std::chrono::steady_clock::now();
         double loss[2];
-        const StateDict a = trained("cpu", loss[0]), b = trained("simt", loss[1]);
+        const StateDict a = trained("cpu", loss[0]), b = trained(kind, loss[1]);
         double worst = std::abs(loss[0] - loss[1]) / std::max(1e-3, std::abs(loss[0]));
         for (const auto& [name, tensor] : a) {
             double largest = 1e-3, difference = 0;
@@ -75,22 +75,24 @@ Check self_test() {
         }
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         // Batch norm over few values makes rounding errors large; the tests have tighter bounds on single operations.
-        return {"self-test",
-                fmt::format("two training steps on cpu and simt differ by at most {:.1e}, {:.1f} s", worst, seconds),
-                worst < 1e-2};
+        return {
+            "self-test",
+            fmt::format("two training steps on cpu and {} differ by at most {:.1e}, {:.1f} s", kind, worst, seconds),
+            worst < 1e-2};
     } catch (const std::exception& error) {
         return {"self-test", error.what(), false};
     }
 }
 
-int run(bool as_json) {
+int run(bool as_json, const std::string& self_test_device) {
     const Machine machine = this_machine();
     const Build build = this_build();
-    const std::vector<Check> devices = {device_check("cpu"), device_check("cuda"), device_check("simt")};
+    std::vector<Check> devices = {device_check("cpu"), device_check("cuda"), device_check("simt")};
+    if (has_cuda) devices.push_back(device_check("ptx"));
     std::error_code error;
     const auto space = std::filesystem::space(".", error);
     const double free_bytes = error ? 0 : double(space.available);
-    const Check test = self_test();
+    const Check test = self_test(self_test_device);
     const bool good = devices[0].good && test.good && free_bytes >= kEnoughDisk;
     if (as_json) {
         json out = {{"version", build.version},
@@ -127,7 +129,8 @@ int run(bool as_json) {
          fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)),
                      bytes_text(double(available_memory_bytes()))));
     line(free_bytes >= kEnoughDisk ? "ok" : "BAD", "disk", fmt::format("{} free here", bytes_text(free_bytes)));
-    for (const Check& d : devices) line(d.good ? "ok" : d.what == "cuda" ? "no" : "BAD", "device " + d.what, d.text);
+    for (const Check& d : devices)
+        line(d.good ? "ok" : d.what == "cuda" || d.what == "ptx" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())
         line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
     if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
@@ -148,7 +151,12 @@ int run(bool as_json) {
 std::function<int()> add(CLI::App& app) {
     auto as_json = std::make_shared<bool>(false);
     app.add_flag("--json", *as_json, "print JSON");
-    return [as_json] { return run(*as_json); };
+    auto device = std::make_shared<std::string>("simt");
+    app.add_option("--device", *device,
+                   "the device whose results the self-test compares with those of cpu: simt, ptx or cuda")
+        ->check(CLI::IsMember({"simt", "ptx", "cuda"}))
+        ->capture_default_str();
+    return [as_json, device] { return run(*as_json, *device); };
 }
 
 }  // namespace

@@ -17,6 +17,15 @@ if(TUNDRA_RACE)
     target_link_libraries(tundra_simt PUBLIC ${CMAKE_DL_LIBS})
 endif()
 
+# What nvcc generates, executed on the CPU (virtual_gpu/ptx). Overflow wraps there, and no loop waits for floating-point traps.
+file(GLOB ptx_sources CONFIGURE_DEPENDS virtual_gpu/ptx/*.cpp)
+add_library(tundra_ptx STATIC EXCLUDE_FROM_ALL ${ptx_sources})
+target_compile_options(tundra_ptx PRIVATE -fwrapv -fno-trapping-math)
+if(NOT TUNDRA_SANITIZE)
+    target_compile_options(tundra_ptx PRIVATE $<$<CONFIG:Release>:-O3>)
+endif()
+target_link_libraries(tundra_ptx PUBLIC tundra_simt ${CMAKE_DL_LIBS})
+
 # .cu files for g++. -fsanitize=thread is for the compiler only: race.cpp stands in for the library.
 function(tundra_simt_flavour)
     set(options -fno-strict-aliasing -Wno-unused-function)
@@ -51,5 +60,10 @@ target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::Op
 if(TUNDRA_HAS_CUDA)
     add_subdirectory(cmake/cuda)
     target_sources(tundra_kernels PRIVATE $<TARGET_OBJECTS:tundra_cuda_kernels>)
-    target_link_libraries(tundra_kernels PUBLIC tundra_cuda_libraries)
+    target_link_libraries(tundra_kernels PUBLIC tundra_ptx tundra_cuda_libraries)
+    # The device ptx sees the kernels that nvcc's host code registers and launches.
+    foreach(call __cudaRegisterFatBinary __cudaRegisterFunction __cudaGetKernel __cudaLaunchKernel cudaLaunchKernel
+                 cudaGetLastError cudaGetErrorString cudaFuncGetName cudaFuncSetAttribute)
+        target_link_options(tundra_kernels INTERFACE LINKER:--wrap=${call})
+    endforeach()
 endif()

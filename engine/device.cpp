@@ -67,8 +67,12 @@ DType precision_named(std::string_view name, const Device& device, DType automat
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();
+    if (kind == "ptx") {
+        if constexpr (has_cuda) return open_ptx();
+        fail(Fault::usage, "--device ptx: this build has no PTX: rebuild with nvcc and cuDNN installed");
+    }
     if (kind != "cuda" && kind != "auto")
-        fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt and auto", kind);
+        fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt, ptx and auto", kind);
     std::string why = "this build has no CUDA (" TUNDRA_CUDA_MISSING "); docs/cuda.md says how to get it";
     if constexpr (has_cuda) try {
             return open_cuda(options);

@@ -62,7 +62,7 @@ struct GpuFacts {  // for run.json
 
 // Everything that depends on the device, so that no code compares names.
 struct DeviceFacts {
-    std::string kind;              // "cpu", "simt" or "cuda", as --device names it
+    std::string kind;              // "cpu", "simt", "ptx" or "cuda", as --device names it
     std::string description = {};  // model, threads or memory, library versions: for people and run.json
     GpuFacts gpu = {};
     DType default_precision = DType::f32;  // of a network unless chosen
@@ -137,4 +137,5 @@ std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& 
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();
+std::unique_ptr<Device> open_ptx();                       // defined only if has_cuda
 std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only if has_cuda

@@ -1,5 +1,6 @@
 // The classifier's matrix products through cuBLASLt, which is column-major: every matrix is named there by its
-// transpose. https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api
+// transpose. On ptx, where there is no cuBLASLt, the direct kernels.
+// https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api
 #include <cublasLt.h>
 
 #include <memory>
@@ -93,6 +94,7 @@ bool multiply(const Cuda& cuda, const Scratch& workspace, const Matrix& a, const
 
 template <class T>
 void compute(const Cuda& cuda, const LinearForward<T>& p) {
+    if (!cuda.cublas) return compute_direct(cuda, p);
     const auto& [rows, in, out] = p.shape;
     const bool done = multiply(cuda, cuda.scratch, {p.weight, kType<T>, in, out, true}, {p.x, kType<T>, in, rows},
                                {p.y, CUDA_R_32F, out, rows}, p.bias);
@@ -101,6 +103,7 @@ void compute(const Cuda& cuda, const LinearForward<T>& p) {
 
 template <class T>
 void compute(const Cuda& cuda, const LinearBackward<T>& p) {
+    if (!cuda.cublas) return compute_direct(cuda, p);
     const auto& [rows, in, out] = p.shape;
     // cuBLASLt multiplies like with like: the gradient of the logits is rounded to T first.
     const T* dy = nullptr;

@@ -52,24 +52,24 @@ Forward forward_on_cpu(const Cpu& cpu, const Matrix& m, const Inputs& in) {
 }
 
 template <class T>
-auto forward_on_simt(const Simt& simt, const Matrix& m, const Inputs& in) {
+auto forward_on(const auto& gpu, const Matrix& m, const Inputs& in) {
     const DeviceArray<T> x(stored<T>(in.x));
     const DeviceArray<float> scale(in.scale), shift(in.shift);
     return in_every_order([&] {
         const DeviceArray<T> y(m.rows * m.channels);
         const DeviceArray<float> mean(m.channels), rstd(m.channels), running_mean(in.running_mean),
             running_var(in.running_var);
-        compute(simt, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = m.channels},
-                                          .momentum = 0.1f,
-                                          .x = x.get(),
-                                          .scale = scale.get(),
-                                          .shift = shift.get(),
-                                          .residual = nullptr,
-                                          .running_mean = running_mean.get(),
-                                          .running_var = running_var.get(),
-                                          .y = y.get(),
-                                          .mean = mean.get(),
-                                          .rstd = rstd.get()});
+        compute(gpu, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = m.channels},
+                                         .momentum = 0.1f,
+                                         .x = x.get(),
+                                         .scale = scale.get(),
+                                         .shift = shift.get(),
+                                         .residual = nullptr,
+                                         .running_mean = running_mean.get(),
+                                         .running_var = running_var.get(),
+                                         .y = y.get(),
+                                         .mean = mean.get(),
+                                         .rstd = rstd.get()});
         return std::tuple(y.host(), mean.host(), rstd.host(), running_mean.host(), running_var.host());
     });
 }
@@ -78,12 +78,13 @@ auto forward_on_simt(const Simt& simt, const Matrix& m, const Inputs& in) {
 
 // The mean is a thousand times the deviation; a sum of squares in float would have lost the variance.
 TYPED_TEST(SimtKernels, BatchNormStatisticsFarFromZero) {
+    using T = typename TypeParam::Type;
     const Matrix m{1500, 8};
-    Inputs in = inputs<TypeParam>(m);
+    Inputs in = inputs<T>(m);
     for (size_t i = 0; i < in.x.size(); ++i) in.x[i] = 1000 + float(i * 7 % 11);  // exact in fp16, steps of 4 in bf16
-    in.x = representable<TypeParam>(in.x);
+    in.x = representable<T>(in.x);
     const Forward want = forward_on_cpu(this->cpu, m, in);
-    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, in);
+    const auto [y, mean, rstd, running_mean, running_var] = forward_on<T>(this->gpu, m, in);
     for (size_t c = 0; c < m.channels; ++c) {
         EXPECT_NEAR(rstd[c] / want.rstd[c], 1, 1e-5);
         EXPECT_NEAR(mean[c] / want.mean[c], 1, 1e-6);
@@ -92,33 +93,34 @@ TYPED_TEST(SimtKernels, BatchNormStatisticsFarFromZero) {
 
 // The row that squares are measured from is the worst there could be.
 TYPED_TEST(SimtKernels, BatchNormStatisticsWithAnOutlierFirst) {
+    using T = typename TypeParam::Type;
     const Matrix m{1500, 8};
-    Inputs in = inputs<TypeParam>(m);
+    Inputs in = inputs<T>(m);
     for (size_t c = 0; c < m.channels; ++c) in.x[c] = 512;
     const Forward want = forward_on_cpu(this->cpu, m, in);
-    const auto [y, mean, rstd, running_mean, running_var] = forward_on_simt<TypeParam>(this->simt, m, in);
+    const auto [y, mean, rstd, running_mean, running_var] = forward_on<T>(this->gpu, m, in);
     for (size_t c = 0; c < m.channels; ++c) EXPECT_NEAR(rstd[c] / want.rstd[c], 1, 1e-5);
 }
 
 // Enough rows that each of the 528 blocks goes round more than once, and more than one tile of channels.
 TYPED_TEST(SimtKernels, BatchNormOfManyBlocks) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     const Matrix m{70001, 1};
     const Inputs in = inputs<T>(m);
     const Forward want = forward_on_cpu(this->cpu, m, in);
     const DeviceArray<T> x(stored<T>(in.x)), y(m.rows);
     const DeviceArray<float> scale(in.scale), shift(in.shift), mean(1), rstd(1);
-    compute(this->simt, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = 1},
-                                            .momentum = 0.1f,
-                                            .x = x.get(),
-                                            .scale = scale.get(),
-                                            .shift = shift.get(),
-                                            .residual = nullptr,
-                                            .running_mean = nullptr,
-                                            .running_var = nullptr,
-                                            .y = y.get(),
-                                            .mean = mean.get(),
-                                            .rstd = rstd.get()});
+    compute(this->gpu, BatchNormForward<T>{.shape = {.rows = m.rows, .channels = 1},
+                                           .momentum = 0.1f,
+                                           .x = x.get(),
+                                           .scale = scale.get(),
+                                           .shift = shift.get(),
+                                           .residual = nullptr,
+                                           .running_mean = nullptr,
+                                           .running_var = nullptr,
+                                           .y = y.get(),
+                                           .mean = mean.get(),
+                                           .rstd = rstd.get()});
     expect_stored(want.mean, mean.host(), 1e-6, "mean");
     expect_stored(want.rstd, rstd.host(), 1e-5, "rstd");
     expect_stored(want.y, y.host(), 1e-5, "y");
@@ -193,27 +195,29 @@ TYPED_TEST(SimtKernels, BatchNormGradientOfAResidualIsStoredOnce) {
 }
 
 TYPED_TEST(SimtKernels, BatchNormRefusesWhatItCannotDo) {
-    BatchNormForward<TypeParam> op{};
-    const DeviceArray<TypeParam> residual(16);
+    using T = typename TypeParam::Type;
+    BatchNormForward<T> op{};
+    const DeviceArray<T> residual(16);
     const DeviceArray<float> running(8);
     op.shape = {.rows = 2, .channels = 8, .activation = Activation::silu};
     op.residual = residual.get();
-    EXPECT_THROW(compute(this->simt, op), std::invalid_argument);
+    EXPECT_THROW(compute(this->gpu, op), std::invalid_argument);
     op.shape = {.rows = 1, .channels = 8};
     op.residual = nullptr;
     op.running_var = running.get();
-    EXPECT_THROW(compute(this->simt, op), std::invalid_argument);
+    EXPECT_THROW(compute(this->gpu, op), std::invalid_argument);
 }
 
 TYPED_TEST(SimtKernels, BiasBackward) {
+    using T = typename TypeParam::Type;
     for (const Matrix& m : matrices) {
-        const Floats dy = representable<TypeParam>(random_floats(m.rows * m.channels, 1));
+        const Floats dy = representable<T>(random_floats(m.rows * m.channels, 1));
         Floats want = unwritten(m.channels);
         compute(this->cpu, BiasBackward<float>{m.rows, m.channels, dy.data(), want.data()});
-        const DeviceArray<TypeParam> device_dy(stored<TypeParam>(dy));
+        const DeviceArray<T> device_dy(stored<T>(dy));
         const auto [got] = in_every_order([&] {
             const DeviceArray<float> dbias(m.channels);
-            compute(this->simt, BiasBackward<TypeParam>{m.rows, m.channels, device_dy.get(), dbias.get()});
+            compute(this->gpu, BiasBackward<T>{m.rows, m.channels, device_dy.get(), dbias.get()});
             return std::tuple(dbias.host());
         });
         expect_stored(want, got, 1e-5, m.name());

@@ -25,7 +25,7 @@ struct Extras {
 };
 
 template <class T>
-void check_forward(const ConvShape& shape, const Extras& extras) {
+void check_forward(const auto& gpu, const ConvShape& shape, const Extras& extras) {
     const auto x = representable<T>(random_floats(shape.x_count(), 1));
     const auto weight = representable<T>(random_floats(shape.weight_count(), 2)),
                residual = representable<T>(random_floats(shape.y_count(), 3));
@@ -46,21 +46,21 @@ void check_forward(const ConvShape& shape, const Extras& extras) {
     const DeviceArray<float> device_bias(bias);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(shape.y_count());
-        compute(Simt{}, ConvForward<T>{.shape = shape,
-                                       .activation = extras.activation,
-                                       .residual_last = extras.residual_last,
-                                       .x = device_x.get(),
-                                       .weight = device_weight.get(),
-                                       .bias = extras.bias ? device_bias.get() : nullptr,
-                                       .residual = extras.residual ? device_residual.get() : nullptr,
-                                       .y = y.get()});
+        compute(gpu, ConvForward<T>{.shape = shape,
+                                    .activation = extras.activation,
+                                    .residual_last = extras.residual_last,
+                                    .x = device_x.get(),
+                                    .weight = device_weight.get(),
+                                    .bias = extras.bias ? device_bias.get() : nullptr,
+                                    .residual = extras.residual ? device_residual.get() : nullptr,
+                                    .y = y.get()});
         return std::tuple(y.host());
     });
     expect_stored(want, got, kSumError, "y");
 }
 
 template <class T>
-void check_backward_data(const ConvShape& shape) {
+void check_backward_data(const auto& gpu, const ConvShape& shape) {
     const auto dy = representable<T>(random_floats(shape.y_count(), 5)),
                weight = representable<T>(random_floats(shape.weight_count(), 6));
     std::vector<float> want(shape.x_count());
@@ -69,15 +69,15 @@ void check_backward_data(const ConvShape& shape) {
     const DeviceArray<T> device_dy(stored<T>(dy)), device_weight(stored<T>(weight));
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> dx(shape.x_count());
-        compute(Simt{}, ConvBackwardData<T>{
-                            .shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
+        compute(gpu, ConvBackwardData<T>{
+                         .shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
         return std::tuple(dx.host());
     });
     expect_stored(want, got, kSumError, "dx");
 }
 
-template <class T>
-void check_backward_weight(const ConvShape& shape, size_t scratch_floats = 0) {
+template <class T, class Gpu>
+void check_backward_weight(const Gpu& gpu, const ConvShape& shape, size_t scratch_floats = 0) {
     const auto x = representable<T>(random_floats(shape.x_count(), 7)),
                dy = representable<T>(random_floats(shape.y_count(), 8));
     std::vector<float> want(shape.weight_count());
@@ -85,7 +85,8 @@ void check_backward_weight(const ConvShape& shape, size_t scratch_floats = 0) {
                    ConvBackwardWeight<float>{.shape = shape, .x = x.data(), .dy = dy.data(), .dweight = want.data()});
     const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy));
     const DeviceArray<float> scratch(scratch_floats);
-    const Simt device{.scratch = {scratch.get(), scratch_floats * sizeof(float)}};
+    typename Gpu::Handle device = gpu;
+    device.scratch = {scratch.get(), scratch_floats * sizeof(float)};
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> dweight(shape.weight_count());
         compute(device, ConvBackwardWeight<T>{
@@ -96,31 +97,32 @@ void check_backward_weight(const ConvShape& shape, size_t scratch_floats = 0) {
 }
 
 TYPED_TEST(SimtKernels, conv_forward) {
-    for (const ConvShape& shape : shapes) check_forward<TypeParam>(shape, {});
+    for (const ConvShape& shape : shapes) check_forward<typename TypeParam::Type>(this->gpu, shape, {});
 }
 
 TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
     const ConvShape shape{1, 5, 6, 8, 16, 3, 3, 1, 1};
     for (const Activation activation : {Activation::relu, Activation::silu})
-        check_forward<TypeParam>(shape, {.activation = activation, .bias = true});
-    check_forward<TypeParam>(shape, {.activation = Activation::relu, .bias = true, .residual = true});
-    check_forward<TypeParam>(shape,
-                             {.activation = Activation::silu, .bias = true, .residual = true, .residual_last = true});
-    check_forward<TypeParam>(shapes[8], {.activation = Activation::relu, .bias = true});
+        check_forward<typename TypeParam::Type>(this->gpu, shape, {.activation = activation, .bias = true});
+    check_forward<typename TypeParam::Type>(this->gpu, shape,
+                                            {.activation = Activation::relu, .bias = true, .residual = true});
+    check_forward<typename TypeParam::Type>(
+        this->gpu, shape, {.activation = Activation::silu, .bias = true, .residual = true, .residual_last = true});
+    check_forward<typename TypeParam::Type>(this->gpu, shapes[8], {.activation = Activation::relu, .bias = true});
 }
 
 TYPED_TEST(SimtKernels, conv_backward_data) {
-    for (const ConvShape& shape : backward_shapes) check_backward_data<TypeParam>(shape);
+    for (const ConvShape& shape : backward_shapes) check_backward_data<typename TypeParam::Type>(this->gpu, shape);
 }
 
 TYPED_TEST(SimtKernels, conv_backward_weight) {
-    for (const ConvShape& shape : backward_shapes) check_backward_weight<TypeParam>(shape);
+    for (const ConvShape& shape : backward_shapes) check_backward_weight<typename TypeParam::Type>(this->gpu, shape);
 }
 
 TYPED_TEST(SimtKernels, conv_backward_weight_in_parts) {
     const ConvShape wide{2, 20, 21, 8, 8, 3, 3, 1, 1}, narrow{2, 20, 21, 3, 5, 3, 3, 1, 1};
-    check_backward_weight<TypeParam>(wide, 3 * wide.weight_count());
-    check_backward_weight<TypeParam>(narrow, 100 * narrow.weight_count());
+    check_backward_weight<typename TypeParam::Type>(this->gpu, wide, 3 * wide.weight_count());
+    check_backward_weight<typename TypeParam::Type>(this->gpu, narrow, 100 * narrow.weight_count());
 }
 
 }  // namespace

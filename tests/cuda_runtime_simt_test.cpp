@@ -1,6 +1,6 @@
-// engine/device_cuda.cpp against a stand-in for the CUDA runtime (virtual_gpu/cuda_runtime), with the kernels of simt:
-// memory, copies, streams, recording, what it says when something fails. CMake compiles device_cuda.cpp a second time
-// for this test.
+// engine/device_cuda.cpp against a stand-in for the CUDA runtime (virtual_gpu/cuda_runtime), with the kernels of simt
+// (and, as cuda_runtime_ptx_test, those of ptx): memory, copies, streams, recording, what it says when something fails.
+// CMake compiles device_cuda.cpp a second time for this test.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -140,9 +140,14 @@ TEST(CudaRuntime, UploadsAheadKeepTheirOrder) {
     }
 }
 
-TEST(CudaRuntime, TrainsAsSimtDoesRecordedAndEager) {
-    const auto simt = open_simt();
-    const std::vector<float> want = losses(*simt, 6);
+#ifdef WITH_PTX
+constexpr const char* kKernelsOf = "ptx";
+#else
+constexpr const char* kKernelsOf = "simt";
+#endif
+
+TEST(CudaRuntime, TrainsAsTheKernelsAloneRecordedAndEager) {
+    const std::vector<float> want = losses(*open_device(kKernelsOf), 6);
     EXPECT_NE(want[4], want[5]);
     for (const bool eager : {false, true})
         for (const bool late : {false, true}) {

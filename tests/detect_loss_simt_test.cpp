@@ -37,7 +37,7 @@ Result on_cpu(const Cpu& cpu, const DetectLossCase& c, float dloss) {
 }  // namespace
 
 TYPED_TEST(SimtKernels, DetectLoss) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     std::vector<DetectLossCase> cases = {
         random_detect_loss_case({.n = 1, .h = 1, .w = 1, .classes = 1, .most = 1, .levels = 1}, 1),
         random_detect_loss_case({.n = 3, .h = 7, .w = 5, .classes = 2, .most = 9, .levels = 3}, 2),
@@ -65,7 +65,7 @@ TYPED_TEST(SimtKernels, DetectLoss) {
                                          .matches = matches.get()};
             set_levels(
                 forward, c, [&](size_t l) { return heads[l]->get(); }, [](size_t) { return nullptr; });
-            compute(this->simt, forward);
+            compute(this->gpu, forward);
             DetectLossBackward<T> backward{.shape = c.shape,
                                            .level = {},
                                            .boxes = boxes.get(),
@@ -73,7 +73,7 @@ TYPED_TEST(SimtKernels, DetectLoss) {
                                            .dloss = device_dloss.get()};
             set_levels(
                 backward, c, [&](size_t l) { return heads[l]->get(); }, [&](size_t l) { return dheads[l]->get(); });
-            compute(this->simt, backward);
+            compute(this->gpu, backward);
             std::vector<T> all;
             for (const auto& d : dheads)
                 for (const T& x : d->host()) all.push_back(x);

@@ -7,9 +7,10 @@ namespace {
 const Cpu cpu{.threads = 1, .scratch = {}};
 
 TYPED_TEST(SimtKernels, detect_decode) {
+    using T = typename TypeParam::Type;
     for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}}) {
         const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
-        const auto head = representable<TypeParam>(random_floats(n * level * values, 1));
+        const auto head = representable<T>(random_floats(n * level * values, 1));
         const float mirror = w == 33 ? 500 : 0;
         DecodeBoxes<float> reference{.n = n,
                                      .h = size_t(h),
@@ -25,28 +26,29 @@ TYPED_TEST(SimtKernels, detect_decode) {
         std::vector<float> want(n * rows * values, -3.0f);
         reference.boxes = want.data();
         compute(cpu, reference);
-        const DeviceArray<TypeParam> device_head(stored<TypeParam>(head));
+        const DeviceArray<T> device_head(stored<T>(head));
         const auto [got] = in_every_order([&] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
-            DecodeBoxes<TypeParam> op{.n = n,
-                                      .h = size_t(h),
-                                      .w = size_t(w),
-                                      .classes = size_t(classes),
-                                      .stride = 16,
-                                      .anchors = {{19, 27}, {44, 40}, {38, 94}},
-                                      .mirror = mirror,
-                                      .first_row = first_row,
-                                      .rows = rows,
-                                      .head = device_head.get(),
-                                      .boxes = boxes.get()};
-            compute(Simt{}, op);
+            DecodeBoxes<T> op{.n = n,
+                              .h = size_t(h),
+                              .w = size_t(w),
+                              .classes = size_t(classes),
+                              .stride = 16,
+                              .anchors = {{19, 27}, {44, 40}, {38, 94}},
+                              .mirror = mirror,
+                              .first_row = first_row,
+                              .rows = rows,
+                              .head = device_head.get(),
+                              .boxes = boxes.get()};
+            compute(this->gpu, op);
             return std::tuple(boxes.host());
         });
         expect_stored(want, got, 1e-6, "boxes");  // two versions of exp, within 2 ulp
     }
 }
 
-void check_selection(const SelectCase& c) {
+template <class Gpu>
+void check_selection(const Gpu& gpu, const SelectCase& c) {
     std::vector<float> detections(c.n * c.most * 6);
     std::vector<int32_t> count(c.n);
     SelectBoxes op{.n = c.n,
@@ -66,24 +68,26 @@ void check_selection(const SelectCase& c) {
         const DeviceArray<float> device_detections(detections.size());
         const DeviceArray<int32_t> device_count(c.n);
         op.boxes = boxes.get(), op.detections = device_detections.get(), op.count = device_count.get();
-        compute(Simt{.scratch = {scratch.get(), scratch_bytes}}, op);
+        typename Gpu::Handle small = gpu;
+        small.scratch = {scratch.get(), scratch_bytes};
+        compute(small, op);
         return std::tuple(device_detections.host(), device_count.host());
     });
     EXPECT_TRUE(same_bits(got, std::tuple(detections, count))) << c.rows << " rows";
 }
 
-TEST(DetectSimt, selection) {
+TYPED_TEST(SimtDevices, selection) {
     for (unsigned seed = 0; seed < 6; ++seed)
-        check_selection(random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
+        check_selection(this->gpu, random_select_case(1 + seed % 3, 1 + seed * 60, 1 + seed % 4, seed));
     SelectCase many = random_select_case(1, 1100, 3, 8);  // more candidates than threads
     many.threshold = 0;
-    check_selection(many);
+    check_selection(this->gpu, many);
     SelectCase none = random_select_case(2, 50, 2, 9);
     none.threshold = 1;
-    check_selection(none);
+    check_selection(this->gpu, none);
     SelectCase overflown = random_select_case(2, 600, 2, 10);
     overflown.boxes[(600 + 599) * 7 + 4] = std::numeric_limits<float>::quiet_NaN();
-    check_selection(overflown);
+    check_selection(this->gpu, overflown);
 }
 
 TEST(DetectSimt, too_little_scratch_memory_is_an_error) {

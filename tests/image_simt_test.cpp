@@ -22,8 +22,8 @@ struct Inner {
 };
 
 template <class T>
-void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, const std::vector<float>& transform,
-                 const std::vector<float>& color, const Inner& inner = {}) {
+void check_batch(const auto& gpu, size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c,
+                 const std::vector<float>& transform, const std::vector<float>& color, const Inner& inner = {}) {
     const size_t n = color.size() / 2;
     const auto images = random_bytes(n * h * w * 3, unsigned(h * w));
     std::vector<float> want(n * out_h * out_w * out_c);
@@ -45,20 +45,20 @@ void check_batch(size_t h, size_t w, size_t out_h, size_t out_w, size_t out_c, c
     const DeviceArray<float> device_transform(transform), device_color(color);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(want.size());
-        compute(Simt{}, ImageBatch<T>{.n = n,
-                                      .h = h,
-                                      .w = w,
-                                      .out_h = out_h,
-                                      .out_w = out_w,
-                                      .out_c = out_c,
-                                      .normalize = imagenet,
-                                      .inner_h = inner.h,
-                                      .inner_w = inner.w,
-                                      .grey = 113.985f,
-                                      .images = device_images.get(),
-                                      .transform = device_transform.get(),
-                                      .color = device_color.get(),
-                                      .y = y.get()});
+        compute(gpu, ImageBatch<T>{.n = n,
+                                   .h = h,
+                                   .w = w,
+                                   .out_h = out_h,
+                                   .out_w = out_w,
+                                   .out_c = out_c,
+                                   .normalize = imagenet,
+                                   .inner_h = inner.h,
+                                   .inner_w = inner.w,
+                                   .grey = 113.985f,
+                                   .images = device_images.get(),
+                                   .transform = device_transform.get(),
+                                   .color = device_color.get(),
+                                   .y = y.get()});
         return std::tuple(y.host());
     });
     EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want))))
@@ -73,7 +73,7 @@ const Frame frames[] = {{37, 53, 18, 26, 3, 2, 24, 32}, {9, 7, 20, 16, 0, 4, 20,
                         {1, 1, 5, 3, 0, 1, 5, 5},       {400, 30, 4, 3, 2, 2, 9, 8},  {20, 90, 9, 40, 0, 0, 9, 41}};
 
 template <class T>
-void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
+void check_camera(const auto& gpu, const Frame& f, size_t out_c, Filter filter, bool planar) {
     const size_t chroma = ((f.h + 1) / 2) * ((f.w + 1) / 2), index = 1, count = 2 * f.out_h * f.out_w * out_c;
     const auto rgb = random_bytes(f.h * f.w * 3, 1), luma = random_bytes(f.h * f.w, 2), cb = random_bytes(chroma, 3),
                cr = random_bytes(chroma, 4);
@@ -99,23 +99,23 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
     const DeviceArray<uint8_t> device_rgb(rgb), device_luma(luma), device_cb(cb), device_cr(cr);
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> y(stored<T>(std::vector<float>(count, 9.0f)));
-        compute(Simt{}, CameraBatch<T>{.h = f.h,
-                                       .w = f.w,
-                                       .inner_h = f.inner_h,
-                                       .inner_w = f.inner_w,
-                                       .top = f.top,
-                                       .left = f.left,
-                                       .index = index,
-                                       .out_h = f.out_h,
-                                       .out_w = f.out_w,
-                                       .out_c = out_c,
-                                       .filter = filter,
-                                       .normalize = normalize,
-                                       .rgb = planar ? nullptr : device_rgb.get(),
-                                       .luma = device_luma.get(),
-                                       .cb = device_cb.get(),
-                                       .cr = device_cr.get(),
-                                       .y = y.get()});
+        compute(gpu, CameraBatch<T>{.h = f.h,
+                                    .w = f.w,
+                                    .inner_h = f.inner_h,
+                                    .inner_w = f.inner_w,
+                                    .top = f.top,
+                                    .left = f.left,
+                                    .index = index,
+                                    .out_h = f.out_h,
+                                    .out_w = f.out_w,
+                                    .out_c = out_c,
+                                    .filter = filter,
+                                    .normalize = normalize,
+                                    .rgb = planar ? nullptr : device_rgb.get(),
+                                    .luma = device_luma.get(),
+                                    .cb = device_cb.get(),
+                                    .cr = device_cr.get(),
+                                    .y = y.get()});
         return std::tuple(y.host());
     });
     if (filter != Filter::antialias) {
@@ -129,21 +129,22 @@ void check_camera(const Frame& f, size_t out_c, Filter filter, bool planar) {
 }
 
 TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
+    using T = typename TypeParam::Type;
     const auto images = random_bytes(2 * 5 * 6 * 3, 1);
     const DeviceArray<uint8_t> device_images(images);
     const DeviceArray<float> transform({1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}), color({1, 0, 1, 0});
-    const DeviceArray<TypeParam> y(2 * 5 * 6 * 4);
-    compute(Simt{}, ImageBatch<TypeParam>{.n = 2,
-                                          .h = 5,
-                                          .w = 6,
-                                          .out_h = 5,
-                                          .out_w = 6,
-                                          .out_c = 4,
-                                          .normalize = {{1, 1, 1}, {0, 0, 0}},
-                                          .images = device_images.get(),
-                                          .transform = transform.get(),
-                                          .color = color.get(),
-                                          .y = y.get()});
+    const DeviceArray<T> y(2 * 5 * 6 * 4);
+    compute(this->gpu, ImageBatch<T>{.n = 2,
+                                     .h = 5,
+                                     .w = 6,
+                                     .out_h = 5,
+                                     .out_w = 6,
+                                     .out_c = 4,
+                                     .normalize = {{1, 1, 1}, {0, 0, 0}},
+                                     .images = device_images.get(),
+                                     .transform = transform.get(),
+                                     .color = color.get(),
+                                     .y = y.get()});
     const auto got = y.host();
     for (size_t i = 0; i < got.size(); ++i)
         ASSERT_EQ(float(got[i]), i % 4 == 3 ? 0.0f : float(images[i / 4 * 3 + i % 4])) << i;
@@ -153,14 +154,14 @@ TYPED_TEST(SimtKernels, image_augmentation) {
     const std::vector<float> turned{0.8f, 0.3f, -1.5f, -0.2f, 1.1f, 2.5f}, mirrored{-1, 0, 13, 0, 1, 0},
         far{900, 0, -1e9f, 0, 1e9f, 3};
     for (const size_t out_c : {3, 4, 8}) {
-        check_batch<TypeParam>(11, 13, 9, 17, out_c, turned, {1.2f, -20});
-        check_batch<TypeParam>(11, 13, 11, 16, out_c, mirrored, {0.7f, 11});
-        check_batch<TypeParam>(11, 13, 12, 16, out_c, mirrored, {1, 0}, {9, 11});
+        check_batch<typename TypeParam::Type>(this->gpu, 11, 13, 9, 17, out_c, turned, {1.2f, -20});
+        check_batch<typename TypeParam::Type>(this->gpu, 11, 13, 11, 16, out_c, mirrored, {0.7f, 11});
+        check_batch<typename TypeParam::Type>(this->gpu, 11, 13, 12, 16, out_c, mirrored, {1, 0}, {9, 11});
     }
-    check_batch<TypeParam>(7, 5, 3, 8, 4, far, {1, 0});
+    check_batch<typename TypeParam::Type>(this->gpu, 7, 5, 3, 8, 4, far, {1, 0});
     std::vector<float> both = turned;
     both.insert(both.end(), mirrored.begin(), mirrored.end());
-    check_batch<TypeParam>(11, 13, 8, 8, 4, both, {3, -100, 1, 0});
+    check_batch<typename TypeParam::Type>(this->gpu, 11, 13, 8, 8, 4, both, {3, -100, 1, 0});
 }
 
 TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
@@ -191,10 +192,12 @@ TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
 TYPED_TEST(SimtKernels, image_camera) {
     for (const Frame& frame : frames)
         for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
-            for (const bool planar : {false, true}) check_camera<TypeParam>(frame, 4, filter, planar);
+            for (const bool planar : {false, true})
+                check_camera<typename TypeParam::Type>(this->gpu, frame, 4, filter, planar);
     for (const size_t out_c : {3, 8})
-        for (const Filter filter : {Filter::antialias, Filter::linear})
-            check_camera<TypeParam>(frames[0], out_c, filter, true);
+        for (const Frame& frame : frames)
+            for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
+                check_camera<typename TypeParam::Type>(this->gpu, frame, out_c, filter, out_c == 3);
 }
 
 }  // namespace

@@ -13,10 +13,10 @@ constexpr double exact_before_rounding = 1e-6;
 
 // Runs `op` into a new array of `count` elements, in every order.
 template <class T, class Op>
-std::vector<T> run(const Simt& simt, size_t count, const Op& op_with) {
+std::vector<T> run(const auto& gpu, size_t count, const Op& op_with) {
     const auto [y] = in_every_order([&] {
         const DeviceArray<T> y(count);
-        compute(simt, op_with(y.get()));
+        compute(gpu, op_with(y.get()));
         return std::tuple(y.host());
     });
     return y;
@@ -26,10 +26,10 @@ std::vector<T> run(const Simt& simt, size_t count, const Op& op_with) {
 
 // Addresses that no 16-byte access may use: a slice of a larger array.
 TYPED_TEST(SimtKernels, AddOfUnalignedSlices) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     const Floats a = representable<T>(random_floats(101, 1));
     const DeviceArray<T> device_a(stored<T>(a)), y(101);
-    compute(this->simt, Add<T>{100, device_a.get() + 1, device_a.get(), y.get()});
+    compute(this->gpu, Add<T>{100, device_a.get() + 1, device_a.get(), y.get()});
     Floats want(100);
     for (size_t i = 0; i < 100; ++i) want[i] = a[i + 1] + a[i];
     auto got = y.host();
@@ -38,20 +38,20 @@ TYPED_TEST(SimtKernels, AddOfUnalignedSlices) {
 }
 
 TYPED_TEST(SimtKernels, CastKeepsEveryBit) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     for (const size_t count : counts) {
         Floats x = random_floats(count, 1, 0, 100);
         x[0] = INFINITY;
         if (count > 2) x[1] = NAN, x[2] = 1e-6f;  // a subnormal of fp16
         const DeviceArray<float> device_x(x);
-        const auto got = run<T>(this->simt, count, [&](T* y) { return Cast<T>{count, device_x.get(), y}; });
+        const auto got = run<T>(this->gpu, count, [&](T* y) { return Cast<T>{count, device_x.get(), y}; });
         const auto want = stored<T>(x);
         EXPECT_EQ(std::memcmp(want.data(), got.data(), count * sizeof(T)), 0) << count;
     }
 }
 
 TYPED_TEST(SimtKernels, CopyChannels) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     struct Case {
         size_t rows, channels, x_pitch, x_offset, y_pitch, y_offset;
     };
@@ -65,17 +65,16 @@ TYPED_TEST(SimtKernels, CopyChannels) {
                                                x.data(), want.data()});
         const auto [got] = in_every_order([&] {
             const DeviceArray<T> y(stored<T>(before));  // what lies beside the slice stays
-            compute(this->simt, CopyChannels<T>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset,
-                                                device_x.get(), y.get()});
+            compute(this->gpu, CopyChannels<T>{c.rows, c.channels, c.x_pitch, c.x_offset, c.y_pitch, c.y_offset,
+                                               device_x.get(), y.get()});
             return std::tuple(y.host());
         });
         EXPECT_EQ(floats(got), want) << c.rows << " x " << c.channels;
     }
 }
 
-TEST(CrossEntropySimt, MatchesTheCpu) {
-    const SimtDevice simt;
-    const CpuDevice cpu{1};
+TYPED_TEST(SimtDevices, CrossEntropy) {
+    const CpuDevice& cpu = this->cpu;
     struct Case {
         size_t rows, classes;
         float smoothing;
@@ -106,10 +105,10 @@ TEST(CrossEntropySimt, MatchesTheCpu) {
         const float* const weights = c.weights ? device_weight.get() : nullptr;
         const auto [got_loss, got_samples, got_probabilities, got_correct, got_dlogits] = in_every_order([&] {
             const DeviceArray<float> loss(1), samples(c.rows), p(logits.size()), correct(2), dlogits(logits.size());
-            compute(simt, CrossEntropyForward{shape, device_logits.get(), device_labels.get(), weights, loss.get(),
-                                              samples.get(), p.get(), correct.get()});
-            compute(simt, CrossEntropyBackward{shape, device_probabilities.get(), device_labels.get(), weights,
-                                               device_dloss.get(), dlogits.get()});
+            compute(this->gpu, CrossEntropyForward{shape, device_logits.get(), device_labels.get(), weights, loss.get(),
+                                                   samples.get(), p.get(), correct.get()});
+            compute(this->gpu, CrossEntropyBackward{shape, device_probabilities.get(), device_labels.get(), weights,
+                                                    device_dloss.get(), dlogits.get()});
             return std::tuple(loss.host(), samples.host(), p.host(), correct.host(), dlogits.host());
         });
         expect_stored(loss, got_loss, 1e-5, "loss of " + name);

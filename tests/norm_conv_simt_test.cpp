@@ -21,7 +21,51 @@ const std::vector<Chain> chains = {{{1, 2, 2, 1, 1, 1, 1}},
                                    {{3, 9, 9, 33, 8, 3, 3, 1, 1}},
                                    {{2, 8, 8, 16, 24, 1, 1, 2, 0}}};
 
-TYPED_TEST(SimtKernels, NormConvEqualsTheLoops) {
+TYPED_TEST(SimtKernels, NormConstants) {
+    using T = typename TypeParam::Type;
+    for (const size_t channels : {1, 7, 130})
+        for (const bool running : {false, true}) {
+            const size_t rows = 50;
+            const Floats scale = random_floats(channels, 1, 1, 0.3f), shift = random_floats(channels, 2),
+                         start_mean = random_floats(channels, 3), start_var = random_floats(channels, 4, 2, 0.2f);
+            Floats sum = random_floats(channels, 5, 10), squares = random_floats(channels, 6, 200, 10);
+            squares[0] = sum[0] * sum[0] / float(rows) - 1;  // a variance below 0 counts as 0
+            Floats running_mean = start_mean, running_var = start_var, mean(channels), rstd(channels), a(channels),
+                   b(channels);
+            compute(this->cpu, NormConstants<float>{rows, channels, 1e-5f, 0.1f, sum.data(), squares.data(),
+                                                    scale.data(), shift.data(), running ? running_mean.data() : nullptr,
+                                                    running ? running_var.data() : nullptr, mean.data(), rstd.data(),
+                                                    a.data(), b.data()});
+            const DeviceArray<float> sum_(sum), squares_(squares), scale_(scale), shift_(shift);
+            const auto [got_mean, got_rstd, got_a, got_b, got_running_mean, got_running_var] = in_every_order([&] {
+                const DeviceArray<float> m(channels), r(channels), rm(start_mean), rv(start_var);
+                const DeviceArray<T> a2(channels), b2(channels);
+                compute(this->gpu,
+                        NormConstants<T>{rows, channels, 1e-5f, 0.1f, sum_.get(), squares_.get(), scale_.get(),
+                                         shift_.get(), running ? rm.get() : nullptr, running ? rv.get() : nullptr,
+                                         m.get(), r.get(), a2.get(), b2.get()});
+                return std::tuple(m.host(), r.host(), a2.host(), b2.host(), rm.host(), rv.host());
+            });
+            expect_stored(mean, got_mean, 1e-5, "mean");
+            expect_stored(rstd, got_rstd, 1e-5, "rstd");
+            expect_stored(a, got_a, 1e-5, "a");
+            expect_stored(b, got_b, 1e-5, "b");
+            expect_stored(running_mean, got_running_mean, 1e-5, "running mean");
+            expect_stored(running_var, got_running_var, 1e-5, "running variance");
+        }
+}
+
+// With nvcc only NormConstants is a kernel; cuDNN has the rest.
+template <class T>
+class NormConvSimt : public testing::Test {
+protected:
+    SimtDevice simt;
+    CpuDevice cpu{1};
+};
+using AllTypes = testing::Types<float, bf16, fp16>;
+TYPED_TEST_SUITE(NormConvSimt, AllTypes);
+
+TYPED_TEST(NormConvSimt, EqualsTheLoops) {
     using T = TypeParam;
     for (const Chain& chain : chains) {
         const ConvShape& s = chain.shape;

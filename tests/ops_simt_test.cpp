@@ -1,9 +1,16 @@
-// Every operation of the menu: the table of cases on cpu and simt, and what each operation refuses.
+// Every operation of the menu: the table of cases on cpu, simt and (with nvcc) ptx, and what each operation refuses.
 #include "tests/check_op.h"
+#include "virtual_gpu/ptx/launch.h"
 
 TEST(Operations, GradientsDevicesTypesAndOrders) {
-    const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt");
-    for (const OpCase& test : op_cases()) check_op(test, *cpu, *simt);
+    const auto cpu = open_device("cpu", {.threads = 2});
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(open_device("simt"));
+    if constexpr (has_cuda) {
+        devices.push_back(open_device("ptx"));
+        ptx::config().off_by = 2;  // as far as the hardware's approximate instructions may be off
+    }
+    for (const OpCase& test : op_cases()) check_op(test, *cpu, devices);
 }
 
 template <class F>

@@ -19,13 +19,13 @@ bool operator==(const StepState& a, const StepState& b) { return std::memcmp(&a,
 
 // CheckFinite adds to the count so far.
 template <class T>
-float counted(const Simt& simt, const Floats& gradient, float before) {
+float counted(const auto& gpu, const Floats& gradient, float before) {
     StepState state = step_state();
     state.nonfinite = before;
     const DeviceArray<T> device_gradient(stored<T>(gradient));
     const auto [got] = in_every_order([&] {
         const DeviceArray<StepState> device_state(std::vector{state});
-        compute(simt, CheckFinite<T>{gradient.size(), device_gradient.get(), device_state.get()});
+        compute(gpu, CheckFinite<T>{gradient.size(), device_gradient.get(), device_state.get()});
         return std::tuple(device_state.host());
     });
     return got[0].nonfinite;
@@ -34,7 +34,7 @@ float counted(const Simt& simt, const Floats& gradient, float before) {
 }  // namespace
 
 TYPED_TEST(SimtKernels, MaxPool) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     // n, h, w, c, kernel, stride, padding
     for (const MaxPoolShape s :
          {MaxPoolShape{2, 13, 9, 8, 3, 2, 1}, MaxPoolShape{1, 7, 7, 3, 2, 2, 0}, MaxPoolShape{1, 6, 5, 33, 5, 1, 2},
@@ -60,9 +60,9 @@ TYPED_TEST(SimtKernels, MaxPool) {
         const auto [got_y, got_argmax, got_dx] = in_every_order([&] {
             const DeviceArray<T> y(out), dx(in);
             const DeviceArray<uint8_t> argmax(out);
-            compute(this->simt, MaxPoolForward<T>{s, device_x.get(), y.get(), argmax.get()});
-            compute(this->simt, MaxPoolBackward<T>{s, device_dy.get(), two ? device_dy2.get() : nullptr,
-                                                   device_argmax.get(), dx.get()});
+            compute(this->gpu, MaxPoolForward<T>{s, device_x.get(), y.get(), argmax.get()});
+            compute(this->gpu, MaxPoolBackward<T>{s, device_dy.get(), two ? device_dy2.get() : nullptr,
+                                                  device_argmax.get(), dx.get()});
             return std::tuple(y.host(), argmax.host(), dx.host());
         });
         for (size_t i = 0; i < out; ++i)
@@ -72,14 +72,14 @@ TYPED_TEST(SimtKernels, MaxPool) {
         expect_stored(dx, got_dx, 1e-6, "dx of " + name);
 
         const DeviceArray<T> without(out);  // inference asks for no argmax
-        compute(this->simt, MaxPoolForward<T>{s, device_x.get(), without.get(), nullptr});
+        compute(this->gpu, MaxPoolForward<T>{s, device_x.get(), without.get(), nullptr});
         const auto got_without = without.host();
         EXPECT_EQ(std::memcmp(got_without.data(), got_y.data(), out * sizeof(T)), 0) << name;
     }
 }
 
 TYPED_TEST(SimtKernels, Sgd) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     for (const size_t count : {1, 7, 33, 1500})
         for (const bool nesterov : {false, true})
             for (const float nonfinite : {0.0f, 3.0f}) {
@@ -93,8 +93,8 @@ TYPED_TEST(SimtKernels, Sgd) {
                 const auto [got_parameter, got_momentum, got_copy] = in_every_order([&] {
                     const DeviceArray<float> device_parameter(parameter), device_momentum(momentum);
                     const DeviceArray<T> copy(before);
-                    compute(this->simt, SgdStep<T>{count, 0.01f, nesterov, device_state.get(), device_gradient.get(),
-                                                   device_parameter.get(), device_momentum.get(), copy.get()});
+                    compute(this->gpu, SgdStep<T>{count, 0.01f, nesterov, device_state.get(), device_gradient.get(),
+                                                  device_parameter.get(), device_momentum.get(), copy.get()});
                     return std::tuple(device_parameter.host(), device_momentum.host(), copy.host());
                 });
                 compute(this->cpu, SgdStep<float>{count, 0.01f, nesterov, &state, gradient.data(), parameter.data(),
@@ -108,18 +108,17 @@ TYPED_TEST(SimtKernels, Sgd) {
 }
 
 TYPED_TEST(SimtKernels, CheckFiniteCountsAndAdds) {
+    using T = typename TypeParam::Type;
     for (const size_t count : {1, 7, 8, 2051, 40000}) {
         Floats gradient = random_floats(count, 1);
-        EXPECT_EQ(counted<TypeParam>(this->simt, gradient, 2), 2) << count;
+        EXPECT_EQ(counted<T>(this->gpu, gradient, 2), 2) << count;
         gradient[count - 1] = NAN;
         gradient[count / 2] = count > 1 ? -INFINITY : NAN;
-        EXPECT_EQ(counted<TypeParam>(this->simt, gradient, 2), count > 1 ? 4 : 3) << count;
+        EXPECT_EQ(counted<T>(this->gpu, gradient, 2), count > 1 ? 4 : 3) << count;
     }
 }
 
-TEST(OptimizerSimt, Average) {
-    const SimtDevice simt;
-    const CpuDevice cpu{2};
+TYPED_TEST(SimtDevices, Average) {
     for (const size_t count : {1, 7, 8, 2051, 9000})
         for (const size_t first : {0, 1})  // the second slice begins where no 16 bytes do
             for (const float nonfinite : {0.0f, 3.0f}) {
@@ -135,11 +134,11 @@ TEST(OptimizerSimt, Average) {
                 const DeviceArray<float> device_rate(Floats{rate}), device_parameter(parameter);
                 const auto [got] = in_every_order([&] {
                     const DeviceArray<float> device_average(longer);
-                    compute(simt, EmaUpdate{count, device_state.get(), device_rate.get(), device_parameter.get(),
-                                            device_average.get() + first});
+                    compute(this->gpu, EmaUpdate{count, device_state.get(), device_rate.get(), device_parameter.get(),
+                                                 device_average.get() + first});
                     return std::tuple(device_average.host());
                 });
-                compute(cpu, EmaUpdate{count, &state, &rate, parameter.data(), average.data()});
+                compute(this->cpu, EmaUpdate{count, &state, &rate, parameter.data(), average.data()});
                 for (size_t i = 0; i < count; ++i) {
                     const double want =
                         nonfinite ? double(before[i]) : 0.75 * double(before[i]) + 0.25 * double(parameter[i]);
@@ -150,9 +149,7 @@ TEST(OptimizerSimt, Average) {
             }
 }
 
-TEST(OptimizerSimt, FinishStep) {
-    const SimtDevice simt;
-    const CpuDevice cpu{1};
+TYPED_TEST(SimtDevices, FinishesAStep) {
     for (const float growth_interval : {0.0f, 3.0f})
         for (const float nonfinite : {0.0f, 7.0f})
             for (const float clean_steps : {0.0f, 2.0f})
@@ -162,8 +159,8 @@ TEST(OptimizerSimt, FinishStep) {
                     state.clean_steps = clean_steps;
                     state.loss_scale = loss_scale;
                     const DeviceArray<StepState> device(std::vector{state});
-                    compute(simt, FinishStep{growth_interval, 65536, device.get()});
-                    compute(cpu, FinishStep{growth_interval, 65536, &state});
+                    compute(this->gpu, FinishStep{growth_interval, 65536, device.get()});
+                    compute(this->cpu, FinishStep{growth_interval, 65536, &state});
                     EXPECT_TRUE(device.host()[0] == state) << growth_interval << " " << nonfinite << " " << clean_steps;
                 }
 }

@@ -1,5 +1,5 @@
-// Shared by the tests of the CUDA kernels on `simt`: arrays in its device memory, numbers as a type would store them,
-// and runs under several orders of threads.
+// Shared by the tests of the CUDA kernels on `simt` and, in builds with nvcc, on `ptx`: arrays in device memory,
+// numbers as a type would store them, and runs under several orders of threads.
 #pragma once
 
 #include <cstring>
@@ -9,6 +9,7 @@
 
 #include "kernels/types.h"
 #include "tests/cpu_fixture.h"
+#include "virtual_gpu/ptx/runtime.h"
 #include "virtual_gpu/simt/runtime.h"
 
 // An array in device memory, NaN until something is copied or written there. The host sees it through copies only.
@@ -36,8 +37,22 @@ private:
 };
 
 struct SimtDevice : Simt {
+    using Handle = Simt;
     DeviceArray<char> memory;
     explicit SimtDevice(size_t bytes = 4 << 20) : memory(bytes) { scratch = {memory.get(), bytes}; }
+};
+
+// While it lives, what this thread launches on a Cuda device is executed from nvcc's PTX. Approximate instructions give
+// results two units off: that is what the hardware may do.
+struct PtxDevice : Cuda {
+    using Handle = Cuda;
+    DeviceArray<char> memory;
+    ptx::Session session;
+    explicit PtxDevice(size_t bytes = 4 << 20) : memory(bytes) {
+        scratch = {memory.get(), bytes};
+        ptx::config().off_by = 2;
+    }
+    ~PtxDevice() { ptx::config().off_by = 0; }
 };
 
 template <class T>
@@ -105,12 +120,29 @@ auto in_every_order(const Body& body) {
     return *first;
 }
 
-using StorageTypes = testing::Types<float, bf16, fp16>;
+// A device and a storage type.
+template <class D, class T>
+struct On {
+    using Device = D;
+    using Type = T;
+};
+#ifdef TUNDRA_HAS_CUDA
+using Devices = testing::Types<SimtDevice, PtxDevice>;
+using StorageTypes = testing::Types<On<SimtDevice, float>, On<SimtDevice, bf16>, On<SimtDevice, fp16>,
+                                    On<PtxDevice, float>, On<PtxDevice, bf16>, On<PtxDevice, fp16>>;
+#else
+using Devices = testing::Types<SimtDevice>;
+using StorageTypes = testing::Types<On<SimtDevice, float>, On<SimtDevice, bf16>, On<SimtDevice, fp16>>;
+#endif
 
-template <class T>
-class SimtKernels : public testing::Test {
+template <class Device>
+class SimtDevices : public testing::Test {
 protected:
-    SimtDevice simt;
+    Device gpu;
     CpuDevice cpu{1};
 };
+TYPED_TEST_SUITE(SimtDevices, Devices);
+
+template <class Param>
+class SimtKernels : public SimtDevices<typename Param::Device> {};
 TYPED_TEST_SUITE(SimtKernels, StorageTypes);

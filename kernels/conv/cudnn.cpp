@@ -1,9 +1,11 @@
-// The convolutions of the device cuda: descriptions of cuDNN graphs, run through the plans that the device keeps.
+// The convolutions of the device cuda: descriptions of cuDNN graphs, run through the plans that the device keeps. On
+// ptx, where there is no cuDNN, the direct kernels.
 #include "kernels/conv/conv.h"
 #include "kernels/conv/cudnn_plans.h"
 
 template <class T>
 void compute(const Cuda& cuda, const ConvForward<T>& op) {
+    if (!cuda.convolutions) return compute_direct(cuda, op);
     // In training a bias stays float: steps of its learning would be lost to rounding.
     const bool rounded = sizeof(T) == 2 && op.bias && op.weight_is_constant && op.activation != Activation::silu &&
                          !(op.residual && op.residual_last);
@@ -22,12 +24,14 @@ void compute(const Cuda& cuda, const ConvForward<T>& op) {
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
+    if (!cuda.convolutions) return compute_direct(cuda, op);
     cuda.convolutions->run(cuda, {.direction = ConvDirection::backward_data, .shape = op.shape, .type = cudnn_type<T>},
                            {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
 }
 
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardWeight<T>& op) {
+    if (!cuda.convolutions) return compute_direct(cuda, op);
     cuda.convolutions->run(cuda,
                            {.direction = ConvDirection::backward_weight, .shape = op.shape, .type = cudnn_type<T>},
                            {{kConvX, op.x}, {kConvWeight, op.dweight}, {kConvY, op.dy}});

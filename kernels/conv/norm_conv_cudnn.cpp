@@ -3,9 +3,16 @@
 
 #include "kernels/conv/cudnn_plans.h"
 
+namespace {
+CudaConvolutions& convolutions(const Cuda& cuda) {
+    if (!cuda.convolutions) throw std::runtime_error("norm_conv needs cuDNN");
+    return *cuda.convolutions;
+}
+}  // namespace
+
 template <class T>
 void compute(const Cuda& cuda, const NormConvForward<T>& p) {
-    cuda.convolutions->run(cuda,
+    convolutions(cuda).run(cuda,
                            {.direction = ConvDirection::forward,
                             .shape = p.shape,
                             .type = cudnn_type<T>,
@@ -28,11 +35,11 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
                               .type = cudnn_type<T>,
                               .normalized = p.scale != nullptr};
     if (!p.scale)
-        return cuda.convolutions->run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
+        return convolutions(cuda).run(cuda, problem, {{kConvX, p.g}, {kConvWeight, p.weight}, {kConvY, p.dy}});
     Cuda rest = cuda;
     float* const factors[] = {rest.scratch.split<float>(p.shape.c_in), rest.scratch.split<float>(p.shape.c_in),
                               rest.scratch.split<float>(p.shape.c_in)};
-    cuda.convolutions->run(rest, problem,
+    convolutions(cuda).run(rest, problem,
                            {{kConvX, p.x},
                             {kConvWeight, p.weight},
                             {kConvY, p.dy},
@@ -50,7 +57,7 @@ void compute(const Cuda& cuda, const NormConvBackwardData<T>& p) {
 
 template <class T>
 void compute(const Cuda& cuda, const NormConvBackwardWeight<T>& p) {
-    cuda.convolutions->run(cuda,
+    convolutions(cuda).run(cuda,
                            {.direction = ConvDirection::backward_weight,
                             .shape = p.shape,
                             .type = cudnn_type<T>,

@@ -15,6 +15,7 @@ namespace {
 struct Devices {
     std::mutex mutex;
     std::map<char*, size_t> allocations, gaps;
+    std::vector<DeviceRange> ranges;  // empty: to be made anew
     int open = 0;  // launches and copies that run now, on any host thread
 };
 Devices& devices() {
@@ -71,6 +72,7 @@ void* device_malloc(size_t bytes) {
     ASAN_POISON_MEMORY_REGION(memory, rounded(bytes));
     if (devices().open) ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
     devices().allocations[memory] = bytes;
+    devices().ranges.clear();
     race_allocated(memory, bytes);
     return memory;
 }
@@ -84,6 +86,7 @@ void device_free(void* pointer) {
     ASAN_UNPOISON_MEMORY_REGION(pointer, rounded(found->second));
     race_freed(pointer);
     devices().allocations.erase(found);
+    devices().ranges.clear();
     std::free(pointer);
 }
 
@@ -106,6 +109,7 @@ void poison(void* device, size_t bytes) {
     const std::lock_guard lock(devices().mutex);
     remove_gaps(devices().gaps, static_cast<char*>(device), bytes);
     devices().gaps[static_cast<char*>(device)] = bytes;
+    devices().ranges.clear();
     ASAN_POISON_MEMORY_REGION(device, bytes);
     race_poisoned(device, bytes, true);
 }
@@ -114,8 +118,26 @@ void unpoison(void* device, size_t bytes) {
     if (!bytes) return;
     const std::lock_guard lock(devices().mutex);
     remove_gaps(devices().gaps, static_cast<char*>(device), bytes);
+    devices().ranges.clear();
     if (devices().open) ASAN_UNPOISON_MEMORY_REGION(device, bytes);
     race_poisoned(device, bytes, false);
+}
+
+const std::vector<DeviceRange>& device_ranges() {
+    const std::lock_guard lock(devices().mutex);
+    std::vector<DeviceRange>& ranges = devices().ranges;
+    if (!ranges.empty()) return ranges;
+    for (const auto& [start, bytes] : devices().allocations) {
+        auto begin = uintptr_t(start);
+        const uintptr_t end = begin + bytes;
+        for (auto gap = devices().gaps.lower_bound(start); gap != devices().gaps.end() && uintptr_t(gap->first) < end;
+             ++gap) {
+            if (uintptr_t(gap->first) > begin) ranges.push_back({begin, uintptr_t(gap->first)});
+            begin = uintptr_t(gap->first) + gap->second;
+        }
+        if (begin < end) ranges.push_back({begin, end});
+    }
+    return ranges;
 }
 
 bool memory_checked() {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <vector>
 
 namespace simt {
 
@@ -48,6 +49,12 @@ void fill(void* device, int byte, size_t bytes);  // memset
 // written there, so reading before writing is reported again.
 void poison(void* device, size_t bytes);
 void unpoison(void* device, size_t bytes);
+
+// Device memory without its gaps, by address; valid until memory is taken, given back, poisoned or unpoisoned.
+struct DeviceRange {
+    uintptr_t begin, end;
+};
+const std::vector<DeviceRange>& device_ranges();
 
 // Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
 // throws Error at its end.
