@@ -36,7 +36,8 @@ public:
         const bool inside = dotted.starts_with(prefix_);
         const std::string problem = around ? wrapper(type) : inside ? layer(module, type, path) : beside(type);
         if (!problem.empty()) {
-            result.problem = fmt::format("{} '{}' {}", around ? "its module" : "its layer", path, problem);
+            const std::string what = path.empty() ? "its outermost module" : fmt::format("its layer '{}'", path);
+            result.problem = fmt::format("{} {}", what, problem);
             return;
         }
         const PickleValue children = module.find("_modules");

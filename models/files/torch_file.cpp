@@ -115,6 +115,12 @@ size_t checked_count(const TorchTensor& tensor, const std::string& label) {
     return count;
 }
 
+// An nn.Module, by its attributes.
+bool is_module(PickleValue value) {
+    return value.is(PickleKind::object) && value.find("_parameters").is(PickleKind::dict) &&
+           value.find("_modules").is(PickleKind::dict);
+}
+
 class Walker {
 public:
     Walker(const TorchFile& file, const std::string& label, size_t limit_bytes)
@@ -127,7 +133,7 @@ public:
         if (depth > kDepthLimit) damaged(label_, "its values are nested deeper than {}", kDepthLimit);
         if (value.is(PickleKind::object)) {
             if (const std::optional<TorchTensor> tensor = file_.tensor(value)) return take(name, *tensor);
-            if (TorchFile::is_module(value)) return outer_module(value, name, depth);
+            if (is_module(value)) return outer_module(value, name, depth);
             if (!seen_.insert(value.id()).second) return;
             ++objects_;
             entries(value, name, depth);
@@ -276,11 +282,6 @@ void TorchFile::parse_legacy() {
         rest = rest.subspan(count * item);
     }
     if (!rest.empty()) damaged(label_, "{} bytes after its last storage", rest.size());
-}
-
-bool TorchFile::is_module(PickleValue value) {
-    return value.is(PickleKind::object) && value.find("_parameters").is(PickleKind::dict) &&
-           value.find("_modules").is(PickleKind::dict);
 }
 
 std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {

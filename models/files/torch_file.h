@@ -61,7 +61,6 @@ public:
 
     // What the pickle asks Python to call or to make that no weight needs, "os.system('rm x')"; none of it is run.
     std::vector<std::string> foreign_code() const;
-    static bool is_module(PickleValue value);  // an nn.Module, by its attributes
 
     // The elements, made contiguous, row-major; read_all reads every storage once.
     std::vector<std::byte> read(const TorchTensor& tensor) const;
