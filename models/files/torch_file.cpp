@@ -115,7 +115,6 @@ size_t checked_count(const TorchTensor& tensor, const std::string& label) {
     return count;
 }
 
-// An nn.Module, by its attributes.
 bool is_module(PickleValue value) {
     return value.is(PickleKind::object) && value.find("_parameters").is(PickleKind::dict) &&
            value.find("_modules").is(PickleKind::dict);
