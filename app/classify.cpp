@@ -234,6 +234,7 @@ int run(const Options& o) {
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.machine.quiet);
     for (const std::string& text : images.notes) print_note(progress, text);
+    for (const std::string& text : model.file.notes) print_note(progress, fmt::format("{}: {}", o.model, text));
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);

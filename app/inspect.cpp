@@ -31,7 +31,8 @@ private:
 void inspect_weights(Page& page, const fs::path& path) {
     const WeightFile file = read_weights(path);
     page.line("{}", file.path);
-    page.line("  layout  {}{}", file.layout, file.source.empty() ? "" : ", weights under '" + file.source + "'");
+    page.line("  layout  {}{}{}", file.layout, file.source.empty() ? "" : ", weights under '" + file.source + "'",
+              file.prefix.empty() ? "" : ", names begin with '" + file.prefix + "'");
     page.line("  model   {}", file.model.text);
     for (const auto& [key, value] : file.metadata)
         page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
@@ -48,6 +49,8 @@ void inspect_weights(Page& page, const fs::path& path) {
     }
     page.line("");
     page.line("  {} tensors, {} elements, {}", file.tensors.size(), count_text(elements), bytes_text(double(bytes)));
+    if (!file.model.lacks.empty()) page.line("  note: it cannot predict: {}", file.model.lacks);
+    for (const std::string& text : file.notes) page.line("  note: {}", text);
     for (const std::string& tensor : not_finite(file.state))
         page.line("  note: {} has values that are not finite", tensor);
 }

@@ -26,6 +26,19 @@ const ModelFamily& family_of(std::string_view name) {
 
 Model make_model(std::string_view name, size_t classes) { return family_of(name).make(name, classes); }
 
+std::map<std::string, Shape> parameter_shapes(const Model& model) {
+    Graph graph(DType::f32, true);
+    const size_t side = std::max<size_t>(64, 2 * model.stride);  // the parameters do not depend on it
+    model.trace(graph.input("x", {1, side, side, 3}, DType::f32));
+    std::map<std::string, Shape> shapes;
+    for (const ValueInfo& v : graph.values)
+        if (v.kind == ValueKind::parameter) {
+            const Shape& s = v.shape;
+            shapes[v.name] = s.size() == 4 ? Shape{s[0], s[3] - v.spec.padding, s[1], s[2]} : s;
+        }
+    return shapes;
+}
+
 StateDict initialize_state(const Model& model, uint64_t seed) {
     const auto host = open_device("cpu");
     Graph graph(DType::f32, true);

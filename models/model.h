@@ -31,6 +31,9 @@ struct Model {
 // A network with new weights, initialized as its parameters are declared.
 StateDict initialize_state(const Model& model, uint64_t seed);
 
+// The parameters of the network in training, with the shapes that weight files have.
+std::map<std::string, Shape> parameter_shapes(const Model& model);
+
 struct StoredModel {  // the content of a weight file
     const std::string& path;
     const StateDict& state;
@@ -38,10 +41,12 @@ struct StoredModel {  // the content of a weight file
 };
 
 struct RecognisedModel {
-    std::string text = "not a model that tundra knows";  // one line for people
-    std::string_view task = "";                          // "classify" or "detect"
-    std::optional<Model> model{};                        // a classifier to which the weights belong
+    std::string text = "no network that tundra knows";  // one line for people
+    std::string_view task = "";                         // "classify" or "detect"
+    std::optional<Model> model{};                       // a classifier to which the weights belong
     size_t classes = 0;
+    // Why it cannot predict although it has a model: no last layer, no statistics. A training may start from it.
+    std::string lacks{};
     std::vector<std::string> class_names{};  // empty if the file has none
 };
 

@@ -105,7 +105,7 @@ std::vector<std::pair<std::string, std::string>> conv_bn_pairs(const ResNetConfi
     return pairs;
 }
 
-// The epsilon that Keras files state; other networks have a single one.
+// The epsilon that a file states, 0 if it states none.
 float stored_epsilon(const StoredModel& file) {
     for (const char* key : {"tundra.epsilon", "batch_norm_epsilon"}) {
         const auto found = file.metadata.find(key);
@@ -115,36 +115,97 @@ float stored_epsilon(const StoredModel& file) {
             fail(Fault::damaged, "{}: {} = '{}' is not between 0 and 1", file.path, key, found->second);
         return epsilon;
     }
-    return ResNetConfig().keras_epsilon;
+    return 0;
 }
 
+// Only files that Keras or this program wrote: elsewhere biases do not say where the strides are.
+bool is_keras(const StoredModel& file) {
+    const auto model = file.metadata.find("tundra.model");
+    return file.metadata.contains("keras names") || (model != file.metadata.end() && model->second.ends_with("-keras"));
+}
+
+// How the tensors of a file differ from the parameters of `model`, its last layer aside.
+struct Difference {
+    std::string first{};  // "has layer1.0.se.fc1.weight, which a resnet50 does not have"; "" if there is none
+    bool without_statistics = false;
+};
+
+Difference difference(const StateDict& state, const Model& model) {
+    const std::map<std::string, Shape> wanted = parameter_shapes(model);
+    for (const auto& [name, tensor] : state) {
+        const auto found = wanted.find(name);
+        if (found == wanted.end()) return {fmt::format("has {}, which a {} does not have", name, model.name)};
+        if (found->second != tensor.shape)
+            return {fmt::format("has {} of shape {} where a {} has {}", name, to_string(tensor.shape), model.name,
+                                to_string(found->second))};
+    }
+    size_t statistics = 0, missing = 0;
+    for (const auto& [name, shape] : wanted) {
+        const bool statistic = name.ends_with(".running_mean") || name.ends_with(".running_var");
+        statistics += statistic;
+        if (state.contains(name) || name.starts_with(model.head)) continue;
+        if (!statistic) return {fmt::format("has no {}", name)};
+        ++missing;
+    }
+    if (missing > 0 && missing < statistics) return {"lacks the statistics of some normalizations"};
+    return {.without_statistics = missing > 0};
+}
+
+// Nothing if it does not look like a ResNet; without a model if it is one that tundra does not build.
 std::optional<RecognisedModel> recognise(const StoredModel& file) {
     const StateDict& state = file.state;
+    const auto shape_of = [&](const std::string& name) {
+        const auto found = state.find(name);
+        return found == state.end() ? Shape{} : found->second.shape;
+    };
     if (state.contains("conv1.0.weight") && state.contains("layer1.0.conv1.weight"))
-        return RecognisedModel{.text = "ResNet with a deep stem (resnet50d and its kin), which tundra does not build"};
-    const auto stem = state.find("conv1.weight"), head = state.find("fc.weight");
-    if (stem == state.end() || head == state.end() || stem->second.shape.size() != 4 || head->second.shape.size() != 2)
-        return {};
+        return RecognisedModel{.text =
+                                   "a ResNet with a deep stem (resnet50d and its kin), which tundra does not build"};
+    const Shape stem = shape_of("conv1.weight"), head = shape_of("fc.weight"),
+                middle = shape_of("layer1.0.conv2.weight");
     std::array<size_t, 4> blocks{};
     for (size_t stage = 0; stage < 4; ++stage)
         while (state.contains(block_name(stage, blocks[stage]) + ".conv1.weight")) ++blocks[stage];
-    if (blocks[0] == 0 || head->second.shape[0] == 0 || stem->second.shape[0] == 0) return {};
+    if (stem.size() != 4 || stem[0] == 0 || blocks[0] == 0 || !(head.empty() || (head.size() == 2 && head[0] > 0)))
+        return {};
+    const auto* const depth = std::ranges::find_if(kDepths, [&](size_t d) { return blocks == blocks_per_stage(d); });
     const bool bottlenecks = state.contains("layer1.0.conv3.weight");
-    const bool plain = state.contains("layer1.0.downsample.0.weight") && !state.contains("layer1.0.conv1_se.weight");
-    ResNetConfig config{.classes = head->second.shape[0], .width = stem->second.shape[0]};
-    config.keras = state.contains("conv1.bias");
-    if (config.keras) config.keras_epsilon = stored_epsilon(file);
-    RecognisedModel result{.classes = config.classes};
-    for (const size_t depth : kDepths) {
-        if (blocks != blocks_per_stage(depth) || !bottlenecks || !plain) continue;
-        config.depth = depth;
-        result.text = fmt::format("{} resnet{}", config.keras ? "Keras" : "torchvision", depth);
-        if (config.width != 64) result.text += fmt::format(", stem of {} channels", config.width);
-        result.model = make_model(config);
-        return result;
+    if (depth == std::end(kDepths) || !bottlenecks)
+        return RecognisedModel{.text = fmt::format("a ResNet with {} {} blocks, which tundra does not build",
+                                                   fmt::join(blocks, ", "), bottlenecks ? "bottleneck" : "basic")};
+    if (stem[1] != 3)
+        return RecognisedModel{.text = fmt::format("a ResNet for images of {} channels; tundra's have three", stem[1])};
+    if (!state.contains("bn1.weight") && state.contains("conv1.bias"))
+        return RecognisedModel{.text =
+                                   "a ResNet whose normalization is folded into its convolutions; tundra takes "
+                                   "the weights before that"};
+    const bool headless = head.empty() || !state.contains("fc.bias");
+    const ResNetConfig config{.depth = *depth,
+                              .keras = is_keras(file),
+                              .classes = headless ? 1 : head[0],
+                              .width = stem[0],
+                              .stored_epsilon = stored_epsilon(file)};
+    RecognisedModel result{.model = make_model(config), .classes = headless ? 0 : head[0]};
+    const auto [first, without_statistics] = difference(state, *result.model);
+    if (!first.empty()) {
+        std::string kin;
+        if (middle.size() == 4 && middle[0] != middle[1])
+            kin = ", as in ResNeXt";
+        else if (middle.size() == 4 && middle[0] != config.width)
+            kin = ", as in wide ResNets";
+        return RecognisedModel{
+            .text = fmt::format("a network like resnet{} that {}{}; tundra does not build it", *depth, first, kin)};
     }
-    result.text = fmt::format("ResNet with {} {} blocks, which tundra does not build", fmt::join(blocks, ", "),
-                              bottlenecks ? "bottleneck" : "basic");
+    result.model->classes = result.classes;
+    result.text = fmt::format("{} resnet{}", config.keras ? "Keras" : "torchvision", *depth);
+    if (config.width != 64) result.text += fmt::format(", stem of {} channels", config.width);
+    if (headless) result.lacks = "its last layer is missing";
+    if (without_statistics) {
+        result.text = fmt::format("resnet{} without the statistics of its normalization", *depth);
+        result.lacks =
+            "the running statistics of its normalization are missing: only parameters were saved "
+            "(named_parameters() in place of state_dict()), or it has GroupNorm";
+    }
     return result;
 }
 

@@ -14,10 +14,11 @@ struct ResNetConfig {
     size_t depth = 50;  // 50, 101 or 152
     bool keras = false;
     size_t classes = 2;
-    size_t width = 64;                // channels of the stem; other widths are for tests
-    float keras_epsilon = 1.001e-5f;  // 1e-3 in files of the original keras-applications
-    bool fused = false;               // as Model::fused; not with keras
-    float epsilon() const { return keras ? keras_epsilon : 1e-5f; }
+    size_t width = 64;  // channels of the stem; other widths are for tests
+    float stored_epsilon =
+        0;               // of the normalization, where a file states it: 1e-3 with the original keras-applications
+    bool fused = false;  // as Model::fused; not with keras
+    float epsilon() const { return stored_epsilon > 0 ? stored_epsilon : keras ? 1.001e-5f : 1e-5f; }
 };
 
 Model make_model(const ResNetConfig& config);

@@ -73,11 +73,14 @@ ModelFile read_model(const std::filesystem::path& path, bool mapped) {
     const std::filesystem::path file = weight_file(path);
     WeightFile weights = read_weights(file, mapped);
     if (!weights.model.model)
-        fail(Fault::usage, "{}: holds {}, and this command takes a classifier", file.string(), weights.model.text);
+        fail(Fault::usage, "{}: holds {}; this command takes a classifier (ResNet-50, 101 or 152)", file.string(),
+             weights.model.text);
     ModelFile m{.model = std::move(*weights.model.model),
                 .classes = {},
                 .fit = {.size = 224, .mode = FitMode::crop},
-                .state = std::move(weights.state)};
+                .state = std::move(weights.state),
+                .notes = std::move(weights.notes),
+                .lacks = std::move(weights.model.lacks)};
     const auto& metadata = weights.metadata;
     try {
         const json classes = json::parse(get(metadata, "tundra.classes", "[]"));

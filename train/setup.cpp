@@ -91,9 +91,11 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
     const size_t stored = std::exchange(model.classes, classes);
     model.fused = c.fused;
     StateDict state = initialize_state(model, c.seed);
+    for (const std::string& text : file.notes) note(fmt::format("{}: {}", c.init, text));
+    if (!file.lacks.empty()) note(fmt::format("{}: {}; what is missing starts anew", c.init, file.lacks));
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;
-    if (stored != classes)
+    if (stored != classes && stored > 0)
         note(fmt::format("{} has {} classes, the data {}: the last layer starts from random weights", c.init, stored,
                          classes));
     return {std::move(model), std::move(state)};

@@ -74,6 +74,7 @@ Opened open(const DetectJob& job) {
             !std::filesystem::is_empty(folder, ignored))
             job.note(fmt::format("{}: holds files already, which stay", folder.string()));
     o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
+    for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
     const size_t size = job.image_size ? job.image_size : o.model.image_size,
                  multiple = o.model.config.largest_stride();

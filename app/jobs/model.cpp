@@ -8,6 +8,8 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
                  .classifier = {},
                  .threads = options.thread_count(),
                  .loading = {}};
+    if (!m.file.lacks.empty())
+        fail(Fault::usage, "{}: cannot predict: {}; `tundra train --init` can start from it", path, m.file.lacks);
     m.arena = std::make_unique<Arena>(*m.device);
     m.classifier = std::make_unique<Classifier>(*m.device, *m.arena,
                                                 ClassifierConfig{.model = m.file.model,

@@ -1,6 +1,8 @@
 #include "models/files/pickle.h"
 
 #include <bit>
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/error.h"
@@ -25,7 +27,7 @@ public:
                 tree_.bytes_used = position_;
                 return;
             }
-            if (!constant(opcode) && !container(opcode) && !memo(opcode) && !call(opcode))
+            if (!constant(opcode) && !as_text(opcode) && !container(opcode) && !memo(opcode) && !call(opcode))
                 damaged("step 0x{:02x} at byte {}, which no weight file needs", opcode, position_ - 1);
         }
         damaged("it ends before its STOP");
@@ -63,8 +65,57 @@ private:
         return false;
     }
 
+    // Constants of protocol 0, each a line of text. Python 2 writes integers above 32 bits so in every protocol.
+    bool as_text(uint8_t opcode) {
+        switch (opcode) {
+            case 'I':
+            case 'L': {
+                std::string_view digits = line();
+                if (opcode == 'I' && (digits == "00" || digits == "01")) {
+                    push_integer(digits[1] - '0', PickleKind::boolean);
+                    return true;
+                }
+                if (digits.ends_with('L')) digits.remove_suffix(1);
+                int64_t value = 0;
+                const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+                if (error == std::errc::result_out_of_range)
+                    push({.kind = PickleKind::bytes, .text = digits});
+                else if (error != std::errc() || end != digits.data() + digits.size())
+                    damaged("'{}' where a number belongs", digits.substr(0, 40));
+                else
+                    push_integer(value);
+                return true;
+            }
+            case 'F':
+                push({.kind = PickleKind::real, .real = std::strtod(std::string(line()).c_str(), nullptr)});
+                return true;
+            case 'S': {
+                const std::string_view quoted = line();
+                if (quoted.size() < 2 || quoted.front() != quoted.back()) damaged("a text without quotes");
+                push_unescaped(quoted.substr(1, quoted.size() - 2));
+                return true;
+            }
+            case 'V': push_unescaped(line()); return true;
+        }
+        return false;
+    }
+
     bool container(uint8_t opcode) {
         switch (opcode) {
+            case '0':
+                if (!marks_.empty() && stack_.size() == marks_.back())
+                    marks_.pop_back();
+                else
+                    pop();
+                return true;
+            case '1': pop_to_mark(); return true;
+            case 'l': push({.kind = PickleKind::list, .children = pop_to_mark()}); return true;
+            case 'd': {
+                std::vector<uint32_t> items = pop_to_mark();
+                push({.kind = PickleKind::dict});
+                set_items(std::move(items));
+                return true;
+            }
             case '(': marks_.push_back(stack_.size()); return true;
             case ')': push({.kind = PickleKind::tuple}); return true;
             case 0x85:
@@ -95,6 +146,8 @@ private:
 
     bool memo(uint8_t opcode) {
         switch (opcode) {
+            case 'p': memo_[index()] = top(); return true;
+            case 'g': recall(index()); return true;
             case 'q': memo_[number<uint8_t>()] = top(); return true;
             case 'r': memo_[number<uint32_t>()] = top(); return true;
             case 0x94: {
@@ -133,6 +186,19 @@ private:
                 reduce(callee, arguments);
                 return true;
             }
+            case 'i':  // INST and OBJ: objects of Python 2's old classes
+            case 'o': {
+                std::vector<uint32_t> parts = pop_to_mark();
+                if (opcode == 'i') {
+                    const std::string_view module = line(), name = line();
+                    push_global(module, name);
+                    parts.insert(parts.begin(), pop());
+                }
+                if (parts.empty()) damaged("an object without a class");
+                push({.kind = PickleKind::tuple, .children = {parts.begin() + 1, parts.end()}});
+                reduce(parts[0], pop());
+                return true;
+            }
             case 'b': {
                 const uint32_t state = pop();
                 PickleNode& target = tree_.nodes[top()];
@@ -143,7 +209,14 @@ private:
             }
             case 'Q': {
                 const uint32_t id = pop();
-                push({.kind = PickleKind::persistent, .arguments = id});
+                const PickleNode& parts = tree_.nodes[id];
+                // torch's older layout names a class of the network by ('module', class, file, source).
+                if (parts.kind == PickleKind::tuple && parts.children.size() >= 2 &&
+                    tree_.nodes[parts.children[0]].text == "module" &&
+                    tree_.nodes[parts.children[1]].kind == PickleKind::global)
+                    stack_.push_back(parts.children[1]);
+                else
+                    push({.kind = PickleKind::persistent, .arguments = id});
                 return true;
             }
         }
@@ -156,11 +229,22 @@ private:
         if (function.kind != PickleKind::global && function.kind != PickleKind::object)
             damaged("a call of something that is not a name");
         const std::string_view name = function.kind == PickleKind::global ? function.text : "";
+        const PickleNode* const only = tuple.children.size() == 1 ? &tree_.nodes[tuple.children[0]] : nullptr;
+        const bool is_dict = name == "collections.OrderedDict" || name == "__builtin__.dict" || name == "builtins.dict";
         const bool is_set = name == "__builtin__.set" || name == "builtins.set";
-        if (name == "collections.OrderedDict" && tuple.children.empty()) {
+        if (is_dict && tuple.children.empty()) {
             push({.kind = PickleKind::dict});
-        } else if (is_set && tuple.children.size() == 1 && tree_.nodes[tuple.children[0]].kind == PickleKind::list) {
-            push({.kind = PickleKind::set, .children = tree_.nodes[tuple.children[0]].children});
+        } else if (is_dict && only && only->kind == PickleKind::list) {  // of pairs, as Python 2 writes them
+            std::vector<uint32_t> items;
+            for (const uint32_t pair : only->children) {
+                const std::vector<uint32_t>& two = tree_.nodes[pair].children;
+                if (two.size() != 2) damaged("an OrderedDict of something other than pairs");
+                items.insert(items.end(), two.begin(), two.end());
+            }
+            copied(items.size());
+            push({.kind = PickleKind::dict, .children = std::move(items)});
+        } else if (is_set && only && only->kind == PickleKind::list) {
+            push({.kind = PickleKind::set, .children = only->children});
             copied(tree_.nodes.back().children.size());
         } else {
             push({.kind = PickleKind::object, .callee = callee, .arguments = arguments});
@@ -190,6 +274,10 @@ private:
     }
     void push_integer(int64_t value, PickleKind kind = PickleKind::integer) { push({.kind = kind, .integer = value}); }
     void push_text(uint64_t size, PickleKind kind = PickleKind::text) { push({.kind = kind, .text = read(size)}); }
+    void push_unescaped(std::string_view text) {
+        if (text.find('\\') != text.npos) text = tree_.names.emplace_back(python_unescaped(text));
+        push({.kind = PickleKind::text, .text = text});
+    }
     void push_long(uint64_t size) {
         const std::string_view digits = read(size);
         if (digits.size() > 8) return push({.kind = PickleKind::bytes, .text = digits});
@@ -223,6 +311,13 @@ private:
         stack_.erase(begin, stack_.end());
         marks_.pop_back();
         return items;
+    }
+    uint32_t index() {
+        const std::string_view digits = line();
+        uint32_t value = 0;
+        if (std::from_chars(digits.data(), digits.data() + digits.size(), value).ec != std::errc())
+            damaged("'{}' where the number of a kept value belongs", digits.substr(0, 40));
+        return value;
     }
     void recall(uint32_t key) {
         const auto found = memo_.find(key);
@@ -278,54 +373,3 @@ std::unique_ptr<PickleTree> parse_pickle(std::span<const std::byte> bytes, const
     Machine(bytes, label, *tree).run();
     return tree;
 }
-
-const PickleNode* PickleValue::node() const {
-    static const PickleNode nothing{};
-    return tree_ ? &tree_->nodes[node_] : &nothing;
-}
-
-PickleKind PickleValue::kind() const { return node()->kind; }
-
-int64_t PickleValue::integer() const {
-    return is(PickleKind::integer) || is(PickleKind::boolean) ? node()->integer : 0;
-}
-
-double PickleValue::real() const { return is(PickleKind::real) ? node()->real : double(integer()); }
-
-std::string_view PickleValue::text() const { return node()->text; }
-
-size_t PickleValue::size() const {
-    const bool pairs = is(PickleKind::dict) || is(PickleKind::object);
-    return node()->children.size() / (pairs ? 2 : 1);
-}
-
-PickleValue PickleValue::operator[](size_t index) const {
-    if (index >= size()) return {};
-    const bool pairs = is(PickleKind::dict) || is(PickleKind::object);
-    return {tree_, node()->children[pairs ? 2 * index + 1 : index]};
-}
-
-PickleValue PickleValue::key(size_t index) const {
-    if (index >= size() || !(is(PickleKind::dict) || is(PickleKind::object))) return {};
-    return {tree_, node()->children[2 * index]};
-}
-
-PickleValue PickleValue::find(std::string_view wanted) const {
-    if (is(PickleKind::object) && state().is(PickleKind::dict))
-        if (const PickleValue attribute = state().find(wanted); !attribute.is(PickleKind::absent)) return attribute;
-    if (is(PickleKind::dict) || is(PickleKind::object))
-        for (size_t i = size(); i-- > 0;)
-            if (const PickleValue name = key(i); name.is(PickleKind::text) && name.text() == wanted) return (*this)[i];
-    return {};
-}
-
-std::string_view PickleValue::type_name() const {
-    const PickleValue callee(tree_, node()->callee);
-    return is(PickleKind::object) && callee.is(PickleKind::global) ? callee.text() : "";
-}
-
-PickleValue PickleValue::arguments() const {
-    return node()->arguments ? PickleValue{tree_, node()->arguments} : PickleValue{};
-}
-
-PickleValue PickleValue::state() const { return node()->state ? PickleValue{tree_, node()->state} : PickleValue{}; }

@@ -1,11 +1,10 @@
 // Python pickles as data: a machine that builds an inert tree and never calls, imports or executes anything.
 //
 // Classes and functions become names; the result of calling them becomes a record of the name, the arguments and
-// the state. Only OrderedDict and set turn into the container they are. Opcodes that no weight file needs
-// are refused. Nodes refer to each other by number, so that neither depth nor cycles cost stack when the tree is made
-// or freed; code that walks a tree must limit depth and steps itself.
-// Limits: 64 MiB, 4 million opcodes, 2 million values.
-// https://github.com/python/cpython/blob/main/Lib/pickletools.py
+// the state. Only dict, OrderedDict and set turn into the container they are. Protocols 0 to 5, also as Python 2 writes
+// them; opcodes that no weight file needs are refused. Nodes refer to each other by number, so that neither depth nor
+// cycles cost stack when the tree is made or freed; code that walks a tree must limit depth and steps itself. Limits:
+// 64 MiB, 4 million opcodes, 2 million values. https://github.com/python/cpython/blob/main/Lib/pickletools.py
 #pragma once
 
 #include <cstddef>
@@ -88,6 +87,9 @@ struct PickleTree {
     PickleTree& operator=(const PickleTree&) = delete;
     PickleValue value() const { return {this, root}; }
 };
+
+// The text that Python's source means: \\ \' \" \n \r \t \xHH \uHHHH \UHHHHHHHH.
+std::string python_unescaped(std::string_view text);
 
 // One pickle from the start of `bytes`, which must outlive the tree. Errors (Fault::damaged) begin with `label`.
 std::unique_ptr<PickleTree> parse_pickle(std::span<const std::byte> bytes, const std::string& label);

@@ -1,42 +1,130 @@
-// Which network a weight file belongs to, from the names and shapes of its tensors.
+#include "models/files/recognise.h"
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "models/files/weights.h"
+#include "base/text.h"
+#include "models/files/checkpoint_facts.h"
+#include "models/files/module_check.h"
 
 namespace {
 
-// A list of names, or a dict {0: name, ...}, of a pickled module; or JSON text in the metadata.
-std::vector<std::string> class_names(const WeightFile& file) {
-    std::vector<std::string> names;
-    const PickleValue pickled = file.module.find("names");
-    for (size_t i = 0; i < std::min<size_t>(pickled.size(), 10'000); ++i)
-        if (pickled[i].is(PickleKind::text)) names.emplace_back(pickled[i].text().substr(0, 1000));
-    for (const char* key : {"class_names", "names", "classes"}) {
-        const auto found = file.metadata.find(key);
-        if (!names.empty() || found == file.metadata.end()) continue;
-        const nlohmann::json list = nlohmann::json::parse(found->second, nullptr, false);
-        if (list.is_array())
-            for (const auto& name : list)
-                if (name.is_string()) names.push_back(name);
-    }
-    return names;
+using nlohmann::json;
+
+// The name of an architecture, as timm and training scripts store it, if it is a ResNet's and none that tundra builds:
+// "resnetaa50", "seresnet50", but not "timm/resnet50.a1_in1k" or "tv_resnet50".
+bool is_other_resnet(const std::string& text) {
+    const std::string name = lower(text);
+    const size_t at = name.find("resne");
+    if (at == name.npos) return false;
+    const auto letter = [&](size_t i) { return i < name.size() && name[i] >= 'a' && name[i] <= 'z'; };
+    if ((at > 0 && letter(at - 1)) || name.find("wide") < at || name.find("dilat") != name.npos) return true;
+    const std::string rest = name.substr(at);
+    for (const char* plain : {"resnet50", "resnet101", "resnet152", "resnet-50", "resnet-101", "resnet-152"})
+        if (rest.starts_with(plain)) {
+            const size_t end = at + std::string_view(plain).size();
+            return letter(end) || (end < name.size() && name[end] >= '0' && name[end] <= '9');
+        }
+    return rest.size() > 6 || rest != "resnet";
 }
 
-}  // namespace
+// Settings in the file that the names of its tensors cannot tell.
+std::string stated_difference(const WeightFile& file, const json& facts, bool transformers, bool yolo) {
+    for (const auto& [key, value] : file.metadata) {
+        const std::string last = key.substr(key.rfind('.') + 1);
+        if (yolo && last == "activation" && value.find("SiLU") == value.npos)
+            return fmt::format("a YOLOv5 with the activation {} ({}); tundra builds SiLU", value, key);
+        const bool names_network = last == "arch" || last == "architecture" || last == "model_name" ||
+                                   last == "backbone" || key == "args.model";
+        if (!yolo && names_network && !key.starts_with("preprocess.") && is_other_resnet(value))
+            return fmt::format("a network called '{}' ({}), which tundra does not build", value, key);
+    }
+    const auto config = facts.find("config.json");
+    if (!transformers || config == facts.end()) return "";
+    for (const char* key : {"downsample_in_bottleneck", "downsample_in_first_stage"})
+        if (config->value(key, json(false)) != json(false))
+            return fmt::format("a ResNet of transformers with {}, which tundra does not build", key);
+    if (const json activation = config->value("hidden_act", json("relu")); activation != json("relu"))
+        return fmt::format("a ResNet of transformers with the activation {}; tundra builds ReLU", activation.dump());
+    return "";
+}
 
-RecognisedModel recognise(const WeightFile& file) {
+// The pickled module around the network, by the name under which the file has it.
+std::pair<std::string, PickleValue> module_of(const WeightFile& file, const FoundNetwork& found) {
+    if (file.torch)
+        for (const auto& [path, module] : file.torch->content(file.torch->root()).modules)
+            if (found.prefix.starts_with(path.empty() ? "" : path + ".")) return {path, module};
+    return {};
+}
+
+std::string check_layers(WeightFile& file, const FoundNetwork& found, std::span<const CheckpointTensor> tensors) {
+    const auto [path, module] = module_of(file, found);
+    if (!module.is(PickleKind::object)) return "";
+    file.module = module;
+    if (const size_t above = path.empty() ? 0 : path.size() + 1; found.prefix.size() > above)
+        file.module =
+            child_module(module, std::string_view(found.prefix).substr(above, found.prefix.size() - above - 1));
+    std::map<std::string, std::string> names;
+    for (size_t i = 0; i < tensors.size(); ++i)
+        if (!found.names[i].empty()) names.emplace(tensors[i].name, found.names[i]);
+    const ModuleCheck check = check_modules(module, path, found.prefix, names, !found.lacks.empty());
+    if (check.epsilon > 0) file.metadata.emplace("batch_norm_epsilon", fmt::format("{}", float(check.epsilon)));
+    return check.problem;
+}
+
+// What an unknown file holds, for the message that refuses it.
+std::string shown_names(std::span<const CheckpointTensor> tensors) {
+    std::string text;
+    for (size_t i = 0; i < std::min<size_t>(tensors.size(), 3); ++i)
+        text += (i ? ", " : "") + tensors[i].name.substr(0, 80);
+    return text + (tensors.size() > 3 ? ", ..." : "");
+}
+
+RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::span<const CheckpointTensor> tensors,
+                           const json& facts) {
+    if (file.metadata.contains("state") && file.metadata.contains("xxh3"))
+        return {.text =
+                    "a checkpoint of an unfinished tundra training; name its run folder, which has model.safetensors "
+                    "once the training has finished"};
+    if (!found.trouble.empty()) return {.text = found.trouble};
+    const std::string layers = check_layers(file, found, tensors);
     for (const ModelFamily& family : model_families()) {
         std::optional<RecognisedModel> model = family.recognise({file.path, file.state, file.metadata});
         if (!model) continue;
-        if (model->classes == 0) return *model;  // known by name, but not one that tundra builds
+        if (!model->model && model->classes == 0) return *model;  // known by name, but not one that tundra builds
         model->task = family.task;
-        model->class_names = class_names(file);
-        if (model->class_names.size() != model->classes) model->class_names.clear();
+        const bool yolo = family.task == "detect";
+        if (!layers.empty()) return {.text = fmt::format("a network like {}, but {}", model->text, layers)};
+        if (std::string other = stated_difference(file, facts, found.transformers, yolo); !other.empty())
+            return {.text = std::move(other)};
+        if (found.transformers && !file.torch && !facts.contains("config.json"))
+            file.notes.push_back(
+                "config.json of transformers is not beside the file; its defaults are assumed (ReLU, strides in "
+                "the 3x3 convolutions)");
+        if (model->lacks.empty() || model->classes == 0)
+            model->lacks = found.lacks.empty() ? model->lacks : found.lacks;
+        if (model->classes == 0) {
+            model->text += ", without a last layer that tundra can use";
+            return *model;
+        }
+        model->class_names = class_names(facts, model->classes, file.notes);
         model->text += fmt::format(", {} classes", model->classes);
         if (!model->class_names.empty() && model->classes <= 10)
             model->text += fmt::format(": {}", fmt::join(model->class_names, ", "));
         return *model;
     }
-    return {};
+    return {.text = fmt::format("no network that tundra knows (it has {})", shown_names(tensors))};
+}
+
+}  // namespace
+
+void recognise(WeightFile& file, const FoundNetwork& found, std::span<const CheckpointTensor> tensors,
+               const json& facts) {
+    file.model = recognised(file, found, tensors, facts);
+    if (!file.torch) return;
+    for (const std::string& code : file.torch->foreign_code())
+        file.notes.push_back(fmt::format("the file asks Python for {}, which tundra never runs; {}", code,
+                                         file.model.task.empty() || !file.model.lacks.empty()
+                                             ? "whether the weights need it is not known"
+                                             : "the weights are complete without it"));
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
+#include <utility>
 
 #include "base/error.h"
 
@@ -29,7 +31,8 @@ bool starts_with(std::span<const std::byte> bytes, const void* start, size_t siz
 
 struct TypeName {
     std::string_view storage, torch;
-    DType type;
+    std::optional<DType> type;  // nothing: tundra cannot read it
+    size_t bytes = type ? size_of(*type) : 1;
 };
 constexpr TypeName kTypes[] = {{"DoubleStorage", "torch.float64", DType::f64},
                                {"FloatStorage", "torch.float32", DType::f32},
@@ -41,20 +44,26 @@ constexpr TypeName kTypes[] = {{"DoubleStorage", "torch.float64", DType::f64},
                                {"CharStorage", "torch.int8", DType::i8},
                                {"ByteStorage", "torch.uint8", DType::u8},
                                {"BoolStorage", "torch.bool", DType::boolean},
-                               {"UntypedStorage", "", DType::u8}};
+                               {"UntypedStorage", "", DType::u8},
+                               {"ComplexFloatStorage", "torch.complex64", {}, 8},
+                               {"ComplexDoubleStorage", "torch.complex128", {}, 16},
+                               {"QInt32Storage", "torch.qint32", {}, 4},
+                               {"QInt8Storage", "torch.qint8", {}},
+                               {"QUInt8Storage", "torch.quint8", {}}};
 
-std::optional<DType> type_of_storage(std::string_view name) {
+const TypeName* type_of_storage(std::string_view name) {
     for (const std::string_view prefix : {"torch.cuda.", "torch.storage.", "torch."})
         if (name.starts_with(prefix))
             for (const TypeName& type : kTypes)
-                if (name.substr(prefix.size()) == type.storage) return type.type;
-    return std::nullopt;
+                if (name.substr(prefix.size()) == type.storage) return &type;
+    return nullptr;
 }
 
 struct Storage {
     std::string_view key;
-    DType type = DType::u8;
-    size_t bytes = 0;
+    std::optional<DType> type;
+    std::string_view type_name;
+    size_t bytes = 0, item = 1;
 };
 
 // The persistent id ('storage', class, key, location, elements), with a sixth element in legacy files.
@@ -64,12 +73,12 @@ Storage storage_of(PickleValue value, const std::string& label) {
         !id[1].is(PickleKind::global) || !id[2].is(PickleKind::text) || !id[4].is(PickleKind::integer))
         damaged(label, "a tensor with a malformed description of its storage");
     if (id.size() > 5 && !id[5].is(PickleKind::none)) refused(label, "views of storages (torch 0.1) are not supported");
-    const std::optional<DType> type = type_of_storage(id[1].text());
-    if (!type) refused(label, "tensors in a '{}' are not supported", id[1].text());
+    const TypeName* const type = type_of_storage(id[1].text());
+    if (!type) return {id[2].text(), {}, id[1].text()};
     size_t bytes;
-    if (id[4].integer() < 0 || __builtin_mul_overflow(size_t(id[4].integer()), size_of(*type), &bytes))
+    if (id[4].integer() < 0 || __builtin_mul_overflow(size_t(id[4].integer()), type->bytes, &bytes))
         damaged(label, "storage '{}' claims {} elements", id[2].text(), id[4].integer());
-    return {id[2].text(), *type, bytes};
+    return {id[2].text(), type->type, id[1].text(), bytes, type->bytes};
 }
 
 std::vector<size_t> sizes_of(PickleValue value, const std::string& label) {
@@ -89,6 +98,7 @@ std::vector<size_t> sizes_of(PickleValue value, const std::string& label) {
 
 // Elements of the contiguous copy; checks that every element lies inside the storage.
 size_t checked_count(const TorchTensor& tensor, const std::string& label) {
+    if (!tensor.unsupported.empty()) refused(label, "tensors of type '{}' are not supported", tensor.unsupported);
     size_t count = 1, last = tensor.offset;
     bool overflow = false;
     for (size_t i = 0; i < tensor.shape.size(); ++i) {
@@ -105,30 +115,55 @@ size_t checked_count(const TorchTensor& tensor, const std::string& label) {
     return count;
 }
 
+bool is_module(PickleValue value) {
+    return value.is(PickleKind::object) && value.find("_parameters").is(PickleKind::dict) &&
+           value.find("_modules").is(PickleKind::dict);
+}
+
 class Walker {
 public:
     Walker(const TorchFile& file, const std::string& label, size_t limit_bytes)
         : file_(file), label_(label), limit_bytes_(limit_bytes) {}
-    std::vector<NamedTorchTensor> found;
+    TorchContent content;
 
     void walk(PickleValue value, const std::string& name, size_t depth = 0) {
         if (++steps_ > kStepLimit) damaged(label_, "its values are nested into more than {} paths", kStepLimit);
+        if (objects_ && depth > kDepthLimit) return;  // objects of programs may be nested without end
         if (depth > kDepthLimit) damaged(label_, "its values are nested deeper than {}", kDepthLimit);
         if (value.is(PickleKind::object)) {
             if (const std::optional<TorchTensor> tensor = file_.tensor(value)) return take(name, *tensor);
-            if (TorchFile::is_module(value)) module(value, name, depth);
+            if (is_module(value)) return outer_module(value, name, depth);
+            if (!seen_.insert(value.id()).second) return;
+            ++objects_;
+            entries(value, name, depth);
+            if (value.state().is(PickleKind::dict)) entries(value.state(), name, depth);
+            --objects_;
         } else if (value.is(PickleKind::dict)) {
-            for (size_t i = 0; i < value.size(); ++i) {
-                const PickleValue key = value.key(i);
-                if (key.is(PickleKind::text)) walk(value[i], join(name, key.text()), depth + 1);
-                if (key.is(PickleKind::integer)) walk(value[i], join(name, std::to_string(key.integer())), depth + 1);
-            }
+            entries(value, name, depth);
         } else if (value.is(PickleKind::list) || value.is(PickleKind::tuple)) {
             for (size_t i = 0; i < value.size(); ++i) walk(value[i], join(name, std::to_string(i)), depth + 1);
         }
     }
 
 private:
+    void entries(PickleValue value, const std::string& name, size_t depth) {
+        const size_t outer = std::exchange(container_, inside_ ? container_ : name.empty() ? 0 : name.size() + 1);
+        for (size_t i = 0; i < value.size(); ++i) {
+            const PickleValue key = value.key(i);
+            if (key.is(PickleKind::text)) walk(value[i], join(name, key.text()), depth + 1);
+            if (key.is(PickleKind::integer)) walk(value[i], join(name, std::to_string(key.integer())), depth + 1);
+        }
+        container_ = outer;
+    }
+    void outer_module(PickleValue value, const std::string& name, size_t depth) {
+        if (inside_) return module(value, name, depth);
+        content.modules.emplace_back(name, value);
+        const size_t outer = std::exchange(container_, name.empty() ? 0 : name.size() + 1);
+        inside_ = true;
+        module(value, name, depth);
+        inside_ = false;
+        container_ = outer;
+    }
     void module(PickleValue value, const std::string& name, size_t depth) {
         const PickleValue buffers = value.find("_buffers"), passing = value.find("_non_persistent_buffers_set");
         walk(value.find("_parameters"), name, depth + 1);
@@ -140,22 +175,28 @@ private:
         walk(value.find("_modules"), name, depth + 1);
     }
     void take(const std::string& name, const TorchTensor& tensor) {
-        if (found.size() == kTensorLimit) damaged(label_, "more than {} tensors", kTensorLimit);
-        // A tensor with stride 0 is larger than its storage without limit.
-        const size_t count = checked_count(tensor, label_), size = size_of(tensor.dtype);
-        if (count > (limit_bytes_ - total_bytes_) / size)
-            damaged(label_, "its tensors are together larger than {} bytes", limit_bytes_);
-        total_bytes_ += count * size;
-        found.push_back({name, tensor});
+        if (name.size() > kNameLimit) damaged(label_, "a name is longer than {} bytes", kNameLimit);
+        if (content.tensors.size() == kTensorLimit) damaged(label_, "more than {} tensors", kTensorLimit);
+        if (tensor.unsupported.empty()) {
+            // A tensor with stride 0 is larger than its storage without limit.
+            const size_t count = checked_count(tensor, label_), size = size_of(tensor.dtype);
+            if (count > (limit_bytes_ - total_bytes_) / size)
+                damaged(label_, "its tensors are together larger than {} bytes", limit_bytes_);
+            total_bytes_ += count * size;
+        }
+        content.tensors.push_back({name, tensor, container_});
     }
-    std::string join(const std::string& name, std::string_view key) const {
-        if (name.size() + key.size() > kNameLimit) damaged(label_, "a name is longer than {} bytes", kNameLimit);
+    // A name that is too long is only an error if a tensor has it.
+    static std::string join(const std::string& name, std::string_view key) {
+        if (name.size() + key.size() > kNameLimit) return std::string(kNameLimit + 1, '?');
         return name.empty() ? std::string(key) : name + "." + std::string(key);
     }
 
     const TorchFile& file_;
     const std::string& label_;
-    size_t limit_bytes_, total_bytes_ = 0, steps_ = 0;
+    size_t limit_bytes_, total_bytes_ = 0, steps_ = 0, container_ = 0, objects_ = 0;
+    bool inside_ = false;  // of a module
+    std::set<uint32_t> seen_;
 };
 
 }  // namespace
@@ -232,17 +273,14 @@ void TorchFile::parse_legacy() {
         if (rest.size() < sizeof count) damaged(label_, "it ends before storage '{}'", key);
         std::memcpy(&count, rest.data(), sizeof count);
         rest = rest.subspan(sizeof count);
-        const size_t item = size_of(found->second.type);
+        if (!found->second.bytes && !found->second.type)
+            refused(label_, "holds a '{}', a type that tundra does not know", found->second.type_name);
+        const size_t item = found->second.item;
         if (count > rest.size() / item) damaged(label_, "storage '{}' claims {} elements", key, count);
         if (!storages_.emplace(key, rest.first(count * item)).second) damaged(label_, "storage '{}' occurs twice", key);
         rest = rest.subspan(count * item);
     }
     if (!rest.empty()) damaged(label_, "{} bytes after its last storage", rest.size());
-}
-
-bool TorchFile::is_module(PickleValue value) {
-    return value.is(PickleKind::object) && value.find("_parameters").is(PickleKind::dict) &&
-           value.find("_modules").is(PickleKind::dict);
 }
 
 std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {
@@ -263,13 +301,16 @@ std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {
     if (arguments.size() < (third ? 7u : 4u)) damaged(label_, "a tensor with {} arguments", arguments.size());
     const Storage storage = storage_of(arguments[0], label_);
     TorchTensor tensor;
-    tensor.dtype = storage.type;
+    std::optional<DType> dtype = storage.type;
+    std::string_view type_name = storage.type_name;
     if (third) {
         const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),
                                        [&](const TypeName& type) { return arguments[6].is_global(type.torch); });
-        if (type == std::end(kTypes)) refused(label_, "tensors of type '{}' are not supported", arguments[6].text());
-        tensor.dtype = type->type;
+        dtype = type == std::end(kTypes) ? std::nullopt : type->type;
+        type_name = arguments[6].text();
     }
+    tensor.dtype = dtype.value_or(DType::u8);
+    if (!dtype) tensor.unsupported = type_name;
     if (!arguments[1].is(PickleKind::integer) || arguments[1].integer() < 0)
         damaged(label_, "a tensor that begins at element {} of its storage", arguments[1].integer());
     tensor.offset = size_t(arguments[1].integer());
@@ -278,6 +319,7 @@ std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {
     if (tensor.shape.size() != tensor.strides.size())
         damaged(label_, "a tensor with {} dimensions and {} strides", tensor.shape.size(), tensor.strides.size());
     tensor.storage = storage.key;
+    if (!dtype) return tensor;
     tensor.storage_bytes = storage.bytes;
     const size_t stored = storage_size(tensor.storage);
     if (stored != storage.bytes)
@@ -286,10 +328,10 @@ std::optional<TorchTensor> TorchFile::tensor(PickleValue value) const {
     return tensor;
 }
 
-std::vector<NamedTorchTensor> TorchFile::tensors(PickleValue value) const {
+TorchContent TorchFile::content(PickleValue value) const {
     Walker walker(*this, label_, kFreeBytes + kRatio * bytes_.size);
     walker.walk(value, "");
-    return std::move(walker.found);
+    return std::move(walker.content);
 }
 
 size_t TorchFile::storage_size(const std::string& key) const {

@@ -2,7 +2,8 @@
 //
 // The pickle becomes an inert tree (models/files/pickle.h); a tensor is recognised by the name of the function that
 // would rebuild it, and by nothing else. Every size, stride and offset is checked against its storage before memory is
-// taken. TorchScript, tar files, complex, sparse and quantised tensors are refused by name.
+// taken. TorchScript and tar files are refused by name; tensors of types that tundra does not read (complex, float8,
+// quantised) are listed and refused when they are read.
 // https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 #pragma once
 
@@ -25,13 +26,20 @@ struct TorchTensor {
     DType dtype = DType::f32;
     std::vector<size_t> shape{}, strides{};  // strides and offset in elements
     size_t offset = 0;
-    std::string storage{};     // key of the storage
-    size_t storage_bytes = 0;  // according to the pickle
+    std::string storage{};      // key of the storage
+    size_t storage_bytes = 0;   // according to the pickle
+    std::string unsupported{};  // the name of its type if it cannot be read; then only its shape is known
 };
 
 struct NamedTorchTensor {
     std::string name;
     TorchTensor tensor;
+    size_t container = 0;  // so much of the name leads to the dict or the outermost module that holds it: "state_dict."
+};
+
+struct TorchContent {
+    std::vector<NamedTorchTensor> tensors{};                     // in the order of the file
+    std::vector<std::pair<std::string, PickleValue>> modules{};  // the outermost ones, by their names
 };
 
 class TorchFile {
@@ -46,10 +54,13 @@ public:
     // Nothing if `value` is not a tensor; Fault::damaged if it is one that contradicts itself.
     std::optional<TorchTensor> tensor(PickleValue value) const;
 
-    // Every tensor below `value` in the order of the file: entries of dicts and elements of lists by their key, modules
-    // as in a state_dict (parameters, persistent buffers, children); "a.b.0.weight". Other objects are not followed.
-    std::vector<NamedTorchTensor> tensors(PickleValue value) const;
-    static bool is_module(PickleValue value);  // an nn.Module, by its attributes
+    // Every tensor below `value`: entries of dicts, elements of lists and attributes of objects by their key, modules
+    // as in a state_dict (parameters, persistent buffers, children); "a.b.0.weight".
+    TorchContent content(PickleValue value) const;
+    std::vector<NamedTorchTensor> tensors(PickleValue value) const { return content(value).tensors; }
+
+    // What the pickle asks Python to call or to make that no weight needs, "os.system('rm x')"; none of it is run.
+    std::vector<std::string> foreign_code() const;
 
     // The elements, made contiguous, row-major; read_all reads every storage once.
     std::vector<std::byte> read(const TorchTensor& tensor) const;

@@ -8,14 +8,21 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/safetensors.h"
 #include "base/text.h"
 #include "kernels/types.h"
+#include "models/files/checkpoint_facts.h"
 #include "models/files/keras_file.h"
+#include "models/files/recognise.h"
 
 namespace {
+
+using nlohmann::json;
+
+bool is_real(DType type) { return to_string(type)[0] == 'F' || type == DType::bf16; }
 
 template <class From, class To>
 std::vector<To> converted(std::span<const std::byte> bytes) {
@@ -34,7 +41,7 @@ constexpr size_t kIntegersLimit = size_t(1) << 24;
 void check_integers(const WeightFile& file) {
     size_t total = 0;
     for (const StoredTensor& tensor : file.tensors)
-        if (to_string(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += numel(tensor.shape);
+        if (!is_real(tensor.dtype)) total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
              "{}: its integer tensors hold {} numbers, the limit is {}; tundra takes weights in floating "
@@ -56,90 +63,153 @@ void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte
         case DType::u8:
         case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
     }
-    if (floats) file.state[tensor.name] = {tensor.shape, std::move(*floats)};
+    if (floats && tensor.name.ends_with("num_batches_tracked"))  // of a state_dict whose every tensor was converted
+        file.integers[tensor.name].assign(floats->begin(), floats->end());
+    else if (floats)
+        file.state[tensor.name] = {tensor.shape, std::move(*floats)};
 }
 
-void read_safetensors(WeightFile& file, FileBytes bytes) {
+// What is known of a file before its values are read.
+struct Content {
+    std::vector<CheckpointTensor> tensors{};
+    json facts = json::object();
+    FoundNetwork found{};
+
+    // Finds the network; fills in what `file` says of it.
+    void find(WeightFile& file) {
+        found = find_network(tensors, stated_classes(facts));
+        file.notes = found.notes;
+        if (!found.found) return;
+        file.source = found.container.substr(0, found.container.size() - !found.container.empty());
+        file.prefix = found.prefix.substr(found.container.size());
+    }
+    // The name under which tensor i is read, "" if it is not. Of an unknown network all are.
+    std::string name(size_t i) const { return found.found ? found.names[i] : tensors[i].name; }
+};
+
+Content read_safetensors(WeightFile& file, FileBytes bytes) {
     file.layout = "safetensors";
     const std::shared_ptr<const void> memory = bytes.memory;
     const SafetensorsFile stored = SafetensorsFile::parse(std::move(bytes), file.path);
     file.metadata = stored.metadata();
-    for (const FileTensor& tensor : stored.tensors()) file.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-    check_integers(file);
-    for (const FileTensor& tensor : stored.tensors()) {
-        const auto* const numbers = reinterpret_cast<const float*>(tensor.data.data());
-        if (tensor.dtype == DType::f32 && reinterpret_cast<uintptr_t>(numbers) % alignof(float) == 0)
-            file.state[tensor.name] = {tensor.shape,
-                                       SharedFloats(memory, {numbers, tensor.data.size() / sizeof(float)})};
-        else
-            add(file, {tensor.name, tensor.dtype, tensor.shape}, tensor.data);
+    Content content;
+    for (const auto& [key, value] : stored.metadata()) {
+        json parsed = json::parse(value, nullptr, false);
+        content.facts[key] = parsed.is_discarded() ? json(value) : std::move(parsed);
     }
+    for (const FileTensor& tensor : stored.tensors())
+        content.tensors.push_back({.name = tensor.name, .shape = tensor.shape, .real = is_real(tensor.dtype)});
+    content.find(file);
+    for (size_t i = 0; i < content.tensors.size(); ++i)
+        if (const std::string name = content.name(i); !name.empty())
+            file.tensors.push_back({name, stored.tensors()[i].dtype, stored.tensors()[i].shape});
+    check_integers(file);
+    for (size_t i = 0; i < content.tensors.size(); ++i) {
+        const std::string name = content.name(i);
+        const FileTensor& tensor = stored.tensors()[i];
+        const auto* const numbers = reinterpret_cast<const float*>(tensor.data.data());
+        if (name.empty()) continue;
+        if (tensor.dtype == DType::f32 && reinterpret_cast<uintptr_t>(numbers) % alignof(float) == 0)
+            file.state[name] = {tensor.shape, SharedFloats(memory, {numbers, tensor.data.size() / sizeof(float)})};
+        else
+            add(file, {name, tensor.dtype, tensor.shape}, tensor.data);
+    }
+    return content;
 }
 
-void read_keras_file(WeightFile& file) {
+Content read_keras_file(WeightFile& file) {
     KerasWeights weights = read_keras(file.path);
     file.layout = "Keras HDF5";
     file.metadata["keras names"] = weights.old_names ? "old" : "new";
     file.metadata["batch_norm_epsilon"] = fmt::format("{}", weights.batch_norm_epsilon());
-    for (const auto& [name, tensor] : weights.state) file.tensors.push_back({name, DType::f32, tensor.shape});
-    file.state = std::move(weights.state);
-}
-
-bool holds_tensors(const TorchFile& torch, PickleValue value) {
-    if (TorchFile::is_module(value)) return true;
-    if (value.is(PickleKind::dict))
-        for (size_t i = 0; i < value.size(); ++i)
-            if (torch.tensor(value[i])) return true;
-    return false;
-}
-
-// Numbers and texts at the top of a checkpoint.
-void take_metadata(WeightFile& file, PickleValue root) {
-    for (size_t i = 0; i < std::min<size_t>(root.size(), 100); ++i) {
-        const PickleValue value = root[i];
-        const std::string key(root.key(i).text().substr(0, 100));
-        if (key.empty()) continue;
-        if (value.is(PickleKind::text)) file.metadata[key] = value.text().substr(0, 1000);
-        if (value.is(PickleKind::integer)) file.metadata[key] = std::to_string(value.integer());
-        if (value.is(PickleKind::real)) file.metadata[key] = fmt::format("{}", value.real());
+    Content content;
+    for (const auto& [name, tensor] : weights.state) {
+        file.tensors.push_back({name, DType::f32, tensor.shape});
+        content.tensors.push_back({.name = name, .shape = tensor.shape});
     }
-    if (const std::optional<std::string> record = file.torch->record("megadetector_info.json"))
-        file.metadata["megadetector_info.json"] = *record;
+    content.find(file);
+    file.state = std::move(weights.state);
+    return content;
 }
 
-void read_torch(WeightFile& file, FileBytes bytes) {
+// Names at the top of a checkpoint, for the message that it has no weights.
+std::string keys_of(PickleValue root) {
+    std::vector<std::string> keys;
+    for (size_t i = 0; i < std::min<size_t>(root.size(), 10); ++i) keys.emplace_back(root.key(i).text().substr(0, 60));
+    if (!root.type_name().empty()) return fmt::format("it holds an object of the class {}", root.type_name());
+    return keys.empty() ? "it holds no names" : fmt::format("it holds {}", fmt::join(keys, ", "));
+}
+
+// Networks of the package ultralytics. It also trains new versions of YOLOv5's, "yolov5nu", with another head.
+void refuse_ultralytics(const WeightFile& file, const TorchContent& content, const json& facts) {
+    for (const auto& [path, module] : content.modules) {
+        if (!module.type_name().starts_with("ultralytics.")) continue;
+        const std::string yaml(module.find("yaml").find("yaml_file").text());
+        if (yaml.find("yolov5") != yaml.npos || facts.dump().find("yolov5") != std::string::npos)
+            fail(Fault::damaged,
+                 "{}: was trained by the package ultralytics, which gives YOLOv5 another head without anchors "
+                 "(yolov5nu, "
+                 "yolov5su, ...; {}); tundra reads the networks of the repository ultralytics/yolov5, such as "
+                 "MegaDetector v5",
+                 file.path, module.type_name());
+        fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, module.type_name());
+    }
+}
+
+Content read_torch(WeightFile& file, FileBytes bytes) {
     file.torch = std::make_shared<const TorchFile>(TorchFile::parse(std::move(bytes), file.path));
     file.layout = file.torch->is_legacy() ? "PyTorch legacy" : "PyTorch zip";
     const PickleValue root = file.torch->root();
-    PickleValue chosen = root;
-    if (root.is(PickleKind::dict)) {
-        take_metadata(file, root);
-        for (const char* key : {"ema", "state_dict_ema", "state_dict", "model_state_dict", "model", "net"})
-            if (file.source.empty() && holds_tensors(*file.torch, root.find(key)))
-                chosen = root.find(file.source = key);
-    }
-    if (!holds_tensors(*file.torch, chosen))
-        fail(Fault::damaged,
-             "{}: is a PyTorch file without weights where they are expected (a state_dict or a module, at the top or "
-             "under ema, state_dict, model, net)",
-             file.path);
-    if (chosen.type_name().starts_with("ultralytics."))
-        fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, chosen.type_name());
-    if (TorchFile::is_module(chosen)) file.module = chosen;
+    TorchContent stored = file.torch->content(root);
+    Content content{.facts = facts_of(root)};
+    refuse_ultralytics(file, stored, content.facts);
+    if (stored.tensors.empty())
+        fail(Fault::damaged, "{}: is a PyTorch file without weights; {}", file.path, keys_of(root));
+    file.metadata = metadata_of(content.facts);
+    if (const std::optional<std::string> record = file.torch->record("megadetector_info.json"))
+        file.metadata["megadetector_info.json"] = *record;
 
-    std::vector<NamedTorchTensor> tensors = file.torch->tensors(chosen);
-    const auto prefixed = [](const NamedTorchTensor& tensor) { return tensor.name.starts_with("module."); };
-    if (!tensors.empty() && std::all_of(tensors.begin(), tensors.end(), prefixed))
-        for (NamedTorchTensor& tensor : tensors) tensor.name.erase(0, 7);
+    for (const NamedTorchTensor& t : stored.tensors)
+        content.tensors.push_back({.name = t.name,
+                                   .shape = t.tensor.shape,
+                                   .real = !t.tensor.unsupported.empty() || is_real(t.tensor.dtype),
+                                   .container = t.container,
+                                   .storage = fmt::format("{} {}", t.tensor.storage, t.tensor.offset)});
+    content.find(file);
+    std::vector<NamedTorchTensor> chosen;
     std::map<std::string_view, size_t> seen;
-    for (const NamedTorchTensor& tensor : tensors) {
-        if (seen[tensor.name]++) fail(Fault::damaged, "{}: two tensors are called '{}'", file.path, tensor.name);
-        file.tensors.push_back({tensor.name, tensor.tensor.dtype, tensor.tensor.shape});
+    for (size_t i = 0; i < stored.tensors.size(); ++i) {
+        const std::string name = content.name(i), &type = stored.tensors[i].tensor.unsupported;
+        if (name.empty()) continue;
+        if (!type.empty())
+            fail(Fault::damaged, "{}: tensor {} is of type '{}', which tundra does not read", file.path, name, type);
+        if (seen[stored.tensors[i].name]++)
+            fail(Fault::damaged, "{}: two tensors are called '{}'", file.path, stored.tensors[i].name);
+        chosen.push_back({name, stored.tensors[i].tensor});
+        file.tensors.push_back({name, stored.tensors[i].tensor.dtype, stored.tensors[i].tensor.shape});
     }
     check_integers(file);
-    file.torch->read_all(tensors, [&](const NamedTorchTensor& tensor, std::vector<std::byte> content) {
-        add(file, {tensor.name, tensor.tensor.dtype, tensor.tensor.shape}, content);
+    file.torch->read_all(chosen, [&](const NamedTorchTensor& tensor, std::vector<std::byte> values) {
+        add(file, {tensor.name, tensor.tensor.dtype, tensor.tensor.shape}, values);
     });
+    return content;
+}
+
+// The hub's folders have the settings of a network beside its weights, as config.json and preprocessor_config.json.
+void read_config(WeightFile& file, json& facts) {
+    const std::filesystem::path path = file.path;
+    const std::string name = path.filename().string();
+    if ((name != "model.safetensors" && name != "pytorch_model.bin") || file.metadata.contains("tundra.model")) return;
+    for (const char* config : {"config.json", "preprocessor_config.json"}) {
+        const std::filesystem::path beside = path.parent_path() / config;
+        std::error_code missing;
+        if (!std::filesystem::is_regular_file(beside, missing) || std::filesystem::file_size(beside, missing) > 4 << 20)
+            continue;
+        const FileBytes bytes = read_file(beside);
+        json parsed = json::parse(bytes.text(), nullptr, false);
+        if (parsed.is_object()) facts[config] = std::move(parsed);
+    }
+    file.metadata.merge(metadata_of(facts));
 }
 
 // The file, memory-mapped; empty if that is not possible. All pages are read here, so that a failing disk is found
@@ -196,16 +266,18 @@ WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
     if (const std::string what = mistaken(all); !what.empty() && !brace && !TorchFile::recognises(all))
         fail(Fault::damaged, "{}: {}", file.path, what);
     if (all.empty()) fail(Fault::damaged, "{}: is empty", file.path);
+    Content content;
     if (all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0)
-        read_keras_file(file);
+        content = read_keras_file(file);
     else if (TorchFile::recognises(all))
-        read_torch(file, std::move(bytes));
+        content = read_torch(file, std::move(bytes));
     else if (brace || path.extension() == ".safetensors")
-        read_safetensors(file, std::move(bytes));
+        content = read_safetensors(file, std::move(bytes));
     else
         fail(Fault::damaged, "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
              file.path);
-    file.model = recognise(file);
+    read_config(file, content.facts);
+    recognise(file, content.found, content.tensors, content.facts);
     return file;
 }
 

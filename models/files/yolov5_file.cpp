@@ -138,6 +138,19 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     return config;
 }
 
+// What a YOLOv5 does not have makes it another network.
+void check_unused(const WeightFile& file, const YoloConfig& config) {
+    const std::map<std::string, Shape> known = parameter_shapes(make_model(config));
+    const std::string detect = fmt::format("model.{}.", config.detect_layer());
+    for (const auto& [name, values] : file.state) {
+        const bool folded_bias = name.ends_with(".bias") && known.contains(name.substr(0, name.size() - 4) + "weight");
+        if (!known.contains(name) && !folded_bias && !name.starts_with(detect + "anchor") && name != detect + "stride")
+            fail(Fault::usage,
+                 "{}: has {}, which a YOLOv5 does not have; only the standard P5 and P6 networks can be run", file.path,
+                 name);
+    }
+}
+
 constexpr std::string_view kVariance = ".bn.running_var";
 
 void check_normalization(const WeightFile& file) {
@@ -182,7 +195,7 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
 
 YoloModel model_as_it_is(WeightFile file) {
     if (file.model.task != "detect")
-        fail(Fault::usage, "{}: holds {}, and this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
+        fail(Fault::usage, "{}: holds {}; this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
              file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
     if (focus) replace_focus(file);
@@ -190,11 +203,13 @@ YoloModel model_as_it_is(WeightFile file) {
         fail(Fault::damaged, "{}: {} holds values that are not finite", file.path, name);
     YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
                     .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
-                    .classes = file.model.class_names};
+                    .classes = file.model.class_names,
+                    .notes = std::move(file.notes)};
     for (size_t i = model.classes.size(); i < model.config.classes; ++i)
         model.classes.push_back(fmt::format("class {}", i));
     take_metadata(file, model);
     check_normalization(file);
+    check_unused(file, model.config);
     model.state = std::move(file.state);
     return model;
 }

@@ -14,7 +14,8 @@ struct YoloModel {
     std::string version = {};  // of MegaDetector; empty if the file does not say
     // Confidences that MegaDetector's users work with: from the file, else by its name.
     double typical_threshold = 0.2, conservative_threshold = 0.1;
-    StateDict state = {};  // names as in models/yolov5.h; for training or folded for inference
+    std::vector<std::string> notes = {};  // of the file, for people: WeightFile::notes
+    StateDict state = {};                 // names as in models/yolov5.h; for training or folded for inference
 
     size_t letterbox_stride() const;  // the sides of a letterboxed image are multiples of it
 };

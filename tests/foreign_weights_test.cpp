@@ -1,0 +1,234 @@
+// Weight files as other programs write them: where the weights are, which tensor is which, which network it is, and
+// what is refused. About 1 s.
+#include "base/safetensors.h"
+#include "tests/checkpoints.h"
+
+namespace {
+
+TEST(ForeignWeights, AnyPrefixAndAnyPlaceInACheckpoint) {
+    const Items items = resnet50();
+    for (const char* prefix : {"", "model.", "module._orig_mod.", "net.feature.", "a.b.c.d.", "timm_model."}) {
+        SCOPED_TRACE(prefix);
+        const Items named = prefixed(prefix, items) + Items{{"n_averaged", {}}, {"loss.weight", {5}}};
+        const std::string state = state_op(named);
+        for (const std::string& body :
+             {state, dict_op(entry("state_dict", state)), dict_op(entry("anything", state) + entry("epoch", int_op(3))),
+              dict_op(entry("state", dict_op(entry("model", state)))),                   // Composer
+              "(" + state + dict_op(entry("exp_avg", tensor_op({2, 2}, 900))) + "t"}) {  // with an optimizer
+            const WeightFile file = read_bytes(zip(body));
+            expect_resnet50(file, named, items);
+            EXPECT_TRUE(file.prefix.ends_with(prefix)) << file.prefix;
+            EXPECT_TRUE(
+                std::ranges::any_of(file.notes, [](const std::string& n) { return n.starts_with("loss.weight"); }));
+        }
+    }
+}
+
+TEST(ForeignWeights, OneOfTwoNetworks) {
+    const Items items = resnet50();
+    const std::string first = state_op(items), second = state_op(items, 500);
+    const WeightFile averaged = read_bytes(zip(dict_op(entry("model", second) + entry("ema", first))));
+    expect_resnet50(averaged, items, items);
+    EXPECT_EQ(averaged.source, "ema");
+    EXPECT_EQ(averaged.notes, std::vector<std::string>{"another network, behind 'model.', is not used"});
+    expect_text(read_bytes(zip(dict_op(entry("student", first) + entry("teacher", second)))),
+                "two networks, behind 'student.' and behind 'teacher.'");
+    const Items moco = prefixed("encoder_q.", items) + prefixed("encoder_k.", items);
+    expect_lacks(read_bytes(zip(state_op(moco))), "momentum");
+}
+
+TEST(ForeignWeights, TheLastLayer) {
+    const Items items = resnet50(), body = without("fc.", items), head{{"fc.weight", {5, 32}}, {"fc.bias", {5}}};
+    for (const char* name : {"fc.1.", "classifier.", "head.fc.", "classifier.1.", "whatever."}) {
+        SCOPED_TRACE(name);
+        const Items named = renamed("fc.", name, items);
+        expect_resnet50(read_bytes(zip(state_op(named))), named, items);
+        const Items wrapped = prefixed("backbone.", body) + renamed("fc.", name, head);
+        expect_resnet50(read_bytes(zip(state_op(wrapped))), wrapped, items);
+    }
+    // PyTorch-Wildlife: the fc inside is a left-over, the layer outside takes the features.
+    const Items wildlife = prefixed("net.feature.", body) + renamed("fc.", "net.classifier.", head) +
+                           Items{{"net.feature.fc.weight", {8, 32}}, {"net.feature.fc.bias", {8}}};
+    expect_resnet50(read_bytes(zip(state_op(wildlife))), wildlife, body + head);
+
+    const Items other{{"aux.weight", {3, 32}}, {"aux.bias", {3}}};
+    const WeightFile two = read_bytes(zip(state_op(items + other)));
+    expect_lacks(two, "aux.*, fc.*");
+    EXPECT_FALSE(two.state.contains("fc.weight"));
+    const std::string stated = entry("hyper_parameters", dict_op(entry("num_classes", int_op(5))));
+    expect_resnet50(read_bytes(zip(dict_op(entry("state_dict", state_op(items + other)) + stated))), items, items);
+
+    const Items deep{{"fc.0.weight", {16, 32}}, {"fc.0.bias", {16}}, {"fc.2.weight", {5, 16}}, {"fc.2.bias", {5}}};
+    expect_lacks(read_bytes(zip(state_op(body))), "last layer is missing");
+    expect_lacks(read_bytes(zip(state_op(body + deep))), "fc.*");
+    expect_lacks(read_bytes(zip(state_op(body + Items{{"fc.weight", {5, 32}}}))), "fc.weight");  // no bias
+    const Items further{{"fc2.weight", {3, 5}}, {"fc2.bias", {3}}};
+    expect_lacks(read_bytes(zip(state_op(prefixed("backbone.", items) + further))), "backbone.fc.*, fc2.*");
+    expect_lacks(read_bytes(zip(state_op(prefixed("model.", items) + Items{{"temperature", {1}}}))), "temperature");
+    const Items between{{"neck.weight", {32, 32}}, {"neck.bias", {32}}, {"fc.weight", {5, 32}}, {"fc.bias", {5}}};
+    expect_lacks(read_bytes(zip(state_op(prefixed("net.", body) + between))), "neck.*");
+}
+
+TEST(ForeignWeights, OtherNamesOfTheSameNetwork) {
+    const Items items = resnet50();
+    Items children = items, transformers = items;
+    for (Item& item : children) {
+        for (const auto& [from, to] : std::map<std::string, std::string>{{"conv1.", "0."},
+                                                                         {"bn1.", "1."},
+                                                                         {"layer1.", "4."},
+                                                                         {"layer2.", "5."},
+                                                                         {"layer3.", "6."},
+                                                                         {"layer4.", "7."}})
+            if (item.name.starts_with(from)) item.name = "features." + to + item.name.substr(from.size());
+        if (item.name.starts_with("fc.")) item.name.replace(0, 2, "classifier");
+    }
+    expect_resnet50(read_bytes(zip(state_op(children))), children, items);
+    for (Item& item : transformers) {
+        std::string& name = item.name;
+        const std::string kind = name.find("conv") != name.npos || name.find("downsample.0") != name.npos
+                                     ? "convolution."
+                                     : "normalization.";
+        const std::string part = name.substr(name.rfind('.') + 1);
+        if (name.starts_with("layer")) {
+            const size_t at = name.find('.', 7) + 1;
+            const std::string layer = name.substr(at, name.find('.', at) - at);
+            name = fmt::format("resnet.encoder.stages.{}.layers.{}.{}.{}{}", int(name[5] - '1'), name.substr(7, at - 8),
+                               layer == "downsample" ? "shortcut" : fmt::format("layer.{}", int(layer.back() - '1')),
+                               kind, part);
+        } else {
+            name = name.starts_with("fc.") ? "classifier.1." + part : "resnet.embedder.embedder." + kind + part;
+        }
+    }
+    expect_resnet50(read_bytes(zip(state_op(transformers))), transformers, items);
+}
+
+TEST(ForeignWeights, OtherNetworksAreNamed) {
+    const Items items = resnet50();
+    const auto with = [&](const std::string& name, const std::vector<int32_t>& shape) {
+        Items changed = without(name, items);
+        changed.push_back({name, shape});
+        return read_bytes(zip(state_op(prefixed("model.", changed))));
+    };
+    expect_text(with("layer2.1.se.fc1.weight", {1, 8, 1, 1}),
+                "has layer2.1.se.fc1.weight, which a resnet50 does not have");
+    expect_text(with("ca.fc1.weight", {1, 1, 1, 1}), "ca.fc1.weight");
+    expect_text(with("layer1.0.conv2.weight", {1, 2, 3, 3}), "layer1.0.conv2.weight of shape (1, 2, 3, 3)");
+    expect_text(with("conv1.weight", {1, 1, 7, 7}), "images of 1 channels");
+    expect_text(read_bytes(zip(state_op(without("layer3.5.bn2.bias", items)))), "has no layer3.5.bn2.bias");
+    expect_text(read_bytes(zip(state_op(without("layer4.2", items)))), "3, 4, 6, 2 bottleneck blocks");
+    Items folded = without("downsample.1", without("bn", items));
+    for (const char* conv : {"conv1.bias", "layer1.0.conv1.bias"}) folded.push_back({conv, {1}});
+    expect_text(read_bytes(zip(state_op(folded))), "folded");
+    const WeightFile parameters = read_bytes(zip(state_op(without("running_", items))));
+    expect_lacks(parameters, "statistics");
+    EXPECT_EQ(parameters.model.text.find("torchvision"), std::string::npos);
+    for (const auto& [arch, known] : std::map<std::string, bool>{{"resnet50", true},
+                                                                 {"timm/resnet50.a1_in1k", true},
+                                                                 {"tv_resnet50", true},
+                                                                 {"ResNet", true},
+                                                                 {"baseline", true},
+                                                                 {"resnetaa50", false},
+                                                                 {"resnetblur50", false},
+                                                                 {"seresnet50", false},
+                                                                 {"wide_resnet50_2", false}}) {
+        const WeightFile file =
+            read_bytes(zip(dict_op(entry("arch", text_op(arch)) + entry("state_dict", state_op(items)))));
+        EXPECT_EQ(file.model.model.has_value(), known) << arch << ": " << file.model.text;
+    }
+}
+
+TEST(ForeignWeights, UnusedTensorsOfOtherTypesStopNothing) {
+    const Items items = resnet50();
+    std::string complex = tensor_op({2}, 0);
+    complex.replace(complex.find("FloatStorage"), 12, "ComplexFloatStorage");
+    complex.replace(complex.find(text_op("0")), text_op("0").size(), text_op("1"));
+    const WeightFile file = read_bytes(zip(dict_op(entry("model", state_op(items)) + entry("fft", complex))));
+    expect_resnet50(file, items, items);
+}
+
+// What Python 2 and torch below 1.6 wrote.
+TEST(ForeignWeights, OldPickles) {
+    const Items items = resnet50();
+    std::string pairs;  // OrderedDict([[name, tensor], ...]), names as byte strings, an identity as text
+    for (size_t i = 0; i < items.size(); ++i)
+        pairs += "](U" + std::string(1, char(items[i].name.size())) + items[i].name +
+                 tensor_op(items[i].shape, i, "N") + "e";
+    const std::string ordered = "ccollections\nOrderedDict\n](" + pairs + "e\x85R}(U\x09_metadataNu" + "b";
+    expect_resnet50(read_bytes(legacy(pickle_of(ordered))), items, items);
+    expect_resnet50(read_bytes(legacy(pickle_of("}(U\x05"
+                                                "state" +
+                                                ordered +
+                                                "U\x09"
+                                                "optimizer]I140234567890123\nau"))),
+                    items, items);
+    // Protocol 0: everything as lines of text.
+    const std::string zero =
+        "(dp0\nS'it\\'s \\x41'\np1\nI01\nsVn\\u00e4me\np2\nL12345678901234567890L\nsS'f'\nF0.5\nsS'i'\nI7\n"
+        "sS'list'\n(lp3\nI1\naI2\nasg1\nI5\nss.";
+    std::string rest;
+    for (size_t i = 0; i < items.size(); ++i) rest += entry(items[i].name, tensor_op(items[i].shape, i));
+    const WeightFile file =
+        read_bytes(zip("(dp0\nS'it\\'s \\x41'\np1\nI7\nsVn\\u00e4me\nF0.5\nsS'long'\nL12L\nsS'true'\nI01\ns"
+                       "S'w'\n" +
+                       dict_op(rest) + "s"));
+    expect_resnet50(file, items, items);
+    EXPECT_EQ(file.metadata.at("it's A"), "7");
+    EXPECT_EQ(file.metadata.at("n\xc3\xa4me"), "0.5");
+    EXPECT_EQ(file.metadata.at("long"), "12");
+    EXPECT_EQ(file.metadata.at("true"), "1");
+}
+
+TEST(ForeignWeights, NamesOfClasses) {
+    const std::vector<std::string> names = {"badger", "deer", "empty", "fox", "hare"};
+    const auto list = [&](std::vector<std::string> texts) {
+        std::string op = "](";
+        for (const std::string& text : texts) op += text_op(text);
+        return op + "e";
+    };
+    std::string by_name, by_number;
+    for (const size_t i : {3, 1, 4, 0, 2}) {
+        by_name += text_op(names[i]) + int_op(int32_t(i));
+        by_number += int_op(int32_t(i)) + text_op(names[i]);
+    }
+    const std::string state = entry("state_dict", state_op(resnet50()));
+    const auto read_names = [&](const std::string& more) {
+        return read_bytes(zip(dict_op(state + more))).model.class_names;
+    };
+    for (const std::string& more :
+         {entry("class_to_idx", dict_op(by_name)), entry("idx_to_class", dict_op(by_number)),
+          entry("classes", list(names)), entry("id2label", dict_op(by_number)),
+          entry("hyper_parameters", dict_op(entry("class_names", list(names)))),
+          entry("args", "cargparse\nNamespace\n)\x81" + dict_op(entry("labels", list(names))) + "b")}) {
+        EXPECT_EQ(read_names(more), names);
+    }
+    EXPECT_TRUE(read_names(entry("classes", list({"fox", "hare"}))).empty());
+    EXPECT_TRUE(read_names(entry("classes", list({"a", "b", "c", "d", "a"}))).empty());
+    EXPECT_TRUE(read_names(entry("class_to_idx", dict_op(by_name)) +
+                           entry("classes", list({"hare", "fox", "empty", "deer", "badger"})))
+                    .empty());
+}
+
+TEST(ForeignWeights, StatedPreprocessingIsMetadata) {
+    const auto three = [](double a, double b, double c) { return "(" + real_op(a) + real_op(b) + real_op(c) + "t"; };
+    const std::string config =
+        dict_op(entry("mean", three(0.5, 0.25, 0.125)) + entry("std", three(0.5, 0.5, 0.5)) +
+                entry("input_size", tuple_op({3, 160, 160})) + entry("crop_pct", real_op(0.875)));
+    const WeightFile file =
+        read_bytes(zip(dict_op(entry("state_dict", state_op(resnet50())) + entry("pretrained_cfg", config))));
+    EXPECT_EQ(file.metadata.at("preprocess.mean"), "[0.5,0.25,0.125]");
+    EXPECT_EQ(file.metadata.at("preprocess.input_size"), "[3,160,160]");
+    EXPECT_EQ(file.metadata.at("preprocess.crop_pct"), "0.875");
+    EXPECT_EQ(file.metadata.at("preprocess.source"), "pretrained_cfg");
+}
+
+TEST(ForeignWeights, ATrainingCheckpointSaysWhatToName) {
+    const std::vector<float> one{1};
+    const FileTensor tensor{"model.conv1.weight", DType::f32, {1}, std::as_bytes(std::span(one))};
+    const std::filesystem::path path =
+        std::filesystem::temp_directory_path() / fmt::format("step-{}.safetensors", getpid());
+    write_safetensors(path, {&tensor, 1}, {{"state", "{}"}, {"xxh3", "0"}});
+    expect_text(read_weights(path), "name its run folder");
+    std::filesystem::remove(path);
+}
+
+}  // namespace
