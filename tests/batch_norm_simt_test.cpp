@@ -139,9 +139,9 @@ TYPED_TEST(SimtKernels, BatchNormMasksWhatWasStoredAsZero) {
     const DeviceArray<T> x(stored<T>(in.x)), device_y(64), device_dy(stored<T>(dy)), dx(64);
     const DeviceArray<float> scale(in.scale), shift(in.shift), mean(8), rstd(8), dscale(8), device_dshift(8);
     const BatchNormShape shape{.rows = 8, .channels = 8, .activation = Activation::relu};
-    compute(this->simt, BatchNormForward<T>{shape, 0.1f, x.get(), scale.get(), shift.get(), nullptr, nullptr, nullptr,
-                                            device_y.get(), mean.get(), rstd.get()});
-    compute(this->simt,
+    compute(this->gpu, BatchNormForward<T>{shape, 0.1f, x.get(), scale.get(), shift.get(), nullptr, nullptr, nullptr,
+                                           device_y.get(), mean.get(), rstd.get()});
+    compute(this->gpu,
             BatchNormBackward<T>{shape, x.get(), nullptr, device_dy.get(), nullptr, scale.get(), shift.get(),
                                  mean.get(), rstd.get(), dx.get(), dscale.get(), device_dshift.get(), nullptr});
     y = floats(device_y.host()), dshift = device_dshift.host();
@@ -172,7 +172,7 @@ TYPED_TEST(SimtKernels, BatchNormGradientOfAResidualIsStoredOnce) {
     const auto [got_dx, got_g, got_dscale, got_dshift] = in_every_order([&] {
         const DeviceArray<T> dx(count), dresidual(count);
         const DeviceArray<float> dscale(8), dshift(8);
-        compute(this->simt,
+        compute(this->gpu,
                 BatchNormBackward<T>{{.rows = m.rows, .channels = m.channels, .activation = Activation::relu},
                                      x.get(),
                                      device_y.get(),
