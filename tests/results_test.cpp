@@ -24,7 +24,8 @@ protected:
     }
     std::vector<std::string> names(const fs::path& file) const {
         std::vector<std::string> names;
-        for (const json& image : results(file)["images"]) names.push_back(image["file"]);
+        const json found = results(file);
+        for (const json& image : found["images"]) names.push_back(image["file"]);
         return names;
     }
 };

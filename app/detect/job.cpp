@@ -66,9 +66,9 @@ Opened open(const DetectJob& job) {
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
     std::error_code ignored;
-    const bool goes_on =
+    const bool resumes =
         std::filesystem::exists(journal_of(job), ignored) || !(job.update.empty() && job.shard.empty());
-    check_folders(job.outputs, o.list.base, goes_on);
+    check_folders(job.outputs, o.list.base, resumes);
     for (const std::filesystem::path& folder : {job.outputs.render, job.outputs.crops})
         if (!std::filesystem::exists(journal_of(job), ignored) && std::filesystem::exists(folder, ignored) &&
             !std::filesystem::is_empty(folder, ignored))
