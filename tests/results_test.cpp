@@ -49,6 +49,8 @@ TEST_F(Results, earlier_names_in_other_spellings) {
     };
     const std::vector<std::string> same = names(folder_ / "old.json");
     EXPECT_EQ(update([&](const std::string& n) { return (folder_ / "in" / n).string(); }), same);
+    fs::create_directory_symlink(folder_ / "in", folder_ / "link");
+    EXPECT_EQ(update([&](const std::string& n) { return (folder_ / "link" / n).string(); }), same);
     EXPECT_EQ(update([](std::string n) { return std::ranges::replace(n, '/', '\\'), n; }), same);
     EXPECT_EQ(update([](const std::string& n) { return "./" + n; }), same);
     EXPECT_EQ(update([](const std::string& n) { return "in/" + n; }), same) << "written with the base one level higher";

@@ -21,16 +21,17 @@ using Words = std::vector<std::string>;
 enum class Stream { null, full_disk, closed, closed_pipe, dying_terminal, file };
 
 void become(int number, Stream stream, const fs::path& file, int terminal) {
+    const auto place = [number](int opened) { dup2(opened, number), close(opened); };
     int ends[2];
     switch (stream) {
-        case Stream::null: dup2(open("/dev/null", O_WRONLY), number); break;
-        case Stream::full_disk: dup2(open("/dev/full", O_WRONLY), number); break;
+        case Stream::null: place(open("/dev/null", O_WRONLY)); break;
+        case Stream::full_disk: place(open("/dev/full", O_WRONLY)); break;
         case Stream::closed: close(number); break;
         case Stream::closed_pipe:
-            if (pipe(ends) == 0) dup2(ends[1], number), close(ends[0]), close(ends[1]);
+            if (pipe(ends) == 0) place(ends[1]), close(ends[0]);
             break;
-        case Stream::dying_terminal: dup2(open(ptsname(terminal), O_RDWR | O_NOCTTY), number); break;
-        case Stream::file: dup2(open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), number); break;
+        case Stream::dying_terminal: place(open(ptsname(terminal), O_RDWR | O_NOCTTY)); break;
+        case Stream::file: place(open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666)); break;
     }
 }
 

@@ -109,7 +109,14 @@ std::string name_here(const ImageList& list, const std::string& name, size_t lev
     std::ranges::replace(slashed, '\\', '/');
     std::filesystem::path start = list.base;
     for (; levels > 0; --levels) start = start.parent_path();
-    const std::string here = (start / slashed).lexically_normal().lexically_relative(list.base).generic_string();
+    const std::filesystem::path whole = (start / slashed).lexically_normal();
+    std::string here = whole.lexically_relative(list.base).generic_string();
+    if (levels == 0 && !known(here) && std::filesystem::path(slashed).is_absolute()) {  // through links to folders
+        std::error_code ignored;
+        here = (std::filesystem::weakly_canonical(whole.parent_path(), ignored) / whole.filename())
+                   .lexically_relative(std::filesystem::weakly_canonical(list.base, ignored))
+                   .generic_string();
+    }
     return known(here) ? here : "";
 }
 
