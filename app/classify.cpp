@@ -271,7 +271,7 @@ int run(const Options& o) {
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
-    app.add_option("IMAGES", o->images, "folders, images, quoted patterns, or lists of paths (@LIST or LIST.txt)")
+    app.add_option("IMAGES", o->images, "folders, images, quoted patterns, or lists (@LIST, LIST.txt, .json, .csv)")
         ->required();
     app.add_option("--model", o->model, "a run folder or a weight file")->required()->type_name("MODEL");
     app.add_option("-o,--out", o->out,

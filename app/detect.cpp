@@ -61,7 +61,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     DetectJob& job = o->job;
     const auto fraction = CLI::Range(0.0, 1.0);
-    app.add_option("IMAGES", job.images, "folders, images, quoted patterns, or lists of paths (@LIST or LIST.txt)")
+    app.add_option("IMAGES", job.images, "folders, images, quoted patterns, or lists (@LIST, LIST.txt, .json, .csv)")
         ->required();
     app.add_option("-o,--out", job.out, "result file; rerun an interrupted command to resume it")
         ->type_name("FILE")

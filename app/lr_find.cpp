@@ -76,8 +76,8 @@ int run(const Options& o, const CLI::App& app) {
     const TrainConfig config = o.config.resolve(app);
     Progress progress(o.quiet);
     if (!o.out.empty())
-        for (const char* extension : {".csv", ".svg"})
-            check_output("--out", with_extension(o.out, extension), {config.data});
+        for (const fs::path& file : {fs::path(o.out), with_extension(o.out, ".csv"), with_extension(o.out, ".svg")})
+            check_output("--out", file, {config.data});
     const LrFinder finder = range_test(o, config, progress);
     const LrSuggestion s = finder.suggest();
     if (!o.out.empty()) {

@@ -13,8 +13,9 @@ namespace {
 
 int first_output_error = 0;
 
+// With the results of fwrite and fflush alone, lines to a terminal that is gone count as written (glibc 2.36).
 void keep_error(bool good) {
-    if (!good && !first_output_error) first_output_error = errno ? errno : EIO;
+    if ((!good || std::ferror(stdout)) && !first_output_error) first_output_error = errno ? errno : EIO;
 }
 
 // Columns, one per character: close enough for a line of progress.

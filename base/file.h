@@ -37,7 +37,7 @@ struct FileBytes {
 FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size_t(64) << 30);
 
 // Locks an open file or folder until the descriptor is closed. Returns why the file system cannot lock ("" if it can):
-// then the work goes on without a lock. Fault::usage, "{path}: {taken}", if another process has the lock.
+// then work without one. Fault::usage, "{path}: {taken}", if another process has the lock.
 std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken);
 
 // Before long work whose result goes to `path`: Fault::usage, with the name of the option, if that is a folder, a pipe
@@ -49,7 +49,7 @@ void check_output(const std::string& option, const std::filesystem::path& path,
 // What the last system call said, and what helps against it.
 std::string system_error_text();
 
-// fsync of a file or folder; false with errno if it fails. A file system that has no fsync is no failure.
+// fsync of a file or folder; false with errno if it fails. A file system without fsync counts as success.
 bool sync_descriptor(int descriptor);
 
 // The system calls of one write; tests replace them to inject faults (short writes, ENOSPC, EIO). They set errno.

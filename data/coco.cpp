@@ -124,7 +124,8 @@ public:
                 refuse(fmt::format("category {} is not in the list of categories", category));
             const json box = a.value("bbox", json());
             if (box.is_null() || (box.is_array() && box.empty())) {
-                if (!means_empty(category_names.at(category))) labelled_only_[row->second] = true;
+                if (!means_empty(category_names.at(category)))
+                    labelled_only_[row->second] = member(a, "segmentation").empty() ? "label" : "mask";
                 continue;
             }
             if (!box.is_array() || box.size() != 4 || !std::ranges::all_of(box, [](const json& v) {
@@ -152,7 +153,7 @@ public:
         UnicodeNames unicode;
         for (size_t i = 0; i < own_.size(); ++i) {
             if (labelled_only_[i]) {
-                source_.odd.count("images have a label but no box and were left out",
+                source_.odd.count(fmt::format("images have a {} but no box and were left out", labelled_only_[i]),
                                   file_ + ", " + own_[i].sample.name);
                 continue;
             }
@@ -185,7 +186,7 @@ private:
     const json content_;
     std::vector<SourceRow> own_;
     std::unordered_map<std::string, size_t> rows_;  // by image id
-    std::vector<bool> labelled_only_;
+    std::vector<const char*> labelled_only_;        // what they have instead of boxes, or null
     std::set<std::string> ids_;
     std::vector<Placed> boxes_;
 };

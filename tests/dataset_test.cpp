@@ -217,6 +217,38 @@ TEST(Dataset, bursts_by_exif_stay_together) {
     for (const auto& [camera, in] : cameras) EXPECT_EQ(in.size(), 1u) << camera;
 }
 
+TEST(Dataset, names_in_the_other_form_of_unicode) {
+    const TemporaryFolder folder;
+    const std::string nfc = "\xc3\xa9", nfd = "e\xcc\x81";
+    std::string lines = "path,label\n";
+    for (int i = 0; i < 12; ++i) {
+        folder.write("ba" + nfd + "/" + std::to_string(i) + nfd + ".jpg", small_jpeg());
+        lines += "ba" + nfc + "/" + std::to_string(i) + nfc + ".jpg," + (i % 2 ? "fox" : "hare") + "\n";
+    }
+    folder.write("labels.csv", text_content(lines));
+    if (error_of((folder.path / "labels.csv").string()) != "no error") GTEST_SKIP() << "built without utf8proc";
+    const Dataset data = open_dataset((folder.path / "labels.csv").string());
+    for (const Sample& sample : data.samples) EXPECT_TRUE(std::filesystem::exists(data.path(sample))) << sample.name;
+    EXPECT_TRUE(std::ranges::any_of(
+        data.notes, [](const std::string& text) { return text.starts_with("12 names were found in another"); }));
+    folder.write("labels.csv", text_content(lines + "ba" + nfd + "/3" + nfd + ".jpg,fox\n"));
+    expect_error((folder.path / "labels.csv").string(), "is already on line");
+}
+
+TEST(Dataset, dates_of_png) {
+    const TemporaryFolder folder;
+    const FileContent plain = png_of(sample_image(4, 4));
+    const std::vector<uint8_t> segment = exif_segment({.date = "2024:07:31 13:05:59", .serial = "s7"});
+    FileContent dated(plain.begin(), plain.begin() + 33);
+    append_chunk(dated, "eXIf", {segment.begin() + 6, segment.end()});
+    dated.insert(dated.end(), plain.begin() + 33, plain.end());
+    for (const char* name : {"a/1.png", "a/2.png", "b/1.png", "b/2.png"}) folder.write(name, dated);
+    for (const Sample& sample : open_dataset(folder.path.string(), {.for_training = false}).samples) {
+        EXPECT_EQ(sample.time, exif_seconds("2024:07:31 13:05:59"));
+        EXPECT_EQ(sample.camera, "s7");
+    }
+}
+
 TEST(Split, depends_on_the_seed_alone) {
     std::vector<Sample> samples;
     for (uint32_t i = 0; i < 1000; ++i)

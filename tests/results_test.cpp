@@ -24,7 +24,8 @@ protected:
     }
     std::vector<std::string> names(const fs::path& file) const {
         std::vector<std::string> names;
-        for (const json& image : results(file)["images"]) names.push_back(image["file"]);
+        const json found = results(file);
+        for (const json& image : found["images"]) names.push_back(image["file"]);
         return names;
     }
 };
@@ -48,6 +49,8 @@ TEST_F(Results, earlier_names_in_other_spellings) {
     };
     const std::vector<std::string> same = names(folder_ / "old.json");
     EXPECT_EQ(update([&](const std::string& n) { return (folder_ / "in" / n).string(); }), same);
+    fs::create_directory_symlink(folder_ / "in", folder_ / "link");
+    EXPECT_EQ(update([&](const std::string& n) { return (folder_ / "link" / n).string(); }), same);
     EXPECT_EQ(update([](std::string n) { return std::ranges::replace(n, '/', '\\'), n; }), same);
     EXPECT_EQ(update([](const std::string& n) { return "./" + n; }), same);
     EXPECT_EQ(update([](const std::string& n) { return "in/" + n; }), same) << "written with the base one level higher";

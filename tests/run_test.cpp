@@ -159,6 +159,37 @@ TEST_F(Run, OtherImagesAreRefused) {
     EXPECT_NE(refusal("moving", c).find("other images"), std::string::npos);
 }
 
+// About 3 s.
+TEST_F(Run, ADriveMayBeMissingAndImagesMayChange) {
+    fs::copy(folder() / "shots", folder() / "drive", fs::copy_options::recursive);
+    TrainConfig c = config();
+    c.data = (folder() / "drive").string();
+    ASSERT_EQ(train("driven", c, {.stop_after_steps = 1}).end, RunEnd::stopped);
+    const auto fault = [&](const char* name) {
+        try {
+            train(name, c);
+        } catch (const Error& e) {
+            return e.fault;
+        }
+        return Fault::runtime;
+    };
+    fs::rename(folder() / "drive", folder() / "away");
+    EXPECT_EQ(fault("driven"), Fault::environment) << "the run began with these images";
+    EXPECT_EQ(fault("new"), Fault::usage);
+    fs::create_directory(folder() / "drive");  // an empty mount point
+    EXPECT_EQ(fault("driven"), Fault::environment);
+    fs::remove(folder() / "drive");
+    fs::rename(folder() / "away", folder() / "drive");
+    ASSERT_EQ(train("driven", c).end, RunEnd::finished);
+    EXPECT_EQ(train("driven", c).end, RunEnd::already_finished);
+    EXPECT_EQ(notes_.find("have changed"), std::string::npos) << notes_;
+    std::ofstream(folder() / "drive/train/good/new.jpg") << "x";
+    EXPECT_EQ(train("driven", c).end, RunEnd::already_finished);
+    EXPECT_NE(notes_.find("the images have changed since this run"), std::string::npos) << notes_;
+    c.learning_rate = 0.02;
+    EXPECT_EQ(train("driven", c, {.plan_only = true}).end, RunEnd::planned) << "a plan writes nothing";
+}
+
 TEST_F(Run, BrokenImagesAreListedOnceAlsoAfterARestart) {
     fs::copy(folder() / "shots", folder() / "broken", fs::copy_options::recursive);
     for (const char* part : {"train", "validation"}) {

@@ -17,19 +17,21 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-// A stream of the child: what its descriptor becomes.
-enum class Stream { null, full_disk, closed, closed_pipe, file };
+// A stream of the child: what its descriptor becomes. The terminal is closed when it has shown something.
+enum class Stream { null, full_disk, closed, closed_pipe, dying_terminal, file };
 
-void become(int number, Stream stream, const fs::path& file) {
+void become(int number, Stream stream, const fs::path& file, int terminal) {
+    const auto place = [number](int opened) { dup2(opened, number), close(opened); };
     int ends[2];
     switch (stream) {
-        case Stream::null: dup2(open("/dev/null", O_WRONLY), number); break;
-        case Stream::full_disk: dup2(open("/dev/full", O_WRONLY), number); break;
+        case Stream::null: place(open("/dev/null", O_WRONLY)); break;
+        case Stream::full_disk: place(open("/dev/full", O_WRONLY)); break;
         case Stream::closed: close(number); break;
         case Stream::closed_pipe:
-            if (pipe(ends) == 0) dup2(ends[1], number), close(ends[0]), close(ends[1]);
+            if (pipe(ends) == 0) place(ends[1]), close(ends[0]);
             break;
-        case Stream::file: dup2(open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), number); break;
+        case Stream::dying_terminal: place(open(ptsname(terminal), O_RDWR | O_NOCTTY)); break;
+        case Stream::file: place(open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666)); break;
     }
 }
 
@@ -42,10 +44,13 @@ protected:
     // Of the binary; its messages are in `said_`. `largest_file`: a limit in bytes.
     int run(const Words& words, Stream out = Stream::null, Stream err = Stream::file, size_t largest_file = SIZE_MAX) {
         const fs::path messages = folder_ / "err";
+        const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+        grantpt(terminal), unlockpt(terminal);
         const pid_t child = fork();
         if (child == 0) {
-            become(1, out, folder_ / "out");
-            become(2, err, messages);
+            become(1, out, folder_ / "out", terminal);
+            become(2, err, messages, terminal);
+            close(terminal);
             if (largest_file != SIZE_MAX) {
                 const rlimit limit{largest_file, largest_file};
                 setrlimit(RLIMIT_FSIZE, &limit);
@@ -56,6 +61,9 @@ protected:
             execv(TUNDRA_BINARY, arguments.data());
             _exit(99);
         }
+        char shown[100];
+        if (out == Stream::dying_terminal || err == Stream::dying_terminal) (void)!read(terminal, shown, sizeof shown);
+        close(terminal);
         int status = 0;
         waitpid(child, &status, 0);
         said_ = err == Stream::file ? content(messages) : "";
@@ -90,7 +98,7 @@ protected:
 };
 
 TEST_F(Streams, notes_that_cannot_be_written_are_dropped) {
-    for (const Stream err : {Stream::full_disk, Stream::closed, Stream::closed_pipe}) {
+    for (const Stream err : {Stream::full_disk, Stream::closed, Stream::closed_pipe, Stream::dying_terminal}) {
         EXPECT_EQ(run({"inspect", path("nothing")}, Stream::null, err), 2);
         EXPECT_EQ(run({"version", "--no-such-option"}, Stream::null, err), 2);
         const std::string name = fmt::format("quiet{}", int(err));
@@ -113,11 +121,13 @@ TEST_F(Streams, results_that_cannot_be_written_are_no_success) {
         EXPECT_EQ(said_, "") << "a reader that has enough gets no message";
         EXPECT_EQ(run(words, Stream::full_disk, Stream::full_disk), 75);
     }
+    EXPECT_EQ(run(model, Stream::dying_terminal), 75) << "in the middle of its lines";
+    EXPECT_NE(said_.find("Input/output error"), std::string::npos) << said_;
     // The work is done; another fault keeps its code.
     EXPECT_EQ(run(detect("lost"), Stream::full_disk), 75);
     EXPECT_TRUE(fs::exists(folder_ / "lost.json"));
     EXPECT_EQ(run({"inspect", path("nothing")}, Stream::closed_pipe), 2);
-    EXPECT_EQ(run({"synth", path("shots"), "--images", "4", "--size", "64x64", "-q"}, Stream::closed_pipe), 0)
+    EXPECT_EQ(run({"synth", path("shots"), "--images", "12", "--size", "64x64", "-q"}, Stream::closed_pipe), 0)
         << "nothing was to be written";
 }
 

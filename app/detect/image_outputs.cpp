@@ -69,7 +69,7 @@ void write(const fs::path& path, const Image& image, const Exif& exif) {
 
 }  // namespace
 
-void check_folders(const ImageOutputs& out, const fs::path& base, bool goes_on) {
+void check_folders(const ImageOutputs& out, const fs::path& base, bool resumes) {
     std::error_code ignored;
     for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
         if (folder->empty()) continue;
@@ -79,7 +79,7 @@ void check_folders(const ImageOutputs& out, const fs::path& base, bool goes_on) 
                  folder->string(), base.string());
         if (fs::exists(*folder, ignored) && !fs::is_directory(*folder, ignored))
             fail(Fault::usage, "{} {}: is not a folder", option, folder->string());
-        if (!goes_on && fs::exists(*folder, ignored) && !fs::is_empty(*folder, ignored))
+        if (!resumes && fs::exists(*folder, ignored) && !fs::is_empty(*folder, ignored))
             fail(Fault::usage,
                  "{} {}: holds files, with which those of this run would mix; name a new folder or empty this one",
                  option, folder->string());

@@ -66,9 +66,9 @@ Opened open(const DetectJob& job) {
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
     std::error_code ignored;
-    const bool goes_on =
+    const bool resumes =
         std::filesystem::exists(journal_of(job), ignored) || !(job.update.empty() && job.shard.empty());
-    check_folders(job.outputs, o.list.base, goes_on);
+    check_folders(job.outputs, o.list.base, resumes);
     for (const std::filesystem::path& folder : {job.outputs.render, job.outputs.crops})
         if (!std::filesystem::exists(journal_of(job), ignored) && std::filesystem::exists(folder, ignored) &&
             !std::filesystem::is_empty(folder, ignored))
@@ -110,7 +110,14 @@ std::string name_here(const ImageList& list, const std::string& name, size_t lev
     std::ranges::replace(slashed, '\\', '/');
     std::filesystem::path start = list.base;
     for (; levels > 0; --levels) start = start.parent_path();
-    const std::string here = (start / slashed).lexically_normal().lexically_relative(list.base).generic_string();
+    const std::filesystem::path whole = (start / slashed).lexically_normal();
+    std::string here = whole.lexically_relative(list.base).generic_string();
+    if (levels == 0 && !known(here) && std::filesystem::path(slashed).is_absolute()) {  // through links to folders
+        std::error_code ignored;
+        here = (std::filesystem::weakly_canonical(whole.parent_path(), ignored) / whole.filename())
+                   .lexically_relative(std::filesystem::weakly_canonical(list.base, ignored))
+                   .generic_string();
+    }
     return known(here) ? here : "";
 }
 
