@@ -33,7 +33,7 @@ ubuntu2404-clang18 noble     clang++-18  clang-18,libomp-18-dev         -       
 END
 }
 
-folder=build-systems mode=all
+arguments=("$@") folder=build-systems mode=all
 wanted=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -48,8 +48,8 @@ done
 [ "$(id -u)" = 0 ] || { echo "check_systems: debootstrap and chroot need root: run it with sudo" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "check_systems: debootstrap is missing: apt-get install debootstrap" >&2; exit 1; }
 # In namespaces of its own: mounts and processes end with the script, however it ends.
-[ "${CHECK_SYSTEMS_INSIDE:-}" = 1 ] || CHECK_SYSTEMS_INSIDE=1 exec unshare --mount --pid --fork --kill-child --mount-proc \
-    "$0" --folder "$folder" $([ $mode = all ] || echo --build-only) "${wanted[@]}"
+[ "${CHECK_SYSTEMS_INSIDE:-}" = 1 ] ||
+    CHECK_SYSTEMS_INSIDE=1 exec unshare --mount --pid --fork --kill-child --mount-proc scripts/check_systems.sh "${arguments[@]}"
 mkdir -p "$folder/results"
 folder=$(realpath "$folder")
 commit=$(git rev-parse --short=12 HEAD)
