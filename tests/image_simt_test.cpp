@@ -197,7 +197,8 @@ TYPED_TEST(SimtKernels, image_camera) {
     for (const size_t out_c : {3, 8})
         for (const Frame& frame : frames)
             for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
-                check_camera<typename TypeParam::Type>(this->gpu, frame, out_c, filter, out_c == 3);
+                for (const bool planar : {false, true})
+                    check_camera<typename TypeParam::Type>(this->gpu, frame, out_c, filter, planar);
 }
 
 }  // namespace

@@ -261,8 +261,8 @@ TEST(PtxErrors, OfMemory) {
                "lane 16"});
     expect_in(of(".loc 1 12 0\nst.global.u32 [%rd2+4], %r1;\n"), {"PTX line 15"});
     const std::string with_file =
-        kernel_text(kThread + ".loc\t1 12 0\nst.global.u32 [%rd2+4], %r1;\n") + ".file\t1 \"kernels/example.cu\"\n";
-    expect_in(error_of(with_file), {"kernels/example.cu:12"});
+        kernel_text(kThread + ".loc\t1 12 0\nst.global.u32 [%rd2+4], %r1;\n") + ".file\t1 \"example.cu\"\n";
+    expect_in(error_of(with_file), {"example.cu:12"});
     const Memory<uint32_t> gap(std::vector<uint32_t>(32));
     simt::poison(gap.get() + 8, 4);
     EXPECT_THROW(launch(kernel_text(kThread + "st.global.u32 [%rd2], %r1;\n"), {}, {32}, {gap.get()}), ptx::Error);

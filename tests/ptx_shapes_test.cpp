@@ -1,10 +1,12 @@
 // More cases for ptx only: nvcc unrolls and duplicates loops by option and by length, and what the cases of
 // bench/op_cases.h leave out of that is run here (tests/ptx_coverage_test.cpp counts). Addresses that 16 bytes do not
 // divide, too. 6 s.
+#include "kernels/batch_norm.h"
+#include "kernels/detect.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
-#include "kernels/pool.h"
 #include "tests/check_op.h"
+#include "tests/detect_cases.h"
 #include "tests/simt_fixture.h"
 
 namespace {
@@ -55,6 +57,18 @@ std::vector<OpCase> cases() {
                 all.push_back({fmt::format("max_pool {} {} {}", kernel, stride, channels),
                                {{"x", {2, 17, 14, channels}}},
                                [=](NamedValues& v) { return max_pool(v["x"], kernel, stride, kernel / 2); }});
+    for (const Shape& s : {Shape{2, 23, 19, 16}, {3, 17, 5, 3}, {1, 8, 8, 5}, {1, 65, 33, 24}})
+        all.push_back(
+            {"global_average_pool " + dims(s), {{"x", s}}, [](NamedValues& v) { return global_average_pool(v["x"]); }});
+    for (const size_t classes : {2, 3, 11}) {  // 16 numbers in a row: two accesses that decode differently
+        OpCase c{fmt::format("decode_boxes {} classes", classes),
+                 {{"head0", {2, 8, 6, 3 * (5 + classes)}}, {"head1", {2, 4, 3, 3 * (5 + classes)}}},
+                 [=](NamedValues& v) {
+                     return decode_boxes(std::vector{v["head0"], v["head1"]}, levels(), classes);
+                 }};
+        c.training = false;
+        all.push_back(c);
+    }
     for (const size_t classes : {1, 2, 9}) {
         const size_t channels = 3 * (5 + classes);
         OpCase c{fmt::format("detect_loss {} classes", classes),
@@ -175,5 +189,66 @@ TYPED_TEST(Unaligned, CheckFinite) {
         const DeviceArray<StepState> state(std::vector{kState});
         compute(this->gpu, ::CheckFinite<TypeParam>{count, g.get(), state.get()});
         EXPECT_EQ(state.host()[0].nonfinite, 2) << count;
+    }
+}
+
+// So many rows that each thread has several: the grids have at most 1056 blocks of 256 rows.
+TYPED_TEST(Unaligned, BatchNormOfManyRows) {
+    using T = TypeParam;
+    constexpr size_t kRows = 600007, kChannels = 16 / sizeof(T), kElements = kRows * kChannels;
+    Floats x(kElements);
+    for (size_t i = 0; i < kElements; ++i) x[i] = float(i * 2654435761u >> 16 & 255) / 64 - 2;  // exact in all types
+    const Floats scale = random_floats(kChannels, 1, 1, 0.3f), shift = random_floats(kChannels, 2);
+    const DeviceArray<T> device_x(stored<T>(x)), y(kElements);
+    const DeviceArray<float> device_scale(scale), device_shift(shift), mean(kChannels), rstd(kChannels);
+    Floats want(kElements), want_mean(kChannels), want_rstd(kChannels);
+    for (const Activation activation : {Activation::none, Activation::relu, Activation::silu})
+        for (const bool residual : {false, true}) {
+            if (residual && activation == Activation::silu) continue;
+            const bool first = activation == Activation::none && !residual;
+            BatchNormForward<float> reference{};
+            reference.shape = {.rows = kRows, .channels = kChannels, .activation = activation};
+            reference.x = x.data(), reference.scale = scale.data(), reference.shift = shift.data();
+            reference.residual = residual ? x.data() : nullptr;
+            reference.y = want.data(), reference.mean = want_mean.data(), reference.rstd = want_rstd.data();
+            compute(this->cpu, reference);
+            BatchNormForward<T> op{};
+            op.shape = reference.shape;
+            op.x = device_x.get(), op.scale = device_scale.get(), op.shift = device_shift.get();
+            op.residual = residual ? device_x.get() : nullptr;
+            op.y = y.get(), op.mean = mean.get(), op.rstd = rstd.get();
+            op.sums_given = !first;  // the statistics are those of the first time
+            compute(this->gpu, op);
+            const std::vector<T> got = y.host();
+            size_t wrong = 0;
+            for (size_t i = 0; i < kElements; ++i)
+                wrong += !(std::fabs(float(got[i]) - want[i]) <= 1e-5 + 1.01 * rounding<T>() * std::fabs(want[i]));
+            EXPECT_EQ(wrong, 0u) << int(activation) << residual;
+        }
+}
+
+TEST(PtxShapes, SelectsAmongManyClasses) {
+    const PtxDevice gpu;
+    const CpuDevice cpu;
+    for (const size_t classes : {16, 37, 80}) {
+        const SelectCase c = random_select_case(2, 300, classes, unsigned(classes));
+        Floats detections(c.n * c.most * 6);
+        std::vector<int32_t> count(c.n);
+        SelectBoxes op{.n = c.n,
+                       .rows = c.rows,
+                       .classes = classes,
+                       .threshold = c.threshold,
+                       .iou_threshold = c.overlap,
+                       .max_detections = c.most,
+                       .boxes = c.boxes.data(),
+                       .detections = detections.data(),
+                       .count = count.data()};
+        compute(cpu, op);
+        const DeviceArray<float> boxes(c.boxes), device_detections(detections.size());
+        const DeviceArray<int32_t> device_count(c.n);
+        op.boxes = boxes.get(), op.detections = device_detections.get(), op.count = device_count.get();
+        compute(gpu, op);
+        EXPECT_TRUE(same_bits(std::tuple(device_detections.host(), device_count.host()), std::tuple(detections, count)))
+            << classes << " classes";
     }
 }

@@ -1,5 +1,5 @@
-// A small ResNet trains 20 steps with the CUDA kernels on simt, and with nvcc on ptx, and follows cpu: float32 closely, bf16
-// as far as its 8 bits go.
+// A small ResNet trains 20 steps with the CUDA kernels on simt, and with nvcc on ptx, and follows cpu: float32 closely,
+// bf16 as far as its 8 bits go.
 #include <gtest/gtest.h>
 
 #include <random>

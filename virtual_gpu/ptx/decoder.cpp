@@ -1,5 +1,5 @@
 // From statements to instructions: registers get places in a warp's memory, constants and special registers too.
-#include <cxxabi.h>
+#include "decoder.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,21 +10,13 @@
 #include "scanner.h"
 
 namespace ptx {
-namespace {
 
 using std::string_view;
 using Names = std::vector<string_view>;
 
-struct Register {
-    uint32_t offset = 0;
-    uint32_t lane = 4;  // bytes
-};
-struct Variable {
-    size_t align, bytes;
-};
-
 size_t number_in(string_view text) { return std::strtoull(std::string(text).c_str(), nullptr, 0); }
 
+namespace {
 // Bytes of ".u32", ".pred" (1), ".b64", without the dot too.
 size_t bytes_of_type(string_view type) {
     if (type.ends_with("pred")) return 1;
@@ -33,7 +25,8 @@ size_t bytes_of_type(string_view type) {
     return number_in(type.substr(digits)) / 8;
 }
 
-// ".shared .align 4 .b8 name[16]", ".param .u64 .ptr .align 1 name"; name without its extent.
+}  // namespace
+
 std::pair<string_view, Variable> declared(string_view text) {
     Variable v{0, 0};
     string_view name;
@@ -61,10 +54,16 @@ std::pair<string_view, Variable> declared(string_view text) {
     return {name, v};
 }
 
+namespace {
+
+struct Register {
+    uint32_t offset = 0;
+    uint32_t lane = 4;  // bytes
+};
+
 class Decoder {
 public:
-    Decoder(Kernel& kernel, const std::map<string_view, Variable>& module_shared)
-        : kernel_(kernel), module_shared_(module_shared) {}
+    Decoder(Kernel& kernel, const Variables& module_shared) : kernel_(kernel), module_shared_(module_shared) {}
 
     void parameter(string_view text) {
         auto [name, variable] = declared(text);
@@ -344,7 +343,7 @@ private:
     }
 
     Kernel& kernel_;
-    const std::map<string_view, Variable>& module_shared_;
+    const Variables& module_shared_;
     std::unordered_map<string_view, Register> registers_;
     std::map<string_view, uint32_t> families_;         // "%r": bytes of a lane
     std::unordered_map<string_view, size_t> symbols_;  // shared variables and parameters: their offsets
@@ -357,113 +356,19 @@ private:
     uint32_t line_ = 0, file_ = 0, file_line_ = 0;
 };
 
-std::string without_comments(std::string text) {
-    bool comment = false;
-    for (size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\n') comment = false;
-        if (text[i] == '/' && i + 1 < text.size() && text[i + 1] == '/') comment = true;
-        if (comment) text[i] = ' ';
-    }
-    return text;
-}
-
-size_t matching_brace(string_view text, size_t open) {
-    int depth = 0;
-    for (size_t i = open; i < text.size(); ++i) {
-        depth += text[i] == '{';
-        depth -= text[i] == '}';
-        if (depth == 0) return i;
-    }
-    throw Error("a kernel's text has no end");
-}
-
 }  // namespace
 
-std::unique_ptr<Module> parse(std::string text) {
-    auto module = std::make_unique<Module>();
-    module->text = without_comments(std::move(text));
-    const string_view all = module->text;
-    for (size_t begin = 0; begin < all.size();) {
-        const size_t end = std::min(all.find('\n', begin), all.size());
-        module->lines.push_back(all.substr(begin, end - begin));
-        begin = end + 1;
+void decode(Kernel& kernel, string_view parameters, string_view body, uint32_t line, const Variables& module_shared) {
+    Decoder decoder(kernel, module_shared);
+    try {
+        for (const string_view p : split(parameters, ',')) decoder.parameter(p);
+        Scanner scanner(body, line);
+        for (Statement s; scanner.next(s);) decoder.statement(s);
+        decoder.finish();
+    } catch (const std::exception& error) {
+        throw Error(readable(kernel.name) + ": PTX line " + std::to_string(decoder.line()) + ": " + error.what() +
+                    ": " + std::string(trimmed(kernel.module->lines.at(std::max(decoder.line(), 1u) - 1))));
     }
-    std::map<string_view, Variable> module_shared;
-    const auto outside = [&](string_view part) {  // between the kernels: one directive per line
-        for (size_t begin = 0; begin < part.size();) {
-            const size_t end = std::min(part.find('\n', begin), part.size());
-            const string_view l = trimmed(part.substr(begin, end - begin));
-            begin = end + 1;
-            if (l.starts_with(".target ")) module->target = trimmed(l.substr(8));
-            for (const string_view directive : {".func", ".global", ".const"})
-                if (l.find(directive) != l.npos)
-                    throw Error(std::string(directive) + " is not known: " + std::string(l));
-            if (const size_t shared = l.find(".shared"); shared != l.npos) {
-                const auto [name, variable] = declared(l.substr(shared + 7, l.find(';') - shared - 7));
-                module_shared[name] = variable;
-            }
-        }
-    };
-    for (const string_view l : module->lines)  // .file NUMBER "NAME"
-        if (const string_view t = trimmed(l); t.starts_with(".file")) {
-            const size_t number = number_in(trimmed(t.substr(5))), open = t.find('"'), close = t.find('"', open + 1);
-            module->files.resize(std::max(module->files.size(), number + 1));
-            module->files[number] = t.substr(open + 1, close - open - 1);
-        }
-    uint32_t line = 1;
-    const auto lines_in = [](string_view part) { return uint32_t(std::count(part.begin(), part.end(), '\n')); };
-    for (size_t at = 0;;) {
-        const size_t entry = all.find(".entry", at);
-        string_view between = all.substr(at, entry == all.npos ? entry : entry - at);
-        if (entry == all.npos)  // debugging information follows
-            between = between.substr(0, std::min(between.find(".section"), between.find(".file")));
-        outside(between);
-        if (entry == all.npos) break;
-        line += lines_in(all.substr(at, entry - at));
-        const size_t open = all.find('(', entry), close = all.find(')', open), body = all.find('{', close);
-        auto kernel = std::make_unique<Kernel>();
-        kernel->name = trimmed(all.substr(entry + 6, open - entry - 6));
-        kernel->module = module.get();
-        const size_t end = matching_brace(all, body);
-        Decoder decoder(*kernel, module_shared);
-        try {
-            for (const string_view p : split(all.substr(open + 1, close - open - 1), ',')) decoder.parameter(p);
-            Scanner scanner(all.substr(body + 1, end - body - 1), line + lines_in(all.substr(entry, body + 1 - entry)));
-            for (Statement s; scanner.next(s);) decoder.statement(s);
-            decoder.finish();
-        } catch (const std::exception& error) {
-            throw Error(readable(kernel->name) + ": PTX line " + std::to_string(decoder.line()) + ": " + error.what() +
-                        ": " + std::string(trimmed(module->lines.at(decoder.line() - 1))));
-        }
-        module->kernels.push_back(std::move(kernel));
-        line += lines_in(all.substr(entry, end + 1 - entry));
-        at = end + 1;
-    }
-    return module;
-}
-
-string_view Module::statement(const Instruction& i) const { return trimmed(lines.at(i.line - 1)); }
-
-std::string Module::source(const Instruction& i) const {
-    if (i.file >= files.size() || files[i.file].empty()) return "";
-    return files[i.file] + ":" + std::to_string(i.file_line);
-}
-
-std::string readable(const std::string& mangled) {
-    int status = 0;
-    char* const text = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
-    std::string result = text ? text : mangled;
-    std::free(text);
-    for (const string_view unnamed : {"(anonymous namespace)::", "_GLOBAL__N_"})
-        if (const size_t at = result.find(unnamed); at != result.npos)
-            result = result.substr(result.find("::", at) + 2);
-    int depth = 0;  // without the arguments
-    for (size_t i = 0; i < result.size(); ++i) {
-        depth += result[i] == '<';
-        depth -= result[i] == '>';
-        if (result[i] == '(' && depth == 0) return result.substr(0, i);
-    }
-    return result;
 }
 
 const Forms& forms() {

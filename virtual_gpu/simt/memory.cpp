@@ -16,7 +16,7 @@ struct Devices {
     std::mutex mutex;
     std::map<char*, size_t> allocations, gaps;
     std::vector<DeviceRange> ranges;  // empty: to be made anew
-    int open = 0;  // launches and copies that run now, on any host thread
+    int open = 0;                     // launches and copies that run now, on any host thread
 };
 Devices& devices() {
     static Devices all;
