@@ -84,8 +84,9 @@ DecodeStatus trouble_of(const heif_error& error) {
 
 std::string text_of(const heif_error& error) {
     if (error.subcode == heif_suberror_Unsupported_codec)
-        return fmt::format("{}; this libheif has no decoder for it, convert the image to JPEG", error.message);
-    return error.message ? error.message : "damaged";
+        return fmt::format("HEIC or AVIF: {}; this libheif has no decoder for it, convert the image to JPEG",
+                           error.message);
+    return fmt::format("HEIC or AVIF: {}", error.message ? error.message : "damaged");
 }
 
 }  // namespace

@@ -178,7 +178,8 @@ TEST(Image, broken_files_have_reasons) {
         EXPECT_NE(decoded(text_content(cut)).trouble, DecodeStatus::none) << cut;
         EXPECT_FALSE(decoded(text_content(cut)).usable()) << cut;
     }
-    EXPECT_EQ(decoded(text_content("....ftypheic")).trouble, DecodeStatus::unsupported);
+    const DecodeStatus heic = decoded(text_content("....ftypheic")).trouble;  // cut off, where libheif looks at it
+    EXPECT_TRUE(heic == DecodeStatus::unsupported || heic == DecodeStatus::truncated || heic == DecodeStatus::corrupt);
     EXPECT_NE(decoded(text_content("....ftypheic")).text.find("HEIC"), std::string::npos);
 
     FileContent hole = whole;
