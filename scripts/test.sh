@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh           everything that fits ten minutes on two cores
 #   scripts/test.sh --full    also: AddressSanitizer and UBSan, the race checker over the CUDA kernels, removed barriers,
-#                             fuzzing for a minute each, nvcc for every architecture
+#                             fuzzing for a minute each, 1,000 stops at random moments, nvcc for every architecture
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -35,5 +35,7 @@ echo "== every barrier removed in turn"
 scripts/mutate_barriers.sh
 echo "== fuzzing"
 if command -v clang++ >/dev/null; then scripts/fuzz.sh 60; else echo "skipped: no clang++"; fi
+echo "== 1,000 stops at random moments"
+TUNDRA_STOPS=1000 build/tests/stops_test --gtest_filter='*EveryCommand*'
 echo "== nvcc for every architecture"
 tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]
