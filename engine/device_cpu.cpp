@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "engine/device.h"
 #include "engine/op.h"
+#include "engine/waiting.h"
 #include "kernels/conv/cpu.h"
 
 namespace {
@@ -21,8 +22,10 @@ std::string cpu_model() {
 
 class CpuDevice final : public Device {
 public:
-    explicit CpuDevice(const DeviceOptions& options) : Device(device_facts("cpu")) {
-        cpu_.threads = options.threads > 0 ? options.threads : usable_processors();
+    explicit CpuDevice(const DeviceOptions& options)
+        : Device(device_facts("cpu")),
+          cpu_{.threads = options.threads > 0 ? options.threads : usable_processors(), .scratch = {}},
+          waiting_(cpu_.threads) {
         const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
         facts_.description = fmt::format("{}, {} threads", cpu_model(), cpu_.threads);
@@ -36,7 +39,10 @@ public:
     void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
     void synchronize() override {}
     void run(std::span<const Step> steps) override {
-        for (const Step& step : steps) step.op->run(cpu_, step.in, step.out);
+        for (const Step& step : steps) {
+            waiting_.adapt();
+            step.op->run(cpu_, step.in, step.out);
+        }
     }
     void prepare(std::span<const Step> steps) override {
         for (const Step& step : steps) step.op->prepare(cpu_, step.in, step.out);
@@ -56,6 +62,7 @@ private:
     }
 
     Cpu cpu_;
+    Waiting waiting_;
 };
 
 }  // namespace

@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh           everything that fits ten minutes on two cores
 #   scripts/test.sh --full    also: AddressSanitizer and UBSan, the race checker over the CUDA kernels, removed barriers,
-#                             fuzzing for a minute each, nvcc for every architecture, aarch64 in an emulator
+#                             fuzzing for a minute each, 1,000 stops at random moments, nvcc for every architecture,
+#                             aarch64 in an emulator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -36,6 +37,8 @@ echo "== every barrier removed in turn"
 scripts/mutate_barriers.sh
 echo "== fuzzing"
 scripts/fuzz.sh 60 || [ $? = 77 ]
+echo "== 1,000 stops at random moments"
+TUNDRA_STOPS=1000 build/tests/stops_test --gtest_filter='*EveryCommand*'
 echo "== nvcc for every architecture"
 tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]
 echo "== aarch64, compiled here and run in an emulator"
