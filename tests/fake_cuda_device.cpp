@@ -1,6 +1,7 @@
 // What joins the device cuda to the stand-in: operations are simt kernels in the stream's queue, and there are no
 // libraries.
 #include "cuda_runtime_api.h"
+#include "engine/device.h"
 #include "engine/device_cuda.h"
 #include "engine/op.h"
 #include "kernels/cuda_libraries.h"
@@ -19,3 +20,6 @@ struct NoLibraries final : CudaLibraries {
 std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
     return std::make_unique<NoLibraries>();
 }
+
+// Builds without nvcc have no device ptx.
+std::unique_ptr<Device> open_ptx() { fail(Fault::usage, "--device ptx: not in this test"); }
