@@ -46,8 +46,8 @@ void report(Program& program, const std::string& where, bool convolutions, json&
         const double floor = step.op->bytes(step.in, step.out) / elements;
         for (const KernelCounts& k : count_kernels([&] { program.run_step(i); })) {
             fmt::print("| {} | {} | {:.1f} | {:.0f} % | {:.1f} ({:.1f}) | {:.2f} | {} |\n", name, k.kernel,
-                       k.thread_instructions / elements, 100 * k.lanes(), k.bytes / elements, floor, k.sectors_ratio(),
-                       k.least_wavefronts > 0 ? fmt::format("{:.2f}", k.wavefronts_ratio()) : "-");
+                       k.thread_instructions / elements, 100 * k.lanes(), k.bytes() / elements, floor,
+                       k.sectors_ratio(), k.least_wavefronts > 0 ? fmt::format("{:.2f}", k.wavefronts_ratio()) : "-");
             out.push_back(
                 {{"where", where},
                  {"operation", name},
@@ -55,7 +55,7 @@ void report(Program& program, const std::string& where, bool convolutions, json&
                  {"elements", elements},
                  {"instructions_per_element", k.thread_instructions / elements},
                  {"active_lanes", k.lanes()},
-                 {"bytes_per_element", k.bytes / elements},
+                 {"bytes_per_element", k.bytes() / elements},
                  {"floor_of_operation", floor},
                  {"sectors_per_least", k.sectors_ratio()},
                  {"wavefronts_per_least", k.wavefronts_ratio()},
