@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cuda_runtime_api.h"
+#include "engine/device.h"
 #include "engine/device_cuda.h"
 #include "engine/op.h"
 #include "kernels/cuda_libraries.h"
@@ -33,3 +34,6 @@ std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
     if (fake_cuda::no_cudnn()) throw MissingLibrary("cuDNN 9 (libcudnn.so.9) cannot be opened");
     return std::make_unique<NoLibraries>();
 }
+
+// Builds without nvcc have no device ptx.
+std::unique_ptr<Device> open_ptx() { fail(Fault::usage, "--device ptx: not in this test"); }

@@ -299,7 +299,6 @@ TEST(PtxMeasure, SectorsAndBanks) {
     ptx::Counts c = counted("st.global.u32 [%rd2], %r1;\n", 4);
     EXPECT_EQ(c.transfers, 4u);
     EXPECT_EQ(c.least, 4u);
-    EXPECT_EQ(c.bytes, 128u);
     EXPECT_EQ(c.lanes, 32u);
     c = counted(
         "mul.lo.s32 %r2, %r1, 32;\nmul.wide.u32 %rd3, %r2, 4;\nadd.s64 %rd3, %rd2, %rd3;\n"

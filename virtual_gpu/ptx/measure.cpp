@@ -1,7 +1,6 @@
 #include "measure.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace ptx {
 namespace {
@@ -16,7 +15,6 @@ size_t distinct(uint64_t* values, size_t count) {
 void measure(const Warp& w, const Instruction& i, const uint64_t* addresses, size_t bytes) {
     Counts& c = i.counts;
     ++c.requests;
-    c.bytes += size_t(std::popcount(w.mask)) * bytes;
     uint64_t list[64];
     size_t n = 0;
     if (i.space == Space::global) {

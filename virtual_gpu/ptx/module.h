@@ -37,7 +37,7 @@ enum class Space : uint8_t { none, global, shared, parameter };
 struct Counts {
     uint64_t executed = 0;  // by warps
     uint64_t lanes = 0;     // by threads
-    uint64_t requests = 0, bytes = 0;
+    uint64_t requests = 0;
     uint64_t transfers = 0;  // global: sectors of 32 bytes; shared: passes through the 32 banks
     uint64_t least = 0;      // transfers that as many distinct bytes need at least
 };
