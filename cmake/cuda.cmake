@@ -11,10 +11,12 @@ elseif(TUNDRA_CUDA STREQUAL AUTO AND (TUNDRA_SANITIZE OR TUNDRA_RACE))
     set(TUNDRA_CUDA_MISSING "left out of checking builds")
 else()
     find_package(CUDAToolkit 12.3 QUIET)
-    # CMake 4 names the folder of the first libcudart it meets, which may be a farm of links without cuDNN.
-    find_path(CUDNN_INCLUDE cudnn_version.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDNN_PATH}/include)
-    find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
-                 ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib $ENV{CUDNN_PATH}/lib)
+    # NVIDIA's wheels have a folder for CUDA and one beside it for cuDNN. CMake 4 names the folder of the first libcudart it meets, which may be a farm of links without cuDNN.
+    find_path(CUDNN_INCLUDE cudnn_version.h HINTS $ENV{CUDNN_PATH}/include ${CUDAToolkit_INCLUDE_DIRS}
+              ${CUDAToolkit_BIN_DIR}/../../cudnn/include)
+    find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS $ENV{CUDNN_PATH}/lib ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
+                 ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib
+                 ${CUDAToolkit_BIN_DIR}/../../cudnn/lib)
     find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.${CUDAToolkit_VERSION_MAJOR} HINTS ${CUDAToolkit_LIBRARY_DIR}
                  ${CUDAToolkit_TARGET_DIR}/lib ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib)
     if(NOT CUDAToolkit_FOUND OR NOT CUDAToolkit_NVCC_EXECUTABLE)

@@ -78,19 +78,19 @@ __global__ void __launch_bounds__(kMergeThreads)
     if (const unsigned block = threadIdx.y * 32 + threadIdx.x; block < row_blocks)
         rows_of[block] = rows_of_block(p.shape.rows, block, block_rows, row_blocks);
     float means[kMergeRows], parts[kMergeRows];
-    load_partial<2>(at, partial, C, 0, means);
+    load_partial<2>(partial, row_blocks, unsigned(C), 0, means);
     __syncthreads();
     float mean[1] = {}, squares[1] = {};  // mean is measured from `first`
     SIMT_UNROLL
     for (int u = 0; u < kMergeRows; ++u)
-        if (const size_t block = at.row + u * at.step; block < at.rows)
+        if (const unsigned block = merge_row(u); block < row_blocks)
             mean[0] = fmaf(rows_of[block], means[u] - first, mean[0]);
     sum_over_rows<kMergeThreads>(mean);
     mean[0] /= rows;
-    load_partial<2>(at, partial, C, 1, parts);
+    load_partial<2>(partial, row_blocks, unsigned(C), 1, parts);
     SIMT_UNROLL
     for (int u = 0; u < kMergeRows; ++u)
-        if (const size_t block = at.row + u * at.step; block < at.rows) {
+        if (const unsigned block = merge_row(u); block < row_blocks) {
             const float d = means[u] - first - mean[0];
             squares[0] += fmaf(rows_of[block] * d, d, parts[u]);
         }

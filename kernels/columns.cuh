@@ -87,18 +87,20 @@ inline constexpr unsigned kMergeThreads = 1024;
 inline dim3 merge_grid(size_t channels) { return dim3(ceil_div(channels, 32)); }
 inline dim3 merge_block() { return dim3(32, kMergeThreads / 32); }
 
-// Sum i of the rows of partial sums of one thread, all under way together: what a merge costs is the way to the L2
-// cache.
-inline constexpr int kMergeRows = int(ceil_div(kSumBlocks, kMergeThreads / 32));
+// Sum i of the rows of partial sums of one thread, row u of which is merge_row(u), all under way together: what a merge
+// costs is the way to the L2 cache. Rows that are not there give 0.
+inline constexpr unsigned kMergeLines = kMergeThreads / 32;
+inline constexpr int kMergeRows = int(ceil_div(kSumBlocks, kMergeLines));
+__device__ __forceinline__ unsigned merge_row(int u) { return threadIdx.y + unsigned(u) * kMergeLines; }
 
 template <int kSums>
-__device__ __forceinline__ void load_partial(const Columns<1>& at, const float* partial, size_t channels, int i,
+__device__ __forceinline__ void load_partial(const float* partial, unsigned row_blocks, unsigned channels, unsigned i,
                                              float (&parts)[kMergeRows]) {
-    const unsigned step = unsigned(at.step * kSums * channels);
-    const unsigned first = unsigned((at.row * kSums + size_t(i)) * channels + at.channel);
+    const unsigned channel = blockIdx.x * 32 + threadIdx.x;
+    const unsigned rows = channel < channels ? row_blocks : 0;
     SIMT_UNROLL
     for (int u = 0; u < kMergeRows; ++u)
-        parts[u] = at.row + u * at.step < at.rows ? partial[first + unsigned(u) * step] : 0.0f;
+        parts[u] = merge_row(u) < rows ? partial[(merge_row(u) * kSums + i) * channels + channel] : 0.0f;
 }
 
 template <int kSums>
@@ -106,8 +108,7 @@ __device__ __forceinline__ void merge_partial(const float* partial, unsigned row
                                               float (&sums)[kSums]) {
     float parts[kSums][kMergeRows];
     SIMT_UNROLL
-    for (int i = 0; i < kSums; ++i)
-        load_partial<kSums>(Columns<1>(row_blocks, channels), partial, channels, i, parts[i]);
+    for (unsigned i = 0; i < kSums; ++i) load_partial<kSums>(partial, row_blocks, unsigned(channels), i, parts[i]);
     SIMT_UNROLL
     for (int i = 0; i < kSums; ++i) {
         sums[i] = 0;

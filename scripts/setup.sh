@@ -2,10 +2,22 @@
 # Installs the Debian or Ubuntu packages that a build needs, or says which ones are missing. Called by demo.sh, test.sh and .ci/run.
 #
 #   scripts/setup.sh [demo|test|ci]
+#   scripts/setup.sh cuda [FOLDER]   nvcc, CUDA and cuDNN from NVIDIA's wheels on PyPI, into a folder (.cuda): no root, 2 GB
 #
 # With root (or sudo without a password) and a network it installs; otherwise it prints the apt line and exits with 1.
 # demo.sh and test.sh then try anyway: the libraries may have come another way. Optional packages never stop anything.
 set -u
+
+if [ "${1:-}" = cuda ]; then
+    folder=$(realpath -m "${2:-.cuda}")
+    python3 -m venv "$folder" && "$folder/bin/pip" install -q --no-cache-dir nvidia-cuda-nvcc nvidia-cuda-runtime nvidia-cuda-cccl \
+        nvidia-cublas "nvidia-cudnn-cu13>=9.8" || { echo "setup: python3 with venv, and a network, are needed for $folder" >&2; exit 1; }
+    nvidia=$(echo "$folder"/lib/python3*/site-packages/nvidia)
+    (cd "$nvidia/cu13/lib" && for file in lib*.so.*; do ln -sf "$file" "${file%%.so.*}.so"; done) || exit 1  # what CMake looks for
+    printf 'setup: %s\n\n  export CUDAToolkit_ROOT=%s\n\nthen scripts/demo.sh, or any other build.\n' \
+        "CUDA and cuDNN are in $folder; the NVIDIA driver is all else that is needed. To build with them:" "$nvidia/cu13"
+    exit 0
+fi
 
 needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
         libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"

