@@ -83,9 +83,10 @@ std::string shown_names(std::span<const CheckpointTensor> tensors) {
 RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::span<const CheckpointTensor> tensors,
                            const json& facts) {
     if (file.metadata.contains("state") && file.metadata.contains("xxh3"))
-        return {.text =
-                    "a checkpoint of an unfinished tundra training; name its run folder, which has model.safetensors "
-                    "once the training has finished"};
+        return {
+            .text =
+                "a training checkpoint of tundra; name its run folder instead, which has model.safetensors once the "
+                "training has finished"};
     if (!found.trouble.empty()) return {.text = found.trouble};
     const std::string layers = check_layers(file, found, tensors);
     for (const ModelFamily& family : model_families()) {
