@@ -168,7 +168,8 @@ expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no images"
 # Classify: stopped by a signal, killed at random moments, then the same command again: the same file.
-for _ in 1 2 3 4 5; do find shots -name '*.jpg' | sort; done >many.txt; printf 'new/gone.jpg\nnew/short.jpg\n' >>many.txt
+for copy in 1 2 3 4 5; do mkdir -p many/$copy; cp $(find shots -name '*.jpg') many/$copy; done
+find many -name '*.jpg' | sort >many.txt; printf 'new/gone.jpg\nnew/short.jpg\n' >>many.txt
 many="classify many.txt --model run --threads 1 --batch"
 expect 0 "$tundra" $many 2 --out whole.jsonl; says "202 images, 2 failed"
 [ ! -e whole.jsonl.journal ] || bad "the journal was left behind"
