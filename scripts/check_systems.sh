@@ -50,6 +50,7 @@ command -v debootstrap >/dev/null || { echo "check_systems: debootstrap is missi
 # In namespaces of its own: mounts and processes end with the script, however it ends.
 [ "${CHECK_SYSTEMS_INSIDE:-}" = 1 ] ||
     CHECK_SYSTEMS_INSIDE=1 exec unshare --mount --pid --fork --kill-child --mount-proc scripts/check_systems.sh "${arguments[@]}"
+trap 'exit 130' INT TERM  # the first process of a namespace would ignore them
 mkdir -p "$folder/results"
 folder=$(realpath "$folder")
 commit=$(git rev-parse --short=12 HEAD)

@@ -33,9 +33,11 @@ inline std::string zip_of(const std::vector<ZipRecord>& records) {
     std::string file, directory;
     std::vector<uint32_t> places;
     for (const ZipRecord& r : records) {
-        const uint32_t size = r.size.value_or(uint32_t(r.content.size())), stored = uint32_t(r.content.size());
+        const bool encrypted = r.flags & 1;  // such a record begins with 12 bytes of its own; libzip 1.11 checks that
+        const uint32_t stored = uint32_t(r.content.size()), size = r.size.value_or(stored - 12 * encrypted);
         const std::string common = raw(uint16_t(20)) + raw(r.flags) + raw(r.method) + raw(uint32_t(0)) +
-                                   raw(r.crc.value_or(crc32_of(r.content))) + raw(r.method ? stored : size) + raw(size);
+                                   raw(r.crc.value_or(crc32_of(r.content))) +
+                                   raw(r.method || encrypted ? stored : size) + raw(size);
         const std::string local_name = r.local_name.empty() ? r.name : r.local_name;
         places.push_back(r.same_place_as ? places[*r.same_place_as] : uint32_t(file.size()));
         if (!r.same_place_as)
