@@ -227,6 +227,43 @@ TYPED_TEST(Unaligned, BatchNormOfManyRows) {
         }
 }
 
+TYPED_TEST(Unaligned, BatchNormBackwardOfManyRows) {
+    using T = TypeParam;
+    constexpr size_t kRows = 280007, kChannels = 16 / sizeof(T), kElements = kRows * kChannels;
+    Floats x(kElements), dy(kElements);
+    for (size_t i = 0; i < kElements; ++i) {
+        x[i] = float(i * 2654435761u >> 16 & 255) / 64 - 2;
+        dy[i] = float(i * 2246822519u >> 16 & 255) / 64 - 2;
+    }
+    const Floats ones(kChannels, 1), zeros(kChannels, 0);  // y is x
+    const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy)), dx(kElements);
+    const DeviceArray<float> scale(ones), shift(zeros), dscale(kChannels), dshift(kChannels);
+    Floats want(kElements), want_dscale(kChannels), want_dshift(kChannels);
+    for (const Activation activation : {Activation::none, Activation::relu})
+        for (const bool two : {false, true}) {
+            BatchNormBackward<float> reference{};
+            reference.shape = {.rows = kRows, .channels = kChannels, .activation = activation};
+            reference.x = reference.y = x.data(), reference.dy = dy.data(), reference.dy2 = two ? x.data() : nullptr;
+            reference.scale = reference.rstd = ones.data(), reference.shift = zeros.data();
+            reference.mean = zeros.data(), reference.dx = want.data();
+            reference.dscale = want_dscale.data(), reference.dshift = want_dshift.data();
+            compute(this->cpu, reference);
+            BatchNormBackward<T> op{};
+            op.shape = reference.shape;
+            op.x = op.y = device_x.get(), op.dy = device_dy.get(), op.dy2 = two ? device_x.get() : nullptr;
+            op.scale = op.rstd = scale.get(), op.shift = shift.get(), op.mean = shift.get(), op.dx = dx.get();
+            op.dscale = dscale.get(), op.dshift = dshift.get();
+            compute(this->gpu, op);
+            expect_stored(want_dscale, dscale.host(), 1e-3, "dscale");
+            expect_stored(want_dshift, dshift.host(), 1e-3, "dshift");
+            const std::vector<T> got = dx.host();
+            size_t wrong = 0;
+            for (size_t i = 0; i < kElements; ++i)
+                wrong += !(std::fabs(float(got[i]) - want[i]) <= 1e-4 + 1.01 * rounding<T>() * std::fabs(want[i]));
+            EXPECT_EQ(wrong, 0u) << int(activation) << two;
+        }
+}
+
 TEST(PtxShapes, SelectsAmongManyClasses) {
     const PtxDevice gpu;
     const CpuDevice cpu;
