@@ -139,7 +139,7 @@ theirs() { run "$python" scripts/gpu_pytorch.py --steps "$@"; }
 quick() {  # a failure does not stop what comes after it
     local bad=0
     use_root
-    run "$build/tests/kernels_cuda_test" || bad=1
+    run env TUNDRA_GPU=1 "$build/tests/kernels_cuda_test" || bad=1
     run "$build/tundra_minimal" --device cuda || bad=1
     TUNDRA_GOLDEN_DEVICE=cuda run "$build/tests/golden_resnet_test" || bad=1
     ours 30 --batch 256 --precision bf16 || bad=1
