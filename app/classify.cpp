@@ -25,6 +25,7 @@ struct Options {
     std::vector<std::string> images, thresholds;
     std::string model, out;
     size_t max_failures = SIZE_MAX;
+    InputOptions input;
     MachineOptions machine;
 };
 
@@ -147,16 +148,17 @@ struct Counts {
 
 // Everything that the predictions depend on.
 std::string settings(const ReadyModel& model, const Dataset& data) {
-    const Fit& fit = model.file.fit;
+    const Fit& fit = model.file.input.fit;
     const ClassifierConfig& config = model.classifier->config();
     ordered_json json{
         {"model", model.fingerprint},
         {"classes", model.file.classes},
-        {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
+        {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.input.normalize)},
         {"device", model.device->kind()},
         {"batch", config.batch},
         {"pictures", data.samples.size()},
         {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}};
+    if (fit.shorter) json["resize"] = fit.shorter;
     if (config.precision != model.device->default_precision()) json["precision"] = precision_name(config.precision);
     return one_line(json);
 }
@@ -170,9 +172,12 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
     if (done) print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
-    Loader loader(
-        data, std::move(numbers),
-        {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
+    Loader loader(data, std::move(numbers),
+                  {.batch = batch_size,
+                   .fit = model.file.input.fit,
+                   .epochs = 1,
+                   .threads = model.threads,
+                   .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
         if (signals.received()) {
             print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume",
@@ -219,11 +224,12 @@ int run(const Options& o) {
     ImagePaths images = find_images(o.images);
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
-    ReadyModel model = open_model(o.model, o.machine, data.samples.size());
+    ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input);
     data.classes = model.file.classes;
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.machine.quiet);
     for (const std::string& text : images.notes) print_note(progress, text);
+    for (const std::string& text : model.file.notes) print_note(progress, text);
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
@@ -265,6 +271,7 @@ std::function<int()> add(CLI::App& app) {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")
         ->type_name("N");
+    add_input_options(app, o->input);
     add_machine_options(app, o->machine, "16");
     return [o] { return run(*o); };
 }

@@ -43,6 +43,7 @@ struct RecognisedModel {
     std::optional<Model> model{};                        // a classifier to which the weights belong
     size_t classes = 0;
     std::vector<std::string> class_names{};  // empty if the file has none
+    std::string lacks{};  // why it can only be trained further, "no last layer"; "" if it can be used
 };
 
 struct ModelFamily {

@@ -34,7 +34,7 @@ constexpr size_t kIntegersLimit = size_t(1) << 24;
 void check_integers(const WeightFile& file) {
     size_t total = 0;
     for (const StoredTensor& tensor : file.tensors)
-        if (to_string(tensor.dtype)[0] != 'F' && tensor.dtype != DType::bf16) total += numel(tensor.shape);
+        if (is_readable(tensor.dtype) && tensor.dtype >= DType::i64) total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
              "{}: its integer tensors hold {} numbers, the limit is {}; tundra takes weights in floating "
@@ -55,6 +55,7 @@ void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte
         case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
         case DType::u8:
         case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
+        default: break;  // a type that nothing here reads
     }
     if (floats) file.state[tensor.name] = {tensor.shape, std::move(*floats)};
 }
@@ -76,11 +77,12 @@ void read_safetensors(WeightFile& file, FileBytes bytes) {
     }
 }
 
-void read_keras_file(WeightFile& file) {
-    KerasWeights weights = read_keras(file.path);
-    file.layout = "Keras HDF5";
-    file.metadata["keras names"] = weights.old_names ? "old" : "new";
-    file.metadata["batch_norm_epsilon"] = fmt::format("{}", weights.batch_norm_epsilon());
+void read_keras_file(WeightFile& file, std::span<const std::byte> bytes) {
+    KerasWeights weights = read_keras(file.path, bytes);
+    file.layout = weights.layout;
+    file.metadata = std::move(weights.metadata);
+    file.notes = std::move(weights.notes);
+    if (!weights.other.empty()) file.model.text = weights.other;
     for (const auto& [name, tensor] : weights.state) file.tensors.push_back({name, DType::f32, tensor.shape});
     file.state = std::move(weights.state);
 }
@@ -196,16 +198,17 @@ WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
     if (const std::string what = mistaken(all); !what.empty() && !brace && !TorchFile::recognises(all))
         fail(Fault::damaged, "{}: {}", file.path, what);
     if (all.empty()) fail(Fault::damaged, "{}: is empty", file.path);
-    if (all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0)
-        read_keras_file(file);
+    if ((all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0) || is_keras_archive(all))
+        read_keras_file(file, all);
     else if (TorchFile::recognises(all))
         read_torch(file, std::move(bytes));
     else if (brace || path.extension() == ".safetensors")
         read_safetensors(file, std::move(bytes));
     else
-        fail(Fault::damaged, "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
+        fail(Fault::damaged,
+             "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5 and .keras)",
              file.path);
-    file.model = recognise(file);
+    if (file.model.text == RecognisedModel().text) file.model = recognise(file);
     return file;
 }
 

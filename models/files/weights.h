@@ -1,5 +1,6 @@
 // Reads every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
-// safetensors, Keras .h5. Float tensors become float32, integers int64; convolutions stay (c_out, c_in, h, w).
+// safetensors, Keras .h5 and .keras. Float tensors become float32, integers int64; convolutions stay (c_out, c_in, h,
+// w).
 //
 // In a checkpoint the weights are searched under ema, state_dict_ema, state_dict, model_state_dict, model, net, in this
 // order, then at the top; a prefix `module.` that all names share is removed.
@@ -31,6 +32,7 @@ struct WeightFile {
     std::map<std::string, std::vector<int64_t>> integers;  // the others
     std::map<std::string, std::string> metadata;           // texts and numbers stored with the weights
     RecognisedModel model;
+    std::vector<std::string> notes{};  // for people: what was left out or taken on trust
 
     // The pickled module that the weights came from, `absent` in all other files: yaml, names, strides, epsilons.
     std::shared_ptr<const TorchFile> torch;
