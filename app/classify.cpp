@@ -283,6 +283,9 @@ Command classify_command() {
             .summary = "Predict the class of each image.",
             .examples = {"tundra classify new/ --model runs/quality -o new.csv",
                          "tundra classify 'dir/*.jpg' --model model.safetensors -o dir.jsonl",
-                         "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95"},
-            .add = add};
+                         "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95",
+                         "tundra classify new/ --model keras.h5 -o new.csv --normalize unit --classes fox,hare"},
+            .add = add,
+            .short_help = {"--threshold", "--max-failures", "--image-size", "--fit", "--normalize", "--classes",
+                           "--device", "--batch", "--threads", "--quiet"}};
 }

@@ -139,5 +139,7 @@ Command eval_command() {
                          "tundra eval model.safetensors other-shots --min-accuracy 0.9",
                          "tundra eval runs/my-cameras --min-map50 0.7        a detector",
                          "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels"},
-            .add = add};
+            .add = add,
+            .short_help = {"--part", "--out", "--min-accuracy", "--min-map50", "--image-size", "--fit", "--normalize",
+                           "--classes", "--device", "--batch", "--threads", "--quiet"}};
 }

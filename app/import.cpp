@@ -45,7 +45,8 @@ int run(const Options& o) {
     WeightFile file = read_weights(o.from);
     Progress progress(true);
     const std::string what = file.model.text;
-    for (const std::string& text : file.notes) print_note(progress, text);
+    std::vector<std::string> notes;
+    for (const std::string& text : file.notes) notes.push_back(fmt::format("{}: {}", o.from, text));
     if (file.model.task == "detect") {
         if (o.input != InputOptions{.classes = o.input.classes})
             fail(Fault::usage, "{}: is a detector, for which import takes no option but --classes", o.from);
@@ -54,13 +55,14 @@ int run(const Options& o) {
         write_yolov5(o.to, model);
     } else if (file.model.model && file.model.lacks.empty()) {
         ModelFile classifier = read_model(o.from, {.input = o.input});
-        for (const std::string& text : classifier.notes) print_note(progress, text);
+        notes = classifier.notes;  // those of the file too
         write_plain(o.to, file, &classifier);
     } else if (o.input != InputOptions{}) {
         fail(Fault::usage, "{}: holds {}, and the options of import are for classifiers", o.from, what);
     } else {
         write_plain(o.to, file, nullptr);
     }
+    for (const std::string& text : notes) print_note(progress, text);
     print_line(progress, fmt::format("{}: {}", o.to, what));
     return 0;
 }

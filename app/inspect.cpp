@@ -35,8 +35,12 @@ void inspect_weights(Page& page, const fs::path& path) {
     page.line("  model   {}{}", file.model.text, file.model.lacks.empty() ? "" : "; lacks: " + file.model.lacks);
     if (file.model.model) {
         const bool keras = file.model.model->name.ends_with("-keras");
-        const StatedPreprocessing input = preprocessing_of(file.metadata, keras, {}, "");
-        page.line("  input   {}", input.note.empty() ? input_text(input.used) : input.note);
+        try {
+            const StatedPreprocessing input = preprocessing_of(file.metadata, keras, {}, file.path);
+            page.line("  input   {}", input.note.empty() ? input_text(input.used) : input.note);
+        } catch (const Error& error) {  // still a file to look at
+            page.line("  input   {}", error.what());
+        }
     }
     for (const auto& [key, value] : file.metadata)
         page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);

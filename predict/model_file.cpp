@@ -139,8 +139,8 @@ ModelFile read_model(const std::filesystem::path& path, const ReadModel& how) {
                 .classes = {},
                 .input = {},
                 .state = std::move(file.state),
-                .notes = std::move(file.notes),
                 .lacks = file.model.lacks};
+    for (const std::string& text : file.notes) m.notes.push_back(fmt::format("{}: {}", file.path, text));
     StatedPreprocessing stated =
         preprocessing_of(file.metadata, m.model.name.ends_with("-keras"), how.input, file.path);
     m.input = stated.used;

@@ -12,6 +12,7 @@ using nlohmann::json;
 using Metadata = std::map<std::string, std::string>;
 
 constexpr std::string_view kFilters[] = {"antialias", "linear", "nearest"};
+constexpr size_t kSmallest = 32, kLargest = 4096;
 constexpr double kMean[] = {0.485, 0.456, 0.406}, kDeviation[] = {0.229, 0.224, 0.225};
 
 struct Named {
@@ -119,8 +120,12 @@ public:
 
     StatedPreprocessing with(const InputOptions& o) {
         const Preprocessing before = p_;
+        if (!o.image_size && !not_square_.empty())
+            fail(Fault::usage,
+                 "{}: its input has the sides {}, and tundra's classifiers take squares; choose --image-size", where_,
+                 not_square_);
         if (o.image_size) {
-            if (!p_.fit.shorter || o.image_size != p_.fit.size) p_.fit.shorter = 0;
+            if (o.image_size != p_.fit.size && p_.fit.shorter) p_.fit.shorter = 0, fit_.text = "assumed";
             p_.fit.size = o.image_size;
             size_.option("--image-size", p_.fit.size != before.fit.size, known(size_, before.fit.size));
         }
@@ -130,6 +135,7 @@ public:
         if (o.resize && o.resize < p_.fit.size)
             fail(Fault::usage, "--resize {}: is smaller than the image size {}", o.resize, p_.fit.size);
         if (o.resize) p_.fit.shorter = o.resize;
+        if (p_.fit.mode == FitMode::stretch) p_.fit.shorter = 0;
         for (size_t i = 0; i < std::size(kFilters); ++i)
             if (o.filter == kFilters[i]) p_.fit.filter = Filter(i);
         if (!o.fit.empty() || o.resize || !o.filter.empty())
@@ -163,7 +169,8 @@ private:
             if (get("tundra.filter", "antialias") == kFilters[i]) p_.fit.filter = Filter(i);
         p_.normalize = get("tundra.normalize", "imagenet");
         if (!parse_normalize(p_.normalize)) damaged("tundra.normalize", p_.normalize);
-        check_size("tundra.image_size");
+        if (p_.fit.size < kSmallest || p_.fit.size > kLargest)
+            damaged("tundra.image_size", std::to_string(p_.fit.size));
     }
 
     void size() {
@@ -171,11 +178,9 @@ private:
         if (!text) return;
         const std::vector<double> sides = numbers_of(*text);
         const double side = sides.empty() ? 0 : sides.back();
-        if (sides.size() > 1 && sides[sides.size() - 2] != side)
-            fail(Fault::usage, "{}: its input is {} x {} pixels; tundra's classifiers take squares only", where_, side,
-                 sides[sides.size() - 2]);
+        if (!(side >= kSmallest && side <= kLargest)) return left_out("input_size", *text);
+        if (sides.size() > 1 && sides[sides.size() - 2] != side) not_square_ = *text;
         p_.fit.size = size_t(side);
-        check_size("preprocess.input_size");
         size_.text = from_;
     }
 
@@ -183,9 +188,10 @@ private:
         const std::string *share = find(metadata_, "preprocess.crop_pct"),
                           *mode = find(metadata_, "preprocess.crop_mode"),
                           *filter = find(metadata_, "preprocess.interpolation");
-        if (share) {
-            const double value = std::strtod(share->c_str(), nullptr);
-            if (!(value > 0.1 && value <= 1)) damaged("preprocess.crop_pct", *share);
+        if (const double value = share ? std::strtod(share->c_str(), nullptr) : 0;
+            share && !(value > 0.1 && value <= 1)) {
+            left_out("crop_pct", *share);
+        } else if (share) {
             p_.fit.mode = FitMode::crop;
             p_.fit.shorter = size_t(std::floor(double(p_.fit.size) / value));  // as timm rounds
             fit_.text = from_;
@@ -200,19 +206,25 @@ private:
 
     void normalize() {
         if (const std::string* text = find(metadata_, "preprocess.normalize")) {
-            if (!parse_normalize(*text)) damaged("preprocess.normalize", *text);
-            const Formula f = *parse_formula(*text);  // its name, if it has one
-            p_.normalize = normalize_text(f.mean, f.deviation, f.bgr), normalize_.text = from_;
+            const std::optional<Formula> f = parse_formula(*text);  // its name, if it has one
+            if (!f) return left_out("normalize", *text);
+            p_.normalize = normalize_text(f->mean, f->deviation, f->bgr), normalize_.text = from_;
         }
         const std::string *mean = find(metadata_, "preprocess.mean"), *deviation = find(metadata_, "preprocess.std");
         if (!mean || !deviation) return;
         std::vector<double> m = numbers_of(*mean), d = numbers_of(*deviation);
         if (m.size() == 1) m.resize(3, m[0]);
         if (d.size() == 1) d.resize(3, d[0]);
-        if (m.size() != 3 || d.size() != 3 || !d[0] || !d[1] || !d[2]) damaged("preprocess.mean", *mean);
+        if (m.size() != 3 || d.size() != 3 || !d[0] || !d[1] || !d[2])
+            return left_out("mean and std", *mean + ", " + *deviation);
         p_.normalize =
             normalize_text({255 * m[0], 255 * m[1], 255 * m[2]}, {255 * d[0], 255 * d[1], 255 * d[2]}, false);
         normalize_.text = from_;
+    }
+
+    // What makes no sense in the file of another program is no damage.
+    void left_out(const char* key, const std::string& value) {
+        more_ += fmt::format("; its {} {} is left out", key, value);
     }
 
     size_t whole_number(const std::string& text) {
@@ -220,9 +232,6 @@ private:
         const unsigned long value = std::strtoul(text.c_str(), &end, 10);
         if (text.empty() || *end || text[0] == '-') damaged("its metadata", text);
         return value;
-    }
-    void check_size(const char* key) {
-        if (p_.fit.size < 32 || p_.fit.size > 4096) damaged(key, std::to_string(p_.fit.size));
     }
     [[noreturn]] void damaged(const std::string& key, const std::string& value) {
         fail(Fault::damaged, "{}: {} = '{}' is not possible", where_, key, value);
@@ -242,7 +251,7 @@ private:
     const std::string from_;
     Preprocessing p_;
     Source size_, fit_, normalize_;
-    std::string more_;
+    std::string more_, not_square_;
 };
 
 }  // namespace

@@ -47,8 +47,8 @@ struct StatedPreprocessing {
 };
 
 // From the metadata of a weight file, `options`, and what the makers of such networks mean: Keras' (`keras`) are
-// stretched and caffe, others torchvision's. `where` names the file. Errors: Fault::damaged for metadata,
-// Fault::usage for options.
+// stretched and caffe, others torchvision's. `where` names the file. Errors: Fault::damaged for tundra's own metadata,
+// Fault::usage for options and for an input that is not square.
 StatedPreprocessing preprocessing_of(const std::map<std::string, std::string>& metadata, bool keras,
                                      const InputOptions& options, const std::string& where);
 

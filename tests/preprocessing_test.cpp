@@ -96,8 +96,14 @@ TEST(Preprocessing, ComesFromTheFileThenFromOptions) {
     message_of([&] { stated({}, true, {.resize = 256}); }, Fault::usage);
     message_of([&] { stated({}, false, {.resize = 200}); }, Fault::usage);
     message_of([&] { stated({{"preprocess.input_size", "[180, 320]"}}); }, Fault::usage);
-    message_of([&] { stated({{"preprocess.input_size", "8"}}); }, Fault::damaged);
-    message_of([&] { stated({{"preprocess.crop_pct", "95"}}); }, Fault::damaged);
+    EXPECT_EQ(stated({{"preprocess.input_size", "[180, 320]"}}, false, {.image_size = 320}).used.fit.size, 320u);
+    expect_has(stated({{"preprocess.input_size", "8"},
+                       {"preprocess.crop_pct", "95"},
+                       {"preprocess.mean", "null"},
+                       {"preprocess.std", "0"}})
+                   .note,
+               {"its input_size 8 is left out", "its crop_pct 95", "its mean and std null, 0"});
+    EXPECT_EQ(stated({{"preprocess.crop_pct", "0.95"}}, false, {.fit = "stretch"}).used.fit, (Fit{.size = 224}));
     ours["tundra.normalize"] = "imagnet";
     message_of([&] { stated(ours); }, Fault::damaged);
 }

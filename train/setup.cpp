@@ -98,7 +98,9 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
     StateDict state = initialize_state(model, c.seed);
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;
-    if (stored != classes)
+    if (!file.lacks.empty())
+        note(fmt::format("{}: {}; what is missing starts from random weights", c.init, file.lacks));
+    else if (stored != classes)
         note(fmt::format("{} has {} classes, the data {}: the last layer starts from random weights", c.init, stored,
                          classes));
     return {std::move(model), std::move(state)};

@@ -256,6 +256,8 @@ KerasConfig read_keras_config(const std::string& text, const StoredVariable& sto
     KerasConfig result;
     std::vector<KerasLayer> layers;
     try {
+        constexpr size_t limit = size_t(16) << 20;  // a hundred times what a ResNet-152 takes
+        if (text.size() > limit) throw KerasRefusal{fmt::format("its architecture has {} bytes", text.size())};
         const json model = json::parse(text, nullptr, false);
         if (!model.is_object()) throw KerasRefusal{"its architecture is not JSON"};
         flatten(model, "", 0, result.name, layers);
