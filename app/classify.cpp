@@ -25,6 +25,7 @@ struct Options {
     std::vector<std::string> images, thresholds;
     std::string model, out;
     size_t max_failures = SIZE_MAX;
+    InputOptions input;
     MachineOptions machine;
 };
 
@@ -148,16 +149,17 @@ struct Counts {
 
 // Everything that the predictions depend on.
 std::string settings(const ReadyModel& model, const Dataset& data) {
-    const Fit& fit = model.file.fit;
+    const Fit& fit = model.file.input.fit;
     const ClassifierConfig& config = model.classifier->config();
     ordered_json json{
         {"model", model.fingerprint},
         {"classes", model.file.classes},
-        {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.normalize)},
+        {"input", fmt::format("{} {} {} {}", fit.size, int(fit.mode), int(fit.filter), model.file.input.normalize)},
         {"device", model.device->kind()},
         {"batch", config.batch},
         {"pictures", data.samples.size()},
         {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}};
+    if (fit.shorter) json["resize"] = fit.shorter;
     if (config.precision != model.device->default_precision()) json["precision"] = precision_name(config.precision);
     return one_line(json);
 }
@@ -174,9 +176,12 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
         print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
         data.drive->require_any();
     }
-    Loader loader(
-        data, std::move(numbers),
-        {.batch = batch_size, .fit = model.file.fit, .epochs = 1, .threads = model.threads, .accept_damaged = true});
+    Loader loader(data, std::move(numbers),
+                  {.batch = batch_size,
+                   .fit = model.file.input.fit,
+                   .epochs = 1,
+                   .threads = model.threads,
+                   .accept_damaged = true});
     for (size_t step = 0; step < loader.steps(); ++step) {
         if (signals.received()) {
             print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume",
@@ -228,13 +233,13 @@ int run(const Options& o) {
     ImagePaths images = find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
-    ReadyModel model = open_model(o.model, o.machine, data.samples.size());
+    ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input);
     data.classes = model.file.classes;
     data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     Progress progress(o.machine.quiet);
     for (const std::string& text : images.notes) print_note(progress, text);
-    for (const std::string& text : model.file.notes) print_note(progress, fmt::format("{}: {}", o.model, text));
+    for (const std::string& text : model.file.notes) print_note(progress, text);
     const StopSignals signals;
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
@@ -286,6 +291,7 @@ std::function<int()> add(CLI::App& app) {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")
         ->type_name("N");
+    add_input_options(app, o->input);
     add_machine_options(app, o->machine, "16");
     return [o] { return run(*o); };
 }
@@ -297,6 +303,9 @@ Command classify_command() {
             .summary = "Predict the class of each image.",
             .examples = {"tundra classify new/ --model runs/quality -o new.csv",
                          "tundra classify 'dir/*.jpg' --model model.safetensors -o dir.jsonl",
-                         "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95"},
-            .add = add};
+                         "tundra classify @list.txt --model runs/q -o out.csv --threshold bad=0.95",
+                         "tundra classify new/ --model keras.h5 -o new.csv --normalize unit --classes fox,hare"},
+            .add = add,
+            .short_help = {"--threshold", "--max-failures", "--image-size", "--fit", "--normalize", "--classes",
+                           "--device", "--batch", "--threads", "--quiet"}};
 }

@@ -32,22 +32,23 @@ int run(EvalOptions& o) {
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);
     Dataset data = open_data(o, config_of(o.model, {}), open_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
-    ReadyModel model = open_model(o.model, o.machine, numbers.size());
+    ReadyModel model = open_model(o.model, o.machine, numbers.size(), o.input);
     match_classes(data, model.file.classes);
     Progress progress(o.machine.quiet);
-    const Predictions predictions =
-        predict(model.ready(), data, numbers, {.fit = model.file.fit, .threads = model.threads, .accept_damaged = true},
-                nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "images"), true; });
+    const Predictions predictions = predict(
+        model.ready(), data, numbers, {.fit = model.file.input.fit, .threads = model.threads, .accept_damaged = true},
+        nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "images"), true; });
     progress.clear();
     if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
     const Metrics metrics = predictions.metrics(data);
+    for (const std::string& text : model.file.notes) print_note(progress, text);
     print_notes(progress, data, predictions.bad_files);
     if (!o.machine.quiet) {
         print_line(progress, fmt::format("{}: {} images ({}) of {}", o.model, count_text(predictions.rows.size()),
                                          o.part, data.root));
         print_metrics(metrics, data.classes);
     }
-    if (!o.out.empty()) write_evaluation(o.out, data, {{o.part, &predictions}});
+    if (!o.out.empty()) write_evaluation(o.out, data, {{o.part, &predictions}}, input_text(model.file.input));
     if (metrics.all.accuracy() >= o.min_accuracy) return 0;
     fail(Fault::runtime, "eval: the accuracy {:.4f} is below --min-accuracy {}", metrics.all.accuracy(),
          o.min_accuracy);
@@ -67,6 +68,7 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--min-map50", o->min_map50, "exit with code 1 if a detector's mAP50 is lower")
         ->type_name("X")
         ->check(CLI::Range(0.0, 1.0));
+    add_input_options(app, o->input);
     add_machine_options(app, o->machine, "classifier 16; detector: cpu 1, cuda 8");
     return [o] { return run(*o); };
 }
@@ -139,5 +141,7 @@ Command eval_command() {
                          "tundra eval model.safetensors other-shots --min-accuracy 0.9",
                          "tundra eval runs/my-cameras --min-map50 0.7        a detector",
                          "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels"},
-            .add = add};
+            .add = add,
+            .short_help = {"--part", "--out", "--min-accuracy", "--min-map50", "--image-size", "--fit", "--normalize",
+                           "--classes", "--device", "--batch", "--threads", "--quiet"}};
 }

@@ -4,11 +4,13 @@
 #include "app/jobs/machine.h"
 #include "app/terminal.h"
 #include "data/loader.h"
+#include "predict/preprocessing.h"
 #include "train/config.h"
 
 struct EvalOptions {
     std::string model, data, part, out;
     double min_accuracy = 0, min_map50 = 0;
+    InputOptions input;  // of a classifier
     MachineOptions machine;
 };
 

@@ -14,6 +14,11 @@
 int eval_detector(EvalOptions& o) {
     if (o.min_accuracy > 0)
         fail(Fault::usage, "--min-accuracy is for classifiers, and {} is a detector; use --min-map50", o.model);
+    if (o.input != InputOptions{})
+        fail(Fault::usage,
+             "--image-size, --fit, --resize, --filter, --normalize and --classes are for classifiers, and {} "
+             "is a detector",
+             o.model);
     TrainConfig config = config_of(o.model, recipe_named("default", "detect"));
     config.threads = o.machine.threads;
     Dataset data = open_data(o, config, open_box_dataset);

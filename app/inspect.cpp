@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "models/files/weights.h"
+#include "predict/model_file.h"
 #include "train/checkpoint.h"
 
 namespace {
@@ -34,6 +34,15 @@ void inspect_weights(Page& page, const fs::path& path) {
     page.line("  layout  {}{}{}", file.layout, file.source.empty() ? "" : ", weights under '" + file.source + "'",
               file.prefix.empty() ? "" : ", names begin with '" + file.prefix + "'");
     page.line("  model   {}", file.model.text);
+    if (file.model.model) {
+        const bool keras = file.model.model->name.ends_with("-keras");
+        try {
+            const StatedPreprocessing input = preprocessing_of(file.metadata, keras, {}, file.path);
+            page.line("  input   {}", input.note.empty() ? input_text(input.used) : input.note);
+        } catch (const Error& error) {  // still a file to look at
+            page.line("  input   {}", error.what());
+        }
+    }
     for (const auto& [key, value] : file.metadata)
         page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
     size_t widest = 0, elements = 0, bytes = 0;
@@ -51,8 +60,7 @@ void inspect_weights(Page& page, const fs::path& path) {
     page.line("  {} tensors, {} elements, {}", file.tensors.size(), count_text(elements), bytes_text(double(bytes)));
     if (!file.model.lacks.empty()) page.line("  note: it cannot predict: {}", file.model.lacks);
     for (const std::string& text : file.notes) page.line("  note: {}", text);
-    for (const std::string& tensor : not_finite(file.state))
-        page.line("  note: {} has values that are not finite", tensor);
+    for (const std::string& number : bad_numbers(file.state)) page.line("  note: {}", number);
 }
 
 json read_json(const fs::path& path) {

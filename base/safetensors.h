@@ -27,7 +27,7 @@ struct FileTensor {
 };
 
 // Owns the bytes behind its tensors. Errors are Fault::damaged and name the file, the tensor and the value.
-// Limits: header 16 MiB, 100,000 tensors, 8 dimensions, names of 64 KiB.
+// The header has at most 100 MB, as the format says. Types that nothing here reads are no error until they are needed.
 class SafetensorsFile {
 public:
     static SafetensorsFile open(const std::filesystem::path& path);

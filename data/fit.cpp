@@ -7,10 +7,6 @@
 
 namespace {
 
-size_t shorter_side(const Fit& fit) {
-    return fit.shorter ? fit.shorter : size_t(std::lround(double(fit.size) * 256 / 224));
-}
-
 void resize_image(const Image& image, size_t h, size_t w, Filter filter, uint8_t* rgb) {
     if (image.h == h && image.w == w) {
         std::memcpy(rgb, image.rgb.data(), image.rgb.size());
@@ -32,6 +28,10 @@ Image middle_of_sliver(const Image& image) {
 }
 
 }  // namespace
+
+size_t shorter_side(const Fit& fit) {
+    return fit.shorter ? fit.shorter : size_t(std::lround(double(fit.size) * 256 / 224));
+}
 
 void letterbox_image(const Image& image, const Letterbox& box, Filter filter, uint8_t* rgb) {
     constexpr uint8_t kGrey = 114;

@@ -25,6 +25,8 @@ struct Fit {
     bool operator==(const Fit&) const = default;
 };
 
+size_t shorter_side(const Fit& fit);  // of FitMode::crop: `shorter`, or what 0 stands for
+
 // rgb: (h, w, 3)
 void fit_image(const Image& image, const Fit& fit, uint8_t* rgb);
 

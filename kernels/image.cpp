@@ -23,9 +23,11 @@ void compute(const Cpu& cpu, const ImageBatch<float>& op) {
                           *p01 = pixels + (size_t(tap.top) * op.w + size_t(tap.right)) * 3,
                           *p10 = pixels + (size_t(tap.bottom) * op.w + size_t(tap.left)) * 3,
                           *p11 = pixels + (size_t(tap.bottom) * op.w + size_t(tap.right)) * 3;
-            for (size_t c = 0; c < 3; ++c)
-                y[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), gain, offset) * op.normalize.scale[c] +
-                       op.normalize.shift[c];
+            for (size_t c = 0; c < 3; ++c) {
+                const size_t from = op.normalize.bgr ? 2 - c : c;
+                const float value = bilinear(p00[from], p01[from], p10[from], p11[from], tap);
+                y[c] = colored(value, gain, offset) * op.normalize.scale[c] + op.normalize.shift[c];
+            }
             for (size_t c = 3; c < op.out_c; ++c) y[c] = 0;
         }
     }

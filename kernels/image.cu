@@ -39,7 +39,10 @@ struct Color {
 template <int kChannels>
 __device__ __forceinline__ void put(const Color& color, const Normalize& normalize, float* to) {
     SIMT_UNROLL
-    for (int c = 0; c < kChannels; ++c) to[c] = c < 3 ? color.rgb[c] * normalize.scale[c] + normalize.shift[c] : 0.0f;
+    for (int c = 0; c < kChannels; ++c) {
+        const float value = c >= 3 ? 0.0f : normalize.bgr ? color.rgb[2 - c] : color.rgb[c];
+        to[c] = c < 3 ? value * normalize.scale[c] + normalize.shift[c] : 0.0f;
+    }
 }
 
 // One image of out_h x out_w pixels by the threads of frame_grid(); color(row, column) gives a pixel.

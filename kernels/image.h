@@ -6,6 +6,7 @@
 //     value = bilinear(image, u - 0.5, v - 0.5) per channel
 //     value = clamp(gain * value + offset, 0, 255)          with color = gain offset
 //     y     = value * scale[channel] + shift[channel]       channels from 3 to out_c are 0 (cuDNN wants 4 or 8)
+//   With normalize.bgr channel 0 of y is made of blue and channel 2 of red.
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the image exactly, so evaluation is the same call.
 //   Below inner_h and to the right of inner_w value = grey; inner_h = 0: nowhere.
 //
@@ -21,6 +22,7 @@
 
 struct Normalize {  // per channel: y = x * scale + shift, x in 0..255
     float scale[3], shift[3];
+    bool bgr = false;
 };
 
 template <class T>

@@ -54,7 +54,11 @@ struct HostTensor {
 
 using StateDict = std::map<std::string, HostTensor>;
 
-std::vector<std::string> not_finite(const StateDict& state);  // names of the tensors that hold NaN or infinity
+// The first number of a tensor that no network can use, NaN, an infinity or a variance below 0, as
+// "layer1.0.bn1.running_var[5] is -0.1, and a variance cannot be negative"; "" if there is none. A ReLU of oneDNN makes
+// 0 of NaN, so a damaged network would answer, and with confidence.
+std::string bad_number(const std::string& name, const HostTensor& tensor);
+std::vector<std::string> bad_numbers(const StateDict& state);  // one text per tensor that has any
 
 StateDict download(const Parameters& parameters);
 // The same, but with `values` instead of the parameters: an average of the weights.

@@ -50,10 +50,8 @@ Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions
 }
 
 void Detector::load(const StateDict& state, const std::string& where) {
-    for (const std::string& name :
-         not_finite(state))  // NaN scores are never candidates, so every image would seem empty
-        fail(Fault::damaged, "{}: {} holds values that are not finite; download or train the weights again", where,
-             name);
+    for (const std::string& number : bad_numbers(state))  // NaN scores are never candidates: every image would be empty
+        fail(Fault::damaged, "{}: {}; download or train the weights again", where, number);
     upload(state, *parameters_, where);
 }
 

@@ -28,8 +28,9 @@ json part_json(const Dataset& data, const Predictions& part) {
 }  // namespace
 
 void write_evaluation(const std::filesystem::path& path, const Dataset& data,
-                      const std::vector<std::pair<std::string, const Predictions*>>& parts) {
+                      const std::vector<std::pair<std::string, const Predictions*>>& parts, const std::string& input) {
     json content = {{"classes", data.classes}, {"parts", json::object()}};
+    if (!input.empty()) content["input"] = input;
     for (const auto& [name, part] : parts)
         if (!part->rows.empty()) content["parts"][name] = part_json(data, *part);
     write_file_durably(

@@ -124,6 +124,7 @@ cmp -s figures.json old.json || bad "--json is not what --out is"
 expect 2 "$tundra" eval run --device cpu --precision bf16; says "fp32"; one_line
 expect 1 "$tundra" eval run --part all --min-accuracy 1.0; says "--min-accuracy"; one_line
 expect 2 "$tundra" eval first.safetensors; says "DATA"
+expect 0 "$tundra" eval run --normalize unit -o input.json; says "not imagenet"; grep -q '"input": "32 x 32.*unit' input.json || bad "input.json does not say the input"
 expect 0 "$tundra" eval first.safetensors shots/test
 expect 2 "$tundra" eval run --part tset; one_line
 mkdir -p other/x other/y && cp shots/test/bad/*.jpg other/x && cp shots/test/good/*.jpg other/y
@@ -166,6 +167,15 @@ expect 2 "$tundra" classify 'new/*.png' --model run -o pattern.csv; says "no ima
 expect 0 "$tundra" classify clip.mp4 "$(find shots -name '*.jpg' | sort | head -1)" --model run -o mixed.csv; says "1 images"
 expect 2 "$tundra" classify new --model nothing --out new.csv; says "nothing"
 expect 4 "$tundra" classify new --model broken.safetensors --out new.csv
+# What the options say of the input and of the classes, and what is said of another program's file.
+expect 0 "$tundra" classify new/z.jpg --model run -o input.csv --image-size 64 --normalize caffe; says "as --image-size says, not 32"; says "as --normalize says, not imagenet"
+expect 0 "$tundra" classify new/z.jpg --model run -o input.csv --classes worse,better -q; says "not bad, good"; head -1 input.csv | grep -q p_better || bad "--classes"
+expect 2 "$tundra" classify new/z.jpg --model run -o input.csv --classes a,b,c; says "names 3 classes"; says "has 2"; one_line
+expect 2 "$tundra" classify new/z.jpg --model run -o input.csv --normalize 1/0; says "MEAN/DEVIATION"; one_line
+expect 2 "$tundra" classify new/z.jpg --model run -o input.csv --resize 300; says "--fit crop"; one_line
+expect 0 "$tundra" import run/model.safetensors -o again.safetensors --normalize tf --classes b,a
+expect 0 "$tundra" inspect again.safetensors; says "x / 127.5 - 1"; says '["b","a"]'
+expect 0 "$tundra" classify new/z.jpg --model again.safetensors -o input.csv -q; [ ! -s err ] || bad "an imported file needs words"
 mkdir empty; expect 2 "$tundra" classify empty --model run --out new.csv; says "no images"
 # Classify: stopped by a signal, killed at random moments, then the same command again: the same file.
 for copy in 1 2 3 4 5; do mkdir -p many/$copy; cp $(find shots -name '*.jpg') many/$copy; done
@@ -187,6 +197,7 @@ for try in $(seq 60); do
         [ $code = 143 ] || bad "SIGTERM gave exit code $code"
         says "run the same command again to resume"
         expect 2 "$tundra" $many 3 --out killed.jsonl; says "batch: 2 -> 3"; one_line
+        expect 2 "$tundra" $many 2 --out killed.jsonl --normalize unit; says "input: "; one_line
         expect 2 "$tundra" classify list.txt --model run --batch 2 --out killed.jsonl; says "pictures: 202 -> 3"
     else
         kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null; [ $? != 137 ] || kills=$((kills + 1))

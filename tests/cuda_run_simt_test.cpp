@@ -46,8 +46,7 @@ protected:
         const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});  // simt is slow
         write_model(path("narrow.safetensors"), {.model = model,
                                                  .classes = {"a", "b", "c"},
-                                                 .fit = {},
-                                                 .normalize = "imagenet",
+                                                 .input = {.fit = {}, .normalize = "imagenet"},
                                                  .state = initialize_state(model, 1),
                                                  .steps = 0,
                                                  .more = {}});

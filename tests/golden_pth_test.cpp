@@ -17,6 +17,7 @@ std::string torch_name(DType type) {
         case DType::i8: return "int8";
         case DType::u8: return "uint8";
         case DType::boolean: return "bool";
+        default: break;
     }
     return "?";
 }

@@ -8,7 +8,8 @@
 namespace {
 
 const Cpu cpu{.threads = 1, .scratch = {}};
-const Normalize imagenet{{0.017f, 0.0175f, 0.0174f}, {-2.1f, -2.0f, -1.8f}};
+// In BGR; the test of the camera's pixels has RGB.
+const Normalize imagenet{{0.017f, 0.0175f, 0.0174f}, {-2.1f, -2.0f, -1.8f}, true};
 
 std::vector<uint8_t> random_bytes(size_t count, unsigned seed) {
     std::mt19937 generator(seed);

@@ -201,7 +201,7 @@ TEST(StepCounts, a_network_that_runs_once_copies_no_weight) {
         std::filesystem::temp_directory_path() / fmt::format("tundra-step-counts-{}.safetensors", getpid());
     write_model(file, {.model = model,
                        .classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"},
-                       .fit = {.size = 64},
+                       .input = {.fit = {.size = 64}},
                        .state = initialize_state(model, 1)});
     const ModelFile read = read_model(file);
     std::filesystem::remove(file);

@@ -54,8 +54,7 @@ public:
     void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const override {
         ::write_model(path, {.model = model_,
                              .classes = data_->classes,
-                             .fit = fit_of(config_),
-                             .normalize = config_.normalize,
+                             .input = {fit_of(config_), config_.normalize},
                              .state = std::move(result),
                              .steps = steps,
                              .more = {{"tundra.version", this_build().version},

@@ -30,8 +30,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 // Throws if the network holds numbers that are not finite: such weights are never saved over good ones.
 void require_finite(const StateDict& network, size_t step, double learning_rate) {
-    for (const std::string& name : not_finite(network))
-        fail(Fault::not_finite, "step {}: {} is not finite; lower --lr (now {}), the last checkpoint stays", step, name,
+    for (const std::string& number : bad_numbers(network))
+        fail(Fault::not_finite, "step {}: {}; lower --lr (now {}), the last checkpoint stays", step, number,
              learning_rate);
 }
 

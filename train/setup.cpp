@@ -84,18 +84,23 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
         StateDict state = initialize_state(model, c.seed);
         return {std::move(model), std::move(state)};
     }
-    ModelFile file = read_model(c.init);
+    ModelFile file = read_model(c.init, {.initial = true});
     if (file.model.name != c.model)
         fail(Fault::usage, "--init {}: holds {}, the run trains {}", c.init, file.model.name, c.model);
+    check_numbers(file.model, file.state, c.init);
+    for (const std::string& text : file.notes) note(text);
+    if (file.input.normalize != c.normalize)
+        note(fmt::format("{} was made for --normalize {}, the run trains with {}", c.init, file.input.normalize,
+                         c.normalize));
     Model& model = file.model;
     const size_t stored = std::exchange(model.classes, classes);
     model.fused = c.fused;
     StateDict state = initialize_state(model, c.seed);
-    for (const std::string& text : file.notes) note(fmt::format("{}: {}", c.init, text));
-    if (!file.lacks.empty()) note(fmt::format("{}: {}; what is missing starts anew", c.init, file.lacks));
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;
-    if (stored != classes && stored > 0)
+    if (!file.lacks.empty())
+        note(fmt::format("{}: {}; what is missing starts from random weights", c.init, file.lacks));
+    else if (stored != classes)
         note(fmt::format("{} has {} classes, the data {}: the last layer starts from random weights", c.init, stored,
                          classes));
     return {std::move(model), std::move(state)};

@@ -23,4 +23,7 @@ struct ReadyModel {
 };
 
 // `images`: how many will come; the batch is never larger.
-ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images);
+ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images, const InputOptions& input);
+
+// --image-size, --fit, --resize, --filter, --normalize and --classes, in the group "Model".
+void add_input_options(CLI::App& app, InputOptions& options);

@@ -4,7 +4,9 @@
 
 #if !defined(TUNDRA_HDF5)
 
-SafetensorsFile read_hdf5(const std::filesystem::path& path) {
+SafetensorsFile read_hdf5(const std::filesystem::path& path) { return read_hdf5(path, {}); }
+
+SafetensorsFile read_hdf5(const std::filesystem::path& path, std::span<const std::byte>) {
     fail(Fault::usage,
          "{}: is an HDF5 file, and this tundra was built without HDF5; install libhdf5-dev and build again",
          path.string());
@@ -32,6 +34,11 @@ void* symbol(const char* name) {
 
 // Everything of the library that is used below.
 #define LOADED(name) (*reinterpret_cast<decltype(&::name)>(symbol(#name)))
+#define H5Aexists LOADED(H5Aexists)
+#define H5Aget_space LOADED(H5Aget_space)
+#define H5Aget_type LOADED(H5Aget_type)
+#define H5Aopen LOADED(H5Aopen)
+#define H5Aread LOADED(H5Aread)
 #define H5Dget_create_plist LOADED(H5Dget_create_plist)
 #define H5Dget_space LOADED(H5Dget_space)
 #define H5Dget_storage_size LOADED(H5Dget_storage_size)
@@ -53,6 +60,7 @@ void* symbol(const char* name) {
 #define H5Sget_simple_extent_ndims LOADED(H5Sget_simple_extent_ndims)
 #define H5Tget_class LOADED(H5Tget_class)
 #define H5Tget_size LOADED(H5Tget_size)
+#define H5Tis_variable_str LOADED(H5Tis_variable_str)
 #define H5check_version LOADED(H5check_version)
 #define H5open LOADED(H5open)
 #if H5_VERSION_GE(1, 12, 0)
@@ -76,12 +84,13 @@ struct Id {  // closes an HDF5 object of any kind
 
 class Reader {
 public:
-    explicit Reader(const std::filesystem::path& path)
-        : label_(path.string()), limit_bytes_(kFreeBytes + kRatio * file_size(path)) {
+    Reader(const std::filesystem::path& path, const std::string& label)
+        : label_(label), limit_bytes_(kFreeBytes + kRatio * file_size(path)) {
         H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
         const Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
         if (file.id < 0) damaged("the library cannot open it");
         const Id root(H5Gopen2(file.id, "/", H5P_DEFAULT));
+        text(root.id, "model_config", "model_config");
         group(root.id, "", 0);
     }
 
@@ -89,7 +98,7 @@ public:
         std::vector<FileTensor> tensors;
         for (const auto& [name, shape, values] : datasets_)
             tensors.push_back({name, DType::f32, shape, std::as_bytes(std::span(values))});
-        write_safetensors(path, tensors, {}, false);
+        write_safetensors(path, tensors, texts_, false);
     }
 
 private:
@@ -115,6 +124,8 @@ private:
                 damaged("'{}{}' is a soft or external link, which is never followed", prefix, name);
             const Id object(H5Oopen(id, name, H5P_DEFAULT));
             const H5I_type_t type = object.id < 0 ? H5I_BADID : H5Iget_type(object.id);
+            if (type == H5I_GROUP && std::string_view(name) == "vars" && !prefix.empty())
+                text(object.id, "name", "name " + prefix.substr(0, prefix.size() - 1));
             if (type == H5I_GROUP)
                 group(object.id, prefix + name + "/", depth + 1);
             else if (type == H5I_DATASET)
@@ -122,6 +133,29 @@ private:
             else
                 damaged("'{}{}' is unreadable", prefix, name);
         }
+    }
+
+    // An attribute that is a text, of fixed or variable length, as metadata.
+    void text(hid_t id, const char* attribute, const std::string& key) {
+        if (H5Aexists(id, attribute) <= 0) return;
+        const Id opened(H5Aopen(id, attribute, H5P_DEFAULT));
+        const Id type(opened.id < 0 ? hid_t(-1) : H5Aget_type(opened.id));
+        if (type.id < 0 || H5Tget_class(type.id) != H5T_STRING) return;
+        const Id space(H5Aget_space(opened.id));
+        if (space.id < 0 || H5Sget_simple_extent_ndims(space.id) != 0) return;  // a list of texts
+        std::string value;
+        if (H5Tis_variable_str(type.id) > 0) {
+            char* text = nullptr;  // never freed: this process ends soon
+            if (H5Aread(opened.id, type.id, &text) < 0) damaged("the attribute '{}' is unreadable", key);
+            if (text) value = text;
+        } else {
+            const size_t size = H5Tget_size(type.id);
+            if (size > limit_bytes_) damaged("the attribute '{}' claims {} bytes", key, size);
+            value.resize(size);
+            if (H5Aread(opened.id, type.id, value.data()) < 0) damaged("the attribute '{}' is unreadable", key);
+            value.resize(std::min(value.find('\0'), value.size()));
+        }
+        texts_[key] = std::move(value);
     }
 
     void dataset(hid_t id, const std::string& name) {
@@ -172,10 +206,12 @@ private:
     std::string label_;
     size_t limit_bytes_, total_bytes_ = 0, objects_ = 0;
     std::vector<Dataset> datasets_;
+    std::map<std::string, std::string> texts_;
 };
 
 // In the child: the exit status is the Fault, the text of an error goes through the pipe.
-[[noreturn]] void child(const std::filesystem::path& path, const std::filesystem::path& result, int report) {
+[[noreturn]] void child(const std::filesystem::path& path, const std::string& label,
+                        const std::filesystem::path& result, int report) {
     for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTERM, SIGINT}) std::signal(signal, SIG_DFL);
     const rlimit no_core{0, 0}, seconds{kSeconds, kSeconds};
     setrlimit(RLIMIT_CORE, &no_core);
@@ -188,13 +224,13 @@ private:
     int status = 0;
     std::string text;
     try {
-        Reader(path).write(result);
+        Reader(path, label).write(result);
     } catch (const Error& error) {
         status = int(error.fault);
         text = error.what();
     } catch (const std::exception& error) {
         status = int(Fault::damaged);
-        text = fmt::format("{}: damaged HDF5 file: {}", path.string(), error.what());
+        text = fmt::format("{}: damaged HDF5 file: {}", label, error.what());
     }
     if (write(report, text.data(), text.size()) < 0) status = int(Fault::damaged);
     _exit(status);
@@ -204,6 +240,10 @@ private:
 
 SafetensorsFile read_hdf5(const std::filesystem::path& path) {
     read_file(path, size_t(8) << 30);  // fails in this process if the name cannot be read
+    return read_hdf5(path, {});
+}
+
+SafetensorsFile read_hdf5(const std::filesystem::path& path, std::span<const std::byte> bytes) {
     std::string folder = std::filesystem::temp_directory_path() / "tundra-XXXXXX";
     if (!mkdtemp(folder.data()))
         fail(Fault::environment, "{}: cannot create a folder; free some space or set TMPDIR", folder);
@@ -214,13 +254,16 @@ SafetensorsFile read_hdf5(const std::filesystem::path& path) {
             std::filesystem::remove_all(folder, ignored);
         }
     } const removed{folder};
-    const std::filesystem::path result = folder + "/weights.safetensors";
+    const std::filesystem::path result = folder + "/weights.safetensors", content = folder + "/content.h5";
+    if (!bytes.empty())
+        write_file_durably(
+            content, [&](FileWriter& out) { out.write(bytes); }, false);
     int report[2];
     if (pipe(report) != 0) fail(Fault::environment, "{}: cannot make a pipe", path.string());
     const pid_t process = fork();
     if (process == 0) {
         close(report[0]);
-        child(path, result, report[1]);
+        child(bytes.empty() ? path : content, path.string(), result, report[1]);
     }
     close(report[1]);
     std::string text;

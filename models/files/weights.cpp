@@ -41,7 +41,7 @@ constexpr size_t kIntegersLimit = size_t(1) << 24;
 void check_integers(const WeightFile& file) {
     size_t total = 0;
     for (const StoredTensor& tensor : file.tensors)
-        if (!is_real(tensor.dtype)) total += numel(tensor.shape);
+        if (is_readable(tensor.dtype) && !is_real(tensor.dtype)) total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
              "{}: its integer tensors hold {} numbers, the limit is {}; tundra takes weights in floating "
@@ -62,6 +62,7 @@ void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte
         case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
         case DType::u8:
         case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
+        default: break;  // a type that nothing here reads
     }
     if (floats && tensor.name.ends_with("num_batches_tracked"))  // of a state_dict whose every tensor was converted
         file.integers[tensor.name].assign(floats->begin(), floats->end());
@@ -78,7 +79,7 @@ struct Content {
     // Finds the network; fills in what `file` says of it.
     void find(WeightFile& file) {
         found = find_network(tensors, stated_classes(facts));
-        file.notes = found.notes;
+        file.notes.insert(file.notes.end(), found.notes.begin(), found.notes.end());
         if (!found.found) return;
         file.source = found.container.substr(0, found.container.size() - !found.container.empty());
         file.prefix = found.prefix.substr(found.container.size());
@@ -117,11 +118,12 @@ Content read_safetensors(WeightFile& file, FileBytes bytes) {
     return content;
 }
 
-Content read_keras_file(WeightFile& file) {
-    KerasWeights weights = read_keras(file.path);
-    file.layout = "Keras HDF5";
-    file.metadata["keras names"] = weights.old_names ? "old" : "new";
-    file.metadata["batch_norm_epsilon"] = fmt::format("{}", weights.batch_norm_epsilon());
+Content read_keras_file(WeightFile& file, std::span<const std::byte> bytes) {
+    KerasWeights weights = read_keras(file.path, bytes);
+    file.layout = weights.layout;
+    file.metadata = std::move(weights.metadata);
+    file.notes = std::move(weights.notes);
+    if (!weights.other.empty()) file.model.text = weights.other;
     Content content;
     for (const auto& [name, tensor] : weights.state) {
         file.tensors.push_back({name, DType::f32, tensor.shape});
@@ -267,17 +269,19 @@ WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
         fail(Fault::damaged, "{}: {}", file.path, what);
     if (all.empty()) fail(Fault::damaged, "{}: is empty", file.path);
     Content content;
-    if (all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0)
-        content = read_keras_file(file);
+    if ((all.size() >= 8 && std::memcmp(all.data(), "\x89HDF\r\n\x1a\n", 8) == 0) || is_keras_archive(all))
+        content = read_keras_file(file, all);
     else if (TorchFile::recognises(all))
         content = read_torch(file, std::move(bytes));
     else if (brace || path.extension() == ".safetensors")
         content = read_safetensors(file, std::move(bytes));
     else
-        fail(Fault::damaged, "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5)",
+        fail(Fault::damaged,
+             "{}: is not a weight file that tundra knows (PyTorch .pt/.pth, safetensors, Keras .h5 and .keras)",
              file.path);
     read_config(file, content.facts);
-    recognise(file, content.found, content.tensors, content.facts);
+    if (file.model.text == RecognisedModel().text)  // a Keras file may have said what it is
+        recognise(file, content.found, content.tensors, content.facts);
     return file;
 }
 

@@ -1,5 +1,6 @@
 // Reads every kind of weight file: PyTorch (zip and legacy, state dicts and whole pickled modules),
-// safetensors, Keras .h5. Float tensors become float32, integers int64; convolutions stay (c_out, c_in, h, w).
+// safetensors, Keras .h5 and .keras. Float tensors become float32, integers int64; convolutions stay (c_out, c_in, h,
+// w).
 //
 // The network is found wherever a checkpoint holds it, and its tensors get the names of models/resnet.h and
 // models/yolov5.h (models/files/find_network.h). Of an unknown network everything is read under its own names.

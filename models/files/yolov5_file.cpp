@@ -199,8 +199,8 @@ YoloModel model_as_it_is(WeightFile file) {
              file.model.text);
     const bool focus = file.state.contains("model.0.conv.conv.weight");
     if (focus) replace_focus(file);
-    for (const std::string& name : not_finite(file.state))
-        fail(Fault::damaged, "{}: {} holds values that are not finite", file.path, name);
+    for (const std::string& number : bad_numbers(file.state))
+        fail(Fault::damaged, "{}: {}; download or train the weights again", file.path, number);
     YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
                     .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
                     .classes = file.model.class_names,
