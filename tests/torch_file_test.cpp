@@ -200,7 +200,9 @@ TEST(TorchFile, BrokenArchivesAreRefused) {
     refused(zip_of({head, storage, {"a/byteorder", "big"}}), "byte order");
     refused(zip_of({{"data.pkl", pickle}, storage}), "without a PyTorch checkpoint");
     refused(zip_of({{"a/b/data.pkl", pickle}}), "without a PyTorch checkpoint");
-    refused(zip_of({{"model.weights.h5", ""}, {"config.json", ""}}), "Keras 3");
+#if defined(TUNDRA_HDF5)                                                       // otherwise a usage error
+    refused(zip_of({{"model.weights.h5", ""}, {"config.json", ""}}), "HDF5");  // a Keras archive
+#endif
     refused("PK\3\4", "zip archive");
 }
 
