@@ -48,7 +48,6 @@ struct RecognisedModel {
     // Why it cannot predict although it has a model: no last layer, no statistics. A training may start from it.
     std::string lacks{};
     std::vector<std::string> class_names{};  // empty if the file has none
-    std::string lacks{};  // why it can only be trained further, "no last layer"; "" if it can be used
 };
 
 struct ModelFamily {

@@ -12,8 +12,6 @@ struct ModelFile {
     std::vector<std::string> classes;
     Preprocessing input;
     StateDict state;
-    std::vector<std::string> notes = {};           // of the file, for people: WeightFile::notes
-    std::string lacks = {};                        // why it cannot predict: RecognisedModel::lacks
     uint64_t steps = 0;                            // of training; num_batches_tracked of every normalization
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
     std::vector<std::string> notes = {};           // for people: what was assumed, left out or overridden

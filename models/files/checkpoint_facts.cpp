@@ -192,7 +192,8 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
             const std::vector<std::string> names = names_in(*found);
             const std::string here = above.empty() ? key : above + "." + key;
             if (names.empty()) continue;
-            if (names.size() != classes) {
+            // A single output tells two classes apart.
+            if (names.size() != classes && !(classes == 1 && names.size() == 2)) {
                 notes.push_back(fmt::format("{} names {} classes, the network has {}: these names are not used", here,
                                             names.size(), classes));
             } else if (chosen.empty()) {
