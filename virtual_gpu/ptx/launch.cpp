@@ -148,6 +148,7 @@ Config& config() {
 void run(const Launch& launch) {
     static std::mutex one;
     const std::lock_guard lock(one);
+    const simt::DeviceMemoryOpen open;
     Grid(launch).run();
 }
 

@@ -56,6 +56,14 @@ struct DeviceRange {
 };
 const std::vector<DeviceRange>& device_ranges();
 
+// Opens device memory to the code that runs, for as long as one of these lives on any host thread.
+class DeviceMemoryOpen {
+public:
+    DeviceMemoryOpen();
+    ~DeviceMemoryOpen();
+    DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
+};
+
 // Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
 // throws Error at its end.
 bool race_checked();

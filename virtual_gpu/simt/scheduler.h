@@ -101,12 +101,4 @@ private:
     uint64_t switches_ = 0;
 };
 
-// Opens device memory to the code that runs, for as long as one of these lives on any host thread.
-class DeviceMemoryOpen {
-public:
-    DeviceMemoryOpen();
-    ~DeviceMemoryOpen();
-    DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
-};
-
 }  // namespace simt
