@@ -2,9 +2,10 @@
 # is there; without, TUNDRA_CUDA_MISSING says what is missing: the build ends with it, and `tundra doctor` shows it.
 #
 # TUNDRA_CUDA_ARCHS   what nvcc compiles for. Default: this machine's GPU; where there is none machine code for the generations that
-#                     the toolkit knows, and PTX for what comes after. Tests pass 90-real: a third of the time.
+#                     the toolkit knows, and PTX for what comes after. Tests compile one generation, and PTX for the device ptx.
 set(TUNDRA_HAS_CUDA OFF)
 set(TUNDRA_CUDA_MISSING "")
+set(shown_archs "${TUNDRA_CUDA_ARCHS}")  # read, or CMake warns where there is no CUDA
 if(TUNDRA_CUDA STREQUAL OFF)
     set(TUNDRA_CUDA_MISSING "TUNDRA_CUDA=OFF")
 elseif(TUNDRA_CUDA STREQUAL AUTO AND (TUNDRA_SANITIZE OR TUNDRA_RACE))
@@ -17,13 +18,14 @@ else()
     find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS $ENV{CUDNN_PATH}/lib ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
                  ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib
                  ${CUDAToolkit_BIN_DIR}/../../cudnn/lib)
+    find_path(CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
     find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.${CUDAToolkit_VERSION_MAJOR} HINTS ${CUDAToolkit_LIBRARY_DIR}
                  ${CUDAToolkit_TARGET_DIR}/lib ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib)
     if(NOT CUDAToolkit_FOUND OR NOT CUDAToolkit_NVCC_EXECUTABLE)
         set(TUNDRA_CUDA_MISSING "no CUDA toolkit (nvcc) 12.3 or newer was found")
     elseif(NOT CUDNN_INCLUDE OR NOT CUDNN_LIBRARY)
         set(TUNDRA_CUDA_MISSING "no cuDNN was found, name it with -DCUDNN_LIBRARY=.../libcudnn.so.9 -DCUDNN_INCLUDE=.../include")
-    elseif(NOT CUBLASLT_LIBRARY OR NOT EXISTS ${CUDAToolkit_INCLUDE_DIRS}/cublasLt.h)
+    elseif(NOT CUBLASLT_LIBRARY OR NOT CUBLASLT_INCLUDE)
         set(TUNDRA_CUDA_MISSING "no cuBLASLt was found, name it with -DCUBLASLT_LIBRARY=.../libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}")
     else()
         file(STRINGS ${CUDNN_INCLUDE}/cudnn_version.h version REGEX "define CUDNN_(MAJOR|MINOR) ")
@@ -61,6 +63,9 @@ if(NOT TUNDRA_CUDA_ARCHS)
         set(archs "80-real;90-real;100-real;120")
     endif()
     set(TUNDRA_CUDA_ARCHS "${archs}" CACHE STRING "CMAKE_CUDA_ARCHITECTURES of the kernels")
+endif()
+if(CUDAToolkit_VERSION VERSION_LESS 12.8)
+    list(FILTER TUNDRA_CUDA_ARCHS EXCLUDE REGEX "^1[0-9][0-9]")  # unknown there
 endif()
 set(CMAKE_CUDA_ARCHITECTURES ${TUNDRA_CUDA_ARCHS})
 if(CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)

@@ -7,10 +7,9 @@
 # Guess:    64 numbers of bias are added in float32 in any case, and a + b + c may be added in either order, so all
 #           forms have the same engines. A float32 bias beside float16 images is even the careful choice.
 # What it does: with a bias of the images' type, after the residual or without one, the heuristics list 38
-#           configurations
-#           (float32: 35), all ready-made. With a float32 bias beside float16 images, or with the bias before the
-#           residual in either type, not one ready-made engine is left: 9 (10) configurations that are all compiled at
-#           run time, which costs seconds per layer and needs NVRTC and a driver.
+#           configurations (float32: 35), all ready-made. With a float32 bias beside float16 images, or with the bias
+#           before the residual in either type, not one ready-made engine is left: 9 (10) configurations that are all
+#           compiled at run time, which costs seconds per layer and needs NVRTC and a driver.
 # Ends with 0 while this is so, with 1 when it has changed. x86-64 Linux, C compiler, Python; downloads about 370 MB.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -5,9 +5,8 @@
 # Input:    an image with a person, a deer and a fox; the classifier saw the two animals: deer 0.90, fox 0.80.
 # Guess:    the deer's box says deer, the fox's box says fox, the person's box has no species.
 # What it does: all three boxes, the person's too, have the same list: deer 0.90, fox 0.80. Programs that take the
-#           first
-#           (most likely) entry, as MegaDetector's format has it, count three deer. Which box was which cannot be
-#           found from the file any more; the package's other format (save_detection_classification_json) keeps the
+#           first (most likely) entry, as MegaDetector's format has it, count three deer. Which box was which cannot
+#           be found from the file any more; the package's other format (save_detection_classification_json) keeps the
 #           order.
 # Ends with 0 while this is so, with 1 when it has changed. Needs Python 3.9 to 3.12; downloads about 150 MB. PyTorch
 # and gradio are left out: the function does not use them.

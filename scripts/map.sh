@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 rows() {  # folder, what it holds, where to start
     row base "errors and exit codes, durable files, hash, text, random numbers, CSV, safetensors, processors: nothing here knows a network" base/error.h
-    row virtual_gpu "CUDA without a GPU: the execution model that runs the \`.cu\` files on the CPU, and a stand-in for the CUDA runtime" virtual_gpu/simt/README.md
+    row virtual_gpu "CUDA without a GPU: the execution model that runs the \`.cu\` files on the CPU, nvcc's PTX executed on the CPU, and a stand-in for the CUDA runtime" virtual_gpu/README.md
     row kernels "arithmetic on raw pointers: per operation one header, CPU loops and CUDA kernels; \`kernels/conv/\` for convolutions" kernels/batch_norm.h
     row engine "graph, gradients, memory plan, replay, parameters, devices" engine/graph.h
     row models "ResNet and YOLOv5; \`models/files/\` reads PyTorch, safetensors and Keras files" models/resnet.cpp

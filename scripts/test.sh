@@ -28,7 +28,8 @@ build_and_test() {  # folder, ctest arguments, cmake options...
 # Without a GPU one generation is enough to compile for; with one the build folder stays fit for it. The device ptx
 # executes PTX: that for older GPUs and that for newer ones come out of two generators in nvcc.
 archs=90-real
-nvidia-smi -L 2>/dev/null | grep -q "GPU 0" && archs=native
+capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d .) || true
+[[ $capability =~ ^[0-9]+$ ]] && archs=$capability-real
 build_and_test build "" -DCMAKE_BUILD_TYPE=Release "-DTUNDRA_CUDA_ARCHS=$archs;80-virtual;100-virtual"
 [ $full = 1 ] || exit 0
 

@@ -129,7 +129,7 @@ TYPED_TEST(SimtKernels, BatchNormOfManyBlocks) {
 // Backward takes relu's mask from x: the same as that of the stored y, also where y is so small that it was stored as
 // 0. Every row's dy is a power of two, so that their sum tells which rows were let through.
 TYPED_TEST(SimtKernels, BatchNormMasksWhatWasStoredAsZero) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     const Matrix m{8, 8};
     Inputs in = inputs<T>(m);
     in.scale = {1, 1e-7f, 3e-8f, 2e-8f, 1e-8f, 1e-40f, 3e-41f, 1e-45f};
@@ -154,7 +154,7 @@ TYPED_TEST(SimtKernels, BatchNormMasksWhatWasStoredAsZero) {
 
 // With a residual the sums are those of g as it was stored for the residual, and dx is made of it.
 TYPED_TEST(SimtKernels, BatchNormGradientOfAResidualIsStoredOnce) {
-    using T = TypeParam;
+    using T = typename TypeParam::Type;
     const Matrix m{33, 8};
     const size_t count = m.rows * m.channels;
     const Inputs in = inputs<T>(m);

@@ -167,8 +167,7 @@ TEST(CudaRuntime, TrainsAsTheKernelsAloneRecordedAndEager) {
 
 // A library that cannot be recorded costs speed, not the run.
 TEST(CudaRuntime, StepsThatCannotBeRecordedAreRunEagerly) {
-    const auto simt = open_simt();
-    const std::vector<float> want = losses(*simt, 4);
+    const std::vector<float> want = losses(*open_device(kKernelsOf), 4);
     fake_cuda::reset({.refuses_capture = true});
     {
         const auto device = open_cuda({});

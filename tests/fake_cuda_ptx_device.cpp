@@ -1,12 +1,23 @@
 // As tests/fake_cuda_device.cpp, with the kernels that nvcc made: they are launched by nvcc's own stubs, queued in the
 // stand-in's streams, and executed from their PTX.
+#include <chrono>
+#include <thread>
+
 #include "cuda_runtime_api.h"
 #include "engine/device_cuda.h"
 #include "engine/op.h"
 #include "kernels/cuda_libraries.h"
 #include "virtual_gpu/ptx/runtime.h"
 
+namespace {
+size_t chosen = 0;
+}
+
 void run_on_cuda(const Cuda& cuda, const Step& step) {
+    if (step.op->name() == "conv" && chosen < fake_cuda::to_choose()) {
+        ++chosen;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    }
     const ptx::Session session([](void* stream, ptx::Session::Work work) {
         fake_cuda::enqueue(static_cast<cudaStream_t>(stream), std::move(work));
     });
@@ -17,9 +28,12 @@ namespace {
 struct NoLibraries final : CudaLibraries {
     void abandon() override {}
     std::string versions() const override { return "no libraries"; }
+    size_t chosen() const override { return ::chosen; }
 };
 }  // namespace
 
 std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
+    chosen = 0;
+    if (fake_cuda::no_cudnn()) throw MissingLibrary("cuDNN 9 (libcudnn.so.9) cannot be opened");
     return std::make_unique<NoLibraries>();
 }

@@ -24,8 +24,7 @@ protected:
         const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 4});
         write_model(path("narrow.safetensors"), {.model = model,
                                                  .classes = {"bad", "good"},
-                                                 .fit = {},
-                                                 .normalize = "imagenet",
+                                                 .input = {.fit = {}},
                                                  .state = initialize_state(model, 1),
                                                  .steps = 0,
                                                  .more = {}});

@@ -103,6 +103,6 @@ TEST_F(PtxBudget, Pools) {
         compute(gpu, MaxPoolForward<bf16>{s, x, y, argmax});
     });
     expect_within({{"max_pool_backward<8, 3, 2, bf16>", 34, 8.6, 1.01, 1, 0.63}}, double(in), [&] {
-        compute(gpu, MaxPoolBackward<bf16>{s, y, argmax, x});
+        compute(gpu, MaxPoolBackward<bf16>{s, y, nullptr, argmax, x});
     });
 }

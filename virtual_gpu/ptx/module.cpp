@@ -105,8 +105,8 @@ std::string readable(const std::string& mangled) {
     std::string result = text ? text : mangled;
     std::free(text);
     for (const string_view unnamed : {"(anonymous namespace)::", "_GLOBAL__N_"})
-        if (const size_t at = result.find(unnamed); at != result.npos)
-            result = result.substr(result.find("::", at) + 2);
+        for (size_t at; (at = result.find(unnamed)) != result.npos;) result.erase(at, result.find("::", at) + 2 - at);
+    if (result.starts_with("void ")) result.erase(0, 5);
     int depth = 0;  // without the arguments
     for (size_t i = 0; i < result.size(); ++i) {
         depth += result[i] == '<';
