@@ -32,8 +32,10 @@ void write_plain(const std::string& path, const WeightFile& file, const ModelFil
     for (const auto& [key, value] : file.metadata)  // texts of the file may be anything, safetensors wants UTF-8
         metadata[as_utf8(key)] = as_utf8(value);
     metadata["format"] = "pt";
-    if (!file.model.class_names.empty()) metadata["class_names"] = one_line(json(file.model.class_names));
-    if (classifier) store(*classifier, metadata);
+    if (classifier)
+        store(*classifier, metadata);
+    else if (!file.model.class_names.empty())
+        metadata["class_names"] = one_line(json(file.model.class_names));
     write_safetensors(path, tensors, metadata);
 }
 
@@ -46,7 +48,7 @@ int run(const Options& o) {
     check_output("--out", o.to, {o.from});
     WeightFile file = read_weights(o.from);
     Progress progress(true);
-    const std::string what = file.model.text;
+    std::string what = file.model.text;
     std::vector<std::string> notes;
     for (const std::string& text : file.notes) notes.push_back(fmt::format("{}: {}", o.from, text));
     if (file.model.task == "detect") {
@@ -59,6 +61,11 @@ int run(const Options& o) {
         ModelFile classifier = read_model(o.from, {.input = o.input});
         notes = classifier.notes;  // those of the file too
         write_plain(o.to, file, &classifier);
+        if (!o.input.classes.empty()) {
+            const std::string before = fmt::format(": {}", fmt::join(file.model.class_names, ", "));
+            if (what.ends_with(before)) what.resize(what.size() - before.size());
+            if (classifier.classes.size() <= 10) what += fmt::format(": {}", fmt::join(classifier.classes, ", "));
+        }
     } else if (o.input != InputOptions{}) {
         fail(Fault::usage, "{}: holds {}, and the options of import are for classifiers", o.from, what);
     } else {

@@ -4,6 +4,24 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+
+// Discarded if `text` is not JSON, or nests deeper than any settings do: Json copies by recursion.
+template <class Json = nlohmann::json>
+Json parse_foreign(std::string_view text) {
+    struct TooDeep {};
+    try {
+        return Json::parse(
+            text,
+            [](int depth, typename Json::parse_event_t, Json&) {
+                if (depth > 200) throw TooDeep();
+                return true;
+            },
+            false);
+    } catch (const TooDeep&) {
+        return Json(Json::value_t::discarded);
+    }
+}
 
 // The value of `key`; null where `object` is not an object or lacks the key.
 template <class Json>

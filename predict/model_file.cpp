@@ -52,6 +52,8 @@ void take_classes(ModelFile& m, const WeightFile& file, const std::string& optio
         } catch (const std::exception&) {
             fail(Fault::damaged, "{}: its tundra metadata cannot be read", file.path);
         }
+    if (std::set(stored.begin(), stored.end()).size() != stored.size())
+        fail(Fault::damaged, "{}: its tundra.classes name a class twice", file.path);
     const size_t n = m.model.classes;
     if (file.model.classes == 1 && stored.size() == 1) stored.insert(stored.begin(), "not " + stored[0]);
     if (!stored.empty() && stored.size() != n)
@@ -145,6 +147,7 @@ ModelFile read_model(const std::filesystem::path& path, const ReadModel& how) {
     StatedPreprocessing stated =
         preprocessing_of(file.metadata, m.model.name.ends_with("-keras"), how.input, file.path);
     m.input = stated.used;
+    m.normalize_assumed = stated.normalize_assumed;
     if (how.initial) return m;
     if (!stated.note.empty()) m.notes.push_back(fmt::format("{}: input {}", file.path, stated.note));
     if (!m.lacks.empty())

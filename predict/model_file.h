@@ -16,6 +16,7 @@ struct ModelFile {
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
     std::vector<std::string> notes = {};           // for people: what was assumed, left out or overridden
     std::string lacks = {};                        // RecognisedModel::lacks
+    bool normalize_assumed = false;                // input.normalize: neither the file nor an option says it
 };
 
 // Loads with strict=True into torchvision's resnet50 (not the -keras models, whose convolutions have biases).

@@ -12,7 +12,7 @@ using nlohmann::json;
 using Metadata = std::map<std::string, std::string>;
 
 constexpr std::string_view kFilters[] = {"antialias", "linear", "nearest"};
-constexpr size_t kSmallest = 32, kLargest = 4096;
+constexpr size_t kSmallest = 32, kLargest = 4096, kLongest = 10 * kLargest;
 constexpr double kMean[] = {0.485, 0.456, 0.406}, kDeviation[] = {0.229, 0.224, 0.225};
 
 struct Named {
@@ -134,6 +134,7 @@ public:
             fail(Fault::usage, "--resize {}: is for --fit crop, and the images are stretched", o.resize);
         if (o.resize && o.resize < p_.fit.size)
             fail(Fault::usage, "--resize {}: is smaller than the image size {}", o.resize, p_.fit.size);
+        if (o.resize > kLongest) fail(Fault::usage, "--resize {}: the limit is {}", o.resize, kLongest);
         if (o.resize) p_.fit.shorter = o.resize;
         if (p_.fit.mode == FitMode::stretch) p_.fit.shorter = 0;
         for (size_t i = 0; i < std::size(kFilters); ++i)
@@ -148,7 +149,7 @@ public:
             p_.normalize = o.normalize;
             normalize_.option("--normalize", p_.normalize != before.normalize, known(normalize_, before.normalize));
         }
-        return {p_, note()};
+        return {p_, note(), normalize_.text == "assumed"};
     }
 
 private:
@@ -171,6 +172,8 @@ private:
         if (!parse_normalize(p_.normalize)) damaged("tundra.normalize", p_.normalize);
         if (p_.fit.size < kSmallest || p_.fit.size > kLargest)
             damaged("tundra.image_size", std::to_string(p_.fit.size));
+        if (p_.fit.shorter && (p_.fit.shorter < p_.fit.size || p_.fit.shorter > kLongest))
+            damaged("tundra.resize", std::to_string(p_.fit.shorter));
     }
 
     void size() {
@@ -215,10 +218,14 @@ private:
         std::vector<double> m = numbers_of(*mean), d = numbers_of(*deviation);
         if (m.size() == 1) m.resize(3, m[0]);
         if (d.size() == 1) d.resize(3, d[0]);
-        if (m.size() != 3 || d.size() != 3 || !d[0] || !d[1] || !d[2])
-            return left_out("mean and std", *mean + ", " + *deviation);
-        p_.normalize =
-            normalize_text({255 * m[0], 255 * m[1], 255 * m[2]}, {255 * d[0], 255 * d[1], 255 * d[2]}, false);
+        bool unit = m.size() == 3 && d.size() == 3, pixels = unit;  // of values from 0 to 1, or to 255
+        for (size_t c = 0; c < 3 && (unit || pixels); ++c) {
+            unit &= m[c] >= 0 && m[c] <= 1 && d[c] > 0.001 && d[c] <= 1;
+            pixels &= (m[c] == 0 || m[c] > 1) && m[c] <= 255 && d[c] > 1 && d[c] <= 255;
+        }
+        if (!unit && !pixels) return left_out("mean and std", *mean + ", " + *deviation);
+        const double s = unit ? 255 : 1;
+        p_.normalize = normalize_text({s * m[0], s * m[1], s * m[2]}, {s * d[0], s * d[1], s * d[2]}, false);
         normalize_.text = from_;
     }
 

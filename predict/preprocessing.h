@@ -44,6 +44,7 @@ struct StatedPreprocessing {
     Preprocessing used;
     std::string
         note;  // what was assumed, taken from another program, or overridden; "" if tundra's own file states all
+    bool normalize_assumed = false;
 };
 
 // From the metadata of a weight file, `options`, and what the makers of such networks mean: Keras' (`keras`) are

@@ -67,6 +67,18 @@ TEST(ForeignWeights, TheLastLayer) {
     expect_lacks(read_bytes(zip(state_op(prefixed("model.", items) + Items{{"temperature", {1}}}))), "temperature");
     const Items between{{"neck.weight", {32, 32}}, {"neck.bias", {32}}, {"fc.weight", {5, 32}}, {"fc.bias", {5}}};
     expect_lacks(read_bytes(zip(state_op(prefixed("net.", body) + between))), "neck.*");
+    // Its inputs are the features and something more, so the fc inside is a left-over.
+    const Items joined{{"classifier.weight", {5, 40}}, {"classifier.bias", {5}}};
+    expect_lacks(read_bytes(zip(state_op(prefixed("net.", items) + joined))), "net.fc.*, classifier.*");
+    const Items projector = renamed("fc.", "projector.", items);
+    const auto with_count = [&](const Items& all, int32_t n) {
+        return read_bytes(zip(dict_op(entry("state_dict", state_op(all)) + entry("num_classes", int_op(n)))));
+    };
+    expect_lacks(with_count(projector, 10), "projector.* has 5 outputs");
+    const WeightFile contradiction = with_count(items, 10);
+    expect_resnet50(contradiction, items, items);
+    ASSERT_FALSE(contradiction.notes.empty());
+    EXPECT_NE(contradiction.notes[0].find("speaks of 10 classes"), std::string::npos);
 }
 
 TEST(ForeignWeights, OtherNamesOfTheSameNetwork) {
@@ -100,6 +112,13 @@ TEST(ForeignWeights, OtherNamesOfTheSameNetwork) {
         }
     }
     expect_resnet50(read_bytes(zip(state_op(transformers))), transformers, items);
+    const std::string block = "resnet.encoder.stages.0.layers.0.";
+    for (const char* name : {"shortcut.lora.convolution.weight", "adapter.1.convolution.weight"})
+        EXPECT_FALSE(read_bytes(zip(state_op(transformers + Items{{block + name, {1, 1, 1, 1}}}))).model.model) << name;
+    // A key of this name need not be the settings of transformers.
+    const std::string settings = entry("config.json", int_op(7));
+    expect_resnet50(read_bytes(zip(dict_op(entry("state_dict", state_op(transformers)) + settings))), transformers,
+                    items);
 }
 
 TEST(ForeignWeights, OtherNetworksAreNamed) {

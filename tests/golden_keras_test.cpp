@@ -28,7 +28,7 @@ Model network_of(const nlohmann::json& expected, WeightFile& weights) {
     weights.state["fc.weight"] = {{1, features}, std::vector<float>(features)};
     weights.state["fc.bias"] = {{1}, std::vector<float>(1)};
     return make_model(
-        ResNetConfig{.keras = true, .classes = 1, .width = width, .keras_epsilon = expected.at("batch_norm_eps")});
+        ResNetConfig{.keras = true, .classes = 1, .width = width, .stored_epsilon = expected.at("batch_norm_eps")});
 }
 
 void check_case(const std::filesystem::path& file, const nlohmann::json& expected) {

@@ -104,6 +104,28 @@ TEST(Preprocessing, ComesFromTheFileThenFromOptions) {
                    .note,
                {"its input_size 8 is left out", "its crop_pct 95", "its mean and std null, 0"});
     EXPECT_EQ(stated({{"preprocess.crop_pct", "0.95"}}, false, {.fit = "stretch"}).used.fit, (Fit{.size = 224}));
+    // Of pixels from 0 to 255, and what is of neither scale.
+    const auto scaled = [&](const char* mean, const char* deviation) {
+        return stated({{"preprocess.mean", mean}, {"preprocess.std", deviation}});
+    };
+    EXPECT_EQ(scaled("[123.675, 116.28, 103.53]", "[58.395, 57.12, 57.375]").used.normalize, "imagenet");
+    EXPECT_EQ(scaled("[0.0, 0.0, 0.0]", "[255.0, 255.0, 255.0]").used.normalize, "unit");
+    EXPECT_EQ(scaled("[0.0, 0.0, 0.0]", "[1.0, 1.0, 1.0]").used.normalize, "unit");
+    for (const auto& [mean, deviation] :
+         std::initializer_list<std::pair<const char*, const char*>>{{"[-0.5, 0.5, 0.5]", "[0.5, 0.5, 0.5]"},
+                                                                    {"[0.5, 0.5, 0.5]", "[0.5, -0.5, 0.5]"},
+                                                                    {"[0.5, 0.5, 0.5]", "[0.5, 58.0, 0.5]"},
+                                                                    {"[123.0, 116.0, 103.0]", "[1.0, 1.0, 1.0]"}}) {
+        EXPECT_EQ(scaled(mean, deviation).used.normalize, "imagenet");
+        expect_has(scaled(mean, deviation).note, {"its mean and std", "left out"});
+    }
+    EXPECT_TRUE(scaled("[-1]", "[1]").normalize_assumed);
+    EXPECT_FALSE(stated(ours).normalize_assumed);
+    for (const char* side : {"63", "400000000"}) {
+        Metadata odd = ours;
+        odd["tundra.resize"] = side;
+        expect_has(message_of([&] { stated(odd); }, Fault::damaged), {"tundra.resize"});
+    }
     ours["tundra.normalize"] = "imagnet";
     message_of([&] { stated(ours); }, Fault::damaged);
 }
@@ -140,7 +162,7 @@ TEST_F(ModelFiles, NumbersThatNoNetworkCanUseAreNamed) {
         write(state);
         const ModelFile m = read_model(path_);
         expect_has(message_of([&] { check_numbers(m.model, m.state, "FILE"); }, Fault::damaged), {"FILE", text});
-        EXPECT_EQ(bad_numbers(m.state).size(), 2u);
+        EXPECT_EQ(bad_numbers(m.state).size(), 1u);  // what the network does not use is not read
     }
     StateDict good = state_of(3);
     good["unused"] = {{1}, std::vector<float>{nan}};
@@ -196,6 +218,13 @@ TEST_F(ModelFiles, NamesOfClasses) {
     std::filesystem::remove(lines);
     write(state_of(3), {{"class_names", R"(["a", "b", "c"])"}});
     EXPECT_EQ(names("").classes[1], "b");
+    write(state_of(3), {{"tundra.classes", R"(["a", "b", "a"])"}});
+    expect_has(message_of([&] { names(""); }, Fault::damaged), {"a class twice"});
+    write(state_of(3), {{"tundra.classes", R"(["d", "e", "f"])"}, {"class_names", R"(["a", "b", "c"])"}});
+    EXPECT_EQ(names("").classes[1], "e");
+    write(state_of(3), {{"class_names", std::string(100'000, '[')}});
+    EXPECT_EQ(names("").classes[1], "1");
+    write(state_of(3), {{"class_names", R"(["a", "b", "c"])"}});
     const ModelFile renamed = names("fox,hare,empty");
     EXPECT_EQ(renamed.classes[1], "hare");
     const bool said =
@@ -205,7 +234,7 @@ TEST_F(ModelFiles, NamesOfClasses) {
 
 TEST_F(ModelFiles, OnlyATypeThatIsNeededIsRefused) {
     const std::vector<std::byte> bytes(64);
-    write(state_of(3), {}, {{"scale", DType::f8_e4m3, {16}, std::span(bytes).first(16)}});
+    write(state_of(3), {}, {{"spare", DType::f8_e4m3, {16}, std::span(bytes).first(16)}});
     EXPECT_EQ(read_model(path_).model.classes, 3u);
     StateDict state = state_of(3);
     state.erase("bn1.bias");

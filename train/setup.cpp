@@ -90,8 +90,8 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
     check_numbers(file.model, file.state, c.init);
     for (const std::string& text : file.notes) note(text);
     if (file.input.normalize != c.normalize)
-        note(fmt::format("{} was made for --normalize {}, the run trains with {}", c.init, file.input.normalize,
-                         c.normalize));
+        note(fmt::format("{} {} made for --normalize {}, the run trains with {}", c.init,
+                         file.normalize_assumed ? "is assumed to be" : "was", file.input.normalize, c.normalize));
     Model& model = file.model;
     const size_t stored = std::exchange(model.classes, classes);
     model.fused = c.fused;

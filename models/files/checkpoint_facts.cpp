@@ -131,25 +131,30 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
                 metadata[above.empty() ? key : above + "." + key] = as_text(value);
     });
     const auto stated = [&](const std::string& source, const json& level) {
-        const auto take = [&](const char* key, std::initializer_list<const char*> names, auto fits) {
+        const auto value = [&](std::initializer_list<const char*> names, auto fits) -> const json* {
             for (const char* name : names)
-                if (const auto found = level.find(name); found != level.end() && is_short(*found) && fits(*found)) {
-                    metadata.emplace(std::string("preprocess.") + key, as_text(*found));
-                    metadata.emplace("preprocess.source", source.empty() ? "the checkpoint" : source);
-                    return;
-                }
+                if (const auto found = level.find(name); found != level.end() && is_short(*found) && fits(*found))
+                    return &*found;
+            return nullptr;
+        };
+        const auto take = [&](const char* key, const json* value) {
+            if (!value) return;
+            metadata.emplace(std::string("preprocess.") + key, as_text(*value));
+            metadata.emplace("preprocess.source", source.empty() ? "settings" : source);
         };
         const auto three = [](const json& v) { return v.is_array() && v.size() == 3 && v[0].is_number(); };
         const auto size = [](const json& v) {
             return v.is_number_integer() || (v.is_array() && v[0].is_number_integer());
         };
         const auto text = [](const json& v) { return v.is_string(); };
-        take("mean", {"mean", "image_mean"}, three);
-        take("std", {"std", "image_std"}, three);
-        take("input_size", {"input_size", "img_size", "image_size", "imgsz"}, size);
-        take("crop_pct", {"crop_pct"}, [](const json& v) { return v.is_number(); });
-        take("interpolation", {"interpolation"}, text);
-        take("crop_mode", {"crop_mode"}, text);
+        const json *mean = value({"mean", "image_mean"}, three), *deviation = value({"std", "image_std"}, three);
+        const auto normalized = level.find("do_normalize");
+        if (mean && deviation && (normalized == level.end() || *normalized != json(false)))
+            take("mean", mean), take("std", deviation);
+        take("input_size", value({"input_size", "img_size", "image_size", "imgsz"}, size));
+        take("crop_pct", value({"crop_pct"}, [](const json& v) { return v.is_number(); }));
+        take("interpolation", value({"interpolation"}, text));
+        take("crop_mode", value({"crop_mode"}, text));
     };
     // What was used in training before what a network is published with.
     each_level(facts, [&](const std::string& above, const json& level) {
@@ -181,6 +186,11 @@ size_t stated_classes(const json& facts) {
 }
 
 std::vector<std::string> class_names(const json& facts, size_t classes, std::vector<std::string>& notes) {
+    const auto fits = [&](const std::vector<std::string>& names) {  // a single output tells two classes apart
+        return names.size() == classes || (classes == 1 && names.size() == 2);
+    };
+    if (const auto own = facts.find("tundra.classes"); own != facts.end())
+        if (std::vector<std::string> names = names_in(*own); fits(names)) return names;
     std::vector<std::string> chosen;
     std::string source;
     bool contradiction = false;
@@ -192,8 +202,7 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
             const std::vector<std::string> names = names_in(*found);
             const std::string here = above.empty() ? key : above + "." + key;
             if (names.empty()) continue;
-            // A single output tells two classes apart.
-            if (names.size() != classes && !(classes == 1 && names.size() == 2)) {
+            if (!fits(names)) {
                 notes.push_back(fmt::format("{} names {} classes, the network has {}: these names are not used", here,
                                             names.size(), classes));
             } else if (chosen.empty()) {
@@ -202,6 +211,8 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
             } else if (chosen != names && std::ranges::is_permutation(chosen, names)) {
                 contradiction = true;
                 notes.push_back(fmt::format("{} and {} order the classes differently: neither is used", source, here));
+            } else if (chosen != names) {
+                notes.push_back(fmt::format("{0} and {1} name the classes differently: {0} is used", source, here));
             }
         }
     });

@@ -54,8 +54,8 @@ std::string transformers_names(std::string_view rest) {
     if (parts.size() < 8 || parts[0] != "encoder" || parts[1] != "stages" || parts[2].size() != 1)
         return one_of(first_part(rest), {"embedder", "encoder"}) ? std::string(rest) : "";
     const std::string block = fmt::format("layer{}.{}.", int(parts[2][0] - '0') + 1, parts[4]);
-    if (parts[5] == "shortcut") return with(block + "downsample.0", block + "downsample.1");
-    if (parts.size() != 9 || parts[6].size() != 1) return std::string(rest);
+    if (parts.size() == 8 && parts[5] == "shortcut") return with(block + "downsample.0", block + "downsample.1");
+    if (parts.size() != 9 || parts[5] != "layer" || parts[6].size() != 1) return std::string(rest);
     const int k = parts[6][0] - '0' + 1;
     return with(fmt::format("{}conv{}", block, k), fmt::format("{}bn{}", block, k));
 }
@@ -192,7 +192,12 @@ private:
                 return;
             }
         if (const std::optional<Head> head = linear(g)) {
-            heads_.push_back(*head);
+            const auto same = [&](const Head& other) {  // under a second name
+                const CheckpointTensor &w = tensors_[other.weight], &b = tensors_[other.bias];
+                return !w.storage.empty() && w.storage == tensors_[head->weight].storage &&
+                       b.storage == tensors_[head->bias].storage && other.classes == head->classes;
+            };
+            if (std::ranges::none_of(heads_, same)) heads_.push_back(*head);
             return;
         }
         size_t vectors = 0, rank = 0;
@@ -260,7 +265,7 @@ private:
                                      const Shape& s = tensors_[i].shape;
                                      return s.size() >= 2 && s[1] == chosen->classes;
                                  });
-            if (chosen && (follows || !chosen->group->inside))
+            if (chosen && (follows || !chosen->group->inside || (!g->inside && is_head_name(g->root))))
                 names.push_back(shown(*g));
             else
                 left_out_[g->root] = shown(*g);
@@ -274,7 +279,16 @@ private:
         } else if (!chosen || names.size() != heads_.size()) {
             found_.lacks =
                 fmt::format("nothing in the file says which of these is its last layer: {}", fmt::join(names, ", "));
+        } else if (const bool contradiction =
+                       classes_ && chosen->classes != classes_ && !(classes_ == 2 && chosen->classes == 1);
+                   contradiction && !is_head_name(chosen->group->root)) {
+            found_.lacks = fmt::format("the file speaks of {} classes, and its only linear layer {} has {} outputs",
+                                       classes_, shown(*chosen->group), chosen->classes);
         } else {
+            if (contradiction)
+                found_.notes.push_back(
+                    fmt::format("the file speaks of {} classes, and its last layer {} has {} outputs", classes_,
+                                shown(*chosen->group), chosen->classes));
             found_.names[chosen->weight] = "fc.weight";
             found_.names[chosen->bias] = "fc.bias";
             for (const Head& head : heads_)
@@ -326,5 +340,9 @@ FoundNetwork find_network(std::span<const CheckpointTensor> tensors, size_t clas
     if (place.scheme->has_head) beside.look(others);
     if (std::ranges::any_of(others, [&](const Place& other) { return other.rank == place.rank + 1; }))
         found.lacks = "it was trained by momentum contrast, so its outputs are features and no classes";
+    std::set<std::string_view> once;
+    for (const std::string& name : found.names)
+        if (!name.empty() && !once.insert(name).second)
+            found.trouble = fmt::format("a network that has {} twice", name);
     return found;
 }

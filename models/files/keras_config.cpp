@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <set>
 
+#include "base/json.h"
 #include "models/files/keras_pixels.h"
 
 namespace {
@@ -258,7 +259,7 @@ KerasConfig read_keras_config(const std::string& text, const StoredVariable& sto
     try {
         constexpr size_t limit = size_t(16) << 20;  // a hundred times what a ResNet-152 takes
         if (text.size() > limit) throw KerasRefusal{fmt::format("its architecture has {} bytes", text.size())};
-        const json model = json::parse(text, nullptr, false);
+        const json model = parse_foreign(text);
         if (!model.is_object()) throw KerasRefusal{"its architecture is not JSON"};
         flatten(model, "", 0, result.name, layers);
         Checker checker(result, stored);

@@ -136,8 +136,8 @@ private:
         int64_t stride = 1;
         if (yolo_)  // those between the stages; Focus halves by itself
             stride = std::ranges::count(layer, '.') == 2 && k > 1 ? 2 : 1;
-        else if (layer == "conv1" ||
-                 (layer[5] > '1' && (layer.substr(6) == ".0.conv2" || layer.substr(6) == ".0.downsample.0")))
+        else if (layer == "conv1" || (layer.starts_with("layer") && layer.size() > 6 && layer[5] > '1' &&
+                                      (layer.substr(6) == ".0.conv2" || layer.substr(6) == ".0.downsample.0")))
             stride = 2;
         if (!all(m.find("stride"), stride)) return fmt::format("does not have a stride of {}", stride);
         if (!all(m.find("padding"), (k - 1) / 2)) return fmt::format("does not have a padding of {}", (k - 1) / 2);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "models/files/checkpoint_facts.h"
 #include "models/files/module_check.h"
@@ -40,7 +41,7 @@ std::string stated_difference(const WeightFile& file, const json& facts, bool tr
             return fmt::format("a network called '{}' ({}), which tundra does not build", value, key);
     }
     const auto config = facts.find("config.json");
-    if (!transformers || config == facts.end()) return "";
+    if (!transformers || config == facts.end() || !config->is_object()) return "";
     for (const char* key : {"downsample_in_bottleneck", "downsample_in_first_stage"})
         if (config->value(key, json(false)) != json(false))
             return fmt::format("a ResNet of transformers with {}, which tundra does not build", key);
@@ -98,7 +99,7 @@ RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::spa
         if (!layers.empty()) return {.text = fmt::format("a network like {}, but {}", model->text, layers)};
         if (std::string other = stated_difference(file, facts, found.transformers, yolo); !other.empty())
             return {.text = std::move(other)};
-        if (found.transformers && !file.torch && !facts.contains("config.json"))
+        if (found.transformers && !file.torch && !member(facts, "config.json").is_object())
             file.notes.push_back(
                 "config.json of transformers is not beside the file; its defaults are assumed (ReLU, strides in "
                 "the 3x3 convolutions)");

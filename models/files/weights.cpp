@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/safetensors.h"
 #include "base/text.h"
 #include "kernels/types.h"
@@ -95,7 +96,7 @@ Content read_safetensors(WeightFile& file, FileBytes bytes) {
     file.metadata = stored.metadata();
     Content content;
     for (const auto& [key, value] : stored.metadata()) {
-        json parsed = json::parse(value, nullptr, false);
+        json parsed = parse_foreign(value);
         content.facts[key] = parsed.is_discarded() ? json(value) : std::move(parsed);
     }
     for (const FileTensor& tensor : stored.tensors())
@@ -201,14 +202,16 @@ Content read_torch(WeightFile& file, FileBytes bytes) {
 void read_config(WeightFile& file, json& facts) {
     const std::filesystem::path path = file.path;
     const std::string name = path.filename().string();
-    if ((name != "model.safetensors" && name != "pytorch_model.bin") || file.metadata.contains("tundra.model")) return;
+    if ((name != "model.safetensors" && name != "pytorch_model.bin") || file.metadata.contains("tundra.model") ||
+        file.metadata.contains("tundra.normalize"))
+        return;
     for (const char* config : {"config.json", "preprocessor_config.json"}) {
         const std::filesystem::path beside = path.parent_path() / config;
         std::error_code missing;
         if (!std::filesystem::is_regular_file(beside, missing) || std::filesystem::file_size(beside, missing) > 4 << 20)
             continue;
         const FileBytes bytes = read_file(beside);
-        json parsed = json::parse(bytes.text(), nullptr, false);
+        json parsed = parse_foreign(bytes.text());
         if (parsed.is_object()) facts[config] = std::move(parsed);
     }
     file.metadata.merge(metadata_of(facts));
