@@ -28,6 +28,22 @@ OpCase batch_norm_case(const Shape& s, Activation activation, bool residual, boo
     return c;
 }
 
+OpCase image_batch_case(size_t channels, size_t width) {
+    OpCase c{fmt::format("image_batch {} {}", channels, width),
+             {{"images", {2, 13, 17, 3}, CaseInput::u8, 0, 256},
+              constant("transform", {2, 6}, {1, 0, 0, 0, 1, 0, -1, 0, 16, 0, 1, 2}),
+              constant("color", {2, 2}, {1, 0, 0.75f, 20})},
+             [=](NamedValues& v) {
+                 return image_batch(v["images"], v["transform"], v["color"],
+                                    {.out_h = 16,
+                                     .out_w = width,
+                                     .out_channels = channels,
+                                     .normalize = {{0.02f, 0.03f, 0.02f}, {-2, -1, -2}}});
+             }};
+    c.training = false;
+    return c;
+}
+
 std::vector<OpCase> cases() {
     std::vector<OpCase> all;
     for (const Shape& s : {Shape{70, 16}, {70, 5}, {2100, 8}})
@@ -54,9 +70,18 @@ std::vector<OpCase> cases() {
     for (const size_t kernel : {2, 3, 5, 13})
         for (const size_t stride : {1, 2})
             for (const size_t channels : {5, 16})
-                all.push_back({fmt::format("max_pool {} {} {}", kernel, stride, channels),
-                               {{"x", {2, 17, 14, channels}}},
-                               [=](NamedValues& v) { return max_pool(v["x"], kernel, stride, kernel / 2); }});
+                for (const bool two : {false, true}) {
+                    OpCase c{fmt::format("max_pool {} {} {} {}", kernel, stride, channels, two),
+                             {{"x", {2, 17, 14, channels}}},
+                             [=](NamedValues& v) {
+                                 const Value y = max_pool(v["x"], kernel, stride, kernel / 2);
+                                 return two ? add(y, y) : y;
+                             }};
+                    c.chained = two;
+                    all.push_back(c);
+                }
+    for (const size_t channels : {3, 4, 8})
+        for (const size_t width : {24, 9}) all.push_back(image_batch_case(channels, width));
     for (const Shape& s : {Shape{2, 23, 19, 16}, {3, 17, 5, 3}, {1, 8, 8, 5}, {1, 65, 33, 24}})
         all.push_back(
             {"global_average_pool " + dims(s), {{"x", s}}, [](NamedValues& v) { return global_average_pool(v["x"]); }});
@@ -236,24 +261,28 @@ TYPED_TEST(Unaligned, BatchNormBackwardOfManyRows) {
         dy[i] = float(i * 2246822519u >> 16 & 255) / 64 - 2;
     }
     const Floats ones(kChannels, 1), zeros(kChannels, 0);  // y is x
-    const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy)), dx(kElements);
+    const DeviceArray<T> device_x(stored<T>(x)), device_dy(stored<T>(dy)), dx(kElements), dresidual(kElements);
     const DeviceArray<float> scale(ones), shift(zeros), dscale(kChannels), dshift(kChannels);
-    Floats want(kElements), want_dscale(kChannels), want_dshift(kChannels);
+    Floats want(kElements), want_dresidual(kElements), want_dscale(kChannels), want_dshift(kChannels);
     for (const Activation activation : {Activation::none, Activation::relu})
-        for (const bool two : {false, true}) {
+        for (const int more : {0, 1, 2}) {  // a second gradient; one for a residual
+            const bool two = more == 1, residual = more == 2;
             BatchNormBackward<float> reference{};
             reference.shape = {.rows = kRows, .channels = kChannels, .activation = activation};
             reference.x = reference.y = x.data(), reference.dy = dy.data(), reference.dy2 = two ? x.data() : nullptr;
             reference.scale = reference.rstd = ones.data(), reference.shift = zeros.data();
             reference.mean = zeros.data(), reference.dx = want.data();
             reference.dscale = want_dscale.data(), reference.dshift = want_dshift.data();
+            reference.dresidual = residual ? want_dresidual.data() : nullptr;
             compute(this->cpu, reference);
             BatchNormBackward<T> op{};
             op.shape = reference.shape;
             op.x = op.y = device_x.get(), op.dy = device_dy.get(), op.dy2 = two ? device_x.get() : nullptr;
             op.scale = op.rstd = scale.get(), op.shift = shift.get(), op.mean = shift.get(), op.dx = dx.get();
             op.dscale = dscale.get(), op.dshift = dshift.get();
+            op.dresidual = residual ? dresidual.get() : nullptr;
             compute(this->gpu, op);
+            if (residual) expect_stored(want_dresidual, dresidual.host(), 1e-6, "dresidual");
             expect_stored(want_dscale, dscale.host(), 1e-3, "dscale");
             expect_stored(want_dshift, dshift.host(), 1e-3, "dshift");
             const std::vector<T> got = dx.host();

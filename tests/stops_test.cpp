@@ -193,7 +193,11 @@ TEST_F(Stops, EveryCommandGoesOnToTheSameBytes) {
 
     std::map<std::string, size_t> ends;
     const auto finish = [&](Command& c) {
-        ASSERT_TRUE(result_of(c) == c.result) << c.name << ", output " << c.outputs << " of " << folder_.path;
+        const std::string result = result_of(c);
+        const size_t at = size_t(std::ranges::mismatch(result, c.result).in1 - result.begin());
+        ASSERT_TRUE(result == c.result) << c.name << ", output " << c.outputs << " of " << folder_.path << ", byte "
+                                        << at << " of " << result.size() << ": " << result.substr(at, 60)
+                                        << " instead of " << c.result.substr(at, 60);
         if (fs::is_directory(output(c))) {
             for (const auto& entry : fs::recursive_directory_iterator(output(c)))
                 EXPECT_TRUE(entry.path().extension() != ".tmp" ||
