@@ -69,7 +69,8 @@ std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& 
     if (kind == "simt") return open_simt();
     if (kind == "ptx") {
         if constexpr (has_cuda) return open_ptx();
-        fail(Fault::usage, "--device ptx: this build has no PTX (" TUNDRA_CUDA_MISSING "); docs/cuda.md says how to get it");
+        fail(Fault::usage,
+             "--device ptx: this build has no PTX (" TUNDRA_CUDA_MISSING "); docs/cuda.md says how to get it");
     }
     if (kind != "cuda" && kind != "auto")
         fail(Fault::usage, "--device {}: the devices are cpu, cuda, simt, ptx and auto", kind);
