@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <system_error>
 
@@ -111,6 +112,8 @@ int run_catching(int argc, char** argv) {
         return print_error(error.what(), hint_for(error.fault), int(error.fault));
     } catch (const std::bad_alloc&) {
         return print_error("out of memory", hint_for(Fault::memory), int(Fault::memory));
+    } catch (const std::filesystem::filesystem_error& error) {  // such as a name that is too long
+        return print_error(error.what(), "", int(Fault::runtime));
     } catch (const std::system_error& error) {  // such as no thread on a busy system
         return print_error(error.what(), "", int(Fault::environment));
     } catch (const std::exception& error) {

@@ -145,6 +145,7 @@ void check_output(const std::string& option, const std::filesystem::path& path,
         refuse("the folder " + folder.string() + " does not exist; create it first");
     for (const fs::path& input : inputs)
         if (!input.empty() && fs::equivalent(path, input, ignored)) refuse("is also an input; name another file");
+    if (path.filename().string().size() + std::string_view(".journal").size() > 255) refuse("the name is too long");
     const std::string temporary = temporary_name(path);
     if (const Descriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)); file.number < 0)
         fail(Fault::environment, "{} {}: cannot be created: {}", option, path.string(), system_error_text());

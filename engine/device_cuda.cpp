@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -294,8 +295,10 @@ void CudaDevice::run(std::span<const Step> steps) {
         const auto now = std::chrono::steady_clock::now();
         if (now - last < std::chrono::seconds(2)) continue;
         last = now;
-        fmt::print(stderr, "note: choosing engines, {} of {} convolutions; the next start takes them from a file\n",
-                   done, std::ranges::count_if(steps, is_conv));
+        const std::string note =
+            fmt::format("note: choosing engines, {} of {} convolutions; the next start takes them from a file\n", done,
+                        std::ranges::count_if(steps, is_conv));
+        std::fputs(note.c_str(), stderr);
     }
 }
 

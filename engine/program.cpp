@@ -1,6 +1,7 @@
 #include "engine/program.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 void Arena::reserve(size_t bytes) {
@@ -92,8 +93,9 @@ void Program::run() {
             recording_ = device_.record(steps);
         } catch (const Error& e) {
             if (e.fault == Fault::environment) throw;  // the device is lost
-            fmt::print(stderr, "note: steps are not recorded but started operation by operation, which is slower: {}\n",
-                       e.what());
+            const std::string note = fmt::format(
+                "note: steps are not recorded but started operation by operation, which is slower: {}\n", e.what());
+            std::fputs(note.c_str(), stderr);  // a stderr that is gone ends no work
         }
     if (recording_)
         recording_->launch();

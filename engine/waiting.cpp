@@ -83,6 +83,7 @@ void Waiting::look() {
     if (schedstat_ < 0) schedstat_ = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     const double delay = delay_of(schedstat_);
     watches_ = delay >= 0;
+    if (!watches_) return set_short(false);
     const bool first = last_look_ == Clock::time_point();
     const double share = first ? 0 : (delay - last_delay_) / seconds(now - last_look_);
     next_look_ = now + kInterval, last_look_ = now, last_delay_ = delay;

@@ -126,10 +126,18 @@ std::string name_here(const ImageList& list, const std::string& name, size_t lev
 void use_names_of(const ImageList& list, const std::string& file, ResultFile& old) {
     constexpr size_t kMostLevels = 8;
     const auto any = [&](const auto& good) { return std::ranges::any_of(old.images, good); };
-    size_t levels = 0;
-    while (levels < kMostLevels &&
-           !any([&](const auto& entry) { return !name_here(list, entry.first, levels).empty(); }))
-        ++levels;
+    // The level at which most names fit: cameras use the same few names in every folder.
+    size_t levels = kMostLevels, most = 0;
+    for (size_t level = 0; level < kMostLevels && most < old.images.size(); ++level) {
+        const auto fits = [&](const auto& entry) { return !name_here(list, entry.first, level).empty(); };
+        const size_t count = size_t(std::ranges::count_if(old.images, fits));
+        if (count > 0 && count == most)
+            fail(Fault::usage,
+                 "--update {}: its names fit these images in two ways; name the folder where its names begin with "
+                 "--base",
+                 file);
+        if (count > most) most = count, levels = level;
+    }
     std::error_code ignored;
     if (levels == kMostLevels) {
         if (old.images.empty() || !list.files.size() ||
@@ -149,6 +157,12 @@ void use_names_of(const ImageList& list, const std::string& file, ResultFile& ol
     std::map<std::string, ordered_json> renamed;
     for (auto& [name, image] : old.images) {
         const std::string here = name_here(list, name, levels);
+        if (here.empty() && list.files.find(name) < list.files.size())
+            fail(Fault::usage,
+                 "--update {}: its '{}' is another image than the one of that name here; name the folder where its "
+                 "names "
+                 "begin with --base",
+                 file, name);
         if (!here.empty()) image["file"] = here;
         if (!renamed.try_emplace(here.empty() ? name : here, std::move(image)).second)
             fail(Fault::damaged, "--update {}: '{}' and another of its names mean the same image", file, name);

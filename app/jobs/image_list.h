@@ -1,10 +1,8 @@
 // Which images a command line means. The same arguments mean the same to every command:
 //   folder        all images below it, by name
-//   @LIST         a file that lists images (app/jobs/path_list.h); LIST.txt, .json, .csv need no @. Some of the images
-//   may
-//                 be missing
-//   'dir/*.jpg'   a quoted pattern with *, ? or [...]: the images and folders that match, by name
-//   image         the file itself
+//   @LIST         a list of images (app/jobs/path_list.h), of which some may be missing; LIST.txt, .json, .csv need no
+//   @ 'dir/*.jpg'   a quoted pattern with *, ? or [...]: the images and folders that match, by name image         the
+//   file itself
 // An image that is named several times, in whatever spelling, counts once.
 #pragma once
 
