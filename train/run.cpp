@@ -134,7 +134,7 @@ private:
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
         log_.emplace(folder_ / "log.jsonl", state_.step);
-        table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step);
+        table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step - (state_.position > 0));
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), task_->loader(true), cache_.get());
         loader_->start(state_.epoch, state_.position);

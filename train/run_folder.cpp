@@ -67,12 +67,11 @@ std::vector<std::string> RunFolder::start(const TrainConfig& config) {
     // What writes leave that a kill interrupted; nothing else that may lie here.
     static const std::regex temporary(
         R"((config|run\.json|log\.jsonl|metrics\.csv|model\.safetensors|evaluation\.json|bad_files\.csv)\.\d+-\d+\.tmp)");
-    if (fs::exists(path_ / "config"))
-        for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error))
-            if (std::regex_match(entry->path().filename().string(), temporary)) {
-                std::error_code ignored;
-                fs::remove(entry->path(), ignored);
-            }
+    for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error))
+        if (std::regex_match(entry->path().filename().string(), temporary)) {
+            std::error_code ignored;
+            fs::remove(entry->path(), ignored);
+        }
     if (fresh_ && fs::exists(path_ / "config"))
         // The configuration last: while it exists, the remaining files belong to it.
         for (const char* part : {"checkpoints", "run.json", "log.jsonl", "metrics.csv", "model.safetensors",
