@@ -1,6 +1,7 @@
 // Which images lists and command lines mean: every kind of list, every spelling of a name. Below 2 s.
 #include "app/jobs/image_list.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.h"

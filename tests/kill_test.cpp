@@ -1,5 +1,6 @@
 // A process that saves without pause is killed 200 times at random moments; the folder must never go backwards or
 // blank.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
