@@ -77,9 +77,13 @@ public:
     PredictionLog(const std::string& path, const std::string& settings, size_t batches)
         : journal_(
               path, settings, batches, [this](const RecordJournal::Json&) { return done_; },
-              [this](const RecordJournal::Json&) { ++done_; }) {}
+              [this](const RecordJournal::Json& record) {
+                  ++done_;
+                  for (const ordered_json& p : record) has_read_one_ = has_read_one_ || !p[2].empty();
+              }) {}
 
     size_t batches() const { return done_; }
+    bool has_read_one() const { return has_read_one_; }  // an image, before it was resumed
 
     void add(const std::vector<Prediction>& batch) {
         ordered_json record = ordered_json::array();
@@ -99,6 +103,7 @@ public:
 
 private:
     size_t done_ = 0;
+    bool has_read_one_ = false;
     RecordJournal journal_;
 };
 
@@ -174,7 +179,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
     size_t done = data.samples.size() - numbers.size();
     if (done) {
         print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
-        data.drive->require_any();
+        if (log.has_read_one()) data.drive->require_any();
     }
     Loader loader(data, std::move(numbers),
                   {.batch = batch_size,
@@ -226,10 +231,7 @@ int run(const Options& o) {
     const std::string extension = lower(std::filesystem::path(o.out).extension().string());
     const bool as_csv = extension == ".csv";
     if (!as_csv && extension != ".jsonl") fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
-    std::vector<std::filesystem::path> inputs(o.images.begin(), o.images.end());  // some may be lists
-    for (const std::string& argument : o.images)
-        if (argument.starts_with('@')) inputs.push_back(argument.substr(1));
-    check_output("--out", o.out, inputs);
+    check_output("--out", o.out, named_files(o.images));
     ImagePaths images = find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});

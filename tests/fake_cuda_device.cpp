@@ -1,5 +1,6 @@
 // What joins the device cuda to the stand-in: operations are simt kernels in the stream's queue, and there are no
-// libraries.
+// libraries. WITH_PTX: operations are the kernels that nvcc made, launched by its own stubs and executed from their
+// PTX.
 #include <chrono>
 #include <thread>
 
@@ -8,6 +9,7 @@
 #include "engine/device_cuda.h"
 #include "engine/op.h"
 #include "kernels/cuda_libraries.h"
+#include "virtual_gpu/ptx/runtime.h"
 
 namespace {
 size_t chosen = 0;
@@ -18,7 +20,14 @@ void run_on_cuda(const Cuda& cuda, const Step& step) {
         ++chosen;
         std::this_thread::sleep_for(std::chrono::milliseconds(1100));
     }
+#ifdef WITH_PTX
+    const ptx::Session session([](void* stream, ptx::Session::Work work) {
+        fake_cuda::enqueue(static_cast<cudaStream_t>(stream), std::move(work));
+    });
+    step.op->run(cuda, step.in, step.out);
+#else
     fake_cuda::enqueue(cuda.stream, [step, scratch = cuda.scratch] { step.op->run(Simt{scratch}, step.in, step.out); });
+#endif
 }
 
 namespace {
@@ -35,5 +44,6 @@ std::unique_ptr<CudaLibraries> open_cuda_libraries(Cuda&, const std::string&) {
     return std::make_unique<NoLibraries>();
 }
 
-// Builds without nvcc have no device ptx.
+#ifndef WITH_PTX  // builds without nvcc have no device ptx
 std::unique_ptr<Device> open_ptx() { fail(Fault::usage, "--device ptx: not in this test"); }
+#endif

@@ -132,14 +132,14 @@ void check(const std::string& opcode, const F& reference, double ulps = 0) {
     else
         body += "st.global.b" + std::to_string(8 * sizeof(R)) + " [%rd17], " + out + ";\n";
 
-    std::vector<std::unique_ptr<Memory<uint64_t>>> in;
-    const Memory<uint64_t> result(std::vector<uint64_t>(count, 0));
+    std::vector<std::unique_ptr<DeviceArray<uint64_t>>> in;
+    const DeviceArray<uint64_t> result(std::vector<uint64_t>(count, 0));
     std::vector<void*> pointers = {result.get()};
     [&]<size_t... k>(std::index_sequence<k...>) {
         (([&] {
              std::vector<uint64_t> bits(count, 0);
              for (size_t i = 0; i < count; ++i) std::memcpy(&bits[i], &std::get<k>(cases[i]), sizeof(A));
-             pointers.push_back(in.emplace_back(std::make_unique<Memory<uint64_t>>(bits))->get());
+             pointers.push_back(in.emplace_back(std::make_unique<DeviceArray<uint64_t>>(bits))->get());
          }()),
          ...);
     }

@@ -13,13 +13,13 @@ const std::string kThread =
     "mov.u32 %r1, %tid.x;\nmul.wide.u32 %rd1, %r1, 4;\nld.param.u64 %rd2, [p0];\nadd.s64 %rd2, %rd2, %rd1;\n";
 
 std::vector<uint32_t> result_of(const std::string& body, unsigned threads = 32) {
-    const Memory<uint32_t> out(std::vector<uint32_t>(threads, 77));
+    const DeviceArray<uint32_t> out(std::vector<uint32_t>(threads, 77));
     launch(kernel_text(kThread + body + "st.global.u32 [%rd2], %r9;\n"), {}, {threads}, {out.get()});
     return out.host();
 }
 
 std::string error_of(const std::string& text, unsigned threads = 32, size_t bytes = 128) {
-    const Memory<uint8_t> out(std::vector<uint8_t>(bytes, 0));
+    const DeviceArray<uint8_t> out(std::vector<uint8_t>(bytes, 0));
     try {
         launch(text, {}, {threads}, {out.get()});
     } catch (const ptx::Error& e) {
@@ -70,8 +70,8 @@ Moved moved(const std::vector<uint8_t>& bytes, const std::string& load, const st
         body +=
             "ld.param.u64 %rd5, [wide];\nmul.wide.u32 %rd6, %r1, 8;\nadd.s64 %rd5, %rd5, %rd6;\n"
             "st.global.u64 [%rd5], %rd11;\n";
-    const Memory<uint8_t> in(bytes), out(std::vector<uint8_t>(bytes.size(), 0));
-    const Memory<uint64_t> extended(std::vector<uint64_t>(32, 0));
+    const DeviceArray<uint8_t> in(bytes), out(std::vector<uint8_t>(bytes.size(), 0));
+    const DeviceArray<uint64_t> extended(std::vector<uint64_t>(32, 0));
     const auto module = ptx::parse(
         kernel_text(body, ".param .u64 in, .param .u64 out, .param .u64 wide, .param .align 16 .b8 data[64]"));
     ptx::Launch l{.kernel = module->kernels.at(0).get(), .grid = {}, .block = {32}};
@@ -114,7 +114,7 @@ TEST(PtxMemory, EveryLoadAndStore) {
 }
 
 TEST(PtxMemory, AtomicsAddInTheOrderOfTheLanes) {
-    const Memory<uint32_t> words({5, 100, 3, 0, 9, 0, 0, 0});
+    const DeviceArray<uint32_t> words({5, 100, 3, 0, 9, 0, 0, 0});
     launch(kernel_text(R"(ld.param.u64 %rd1, [p0];
 mov.u32 %r1, %tid.x;
 atom.global.add.u32 %r2, [%rd1], 2;
@@ -134,10 +134,10 @@ st.global.u32 [%rd1+28], %r8;
 )"),
            {}, {32}, {words.get()});
     EXPECT_EQ(words.host(), (std::vector<uint32_t>{69, 100 + 496, 31, 31, 42, 67, 31, 39}));
-    const Memory<float> sum({0.5f});
+    const DeviceArray<float> sum({0.5f});
     launch(kernel_text("ld.param.u64 %rd1, [p0];\nred.global.add.f32 [%rd1], 0f3F800000;\n"), {}, {64}, {sum.get()});
     EXPECT_EQ(sum.host()[0], 64.5f);
-    const Memory<uint64_t> wide({1, 0});
+    const DeviceArray<uint64_t> wide({1, 0});
     launch(kernel_text("ld.param.u64 %rd1, [p0];\nmov.u64 %rd2, 4294967296;\nred.global.add.u64 [%rd1], %rd2;\n"
                        "atom.global.cas.b64 %rd3, [%rd1+8], 0, 3;\n"),
            {}, {2}, {wide.get()});
@@ -263,7 +263,7 @@ TEST(PtxErrors, OfMemory) {
     const std::string with_file =
         kernel_text(kThread + ".loc\t1 12 0\nst.global.u32 [%rd2+4], %r1;\n") + ".file\t1 \"example.cu\"\n";
     expect_in(error_of(with_file), {"example.cu:12"});
-    const Memory<uint32_t> gap(std::vector<uint32_t>(32));
+    const DeviceArray<uint32_t> gap(std::vector<uint32_t>(32));
     simt::poison(gap.get() + 8, 4);
     EXPECT_THROW(launch(kernel_text(kThread + "st.global.u32 [%rd2], %r1;\n"), {}, {32}, {gap.get()}), ptx::Error);
     simt::unpoison(gap.get() + 8, 4);
@@ -288,7 +288,7 @@ TEST(PtxMeasure, SectorsAndBanks) {
     ptx::config().measure = true;
     const auto counted = [](const std::string& body, size_t instruction) {
         const auto module = ptx::parse(kernel_text(kThread + body));
-        const Memory<uint32_t> out(std::vector<uint32_t>(4096));
+        const DeviceArray<uint32_t> out(std::vector<uint32_t>(4096));
         ptx::Launch l{.kernel = module->kernels[0].get(), .grid = {}, .block = {32}};
         l.parameters.resize(8);
         uint32_t* const pointer = out.get();

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/device_array.h"
 #include "virtual_gpu/ptx/launch.h"
-#include "virtual_gpu/simt/runtime.h"
 
 inline const std::string kHeader = ".version 9.0\n.target sm_100\n.address_size 64\n";
 inline std::string kernel_text(const std::string& body, const std::string& parameters = "\t.param .u64 p0") {
@@ -25,23 +25,3 @@ inline void launch(const std::string& text, ptx::Dim grid, ptx::Dim block, const
     std::memcpy(launch.parameters.data(), pointers.data(), launch.parameters.size());
     ptx::run(launch);
 }
-
-template <class T>
-class Memory {
-public:
-    explicit Memory(const std::vector<T>& values)
-        : count_(values.size()), data_(static_cast<T*>(simt::device_malloc(count_ * sizeof(T)))) {
-        simt::copy(data_, values.data(), count_ * sizeof(T));
-    }
-    ~Memory() { simt::device_free(data_); }
-    T* get() const { return data_; }
-    std::vector<T> host() const {
-        std::vector<T> values(count_);
-        simt::copy(values.data(), data_, count_ * sizeof(T));
-        return values;
-    }
-
-private:
-    size_t count_;
-    T* data_;
-};

@@ -247,8 +247,8 @@ TEST(PtxOpcodes, RoundingToSixteenBits) {
             if (std::isfinite(x)) values.push_back(x), values.push_back(-x);
     }
     while (values.size() % 32) values.push_back(1);
-    const Memory<float> in(values);
-    const Memory<uint32_t> out(std::vector<uint32_t>(values.size()));
+    const DeviceArray<float> in(values);
+    const DeviceArray<uint32_t> out(std::vector<uint32_t>(values.size()));
     launch(kernel_text("mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %tid.x;\nmad.lo.s32 %r1, %r1, 32, %r2;\n"
                        "mul.wide.u32 %rd1, %r1, 4;\nld.param.u64 %rd2, [out];\nld.param.u64 %rd3, [in];\n"
                        "add.s64 %rd2, %rd2, %rd1;\nadd.s64 %rd3, %rd3, %rd1;\nld.global.f32 %r3, [%rd3];\n"

@@ -82,7 +82,7 @@ private:
     }
 
     void open_data() {
-        data_ = open_run_data(*task_, config_, folder_, [this](const std::string& text) { note(text); });
+        data_ = open_run_data(*task_, config_, folder_, options_.plan_only, [this](auto& text) { note(text); });
         const size_t images = data_.part(Part::train).size(), batch = size_t(config_.batch);
         steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, images / batch) : (images + batch - 1) / batch;
         total_steps_ = steps_per_epoch_ * config_.epochs;

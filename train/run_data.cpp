@@ -40,7 +40,7 @@ Dataset opened(Task& task, TrainConfig& config) {
 
 }  // namespace
 
-Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, const Note& note) {
+Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, bool plan_only, const Note& note) {
     config.data = fs::absolute(config.data).lexically_normal().string();
     const std::optional<RecordedData> before = folder.recorded_data(config.data);
     if (!before) return opened(task, config);
@@ -50,7 +50,7 @@ Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, 
     try {
         data = opened(task, config);
     } catch (const Error& e) {
-        if (e.fault != Fault::usage) throw;
+        if (e.fault != Fault::usage || (finished && plan_only)) throw;
         if (!finished)
             fail(Fault::environment, "{}; the images were there when the run in {} began: {}", e.what(),
                  folder.path().string(), kAdvice);

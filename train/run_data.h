@@ -7,8 +7,8 @@
 // Makes `config.data` absolute, because a run may be resumed from another folder, and sets `config.classes`.
 // Errors: Fault::usage as of Task::open_data(), and for a part of which no image can be read; Fault::environment if
 // `folder` holds a run of this data that has not finished, and images have gone since. Where that run has finished, a
-// note tells what became of the images.
-Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, const Note& note);
+// note tells what became of the images, and without them nothing is returned, except where a plan needs them.
+Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, bool plan_only, const Note& note);
 
 // Errors (usage): the checkpoint in `folder` belongs to other images or another configuration.
 void require_same_run(const TrainingState& checkpoint, const TrainConfig& config, const Dataset& data,

@@ -66,7 +66,8 @@ std::vector<std::string> RunFolder::start(const TrainConfig& config) {
         notes.push_back(text);
     // What writes leave that a kill interrupted; nothing else that may lie here.
     static const std::regex temporary(
-        R"((config|run\.json|log\.jsonl|metrics\.csv|model\.safetensors|evaluation\.json|bad_files\.csv)\.\d+-\d+\.tmp)");
+        R"((config|run\.json|log\.jsonl|metrics\.csv|model\.safetensors|evaluation\.json|bad_files\.csv))"
+        R"(\.\d+-\d+\.tmp)");
     for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error))
         if (std::regex_match(entry->path().filename().string(), temporary)) {
             std::error_code ignored;

@@ -69,7 +69,8 @@ void write(const fs::path& path, const Image& image, const Exif& exif) {
 
 }  // namespace
 
-void check_folders(const ImageOutputs& out, const fs::path& base, bool resumes) {
+std::vector<std::string> check_folders(const ImageOutputs& out, const fs::path& base, bool resumes, bool extends) {
+    std::vector<std::string> notes;
     std::error_code ignored;
     for (const auto& [option, folder] : {std::pair{"--render", &out.render}, {"--crops", &out.crops}}) {
         if (folder->empty()) continue;
@@ -79,13 +80,17 @@ void check_folders(const ImageOutputs& out, const fs::path& base, bool resumes) 
                  folder->string(), base.string());
         if (fs::exists(*folder, ignored) && !fs::is_directory(*folder, ignored))
             fail(Fault::usage, "{} {}: is not a folder", option, folder->string());
-        if (!resumes && fs::exists(*folder, ignored) && !fs::is_empty(*folder, ignored))
+        if (resumes || !fs::exists(*folder, ignored) || fs::is_empty(*folder, ignored)) continue;
+        if (extends)
+            notes.push_back(fmt::format("{}: holds files already, which stay", folder->string()));
+        else
             fail(Fault::usage,
                  "{} {}: holds files, with which those of this run would mix; name a new folder or empty this one",
                  option, folder->string());
     }
     if (!out.render.empty() && fs::weakly_canonical(out.render) == fs::weakly_canonical(out.crops))
         fail(Fault::usage, "--render and --crops need different folders");
+    return notes;
 }
 
 void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif) {

@@ -18,6 +18,7 @@ struct ImageOutputs {
 // camera); the pixels are upright. Fault::usage if a folder is inside the folder of the images: originals could be
 // overwritten, and the next run would process the copies; and if it holds files, because those of an earlier run would
 // mix with the new ones, unless this run `resumes` or extends another one.
-void check_folders(const ImageOutputs& out, const std::filesystem::path& base, bool resumes);
+std::vector<std::string> check_folders(const ImageOutputs& out, const std::filesystem::path& base, bool resumes,
+                                       bool extends);
 
 void write_images(const ImageOutputs& out, const ImageResult& result, const Image& image, Exif exif);

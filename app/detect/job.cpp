@@ -58,21 +58,16 @@ Opened open(const DetectJob& job) {
         fail(Fault::usage,
              "--update and --shard work on MegaDetector files; make the other formats from the whole run");
     if (is_image_name(job.out)) fail(Fault::usage, "--out {}: has the name of an image; results are text", job.out);
-    std::vector<std::filesystem::path> inputs(job.images.begin(), job.images.end());  // some may be lists
-    for (const std::string& argument : job.images)
-        if (argument.starts_with('@')) inputs.push_back(argument.substr(1));
+    std::vector<std::filesystem::path> inputs = named_files(job.images);
     inputs.push_back(job.model);
     check_output("--out", job.out, inputs);
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
     std::error_code ignored;
-    const bool resumes =
-        std::filesystem::exists(journal_of(job), ignored) || !(job.update.empty() && job.shard.empty());
-    check_folders(job.outputs, o.list.base, resumes);
-    for (const std::filesystem::path& folder : {job.outputs.render, job.outputs.crops})
-        if (!std::filesystem::exists(journal_of(job), ignored) && std::filesystem::exists(folder, ignored) &&
-            !std::filesystem::is_empty(folder, ignored))
-            job.note(fmt::format("{}: holds files already, which stay", folder.string()));
+    const bool extends = !(job.update.empty() && job.shard.empty());
+    for (const std::string& text :
+         check_folders(job.outputs, o.list.base, std::filesystem::exists(journal_of(job), ignored), extends))
+        job.note(text);
     o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;

@@ -138,6 +138,12 @@ fs::path shared_folder(const std::vector<std::string>& paths) {
 
 }  // namespace
 
+std::vector<fs::path> named_files(const std::vector<std::string>& arguments) {
+    std::vector<fs::path> files;
+    for (const std::string& argument : arguments) files.emplace_back(argument.substr(argument.starts_with('@')));
+    return files;
+}
+
 ImagePaths find_images(const std::vector<std::string>& arguments, const fs::path& journal) {
     try {
         Finder finder;

@@ -1,8 +1,12 @@
 // Which images a command line means. The same arguments mean the same to every command:
+//
 //   folder        all images below it, by name
-//   @LIST         a list of images (app/jobs/path_list.h), of which some may be missing; LIST.txt, .json, .csv need no
-//   @ 'dir/*.jpg'   a quoted pattern with *, ? or [...]: the images and folders that match, by name image         the
-//   file itself
+//   @LIST         the images of a list (app/jobs/path_list.h)
+//   LIST.txt      a list, too; .lst, .json, .jsonl, .csv, .tsv likewise
+//   'dir/*.jpg'   the images and folders that match, by name
+//   image         the file itself
+//
+// Images of a list may be missing. Patterns have *, ? or [...] and stand in quotes.
 // An image that is named several times, in whatever spelling, counts once.
 #pragma once
 
@@ -16,6 +20,9 @@ struct ImagePaths {
     std::vector<std::string> paths;  // in the order of the arguments
     std::vector<std::string> notes;  // folders that could not be read, videos that were left out
 };
+
+// What the arguments name on disk, such as the lists themselves.
+std::vector<std::filesystem::path> named_files(const std::vector<std::string>& arguments);
 
 // Fault::usage if an argument does not exist, or if there is no image at all; Fault::environment where `journal`, which
 // an interrupted run has left, shows that there were images: their drive may be missing.
