@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <future>
+#include <thread>
 #include <utility>
 
 #include "base/aligned_memory.h"
@@ -80,10 +82,15 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
 }
 
 std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken) {
-    int status;
-    do status = flock(descriptor, LOCK_EX | LOCK_NB);
-    while (status != 0 && errno == EINTR);
-    if (status == 0) return "";
+    using Clock = std::chrono::steady_clock;
+    // A process that was killed keeps its lock until the system has taken its memory back.
+    const Clock::time_point last_try = Clock::now() + std::chrono::seconds(2);
+    for (;;) {
+        if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return "";
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK || Clock::now() > last_try) break;
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
     if (errno == EWOULDBLOCK) fail(Fault::usage, "{}: {}", path.string(), taken);
     return fmt::format("{}: this file system cannot lock ({}); take care that no other run writes here", path.string(),
                        std::strerror(errno));

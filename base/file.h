@@ -37,7 +37,7 @@ struct FileBytes {
 FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes = size_t(64) << 30);
 
 // Locks an open file or folder until the descriptor is closed. Returns why the file system cannot lock ("" if it can):
-// then work without one. Fault::usage, "{path}: {taken}", if another process has the lock.
+// then work without one. Fault::usage, "{path}: {taken}", if another process has the lock for two seconds.
 std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken);
 
 // Before long work whose result goes to `path`: Fault::usage, with the name of the option, if that is a folder, a pipe

@@ -114,7 +114,7 @@ TEST(PtxMemory, EveryLoadAndStore) {
 }
 
 TEST(PtxMemory, AtomicsAddInTheOrderOfTheLanes) {
-    const DeviceArray<uint32_t> words({5, 100, 3, 0, 9, 0, 0, 0});
+    const DeviceArray<uint32_t> words(std::vector<uint32_t>{5, 100, 3, 0, 9, 0, 0, 0});
     launch(kernel_text(R"(ld.param.u64 %rd1, [p0];
 mov.u32 %r1, %tid.x;
 atom.global.add.u32 %r2, [%rd1], 2;
@@ -134,10 +134,10 @@ st.global.u32 [%rd1+28], %r8;
 )"),
            {}, {32}, {words.get()});
     EXPECT_EQ(words.host(), (std::vector<uint32_t>{69, 100 + 496, 31, 31, 42, 67, 31, 39}));
-    const DeviceArray<float> sum({0.5f});
+    const DeviceArray<float> sum(std::vector<float>{0.5f});
     launch(kernel_text("ld.param.u64 %rd1, [p0];\nred.global.add.f32 [%rd1], 0f3F800000;\n"), {}, {64}, {sum.get()});
     EXPECT_EQ(sum.host()[0], 64.5f);
-    const DeviceArray<uint64_t> wide({1, 0});
+    const DeviceArray<uint64_t> wide(std::vector<uint64_t>{1, 0});
     launch(kernel_text("ld.param.u64 %rd1, [p0];\nmov.u64 %rd2, 4294967296;\nred.global.add.u64 [%rd1], %rd2;\n"
                        "atom.global.cas.b64 %rd3, [%rd1+8], 0, 3;\n"),
            {}, {2}, {wide.get()});
