@@ -82,14 +82,15 @@ FileBytes read_file(const std::filesystem::path& path, size_t limit_bytes) {
 }
 
 std::string lock_file(int descriptor, const std::filesystem::path& path, const char* taken) {
+    using namespace std::chrono_literals;
     using Clock = std::chrono::steady_clock;
     // A process that was killed keeps its lock until the system has taken its memory back.
-    const Clock::time_point last_try = Clock::now() + std::chrono::seconds(2);
+    const Clock::time_point last_try = Clock::now() + 2s;
     for (;;) {
         if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return "";
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK || Clock::now() > last_try) break;
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        std::this_thread::sleep_for(20ms);
     }
     if (errno == EWOULDBLOCK) fail(Fault::usage, "{}: {}", path.string(), taken);
     return fmt::format("{}: this file system cannot lock ({}); take care that no other run writes here", path.string(),
