@@ -119,3 +119,16 @@ void compute(const Cpu& cpu, const GlobalAveragePoolBackward<float>& op) {
         }
     });
 }
+
+void compute(const Cpu& cpu, const AveragePool2<float>& op) {
+    const size_t out_h = op.h - 1, out_w = op.w - 1;
+    parallel_for(cpu, op.n * out_h, 1, [&](size_t begin, size_t end) {
+        for (size_t line = begin; line < end; ++line) {
+            const float* __restrict x = op.x + (line / out_h * op.h + line % out_h) * op.w * op.c;
+            const float* __restrict below = x + op.w * op.c;
+            float* __restrict y = op.y + line * out_w * op.c;
+            for (size_t i = 0; i < out_w * op.c; ++i)
+                y[i] = ((x[i] + x[i + op.c]) + (below[i] + below[i + op.c])) * 0.25f;
+        }
+    });
+}

@@ -89,9 +89,6 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
     const HostTensor* stem = find(file.state, "model.0.conv.weight");
     if (!stem) stem = find(file.state, "model.0.conv.conv.weight");  // the Focus layer of release 5.0
     if (!stem || stem->shape.size() != 4) return {};
-    for (const auto& [name, tensor] : file.state)
-        if (name.ends_with(".dfl.conv.weight"))
-            return RecognisedModel{.text = "a YOLOv8 or later network; tundra reads YOLOv5"};
     for (const size_t detect : {24, 33}) {
         const std::string layer = fmt::format("model.{}.", detect);
         if (find(file.state, layer + "proto.cv1.conv.weight"))

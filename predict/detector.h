@@ -34,7 +34,7 @@ struct Pass {
     size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the image and of its frame
     size_t first_level = 0, last_level = 0;                 // the levels used are [first_level, last_level)
 };
-std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented);
+std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool augmented);
 
 class Detector {
 public:
@@ -65,7 +65,7 @@ private:
     };
     Trace& trace(size_t h, size_t w);
 
-    YoloConfig config_;
+    Model network_;
     DetectorOptions options_;
     size_t channels_ = 3;  // of the network's input
     Arena own_arena_;

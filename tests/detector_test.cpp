@@ -64,9 +64,9 @@ TEST(DetectorAugmented, EqualsPyTorch) {
 TEST(DetectorAugmented, PassesMapBack) {
     const YoloConfig config = yolov5_config("s6", 3);
     for (const auto& [h, w] : {std::pair<size_t, size_t>{960, 1280}, {768, 1280}, {64, 64}}) {
-        const std::vector<Pass> passes = detector_passes(h, w, config, true);
+        const std::vector<Pass> passes = detector_passes(h, w, make_model(config), true);
         ASSERT_EQ(passes.size(), 3u);
-        EXPECT_EQ(detector_passes(h, w, config, false).size(), 1u);
+        EXPECT_EQ(detector_passes(h, w, make_model(config), false).size(), 1u);
         for (const Pass& pass : passes) {
             EXPECT_EQ(pass.out_h % 64 + pass.out_w % 64, 0u);
             EXPECT_GE(pass.out_h, pass.inner_h);

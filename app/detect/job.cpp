@@ -218,6 +218,7 @@ Running resume(const DetectJob& job, Opened& o) {
                           .stride = o.stride,
                           .tile = job.tile,
                           .tile_overlap = job.tile_overlap,
+                          .whole_padding = o.model.whole_padding,
                           .iou = job.iou,
                           .batch = std::max<size_t>(1, job.machine.batch),
                           .threads = size_t(job.machine.thread_count()),

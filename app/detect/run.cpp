@@ -194,7 +194,8 @@ void DetectRun::detect(std::vector<NetworkInput> group) {
         ImageJob& job = *group[i].job;
         const ImageRegion& region = job.regions[group[i].region];
         job.found[group[i].region] =
-            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, region), region, job.result.h, job.result.w);
+            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, region, options_.whole_padding), region,
+                       job.result.h, job.result.w);
         if (--job.without_boxes == 0) finish(job);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "base/safetensors.h"
 #include "base/text.h"
+#include "models/files/anchor_free_file.h"
 
 namespace {
 
@@ -185,6 +186,8 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
         model.typical_threshold = number("typical_detection_threshold").value_or(model.typical_threshold);
         model.conservative_threshold =
             number("conservative_detection_threshold").value_or(model.conservative_threshold);
+        if (info.contains("model_type") && info["model_type"].is_string())
+            model.whole_padding = info["model_type"] == "ultralytics";
         for (const char* key : {"megadetector_version", "model_version_string"})
             if (model.version.empty() && info.contains(key) && info[key].is_string())
                 model.version = info[key].get<std::string>();
@@ -195,19 +198,27 @@ void take_metadata(const WeightFile& file, YoloModel& model) {
 
 YoloModel model_as_it_is(WeightFile file) {
     if (file.model.task != "detect")
-        fail(Fault::usage, "{}: holds {}; this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
+        fail(Fault::usage, "{}: holds {}; this command takes a detector such as a MegaDetector", file.path,
              file.model.text);
-    const bool focus = file.state.contains("model.0.conv.conv.weight");
+    const bool others = !file.model.text.starts_with("YOLOv5");
+    const bool focus = !others && file.state.contains("model.0.conv.conv.weight");
     if (focus) replace_focus(file);
     for (const std::string& number : bad_numbers(file.state))
         fail(Fault::damaged, "{}: {}; download or train the weights again", file.path, number);
     YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
-                    .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
                     .classes = file.model.class_names,
                     .notes = std::move(file.notes)};
-    for (size_t i = model.classes.size(); i < model.config.classes; ++i)
+    for (size_t i = model.classes.size(); i < file.model.classes; ++i)
         model.classes.push_back(fmt::format("class {}", i));
     take_metadata(file, model);
+    if (others) {
+        AnchorFreeWeights weights = read_anchor_free(file, epsilon_of(file));
+        model.others = std::move(weights.config);
+        model.state = std::move(weights.state);
+        model.whole_padding |= weights.ultralytics;
+        return model;
+    }
+    model.config = config_of(file, focus || file.metadata.contains("tundra.pool_first"));
     check_normalization(file);
     check_unused(file, model.config);
     model.state = std::move(file.state);
@@ -218,15 +229,16 @@ YoloModel model_as_it_is(WeightFile file) {
 
 // MegaDetector pads by multiples of 64 if the model's image size is 1280, whatever size it is run at, and of 32
 // otherwise; the network may need 64 in either case.
-size_t YoloModel::letterbox_stride() const {
-    return std::max<size_t>(image_size == 1280 ? 64 : 32, config.largest_stride());
-}
+size_t YoloModel::letterbox_stride() const { return std::max<size_t>(image_size == 1280 ? 64 : 32, network().stride); }
 
 YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
 YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
 
 YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
     YoloModel model = model_as_it_is(read_weights(path));
+    if (model.others)
+        fail(Fault::usage, "{}: is a {}, which can only detect; training starts from a YOLOv5", path.string(),
+             model.others->family);
     if (!model.state.contains("model.0" + std::string(kVariance)))
         fail(Fault::usage,
              "{}: its normalization is folded into the weights, so it can only detect; train from the original "
@@ -236,6 +248,7 @@ YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
 }
 
 YoloModel folded(YoloModel model) {
+    if (model.others) return model;  // was folded as it was read
     Folding folding{.eps = model.config.epsilon};
     for (const auto& [name, values] : model.state)
         if (name.ends_with(kVariance)) {

@@ -1,13 +1,15 @@
-// A YOLOv5 detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
-// module, its image size and thresholds from the metadata of MegaDetector files.
+// A detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled module,
+// its image size and thresholds from the metadata of MegaDetector files.
 #pragma once
 
+#include "models/anchor_free.h"
 #include "models/files/weights.h"
 #include "models/yolov5.h"
 
 struct YoloModel {
-    std::string file_name;  // without folders
-    YoloConfig config;
+    std::string file_name;                        // without folders
+    YoloConfig config = {};                       // of a YOLOv5
+    std::optional<AnchorFreeConfig> others = {};  // of another network; then `config` means nothing
     std::vector<std::string> classes;
     // The long side that it was trained for; 1280, as in MegaDetector, if the file does not say.
     size_t image_size = 1280;
@@ -17,6 +19,10 @@ struct YoloModel {
     std::vector<std::string> notes = {};  // of the file, for people: WeightFile::notes
     StateDict state = {};                 // names as in models/yolov5.h; for training or folded for inference
 
+    // Boxes are scaled back as ultralytics does it, with whole pixels of padding: app/detect/detection.h
+    bool whole_padding = false;
+
+    Model network() const { return others ? make_model(*others) : make_model(config); }
     size_t letterbox_stride() const;  // the sides of a letterboxed image are multiples of it
 };
 
