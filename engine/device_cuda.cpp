@@ -103,6 +103,7 @@ public:
     }
     bool lost() const { return lost_; }
     cudaStream_t stream() const { return cuda_.stream; }
+    const Cuda& cuda() const { return cuda_; }
 
 private:
     // One input's way to the GPU. While the steps read what a slot brought, the other slot is on its way.
@@ -374,3 +375,5 @@ std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
 }  // namespace
 
 std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
+
+const Cuda& cuda_of(Device& device) { return dynamic_cast<CudaDevice&>(device).cuda(); }

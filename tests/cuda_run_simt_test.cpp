@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "app/command.h"
 #include "app/synth/synth.h"
 #include "base/error.h"
 #include "models/resnet.h"
@@ -227,6 +228,30 @@ TEST_F(CudaRun, TwentyLostStepsEndTheRunAndLeaveTheCheckpoint) {
         EXPECT_TRUE(contents(folder) == saved) << "a lost step was saved, or a checkpoint is gone";
         EXPECT_NO_THROW(load_checkpoint(checkpoint_path(folder, 2)));
     }
+}
+
+// `doctor` computes its two training steps on a usable GPU as well, and says when they are wrong or cannot be computed.
+TEST_F(CudaRun, DoctorComputesOnTheGpuToo) {
+    const auto said = [](const fake_cuda::Settings& gpu) {
+        fake_cuda::reset(gpu);
+        CLI::App app;
+        const auto run = doctor_command().add(app);
+        app.parse("--json");
+        testing::internal::CaptureStdout();
+        const int code = run();
+        return std::pair(code, nlohmann::json::parse(testing::internal::GetCapturedStdout()));
+    };
+    const auto [code, whole] = said({});
+    EXPECT_EQ(code, 0);
+    ASSERT_TRUE(whole.contains("self_test_cuda")) << whole.dump(1);
+    EXPECT_TRUE(whole["self_test_cuda"]["good"].get<bool>()) << whole.dump(1);
+    EXPECT_NE(whole["self_test_cuda"]["text"].get<std::string>().find("on cpu and cuda differ"), std::string::npos);
+
+    EXPECT_FALSE(said({.device = cudaErrorNoDevice}).second.contains("self_test_cuda"));
+
+    const auto [lost_code, lost] = said({.lost_at_call = 200});
+    EXPECT_EQ(lost_code, int(Fault::environment));
+    EXPECT_FALSE(lost["self_test_cuda"]["good"].get<bool>()) << lost.dump(1);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The stand-in for the CUDA runtime: streams are queues, events points in them, graphs lists of work.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -18,7 +19,7 @@ struct Task {
     bool kernel = false;
 };
 struct FakeEvent {
-    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);
+    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);  // then when, in nanoseconds
 };
 struct FakeGraph {
     std::vector<Work> work;
@@ -245,7 +246,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->done = std::make_shared<size_t>(0);
-    push(stream, {[done = event->done] { *done = 1; }, nullptr});
+    push(stream, {[done = event->done] { *done = size_t(std::chrono::steady_clock::now().time_since_epoch().count()); },
+                  nullptr});
     return called();
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -255,6 +257,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
         for (CUstream_st* stream : streams)
             if (*event->done == 0 && run_one(*stream)) moved = true;
     }
+    return called();
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
+    *milliseconds = float(double(*stop->done) - double(*start->done)) * 1e-6f;
     return called();
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
