@@ -45,6 +45,8 @@ double seconds_between_events(Device& device, std::span<const Step> steps) {
     return seconds(cuda_of(device).stream, run);
 }
 
+bool has_cudnn(Device& device) { return cuda_of(device).cudnn != nullptr; }
+
 double copied_per_second(size_t bytes) {
     void *from = nullptr, *to = nullptr;
     check(cudaMalloc(&from, bytes));

@@ -16,7 +16,8 @@ mode=${1:-}
 cd "$(dirname "$0")/.." || exit 1
 here=$PWD
 out=$(realpath -m "${OUT:-gpu_results}")
-total=${SECONDS_IN_ALL:-540}
+slower=1 total=${SECONDS_IN_ALL:-540}
+[ "$mode" != rehearse ] || slower=8 total=${SECONDS_IN_ALL:-2400}
 gpu_tests="kernels_cuda_test golden_resnet_test"
 
 bundle_up() {
@@ -66,27 +67,29 @@ mkdir -p "$out" && rm -f "$out"/{result.json,log.txt,engines.txt,ncu.txt,sanitiz
 export XDG_CACHE_HOME=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TORCHINDUCTOR_FX_GRAPH_CACHE=1 \
     TORCHINDUCTOR_AUTOGRAD_CACHE=1 PYTHONUNBUFFERED=1 TUNDRA_GOLDEN=$bundle/golden
 
-# CUDA's and cuDNN's libraries outside of what the system searches: toolkits, and NVIDIA's wheels in Python environments.
-libraries=$bundle/lib
-for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/local/nvidia/lib64 \
-    {/usr/lib,/usr/local/lib,/opt/*/lib,"$HOME/.local/lib","${VIRTUAL_ENV:-/none}/lib"}/python3*/{site,dist}-packages/nvidia/*/lib \
-    /usr/lib/python3/dist-packages/nvidia/*/lib; do
-    [ -d "$folder" ] && libraries=$libraries:$folder
-done
 python=
 for candidate in ${PYTHON:-} python3 python /opt/*/bin/python3 /usr/bin/python3; do
     command -v "$candidate" >/dev/null || continue
     "$candidate" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("torchvision")))' \
         2>/dev/null && python=$candidate && break
 done
+packages=${python:+$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')}
+
+# CUDA's and cuDNN's libraries outside of what the system searches: toolkits, and NVIDIA's wheels in Python environments.
+libraries=$bundle/lib
+for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/local/nvidia/lib64 \
+    {/usr/lib,/usr/local/lib,/opt/*/lib,"$HOME/.local/lib","${VIRTUAL_ENV:-/none}/lib"}/python3*/{site,dist}-packages/nvidia/*/lib \
+    /usr/lib/python3/dist-packages/nvidia/*/lib ${packages:+"$packages"/nvidia/*/lib}; do
+    [ -d "$folder" ] && libraries=$libraries:$folder
+done
 
 # What ours and PyTorch's steps take, and how large: a GPU's, or the rehearsal's.
 if [ "$mode" = run ]; then
-    device=cuda peer=cuda loss_size="--size 224 --batch 16" train="--size 224 --batch 256 --steps 30"
+    device=cuda peer=cuda tolerance=0.04 loss_size="--size 224 --batch 16" train="--size 224 --batch 256 --steps 30"
     yolo=x6 yolo_size="--size 960x1280 --batch 8 --steps 20" yolo_peer="--pixels 960x1280 --batch 8 --steps 20"
     export TUNDRA_GPU=cuda TUNDRA_GOLDEN_DEVICE=cuda
 else
-    device=ptx peer=cpu loss_size="--size 32 --batch 4" train="--size 32 --batch 2 --steps 1"
+    device=ptx peer=cpu tolerance=0.1 loss_size="--size 32 --batch 4" train="--size 32 --batch 2 --steps 1"
     yolo=n6 yolo_size="--size 64x64 --batch 1 --steps 1" yolo_peer="--pixels 64x64 --batch 1 --steps 1"
     export TUNDRA_GPU=ptx
 fi
@@ -117,7 +120,7 @@ end() {  # step, pass|fail|skip, why
 # step, its limit in seconds, command: runs it, every line at once into the results. Exit code 77, or a test that skipped
 # itself, is a skip.
 step() {
-    local name=$1 limit=$2 code left=$((total - SECONDS - 3))
+    local name=$1 limit=$(($2 * slower)) code left=$((total - SECONDS - 3))
     shift 2
     [ "$left" -ge 5 ] || { end "$name" skip "no time is left"; return 1; }
     [ "$limit" -le "$left" ] || limit=$left
@@ -133,7 +136,11 @@ step() {
     esac
     return "$code"
 }
-ours() { local s=$1 limit=$2 program=$3; shift 3; step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "$bundle/bin/$program" "$@"; }
+ours() {
+    local s=$1 limit=$2 program=$3
+    shift 3
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "$bundle/bin/$program" "$@"
+}
 theirs() {
     local s=$1 limit=$2
     shift 2
@@ -171,9 +178,10 @@ for run in "${runs[@]}"; do
     # shellcheck disable=SC2086
     ours "losses-$on-$precision$fused" 40 step --losses --device "$on" --precision "$precision" $fused $loss_size "${weights[@]}"
 done
-# Within 0.5 % in float32, 4 % in 16 bits; each of ours against the CPU's and against PyTorch's in the same precision.
+# Within 0.5 % in float32, 4 % in 16 bits (10 where batch normalization is over a few values: the rehearsal); each of ours
+# against the CPU's and against PyTorch's in the same precision.
 compare_losses() {
-    cat "$work"/losses-*.txt "$work/peer-losses.txt" 2>/dev/null | awk -v device="$device" '
+    cat "$work"/losses-*.txt "$work/peer-losses.txt" 2>/dev/null | awk -v device="$device" -v tolerance="$tolerance" '
         / on [a-z-]+: / {
             for (i = 1; i <= NF; ++i) if ($i == "on") { precision = $(i - 1); on = $(i + 1); sub(":", "", on); first = i + 2 }
             key = on " " precision; seen[key] = 1; for (k = 0; k < 3; ++k) loss[key, k] = $(first + k)
@@ -188,15 +196,15 @@ compare_losses() {
             ++compared; if (!(worst <= tolerance)) bad = 1
         }
         END {
-            compare(device " fp32", "cpu fp32", 0.005); compare(device " bf16", "cpu fp32", 0.04); compare(device " fp16", "cpu fp32", 0.04)
-            compare(device " fp16-fused", "cpu fp32", 0.04)
-            compare(device " fp32", "pytorch fp32", 0.005); compare(device " bf16", "pytorch bf16", 0.04); compare(device " fp16", "pytorch fp16", 0.04)
+            compare(device " fp32", "cpu fp32", 0.005); compare(device " bf16", "cpu fp32", tolerance); compare(device " fp16", "cpu fp32", tolerance)
+            compare(device " fp16-fused", "cpu fp32", tolerance)
+            compare(device " fp32", "pytorch fp32", 0.005); compare(device " bf16", "pytorch bf16", tolerance); compare(device " fp16", "pytorch fp16", tolerance)
             if (compared < 3) { print "losses are missing"; bad = 1 }
             exit bad
         }'
 }
 export -f compare_losses
-export work device
+export work device tolerance
 step losses 10 bash -c 'compare_losses'
 
 # ---- how fast; nothing else runs meanwhile

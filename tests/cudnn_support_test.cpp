@@ -15,6 +15,7 @@ TEST(CudnnSupport, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
 #include <fstream>
 #include <map>
 
+#include "bench/cudnn_operations.h"
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "kernels/conv/cudnn_plans.h"
@@ -107,6 +108,27 @@ protected:
 };
 
 constexpr DType kTypes[] = {DType::bf16, DType::f16, DType::f32};
+
+// What bench/kernels times beside our own kernels. cuDNN 9.19 pools in 16 bits only. (5 s)
+TEST_P(CudnnSupport, NormalizationAndPoolingOfItsOwn) {
+    const Shape image = {64, 112, 112, 64}, half = {64, 56, 56, 64}, deep = {8, 15, 20, 512};
+    struct Case {
+        const char* op;
+        Shape x, y;
+    };
+    for (const Case& c : {Case{"batch_norm", half, half},
+                          {"batch_norm_backward", half, half},
+                          {"max_pool", image, half},
+                          {"max_pool_backward", image, half},
+                          {"max_pool", deep, deep}})
+        for (const DType type : kTypes) {
+            if (type == DType::f32 && c.op[0] == 'm') continue;
+            const CudnnOperation operation = cudnn_operation(c.op, c.x, c.y, type);
+            const auto engines = conv_engines(operation.graph, device_, operation.type, {}, 1);
+            ASSERT_FALSE(engines.empty()) << c.op << ' ' << to_string(type);
+            EXPECT_NO_THROW(conv_plan(operation.graph, device_, operation.type, {}, engines[0])) << c.op;
+        }
+}
 
 // Engines that are there ready-made: plans are cheap. The paper's form has a bias behind each convolution and is in the
 // other test.
