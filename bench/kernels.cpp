@@ -133,7 +133,8 @@ std::string difference(Device& device, Device& other, const Row& row) {
     Fixture timed(device, row, row.op, 1),
         reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1, !row.reference);
     const auto rounding = [&](DType type) {
-        return std::ranges::any_of(row.in, [&](const Slot& s) { return s.dtype == type; });
+        return std::ranges::any_of(row.in, [&](const Slot& s) { return s.dtype == type; }) ||
+               std::ranges::any_of(row.out, [&](const OutputSpec& o) { return o.dtype == type; });
     };
     const double tolerance = 1e-4 + (rounding(DType::bf16) ? 0x1p-7 : rounding(DType::f16) ? 0x1p-10 : 0);
     timed.run(0);
@@ -154,7 +155,8 @@ void time_row(benchmark::State& state, Device& device, Device& other, const Row&
     static std::map<const Row*, std::string> checked;
     if (!checked.contains(&row)) checked[&row] = difference(device, other, row);
     if (!checked[&row].empty()) return state.SkipWithError(checked[&row].c_str());
-    Fixture bed(device, row, row.op, std::clamp<size_t>(kRotated / row.bytes(), 1, 16));
+    Fixture bed(device, row, row.op,
+                device.kind() == "cpu" || on_silicon(device) ? std::clamp<size_t>(kRotated / row.bytes(), 1, 16) : 1);
     const Step& step = bed.step();
     const double bytes = step.op->bytes(step.in, step.out), flops = step.op->flops();
     for (size_t i = 0; i < 16 && device.kind() == "cpu"; ++i) bed.run(i);
@@ -162,7 +164,7 @@ void time_row(benchmark::State& state, Device& device, Device& other, const Row&
     if (device.kind() == "cpu") {
         for (auto _ : state) bed.run(i++);
     } else {
-        const size_t launches = device.kind() == "cuda" ? 20 : 1;
+        const size_t launches = on_silicon(device) ? 20 : 1;
         std::vector<Step> steps;
         while (steps.size() < launches) steps.insert(steps.end(), bed.steps().begin(), bed.steps().end());
         for (auto _ : state) state.SetIterationTime(seconds_of(device, steps) / double(steps.size()));
@@ -276,7 +278,7 @@ void add_rows(Device& device, Device& other, const std::vector<Row>& rows, const
             [&, peaks](benchmark::State& state) { time_row(state, device, other, row, peaks); });
         if (device.kind() == "cpu")
             bench->UseRealTime()->MinTime(0.05)->Repetitions(5)->ReportAggregatesOnly();
-        else if (device.kind() == "cuda")
+        else if (on_silicon(device))
             bench->UseManualTime()->Iterations(3)->Repetitions(5)->ReportAggregatesOnly();
         else
             bench->UseManualTime()->Iterations(1);
@@ -380,8 +382,7 @@ int run(int argc, char** argv) {
     if (benchmark::ReportUnrecognizedArguments(left, rest.data())) return 2;
 
     std::vector<std::unique_ptr<Bench>> benches;
-    if (o.device != "all") benches.push_back(std::make_unique<Bench>(o.device, o));
-    if (o.device == "all") benches.push_back(std::make_unique<Bench>("cpu", o));
+    benches.push_back(std::make_unique<Bench>(o.device == "all" ? "cpu" : o.device, o));
     if (o.device == "all" && has_cuda) try {
             benches.push_back(std::make_unique<Bench>("cuda", o));
         } catch (const Error& e) {

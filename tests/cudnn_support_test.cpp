@@ -109,7 +109,7 @@ protected:
 
 constexpr DType kTypes[] = {DType::bf16, DType::f16, DType::f32};
 
-// What bench/kernels times beside our own kernels. cuDNN 9.19 pools in 16 bits only. (5 s)
+// What bench/kernels times beside our own kernels. cuDNN 9.19 pools in 16 bits only. (8 s)
 TEST_P(CudnnSupport, NormalizationAndPoolingOfItsOwn) {
     const Shape image = {64, 112, 112, 64}, half = {64, 56, 56, 64}, deep = {8, 15, 20, 512};
     struct Case {
