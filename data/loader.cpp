@@ -160,7 +160,7 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     const std::string path = data_.path(data_.samples[sample]);
     Decoded decoded = read_image(path, options);
     if (data_.drive && (decoded.trouble == DecodeStatus::missing || decoded.trouble == DecodeStatus::unreadable)) {
-        data_.drive->require_drive();
+        data_.drive->require_drive(path);
         decoded = read_image(path, options);  // it may have been away for a moment
     }
     if (decoded.trouble != DecodeStatus::none) report(sample, decoded);

@@ -1,8 +1,11 @@
 #include "engine/program.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
+
+#include "engine/op.h"
 
 void Arena::reserve(size_t bytes) {
     if (bytes <= memory_.bytes()) return;
@@ -86,6 +89,25 @@ std::span<const Step> Program::steps() {
     return steps_;
 }
 
+namespace {
+bool all_finite(std::span<const float> values) {
+    constexpr uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
+    bool found = false;
+    for (const float& x : values) found |= (std::bit_cast<uint32_t>(x) & kExponent) == kExponent;
+    return !found;
+}
+}  // namespace
+
+void Program::run_with_checks(std::span<const Step> steps) {
+    for (const Step& step : steps) {
+        device_.run(std::span(&step, 1));
+        if (step.op->name() != "conv" || step.out[0].dtype != DType::f32) continue;
+        if (!all_finite({static_cast<const float*>(step.out[0].data), numel(step.out[0].shape)}))
+            fail(Fault::not_finite,
+                 "{}: numbers overflow in the network on the first images; its weights are of no use", to_string(step));
+    }
+}
+
 void Program::run() {
     const std::span<const Step> steps = this->steps();
     // The first run is eager: libraries choose their plans then, and errors name the operation.
@@ -99,6 +121,8 @@ void Program::run() {
         }
     if (recording_)
         recording_->launch();
+    else if (runs_ == 0 && options_.overflow && device_.kind() == "cpu")
+        run_with_checks(steps);
     else
         device_.run(steps);
     ++runs_;

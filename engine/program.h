@@ -25,8 +25,9 @@ struct BatchMemory {
 uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large);
 
 struct ProgramOptions {
-    bool eager = false;  // never record: for sanitizers and profilers
-    size_t batch = 0;    // images per run: an out-of-memory message then names the largest batch that would fit
+    bool eager = false;     // never record: for sanitizers and profilers
+    size_t batch = 0;       // images per run: an out-of-memory message then names the largest batch that would fit
+    bool overflow = false;  // looks for it in every convolution of the first run, on the CPU: its ReLU makes 0 of NaN
 };
 
 class Program {
@@ -35,7 +36,7 @@ public:
     Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
             const ProgramOptions& options = {});
 
-    void run();
+    void run();      // Fault::not_finite for an overflow that was looked for
     void prepare();  // setup of the first run() that does not need the inputs
 
     template <class T>
@@ -60,6 +61,7 @@ public:
 
 private:
     void allocate_inputs(const Parameters& parameters);
+    void run_with_checks(std::span<const Step> steps);
     [[noreturn]] void fail_for_memory(const Error& error);
     void write_bytes(Value input, std::span<const std::byte>);
     void read_bytes(Value v, std::span<std::byte>) const;

@@ -30,7 +30,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
       }()),
       parameters_(device, *graph_),
       program_(arena, std::move(graph_), parameters_, std::array{in_.probabilities, in_.losses},
-               {.eager = config.eager, .batch = config.batch}) {
+               {.eager = config.eager, .batch = config.batch, .overflow = true}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }

@@ -236,6 +236,7 @@ cmp -s <(grep '"file"' boxes.json) <(grep '"file"' quiet.json) || bad "a pattern
 "$tundra" detect --help | grep -q -- '--overlap' && bad "an old spelling is in the help"
 for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says --iou; done
 expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "holds no model"; one_line
+expect 2 "$tundra" eval nothing; says "nothing: no such file or folder"; one_line
 
 # Inspect, lr-find, doctor.
 expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"

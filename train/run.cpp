@@ -133,7 +133,7 @@ private:
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
-        log_.emplace(folder_ / "log.jsonl", state_.step);
+        log_.emplace(folder_ / "log.jsonl", state_.step, state_.step - (state_.position > 0));
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step - (state_.position > 0));
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), task_->loader(true), cache_.get());

@@ -132,7 +132,7 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
     const std::string path = (options_.base / name).string();
     ImageFile bytes = read_image_file(path, decode.max_file_bytes);
     if (bytes.trouble == DecodeStatus::missing || bytes.trouble == DecodeStatus::unreadable) {
-        drive_.require_drive();
+        drive_.require_drive(path);
         bytes = read_image_file(path, decode.max_file_bytes);  // it may have been away for a moment
     }
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
