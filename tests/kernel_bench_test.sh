@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench/kernels on the device cuda: nvcc's kernels over the stand-in for the CUDA runtime, small shapes, in each precision and with
 # YOLOv5's operations too. Every row must agree with its reference; the JSON has the same fields as the CPU's.
-# usage: kernel_bench_test.sh BINARY SOURCE_DIR   (40 s on two cores; skipped without nvcc or Google Benchmark)
+# usage: kernel_bench_test.sh BINARY SOURCE_DIR   (10 s; skipped without nvcc or Google Benchmark)
 set -u
 bench=$(dirname "$1")/tests/bench_kernels_virtual
 [ -x "$bench" ] || { echo "skipped: bench_kernels_virtual is not built"; exit 77; }
@@ -9,14 +9,14 @@ work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 failed=0
 bad() { echo "FAILED: $*"; failed=1; }
-rows='cuda/(train/(image_batch|sgd_step|max_pool|cross_entropy|conv[a-z_]*/2x8x8x64|batch_norm[a-z_]*/2x8x8x64)'
+rows='cuda/(train/(image_batch|global_average_pool|max_pool|cross_entropy|conv[a-z_]*/2x8x8x64|batch_norm[a-z_]*/2x8x8x64)'
 rows="$rows|yolov5n/(max_pool|concat|decode_boxes|conv/1x4x4x128))"
 for precision in fp32 bf16 fp16; do
     "$bench" --device cuda --precision $precision --batch 2 --size 32 --yolo yolov5n --pixels 64x64 --threads 1 \
         --benchmark_filter="$rows" --benchmark_out="$work/$precision.json" --benchmark_out_format=json \
         >"$work/said" 2>&1 || { tail -n 5 "$work/said"; bad "$precision: exit code"; }
     grep -A12 ERROR "$work/said" | head && grep -q ERROR "$work/said" && bad "$precision: rows that differ from their reference"
-    for row in train/conv_backward_weight train/batch_norm_backward train/sgd_step train/image_batch yolov5n/conv yolov5n/max_pool; do
+    for row in train/conv_backward_weight train/batch_norm_backward train/global_average_pool train/image_batch yolov5n/conv yolov5n/max_pool; do
         grep -q "\"name\": \"cuda/$row/" "$work/$precision.json" || bad "$precision: no row of $row"
     done
     for field in '"real_time"' '"GB/s"' '"GFLOP/s"' '"peak%"' '"time_unit": "ms"' '"cuda_copy_GB_per_s"' '"cuda_product_GFLOP_per_s"'; do
