@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <iterator>
 #include <map>
 #include <memory_resource>
 #include <mutex>
