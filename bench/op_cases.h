@@ -285,6 +285,19 @@ inline void boxes(std::vector<OpCase>& cases) {
 }
 
 inline void images(std::vector<OpCase>& cases) {
+    OpCase camera{"camera_batch",
+                  {{"images", {2, 8, 12, 3}, CaseInput::u8, 0, 256},
+                   {"planes", {1024}, CaseInput::u8, 0, 256},
+                   {"places", {2, 7}, CaseInput::i32, 0, 1, false, {1, 18, 27, 8, 11, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
+                   constant("transform", {2, 6}, {1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0}),
+                   constant("color", {2, 2}, {1, 0, 1, 0})},
+                  [](NamedValues& v) {
+                      return image_batch(camera_batch(v["images"], v["planes"], v["places"]), v["transform"],
+                                         v["color"],
+                                         {.out_h = 8, .out_w = 12, .normalize = {{0.1f, 0.1f, 0.1f}, {0, 0, 0}}});
+                  }};
+    camera.training = false;
+    cases.push_back(camera);
     for (const size_t channels : {3, 8}) {
         Floats transform = {1, 0, 0, 0, 1, 0, -1.5f, 0.25f, 17, 0.1f, 0.75f, -2}, color = {1, 0, 0.75f, 20};
         OpCase c{fmt::format("image_batch to {} channels", channels),

@@ -80,7 +80,8 @@ float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16
 
 Batch batch_of(const WorkloadOptions& o) {
     Batch batch;
-    batch.images = bench_images(o.batch, o.h, o.w);
+    const std::vector<uint8_t> images = bench_images(o.batch, o.h, o.w);
+    batch.images.assign(images.begin(), images.end());
     batch.transform = repeated({1, 0, 0, 0, 1, 0}, o.batch);
     batch.color = repeated({1, 0}, o.batch);
     return batch;

@@ -17,6 +17,9 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
+// JPEG images as planes of bytes, letterboxed into `images` where they have a place: CameraBatch of kernels/image.h.
+// places: int32 (n, 7)  a CameraPlace each
+Value camera_batch(Value images, Value planes, Value places);
 
 // ---- layers
 struct ConvOptions {

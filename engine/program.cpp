@@ -15,7 +15,11 @@ void Arena::reserve(size_t bytes) {
 
 Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
                  const ProgramOptions& options)
-    : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
+    : arena_(arena),
+      device_(parameters.device()),
+      graph_(std::move(graph)),
+      options_(options),
+      kept_(keep.begin(), keep.end()) {
     const size_t gap = device_.facts().guard_bytes;
     plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.facts().in_place, .gap = gap});
     inputs_.resize(graph_->values.size());
@@ -128,6 +132,25 @@ void Program::run() {
     ++runs_;
 }
 
+size_t Program::start() {
+    run();
+    std::vector<Piece> pieces;
+    size_t bytes = 0;
+    for (const Value v : kept_) {
+        pieces.push_back({address(v), numel(v.shape()) * size_of(v.dtype())});
+        bytes += pieces.back().bytes;
+    }
+    std::unique_ptr<Readback>& readback = readbacks_[starts_ % 2];
+    if (!readback) readback = device_.readback(bytes);
+    readback->start(pieces);
+    return starts_++;
+}
+
+std::span<const std::byte> Program::finish(size_t run) {
+    require(run < starts_ && run + 2 >= starts_, "run {} of {} cannot be finished", run, starts_);
+    return readbacks_[run % 2]->wait();
+}
+
 void Program::prepare() { device_.prepare(steps()); }
 
 void Program::run_step(size_t i) {
@@ -145,7 +168,17 @@ void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
     const Buffer& memory = inputs_[size_t(input.id)];
     require(memory.bytes() == bytes.size() && memory.data(), "input {} has {} bytes, {} were given",
             graph_->values[size_t(input.id)].name, memory.bytes(), bytes.size());
-    device_.upload_async(memory.data(), bytes.data(), bytes.size());
+    const Piece piece{bytes.data(), bytes.size()};
+    device_.upload_async(memory.data(), {&piece, 1});
+}
+
+void Program::write(Value input, std::span<const Piece> pieces) {
+    size_t bytes = 0;
+    for (const Piece& piece : pieces) bytes += piece.bytes;
+    const Buffer& memory = inputs_[size_t(input.id)];
+    require(memory.data() && bytes <= memory.bytes(), "input {} has {} bytes, {} were given",
+            graph_->values[size_t(input.id)].name, memory.bytes(), bytes);
+    device_.upload_async(memory.data(), pieces);
 }
 
 const void* Program::address(Value v) const {

@@ -41,8 +41,7 @@ detect_loss detect_gradient - rows of 5 + classes numbers, seldom 16 bytes; walk
 elementwise add ls
 elementwise cast l
 image image_batch s I4bf16Li[348]E
-image camera_taps s I4bf16Li[348]E
-image camera_antialias s I4bf16Li8E
+image camera_batch - single bytes of the planes, as the reduction picks them; stores are words
 layout copy_channels ls
 layout upsample2 ls
 layout upsample2_backward ls

@@ -221,7 +221,8 @@ Running resume(const DetectJob& job, Opened& o) {
                           .iou = job.iou,
                           .batch = std::max<size_t>(1, job.machine.batch),
                           .threads = size_t(job.machine.thread_count()),
-                          .network = job.network};
+                          .network = job.network,
+                          .device = job.network_device};
     if (!job.network) {
         r.device = job.machine.open();
         options.batch = job.machine.detector_batch(*r.device);
@@ -231,8 +232,9 @@ Running resume(const DetectJob& job, Opened& o) {
                                                                 .iou_threshold = job.iou,
                                                                 .precision = job.machine.detector_precision(*r.device),
                                                                 .augmented = job.tta});
-        options.network = [detector = r.detector.get()](std::span<const uint8_t> images, size_t h, size_t w) {
-            return detector->run(images, h, w);
+        options.device = r.device.get();
+        options.network = [detector = r.detector.get()](std::span<const DetectorImage> images, size_t h, size_t w) {
+            return [detector, started = detector->start(images, h, w)] { return detector->finish(started); };
         };
         job.note(fmt::format("{}: {} classes, {} pixels, on {}", o.model.file_name, o.model.classes.size(),
                              o.image_size, r.device->description()));

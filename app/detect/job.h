@@ -26,6 +26,7 @@ struct DetectJob {
     std::function<void(const std::string&)> note = [](const std::string&) {};
     std::function<bool(const DetectCounts&, size_t total)> progress = {};  // false stops
     Network network = {};                                                  // for tests: instead of the model's
+    Device* network_device = nullptr;                                      // its device
 };
 
 struct DetectOutcome {

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <memory_resource>
+#include <optional>
 
 #include "base/error.h"
 #include "data/fit.h"
 #include "data/prefetcher.h"
 
 namespace {
+
+constexpr size_t kMaxPlanes = 24'000'000;  // pixels of an image that the device letterboxes: 36 MB of its memory
 
 Image cropped(const Image& image, const ImageRegion& region) {
     Image result{.h = region.h, .w = region.w, .rgb = std::vector<uint8_t>(region.h * region.w * 3)};
@@ -27,6 +31,7 @@ struct DetectRun::ImageJob {  // an image between its file and its result
     std::vector<std::vector<PartBox>> found = {};  // by region
     size_t without_input = 0, without_boxes = 0;   // regions that still lack it
     Image image = {};                              // until all inputs are made, or longer where on_image wants it
+    std::optional<Planes> planes = {};             // instead of the image
     Exif exif = {};
 };
 
@@ -34,7 +39,13 @@ struct DetectRun::NetworkInput {  // one region of an image as the network sees 
     std::shared_ptr<ImageJob> job = {};
     size_t region = 0;
     Letterbox letterbox = {};
-    std::vector<uint8_t> pixels = {};  // (out_h, out_w, 3)
+    CameraPlace place = {};
+    std::pmr::vector<uint8_t> bytes = {};  // (out_h, out_w, 3), or with a place the planes of the JPEG
+};
+
+struct DetectRun::Running {
+    std::vector<NetworkInput> group;
+    std::function<Boxes()> boxes;
 };
 
 // Inputs of the network, made by the threads of a prefetcher. One job reads a file and makes its first input; further
@@ -136,11 +147,18 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
         bytes = read_image_file(path, decode.max_file_bytes);  // it may have been away for a moment
     }
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
-    Decoded decoded = decode_image(bytes.bytes, decode);
-    if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
+    if (device_letterboxes())
+        if (Planes p = decode_planes(bytes.bytes, {.max_pixels = kMaxPlanes}, options_.device->host_memory()); p.h)
+            job->planes.emplace(std::move(p));
+    Decoded decoded;
+    if (!job->planes) {
+        decoded = decode_image(bytes.bytes, decode);
+        if (!decoded.usable()) return refuse(decoded.trouble, decoded.text);
+    }
     job->exif = exif_of(bytes.bytes);
     result.date = job->exif.date;
-    result.h = decoded.image.h, result.w = decoded.image.w;
+    result.h = job->planes ? job->planes->h : decoded.image.h;
+    result.w = job->planes ? job->planes->w : decoded.image.w;
     result.damaged = decoded.trouble != DecodeStatus::none;
     result.reason = decoded.text;
     job->regions = regions_of(result.h, result.w, options_.tile ? options_.tile : SIZE_MAX, options_.tile_overlap);
@@ -152,13 +170,33 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
 
 DetectRun::NetworkInput DetectRun::network_input(const std::shared_ptr<ImageJob>& job, size_t region) const {
     const ImageRegion& r = job->regions[region];
-    NetworkInput input{.job = job, .region = region};
-    input.letterbox = letterbox(
+    const Letterbox box = letterbox(
         {.h = r.h, .w = r.w, .out_h = options_.image_size, .out_w = options_.image_size, .stride = options_.stride});
+    // An assignment would copy the bytes from one kind of memory to the other.
+    NetworkInput input{.job = job,
+                       .region = region,
+                       .letterbox = box,
+                       .bytes = job->planes       ? std::move(job->planes->bytes)
+                                : options_.device ? std::pmr::vector<uint8_t>(&options_.device->host_memory())
+                                                  : std::pmr::vector<uint8_t>()};
+    if (job->planes) {
+        input.place = {.h = int32_t(r.h),
+                       .w = int32_t(r.w),
+                       .inner_h = int32_t(box.inner_h),
+                       .inner_w = int32_t(box.inner_w),
+                       .top = int32_t(box.top),
+                       .left = int32_t(box.left)};
+        return input;
+    }
     const bool whole = r.h == job->image.h && r.w == job->image.w;
-    input.pixels.resize(input.letterbox.out_h * input.letterbox.out_w * 3);
-    letterbox_image(whole ? job->image : cropped(job->image, r), input.letterbox, Filter::linear, input.pixels.data());
+    input.bytes.resize(box.out_h * box.out_w * 3);
+    letterbox_image(whole ? job->image : cropped(job->image, r), box, Filter::linear, input.bytes.data());
     return input;
+}
+
+// It then gets the planes of JPEG files. Whoever needs pixels on the host decodes them there.
+bool DetectRun::device_letterboxes() const {
+    return options_.device && !options_.device->facts().host_memory && !options_.tile && !options_.on_image;
 }
 
 void DetectRun::record(const ImageJob& job) {
@@ -183,20 +221,33 @@ void DetectRun::finish(ImageJob& job) {
 }
 
 void DetectRun::detect(std::vector<NetworkInput> group) {
-    const size_t h = group[0].letterbox.out_h, w = group[0].letterbox.out_w;
-    std::vector<uint8_t> pixels;
-    if (group.size() == 1)
-        pixels = std::move(group[0].pixels);
-    else
-        for (const NetworkInput& input : group) pixels.insert(pixels.end(), input.pixels.begin(), input.pixels.end());
-    const std::vector<std::vector<Box>> boxes = options_.network(pixels, h, w);
-    for (size_t i = 0; i < group.size(); ++i) {
-        ImageJob& job = *group[i].job;
-        const ImageRegion& region = job.regions[group[i].region];
-        job.found[group[i].region] =
-            part_boxes(image_boxes(boxes.at(i), group[i].letterbox, region), region, job.result.h, job.result.w);
+    std::vector<DetectorImage> images;
+    for (const NetworkInput& input : group) images.push_back({input.bytes, input.place});
+    const Letterbox& box = group[0].letterbox;
+    auto boxes = options_.network(images, box.out_h, box.out_w);
+    running_.push_back(std::make_shared<Running>(std::move(group), std::move(boxes)));
+    const size_t ahead = options_.device && options_.device->facts().overlaps;
+    while (running_.size() > ahead) take_boxes();
+}
+
+// Of the group that was started first.
+void DetectRun::take_boxes() {
+    const std::shared_ptr<Running> running = std::move(running_.front());
+    running_.pop_front();
+    const Boxes boxes = running->boxes();
+    for (size_t i = 0; i < running->group.size(); ++i) {
+        const NetworkInput& input = running->group[i];
+        ImageJob& job = *input.job;
+        const ImageRegion& region = job.regions[input.region];
+        job.found[input.region] =
+            part_boxes(image_boxes(boxes.at(i), input.letterbox, region), region, job.result.h, job.result.w);
         if (--job.without_boxes == 0) finish(job);
     }
+}
+
+bool DetectRun::take_all_boxes() {
+    while (!running_.empty()) take_boxes();
+    return counts_.done == journal_->size();
 }
 
 bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
@@ -227,12 +278,15 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
             else if (waiting() >= 4 * options_.batch)
                 flush(std::ranges::max_element(groups, {}, [](const auto& g) { return g.second.size(); }));
         }
-        if (progress && !progress(counts_)) return false;
+        if (progress && !progress(counts_)) return take_all_boxes();
     }
     while (!groups.empty()) {
         flush(groups.begin());
-        if (progress && !progress(counts_)) return counts_.done == journal_->size();
+        if (progress && !progress(counts_)) return take_all_boxes();
     }
+    if (running_.empty()) return true;
+    take_all_boxes();
+    if (progress) progress(counts_);
     return true;
 }
 

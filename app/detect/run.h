@@ -2,6 +2,7 @@
 // thread, results into a journal. Memory grows with the number of images only by their names and 24 bytes each.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -14,8 +15,10 @@
 #include "data/exif.h"
 #include "data/image.h"
 
-// (count, h, w, 3) pixels -> boxes of each image: Detector::run, or a stand-in in tests.
-using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> images, size_t h, size_t w)>;
+// Starts on images whose network's input is (h, w), and returns what waits for the boxes of each: Detector::start and
+// finish, or a stand-in in tests. The bytes of the images stay until then.
+using Boxes = std::vector<std::vector<Box>>;
+using Network = std::function<std::function<Boxes()>(std::span<const DetectorImage> images, size_t h, size_t w)>;
 
 struct DetectOptions {
     std::filesystem::path base;  // names in `files` start here
@@ -28,6 +31,7 @@ struct DetectOptions {
     float iou = 0.45f;          // boxes from different tiles whose IoU exceeds this are one
     size_t batch = 1, threads = 1;
     Network network;
+    Device* device = nullptr;  // of the network; null: it works on this thread, on pixels
     // Gets each image with its boxes before it counts as done; if empty, pixels are dropped early.
     std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
 };
@@ -54,10 +58,14 @@ public:
 private:
     struct ImageJob;
     struct NetworkInput;
+    struct Running;
     class InputQueue;
     std::shared_ptr<ImageJob> load(size_t file) const;
     NetworkInput network_input(const std::shared_ptr<ImageJob>& job, size_t region) const;
+    bool device_letterboxes() const;
     void detect(std::vector<NetworkInput> group);
+    void take_boxes();
+    bool take_all_boxes();
     void finish(ImageJob& job);
     void record(const ImageJob& job);
 
@@ -65,4 +73,5 @@ private:
     DetectCounts counts_;
     std::unique_ptr<RecordJournal> journal_;
     DriveWatch drive_;
+    std::deque<std::shared_ptr<Running>> running_;  // groups whose boxes are not taken yet
 };
