@@ -40,14 +40,13 @@ detect_loss detect_merge - a row of sums per block
 detect_loss detect_gradient - rows of 5 + classes numbers, seldom 16 bytes; walking over the boxes is what counts
 elementwise add ls
 elementwise cast l
-image image_batch s I4bf16Li[348]E
-image camera_taps s I4bf16Li[348]E
+image image_batch s I4bf16Li[48]E
+image camera_taps s I4bf16Li[48]E
 image camera_antialias s I4bf16Li8E
 layout copy_channels ls
 layout upsample2 ls
 layout upsample2_backward ls
 linear product - the reference beside cuBLASLt; tiles turn on their way into shared memory
-norm_conv norm_constants - a few numbers per channel, all launch
 optimizer sgd ls
 optimizer adam ls
 optimizer average ls ILi4E
