@@ -285,12 +285,10 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    if (!p.sums_given) {
-        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-        simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
-        simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
-                     sums.block.y);
-    }
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
+                 sums.block.y);
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -299,11 +297,9 @@ void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    if (!p.sums_given) {
-        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-        simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
-        simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
-    }
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
     simt::launch(backward_elements<kWidth, kGradient, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -326,8 +322,6 @@ void compute(const Gpu& gpu, const BatchNormForward<T>& p) {
 template <class T>
 void compute(const Gpu& gpu, const BatchNormBackward<T>& p) {
     require_supported(p.shape, p.dresidual);
-    if (p.dresidual && p.sums_given)
-        throw std::invalid_argument("batch_norm: the sums are given only where there is no residual");
     if (p.dresidual) return backward_of_width<Gradient::residual>(gpu, p);
     p.shape.activation == Activation::silu ? backward_of_width<Gradient::silu>(gpu, p)
                                            : backward_of_width<Gradient::plain>(gpu, p);

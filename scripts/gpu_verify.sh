@@ -144,7 +144,6 @@ quick() {  # a failure does not stop what comes after it
     TUNDRA_GOLDEN_DEVICE=cuda run "$build/tests/golden_resnet_test" || bad=1
     ours 30 --batch 256 --precision bf16 || bad=1
     ours 30 --batch 256 --precision fp16 || bad=1
-    ours 30 --batch 256 --precision fp16 --fused || bad=1
     theirs 30 --batch 256 --modes eager || bad=1
     ours 30 --batch 256 --precision bf16 --inference || bad=1
     run "$build/bench/step" --device cuda --precision fp16 --model yolov5x6 --size 960x1280 --inference --batch 8 --steps 20 || bad=1
@@ -193,7 +192,6 @@ speed() {  # ours and PyTorch's, eager and compiled, in the same minutes
     for batch in 256 64; do
         ours 50 --batch $batch --precision bf16 || bad=1
         ours 50 --batch $batch --precision fp16 || bad=1
-        ours 50 --batch $batch --precision fp16 --fused || bad=1
         theirs 50 --batch $batch || bad=1
         ours 50 --batch $batch --precision bf16 --inference || bad=1
         ours 50 --batch $batch --precision fp16 --inference || bad=1

@@ -29,11 +29,6 @@ TEST(KernelsCuda, EveryOperationEqualsSimt) {
     for (const OpCase& test : op_cases())
         for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
             if (type != DType::f32 && !test.has_types()) continue;
-            // cuDNN has the chain in float16 for sm_90 only, for channels that its tensor cores take.
-            if (test.name.starts_with("norm_conv") &&
-                (type != DType::f16 || cuda->architecture() < 90 || test.inputs[1].shape[0] % 8 ||
-                 test.inputs[1].shape.back() % 8 || test.inputs[2].shape[0] % 8))
-                continue;
             SCOPED_TRACE(test.name + " " + std::string(to_string(type)));
             CaseGraph on_simt(*simt, test, type), on_cuda(*cuda, test, type);
             const auto want = on_simt.run(), eager = on_cuda.run(), recorded = on_cuda.run();
