@@ -203,7 +203,6 @@ int main(int argc, char** argv) try {
     app.add_option("--threads", o.threads);
     app.add_option("--steps", o.steps)->check(CLI::PositiveNumber);
     app.add_flag("--inference", o.inference);
-    app.add_flag("--fused", o.work.fused, "train with normalizations inside the convolutions (cuda, fp16)");
     app.add_flag("--cpu-time", count_cpu_time);
     app.add_flag("--json", o.json);
     app.add_flag("--losses", o.losses);

@@ -90,7 +90,6 @@ Batch batch_of(const WorkloadOptions& o) {
 std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
     Model model = make_model(o.model, 1000);
     const StateDict state = classifier_state(o, model);
-    model.fused = o.fused;
     const TrainerConfig config{.model = model,
                                .batch = o.batch,
                                .height = o.h,

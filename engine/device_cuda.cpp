@@ -288,9 +288,7 @@ void CudaDevice::close() noexcept {
 // Choosing engines takes seconds where they are compiled: from the third second on, a line says how far it is.
 void CudaDevice::run(std::span<const Step> steps) {
     require_alive();
-    const auto is_conv = [](const Step& step) {
-        return step.op->name().starts_with("conv") || step.op->name().starts_with("norm_conv");
-    };
+    const auto is_conv = [](const Step& step) { return step.op->name().starts_with("conv"); };
     auto last = std::chrono::steady_clock::now();
     size_t done = 0, chosen = libraries_->chosen();
     for (const Step& step : steps) {

@@ -36,19 +36,8 @@ struct BatchNormOptions {
     Value running_mean = {}, running_var = {};
     Activation activation = Activation::none;
     Value residual = {};
-    Value mean = {}, rstd = {};  // from norm_conv's sums, if the statistics are already known
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
-
-// conv(relu(batch_norm(x))) of training as one operation; x and the result come with the sums of their statistics:
-// kernels/conv/norm_conv.h
-struct WithStats {
-    Value y, sum, squares;
-};
-WithStats norm_conv(Value x, Value weight, const ConvOptions& = {});  // without normalization of x
-WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
-                    const ConvOptions& = {});
-Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& = {});
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)

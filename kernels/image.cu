@@ -16,10 +16,11 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 
-// Neighbouring pixels such that 16-byte stores are possible, and how many such groups a thread makes: it has two pixels
-// at least. Neighbouring lanes have neighbouring groups, a row belongs to one line of threads: nothing is divided.
+// Neighbouring pixels that make 16 bytes (three channels: one pixel, so that lanes read and write side by side), and
+// how many such groups a thread makes: it has two pixels at least. Neighbouring lanes have neighbouring groups, a row
+// belongs to one line of threads: nothing is divided.
 template <class T, int kChannels>
-constexpr int kPixels = kChannels == 3 ? kVector<T> : std::max(1, kVector<T> / kChannels);
+constexpr int kPixels = kChannels == 3 ? 1 : std::max(1, kVector<T> / kChannels);
 template <class T, int kChannels>
 constexpr int kGroups = kPixels<T, kChannels> == 1 ? 2 : 1;
 
@@ -61,18 +62,48 @@ __device__ __forceinline__ void fill_frame(size_t out_h, size_t out_w, bool wide
             if (column + size_t(k) < out_w)
                 put<kChannels>(color(row, column + size_t(k)), normalize, values + k * kChannels);
         T* const to = y + (row * out_w + column) * kChannels;
-        if (wide) {
-            store_floats(to, values);
-        } else {
-            SIMT_UNROLL
-            for (int k = 0; k < kCount * kChannels; ++k)
-                if (column + size_t(k / kChannels) < out_w) to[k] = T(values[k]);
-        }
+        if constexpr (kChannels != 3)
+            if (wide) {
+                store_floats(to, values);
+                continue;
+            }
+        SIMT_UNROLL
+        for (int k = 0; k < kCount * kChannels; ++k)
+            if (column + size_t(k / kChannels) < out_w) to[k] = T(values[k]);
     }
+}
+
+// A load from global memory in so many words: nvcc 13 forgets where p points to and would look in every space.
+__device__ __forceinline__ int byte_at(const uint8_t* p) { return __ldg(p); }
+
+struct SixBytes {
+    uint32_t low = 0, high = 0;
+    __device__ __forceinline__ float operator[](int k) const {
+        return float((k < 4 ? low >> 8 * k : high >> 8 * (k - 4)) & 255);
+    }
+};
+
+// p[0] to p[5] of the array [begin, end) by aligned words of four. What lies from `end` on is anything.
+__device__ __forceinline__ SixBytes six_bytes(const uint8_t* p, const uint8_t* begin, const uint8_t* end) {
+    SixBytes six;
+    if (p - begin < 3 || end - p < 9) {  // the words might reach out of the array
+        SIMT_UNROLL
+        for (int k = 0; k < 6; ++k)
+            if (p + k < end) (k < 4 ? six.low : six.high) |= uint32_t(byte_at(p + k)) << 8 * (k % 4);
+        return six;
+    }
+    const unsigned offset = unsigned(reinterpret_cast<uintptr_t>(p) % 4), right = 8 * offset, left = 32 - right;
+    const auto word = [&](int i) { return __ldg(reinterpret_cast<const uint32_t*>(p - offset) + i); };
+    six.low = word(0), six.high = word(1);
+    if (offset == 0) return six;
+    six.low = six.low >> right | six.high << left;
+    six.high = six.high >> right | (offset == 3 ? word(2) << left : 0);
+    return six;
 }
 
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool wide) {
+    const uint8_t* const end = op.images + op.n * op.h * op.w * 3;
     for (size_t image = blockIdx.z; image < op.n; image += gridDim.z) {
         const float* const transform = op.transform + 6 * image;
         const float gain = op.color[2 * image], offset = op.color[2 * image + 1];
@@ -85,12 +116,16 @@ __global__ void __launch_bounds__(kThreads) image_batch(ImageBatch<T> op, bool w
                 return color;
             }
             const AffineTap tap = affine_tap(transform, int(row), int(column), int(op.h), int(op.w));
-            const auto at = [&](int i, int j) { return pixels + (size_t(i) * op.w + size_t(j)) * 3; };
-            const uint8_t *p00 = at(tap.top, tap.left), *p01 = at(tap.top, tap.right), *p10 = at(tap.bottom, tap.left),
-                          *p11 = at(tap.bottom, tap.right);
+            const auto pair = [&](int i) {
+                return six_bytes(pixels + (size_t(i) * op.w + size_t(tap.left)) * 3, op.images, end);
+            };
+            const SixBytes above = pair(tap.top), below = pair(tap.bottom);
+            const bool one = tap.right == tap.left;  // at the edge
             SIMT_UNROLL
             for (int c = 0; c < 3; ++c)
-                color.rgb[c] = colored(bilinear(p00[c], p01[c], p10[c], p11[c], tap), gain, offset);
+                color.rgb[c] = colored(
+                    bilinear(above[c], one ? above[c] : above[3 + c], below[c], one ? below[c] : below[3 + c], tap),
+                    gain, offset);
             return color;
         });
     }

@@ -173,11 +173,10 @@ weights=()
 theirs peer-losses 60 --losses "$work/weights.safetensors" $loss_size && weights=(--weights "$work/weights.safetensors")
 runs=("cpu fp32" "$device fp32")
 for precision in $precisions; do runs+=("$device $precision"); done
-[ "$mode" = run ] && runs+=("$device fp16 --fused")
 for run in "${runs[@]}"; do
-    read -r on precision fused <<<"$run"
+    read -r on precision <<<"$run"
     # shellcheck disable=SC2086
-    ours "losses-$on-$precision$fused" 40 step --losses --device "$on" --precision "$precision" $fused $loss_size "${weights[@]}"
+    ours "losses-$on-$precision" 40 step --losses --device "$on" --precision "$precision" $loss_size "${weights[@]}"
 done
 # Within 0.5 % in float32, 4 % in 16 bits (10 where batch normalization is over a few values: the rehearsal); each of ours
 # against the CPU's and against PyTorch's in the same precision.
@@ -198,7 +197,6 @@ compare_losses() {
         }
         END {
             compare(device " fp32", "cpu fp32", 0.005); compare(device " bf16", "cpu fp32", tolerance); compare(device " fp16", "cpu fp32", tolerance)
-            compare(device " fp16-fused", "cpu fp32", tolerance)
             compare(device " fp32", "pytorch fp32", 0.005); compare(device " bf16", "pytorch bf16", tolerance); compare(device " fp16", "pytorch fp16", tolerance)
             if (compared < 2) { print "losses are missing"; bad = 1 }
             exit bad
@@ -228,7 +226,6 @@ theirs peer-train 40 $train --modes eager --precisions bf16,fp16
 for precision in $precisions; do speed infer-$precision 30 $train --precision $precision --inference; done
 speed yolo 70 --model yolov5$yolo --precision fp16 --inference $yolo_size
 theirs peer-yolo 40 --yolo $yolo $yolo_peer --modes eager --precisions fp16
-[ "$mode" = run ] && speed train-fused 40 $train --precision fp16 --fused
 cp "$XDG_CACHE_HOME"/tundra/convolutions* "$out/engines.txt" 2>/dev/null
 
 # ---- tools: memory errors of our own kernels; ten kernels of a step
