@@ -12,7 +12,7 @@ namespace {
 struct Options {
     DetectJob job;
     size_t max_failures = SIZE_MAX;
-    std::string render, crops;
+    std::string render, crops, crops_format = "jpg";
     bool tile = false;
     size_t tile_size = 1280;
 };
@@ -23,6 +23,7 @@ int run(Options& o) {
     Progress progress(quiet);
     o.job.outputs.render = o.render;
     o.job.outputs.crops = o.crops;
+    o.job.outputs.png = o.crops_format == "png";
     o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) { print_note(progress, text); };
     size_t done = 0;
@@ -66,9 +67,16 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("-o,--out", job.out, "result file; rerun an interrupted command to resume it")
         ->type_name("FILE")
         ->required();
-    app.add_option("--model", job.model,
-                   "md_v5a.0.0.pt, another YOLOv5 file, or a run folder [a small model for synthetic scenes]")
+    app.add_option(
+           "--model", job.model,
+           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
+           "small model for synthetic scenes]")
         ->type_name("FILE");
+    app.add_option("--classify", job.classify,
+                   "classifier for the animals' boxes, or the JSON of SpeciesNet or of an earlier run: classifications")
+        ->type_name("MODEL");
+    app.add_option("--quality", job.quality, "classifier for whole images: its answers are written for each image")
+        ->type_name("MODEL");
 
     std::string group = "Results";
     app.add_option("--format", job.format, "megadetector, coco or csv [csv for FILE.csv, else megadetector]")
@@ -79,6 +87,11 @@ std::function<int()> add(CLI::App& app) {
         ->group(group);
     app.add_option("--crops", o->crops, "write a square crop of each detection to this folder")
         ->type_name("FOLDER")
+        ->group(group);
+    app.add_option("--crops-format", o->crops_format, "jpg, or png: without loss")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"jpg", "png"}))
+        ->capture_default_str()
         ->group(group);
     app.add_option("--render-threshold", job.outputs.threshold,
                    "minimum confidence of detections that are drawn, cropped and counted [the model's recommendation, "
