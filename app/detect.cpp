@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/detect/job.h"
+#include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -161,10 +162,11 @@ struct MergeOptions {
 
 std::function<int()> add_merge(CLI::App& app) {
     auto o = std::make_shared<MergeOptions>();
-    app.add_option("FILES", o->files, "result files of all shards")->required();
-    app.add_option("-o,--out", o->out, "result file of all images")->required()->type_name("FILE");
+    app.add_option("FILES", o->files, "result files, or folders of surveys, of all shards")->required();
+    app.add_option("-o,--out", o->out, "result file or folder of all images")->required()->type_name("FILE");
     return [o] {
-        const size_t n = merge_results(o->files, o->out);
+        const bool surveys = std::filesystem::is_directory(o->files[0]);
+        const size_t n = surveys ? merge_surveys(o->files, o->out).images : merge_results(o->files, o->out);
         Progress progress(true);
         print_line(progress,
                    fmt::format("{} images from {} shards, none missing: {}", count_text(n), o->files.size(), o->out));
@@ -188,7 +190,7 @@ Command detect_command() {
 
 Command merge_command() {
     return {.name = "merge",
-            .summary = "Join the result files of all shards and check that no image is missing.",
-            .examples = {"tundra merge 1.json 2.json 3.json -o results.json"},
+            .summary = "Join the results of all shards and check that no image is missing.",
+            .examples = {"tundra merge 1.json 2.json 3.json -o results.json", "tundra merge s1 s2 -o survey"},
             .add = add_merge};
 }

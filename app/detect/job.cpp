@@ -56,7 +56,8 @@ void open_classifiers(const DetectJob& job, Opened& o) {
     }
     std::string name;
     if (is_result_name(job.classify)) {
-        o.given_species = std::make_shared<GivenResults>(read_given("--classify", job.classify, o.list));
+        o.given_species =
+            std::make_shared<GivenResults>(read_given(job.survey ? "--species" : "--classify", job.classify, o.list));
         o.species_names = o.given_species->species;
         o.settings["classify"] = o.given_species->hash;
         o.settings["given_classes"] = true;
@@ -77,15 +78,19 @@ void open_classifiers(const DetectJob& job, Opened& o) {
     o.head.info["classifier_metadata"] = {{"typical_classification_threshold", 0.5}};
 }
 
+const char* option_of_model(const DetectJob& job) { return job.survey ? "--detector" : "--model"; }
+
 YoloModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
         fail(Fault::usage,
-             "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
-             "docs/detection.md");
+             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
+             "docs/detection.md",
+             option_of_model(job));
     job.note(
-        "no --model: the small detector that comes with tundra knows only the synthetic scenes of `tundra synth`; for "
-        "real images get MegaDetector");
+        fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
+                    "synth`; for real images get MegaDetector",
+                    option_of_model(job)));
     return read_yolov5(file);
 }
 
@@ -111,7 +116,7 @@ Opened open(const DetectJob& job) {
          check_folders(job.outputs, o.list.base, std::filesystem::exists(journal_of(job), ignored), extends))
         job.note(text);
     if (is_result_name(job.model)) {
-        o.given = std::make_shared<GivenResults>(read_given("--model", job.model, o.list));
+        o.given = std::make_shared<GivenResults>(read_given(option_of_model(job), job.model, o.list));
         o.head = o.given->head;
         if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.given->typical_threshold;
         o.settings = {{"model", o.given->hash}};

@@ -91,7 +91,7 @@ private:
 
     DetectOptions options_;
     DetectCounts counts_;
-    std::vector<bool> failed_, damaged_;  // by file
+    std::vector<char> failed_, damaged_;  // by file; not bits, because workers read them
     std::unique_ptr<RecordJournal> journal_;
     DriveWatch drive_;
     ClassQueue quality_, species_;

@@ -253,6 +253,9 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
     bool animal = false, human = false, repeated = false, doubtful = a.doubtful || r.damaged;
     for (const Answer::Box& box : a.boxes) {
         const auto category = std::ranges::find(options_.categories, box.category);
+        if (category == options_.categories.end())
+            fail(Fault::usage, "corrections.csv: {}: category '{}' must be none or one of {}", r.file, box.category,
+                 fmt::join(options_.categories, ", "));
         ++row.boxes[box.repeated ? options_.categories.size() : size_t(category - options_.categories.begin())];
         if (box.repeated) {
             repeated = true;
@@ -299,18 +302,21 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         row.final = *found;
     }
     row.review = uint8_t(f.review | (doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
-    row.sequence = results_.at(f.burst).file;
+    row.sequence = f.burst == i ? r.file : results_.at(f.burst).file;
     return row;
 }
 
 // Every site and final class gets its share, with the images that follow from the seed and their names alone, so that
 // new images hardly change the sample. The models' answers decide, not corrections: what was drawn stays drawn.
 void SurveyTable::draw_sample() {
-    Corrections none;
-    std::swap(none, corrections_);
+    Corrections given;
+    std::swap(given, corrections_);
     std::map<std::pair<uint32_t, FinalClass>, std::vector<std::pair<uint64_t, uint32_t>>> groups;
+    std::vector<size_t> corrected;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageRow row = this->row(i);
+        if (given.contains(row.file)) corrected.push_back(i);
+        facts_[i].final = row.final;
         Hash hash;
         hash.add(options_.seed);
         hash.add(row.file);
@@ -325,6 +331,6 @@ void SurveyTable::draw_sample() {
         std::ranges::nth_element(images, images.begin() + ptrdiff_t(std::min(drawn, images.size())));
         for (size_t k = 0; k < std::min(drawn, images.size()); ++k) facts_[images[k].second].review |= kReviewSample;
     }
-    std::swap(none, corrections_);
-    for (size_t i = 0; i < facts_.size(); ++i) facts_[i].final = this->row(i).final;
+    std::swap(given, corrections_);
+    for (const size_t i : corrected) facts_[i].final = row(i).final;
 }
