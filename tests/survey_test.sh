@@ -32,7 +32,7 @@ for image in scenes/images/*.jpg; do
 done
 for task in species quality; do
     "$tundra" synth "$task" --task "$task" --images 80 --size 96x96 --seed 1 -q >/dev/null || exit 1
-    "$tundra" train "$task" -o "$task.run" --model resnet18 --image-size 32 --epochs 1 --batch 16 -q >/dev/null 2>err ||
+    "$tundra" train "$task" -o "$task.run" --image-size 32 --epochs 1 --batch 16 -q >/dev/null 2>err ||
         { cat err; exit 1; }
 done
 models=(--quality quality.run --species species.run --box-threshold 0.2 -q)
