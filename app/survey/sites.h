@@ -30,7 +30,6 @@ public:
     const Site* find(const std::string& name) const;
     // Fault::usage if a file belongs to no site of the list; a note for sites without images, else "".
     std::string check(const Names& files) const;
-    const std::vector<Site>& list() const { return sites_; }
 
 private:
     std::vector<Site> sites_;
