@@ -16,8 +16,9 @@ enum class ResultFormat { megadetector, coco, csv };
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path);
 
 struct ResultHead {
-    nlohmann::ordered_json categories;  // {"1": "animal", ...}
-    nlohmann::ordered_json info;        // format_version is set when it is written
+    nlohmann::ordered_json categories;    // {"1": "animal", ...}
+    nlohmann::ordered_json info;          // format_version is set when it is written
+    nlohmann::ordered_json classes = {};  // classification_categories, {"0": "fox", ...}; empty: none
 };
 
 // A result of this run, or an entry of an earlier MegaDetector file, which is kept as it is (in that format only).
@@ -39,6 +40,7 @@ struct ResultFile {
     std::map<std::string, nlohmann::ordered_json> images;
 };
 ResultFile read_results(const std::filesystem::path& path);
+ResultFile parse_results(nlohmann::ordered_json json, const std::string& name);
 std::set<std::string> damaged_images(const ResultHead& head);  // from info.custom_metadata.tundra
 
 // The part of a list of images that a run processed: info.custom_metadata.tundra.shard.
