@@ -24,6 +24,7 @@ Command inspect_command();
 Command report_command();
 Command detect_command();
 Command merge_command();
+Command review_command();
 Command import_command();
 Command doctor_command();
 Command version_command();
