@@ -31,12 +31,13 @@ std::string user_name() {
 
 int run(const Options& o) {
     const SurveyFolder survey(o.folder, o.base);
+    survey.require_images();
     Corrections corrections(survey.folder / "corrections.csv");
     Progress progress(o.quiet);
     if (o.page.empty()) corrections.open_for_writing();
     size_t strange = 0;
     for (const auto& [file, rows] : corrections.all()) strange += survey.find(file) == survey.images.size();
-    for (const std::vector<std::string>* notes : {&survey.notes, &corrections.notes})
+    for (const auto* notes : std::initializer_list<const std::vector<std::string>*>{&survey.notes, &corrections.notes})
         for (const std::string& text : *notes) print_note(progress, text);
     if (strange)
         print_note(progress, fmt::format("{}: {} images in it are not in this survey; their rows stay as they are",

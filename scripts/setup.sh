@@ -38,6 +38,7 @@ if [ "$what" != demo ] && ! installed clang-format-14; then
 fi
 # scripts/clang_check.sh wants clang++ 16 or newer.
 if [ "$what" = ci ]; then
+    optional="$optional chromium python3"  # tests/review_browser_test.sh
     for version in 19 18 17 16; do
         if installed "clang-$version" || known "clang-$version"; then optional="$optional clang-$version"; break; fi
     done

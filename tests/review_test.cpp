@@ -77,7 +77,7 @@ TEST(SurveyFolder, RefusesWhatIsNone) {
     EXPECT_EQ(error_of([&] { SurveyFolder(trial.folder / "images", ""); }).second,
               (trial.folder / "images").string() +
                   ": is no survey: it has no survey.json; `tundra survey IMAGES --out FOLDER` makes one");
-    const auto moved = error_of([&] { SurveyFolder(trial.folder, "/nowhere/at/all"); });
+    const auto moved = error_of([&] { SurveyFolder(trial.folder, "/nowhere/at/all").require_images(); });
     EXPECT_EQ(moved.first, Fault::usage);
     EXPECT_NE(moved.second.find("--base"), std::string::npos);
     const std::string table = content(trial.folder / "images.csv");

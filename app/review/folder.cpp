@@ -68,10 +68,6 @@ SurveyFolder::SurveyFolder(const fs::path& where, const std::string& moved_to) :
     read_table();
     read_boxes();
     read_repeats();
-    if (!fs::is_directory(base))
-        fail(Fault::usage,
-             "{}: the images were in {}, which is not there; give the folder where they are now with --base",
-             folder.string(), base.string());
 }
 
 void SurveyFolder::read_record() {
@@ -226,6 +222,13 @@ std::vector<uint32_t> SurveyFolder::sequence(size_t image) const { return sequen
 std::vector<std::pair<uint32_t, uint32_t>> SurveyFolder::repeats(size_t image) const {
     if (images[image].repeat == ~0u) return {};
     return repeats_[images[image].repeat];
+}
+
+void SurveyFolder::require_images() const {
+    if (!fs::is_directory(base))
+        fail(Fault::usage,
+             "{}: the images were in {}, which is not there; give the folder where they are now with --base",
+             folder.string(), base.string());
 }
 
 void SurveyFolder::check_unchanged() const {

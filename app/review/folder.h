@@ -34,8 +34,8 @@ struct SurveyImage {
 
 class SurveyFolder {
 public:
-    // `base`: where the images are now; "": where survey.json says they were. Fault::usage if `folder` holds no survey
-    // or the images are not there; Fault::damaged, with file and row, where the files cannot be read.
+    // `base`: where the images are now; "": where survey.json says they were. Fault::usage if `folder` holds no survey,
+    // Fault::damaged, with file and row, where the files cannot be read.
     SurveyFolder(const std::filesystem::path& folder, const std::string& base);
 
     std::filesystem::path folder, base;
@@ -54,6 +54,8 @@ public:
     std::vector<uint32_t> sequence(size_t image) const;          // the images of its burst, itself among them
     // The group of repeat detections of this image, and which box of each image is the repeated one.
     std::vector<std::pair<uint32_t, uint32_t>> repeats(size_t image) const;
+
+    void require_images() const;  // Fault::usage if their folder is not there
 
     // Fault::usage if images.csv or results.json is no longer the file that was read.
     void check_unchanged() const;

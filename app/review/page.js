@@ -208,7 +208,7 @@ function drawPanel(item) {
   const why = make('div', 'why');
   for (const reason of item.reasons.split('|').filter(Boolean)) why.append(make('span', 'chip', reason));
   if (item.before_vote) why.append(make('span', 'chip', 'alone: ' + item.before_vote.replaceAll('|', ', ')));
-  if (item.bad) why.append(make('span', 'chip', `bad ${(+item.bad).toFixed(2)}`));
+  if (item.bad >= 0.2) why.append(make('span', 'chip', `bad ${(+item.bad).toFixed(2)}`));
   if (item.problem) why.append(make('span', 'chip', item.problem));
   facts.append(why);
   const answers = $('answers'), typing = document.activeElement === $('other');
@@ -229,7 +229,7 @@ function drawPanel(item) {
   } else {
     answers.append(make('h3', '', 'The image is'));
     const row = make('div', 'row');
-    for (const [key, name, label] of [['A', 'animal', 'animal'], ['E', 'empty', 'empty'], ['B', 'bad', 'bad picture'], ['H', 'human', 'human']]) row.append(choice(label, key, item.final === name, () => setFinal(name)));
+    for (const [key, name, label] of [['A', 'animal', 'animal'], ['E', 'empty', 'empty'], ['B', 'bad', 'bad'], ['H', 'human', 'human']]) row.append(choice(label, key, item.final === name, () => setFinal(name)));
     answers.append(row);
   }
   answers.append(make('h3', '', 'Species'));
@@ -267,6 +267,7 @@ function drawFilm() {
 }
 let gridShape = [1, 1, 1];
 function drawGrid() {
+  if (current()) drawPanel(current());
   const grid = $('grid'), width = grid.clientWidth - 16, columns = Math.max(2, Math.floor(width / 190)), w = width / columns, h = Math.round(w * 0.75);
   gridShape = [columns, w, h];
   $('grid-size').style.height = Math.ceil(list.length / columns) * h + 16 + 'px';
@@ -288,6 +289,7 @@ function drawGrid() {
   const mine = first; need(ids).then(() => { if (inGrid && mine === Math.max(0, Math.floor(grid.scrollTop / gridShape[2]) - 1) * gridShape[0]) paint(); }, error => tell(error.message));
 }
 async function show(gridView) {
+  chosen = '';
   inGrid = gridView;
   $('grid').hidden = !gridView; for (const id of ['stage', 'film']) $(id).hidden = gridView;
   $('one').setAttribute('aria-pressed', !gridView); $('many').setAttribute('aria-pressed', gridView);

@@ -12,9 +12,9 @@
 #include "app/review/folder.h"
 
 struct ReviewFilter {
-    std::string state = "todo";                // todo: to be looked at and not yet seen; all; done
+    std::string state = "todo";                                    // todo: to be looked at and not yet seen; all; done
     std::string site = {}, final = {}, species = {}, reason = {};  // "": any
-    double min = 0, max = 1;                   // of SurveyImage::score
+    double min = 0, max = 1;                                       // of SurveyImage::score
     std::string order = "change";  // change: the largest expected change first; file; newest: last seen first
 };
 
