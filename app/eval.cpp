@@ -10,7 +10,6 @@
 
 #include "app/command.h"
 #include "app/jobs/model.h"
-#include "app/review/survey_report.h"
 #include "app/tables.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -28,11 +27,7 @@ bool is_detector(const std::string& model) {
 
 int run(EvalOptions& o) {
     if (!o.out.empty()) check_output("--out", o.out, {o.model, o.data});
-    if (fs::exists(fs::path(o.model) / "survey.json")) {
-        if (!o.data.empty())
-            fail(Fault::usage, "eval: {} is a survey, which has its own images; leave {} out", o.model, o.data);
-        return eval_survey(o.model, o.out, o.min_accuracy, o.machine.quiet);
-    }
+    if (fs::exists(fs::path(o.model) / "survey.json")) return eval_survey(o);
     if (is_detector(o.model)) return eval_detector(o);
     if (o.min_map50 > 0)
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);

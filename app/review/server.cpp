@@ -30,6 +30,8 @@
 
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr size_t kMostThreads = 512, kMostBody = 4 << 20, kMostIds = 500;
 constexpr size_t kPictureBytes = size_t(256) << 20;
 
@@ -265,8 +267,8 @@ void ReviewServer::run(const std::function<bool()>& stopped) {
         state_->server.listen_after_bind();
         ended = true;
     });
-    while (!state_->server.is_running() && !ended) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    while (!stopped() && !ended) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    while (!state_->server.is_running() && !ended) std::this_thread::sleep_for(1ms);
+    while (!stopped() && !ended) std::this_thread::sleep_for(100ms);
     state_->server.stop();
     listening.join();
 }

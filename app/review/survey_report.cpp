@@ -7,8 +7,6 @@
 
 #include "app/report/html.h"
 #include "app/report/style.h"
-#include "app/terminal.h"
-#include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -251,23 +249,4 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             name, kReportStyle, body));
     });
     return path;
-}
-
-int eval_survey(const std::string& folder, const std::string& out, double min_accuracy, bool quiet) {
-    const SurveyFolder survey(folder, "");
-    const Corrections corrections(survey.folder / "corrections.csv");
-    Progress progress(quiet);
-    for (const auto* notes : std::initializer_list<const std::vector<std::string>*>{&survey.notes, &corrections.notes})
-        for (const std::string& text : *notes) print_note(progress, text);
-    const SurveyMeasures measures = measure_survey(survey, corrections);
-    const std::filesystem::path page = write_survey_report(survey, measures);
-    if (!measures.measured)
-        fail(Fault::usage, "eval: nobody has looked at an image of {} yet; `tundra review {}` opens a page for it",
-             folder, folder);
-    if (!quiet) print_output("{}\n{}\n", measures_text(measures), page.string());
-    if (!out.empty())
-        write_file_durably(out, [&](FileWriter& file) { file.write(measures_json(survey, measures).dump(1) + "\n"); });
-    const double accuracy = measures.everything.accuracy;
-    if (accuracy >= min_accuracy || min_accuracy == 0) return 0;
-    fail(Fault::runtime, "eval: the estimated accuracy {:.4f} is below --min-accuracy {}", accuracy, min_accuracy);
 }

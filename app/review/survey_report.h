@@ -12,6 +12,3 @@ nlohmann::ordered_json measures_json(const SurveyFolder& survey, const SurveyMea
 
 // Writes FOLDER/survey.html from the files of the folder; the path.
 std::filesystem::path write_survey_report(const SurveyFolder& survey, const SurveyMeasures& measures);
-
-// `tundra eval SURVEY`: prints, writes `out` if it is not "", and the page. Fault::runtime below `min_accuracy`.
-int eval_survey(const std::string& folder, const std::string& out, double min_accuracy, bool quiet);
