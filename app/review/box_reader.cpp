@@ -45,9 +45,9 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
             classes[classes.number(keys[2])] = text;
         } else if (depth == 3 && in_images() && keys[3] == "file") {
             file = text;
-        } else if (depth == 5 && in_detections() && keys[5] == "category") {
+        } else if (depth == 5 && in_box() && keys[5] == "category") {
             out.boxes.back().category = uint16_t(categories.number(text));
-        } else if (depth == 7 && in_detections() && keys[5] == "classifications" && out.boxes.back().species < 0) {
+        } else if (depth == 7 && in_box() && keys[5] == "classifications" && out.boxes.back().species < 0) {
             out.boxes.back().species = int16_t(classes.number(text));  // the best comes first
             is_best = true;
         }
@@ -61,13 +61,15 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
     bool in_images() const { return keys[1] == "images"; }
     bool in_detections() const { return in_images() && keys[3] == "detections"; }
 
+    bool in_box() const { return in_detections() && out.boxes.size() > first; }
+
     void begin_image() {
         file.clear();
         first = out.boxes.size();
     }
     void begin_box() { out.boxes.push_back({.at = {}, .confidence = 0, .score = 0, .category = 0, .species = -1}); }
     bool number(double value) {
-        if (!in_detections() || out.boxes.size() == first) return true;
+        if (!in_box()) return true;
         SurveyBox& box = out.boxes.back();
         if (depth == 5 && keys[5] == "conf") box.confidence = float(value);
         if (depth == 6 && keys[5] == "bbox" && side < 4) box.at[side++] = float(value);
