@@ -405,7 +405,7 @@ $('frame').addEventListener('pointermove', event => {
 });
 $('frame').addEventListener('pointerup', event => {
   if (!drawing?.from) return;
-  const at = span(drawing.from, place(event)); drawing = null; $('stage').classList.remove('drawing');
+  const at = span(drawing.from, place(event)); drawing = null; drew = true; $('stage').classList.remove('drawing');
   if (at[2] < 0.004 || at[3] < 0.004) { refresh(); return; }
   act(async () => {
     const n = '+' + (1 + Math.max(0, ...current().boxes.filter(b => b.n[0] === '+').map(b => +b.n.slice(1)))), was = together; together = false;
@@ -413,9 +413,10 @@ $('frame').addEventListener('pointerup', event => {
     chosen = n; refresh();
   });
 });
+let drew = false;  // the click that ends a drag is none
 function startDrawing() { if (inGrid || !current()) return; drawing = {}; $('stage').classList.add('drawing'); tell('Drag a frame around the animal; Esc to leave it.', true); }
 function zoom() { if (inGrid || !current()) return; full = !full; $('stage').classList.toggle('full', full); draw(); }
-$('stage').addEventListener('click', () => { if (!drawing && (full || innerWidth > 760)) zoom(); });
+$('stage').addEventListener('click', () => { if (drew) { drew = false; return; } if (!drawing && (full || innerWidth > 760)) zoom(); });
 
 // ---- keys and buttons ----
 const run = {
