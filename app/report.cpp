@@ -17,7 +17,7 @@ std::function<int()> add(CLI::App& app) {
     return [folder] {
         if (std::filesystem::exists(std::filesystem::path(*folder) / "survey.json")) {
             const SurveyFolder survey(*folder, "");
-            const SurveyMeasures measures = measure_survey(survey, Corrections(survey.folder / "corrections.csv"));
+            const SurveyMeasures measures = measure_survey(survey, CorrectionLog(survey.folder / "corrections.csv"));
             print_output("{}\n", write_survey_report(survey, measures).string());
             return 0;
         }

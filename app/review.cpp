@@ -32,7 +32,7 @@ std::string user_name() {
 int run(const Options& o) {
     const SurveyFolder survey(o.folder, o.base);
     survey.require_images();
-    Corrections corrections(survey.folder / "corrections.csv");
+    CorrectionLog corrections(survey.folder / "corrections.csv");
     Progress progress(o.quiet);
     if (o.page.empty()) corrections.open_for_writing();
     size_t strange = 0;

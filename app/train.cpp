@@ -106,7 +106,7 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     survey.require_images();
     fs::remove_all(labels);
     const TrainingLabels written = write_training_labels(
-        survey, Corrections(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels);
+        survey, CorrectionLog(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels);
     return written.notes;
 }
 

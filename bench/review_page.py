@@ -39,7 +39,7 @@ with open(folder / "images.csv", "w", newline="") as table:
 with open(folder / "results.json", "w") as out:
     json.dump({"info": {"format_version": "1.6"}, "detection_categories": {"1": "animal", "2": "person", "3": "vehicle"},
                "classification_categories": {str(k): f"species {k}" for k in range(5)}, "images": results}, out, indent=1)
-(folder / "survey.json").write_text(json.dumps({"id": "bench", "base": str(images.absolute()), "box_threshold": 0.2}))
+(folder / "survey.json").write_text(json.dumps({"base": str(images.absolute()), "table": {"box_threshold": 0.2}}))
 print(f"{count} images, {os.path.getsize(folder / 'results.json') / 1e6:.0f} MB results.json, "
       f"{os.path.getsize(folder / 'images.csv') / 1e6:.0f} MB images.csv")
 

@@ -46,7 +46,7 @@ def survey(name, count):
         "info": {"format_version": "1.6"}, "detection_categories": {"1": "animal", "2": "person", "3": "vehicle"},
         "classification_categories": {"0": "fox", "1": "hare"}, "images": results}))
     (folder / "survey.json").write_text(json.dumps({
-        "id": name, "base": str(folder / "images"), "box_threshold": 0.2, "species_classes": ["fox", "hare"]}))
+        "base": str(folder / "images"), "table": {"box_threshold": 0.2}, "species": ["fox", "hare"]}))
     return folder
 
 

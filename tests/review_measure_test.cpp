@@ -24,7 +24,7 @@ using Json = nlohmann::json;
 struct Reviewed {
     TrialSurvey trial;
     SurveyFolder survey;
-    Corrections corrections;
+    CorrectionLog corrections;
     ReviewSession session;
     explicit Reviewed(const std::string& name)
         : trial(name),
@@ -135,7 +135,7 @@ TEST(MeasureSurvey, ThresholdsNeedTwentyReviewedImages) {
     trial.write("corrections.csv", rows);
     trial.write("repeats.csv", "");
     const SurveyFolder survey(trial.folder, "");
-    const SurveyMeasures m = measure_survey(survey, Corrections(trial.folder / "corrections.csv"));
+    const SurveyMeasures m = measure_survey(survey, CorrectionLog(trial.folder / "corrections.csv"));
     EXPECT_NEAR(m.thresholds.at("fox").score, 0.48, 1e-6);  // 50 of 52
     EXPECT_EQ(m.thresholds.at("fox").spared, 52u);
     const auto json = measures_json(survey, m);

@@ -38,7 +38,7 @@ std::pair<Fault, std::string> error_of(const Work& work) {
 
 struct Opened {
     SurveyFolder survey;
-    Corrections corrections;
+    CorrectionLog corrections;
     ReviewSession session;
     explicit Opened(const TrialSurvey& trial, const std::string& reviewer = "Ann")
         : survey(trial.folder, ""),
@@ -106,7 +106,7 @@ TEST(Corrections, LastRowHoldsAndAnEmptyOneTakesBack) {
                                        "\"b,c\",1,species,fox,\"say \"\"hare\"\"\",Ann,2026-11-30T08:00:02Z\n"
                                        "d,,seen,empty,yes,Ann,2026-11-30T08:00:03Z\n"
                                        "d,,seen,empty,,Ann,2026-11-30T08:00:04Z\n");
-    const Corrections read(path);
+    const CorrectionLog read(path);
     ASSERT_TRUE(read.of("a"));
     EXPECT_EQ(read.of("a")->front().value, "empty");
     EXPECT_EQ(read.of("b,c")->front().value, "say \"hare\"");
@@ -120,7 +120,7 @@ TEST(Corrections, HalfARowIsCutOffAndNothingElse) {
     const std::string next = "\"b,\n2\",,final,animal,bad,Ann,2026-11-30T08:00:00Z";
     for (size_t cut = 0; cut <= next.size(); ++cut) {
         trial.write("corrections.csv", whole + next.substr(0, cut));
-        Corrections corrections(path);
+        CorrectionLog corrections(path);
         const bool complete = cut == next.size();  // only its line feed is missing: somebody's editor
         EXPECT_EQ(corrections.of("b,\n2") != nullptr, complete) << cut;
         EXPECT_EQ(corrections.notes.size(), size_t(cut > 0 && !complete)) << cut;
@@ -131,7 +131,7 @@ TEST(Corrections, HalfARowIsCutOffAndNothingElse) {
     }
     for (size_t cut = 0; cut < kHeader.size(); ++cut) {  // a kill while the very first answer was written
         trial.write("corrections.csv", kHeader.substr(0, cut));
-        Corrections corrections(path);
+        CorrectionLog corrections(path);
         corrections.open_for_writing();
         corrections.append(std::vector<Correction>{{"c", "", "seen", "empty", "yes", "Ann", "2026-11-30T08:00:05Z"}});
         EXPECT_EQ(content(path), kHeader + "c,,seen,empty,yes,Ann,2026-11-30T08:00:05Z\n") << cut;
@@ -144,7 +144,7 @@ TEST(Corrections, SpreadsheetsMaySaveThem) {
                 "\xef\xbb\xbf"
                 "file;box;field;old;new;reviewer;time\r\n"
                 "A/1.jpg;;final;animal;bad;Ann;2026-11-30T08:00:00Z\r\n");
-    const Corrections read(trial.folder / "corrections.csv");
+    const CorrectionLog read(trial.folder / "corrections.csv");
     EXPECT_EQ(read.of("A/1.jpg")->front().value, "bad");
     EXPECT_EQ(content(trial.folder / "corrections.csv"),
               kHeader + "A/1.jpg,,final,animal,bad,Ann,2026-11-30T08:00:00Z\n");
@@ -156,12 +156,12 @@ TEST(Corrections, NamesTheRowThatIsNone) {
                             "a,,final,x,y,Ann\n", ",,final,x,y,Ann,2026-11-30T08:00:00Z\n",
                             "a,,final,x,y,Ann,yesterday\n", "a,2,final,x,y,Ann,2026-11-30T08:00:00Z\n"}) {
         trial.write("corrections.csv", kHeader + row);
-        const auto [fault, text] = error_of([&] { Corrections(trial.folder / "corrections.csv"); });
+        const auto [fault, text] = error_of([&] { CorrectionLog(trial.folder / "corrections.csv"); });
         EXPECT_EQ(fault, Fault::damaged) << row;
         EXPECT_NE(text.find("corrections.csv: row 2: "), std::string::npos) << text;
     }
     trial.write("corrections.csv", "something,else\n1,2\n");
-    EXPECT_EQ(error_of([&] { Corrections(trial.folder / "corrections.csv"); }).first, Fault::damaged);
+    EXPECT_EQ(error_of([&] { CorrectionLog(trial.folder / "corrections.csv"); }).first, Fault::damaged);
 }
 
 TEST(Corrections, FullDiskLosesNothing) {
@@ -181,14 +181,14 @@ TEST(Corrections, FullDiskLosesNothing) {
     EXPECT_EQ(content(opened.corrections.path()), before);
     EXPECT_FALSE(opened.session.items({1}).at("items")[0].at("seen").get<bool>());
     opened.session.save(answer(1, {{{"", "final", "bad"}}}));
-    EXPECT_EQ(Corrections(opened.corrections.path()).all().size(), 2u);
+    EXPECT_EQ(CorrectionLog(opened.corrections.path()).all().size(), 2u);
 }
 
 TEST(Corrections, AnotherProgramsChangeIsNoticed) {
     const TrialSurvey trial("review_changed");
     Opened opened(trial);
     opened.session.save(answer(0, {}));
-    EXPECT_EQ(error_of([&] { Corrections(opened.corrections.path()).open_for_writing(); }).first, Fault::usage);
+    EXPECT_EQ(error_of([&] { CorrectionLog(opened.corrections.path()).open_for_writing(); }).first, Fault::usage);
     std::ofstream(opened.corrections.path(), std::ios::app) << "B/1.jpg,,seen,human,yes,Bob,2026-11-30T08:00:00Z\n";
     const std::string theirs = content(opened.corrections.path());
     EXPECT_EQ(error_of([&] { opened.session.save(answer(1, {})); }).first, Fault::usage);
@@ -352,10 +352,10 @@ TEST(ReviewServer, AnswersAreOnDiskBeforeTheReply) {
     Running r(trial);
     for (int i = 0; i < 3; ++i) {
         EXPECT_EQ(status(r.get(r.token + "save", kJson, answer(i, {{{"", "final", "empty"}}}).dump())), 200);
-        EXPECT_EQ(Corrections(trial.folder / "corrections.csv").all().size(), size_t(i + 1));
+        EXPECT_EQ(CorrectionLog(trial.folder / "corrections.csv").all().size(), size_t(i + 1));
     }
     EXPECT_EQ(status(r.get(r.token + "undo", kJson, "{}")), 200);
-    EXPECT_EQ(Corrections(trial.folder / "corrections.csv").all().size(), 2u);
+    EXPECT_EQ(CorrectionLog(trial.folder / "corrections.csv").all().size(), 2u);
     EXPECT_EQ(status(r.get(r.token + "save", kJson, "{nonsense")), 409);
     const std::string list = r.get(r.token + "list?state=all&order=file");
     EXPECT_EQ(list.size() - list.find("\r\n\r\n") - 4, 6 * sizeof(uint32_t));

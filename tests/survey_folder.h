@@ -21,8 +21,8 @@ struct TrialSurvey {
         std::filesystem::create_directories(folder / "images" / "B");
         write(
             "survey.json",
-            R"({"id": "trial", "base": ")" + (folder / "images").string() +
-                R"(", "box_threshold": 0.2, "species_classes": ["fox", "hare"], "quality_classes": ["bad", "good"]})");
+            R"({"base": ")" + (folder / "images").string() +
+                R"(", "table": {"box_threshold": 0.2, "not_animals": ["rock"]}, "species": ["fox", "hare"], "quality": ["bad", "good"]})");
         write(
             "images.csv",
             "file,site,camera,date,sequence,quality,quality_score,animal,person,vehicle,repeated,species,counts,scores,"

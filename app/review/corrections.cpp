@@ -62,7 +62,7 @@ std::string time_now() {
     return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
 }
 
-Corrections::Corrections(const std::filesystem::path& file) : path_(file) {
+CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return;
     const FileBytes bytes = read_file(file);
@@ -103,7 +103,7 @@ Corrections::Corrections(const std::filesystem::path& file) : path_(file) {
     write_file_durably(file, [&](FileWriter& out) { out.write(text.substr(0, size_)); });
 }
 
-void Corrections::take(Correction row) {
+void CorrectionLog::take(Correction row) {
     std::vector<Correction>& rows = said_[row.file];
     std::erase_if(rows, [&](const Correction& other) { return other.box == row.box && other.field == row.field; });
     const std::string file = row.file;
@@ -111,12 +111,12 @@ void Corrections::take(Correction row) {
     if (rows.empty()) said_.erase(file);
 }
 
-const std::vector<Correction>* Corrections::of(const std::string& file) const {
+const std::vector<Correction>* CorrectionLog::of(const std::string& file) const {
     const auto found = said_.find(file);
     return found == said_.end() ? nullptr : &found->second;
 }
 
-void Corrections::open_for_writing() {
+void CorrectionLog::open_for_writing() {
     descriptor_ = std::make_unique<Descriptor>(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (descriptor_->number < 0)
         fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
@@ -127,7 +127,7 @@ void Corrections::open_for_writing() {
         fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
 }
 
-void Corrections::append(std::span<const Correction> rows) {
+void CorrectionLog::append(std::span<const Correction> rows) {
     struct stat opened {
     }, named{};
     if (::fstat(descriptor_->number, &opened) != 0 || ::stat(path_.c_str(), &named) != 0 ||

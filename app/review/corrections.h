@@ -23,11 +23,11 @@ struct Correction {
     std::string file, box, field, old, value, reviewer, time;
 };
 
-class Corrections {
+class CorrectionLog {
 public:
     // Reads the file; without one there are no corrections. A last row that a kill left half written is no answer: it
     // is passed over, with a note. Fault::damaged, with file and line, for a row that cannot be one of ours.
-    explicit Corrections(const std::filesystem::path& file);
+    explicit CorrectionLog(const std::filesystem::path& file);
 
     // Opens the file for append(), and cuts a half-written last row off. Fault::usage if another process has done so.
     void open_for_writing();

@@ -79,14 +79,17 @@ void SurveyFolder::read_record() {
         base = folder;  // beside the survey
     else if (base.is_relative() && !fs::exists(base))
         base = folder / base;
-    id = text_of(record, "id");
-    if (id.empty()) id = hash_hex(fs::weakly_canonical(folder).string());
-    if (const double threshold = number_of(record, "box_threshold"); threshold >= 0) box_threshold = threshold;
-    for (const auto& [key, names] : {std::pair{"species_classes", &species}, std::pair{"quality_classes", &qualities}})
-        if (const auto& list = member(record, key); list.is_array())
-            for (const auto& name : list)
+    const auto& table = member(record, "table");
+    if (const std::string name = text_of(table, "bad_class"); !name.empty()) bad = name;
+    id = hash_hex(fs::weakly_canonical(folder).string());
+    if (const double threshold = number_of(table, "box_threshold"); threshold >= 0) box_threshold = threshold;
+    for (const auto& [list, names] :
+         {std::pair{&member(record, "species"), &species}, std::pair{&member(record, "quality"), &qualities},
+          std::pair{&member(table, "not_animals"), &not_animals}})
+        if (list->is_array())
+            for (const auto& name : *list)
                 if (name.is_string()) names->push_back(name.get<std::string>());
-    if (qualities.empty()) qualities = {"bad", "good"};
+    if (qualities.empty()) qualities = {bad, "good"};
 }
 
 void SurveyFolder::read_table() {
@@ -122,7 +125,7 @@ void SurveyFolder::read_table() {
         if (image.sequence == sequences_.size()) sequences_.emplace_back();
         sequences_[image.sequence].push_back(uint32_t(images.size()));
         image.to_review = !row[review].empty();
-        ChangeFacts facts{.bad = number_in(row[bad], NAN), .called_bad = row[quality] == "bad"};
+        ChangeFacts facts{.bad = number_in(row[bad], NAN), .called_bad = row[quality] == this->bad};
         if (const std::vector<std::string> all = parts(row[scores]); !all.empty()) {
             for (const std::string& score : all) facts.species_doubt += 1 - number_in(score, 1);
             image.score = float(number_in(all.front(), 0));

@@ -41,7 +41,8 @@ public:
     std::filesystem::path folder, base;
     std::string id;              // of the survey, for what a browser keeps
     double box_threshold = 0.2;  // boxes below it do not count
-    std::vector<std::string> categories, species, sites, finals, qualities;
+    std::string bad = "bad";     // class of the quality model
+    std::vector<std::string> categories, species, sites, finals, qualities, not_animals;
     std::vector<std::vector<std::string>> species_sets;  // that occur together in an image
     std::vector<SurveyImage> images;                     // by their number, which is the order of images.csv
     std::vector<std::string> notes;

@@ -41,7 +41,7 @@ bool has(const std::vector<StatedBox>& boxes, bool animals) {
 
 struct Writer {
     const SurveyFolder& survey;
-    const Corrections& corrections;
+    const CorrectionLog& corrections;
     const fs::path& out;
     size_t labels = 0, unclear = 0, unreadable = 0;
 
@@ -60,10 +60,11 @@ struct Writer {
 
     fs::path quality() {
         std::string csv = csv_row({"path", "label", "camera"});
+        const auto good = std::ranges::find_if(survey.qualities, [&](const auto& name) { return name != survey.bad; });
         each_reviewed([&](size_t i, const StatedImage& now) {
             if (now.final == "failed") return;
-            const bool bad = now.final == "bad" || now.quality == "bad";
-            csv += csv_row({path(i), bad ? "bad" : "good", camera(i)});
+            const bool bad = now.final == "bad" || now.quality == survey.bad;
+            csv += csv_row({path(i), bad ? survey.bad : *good, camera(i)});
             ++labels;
         });
         return write("labels.csv", csv);
@@ -76,12 +77,14 @@ struct Writer {
             std::vector<StatedBox> boxes = true_boxes(survey, i, now);
             std::erase_if(boxes, [](const StatedBox& b) { return !is_animal(b.category); });
             std::map<std::string, int> of_boxes;
-            for (const StatedBox& box : boxes) ++of_boxes[box.species];
+            for (const StatedBox& box : boxes) ++of_boxes[box.species.empty() ? box.category : box.species];
             if (now.species.size() == 1)
                 for (StatedBox& box : boxes) box.species = now.species.begin()->first;
             else if (of_boxes != now.species)  // said of the image; which box is which is not known
                 boxes.clear();
-            std::erase_if(boxes, [](const StatedBox& b) { return b.species.empty(); });
+            std::erase_if(boxes, [&](const StatedBox& b) {  // an animal of which nobody said what it is
+                return b.species.empty() || std::ranges::find(survey.categories, b.species) != survey.categories.end();
+            });
             if (boxes.empty()) return void(++unclear);
             const Decoded decoded = read_image(path(i));
             if (!decoded.usable()) return void(++unreadable);
@@ -138,7 +141,7 @@ struct Writer {
 
 }  // namespace
 
-TrainingLabels write_training_labels(const SurveyFolder& survey, const Corrections& corrections,
+TrainingLabels write_training_labels(const SurveyFolder& survey, const CorrectionLog& corrections,
                                      const std::string& what, const fs::path& out) {
     std::error_code error;
     fs::create_directories(out, error);

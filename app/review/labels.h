@@ -20,5 +20,5 @@ struct TrainingLabels {
 };
 
 // Writes into `out`, which is created. Fault::usage if nothing was reviewed that can be a label.
-TrainingLabels write_training_labels(const SurveyFolder& survey, const Corrections& corrections,
+TrainingLabels write_training_labels(const SurveyFolder& survey, const CorrectionLog& corrections,
                                      const std::string& what, const std::filesystem::path& out);

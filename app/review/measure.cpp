@@ -94,7 +94,7 @@ Estimate estimate_accuracy(const std::vector<Stratum>& strata) {
     return out;
 }
 
-SurveyMeasures measure_survey(const SurveyFolder& survey, const Corrections& corrections) {
+SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& corrections) {
     SurveyMeasures m;
     m.images = survey.images.size();
     // Strata: site x final class of the models x why somebody should look. Images that are all to be looked at are
@@ -126,6 +126,10 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const Corrections& cor
             count(m.site_finals[survey.sites[image.site]], final, now.final);
             ++(right ? m.sites[survey.sites[image.site]].right : m.sites[survey.sites[image.site]].only_model);
             if (final != "animal") species.clear();
+            for (auto* names : {&species, &truth})  // an animal of which nobody said what it is
+                std::erase_if(*names, [&](const auto& each) {
+                    return std::ranges::find(survey.categories, each.first) != survey.categories.end();
+                });
             for (const auto& [name, n] : species)
                 ++(truth.contains(name) ? m.species[name].right : m.species[name].only_model);
             for (const auto& [name, n] : truth)

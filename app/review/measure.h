@@ -47,7 +47,7 @@ struct SurveyMeasures {
     size_t unseen_of_those_to_review = 0;
 };
 
-SurveyMeasures measure_survey(const SurveyFolder& survey, const Corrections& corrections);
+SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& corrections);
 
 // Share of right answers in a population, from simple random samples without replacement within strata.
 //

@@ -50,14 +50,14 @@ function keptApart() {  // the page without a server: what the server's state_of
       box.touched = counted = true; box.confidence = 1;
       if (field === 'bbox') box.at = value.split(' ').map(Number); else box[field] = value;
     }
-    if (counted || quality) {
+    if (counted || quality || species) {
       const live = item.boxes.filter(b => b.category !== 'none' && b.confidence >= KEPT.about.threshold), repeats = live.filter(b => b.repeated && !b.touched);
-      const animals = live.filter(b => !human(b.category) && !repeats.includes(b)), sums = new Map();
-      for (const b of animals) if (b.species) sums.set(b.species, (sums.get(b.species) || 0) + 1);
+      const persons = live.filter(b => !repeats.includes(b) && (human(b.category) || human(b.species))), sums = new Map();
+      for (const b of live) { const name = b.species || b.category; if (!repeats.includes(b) && !persons.includes(b) && !KEPT.about.not_animals.includes(name)) sums.set(name, (sums.get(name) || 0) + 1); }
       if (counted) item.species = [...sums].map(([name, n]) => `${name}:${n}`).join('|');
-      item.final = live.some(b => human(b.category)) ? 'human' : item.quality === 'bad' ? 'bad' : animals.length ? 'animal' : repeats.length ? 'repeated' : 'empty';
+      if (species) item.species = species;
+      item.final = persons.length ? 'human' : item.quality === KEPT.about.bad ? 'bad' : sums.size || species ? 'animal' : repeats.length ? 'repeated' : 'empty';
     }
-    if (species) { item.species = species; item.final = 'animal'; }
     if (final) item.final = final;
     if (item.final !== 'animal') item.species = '';
   }
@@ -349,9 +349,9 @@ async function answer(rows, moveOn) {
   else refresh();
 }
 const drop = (item, ...fields) => fields.filter(f => f).map(field => ({ box: '', field, value: '' }));
-const good = item => item.quality === 'bad' ? [{ box: '', field: 'quality', value: 'good' }] : [];
+const good = item => item.quality === about.bad ? [{ box: '', field: 'quality', value: about.qualities.find(name => name !== about.bad) || 'good' }] : [];
 const accept = () => answer(() => [], true);
-const setFinal = name => answer(item => [...(name === 'animal' ? [] : drop(item, 'species')), ...(name === 'bad' ? [{ box: '', field: 'quality', value: 'bad' }] : good(item)), { box: '', field: 'final', value: name }], true);
+const setFinal = name => answer(item => [...(name === 'animal' ? [] : drop(item, 'species')), ...(name === 'bad' ? [{ box: '', field: 'quality', value: about.bad }] : good(item)), { box: '', field: 'final', value: name }], true);
 function setSpecies(name) {
   if (!about.species.some(([known]) => known === name)) about.species.push([name, 0]);
   const one = !together && !inGrid && current()?.boxes.find(b => b.n === chosen);
@@ -360,7 +360,7 @@ function setSpecies(name) {
   return answer(item => {
     const animals = item.boxes.filter(b => counts(b) && !human(b.category) && !(b.repeated && !b.touched));
     return animals.length ? [...drop(item, 'species'), ...good(item), { box: '', field: 'final', value: 'animal' }, ...animals.map(b => ({ box: b.n, field: 'species', value: name }))]
-                          : [...drop(item, 'final'), ...good(item), { box: '', field: 'species', value: `${name}:1` }];
+                          : [...good(item), { box: '', field: 'final', value: 'animal' }, { box: '', field: 'species', value: `${name}:1` }];
   }, true);
 }
 function setCategory(name) {

@@ -79,7 +79,7 @@ const Correction* find_said(const std::vector<Correction>* said, const std::stri
 
 }  // namespace
 
-ReviewSession::ReviewSession(const SurveyFolder& survey, Corrections& corrections, const std::string& reviewer)
+ReviewSession::ReviewSession(const SurveyFolder& survey, CorrectionLog& corrections, const std::string& reviewer)
     : survey_(survey), corrections_(corrections), reviewer_(reviewer), seen_(survey.images.size(), 0) {
     for (const auto& [file, rows] : corrections_.all())
         if (const size_t image = survey_.find(file); image < seen_.size()) seen_[image] = 1;
@@ -130,6 +130,8 @@ ReviewSession::Json ReviewSession::about() const {
             {"sites", sites},
             {"categories", survey_.categories},
             {"qualities", survey_.qualities},
+            {"bad", survey_.bad},
+            {"not_animals", survey_.not_animals},
             {"progress", progress()}};
 }
 

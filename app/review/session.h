@@ -22,14 +22,14 @@ class ReviewSession {
 public:
     using Json = nlohmann::json;
 
-    ReviewSession(const SurveyFolder& survey, Corrections& corrections, const std::string& reviewer);
+    ReviewSession(const SurveyFolder& survey, CorrectionLog& corrections, const std::string& reviewer);
 
     Json about() const;                                            // the survey: names for filters and keys, progress
     std::vector<uint32_t> list(const ReviewFilter& filter) const;  // Fault::usage for an unknown state or order
     Json items(const std::vector<uint32_t>& images) const;         // numbers without an image are passed over
     // {"images": [{"id": 3, "set": [{"box": "1", "field": "species", "value": "fox"}]}]}: one answer of the reviewer,
     // on the disk when this returns. Every image counts as seen. Throws Fault::usage and saves nothing if a part is no
-    // possible answer, and as Corrections::append(). Returns {"items": [...], "progress": ...}.
+    // possible answer, and as CorrectionLog::append(). Returns {"items": [...], "progress": ...}.
     Json save(const Json& answer);
     Json undo();  // takes the last answer of this session back; as save(). Without one: {"items": []}
 
@@ -39,7 +39,7 @@ private:
     Json write(const std::vector<Correction>& rows);
 
     const SurveyFolder& survey_;
-    Corrections& corrections_;
+    CorrectionLog& corrections_;
     std::string reviewer_;
     mutable std::mutex mutex_;
     std::vector<char> seen_;

@@ -76,8 +76,8 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             for (float& side : box.at) in >> side;
         }
     }
-    // Boxes count again where a person changed one: animal or empty, then bad, then human, as in the paper.
-    if (boxes_changed || quality_changed) {
+    // Counted again as the survey's table does: animal or empty, then bad, then human, as in the paper.
+    if (boxes_changed || quality_changed || !species.empty()) {
         std::map<std::string, int> counted;
         bool animal = false, human = false, repeated = false;
         const auto repeats = survey.repeats(image);
@@ -89,23 +89,21 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
                 repeated = true;
                 continue;
             }
-            if (is_human(box.category)) {
+            const std::string& name = box.species.empty() ? box.category : box.species;
+            if (is_human(box.category) || is_human(name)) {
                 human = true;
-                continue;
+            } else if (std::ranges::find(survey.not_animals, name) == survey.not_animals.end()) {
+                animal = true;
+                ++counted[name];
             }
-            animal = true;
-            if (!box.species.empty()) ++counted[box.species];
         }
         if (boxes_changed) now.species = counted;
-        now.final = human                  ? "human"
-                    : now.quality == "bad" ? "bad"
-                    : animal               ? "animal"
-                    : repeated             ? "repeated"
-                                           : "empty";
-    }
-    if (!species.empty()) {
-        now.species = species_counts(species);
-        now.final = "animal";
+        if (!species.empty()) now.species = species_counts(species), animal = true;
+        now.final = human                       ? "human"
+                    : now.quality == survey.bad ? "bad"
+                    : animal                    ? "animal"
+                    : repeated                  ? "repeated"
+                                                : "empty";
     }
     if (!final.empty()) now.final = final;
     if (now.final != "animal") now.species.clear();

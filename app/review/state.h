@@ -25,7 +25,7 @@ struct StatedImage {
     bool reviewed = false;
 };
 
-// `said`: Corrections::of(); null: the models' answers alone.
+// `said`: CorrectionLog::of(); null: the models' answers alone.
 StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector<Correction>* said);
 
 // "fox:2|hare:1" and back; the most frequent first, equal ones by name. A part without a number counts one.
