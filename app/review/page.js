@@ -217,7 +217,7 @@ function drawPanel(item) {
   const members = group(item);
   if (members.length > 1) {
     const button = make('button', 'group'); button.id = 'together'; button.setAttribute('aria-pressed', together);
-    button.append(make('span', '', `${together ? 'Answering for all' : 'Answer for all'} ${members.length} ${item.group.length ? 'repeats' : 'of this burst'}`), make('kbd', '', 'G'));
+    button.append(make('span', '', `For all ${members.length} ${item.group.length ? 'repeats' : 'of this burst'}`), make('kbd', '', 'G'));
     button.onclick = () => act(toggleTogether); answers.append(button);
   }
   const box = item.boxes.find(b => b.n === chosen);

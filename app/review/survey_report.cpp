@@ -106,11 +106,14 @@ std::string measures_text(const SurveyMeasures& m) {
                             number(c.precision()));
     if (!m.thresholds.empty())
         text += "\nProposed threshold: from this score on at least 95 % of 20 or more reviewed images were right\n";
+    std::string none;
     for (const auto& [name, t] : m.thresholds)
-        text += fmt::format("  {:<20} {}\n", printable(shortened(name, 20)),
-                            std::isnan(t.score)
-                                ? std::string("none yet")
-                                : fmt::format("{:.3f}  ({} images need no look)", t.score, count_text(t.spared)));
+        if (std::isnan(t.score))
+            none += (none.empty() ? "" : ", ") + printable(shortened(name, 40));
+        else
+            text += fmt::format("  {:<20} {:.3f}  ({} images need no look)\n", printable(shortened(name, 20)), t.score,
+                                count_text(t.spared));
+    if (!none.empty()) text += fmt::format("  none yet for {}\n", none);
     text += fmt::format("\n{} images on which people and models disagree\n", count_text(m.disagreements.size()));
     return text;
 }
