@@ -65,12 +65,22 @@ void provenance_rows(Rows& rows, const nlohmann::json& value, const std::string&
 
 std::string thresholds_table(const SurveyMeasures& m) {
     Rows rows;
+    std::string none;
     for (const auto& [name, t] : m.thresholds)
-        rows.push_back({html_escaped(name), std::isnan(t.score) ? "\u2013" : fixed_text(t.score, 3),
-                        percent_text(t.precision), count_text(t.reviewed), count_text(t.spared)});
-    return html_table(
-        "", {{"Species"}, {"Score from", true}, {"Right there", true}, {"Reviewed", true}, {"Images spared", true}},
-        rows);
+        if (std::isnan(t.score))
+            none += (none.empty() ? "" : ", ") + html_escaped(shortened(name, 60));
+        else
+            rows.push_back({html_escaped(name), fixed_text(t.score, 3), percent_text(t.precision),
+                            count_text(t.reviewed), count_text(t.spared)});
+    return (rows.empty() ? ""
+                         : html_table("",
+                                      {{"Species"},
+                                       {"Score from", true},
+                                       {"Right there", true},
+                                       {"Reviewed", true},
+                                       {"Images spared", true}},
+                                      rows)) +
+           (none.empty() ? "" : "<p class=\"quiet\">None yet for " + none + ".</p>");
 }
 
 }  // namespace
@@ -187,8 +197,8 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
                std::isnan(m.everything.accuracy)
                    ? "known after the first looks"
                    : fmt::format("{} to {}", percent_text(m.everything.low), percent_text(m.everything.high))));
-    body += "<section><h2>What was found</h2><div class=\"grid\"><div>" + table("Final class", finals) + "</div><div>" +
-            table("Species", species) + "</div><div>" + table("Site", sites) + "</div></div></section>\n";
+    body += "<section><h2>What was found</h2><div class=\"grid\"><div>" + table("Final class", finals) + "<p></p>" +
+            table("Site", sites) + "</div><div>" + table("Species", species) + "</div></div></section>\n";
     if (!m.measured) {
         body +=
             "<section><h2>How right the models were</h2><p class=\"quiet\">Nobody has looked at an image yet: `tundra "
