@@ -79,7 +79,12 @@ TEST(SurveyFolder, RefusesWhatIsNone) {
                   ": is no survey: it has no survey.json; `tundra survey IMAGES --out FOLDER` makes one");
     const auto moved = error_of([&] { SurveyFolder(trial.folder, "/nowhere/at/all").require_images(); });
     EXPECT_EQ(moved.first, Fault::usage);
-    EXPECT_NE(moved.second.find("--base"), std::string::npos);
+    EXPECT_TRUE(moved.second.starts_with("--base /nowhere/at/all: is no folder")) << moved.second;
+    std::filesystem::rename(trial.folder / "images", trial.folder / "moved");
+    EXPECT_NE(error_of([&] { SurveyFolder(trial.folder, "").require_images(); }).second.find("with --base"),
+              std::string::npos);
+    SurveyFolder(trial.folder, (trial.folder / "moved").string()).require_images();
+    std::filesystem::rename(trial.folder / "moved", trial.folder / "images");
     const std::string table = content(trial.folder / "images.csv");
     trial.write("images.csv", table.substr(0, table.size() - 5));
     EXPECT_EQ(error_of([&] { SurveyFolder(trial.folder, ""); }).first, Fault::damaged);

@@ -74,11 +74,12 @@ void SurveyFolder::read_record() {
     const fs::path path = folder / "survey.json";
     const auto record = parse_foreign(read_file(path).text());
     if (!record.is_object()) fail(Fault::damaged, "{}: is not JSON", path.string());
-    if (base.empty()) base = text_of(record, "base");
-    if (base.empty())
-        base = folder;  // beside the survey
-    else if (base.is_relative() && !fs::exists(base))
-        base = folder / base;
+    if (base.empty()) {
+        base = text_of(record, "base");  // "": beside the survey
+        if (base.is_relative()) base = folder / base;
+    } else {
+        base_option_ = "--base ";
+    }
     const auto& table = member(record, "table");
     if (const std::string name = text_of(table, "bad_class"); !name.empty()) bad = name;
     id = hash_hex(fs::weakly_canonical(folder).string());
@@ -228,10 +229,11 @@ std::vector<std::pair<uint32_t, uint32_t>> SurveyFolder::repeats(size_t image) c
 }
 
 void SurveyFolder::require_images() const {
-    if (!fs::is_directory(base))
-        fail(Fault::usage,
-             "{}: the images were in {}, which is not there; give the folder where they are now with --base",
-             folder.string(), base.string());
+    if (fs::is_directory(base)) return;
+    fail(Fault::usage, "{}{}: is no folder{}", base_option_, base.string(),
+         base_option_.empty()
+             ? ", and the images of the survey were there; name the folder where they are now with --base"
+             : "; name the one to which the file names in images.csv are relative");
 }
 
 void SurveyFolder::check_unchanged() const {

@@ -68,6 +68,7 @@ private:
     void read_repeats();
 
     FileBytes table_;
+    std::string base_option_;  // "--base " if it was given
     std::vector<std::string> columns_, files_;
     std::vector<std::vector<uint32_t>> sequences_;
     std::vector<std::vector<std::pair<uint32_t, uint32_t>>> repeats_;

@@ -334,6 +334,7 @@ async function targets() {
 }
 // One answer: `rows(item)` says what to set; the next image comes only after it is on the disk.
 async function answer(rows, moveOn) {
+  const begin = performance.now();
   const all = await targets();
   if (!all.length) return;
   const result = await source.save(all.map(item => ({ id: item.id, set: rows(item) })));
@@ -344,7 +345,7 @@ async function answer(rows, moveOn) {
   const skip = new Set(all.map(item => item.id));
   let to = at + 1;
   while (to < list.length && (skip.has(list[to]) || ($('f-state').value === 'todo' && items.get(list[to])?.seen))) ++to;
-  if (to < list.length) await go(to);
+  if (to < list.length) { await go(to); performance.measure('answer', { start: begin, end: performance.now() }); }
   else if ($('f-state').value === 'todo') await load();
   else refresh();
 }
