@@ -90,8 +90,8 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     namespace fs = std::filesystem;
     if (app.count("DATA")) fail(Fault::usage, "--corrections {}: brings the data; leave DATA out", o.corrections);
     if (o.run.plan_only)
-        fail(Fault::usage,
-             "--corrections writes into the run folder; --plan without it: name RUN/labels/labels.csv as DATA");
+        fail(Fault::usage, "--plan: writes nothing, and --corrections {} would write the labels; leave one of them out",
+             o.corrections);
     if ((o.labels == "boxes") != (o.config.given(app).find(" --task detect") != std::string::npos))
         fail(Fault::usage, "--labels {}: {}", o.labels,
              o.labels == "boxes" ? "train a detector; add --task detect"

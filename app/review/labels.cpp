@@ -156,8 +156,9 @@ TrainingLabels write_training_labels(const SurveyFolder& survey, const Correctio
              "--corrections {}: no reviewed image gives a label of {}; `tundra review {}` opens a page to look at them",
              survey.folder.string(), what, survey.folder.string());
     if (writer.unclear)
-        result.notes.push_back(fmt::format("{}: {} reviewed images are left out: it is not known which box is what",
-                                           survey.folder.string(), writer.unclear));
+        result.notes.push_back(
+            fmt::format("{}: {} reviewed images are left out: they are bad, or it is not known which box is what",
+                        survey.folder.string(), writer.unclear));
     if (writer.unreadable)
         result.notes.push_back(fmt::format("{}: {} reviewed images are left out: they cannot be read",
                                            survey.folder.string(), writer.unreadable));
