@@ -137,13 +137,12 @@ void print_notes(Progress& progress, const Dataset& data, const std::vector<Fail
 Command eval_command() {
     return {.name = "eval",
             .summary = "Measure a classifier, a detector or a reviewed survey.",
-            .examples =
-                {"tundra eval runs/quality                          the test images of its data",
-                 "tundra eval runs/quality --part validation -o metrics.json",
-                 "tundra eval model.safetensors other-shots --min-accuracy 0.9",
-                 "tundra eval runs/my-cameras --min-map50 0.7        a detector",
-                 "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels",
-                 "tundra eval season                                 a survey, against what people said in its review"},
+            .examples = {"tundra eval runs/quality                          the test images of its data",
+                         "tundra eval runs/quality --part validation -o metrics.json",
+                         "tundra eval model.safetensors other-shots --min-accuracy 0.9",
+                         "tundra eval runs/my-cameras --min-map50 0.7        a detector",
+                         "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels",
+                         "tundra eval season                                 a survey, against its review"},
             .add = add,
             .short_help = {"--part", "--out", "--min-accuracy", "--min-map50", "--image-size", "--fit", "--normalize",
                            "--classes", "--device", "--batch", "--threads", "--quiet"}};

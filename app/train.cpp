@@ -193,7 +193,7 @@ Command train_command() {
                          "tundra train shots -o runs/quality --plan        memory, disk, time",
                          "Rerun an interrupted command to resume it."},
             .add = add,
-            .short_help = {"--task", "--corrections", "--plan", "--fresh", "--config", "--recipe", "--model", "--init",
-                           "--freeze", "--image-size", "--epochs", "--batch", "--optimizer", "--lr", "--schedule",
-                           "--seed", "--device", "--threads", "--quiet"}};
+            .short_help = {"--task", "--plan", "--fresh", "--config", "--recipe", "--model", "--init", "--freeze",
+                           "--image-size", "--epochs", "--batch", "--optimizer", "--lr", "--schedule", "--seed",
+                           "--device", "--threads", "--quiet"}};
 }

@@ -276,8 +276,7 @@ TEST(ReviewSession, ListsAndFilters) {
     EXPECT_EQ(opened.session.about().at("progress").at("done"), 1);
 }
 
-// ---- the server ----
-
+// ---- the server
 int connection(int port) {
     const int number = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(uint16_t(port)), .sin_addr = {}, .sin_zero = {}};
@@ -326,7 +325,6 @@ struct Running {
 
 int status(const std::string& answer) { return answer.size() > 12 ? std::stoi(answer.substr(9, 3)) : 0; }
 const std::string kJson = "Content-Type: application/json\r\n";
-
 TEST(ReviewServer, AnswersItsOwnPageOnly) {
     const TrialSurvey trial("review_server");
     Running r(trial);
