@@ -1,9 +1,8 @@
 // `tundra review`: a page on which a person looks at what a survey found and corrects it.
-#include <unistd.h>
-
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 
 #include "app/command.h"

@@ -9,9 +9,9 @@
 //   box:   category (a name, or none: no such thing), species, bbox = "x y w h" as shares of the sides
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <unordered_map>

@@ -1,5 +1,7 @@
 #include "app/review/pictures.h"
 
+#include <exception>
+
 std::shared_ptr<const SmallJpeg> Pictures::get(uint32_t image, const std::string& path, size_t side) {
     const Key key{image, side};
     std::unique_lock lock(mutex_);

@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <fmt/format.h>
 #include <httplib.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -17,9 +19,13 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <random>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "app/review/page.h"
 #include "app/review/pictures.h"

@@ -1,6 +1,7 @@
 // What holds for an image once people's corrections are laid over the answers of the models.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <string_view>
