@@ -25,6 +25,7 @@ Command report_command();
 Command detect_command();
 Command merge_command();
 Command survey_command();
+Command review_command();
 Command import_command();
 Command doctor_command();
 Command version_command();
