@@ -37,8 +37,14 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
 struct ResultFile {
     ResultHead head;
     std::map<std::string, nlohmann::ordered_json> images;
+    std::vector<std::string> order = {};  // their names as the file has them
+    nlohmann::ordered_json classes = {};  // classification_categories, {"0": "fox", ...}; null if there are none
 };
 ResultFile read_results(const std::filesystem::path& path);
+// The folder below which the images of a result file lie: `given`, or else the file's own, `images` beside it, or the
+// current folder, wherever `first` is. Fault::usage, with `help`, if it is not there.
+std::filesystem::path folder_of_images(const std::filesystem::path& file, const std::string& given,
+                                       const std::string& first, const char* help);
 std::set<std::string> damaged_images(const ResultHead& head);  // from info.custom_metadata.tundra
 
 // The part of a list of images that a run processed: info.custom_metadata.tundra.shard.
