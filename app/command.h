@@ -24,6 +24,8 @@ Command inspect_command();
 Command report_command();
 Command detect_command();
 Command merge_command();
+Command tidy_command();
+Command export_command();
 Command import_command();
 Command doctor_command();
 Command version_command();
