@@ -99,7 +99,7 @@ std::vector<SurveyBox> counted_boxes(const CsvTable& table, size_t row, const Re
     const std::string& file = table.at(row, "file");
     const auto image = results.images.find(file);
     if (image == results.images.end()) fail(Fault::damaged, "results.json: has no image {}", file);
-    const Json classes = results.classes;
+    const Json& classes = results.classes;
     std::map<std::string, double> room;
     for (const Json& category : results.head.categories)
         if (const std::string name = category; table.has(name)) room[name] = number_in(table, row, name);
@@ -114,10 +114,11 @@ std::vector<SurveyBox> counted_boxes(const CsvTable& table, size_t row, const Re
         if (box.counts || box.confidence >= kDoubtful) boxes.push_back(std::move(box));
     }
     for (auto at = said.boxes.lower_bound({file, "+"}); at != said.boxes.end() && at->first.first == file; ++at) {
-        SurveyBox box{.category = "", .species = {}, .best = ""};
+        SurveyBox box;
         apply(at->second, box);
-        if (at->first.second.starts_with("+") && box.w > 0 && box.h > 0 && room[box.category]-- >= 1)
-            boxes.push_back(std::move(box));
+        if (!at->first.second.starts_with("+") || box.category == "none" || !(box.w > 0 && box.h > 0)) continue;
+        box.counts = room[box.category]-- >= 1;
+        boxes.push_back(std::move(box));
     }
     return boxes;
 }
