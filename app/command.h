@@ -26,6 +26,8 @@ Command detect_command();
 Command merge_command();
 Command survey_command();
 Command review_command();
+Command tidy_command();
+Command export_command();
 Command import_command();
 Command doctor_command();
 Command version_command();

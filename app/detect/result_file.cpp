@@ -124,6 +124,17 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
 
 }  // namespace
 
+std::filesystem::path folder_of_images(const std::filesystem::path& file, const std::string& given,
+                                       const std::string& first, const char* help) {
+    const std::filesystem::path here = file.parent_path();
+    std::vector<std::filesystem::path> folders{given};
+    if (given.empty()) folders = {here, here / "images", ""};
+    for (const auto& folder : folders)
+        if (std::error_code none; std::filesystem::exists(folder / first, none)) return folder;
+    fail(Fault::usage, "{}: the images are not in {} (first: {}); {}", file.string(),
+         given.empty() ? "the folder of the file" : given, first, help);
+}
+
 std::set<std::string> damaged_images(const ResultHead& head) {
     std::set<std::string> names;
     const ordered_json& settings = member(member(head.info, "custom_metadata"), "tundra");
@@ -197,6 +208,7 @@ ResultFile parse_results(ordered_json json, const std::string& path) {
         const std::string name = image["file"];
         if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty())
             wrong(fmt::format("'{}' {}", name, trouble));
+        file.order.push_back(name);
         if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' occurs twice", name));
     }
     return file;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "app/synth/plan.h"
+#include "app/synth/survey.h"
 #include "base/error.h"
 #include "base/processors.h"
 #include "data/jpeg_writer.h"
@@ -154,5 +155,6 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
         for (const char* split : {"", "train", "validation", "test"})
             write_coco(options.out / (std::string("annotations") + (*split ? "_" : "") + split + ".json"), plan, placed,
                        options, split);
+    if (options.task == SynthTask::survey) write_season(options, plan, placed);
     return summary;
 }
