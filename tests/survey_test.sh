@@ -175,7 +175,7 @@ expect 2 "$tundra" survey burst --out voted2 --detector burst.json -q; says "its
 
 # Images that cannot be read, and without a date.
 printf 'no image' >few/broken.jpg
-expect 0 "$tundra" survey few --out broken -q; says "not_an_image"
+expect 0 "$tundra" survey few --out broken -q; says "not the start of an image"
 [ "$(column final broken/images.csv | tail -1)" = failed ] || bad "an unreadable image"
 [ "$failures" = 0 ] || { echo "$failures failures"; exit 1; }
 echo "all good"
