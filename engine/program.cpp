@@ -108,7 +108,9 @@ void Program::run_with_checks(std::span<const Step> steps) {
         if (step.op->name() != "conv" || step.out[0].dtype != DType::f32) continue;
         if (!all_finite({static_cast<const float*>(step.out[0].data), numel(step.out[0].shape)}))
             fail(Fault::not_finite,
-                 "{}: numbers overflow in the network on the first images; its weights are of no use", to_string(step));
+                 "{}: numbers overflow in the network on the first images, its weights are of no use; training needs a "
+                 "lower --lr",
+                 to_string(step));
     }
 }
 
