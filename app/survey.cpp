@@ -123,9 +123,8 @@ std::function<int()> add(CLI::App& app) {
 Command survey_command() {
     return {.name = "survey",
             .summary = "From cards full of images to one table: quality, boxes, species, sequences, what to check.",
-            .examples =
-                {"tundra survey cards --out 2026 --detector md_v5a.0.0.pt --quality runs/quality --species runs/crops",
-                 "tundra survey cards --out 2026 --detector boxes.json --species runs/crops --sites sites.csv"},
+            .examples = {"tundra survey cards --out 2026 --detector md_v5a.0.0.pt --species runs/crops",
+                         "tundra survey cards --out 2026 --quality runs/quality --sites sites.csv"},
             .add = add,
             .short_help = {"--out", "--detector", "--quality", "--species", "--sites", "--device"}};
 }

@@ -67,7 +67,7 @@ sed -n 's/.*"species":\[\[\(.*\)\]\],"file.*/\1/p' one/survey.journal | sed 's/\
 # and as detect --classify writes them, but for sites.
 expect 0 "$tundra" detect cards -o classified.json --classify species.run --quality quality.run --render-threshold 0.2 -q
 for file in one/results.json classified.json; do
-    grep -o '"classifications":.*' "$file" | sed 's/,"camera":.*//; s/,"sequence":.*//; s/},*$//' >"$(dirname "$file").$(basename "$file").txt"
+    grep -o '"classifications":.*' "$file" | sed 's/,"camera":.*//; s/,"sequence":.*//; s/[},]*$//' >"$(dirname "$file").$(basename "$file").txt"
 done
 cmp -s one.results.json.txt ..classified.json.txt || bad "detect --classify differs from survey"
 grep -q '"classification_categories": {"0":' classified.json || bad "no classification_categories"
@@ -125,7 +125,7 @@ expect 2 "$tundra" survey cards --out x2 --detector fewer.json -q; says "lacks 1
 # An earlier file instead of the detector: the same table. Without any other model no image is decoded.
 expect 0 "$tundra" survey cards --out json --detector boxes.json "${models[@]}"
 cmp -s one/images.csv json/images.csv || bad "boxes from a file give another table"
-expect 0 "$tundra" survey cards --out json2 --detector one/results.json -q
+expect 0 "$tundra" survey cards --out json2 --detector one/results.json --box-threshold 0.2 -q
 cmp -s <(column species one/images.csv) <(column species json2/images.csv) || bad "classes from a file give other species"
 
 # SpeciesNet: one answer for an image (4.x), one for each box (5.x).
