@@ -104,7 +104,8 @@ public:
             const std::string name = with_slashes(image.is_object() ? text_at(image, "file_name") : "");
             if (id.empty() || name.empty())
                 fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
-            if (!rows_.emplace(id, rows_.size()).second) fail(Fault::usage, "{}: image id {} occurs twice", file_, id);
+            if (!rows_.emplace(id, rows_.size()).second)
+                fail(Fault::usage, "{}: image id {} occurs twice", file_, said(image["id"]));
             SourceRow row{.sample = {.name = name,
                                      .part = part_.value_or(Part::train),
                                      .camera = text_at(image, "location"),

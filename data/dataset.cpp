@@ -296,7 +296,7 @@ void require_readable_classes(const std::string& path, const Dataset& data) {
 
 Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     std::error_code error;
-    if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such file or folder", path);
+    if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such folder or file", path);
     const bool labelled = !data_package(path).empty() || (!fs::is_directory(path) && holds_json(path));
     const bool is_folder = fs::is_directory(path);
     Table table;

@@ -63,15 +63,16 @@ protected:
             images.push_back({{"file", file}, {"detections", std::move(detections)}});
         };
         add("north/a/IMG..01.JPG",
-            {detection("1", 0.9, {0.99996, 0.2, 0.00004, 0.3}, {{"0", 0.93}, {"1", 0.02}}),
-             detection("1", 0.8, {-0.01, 0.7, 0.5, 0.4}, {{"1", 0.6}}), detection("1", 0.05, {0.1, 0.1, 0.1, 0.1})});
-        add("north/a/2.jpg",
-            {detection("1", 0.95, {0.2, 0.2, 0.1, 0.1}), detection("1", 0.9, {0.1, 0.1, 0.2, 0.2}, {{"0", 0.7}}),
-             detection("1", 0.8, {0.3, 0.3, 0.1, 0.1})});
+            {detection("1", 0.9, {0.99996, 0.2, 0.00004, 0.3}, Json::parse(R"([["0", 0.93], ["1", 0.02]])")),
+             detection("1", 0.8, {-0.01, 0.7, 0.5, 0.4}, Json::parse(R"([["1", 0.6]])")),
+             detection("1", 0.05, {0.1, 0.1, 0.1, 0.1})});
+        add("north/a/2.jpg", {detection("1", 0.95, {0.2, 0.2, 0.1, 0.1}),
+                              detection("1", 0.9, {0.1, 0.1, 0.2, 0.2}, Json::parse(R"([["0", 0.7]])")),
+                              detection("1", 0.8, {0.3, 0.3, 0.1, 0.1})});
         add("north/a/3.png", Json::array());
         add("south/b/4.jpg", Json::array());
-        add("south/b/5.jpg",
-            {detection("2", 0.9, {0.1, 0.1, 0.2, 0.2}), detection("1", 0.5, {0.5, 0.5, 0.2, 0.2}, {{"1", 0.8}})});
+        add("south/b/5.jpg", {detection("2", 0.9, {0.1, 0.1, 0.2, 0.2}),
+                              detection("1", 0.5, {0.5, 0.5, 0.2, 0.2}, Json::parse(R"([["1", 0.8]])"))});
         add("south/b/6.jpg", Json::array());
         images.push_back({{"file", "south/b/7.jpg"}, {"failure", "image access failure"}, {"detections", nullptr}});
         add(".hidden/8.jpg", {detection("1", 0.95, {0.2, 0.2, 0.1, 0.1})});
