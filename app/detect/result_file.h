@@ -18,6 +18,7 @@ ResultFormat result_format(const std::string& name, const std::filesystem::path&
 struct ResultHead {
     nlohmann::ordered_json categories;    // {"1": "animal", ...}
     nlohmann::ordered_json info;          // format_version is set when it is written
+    nlohmann::ordered_json classes = {};  // classification_categories, {"0": "fox", ...}; empty: none
 };
 
 // A result of this run, or an entry of an earlier MegaDetector file, which is kept as it is (in that format only).
