@@ -52,6 +52,12 @@ std::vector<OpCase> cases() {
             for (const bool residual : {false, true})
                 for (const bool two : {false, true})
                     if (a != Activation::silu || !residual) all.push_back(batch_norm_case(s, a, residual, two));
+    // Rows of more than 16 bytes: a thread starts behind the four numbers that are not scores.
+    OpCase decode{"decode_boxes of 11 classes", {{"head0", {1, 3, 2, 48}}}, [](NamedValues& v) {
+                      return decode_boxes(std::vector{v["head0"]}, std::vector{levels()[0]}, 11);
+                  }};
+    decode.training = false;
+    all.push_back(decode);
     for (size_t n = 1; n <= 8; ++n)
         all.push_back({fmt::format("add {}", 2048 + n), {{"a", {2048 + n}}, {"b", {2048 + n}}}, [](NamedValues& v) {
                            return add(v["a"], v["b"]);
