@@ -125,8 +125,8 @@ int run(const Options& o) {
     const double opened = seconds_now() - begin;
     if (o.serve) return serve(*work);
     if (o.losses) {
-        fmt::print("losses of {} {}{} on {}: {:.6f}\n", o.work.model, o.precision, o.work.fused ? "-fused" : "",
-                   o.device, fmt::join(work->result(), " "));
+        fmt::print("losses of {} {} on {}: {:.6f}\n", o.work.model, o.precision, o.device,
+                   fmt::join(work->result(), " "));
         return 0;
     }
 
