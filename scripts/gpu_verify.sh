@@ -141,7 +141,7 @@ step() {
 ours() {
     local s=$1 limit=$2 program=$3
     shift 3
-    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "$bundle/bin/$program" "$@"
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bundle/bin/$program" "$@"
 }
 theirs() {
     local s=$1 limit=$2
@@ -238,7 +238,7 @@ tool() {  # step, limit, program, arguments...
     found=$(command -v "$program" || ls /usr/local/cuda*/bin/"$program" 2>/dev/null | head -1)
     [ -n "$found" ] || { end "$s" skip "no $program here"; return 1; }
     [ "$program" != ncu ] || check=(bash -c 'profiled "$@"' - "$out/$s.txt")
-    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "${check[@]}" "$found" "$@"
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "${check[@]}" "$found" "$@"
 }
 # log file, command: for ncu, which ends well also where it may not read the counters, and where no kernel had such a name.
 profiled() {
