@@ -51,8 +51,10 @@ private:
             blocks_.erase(small);
         }
         void* memory = nullptr;
-        if (lost_ || cudaMallocHost(&memory, bytes) != cudaSuccess)
+        if (lost_ || cudaMallocHost(&memory, bytes) != cudaSuccess) {
+            if (!lost_) cudaGetLastError();  // or the next launch of this thread reports it
             return std::pmr::new_delete_resource()->allocate(bytes, alignment);
+        }
         blocks_[static_cast<std::byte*>(memory)] = {bytes, false};
         return memory;
     }

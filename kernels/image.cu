@@ -1,9 +1,8 @@
-// Images on the GPU: 8-bit pixels, or the planes of a JPEG file, to the network's input in one pass. See image.h.
+// Images on the GPU: 8-bit pixels to the network's input, and the planes of JPEG files to such pixels. See image.h.
 //
-// Floor, bytes per image: the pixels once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960
-// x 4 in 16 bits moves 7.6 + 9.8 MB (4 us on an H200), far below what decoding takes. Two taps read global memory
-// directly, as no pixel is needed twice when shrinking by two; the triangle filter keeps a strip of the source in
-// shared memory, so that colour is converted once per tile and the two passes of the filter stay separate.
+// Floor, bytes per image: what is read once (3 h w, or 1.5 h w as planes) and y once; a 2592 x 1944 JPEG to 1280 x 960
+// moves 7.6 + 3.7 MB (3 us on an H200), far below what decoding takes. Taps read global memory directly, as no pixel is
+// needed twice when shrinking by two.
 #include "kernels/image.h"
 
 #include <algorithm>
@@ -157,21 +156,16 @@ void launch(const Gpu& gpu, const ImageBatch<T>& op) {
                  stream_of(gpu), op, wide);
 }
 
-template <class Op>
-void launch_channels(const Gpu& gpu, const Op& op) {
-    switch (op.out_c) {
-        case 3: return launch<std::remove_pointer_t<decltype(op.y)>, 3>(gpu, op);
-        case 4: return launch<std::remove_pointer_t<decltype(op.y)>, 4>(gpu, op);
-        case 8: return launch<std::remove_pointer_t<decltype(op.y)>, 8>(gpu, op);
-        default: throw std::invalid_argument("images have 3, 4 or 8 channels on a GPU");
-    }
-}
-
 }  // namespace
 
 template <class T>
 void compute(const Gpu& gpu, const ImageBatch<T>& op) {
-    launch_channels(gpu, op);
+    switch (op.out_c) {
+        case 3: return launch<T, 3>(gpu, op);
+        case 4: return launch<T, 4>(gpu, op);
+        case 8: return launch<T, 8>(gpu, op);
+        default: throw std::invalid_argument("images have 3, 4 or 8 channels on a GPU");
+    }
 }
 void compute(const Gpu& gpu, const CameraBatch& op) {
     if (op.w % 4 != 0) throw std::invalid_argument("camera batch: the width is a multiple of four on a GPU");

@@ -96,9 +96,10 @@ fi
 
 # ---- results
 quoted() {  # as a JSON string
-    local text=${1//\\/\\\\}
+    local text=${1:0:400}  # before escaping, so that no escape is cut in half
+    text=${text//\\/\\\\}
     text=${text//\"/\\\"}
-    printf '"%s"' "$(printf %s "$text" | tr -d '\000-\037' | cut -c 1-400)"
+    printf '"%s"' "$(printf %s "$text" | tr -d '\000-\037')"
 }
 entry() {  # JSON without its braces; result.json is whole after each
     printf '{%s}\n' "$1" >>"$work/entries"
@@ -118,7 +119,7 @@ end() {  # step, pass|fail|skip, why
     entry "\"step\": \"$1\", \"second\": $SECONDS, \"status\": \"$2\", \"why\": $(quoted "${3:-}")"
 }
 # step, its limit in seconds, command: runs it, every line at once into the results. Exit code 77, or a test that skipped
-# itself, is a skip.
+# itself, is a skip; a filter that finds no test is a failure.
 step() {
     local name=$1 limit=$(($2 * slower)) code left=$((total - SECONDS - 3))
     shift 2
@@ -129,6 +130,7 @@ step() {
     code=${PIPESTATUS[0]}
     case $code in
         0) if grep -q SKIPPED "$work/$name.txt"; then end "$name" skip "a test skipped itself"; return 1; fi
+            if grep -q '^\[=*\] 0 tests' "$work/$name.txt"; then end "$name" fail "no test has that name"; return 1; fi
             end "$name" pass ;;
         77) end "$name" skip "$(tail -1 "$work/$name.txt")" ;;
         124 | 137) end "$name" fail "more than its $limit s" ;;
@@ -139,7 +141,7 @@ step() {
 ours() {
     local s=$1 limit=$2 program=$3
     shift 3
-    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "$bundle/bin/$program" "$@"
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bundle/bin/$program" "$@"
 }
 theirs() {
     local s=$1 limit=$2
@@ -182,9 +184,10 @@ done
 # against the CPU's and against PyTorch's in the same precision.
 compare_losses() {
     cat "$work"/losses-*.txt "$work/peer-losses.txt" 2>/dev/null | awk -v device="$device" -v tolerance="$tolerance" '
-        / on [a-z-]+: / {
+        /^losses of / {
             for (i = 1; i <= NF; ++i) if ($i == "on") { precision = $(i - 1); on = $(i + 1); sub(":", "", on); first = i + 2 }
             key = on " " precision; seen[key] = 1; for (k = 0; k < 3; ++k) loss[key, k] = $(first + k)
+            for (k = 0; k < 3; ++k) if (loss[key, k] !~ /^[0-9]+([.][0-9]+)?$/) { print "not three numbers: " $0; bad = 1 }
         }
         function compare(a, b, tolerance,   k, worst, d) {
             if (!(a in seen) || !(b in seen)) return
@@ -230,21 +233,34 @@ cp "$XDG_CACHE_HOME"/tundra/convolutions* "$out/engines.txt" 2>/dev/null
 
 # ---- tools: memory errors of our own kernels; ten kernels of a step
 tool() {  # step, limit, program, arguments...
-    local s=$1 limit=$2 program=$3 found
+    local s=$1 limit=$2 program=$3 found check=()
     shift 3
     found=$(command -v "$program" || ls /usr/local/cuda*/bin/"$program" 2>/dev/null | head -1)
     [ -n "$found" ] || { end "$s" skip "no $program here"; return 1; }
-    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-}" "$found" "$@"
+    [ "$program" != ncu ] || check=(bash -c 'profiled "$@"' - "$out/$s.txt")
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "${check[@]}" "$found" "$@"
 }
+# log file, command: for ncu, which ends well also where it may not read the counters, and where no kernel had such a name.
+profiled() {
+    local code
+    "${@:2}"
+    code=$?
+    if grep -q ERR_NVGPUCTRPERM "$1" 2>/dev/null; then echo "no permission to read the counters of the GPU"; return 77; fi
+    [ "$code" != 0 ] || grep -q '^"[0-9]' "$1" 2>/dev/null || { echo "no kernel was profiled"; return 1; }
+    return $code
+}
+export -f profiled
 if [ "$mode" = run ]; then
     tool sanitizer 60 compute-sanitizer --tool memcheck --error-exitcode 9 --log-file "$out/sanitizer.txt" \
         "$bundle/bin/kernels_cuda_test" --gtest_brief=1 --gtest_filter='*OwnKernels*'
     # In the order of a step: ten launches of nearly as many kernels, and the first normalization.
-    profile=(ncu --set base --csv --kernel-name)
     of_a_step=("$bundle/bin/step" --device cuda --precision bf16 --size 224 --batch 64 --steps 1)
-    tool ncu 40 "${profile[@]}" 'regex:^(image_batch|max_pool_|average_|(forward|backward)_rows|backward_(sums|merge|elements))' \
-        --launch-count 10 --log-file "$out/ncu.txt" "${of_a_step[@]}"
-    tool ncu-norm 30 "${profile[@]}" 'regex:^forward_(sums|merge|elements)' --launch-count 3 --log-file "$out/ncu-norm.txt" "${of_a_step[@]}"
+    profile() {  # step, limit, number of launches, names
+        tool "$1" "$2" ncu --section LaunchStats --section Occupancy --section SpeedOfLight --section MemoryWorkloadAnalysis \
+            --csv --kernel-name "regex:$4" --launch-count "$3" --log-file "$out/$1.txt" "${of_a_step[@]}"
+    }
+    profile ncu 40 10 '^(image_batch|max_pool_|average_|(forward|backward)_rows|backward_(sums|merge|elements))'
+    profile ncu-norm 30 3 '^forward_(sums|merge|elements)'
 fi
 
 line machine "${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped; a skip is not a pass"

@@ -257,7 +257,7 @@ TEST_F(CudaRun, DoctorComputesOnTheGpuToo) {
 }
 
 // Planes go up while the batch before computes; a GPU that is lost anywhere loses no result that was there, and the
-// same command goes on. (8 s)
+// same command goes on. (9 s)
 TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
     YoloModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
     model.state = initialize_yolov5(model.config, 5);
@@ -304,6 +304,16 @@ TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
         EXPECT_EQ(comparable("own.json"), comparable("simt.json"));
         ASSERT_EQ(seen.size(), 16u);
         for (const void* bytes : seen) EXPECT_GT(fake_cuda::copies_from(bytes), 0u);
+    }
+    {  // stopped while the third batch computes: its results are kept, and none is counted twice
+        fake_cuda::reset({});
+        DetectJob stopped = job("cuda", "stopped.json");
+        stopped.progress = [](const DetectCounts& counts, size_t) { return counts.done < 6; };
+        const DetectOutcome outcome = detect(stopped);
+        EXPECT_FALSE(outcome.finished);
+        EXPECT_EQ(outcome.counts.done, 9u);
+        EXPECT_EQ(detect(job("cuda", "stopped.json")).counts.resumed, 9u);
+        EXPECT_EQ(comparable("stopped.json"), comparable("simt.json"));
     }
     for (const size_t part : {9, 6}) {  // tenths of the run
         fake_cuda::reset({.lost_at_call = whole.calls * part / 10});

@@ -231,6 +231,7 @@ TEST(CudaRuntime, PinnedMemoryStaysFlat) {
     fake_cuda::break_gpu(cudaErrorMemoryAllocation);
     const std::pmr::vector<uint8_t> ordinary(1000, 7, &device->host_memory());
     fake_cuda::break_gpu(cudaSuccess);
+    EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess) << "the next launch would report it";
     const Piece piece{ordinary.data(), ordinary.size()};
     device->upload_async(memory.data(), {&piece, 1});
     EXPECT_EQ(fake_cuda::copies_from(ordinary.data()), 0u);

@@ -36,8 +36,8 @@ for program in tundra step kernels_cuda_test golden_resnet_test; do
     case $program in
         tundra) text='sleep 60' ;;
         step) text='echo "losses of resnet50 fp32 on cpu: 1 1 1"' ;;
-        kernels_cuda_test) text='echo "[  SKIPPED ] 1 test"' ;;
-        golden_resnet_test) text='printf "a \"quoted\" \\\\ line\\n"; exit 1' ;;
+        kernels_cuda_test) text='case $* in *OwnKernels*) echo "[  SKIPPED ] 1 test" ;; *) echo "[==========] 0 tests from 0 test suites ran." ;; esac' ;;
+        golden_resnet_test) text='printf "a \"quoted\" \\\\ line\\n%0399d\"\\n" 0; exit 1' ;;
     esac
     printf '#!/bin/sh\n%s\n' "$text" >"$work/bundle/bin/$program"
     chmod +x "$work/bundle/bin/$program"
@@ -49,6 +49,7 @@ grep -q '"rehearsal": false' "$work/out/result.json" || bad "a run calls itself 
 sed -i 's/sleep 60/true/' "$work/bundle/bin/tundra"
 SECONDS_IN_ALL=90 verify run
 [ "$(status kernels)" = skip ] || bad "a skipped test: $(status kernels)"
+[ "$(status libraries)" = fail ] || bad "a filter that finds no test: $(status libraries)"
 [ "$(status golden)" = fail ] || bad "a failed test: $(status golden)"
 [ "$(status losses)" = fail ] || bad "losses that are missing: $(status losses)"
 if command -v python3 >/dev/null; then python3 -m json.tool "$work/out/result.json" >/dev/null || bad "result.json is not JSON"; fi

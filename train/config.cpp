@@ -14,8 +14,8 @@
 
 namespace {
 
-// The keys whose value sets others; they are applied first, in this order.
 constexpr std::string_view kRemoved = "fused";  // a setting of earlier versions
+// The keys whose value sets others; they are applied first, in this order.
 constexpr std::string_view kPresets[] = {"task", "recipe", "optimizer", "schedule"};
 
 void take_optimizer_defaults(TrainConfig& config) {

@@ -37,7 +37,7 @@ namespace {
 fake_cuda::Settings settings;
 fake_cuda::Counts count;
 std::atomic<cudaError_t> broken = cudaSuccess;
-cudaError_t last = cudaSuccess;
+thread_local cudaError_t last = cudaSuccess;
 std::map<const std::byte*, size_t> device_memory, pinned_memory;
 std::mutex pinning;  // guards pinned_memory and the next
 size_t pinned_allocations = 0;
@@ -116,10 +116,9 @@ void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nu
 const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "some error";
 }
-cudaError_t cudaGetLastError() {
-    ++count.calls;
+cudaError_t cudaGetLastError() {  // not counted: any thread may ask
     const cudaError_t error = last;
-    if (broken == cudaSuccess) last = cudaSuccess;
+    if (broken == cudaSuccess || broken == cudaErrorMemoryAllocation) last = cudaSuccess;  // others stay
     return error;
 }
 cudaError_t cudaPeekAtLastError() {
@@ -173,7 +172,7 @@ cudaError_t cudaFree(void* p) {
 }
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
     const std::lock_guard lock(pinning);
-    if (broken != cudaSuccess) return broken;
+    if (broken != cudaSuccess) return last = broken;
     *p = ::operator new(bytes);
     pinned_memory[static_cast<std::byte*>(*p)] = bytes;
     ++pinned_allocations;
