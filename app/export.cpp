@@ -66,8 +66,7 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("SURVEY", o->survey, "folder of a survey; for --copies a result file will do")->required();
     app.add_option("--camtrap-dp", o->out, "new folder for a Camera Trap Data Package (Camtrap DP 1.0.2)")
-        ->type_name("FOLDER")
-        ->required();
+        ->type_name("FOLDER");
     app.add_option(
            "--deployments", o->deployments,
            "table of the cameras: deploymentID, latitude, longitude, deploymentStart, deploymentEnd (with zone), "

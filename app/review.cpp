@@ -9,6 +9,7 @@
 #include "app/jobs/machine.h"
 #include "app/review/server.h"
 #include "app/review/static_page.h"
+#include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -72,6 +73,14 @@ int run(const Options& o) {
     if (!o.quiet)
         print_note(progress, fmt::format("{} of {} images to look at are seen; {}", count_text(after.at("done")),
                                          count_text(after.at("to_review")), corrections.path().string()));
+    try {
+        if (refresh_survey(survey.folder) && !o.quiet)
+            print_note(progress,
+                       fmt::format("{} and events.csv hold the corrections", (survey.folder / "images.csv").string()));
+    } catch (const Error& e) {  // every answer is on the disk all the same
+        print_note(progress, fmt::format("images.csv does not hold the corrections yet: {}; run `tundra survey` again",
+                                         e.what()));
+    }
     return 0;  // Ctrl-C is how a review ends, and everything is on the disk
 }
 

@@ -8,6 +8,7 @@
 #include "app/detect/repeats.h"
 #include "app/detect/result_file.h"
 #include "app/jobs/machine.h"
+#include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -181,6 +182,7 @@ int run(Options& o) {
     const std::vector<Group> groups = groups_in(cameras, o.repeats);
     const size_t renamed = rename_boxes(file, groups);
     write_groups(groups_file, file, groups);
+    refresh_survey(groups_file.parent_path());
     if (!o.out.empty())
         write_results(
             o.out, ResultFormat::megadetector, file.head, {},

@@ -67,7 +67,7 @@ sed -n 's/.*"species":\[\[\(.*\)\]\],"file.*/\1/p' one/survey.journal | sed 's/\
 # and as detect --classify writes them, but for sites.
 expect 0 "$tundra" detect cards -o classified.json --classify species.run --quality quality.run --render-threshold 0.2 -q
 for file in one/results.json classified.json; do
-    grep -o '"classifications":.*' "$file" | sed 's/,"camera":.*//; s/,"sequence":.*//; s/[},]*$//' >"$(dirname "$file").$(basename "$file").txt"
+    grep -o '"classifications":.*' "$file" | sed 's/,"camera":.*//; s/,"sequence":.*//; s/,"site":.*//; s/[},]*$//' >"$(dirname "$file").$(basename "$file").txt"
 done
 cmp -s one.results.json.txt ..classified.json.txt || bad "detect --classify differs from survey"
 grep -q '"classification_categories": {"0":' classified.json || bad "no classification_categories"
@@ -164,14 +164,14 @@ expect 0 "$tundra" survey burst --out voted2 --detector burst.json -q
 [ "$(column species voted2/images.csv | tr '\n' ' ')" = "fox fox hare " ] || bad "the vote changed a sure answer"
 
 # Corrections and repeats.
-printf 'file,box,field,old,new,reviewer,time\n2.jpg,1,species,hare,raven,Ann,2026-11-30T08:00:00Z\n0.jpg,,final,animal,empty,Ann,t\n0.jpg,,final,empty,,Ann,t\n1.jpg,,seen,,yes,Bo,t\n' >voted2/corrections.csv
+printf 'file,box,field,old,new,reviewer,time\n2.jpg,1,species,hare,raven,Ann,2026-11-30T08:00:00Z\n0.jpg,,final,animal,empty,Ann,2026-11-30T08:00:01Z\n0.jpg,,final,empty,,Ann,2026-11-30T08:00:02Z\n1.jpg,,seen,,yes,Bo,2026-11-30T08:00:03Z\n2.jpg,1,species,raven,h' >voted2/corrections.csv
 printf 'group,file,box\n1,0.jpg,1\n' >voted2/repeats.csv
 expect 0 "$tundra" survey burst --out voted2 --detector burst.json -q
 [ "$(column species voted2/images.csv | tr '\n' ' ')" = " fox raven " ] || bad "a corrected species"
 [ "$(column final voted2/images.csv | tr '\n' ' ')" = "repeated animal animal " ] || bad "a repeated box, a withdrawn correction"
 [ "$(column reviewed voted2/images.csv | tr '\n' ' ')" = " Bo Ann " ] || bad "reviewers"
 printf 'file,box\n' >voted2/corrections.csv
-expect 2 "$tundra" survey burst --out voted2 --detector burst.json -q; says "its first line must be"; one_line
+expect 4 "$tundra" survey burst --out voted2 --detector burst.json -q; says "does not begin with the line"; one_line
 
 # Images that cannot be read, and without a date.
 printf 'no image' >few/broken.jpg

@@ -147,8 +147,8 @@ private:
     std::map<std::string, std::string> first_;
 };
 
-bool shows_people(const SurveyImage& image) {
-    return image.final == "human" || std::ranges::any_of(image.boxes, [](const SurveyBox& box) {
+bool shows_people(const AnsweredImage& image) {
+    return image.final == "human" || std::ranges::any_of(image.boxes, [](const AnsweredBox& box) {
                return box.counts && (box.category == "person" || box.category == "vehicle");
            });
 }
@@ -169,7 +169,7 @@ CamtrapSummary write_camtrap_dp(const CamtrapOptions& o) {
     std::string media_text = kMediaHeader, observation_text = kObservationHeader;
     std::unordered_set<std::string> keys;
     std::set<std::string> homeless;
-    for (const SurveyImage& image : answers.images) {
+    for (const AnsweredImage& image : answers.images) {
         const Deployment* at = find_deployment(deployments, image.site, image.camera, image.file, image.time);
         if (!at) {
             homeless.insert(

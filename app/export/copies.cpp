@@ -22,7 +22,7 @@ constexpr double kMargin = 0.1;  // of a box, on every side
 constexpr size_t kBlocks = 4;    // across the shorter side of a box: neither a face nor a number plate is left
 constexpr size_t kSmallestBlock = 8;
 
-void make_coarse(Image& image, const SurveyBox& box) {
+void make_coarse(Image& image, const AnsweredBox& box) {
     const auto edge = [](double at, size_t side) { return size_t(std::clamp(at * double(side), 0.0, double(side))); };
     const size_t left = edge(box.x - kMargin * box.w, image.w), top = edge(box.y - kMargin * box.h, image.h);
     const size_t right = std::min(image.w, edge(box.x + box.w * (1 + kMargin), image.w) + 1);
@@ -49,10 +49,10 @@ void make_folder(const fs::path& folder) {
 }
 
 // The reason why the image cannot be copied, "" if it was.
-std::string copy_image(const SurveyImage& image, const CopyOptions& o, const fs::path& from, bool& blurred) {
+std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const fs::path& from, bool& blurred) {
     if (image.final == "failed" || image.has_problem) return "the image could not be read as a whole";
-    std::vector<const SurveyBox*> hidden;
-    for (const SurveyBox& box : image.boxes)
+    std::vector<const AnsweredBox*> hidden;
+    for (const AnsweredBox& box : image.boxes)
         if (o.blur.contains(box.category)) hidden.push_back(&box);
     if (hidden.empty() && image.final == "human" && o.blur.contains("person"))
         return "it shows people or vehicles, but no box says where";
@@ -66,7 +66,7 @@ std::string copy_image(const SurveyImage& image, const CopyOptions& o, const fs:
     }
     Decoded decoded = read_image(from.string());
     if (decoded.trouble != DecodeStatus::none) return decoded.text;
-    for (const SurveyBox* box : hidden) make_coarse(decoded.image, *box);
+    for (const AnsweredBox* box : hidden) make_coarse(decoded.image, *box);
     const FileBytes bytes = read_file(from);
     Exif exif = exif_of({reinterpret_cast<const uint8_t*>(bytes.memory.get()), bytes.size});
     exif.orientation = 1;
@@ -103,7 +103,7 @@ CopySummary write_copies(const CopyOptions& o, const std::function<bool(size_t, 
     CopySummary summary;
     std::string list = "file,reason\n";
     std::map<std::string, std::pair<size_t, std::string>> reasons;
-    for (const SurveyImage& image : answers.images) {
+    for (const AnsweredImage& image : answers.images) {
         bool blurred = false;
         std::string reason;
         try {

@@ -11,7 +11,7 @@ using namespace observation;
 namespace {
 
 // Four decimals, inside the image after rounding.
-void put_box(const SurveyBox& box, Row& row) {
+void put_box(const AnsweredBox& box, Row& row) {
     const auto put = [&](double from, double length, Column at, Column size) {
         const int64_t begin = std::clamp<int64_t>(std::llround(from * 1e4), 0, 9999);
         const int64_t side = std::clamp<int64_t>(std::llround((from + length) * 1e4) - begin, 1, 10000 - begin);
@@ -24,14 +24,14 @@ void put_box(const SurveyBox& box, Row& row) {
 
 }  // namespace
 
-std::vector<Row> Observations::rows(const SurveyImage& image, const Row& shared) {
+std::vector<Row> Observations::rows(const AnsweredImage& image, const Row& shared) {
     rows_.clear(), image_ = &image, shared_ = &shared;
     if (image.final == "bad") add("unknown")[tags] = "quality:bad";
     if (image.final == "repeated") add("blank")[tags] = "repeatDetection";
     if (image.final == "empty") add("blank");
     if (image.final == "animal" || image.final == "human") {
         add_animals();
-        for (const SurveyBox& box : image.boxes)
+        for (const AnsweredBox& box : image.boxes)
             if (box.counts && (box.category == "person" || box.category == "vehicle")) {
                 Row& row = add(box.category == "person" ? "human" : "vehicle");
                 row[count] = "1";
@@ -78,7 +78,7 @@ std::string Observations::scientific(const std::string& name) {
 void Observations::add_animals() {
     std::vector<size_t> left;
     for (const SurveySpecies& one : image_->species) left.push_back(one.count);
-    for (const SurveyBox& box : image_->boxes) {
+    for (const AnsweredBox& box : image_->boxes) {
         if (!box.counts || box.category == "person" || box.category == "vehicle") continue;
         if (left.empty()) {
             Row& row = add("animal");

@@ -32,7 +32,7 @@ public:
     Observations(const SurveyAnswers& answers, std::map<std::string, std::string> taxa)
         : answers_(answers), taxa_(std::move(taxa)) {}
     // `shared`: what is the same in every row of the image.
-    std::vector<Row> rows(const SurveyImage& image, const Row& shared);
+    std::vector<Row> rows(const AnsweredImage& image, const Row& shared);
     const std::set<std::string>& names() const { return names_; }            // scientific
     const std::set<std::string>& unknown() const { return without_taxon_; }  // classes that `taxa` lacks
 
@@ -46,6 +46,6 @@ private:
     std::map<std::string, std::string> taxa_;
     std::set<std::string> names_, without_taxon_;
     std::vector<Row> rows_;
-    const SurveyImage* image_ = nullptr;
+    const AnsweredImage* image_ = nullptr;
     const Row* shared_ = nullptr;
 };

@@ -8,6 +8,8 @@
 #include <tuple>
 
 #include "app/detect/result_file.h"
+#include "app/review/corrections.h"
+#include "app/survey/survey.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -50,24 +52,18 @@ struct Said {
     std::map<std::string, std::string> times;                                                 // by file
 };
 
-Said read_corrections(const fs::path& path) {
+Said said_in(const fs::path& path) {
     Said said;
-    if (!fs::exists(path)) return said;
-    const CsvTable table = table_at(path);
-    for (size_t i = 0; i < table.size(); ++i) {
-        const std::string &file = table.at(i, "file"), &box = table.at(i, "box");
-        said.times[file] = std::max(said.times[file], table.at(i, "time"));
-        if (box.empty()) continue;
-        auto& fields = said.boxes[{file, box}];
-        if (table.at(i, "new").empty())
-            fields.erase(table.at(i, "field"));
-        else
-            fields[table.at(i, "field")] = table.at(i, "new");
-    }
+    const CorrectionLog log(path);
+    for (const auto& [file, rows] : log.all())
+        for (const Correction& row : rows) {
+            said.times[file] = std::max(said.times[file], row.time);
+            if (!row.box.empty()) said.boxes[{file, row.box}][row.field] = row.value;
+        }
     return said;
 }
 
-void apply(const std::map<std::string, std::string>& fields, SurveyBox& box) {
+void apply(const std::map<std::string, std::string>& fields, AnsweredBox& box) {
     for (const auto& [field, value] : fields) {
         if (field == "category") box.category = value;
         if (field == "species") box.best = value, box.species.clear();
@@ -77,8 +73,8 @@ void apply(const std::map<std::string, std::string>& fields, SurveyBox& box) {
     box.by_person = box.by_person || !fields.empty();
 }
 
-SurveyBox box_of(const Json& detection, const Json& head, const Json& classes) {
-    SurveyBox box{
+AnsweredBox box_of(const Json& detection, const Json& head, const Json& classes) {
+    AnsweredBox box{
         .category = head.value(text_of(detection, "category"), ""), .confidence = detection["conf"], .species = {}};
     if (const std::string earlier = text_of(member(detection, "repeat"), "category"); !earlier.empty())
         box.category = head.value(earlier, "");
@@ -94,8 +90,9 @@ SurveyBox box_of(const Json& detection, const Json& head, const Json& classes) {
 }
 
 // The boxes that the table counts: of each category as many as it says, the surest first; all that a person drew.
-std::vector<SurveyBox> counted_boxes(const CsvTable& table, size_t row, const ResultFile& results,
-                                     const std::set<std::pair<std::string, std::string>>& repeated, const Said& said) {
+std::vector<AnsweredBox> counted_boxes(const CsvTable& table, size_t row, const ResultFile& results,
+                                       const std::set<std::pair<std::string, std::string>>& repeated,
+                                       const Said& said) {
     const std::string& file = table.at(row, "file");
     const auto image = results.images.find(file);
     if (image == results.images.end()) fail(Fault::damaged, "results.json: has no image {}", file);
@@ -103,18 +100,18 @@ std::vector<SurveyBox> counted_boxes(const CsvTable& table, size_t row, const Re
     std::map<std::string, double> room;
     for (const Json& category : results.head.categories)
         if (const std::string name = category; table.has(name)) room[name] = number_in(table, row, name);
-    std::vector<SurveyBox> boxes;
+    std::vector<AnsweredBox> boxes;
     size_t number = 0;
     for (const Json& detection : member(image->second, "detections")) {
         const std::string id = std::to_string(++number);
-        SurveyBox box = box_of(detection, results.head.categories, classes);
+        AnsweredBox box = box_of(detection, results.head.categories, classes);
         if (const auto fields = said.boxes.find({file, id}); fields != said.boxes.end()) apply(fields->second, box);
         if (box.category == "none") continue;
         box.counts = (box.by_person || !repeated.contains({file, id})) && room[box.category]-- >= 1;
         if (box.counts || box.confidence >= kDoubtful) boxes.push_back(std::move(box));
     }
     for (auto at = said.boxes.lower_bound({file, "+"}); at != said.boxes.end() && at->first.first == file; ++at) {
-        SurveyBox box;
+        AnsweredBox box;
         apply(at->second, box);
         if (!at->first.second.starts_with("+") || box.category == "none" || !(box.w > 0 && box.h > 0)) continue;
         box.counts = room[box.category]-- >= 1;
@@ -126,12 +123,13 @@ std::vector<SurveyBox> counted_boxes(const CsvTable& table, size_t row, const Re
 }  // namespace
 
 SurveyAnswers read_survey(const fs::path& folder) {
+    refresh_survey(folder);
     for (const char* name : {"images.csv", "results.json"})
         if (!fs::exists(folder / name))
             fail(Fault::usage, "{}: is not the folder of a survey: it has no {}", folder.string(), name);
     const CsvTable table = table_at(folder / "images.csv");
     const ResultFile results = read_results(folder / "results.json");
-    const Said said = read_corrections(folder / "corrections.csv");
+    const Said said = said_in(folder / "corrections.csv");
     std::set<std::pair<std::string, std::string>> repeated;
     if (fs::exists(folder / "repeats.csv")) {
         const CsvTable repeats = table_at(folder / "repeats.csv");
@@ -144,16 +142,16 @@ SurveyAnswers read_survey(const fs::path& folder) {
     if (fs::exists(folder / "survey.json"))
         answers.base = text_of(parse_foreign<Json>(read_file(folder / "survey.json").text()), "base");
     for (size_t i = 0; i < table.size(); ++i) {
-        SurveyImage image{.file = table.at(i, "file"),
-                          .site = table.at(i, "site"),
-                          .camera = table.at(i, "camera"),
-                          .sequence = table.at(i, "sequence"),
-                          .time = exif_seconds(table.at(i, "date")),
-                          .final = table.at(i, "final"),
-                          .reviewer = table.at(i, "reviewed"),
-                          .reviewed = "",
-                          .species = {},
-                          .boxes = counted_boxes(table, i, results, repeated, said)};
+        AnsweredImage image{.file = table.at(i, "file"),
+                            .site = table.at(i, "site"),
+                            .camera = table.at(i, "camera"),
+                            .sequence = table.at(i, "sequence"),
+                            .time = exif_seconds(table.at(i, "date")),
+                            .final = table.at(i, "final"),
+                            .reviewer = table.at(i, "reviewed"),
+                            .reviewed = "",
+                            .species = {},
+                            .boxes = counted_boxes(table, i, results, repeated, said)};
         if (const auto time = said.times.find(image.file); !image.reviewer.empty() && time != said.times.end())
             image.reviewed = time->second;
         image.has_problem = !table.at(i, "problem").empty();
@@ -177,12 +175,12 @@ SurveyAnswers read_answers(const fs::path& path) {
     for (const Json& category : results.head.categories) answers.categories.insert(category.get<std::string>());
     for (const std::string& name : results.order) {
         const Json& entry = results.images.at(name);
-        SurveyImage image;
+        AnsweredImage image;
         image.file = name;
         image.has_problem = damaged.contains(name);
         if (!member(entry, "failure").is_null()) image.final = "failed";
         for (const Json& detection : member(entry, "detections")) {
-            SurveyBox box = box_of(detection, results.head.categories, results.head.classes);
+            AnsweredBox box = box_of(detection, results.head.categories, results.head.classes);
             if (box.confidence >= kDoubtful) image.boxes.push_back(std::move(box));
         }
         answers.images.push_back(std::move(image));

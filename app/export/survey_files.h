@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-struct SurveyBox {
+struct AnsweredBox {
     std::string category = {};  // "animal", "person", "vehicle", ...
     double confidence = 0;
     double x = 0, y = 0, w = 0, h = 0;           // shares of the image's sides
@@ -23,19 +23,19 @@ struct SurveySpecies {
     double score = 0;  // 0: none
 };
 
-struct SurveyImage {
+struct AnsweredImage {
     std::string file = {}, site = {}, camera = {}, sequence = {};
     int64_t time = -1;                         // seconds since 1970 by the camera's clock; -1: unknown
     std::string final = {};                    // animal, empty, bad, human, repeated, failed
     std::string reviewer = {}, reviewed = {};  // who checked it and when, "2026-11-30T08:00:00Z"; empty: nobody
     std::vector<SurveySpecies> species = {};
     bool has_problem = false;  // it could be read in part only
-    std::vector<SurveyBox> boxes =
+    std::vector<AnsweredBox> boxes =
         {};  // those that count, and those from confidence 0.05; none that a reviewer removed
 };
 
 struct SurveyAnswers {
-    std::vector<SurveyImage> images = {};        // in the order of images.csv
+    std::vector<AnsweredImage> images = {};      // in the order of images.csv
     std::string detector = {}, classifier = {};  // names of the models, empty if there was none
     std::set<std::string> categories = {};       // of boxes
     std::string base = {};                       // folder of the images, if the survey says

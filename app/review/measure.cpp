@@ -146,10 +146,18 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
                 stratum.right += right;
             }
         }
-        // Images with one species: the score is that of this species.
-        if (const auto& set = survey.species_sets[image.species_set]; set.size() == 1 && final == "animal")
-            scored[set.front()].push_back(
-                {image.score, known, known && truth.size() == 1 && truth.contains(set.front())});
+        // Images with one species: the score is that of this species. The table of a reviewed image may hold a
+        // person's.
+        if (known && final == "animal" && species.size() == 1) {
+            const std::string& name = species.begin()->first;
+            float score = 0;
+            for (const SurveyBox& box : survey.boxes(i))
+                if (box.species >= 0 && survey.species[size_t(box.species)] == name) score = std::max(score, box.score);
+            scored[name].push_back({score, true, truth.size() == 1 && truth.contains(name)});
+        } else if (const auto& set = survey.species_sets[image.species_set];
+                   !said && set.size() == 1 && final == "animal") {
+            scored[set.front()].push_back({image.score, false, false});
+        }
     }
     std::vector<Stratum> list;
     for (const auto& [key, stratum] : strata) list.push_back(stratum);

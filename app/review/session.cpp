@@ -47,10 +47,14 @@ std::string fault_of(const SurveyFolder& survey, size_t image, const std::string
     if (!drawn && std::stoul(digits) > survey.boxes(image).size()) return "no box " + box;
     if (field == "bbox") return value.empty() || is_bbox(value) ? "" : "no place of a box: " + value;
     if (field == "species") return value.find_first_of("|:") == value.npos ? "" : "a species with | or :";
-    return field == "category" ? "" : "a box has no field " + field;
+    if (field != "category") return "a box has no field " + field;
+    const bool known = value.empty() || value == "none" || std::ranges::count(survey.categories, value);
+    return known ? "" : "the detector knows no " + value;
 }
 
+// "": images.csv has a person's answer in their place.
 std::string model_answer(const SurveyFolder& survey, size_t image) {
+    if (const auto row = survey.row(image); row.contains("reviewed") && !row.at("reviewed").empty()) return "";
     const std::string species = survey.species_of(image);
     return survey.finals[survey.images[image].final] + (species.empty() ? "" : " " + species);
 }

@@ -54,11 +54,12 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
                              .species = box.species < 0 ? "" : survey.species[size_t(box.species)],
                              .confidence = box.confidence,
                              .touched = false});
-    if (!said) return now;
-    now.reviewed = true;
+    // A row that was written with answers which were taken back since: only the boxes are still the models'.
+    bool boxes_changed = !said && row.contains("reviewed") && !row.at("reviewed").empty(), quality_changed = false;
+    if (!said && !boxes_changed) return now;
+    now.reviewed = said != nullptr;
     std::string final, species;
-    bool boxes_changed = false, quality_changed = false;
-    for (const Correction& c : *said) {
+    for (const Correction& c : said ? *said : std::vector<Correction>()) {
         if (c.box.empty()) {
             if (c.field == "final") final = c.value;
             if (c.field == "species") species = c.value;

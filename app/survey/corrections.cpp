@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "app/review/corrections.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -33,25 +34,13 @@ std::string ImageCorrections::value(const std::string& box, const std::string& f
 }
 
 Corrections read_corrections(const std::filesystem::path& csv) {
-    static const std::set<std::string> of_image{"seen", "final", "quality", "species"},
-        of_box{"category", "species", "bbox"};
     Corrections corrections;
-    for (const CsvRow& row : rows_of(csv, {"file", "box", "field", "old", "new", "reviewer", "time"})) {
-        const std::string &box = row.fields[1], &field = row.fields[2], &value = row.fields[4];
-        if (!box.empty() && !is_number(box.substr(box[0] == '+')))
-            fail(Fault::usage, "{}: line {}: box '{}' is not a number", csv.string(), row.line, box);
-        if (!(box.empty() ? of_image : of_box).contains(field))
-            fail(Fault::usage, "{}: line {}: a {} has no field '{}'", csv.string(), row.line,
-                 box.empty() ? "whole image" : "box", field);
-        ImageCorrections& image = corrections[row.fields[0]];
-        if (value.empty()) {
-            image.values.erase({box, field});
-            continue;
-        }
-        image.values[{box, field}] = value;
-        image.reviewer = row.fields[5].empty() ? "unknown" : row.fields[5];
+    const CorrectionLog log(csv);
+    for (const auto& [file, rows] : log.all()) {
+        ImageCorrections& image = corrections[file];
+        for (const Correction& row : rows) image.values[{row.box, row.field}] = row.value;
+        image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
-    std::erase_if(corrections, [](const auto& entry) { return entry.second.values.empty(); });
     return corrections;
 }
 

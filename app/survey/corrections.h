@@ -19,7 +19,7 @@ struct ImageCorrections {
 };
 using Corrections = std::map<std::string, ImageCorrections>;  // by file
 
-// Empty if the file does not exist. Fault::usage for a missing column, an unknown field, a box that is no number.
+// As CorrectionLog (app/review/corrections.h) reads them. Empty if the file does not exist.
 Corrections read_corrections(const std::filesystem::path& csv);
 
 struct RepeatedBox {

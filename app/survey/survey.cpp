@@ -1,6 +1,7 @@
 #include "app/survey/survey.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "base/csv.h"
@@ -80,7 +81,8 @@ void write_json(const fs::path& folder, const ordered_json& record, const Detect
                        ImageResult r = run.result(i);
                        for (Detection& d : r.detections) exclude(d.classes, sites.find(sites.name_of(r.file)));
                        ordered_json json = megadetector_entry(r, entry);
-                       if (!r.camera.empty()) json["camera"] = r.camera;
+                       json["site"] = sites.name_of(r.file);
+                       json["camera"] = camera_of(r);
                        if (!r.sequence.empty()) json["sequence"] = r.sequence;
                        return json;
                    }});
@@ -196,6 +198,18 @@ OpenedSurvey open_survey(const fs::path& folder) {
 SurveyOutcome rewrite_survey(const fs::path& folder) {
     const OpenedSurvey s = open_survey(folder);
     return write_survey(folder, s.record, *s.run, {});
+}
+
+bool refresh_survey(const fs::path& folder) {
+    std::error_code error;
+    const auto written = fs::last_write_time(folder / "images.csv", error);
+    if (error || !fs::exists(folder / "survey.journal", error)) return false;
+    const bool stale = std::ranges::any_of(std::array{"corrections.csv", "repeats.csv"}, [&](const char* name) {
+        const auto time = fs::last_write_time(folder / name, error);
+        return !error && time >= written;
+    });
+    if (stale) rewrite_survey(folder);
+    return stale;
 }
 
 SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const fs::path& out) {

@@ -35,5 +35,8 @@ OpenedSurvey open_survey(const std::filesystem::path& folder);
 // Writes results.json, images.csv and events.csv anew, after corrections.
 SurveyOutcome rewrite_survey(const std::filesystem::path& folder);
 
+// The same where corrections.csv or repeats.csv is newer than images.csv; nothing in a folder without a journal.
+bool refresh_survey(const std::filesystem::path& folder);
+
 // Joins the folders that `tundra survey --shard` left. Fault::usage if one is missing, given twice, or of other models.
 SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const std::filesystem::path& out);

@@ -31,7 +31,11 @@ std::string camera_folder(const std::string& file) {
     return folder.generic_string();
 }
 
+}  // namespace
+
 std::string camera_of(const ImageResult& r) { return r.camera.empty() ? camera_folder(r.file) : r.camera; }
+
+namespace {
 
 // "2024:07:31 13:05:59" as tables have it; empty if it is no date.
 std::string table_date(const std::string& date) {
@@ -54,9 +58,10 @@ std::vector<SpeciesCount> parse_counts(const std::string& text, const std::strin
         const std::string one = text.substr(at, end - at);
         const size_t colon = one.rfind(':');
         const std::string count = colon == one.npos ? "" : one.substr(colon + 1);
-        if (count.empty() || count.size() > 6 || count.find_first_not_of("0123456789") != count.npos)
+        if (colon != one.npos &&
+            (count.empty() || count.size() > 6 || count.find_first_not_of("0123456789") != count.npos))
             fail(Fault::usage, "corrections.csv: {}: species '{}' must be like fox:2|hare:1", file, text);
-        result.push_back({one.substr(0, colon), std::stoul(count), 1});
+        result.push_back({one.substr(0, colon), count.empty() ? 1 : std::stoul(count), 1});
         at = end + 1;
     }
     return result;
@@ -301,7 +306,9 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
             fail(Fault::usage, "corrections.csv: {}: final '{}' must be animal, empty, bad or human", r.file, text);
         row.final = *found;
     }
-    row.review = uint8_t(f.review | (doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
+    row.review = f.review;
+    if (corrected == corrections_.end())
+        row.review |= uint8_t((doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
     row.sequence = f.burst == i ? r.file : results_.at(f.burst).file;
     return row;
 }

@@ -34,6 +34,9 @@ struct SurveyResults {
     std::function<ImageResult(size_t)> at;  // in the order of names; asked for in any order
 };
 
+// The camera's serial number, else the folder of the image without those that cameras make themselves (DCIM, ...).
+std::string camera_of(const ImageResult& result);
+
 struct SpeciesCount {
     std::string name;
     size_t count;

@@ -47,7 +47,7 @@ Kind cast_animal(Rng& rng) {
     return static_cast<Kind>(rng.weighted(often));
 }
 
-Subject cast_subject(Kind kind, const Site& site, const Moment& moment, Rng rng) {
+Subject cast_subject(Kind kind, const SynthSite& site, const Moment& moment, Rng rng) {
     Subject subject{.kind = kind, .key = rng.bits()};
     const float tall = height_of(kind), closest = std::max(1.5f, 2.2f * site.mount);
     // Far animals are as common as near ones: uniform in the logarithm of the distance, up to about 12 pixels of 480.
@@ -66,7 +66,7 @@ Subject cast_subject(Kind kind, const Site& site, const Moment& moment, Rng rng)
     return subject;
 }
 
-void cast_party(std::vector<Subject>& party, Kind kind, const Site& site, const Moment& moment, Rng rng) {
+void cast_party(std::vector<Subject>& party, Kind kind, const SynthSite& site, const Moment& moment, Rng rng) {
     const Subject first = cast_subject(kind, site, moment, rng.split(1));
     party.push_back(first);
     const int more = kind == Kind::reindeer                           ? rng.below(4)

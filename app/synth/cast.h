@@ -12,8 +12,8 @@ Spoil cast_mishap(Rng& rng);  // never Spoil::none
 // `spare_lens`: good images have nothing on the lens.
 Blemish cast_blemish(Spoil spoil, bool spare_lens, Rng rng);
 Kind cast_animal(Rng& rng);
-Subject cast_subject(Kind kind, const Site& site, const Moment& moment, Rng rng);
+Subject cast_subject(Kind kind, const SynthSite& site, const Moment& moment, Rng rng);
 // Adds one subject of that kind and those that come with it: a herd, the rider of a vehicle.
-void cast_party(std::vector<Subject>& party, Kind kind, const Site& site, const Moment& moment, Rng rng);
+void cast_party(std::vector<Subject>& party, Kind kind, const SynthSite& site, const Moment& moment, Rng rng);
 // The subjects `seconds` later.
 std::vector<Subject> moved(std::vector<Subject> party, float seconds);

@@ -38,8 +38,8 @@ Moment cast_moment(Spoil spoil, Rng rng) {
     return moment;
 }
 
-std::vector<Subject> cast_subjects(SynthTask task, const std::string& label, const Site& site, const Moment& moment,
-                                   Rng rng) {
+std::vector<Subject> cast_subjects(SynthTask task, const std::string& label, const SynthSite& site,
+                                   const Moment& moment, Rng rng) {
     std::vector<Subject> party;
     const Kind vehicle = moment.snow > 0.4f ? Kind::snowmobile : Kind::atv;
     if (task == SynthTask::quality) {
@@ -71,7 +71,7 @@ std::vector<Subject> cast_subjects(SynthTask task, const std::string& label, con
 
 }  // namespace
 
-std::string strip_text(const Shot& shot, const Site& site) {
+std::string strip_text(const Shot& shot, const SynthSite& site) {
     std::string date = exif_date(shot.seconds);
     date[4] = date[7] = '-';
     const int warm = int(9 - 20 * shot.moment.snow + 6 * std::sin((shot.moment.hour - 9) * 0.26f));
@@ -109,7 +109,7 @@ public:
     void burst(const Group& group, int room, bool unseen, Rng rng) {
         const int seen = options_.cameras - unseen_;
         const int number = unseen ? seen + rng.below(unseen_) : rng.below(seen);
-        const Site& site = plan_.sites[size_t(number)];
+        const SynthSite& site = plan_.sites[size_t(number)];
         const bool good = group.label != "bad";
         const Spoil mishap = cast_mishap(rng);
         const Spoil spoil = good ? Spoil::none : mishap;

@@ -24,7 +24,7 @@ struct Shot {
 };
 
 struct ShotPlan {
-    std::vector<Site> sites;
+    std::vector<SynthSite> sites;
     std::vector<Shot> shots;  // sorted by camera, then by burst
 };
 ShotPlan plan_shots(const SynthOptions& options);
@@ -38,4 +38,4 @@ SynthImage render_shot(const Scene& scene, const Shot& shot);
 // "2025:03:12 14:30:05", as EXIF writes it.
 std::string exif_date(int64_t seconds);
 // What the camera writes into the strip at the bottom.
-std::string strip_text(const Shot& shot, const Site& site);
+std::string strip_text(const Shot& shot, const SynthSite& site);

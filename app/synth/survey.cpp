@@ -37,7 +37,7 @@ std::array<float, kAnimals> fauna(const SynthOptions& options, int site) {
 }
 
 // One to three things per camera that never move; on every fourth camera none.
-std::vector<Subject> rocks_of(const SynthOptions& options, const Site& site) {
+std::vector<Subject> rocks_of(const SynthOptions& options, const SynthSite& site) {
     const std::array<int, 4> numbers{2, 1, 0, 3};
     Rng rng = Rng(options.seed).split(0x90c4 + uint64_t(site.number));
     const int number = numbers[size_t(site.number % 4)];
@@ -62,7 +62,7 @@ struct Event {
     Rng rng{0};
 };
 
-void choose_party(Event& event, const std::array<float, kAnimals>& often, const Site& site) {
+void choose_party(Event& event, const std::array<float, kAnimals>& often, const SynthSite& site) {
     constexpr std::array<float, 4> shares{42, 42, 10, 6};  // nothing, animals, people, vehicles
     Rng rng = event.rng.split(1);
     const size_t draw = rng.weighted(shares);
@@ -93,7 +93,7 @@ void choose_moment(Event& event, Spoil mishap) {
 
 // The bursts of a camera: each has a part of the season for itself; one in four is followed by another of the same
 // visit, minutes later.
-std::vector<Event> plan_events(const SynthOptions& options, const Site& site, int images) {
+std::vector<Event> plan_events(const SynthOptions& options, const SynthSite& site, int images) {
     const std::array<float, kAnimals> often = fauna(options, site.number / 2);
     Rng rng = Rng(options.seed).split(0x5ea50 + uint64_t(site.number));
     std::vector<int> frames, visits;  // per burst: its images, and the visit that it belongs to
@@ -235,7 +235,7 @@ void write_places(const SynthOptions& options) {
 
 void plan_season(const SynthOptions& options, ShotPlan& plan) {
     int burst = 0;
-    for (const Site& site : plan.sites) {
+    for (const SynthSite& site : plan.sites) {
         const int images = options.images / options.cameras + (site.number < options.images % options.cameras);
         const std::vector<Subject> rocks = rocks_of(options, site);
         int number = 0;

@@ -126,7 +126,7 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
                 const SynthImage image = render_shot(shelf.take(shot.site), shot);
                 shelf.give_back(shot.site);
                 placed[size_t(i)] = image.placed;
-                const Site& site = plan.sites[size_t(shot.site)];
+                const SynthSite& site = plan.sites[size_t(shot.site)];
                 const Exif exif{
                     .date = exif_date(shot.seconds), .make = site.make, .model = site.model, .serial = site.serial};
                 write_jpeg((options.out / folder_of(shot, options.task) / shot.name).string(), image.rgb.data(),
