@@ -180,7 +180,9 @@ void SurveyTable::vote(size_t first, size_t last) {
         ImageResult r = results_.at(facts_[k].order);
         for (Detection& d : r.detections) {
             exclude(d.classes, sites_.find(texts_[facts_[facts_[k].order].site]));
-            if (d.confidence < options_.box_threshold || d.classes.empty()) continue;
+            if (d.confidence < options_.box_threshold || d.classes.empty() ||
+                repeat_of(r.file, size_t(&d - r.detections.data()) + 1))
+                continue;
             const auto& [best, score] = d.classes[0];
             votes[best] += score, all += score, ++count;
             unsure = unsure || score < kSure;
@@ -193,11 +195,19 @@ void SurveyTable::vote(size_t first, size_t last) {
     winners_[facts_[facts_[first].order].burst] = {winner->first, winner->second / all};
 }
 
+const RepeatedBox* SurveyTable::repeat_of(const std::string& file, size_t box) const {
+    const auto boxes = repeats_.find(file);
+    if (boxes == repeats_.end()) return nullptr;
+    const RepeatedBox* found = nullptr;  // a box may be in several groups, and be the first of one
+    for (const RepeatedBox& one : boxes->second)
+        if (one.box == box && (!found || one.first)) found = &one;
+    return found;
+}
+
 SurveyTable::Answer SurveyTable::answer(size_t i) const {
     Answer a{.result = results_.at(i)};
     ImageResult& r = a.result;
     const auto corrected = corrections_.find(r.file);
-    const auto repeats = repeats_.find(r.file);
     const auto value = [&](const std::string& box, const char* field) {
         return corrected == corrections_.end() ? "" : corrected->second.value(box, field);
     };
@@ -207,11 +217,15 @@ SurveyTable::Answer SurveyTable::answer(size_t i) const {
     for (size_t k = 0; k < r.detections.size(); ++k) {
         Detection& d = r.detections[k];
         const std::string number = std::to_string(k + 1), category = value(number, "category");
-        if (category == "none" || (d.confidence < options_.box_threshold && category.empty())) continue;
+        const bool by_person = !(category + value(number, "species") + value(number, "bbox")).empty();
+        if (category == "none" || (d.confidence < options_.box_threshold && !by_person)) continue;
+        const RepeatedBox* repeat = by_person ? nullptr : repeat_of(r.file, k + 1);
         Answer::Box box{.category = category.empty() ? options_.categories.at(size_t(d.category) - 1) : category,
-                        .score = d.confidence};
+                        .score = d.confidence,
+                        .repeated = repeat != nullptr};
+        a.first_repeat |= repeat && repeat->first;
         exclude(d.classes, sites_.find(texts_[facts_[i].site]));
-        if (!d.classes.empty()) {
+        if (!d.classes.empty() && !repeat) {
             box.species = options_.species.at(d.classes[0].first);
             box.score = d.classes[0].second;
             before.insert(box.species);
@@ -225,9 +239,6 @@ SurveyTable::Answer SurveyTable::answer(size_t i) const {
         }
         if (const std::string species = value(number, "species"); !species.empty())
             box.species = species, box.score = 1;
-        if (repeats != repeats_.end())
-            for (const RepeatedBox& repeated : repeats->second)
-                if (repeated.box == k + 1 && category.empty()) box.repeated = true, a.first_repeat |= repeated.first;
         a.boxes.push_back(std::move(box));
     }
     if (corrected != corrections_.end())

@@ -88,6 +88,7 @@ private:
     void draw_sample();
     bool is_human(const std::string& name) const;
     bool is_animal(const std::string& name) const;
+    const RepeatedBox* repeat_of(const std::string& file, size_t box) const;  // nullptr: it is none
     Answer answer(size_t i) const;
     ImageRow row(size_t i, const Answer& answer) const;
 
