@@ -124,7 +124,7 @@ TEST(Synth, ExifSaysWhenAndWhichCamera) {
     synthesize(options);
     for (const Shot& shot : plan_shots(options).shots) {
         const Exif exif = exif_of(bytes_of(folder.path / shot.split / shot.label / shot.name));
-        const Site site = make_site(shot.site, options.seed);
+        const SynthSite site = make_site(shot.site, options.seed);
         EXPECT_EQ(exif.date, exif_date(shot.seconds));
         EXPECT_EQ(exif_seconds(exif.date), shot.seconds);
         EXPECT_EQ(exif.make, site.make);
