@@ -4,7 +4,7 @@ foreach(part html css js)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
     file(READ ${file} review_${part})
 endforeach()
-file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/app/review/page_parts.h CONTENT [[
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/review_page_parts.h CONTENT [[
 #pragma once
 inline constexpr const char* kReviewHtml = R"review(@review_html@)review";
 inline constexpr const char* kReviewCss = R"review(@review_css@)review";

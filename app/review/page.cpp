@@ -1,8 +1,8 @@
 #include "app/review/page.h"
 
-#include "app/review/page_parts.h"  // written by cmake/review_page.cmake
 #include "base/json.h"
 #include "base/text.h"
+#include "review_page_parts.h"  // written by cmake/review_page.cmake
 
 namespace {
 
