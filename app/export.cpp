@@ -103,8 +103,7 @@ Command export_command() {
         .name = "export",
         .summary = "Write a survey as Camtrap DP, the format of exchange, or copies of its images with blurred people.",
         .examples = {"tundra export survey --camtrap-dp package --deployments deployments.csv",
-                     "tundra export survey --camtrap-dp package --deployments deployments.csv --package about.json "
-                     "--without-people --round-coordinates 2",
+                     "tundra export survey --camtrap-dp package --deployments deployments.csv --without-people",
                      "tundra export survey --copies shared --blur person,vehicle"},
         .add = add};
 }

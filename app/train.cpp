@@ -189,7 +189,7 @@ Command train_command() {
                          "tundra train shots -o runs/paper --recipe celis2024",
                          "tundra train shots -o runs/tuned --init resnet50.safetensors --lr 0.01",
                          "tundra train labels.json --task detect -o runs/my-cameras",
-                         "tundra train --corrections season -o runs/next --init runs/species/model.safetensors",
+                         "tundra train --corrections season -o next --init old/model.safetensors",
                          "tundra train shots -o runs/quality --plan        memory, disk, time",
                          "Rerun an interrupted command to resume it."},
             .add = add,
