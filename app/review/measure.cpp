@@ -150,9 +150,12 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
         // person's.
         if (known && final == "animal" && species.size() == 1) {
             const std::string& name = species.begin()->first;
-            float score = 0;
+            const auto row = survey.row(i);
+            const bool corrected = row.contains("reviewed") && !row.at("reviewed").empty();
+            float score = corrected ? 0 : image.score;
             for (const SurveyBox& box : survey.boxes(i))
-                if (box.species >= 0 && survey.species[size_t(box.species)] == name) score = std::max(score, box.score);
+                if (corrected && box.species >= 0 && survey.species[size_t(box.species)] == name)
+                    score = std::max(score, box.score);
             scored[name].push_back({score, true, truth.size() == 1 && truth.contains(name)});
         } else if (const auto& set = survey.species_sets[image.species_set];
                    !said && set.size() == 1 && final == "animal") {
