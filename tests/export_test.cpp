@@ -189,6 +189,23 @@ TEST_F(Export, EveryTableMeetsItsSchema) {
         EXPECT_NE(std::string(resource["schema"]).find("/1.0.2/"), std::string::npos);
 }
 
+// The detector called a person an animal; the species model, or a reviewer, knew better.
+TEST_F(Export, PeopleInAnimalBoxesAreNoAnimals) {
+    std::string images = kImages;
+    const std::string row = "good,0.1,1,1,0,0,ran_tar,1,0.8,,human,,,";
+    images.replace(images.find(row), row.size(), "good,0.1,1,0,0,0,,,,,human,ann,,");
+    write("survey/images.csv", images);
+    write_camtrap_dp(options);
+    size_t people = 0;
+    for (const auto& one : table("observations").rows) {
+        people += one[7] == "human";
+        if (one[7] == "human") {
+            EXPECT_EQ(one[9] + one[22], "human");
+        }
+    }
+    EXPECT_EQ(people, 1u);
+}
+
 TEST_F(Export, PeopleAndPlacesCanStayPrivate) {
     options.without_people = true;
     options.decimals = 1;

@@ -13,6 +13,7 @@
 #include "app/export/deployments.h"
 #include "app/export/observations.h"
 #include "app/export/survey_files.h"
+#include "app/review/state.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -149,7 +150,7 @@ private:
 
 bool shows_people(const AnsweredImage& image) {
     return image.final == "human" || std::ranges::any_of(image.boxes, [](const AnsweredBox& box) {
-               return box.counts && (box.category == "person" || box.category == "vehicle");
+               return box.counts && is_human(box.category);
            });
 }
 

@@ -7,6 +7,7 @@
 
 #include "app/detect/result_file.h"
 #include "app/export/survey_files.h"
+#include "app/review/state.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -53,8 +54,9 @@ std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const f
     if (image.final == "failed" || image.has_problem) return "the image could not be read as a whole";
     std::vector<const AnsweredBox*> hidden;
     for (const AnsweredBox& box : image.boxes)
-        if (o.blur.contains(box.category)) hidden.push_back(&box);
-    if (hidden.empty() && image.final == "human" && o.blur.contains("person"))
+        if (o.blur.contains(box.category) || (o.blur.contains("person") && is_human(box.best))) hidden.push_back(&box);
+    // Of a weak box nobody knows whether it is the person that the answer means.
+    if (std::ranges::none_of(hidden, &AnsweredBox::counts) && image.final == "human" && o.blur.contains("person"))
         return "it shows people or vehicles, but no box says where";
     fs::path to = o.out / image.file;
     if (hidden.empty()) {

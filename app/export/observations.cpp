@@ -6,6 +6,9 @@
 #include <cmath>
 #include <cstdint>
 
+#include "app/review/state.h"
+#include "base/text.h"
+
 using namespace observation;
 
 namespace {
@@ -32,16 +35,19 @@ std::vector<Row> Observations::rows(const AnsweredImage& image, const Row& share
     if (image.final == "animal" || image.final == "human") {
         add_animals();
         for (const AnsweredBox& box : image.boxes)
-            if (box.counts && (box.category == "person" || box.category == "vehicle")) {
-                Row& row = add(box.category == "person" ? "human" : "vehicle");
-                row[count] = "1";
-                put_box(box, row);
-                score(row, box.confidence, answers_.detector);
-            }
+            if (box.counts && is_human(box.category)) add_human(box);
         if (rows_.empty()) add(image.final);  // a reviewer said so, without a box
     }
     for (size_t i = 0; i < rows_.size(); ++i) rows_[i][id] = fmt::format("{}_{}", shared[media], i + 1);
     return rows_;
+}
+
+void Observations::add_human(const AnsweredBox& box) {
+    const std::string name = lower(is_human(box.category) ? box.category : box.best);
+    Row& row = add(name == "vehicle" || name == "car" ? "vehicle" : "human");
+    row[count] = "1";
+    put_box(box, row);
+    score(row, box.confidence, answers_.detector);
 }
 
 Row& Observations::add(const std::string& what) {
@@ -62,44 +68,51 @@ Row& Observations::add(const std::string& what) {
 void Observations::score(Row& row, double value, const std::string& model) {
     if (!image_->reviewer.empty()) return;
     if (value > 0) row[probability] = fmt::format("{:.4f}", std::min(value, 1.0));
-    row[classified_by] = model;
+    if (!model.empty()) row[classified_by] = model;  // else the detector's
 }
 
 std::string Observations::scientific(const std::string& name) {
     const auto found = taxa_.find(name);
+    if (found == taxa_.end() && answers_.categories.contains(name)) return "";  // "animal": no model named a species
     if (found == taxa_.end()) without_taxon_.insert(name);
     const std::string& taxon = found == taxa_.end() ? name : found->second;
     names_.insert(taxon);
     return taxon;
 }
 
-// The table's species and counts are the answer; each box goes to its own species if the table has it, else to the
-// first. What the count says beyond the boxes is a row without a box.
+// The table's species and counts are the answer; each box goes to its own species if the table has it, else (a vote or
+// a reviewer gave it another) to the first that lacks a box. What the count says beyond the boxes is a row without a
+// box. Boxes of people and of rocks are left over.
 void Observations::add_animals() {
     std::vector<size_t> left;
     for (const SurveySpecies& one : image_->species) left.push_back(one.count);
-    for (const AnsweredBox& box : image_->boxes) {
-        if (!box.counts || box.category == "person" || box.category == "vehicle") continue;
-        if (left.empty()) {
+    for (const bool own : {true, false})
+        for (const AnsweredBox& box : image_->boxes) {
+            if (!box.counts || is_human(box.category)) continue;
+            const auto named = std::ranges::find(image_->species, box.best, &SurveySpecies::name);
+            if ((named != image_->species.end()) != own) continue;
+            if (left.empty() && image_->final == "animal") {
+                Row& row = add("animal");
+                row[count] = "1";
+                put_box(box, row);
+                score(row, box.confidence, answers_.detector);
+                continue;
+            }
+            const auto room = own ? left.begin() + (named - image_->species.begin())
+                                  : std::ranges::find_if(left, [](size_t n) { return n > 0; });
+            if (room == left.end() || *room == 0) {  // a reviewer counted fewer, or it is no animal
+                if (image_->final == "human" && is_human(box.best)) add_human(box);
+                continue;
+            }
+            --*room;
+            const SurveySpecies& species = image_->species[size_t(room - left.begin())];
             Row& row = add("animal");
+            row[scientific_name] = scientific(species.name);
             row[count] = "1";
             put_box(box, row);
-            score(row, box.confidence, answers_.detector);
-            continue;
+            const auto probable = box.species.find(species.name);
+            score(row, probable == box.species.end() ? species.score : probable->second, answers_.classifier);
         }
-        size_t k = 0;
-        for (size_t s = 0; s < left.size(); ++s)
-            if (image_->species[s].name == box.best) k = s;
-        if (left[k] == 0) continue;  // a reviewer counted fewer
-        --left[k];
-        const SurveySpecies& species = image_->species[k];
-        Row& row = add("animal");
-        row[scientific_name] = scientific(species.name);
-        row[count] = "1";
-        put_box(box, row);
-        const auto own = box.species.find(species.name);
-        score(row, own == box.species.end() ? species.score : own->second, answers_.classifier);
-    }
     for (size_t s = 0; s < left.size(); ++s)
         if (left[s]) {
             Row& row = add("animal");

@@ -40,6 +40,7 @@ private:
     Row& add(const std::string& what);
     void score(Row& row, double value, const std::string& model);
     std::string scientific(const std::string& name);
+    void add_human(const AnsweredBox& box);
     void add_animals();
 
     const SurveyAnswers& answers_;

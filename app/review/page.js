@@ -28,7 +28,7 @@ const served = {
 };
 
 const parse = text => text ? text.split('|').map(part => { const at = part.lastIndexOf(':'); return at < 0 ? [part, 1] : [part.slice(0, at), Math.max(1, +part.slice(at + 1) || 1)]; }) : [];
-const human = category => ['person', 'human', 'vehicle'].includes(category);
+const human = name => ['person', 'human', 'people', 'homo sapiens', 'vehicle', 'car'].includes(name.toLowerCase());
 function keptApart() {  // the page without a server: what the server's state_of() does, for the answers given here
   const prefix = `tundra-review:${KEPT.about.id}:`, plain = new Map(KEPT.items.map(item => [item.id, structuredClone(item)]));
   let rows = [], count = 0, done = [];

@@ -6,11 +6,14 @@
 #include <cstdlib>
 #include <sstream>
 
-namespace {
+#include "base/text.h"
 
-bool is_human(std::string_view category) {
-    return category == "person" || category == "human" || category == "vehicle";
+bool is_human(const std::string& name) {
+    static const std::vector<std::string> names{"person", "human", "people", "homo sapiens", "vehicle", "car"};
+    return std::ranges::find(names, lower(name)) != names.end();
 }
+
+namespace {
 
 StatedBox& box_of(StatedImage& image, const std::string& number) {
     const auto found = std::ranges::find(image.boxes, number, &StatedBox::number);

@@ -10,6 +10,9 @@
 #include "app/review/corrections.h"
 #include "app/review/folder.h"
 
+// Categories and classes of people and vehicles, in any case.
+bool is_human(const std::string& name);
+
 struct StatedBox {
     std::string number;  // "1", "2", ... as in results.json, "+1", ... drawn
     std::array<float, 4> at;

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "app/review/state.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -44,10 +45,6 @@ std::string table_date(const std::string& date) {
     text[4] = text[7] = '-';
     text[10] = ' ';
     return text;
-}
-
-bool named(const std::string& name, std::initializer_list<const char*> names) {
-    return std::ranges::find(names, lower(name)) != names.end();
 }
 
 // "fox:2|hare:1"
@@ -158,10 +155,6 @@ uint32_t SurveyTable::number(const std::string& text) {
     const auto [found, added] = numbers_.try_emplace(text, uint32_t(texts_.size()));
     if (added) texts_.push_back(text);
     return found->second;
-}
-
-bool SurveyTable::is_human(const std::string& name) const {
-    return named(name, {"person", "human", "people", "homo sapiens", "vehicle", "car"});
 }
 
 bool SurveyTable::is_animal(const std::string& name) const {
@@ -316,6 +309,8 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         if (found == std::end(all))
             fail(Fault::usage, "corrections.csv: {}: final '{}' must be animal, empty, bad or human", r.file, text);
         row.final = *found;
+        // "human" for what the models called a fox: no fox was there.
+        if (row.final != FinalClass::animal && value("species").empty()) row.species.clear();
     }
     row.review = f.review;
     if (corrected == corrections_.end())

@@ -86,7 +86,6 @@ private:
     uint32_t number(const std::string& text);  // of texts that many images share
     void vote(size_t first, size_t last);
     void draw_sample();
-    bool is_human(const std::string& name) const;
     bool is_animal(const std::string& name) const;
     const RepeatedBox* repeat_of(const std::string& file, size_t box) const;  // nullptr: it is none
     Answer answer(size_t i) const;
