@@ -286,8 +286,8 @@ void add_rows(Device& device, Device& other, const std::vector<Row>& rows, const
     }
 }
 
-// What cuDNN has in the place of our own kernels.
-void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows) {
+// What cuDNN has in the place of our own kernels. Builds without CUDA have no use for it.
+[[maybe_unused]] void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows) {
     for (const Row& row : rows) {
         const std::string_view op = row.op->name();
         if (!op.starts_with("batch_norm") && !op.starts_with("max_pool")) continue;
