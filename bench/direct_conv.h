@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/op.h"
+#include "engine/plan.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/onednn.h"
 
