@@ -3,20 +3,8 @@
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$(dirname "$0")/expect.sh"
 export COLUMNS=100
-
-bad() { printf 'FAILED: %s\n' "$*"; sed 's/^/    /' out err | head -30; failures=$((failures + 1)); }
-expect() {  # expect CODE COMMAND...: runs it, output in out and err
-    local want=$1 got; shift
-    "$@" >out 2>err; got=$?
-    [ "$got" = "$want" ] || bad "exit code $got instead of $want: $*"
-}
-says() { grep -qF -- "$1" out err || bad "no '$1' in the output of the last command"; }
-one_line() { [ "$(grep -c '^tundra: ' err)" = 1 ] || bad "not exactly one line of error"; }
 
 # Help: fits a screen, has examples, and every option has a text.
 expect 0 "$tundra" -h; says "Exit codes"; says "tundra train"

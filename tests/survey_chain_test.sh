@@ -4,19 +4,10 @@
 set -uo pipefail
 command -v curl >/dev/null || exit 77
 tundra=$(realpath "$1")
-work=$(mktemp -d)
+. "$(dirname "$0")/expect.sh"
 server=
 trap '[ -n "$server" ] && kill -KILL $server 2>/dev/null; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
 
-bad() { printf 'FAILED: %s\n' "$*"; sed 's/^/    /' out err | head -20; failures=$((failures + 1)); }
-expect() {  # expect CODE COMMAND...: runs it, output in out and err
-    local want=$1 got; shift
-    "$@" >out 2>err; got=$?
-    [ "$got" = "$want" ] || bad "exit code $got instead of $want: $*"
-}
-says() { grep -qF -- "$1" out err || bad "no '$1' in the output of the last command"; }
 value() {  # value FILE COLUMN: of that image in S/images.csv; no field of this test has a comma
     awk -F, -v name="$2" -v file="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next }
         $1 == file { print $c }' S/images.csv

@@ -3,19 +3,8 @@
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$(dirname "$0")/expect.sh"
 
-bad() { printf 'FAILED: %s\n' "$*"; sed 's/^/    /' out err | head -20; failures=$((failures + 1)); }
-expect() {  # expect CODE COMMAND...: runs it, output in out and err
-    local want=$1 got; shift
-    "$@" >out 2>err; got=$?
-    [ "$got" = "$want" ] || bad "exit code $got instead of $want: $*"
-}
-says() { grep -qF -- "$1" out err || bad "no '$1' in the output of the last command"; }
-one_line() { [ "$(grep -c '^tundra: ' err)" = 1 ] || bad "not exactly one line of error"; }
 same() { for f in results.json images.csv events.csv; do cmp -s "$1/$f" "$2/$f" || bad "$2/$f is not $1/$f: $3"; done; }
 column() {  # column NAME FILE: its values; the tables of this test have no commas in fields
     awk -F, -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }' "$2"
