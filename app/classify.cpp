@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/signals.h"
 #include "data/loader.h"
+#include "predict/in_turn.h"
 
 namespace {
 
@@ -186,15 +187,13 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
                    .fit = model.file.input.fit,
                    .epochs = 1,
                    .threads = model.threads,
-                   .accept_damaged = true});
-    for (size_t step = 0; step < loader.steps(); ++step) {
-        if (signals.received()) {
-            print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume",
-                                             done, data.samples.size()));
-            return false;
-        }
-        const Batch& batch = loader.next();
-        const std::vector<float> probabilities = model.ready().run(batch.images);
+                   .accept_damaged = true,
+                   .memory = &model.device->host_memory()});
+    Classifier& classifier = model.ready();
+    bool stopped = false;
+    const auto start = [&](const Batch& batch) { return classifier.start(batch.images); };
+    for_each_batch(loader, *model.device, start, [&](const Batch& batch, const Classifier::Started& started) {
+        const std::vector<float> probabilities = classifier.finish(started).probabilities;
         std::vector<Prediction> found;
         for (size_t row = 0; row < batch.samples.size() && batch.samples[row] >= 0; ++row) {
             const auto sample = uint32_t(batch.samples[row]);
@@ -209,8 +208,13 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
         }
         log.add(found);
         progress.count(done += found.size(), data.samples.size(), "images");
-    }
-    return true;
+        stopped = signals.received() && done < data.samples.size();
+        return !stopped;
+    });
+    if (stopped)
+        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", done,
+                                         data.samples.size()));
+    return !stopped;
 }
 
 Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, std::span<const float> thresholds) {

@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/detect/job.h"
+#include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -12,7 +13,7 @@ namespace {
 struct Options {
     DetectJob job;
     size_t max_failures = SIZE_MAX;
-    std::string render, crops;
+    std::string render, crops, crops_format = "jpg";
     bool tile = false;
     size_t tile_size = 1280;
 };
@@ -23,6 +24,7 @@ int run(Options& o) {
     Progress progress(quiet);
     o.job.outputs.render = o.render;
     o.job.outputs.crops = o.crops;
+    o.job.outputs.png = o.crops_format == "png";
     o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) { print_note(progress, text); };
     size_t done = 0;
@@ -66,9 +68,16 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("-o,--out", job.out, "result file; rerun an interrupted command to resume it")
         ->type_name("FILE")
         ->required();
-    app.add_option("--model", job.model,
-                   "md_v5a.0.0.pt, another YOLOv5 file, or a run folder [a small model for synthetic scenes]")
+    app.add_option(
+           "--model", job.model,
+           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
+           "small model for synthetic scenes]")
         ->type_name("FILE");
+    app.add_option("--classify", job.classify,
+                   "classifier for the animals' boxes, or the JSON of SpeciesNet or of an earlier run: classifications")
+        ->type_name("MODEL");
+    app.add_option("--quality", job.quality, "classifier for whole images: its answers are written for each image")
+        ->type_name("MODEL");
 
     std::string group = "Results";
     app.add_option("--format", job.format, "megadetector, coco or csv [csv for FILE.csv, else megadetector]")
@@ -79,6 +88,11 @@ std::function<int()> add(CLI::App& app) {
         ->group(group);
     app.add_option("--crops", o->crops, "write a square crop of each detection to this folder")
         ->type_name("FOLDER")
+        ->group(group);
+    app.add_option("--crops-format", o->crops_format, "jpg, or png: without loss")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"jpg", "png"}))
+        ->capture_default_str()
         ->group(group);
     app.add_option("--render-threshold", job.outputs.threshold,
                    "minimum confidence of detections that are drawn, cropped and counted [the model's recommendation, "
@@ -148,10 +162,11 @@ struct MergeOptions {
 
 std::function<int()> add_merge(CLI::App& app) {
     auto o = std::make_shared<MergeOptions>();
-    app.add_option("FILES", o->files, "result files of all shards")->required();
-    app.add_option("-o,--out", o->out, "result file of all images")->required()->type_name("FILE");
+    app.add_option("FILES", o->files, "result files, or folders of surveys, of all shards")->required();
+    app.add_option("-o,--out", o->out, "result file or folder of all images")->required()->type_name("FILE");
     return [o] {
-        const size_t n = merge_results(o->files, o->out);
+        const bool surveys = std::filesystem::is_directory(o->files[0]);
+        const size_t n = surveys ? merge_surveys(o->files, o->out).images : merge_results(o->files, o->out);
         Progress progress(true);
         print_line(progress,
                    fmt::format("{} images from {} shards, none missing: {}", count_text(n), o->files.size(), o->out));
@@ -175,7 +190,7 @@ Command detect_command() {
 
 Command merge_command() {
     return {.name = "merge",
-            .summary = "Join the result files of all shards and check that no image is missing.",
-            .examples = {"tundra merge 1.json 2.json 3.json -o results.json"},
+            .summary = "Join the results of all shards and check that no image is missing.",
+            .examples = {"tundra merge 1.json 2.json 3.json -o results.json", "tundra merge s1 s2 -o survey"},
             .add = add_merge};
 }

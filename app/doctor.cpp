@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "data/cache.h"
 #include "data/image.h"
+#include "kernels/cuda_libraries.h"
 #include "models/resnet.h"
 #include "train/machine.h"
 #include "train/trainer.h"
@@ -92,8 +93,11 @@ int run(bool as_json, const std::string& self_test_device) {
     std::error_code error;
     const auto space = std::filesystem::space(".", error);
     const double free_bytes = error ? 0 : double(space.available);
-    const Check test = self_test(self_test_device);
-    const bool good = devices[0].good && test.good && free_bytes >= kEnoughDisk;
+    std::vector<Check> tests = {self_test(self_test_device)};
+    if (devices[1].good && self_test_device != "cuda") tests.push_back(self_test("cuda"));
+    const bool good = devices[0].good && std::ranges::all_of(tests, &Check::good) && free_bytes >= kEnoughDisk;
+    std::vector<CudaLibraryFile> of_cuda;
+    if constexpr (has_cuda) of_cuda = cuda_library_files();
     if (as_json) {
         json out = {{"version", build.version},
                     {"commit", build.commit},
@@ -108,11 +112,18 @@ int run(bool as_json, const std::string& self_test_device) {
                       {"system", machine.system},
                       {"kernel", machine.kernel}}},
                     {"disk_free_bytes", free_bytes},
-                    {"self_test", {{"good", test.good}, {"text", test.text}}}};
+                    {"self_test", {{"good", tests[0].good}, {"text", tests[0].text}}}};
+        if (tests.size() > 1) out["self_test_cuda"] = {{"good", tests[1].good}, {"text", tests[1].text}};
         for (const Check& d : devices)
             out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
         for (const Library& l : linked_libraries())
             out["libraries"].push_back({{"name", l.name}, {"compiled", l.compiled}, {"loaded", l.loaded}});
+        for (const CudaLibraryFile& l : of_cuda)
+            out["libraries"].push_back({{"name", l.name},
+                                        {"compiled", l.compiled},
+                                        {"loaded", l.loaded},
+                                        {"file", l.file},
+                                        {"missing", l.missing}});
         print_output("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
         return good ? 0 : int(Fault::environment);
     }
@@ -133,6 +144,10 @@ int run(bool as_json, const std::string& self_test_device) {
         line(d.good ? "ok" : d.what == "cuda" || d.what == "ptx" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())
         line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
+    for (const CudaLibraryFile& l : of_cuda)
+        line(l.missing.empty() ? "ok" : "no", l.name,
+             l.missing.empty() ? fmt::format("built with {}, loaded {} from {}", l.compiled, l.loaded, l.file)
+                               : l.missing);
     if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
         line("no", "HDF5", "not built in: Keras' .h5 files cannot be read; install libhdf5-dev and build again");
     for (const FormatLibrary& l : format_libraries())
@@ -142,7 +157,7 @@ int run(bool as_json, const std::string& self_test_device) {
                      "not built in: {} images cannot be read; install its development package (docs/reference.md) "
                      "and build again",
                      l.formats));
-    line(test.good ? "ok" : "BAD", test.what, test.text);
+    for (const Check& test : tests) line(test.good ? "ok" : "BAD", test.what, test.text);
     print_line(progress, good ? "Everything required is available."
                               : "Something required is missing or wrong: see the lines marked BAD.");
     return good ? 0 : int(Fault::environment);
@@ -153,7 +168,8 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--json", *as_json, "print JSON");
     auto device = std::make_shared<std::string>("simt");
     app.add_option("--device", *device,
-                   "the device whose results the self-test compares with those of cpu: simt, ptx or cuda")
+                   "the device whose results the self-test compares with those of cpu: simt, ptx or cuda; where a GPU "
+                   "is usable, cuda is compared too")
         ->check(CLI::IsMember({"simt", "ptx", "cuda"}))
         ->capture_default_str();
     return [as_json, device] { return run(*as_json, *device); };

@@ -27,6 +27,7 @@ bool is_detector(const std::string& model) {
 
 int run(EvalOptions& o) {
     if (!o.out.empty()) check_output("--out", o.out, {o.model, o.data});
+    if (fs::exists(fs::path(o.model) / "survey.json")) return eval_survey(o);
     if (is_detector(o.model)) return eval_detector(o);
     if (o.min_map50 > 0)
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);
@@ -56,7 +57,7 @@ int run(EvalOptions& o) {
 
 std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<EvalOptions>();
-    app.add_option("MODEL", o->model, "a run folder or a weight file")->required();
+    app.add_option("MODEL", o->model, "a run folder, a weight file, or a reviewed survey")->required();
     app.add_option("DATA", o->data, "labelled images, as for `tundra train` [the data of the run]");
     app.add_option("--part", o->part, "part of the data: test, validation, train or all [test if there is one]")
         ->check(CLI::IsMember({"test", "validation", "train", "all"}))
@@ -135,12 +136,13 @@ void print_notes(Progress& progress, const Dataset& data, const std::vector<Fail
 
 Command eval_command() {
     return {.name = "eval",
-            .summary = "Measure a trained classifier or detector on labelled images.",
+            .summary = "Measure a classifier, a detector or a reviewed survey.",
             .examples = {"tundra eval runs/quality                          the test images of its data",
                          "tundra eval runs/quality --part validation -o metrics.json",
                          "tundra eval model.safetensors other-shots --min-accuracy 0.9",
                          "tundra eval runs/my-cameras --min-map50 0.7        a detector",
-                         "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels"},
+                         "tundra eval md_v5a.0.0.pt labels.json              MegaDetector on your labels",
+                         "tundra eval season                                 a survey, against its review"},
             .add = add,
             .short_help = {"--part", "--out", "--min-accuracy", "--min-map50", "--image-size", "--fit", "--normalize",
                            "--classes", "--device", "--batch", "--threads", "--quiet"}};

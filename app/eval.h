@@ -31,3 +31,4 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes);
 void print_notes(Progress& progress, const Dataset& data, const std::vector<FailedImage>& bad_files);
 
 int eval_detector(EvalOptions& options);
+int eval_survey(const EvalOptions& options);  // prints, and writes survey.html into its folder

@@ -32,6 +32,7 @@ int run(Options& o) {
     read_size(o.size, o.synth);
     o.synth.task = o.task == "detect"    ? SynthTask::detect
                    : o.task == "species" ? SynthTask::species
+                   : o.task == "survey"  ? SynthTask::survey
                                          : SynthTask::quality;
     // Two data sets in one folder would mix.
     if (std::error_code none; std::filesystem::exists(o.out, none) && !std::filesystem::is_empty(o.out, none))
@@ -52,8 +53,9 @@ std::function<int()> add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     app.add_option("OUT", o->out, "new folder to write to")->required();
     app.add_option("--task", o->task,
-                   "labels: good and bad images (quality), animals (species), or objects with boxes (detect)")
-        ->check(CLI::IsMember({"quality", "species", "detect"}))
+                   "labels: good and bad images (quality), animals (species), objects with boxes (detect), or a season "
+                   "of several sites with the truth in tables (survey)")
+        ->check(CLI::IsMember({"quality", "species", "detect", "survey"}))
         ->type_name("NAME")
         ->capture_default_str();
     app.add_option("--images,--pictures", o->synth.images, "number of images")->type_name("N")->capture_default_str();
@@ -77,6 +79,7 @@ Command synth_command() {
             .summary = "Make a data set of synthetic camera-trap images.",
             .examples = {"tundra synth shots                                 2,400 images, good and bad",
                          "tundra synth shots --task species --images 500     folders of animals",
-                         "tundra synth shots --task detect                   boxes in COCO format"},
+                         "tundra synth shots --task detect                   boxes in COCO format",
+                         "tundra synth season --task survey --cameras 6      cards of three sites, and the truth"},
             .add = add};
 }

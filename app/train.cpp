@@ -8,6 +8,7 @@
 #include "app/command.h"
 #include "app/jobs/machine.h"
 #include "app/report/report.h"
+#include "app/review/labels.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
 #include "base/error.h"
@@ -18,6 +19,7 @@ namespace {
 struct Options {
     TrainOptions config;
     RunOptions run;
+    std::string corrections, labels = "species", base;
     bool quiet = false;
 };
 
@@ -82,15 +84,44 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     return events;
 }
 
+// The reviewed images of a survey as the data of this run, written into its folder once: corrections that come later
+// belong to another run.
+std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
+    namespace fs = std::filesystem;
+    if (app.count("DATA")) fail(Fault::usage, "--corrections {}: brings the data; leave DATA out", o.corrections);
+    if (o.run.plan_only)
+        fail(Fault::usage, "--plan: writes nothing, and --corrections {} would write the labels; leave one of them out",
+             o.corrections);
+    if ((o.labels == "boxes") != (o.config.given(app).find(" --task detect") != std::string::npos))
+        fail(Fault::usage, "--labels {}: {}", o.labels,
+             o.labels == "boxes" ? "train a detector; add --task detect"
+                                 : "train a classifier; --task detect needs --labels boxes");
+    const fs::path labels = fs::path(o.run.folder) / "labels",
+                   data = labels / (o.labels == "boxes" ? "labels.json" : "labels.csv");
+    o.config.set_data(data.string());
+    if (!o.run.fresh && fs::exists(fs::path(o.run.folder) / "config") && fs::exists(data)) return {};
+    const bool is_file = fs::is_regular_file(o.corrections);
+    const fs::path where = is_file ? fs::absolute(o.corrections).parent_path() : fs::path(o.corrections);
+    const SurveyFolder survey(where, o.base);
+    survey.require_images();
+    fs::remove_all(labels);
+    const TrainingLabels written = write_training_labels(
+        survey, CorrectionLog(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels);
+    return written.notes;
+}
+
 int run(Options& o, const CLI::App& app) {
-    const TrainConfig config = o.config.resolve(app);
     const std::filesystem::path& folder = o.run.folder;
     std::error_code ignored;
+    std::vector<std::string> notes;
+    if (!o.corrections.empty() && !std::filesystem::is_regular_file(folder, ignored)) notes = take_corrections(o, app);
+    const TrainConfig config = o.config.resolve(app);
     if (std::filesystem::exists(folder, ignored) && !std::filesystem::is_directory(folder, ignored))
         fail(Fault::usage, "--out {}: is a file; name a folder for the run", folder.string());
     if (std::filesystem::equivalent(folder, config.data, ignored))
         fail(Fault::usage, "--out {}: is the folder of the images; name another one for the run", folder.string());
     Progress progress(o.quiet);
+    for (const std::string& text : notes) print_note(progress, text);
     const RunResult result = train_run(config, o.run, events_of(o, config, progress));
     const std::string& out = o.run.folder;
     std::string report;
@@ -130,6 +161,14 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("-o,--out", o->run.folder, "run folder; rerun an interrupted command to resume it")
         ->required()
         ->type_name("RUN");
+    app.add_option("--corrections", o->corrections,
+                   "train on what people said in the review of this survey, instead of DATA")
+        ->type_name("SURVEY");
+    app.add_option("--labels", o->labels, "of the corrections: quality, species (crops) or boxes")
+        ->type_name("NAME")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"quality", "species", "boxes"}));
+    app.add_option("--base", o->base, "folder of the survey's images, if they moved")->type_name("FOLDER");
     app.add_flag("--plan", o->run.plan_only, "print the images, memory, disk space and time of the training, and exit");
     app.add_flag("--fresh", o->run.fresh, "start over even if the run folder already holds a run");
     o->config.add_fields(app);

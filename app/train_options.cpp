@@ -89,7 +89,11 @@ void TrainOptions::add_fields(CLI::App& app, bool classifiers_only) {
 
 TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     TrainConfig config;
-    if (!config_file_.empty()) assign(config, read_config(config_file_));
+    if (!config_file_.empty()) {
+        const std::vector<Assignment> of_file = read_config(config_file_);
+        refuse_removed_settings(of_file);
+        assign(config, of_file);
+    }
     std::vector<Assignment> given;
     for (const ConfigField& field : config_fields()) {
         if (!is_option(field)) continue;

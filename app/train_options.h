@@ -11,6 +11,8 @@ public:
     // --config, and one option per field: --image-size for image_size.
     void add_fields(CLI::App& app, bool classifiers_only = false);
 
+    void set_data(const std::string& path) { data_ = path; }  // in place of DATA
+
     // The recipe, then the file of --config, then the options that were given.
     TrainConfig resolve(const CLI::App& app) const;
 

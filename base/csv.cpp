@@ -135,3 +135,17 @@ std::string csv_field(const std::string& text) {
     }
     return quoted + '"';
 }
+
+CsvTable::CsvTable(std::string_view text, std::string name, Fault fault) : name_(std::move(name)), fault_(fault) {
+    rows_ = parse_csv(text, name_);
+    if (rows_.empty()) fail(fault_, "{}: is empty", name_);
+    for (size_t i = 0; i < rows_[0].fields.size(); ++i) columns_.emplace(rows_[0].fields[i], i);
+}
+
+const std::string& CsvTable::at(size_t row, const std::string& column) const {
+    const auto found = columns_.find(column);
+    if (found == columns_.end()) fail(fault_, "{}: has no column '{}'", name_, column);
+    if (found->second >= rows_[row + 1].fields.size())
+        fail(fault_, "{}: line {} ends before column '{}'", name_, line(row), column);
+    return rows_[row + 1].fields[found->second];
+}

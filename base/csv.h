@@ -2,6 +2,7 @@
 // and as spreadsheets save them: semicolons or tabs, UTF-16, a first line "sep=;", blanks around fields.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,3 +23,23 @@ std::string csv_field(const std::string& text);
 // The text of a file as UTF-8 without byte order mark. UTF-16 is known by its mark, or by the zero byte that one of its
 // first two has. Fault::usage, with `name`, for half a character.
 std::string utf8_text(std::string_view bytes, const std::string& name);
+
+enum class Fault;
+
+// A table with a header line, whose cells are found by the names of their columns. Errors have the given fault: no
+// header, a column that is asked for and missing, a line that is too short for it.
+class CsvTable {
+public:
+    CsvTable(std::string_view text, std::string name, Fault fault);
+    size_t size() const { return rows_.size() - 1; }
+    size_t line(size_t row) const { return rows_[row + 1].line; }
+    const std::string& name() const { return name_; }
+    bool has(const std::string& column) const { return columns_.contains(column); }
+    const std::string& at(size_t row, const std::string& column) const;
+
+private:
+    std::string name_;
+    Fault fault_;
+    std::vector<CsvRow> rows_;
+    std::map<std::string, size_t> columns_;
+};

@@ -1,81 +1,38 @@
 // Every operation of a training step and of inference of ResNet-50, and of inference of YOLOv5x6, one by one.
 //
-//   kernels [--batch 8] [--size 224] [--pixels 960x1280] [--threads 2] [--direct] [--cases]
+//   kernels [--device cpu|cuda|ptx|all] [--precision fp32|bf16|fp16] [--batch 8] [--size 224] [--pixels 960x1280]
+//           [--yolo yolov5x6] [--threads 2] [--direct] [--cases]
 //           [options of Google Benchmark: --benchmark_filter=..., --benchmark_out=FILE, ...]
 //
 // The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
-// yolov5x6: one image of --pixels), on every device of this build. Before a row is timed its results are compared with
-// another implementation on the same numbers: convolutions with the direct kernels of the device, everything else with
-// the CUDA kernels executed on the CPU (cpu) or with the CPU's loops (cuda). A row uses as many copies of its tensors
-// in turn as exceed 128 MB, so that nothing stays in a cache. Counters: GB/s and GFLOP/s from the operation's own
-// counts, and `peak%`: the floor of the row, max(bytes / copy peak, flops / FMA peak), in percent of the time taken.
-// Peaks are measured when the program starts. --direct: the hand-written direct convolutions as rows of their own
-// beside the library's; on a CPU they take minutes. --cases: the operations of bench/op_cases.h too.
+// yolov5x6: one image of --pixels), on cpu and, where there is a GPU, cuda. --precision: of the networks on cuda and
+// ptx; cpu knows float32 only. Before a row is timed its results are compared with another implementation on the same
+// numbers: convolutions with the direct kernels of the device, everything else with the CUDA kernels executed on the
+// CPU (cpu) or with the CPU's loops in float32 (cuda, ptx). A row uses as many copies of its tensors in turn as exceed
+// 128 MB, so that nothing stays in a cache. On cuda at least 20 launches lie between two events, in one recorded graph.
+// Counters: GB/s and GFLOP/s from the operation's own counts, and `peak%`: the floor of the row, max(bytes / copy peak,
+// flops / peak of arithmetic), in percent of the time taken. Peaks are measured when the program starts: on a CPU
+// memcpy and fused multiply-adds, on a GPU a copy within it and cuBLASLt's product of large matrices in that precision.
+// --direct: the hand-written direct convolutions as rows of their own beside the library's; on a CPU they take minutes.
+// --cases: the operations of bench/op_cases.h too. Rows that begin with cuda/cudnn/: cuDNN's own batch normalization
+// and pooling of those shapes, without activation and residual; errors where it has none.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <random>
 #include <set>
 
+#include "bench/device_time.h"
+#include "bench/device_time_cuda.h"
+#include "bench/direct_conv.h"
 #include "bench/op_cases.h"
-#include "bench/peaks.h"
 #include "bench/workload.h"
 #include "engine/meta_device.h"
-#include "engine/op.h"
-#include "kernels/batch_norm.h"
-#include "kernels/conv/conv.h"
-#include "kernels/conv/onednn.h"
 #include "kernels/conv/winograd.h"
 
 namespace {
 
 constexpr size_t kRotated = size_t(128) << 20;
-
-// A convolution by compute_direct(): the reference of the fast ones, and on a GPU a row of its own. With `library`, on
-// the CPU by oneDNN: a row beside Winograd's method. `original` is the operation that it stands for.
-struct DirectConv final : Op {
-    std::shared_ptr<const Op> original;
-    ConvShape shape;
-    Activation activation;
-    bool residual_last;
-    bool library = false, constant = false;
-    DirectConv(std::shared_ptr<const Op> original, const ConvShape& shape, Activation activation, bool residual_last)
-        : original(std::move(original)), shape(shape), activation(activation), residual_last(residual_last) {}
-    std::string_view name() const override { return "conv_direct"; }
-    Operands operands() const override { return original->operands(); }
-    double flops() const override { return shape.flops(); }
-    void run(const Cpu& d, Tensors in, Tensors out) const override {
-        call(in, out, [&](const auto& op) { library ? onednn::convolve(d, op) : compute_direct(d, op); });
-    }
-    void run(const Simt& d, Tensors in, Tensors out) const override {
-        call(in, out, [&](const auto& op) { compute_direct(d, op); });
-    }
-    void run([[maybe_unused]] const Cuda& d, Tensors in, Tensors out) const override {
-        call(in, out, [&](const auto& op) {
-            if constexpr (has_cuda) compute_direct(d, op);
-        });
-    }
-
-private:
-    void call(Tensors in, Tensors out, const auto& run) const {
-        const Step step{original, {in.begin(), in.end()}, {out.begin(), out.end()}};
-        const auto at = [&](const char* name) { return step[name].as<float>(); };
-        if (original->name() == "conv")
-            run(ConvForward<float>{.shape = shape,
-                                   .activation = activation,
-                                   .residual_last = residual_last,
-                                   .x = at("x"),
-                                   .weight = at("weight"),
-                                   .bias = at("bias"),
-                                   .residual = at("residual"),
-                                   .y = at("y"),
-                                   .weight_is_constant = constant});
-        else if (original->name() == "conv_backward_data")
-            run(ConvBackwardData<float>{.shape = shape, .dy = at("dy"), .weight = at("weight"), .dx = at("dx")});
-        else
-            run(ConvBackwardWeight<float>{.shape = shape, .x = at("x"), .dy = at("dy"), .dweight = at("dweight")});
-    }
-};
 
 struct Slot {  // one operand of a row
     std::string name;
@@ -98,6 +55,8 @@ struct Row {
     }
 };
 
+bool is_float(DType type) { return type == DType::f32 || type == DType::bf16 || type == DType::f16; }
+
 // Numbers for the operand of that name, the same on every device.
 Floats numbers_for(const Row& row, std::string_view name) {
     const size_t i = size_t(std::ranges::find(row.in, name, &Slot::name) - row.in.begin());
@@ -105,8 +64,11 @@ Floats numbers_for(const Row& row, std::string_view name) {
     std::mt19937 random(unsigned(i) + 1);
     std::uniform_real_distribution<float> uniform(-1, 1);
     Floats values(numel(slot.shape));
-    if (slot.dtype == DType::f32)
-        for (float& x : values) x = uniform(random);
+    if (is_float(slot.dtype))
+        for (float& x : values) {
+            x = uniform(random);
+            x = slot.dtype == DType::bf16 ? float(bf16(x)) : slot.dtype == DType::f16 ? float(fp16(x)) : x;
+        }
     else  // a class; a pixel, or a tap of a 3x3 window
         for (float& x : values) x = float(random() % (slot.dtype == DType::i32 ? 10 : 9));
 
@@ -124,20 +86,25 @@ Floats numbers_for(const Row& row, std::string_view name) {
     return values;
 }
 
-// `copies` times the operation of a row, each with its own operands, filled with the same numbers.
+// `copies` times the operation of a row, each with its own operands, filled with the same numbers. `widened`: in
+// float32 whatever the row's type.
 class Fixture {
 public:
-    Fixture(Device& device, const Row& row, const std::shared_ptr<const Op>& op, size_t copies)
+    Fixture(Device& device, const Row& row, const std::shared_ptr<const Op>& op, size_t copies, bool widened = false)
         : graph_(device, DType::f32, false) {
+        const auto type = [&](DType of_row) { return widened && is_float(of_row) ? DType::f32 : of_row; };
+        std::vector<OutputSpec> specs = row.out;
+        for (OutputSpec& o : specs) o.dtype = type(o.dtype);
         std::vector<Value> keep;
         for (size_t i = 0; i < copies; ++i) {
             NamedValues in;
-            for (const Slot& s : row.in) in[s.name] = graph_.input(s.name, s.shape, s.dtype, numbers_for(row, s.name));
-            const NamedValues out = add_node(op, in, row.out);
+            for (const Slot& s : row.in)
+                in[s.name] = graph_.input(s.name, s.shape, type(s.dtype), numbers_for(row, s.name));
+            const NamedValues out = add_node(op, in, specs);
             for (const auto& [name, v] : out) keep.push_back(v);
             if (i > 0) continue;
             for (const auto& [name, v] : out.empty() ? in : out)
-                if (v.dtype() == DType::f32) results_.push_back(v);
+                if (is_float(v.dtype())) results_.push_back(v);
         }
         graph_.plan(keep);
         graph_.write_inputs();
@@ -145,6 +112,7 @@ public:
     Fixture(const Fixture&) = delete;
 
     void run(size_t i) { graph_.program().run_step(i % graph_.program().steps().size()); }
+    std::span<const Step> steps() { return graph_.program().steps(); }
     const Step& step() { return graph_.program().steps()[0]; }
 
     // The float results of the first copy; of an operation without outputs, what it did to its operands.
@@ -160,10 +128,15 @@ private:
 };
 
 // Empty when the row's results agree with the reference's: within 1e-4 of the largest number, a sum of 100,000
-// products.
+// products, and in 16 bits within the last place of the largest number.
 std::string difference(Device& device, Device& other, const Row& row) {
     Fixture timed(device, row, row.op, 1),
-        reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1);
+        reference(row.reference ? device : other, row, row.reference ? row.reference : row.op, 1, !row.reference);
+    const auto rounding = [&](DType type) {
+        return std::ranges::any_of(row.in, [&](const Slot& s) { return s.dtype == type; }) ||
+               std::ranges::any_of(row.out, [&](const OutputSpec& o) { return o.dtype == type; });
+    };
+    const double tolerance = 1e-4 + (rounding(DType::bf16) ? 0x1p-7 : rounding(DType::f16) ? 0x1p-10 : 0);
     timed.run(0);
     reference.run(0);
     const auto got = timed.results(), want = reference.results();
@@ -172,7 +145,7 @@ std::string difference(Device& device, Device& other, const Row& row) {
         for (float x : want[i]) largest = std::max(largest, std::fabs(double(x)));
         for (size_t j = 0; j < got[i].size(); ++j)
             worst = std::max(worst, std::fabs(double(got[i][j]) - double(want[i][j])));
-        if (!(worst <= 1e-4 * largest + 1e-6))
+        if (!(worst <= tolerance * largest + 1e-6))
             return fmt::format("result {} is off by {:.2g} of {:.2g}", i, worst, largest);
     }
     return {};
@@ -182,24 +155,25 @@ void time_row(benchmark::State& state, Device& device, Device& other, const Row&
     static std::map<const Row*, std::string> checked;
     if (!checked.contains(&row)) checked[&row] = difference(device, other, row);
     if (!checked[&row].empty()) return state.SkipWithError(checked[&row].c_str());
-    Fixture bed(device, row, row.op, std::clamp<size_t>(kRotated / row.bytes(), 1, 16));
+    Fixture bed(device, row, row.op,
+                device.kind() == "cpu" || on_silicon(device) ? std::clamp<size_t>(kRotated / row.bytes(), 1, 16) : 1);
     const Step& step = bed.step();
     const double bytes = step.op->bytes(step.in, step.out), flops = step.op->flops();
-    for (size_t i = 0; i < 16; ++i) bed.run(i);
+    for (size_t i = 0; i < 16 && device.kind() == "cpu"; ++i) bed.run(i);
     size_t i = 0;
-    for (auto _ : state) bed.run(i++);
+    if (device.kind() == "cpu") {
+        for (auto _ : state) bed.run(i++);
+    } else {
+        const size_t launches = on_silicon(device) ? 20 : 1;
+        std::vector<Step> steps;
+        while (steps.size() < launches) steps.insert(steps.end(), bed.steps().begin(), bed.steps().end());
+        for (auto _ : state) state.SetIterationTime(seconds_of(device, steps) / double(steps.size()));
+    }
     const auto rate = [](double v) { return benchmark::Counter(v, benchmark::Counter::kIsIterationInvariantRate); };
     state.counters["GB/s"] = rate(bytes * 1e-9);
     if (flops > 0) state.counters["GFLOP/s"] = rate(flops * 1e-9);
     if (peaks.flops_per_second > 0)
         state.counters["peak%"] = rate(100 * std::max(bytes / peaks.bytes_per_second, flops / peaks.flops_per_second));
-}
-
-ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y) {
-    ConvShape s{x[0], x[1], x[2], x[3], weight[0], weight[1], weight[2]};
-    s.stride = (x[1] + y[1] - 1) / y[1];
-    while (s.h + 2 * s.padding < s.kernel_h || s.out_h() < y[1]) ++s.padding;
-    return s;
 }
 
 // What a convolution of inference computes besides; a wrong guess would fail the comparison. ResNet: relu after the
@@ -218,7 +192,7 @@ Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
 
 // The row of a node of a traced graph.
 Row row_of(const Graph& graph, const Node& node, const std::string& where) {
-    const bool yolo = where == "yolov5x6";
+    const bool yolo = where.starts_with("yolo");
     const std::string_view name = node.op->name();
     const Operands operands = node.op->operands();
     Row row{node.op, {}, {}, {}, where + "/" + std::string(name)};
@@ -258,19 +232,20 @@ std::vector<Row> library_rows(const std::vector<Row>& rows) {
     return all;
 }
 
-std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo, bool cases) {
+std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& yolo, bool cases,
+                          const DeviceFacts& facts) {
     std::vector<Row> rows;
     std::set<std::string> seen;
     const auto take = [&](const Graph& graph, const std::string& where) {
         for (const Node& node : graph.nodes)
             if (Row row = row_of(graph, node, where); seen.insert(row.name).second) rows.push_back(std::move(row));
     };
-    MetaDevice meta(*open_device("cpu"));
+    MetaDevice meta(facts);
     WorkloadOptions training = resnet;
     training.training = true;
     take(open_workload(meta, training)->program().graph(), "train");
     take(open_workload(meta, resnet)->program().graph(), "infer");
-    take(open_workload(meta, yolo)->program().graph(), "yolov5x6");
+    take(open_workload(meta, yolo)->program().graph(), yolo.model);
     if (cases)
         for (const OpCase& test : op_cases()) {
             if (!test.training) continue;  // their options are not in the shapes
@@ -289,28 +264,116 @@ std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& 
     return rows;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+struct Options {
     WorkloadOptions resnet, yolo{.model = "yolov5x6", .batch = 1, .h = 960, .w = 1280};
     int threads = 2;
     bool direct = false, cases = false;
+    std::string device = "all";
+};
+
+void add_rows(Device& device, Device& other, const std::vector<Row>& rows, const Peaks& peaks) {
+    for (const Row& row : rows) {
+        auto* const bench = benchmark::RegisterBenchmark(
+            fmt::format("{}/{}", device.kind(), row.name).c_str(),
+            [&, peaks](benchmark::State& state) { time_row(state, device, other, row, peaks); });
+        if (device.kind() == "cpu")
+            bench->UseRealTime()->MinTime(0.05)->Repetitions(5)->ReportAggregatesOnly();
+        else if (on_silicon(device))
+            bench->UseManualTime()->Iterations(3)->Repetitions(5)->ReportAggregatesOnly();
+        else
+            bench->UseManualTime()->Iterations(1);
+        bench->Unit(benchmark::kMillisecond);
+    }
+}
+
+// What cuDNN has in the place of our own kernels. Builds without CUDA have no use for it.
+[[maybe_unused]] void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows) {
+    for (const Row& row : rows) {
+        const std::string_view op = row.op->name();
+        if (!op.starts_with("batch_norm") && !op.starts_with("max_pool")) continue;
+        const auto in = std::ranges::find(row.in, op == "max_pool_backward" ? "dy" : "x", &Slot::name);
+        const Shape other = row.out.at(0).shape;  // y or dx
+        const Shape x = op == "max_pool_backward" ? other : in->shape,
+                    y = op == "max_pool_backward" ? in->shape : other;
+        if (x.size() != 4) continue;
+        benchmark::RegisterBenchmark(("cuda/cudnn/" + row.name).c_str(),
+                                     [&cuda, op, x, y, type = in->dtype](benchmark::State& state) {
+                                         for (auto _ : state)
+                                             if (const auto seconds = seconds_of_cudnn(cuda, op, x, y, type))
+                                                 state.SetIterationTime(*seconds);
+                                             else
+                                                 return state.SkipWithError("cuDNN has no such operation");
+                                     })
+            ->UseManualTime()
+            ->Iterations(1)
+            ->Repetitions(5)
+            ->ReportAggregatesOnly()
+            ->Unit(benchmark::kMillisecond);
+    }
+}
+
+void add_context(std::string_view device, const Peaks& peaks, const char* arithmetic) {
+    benchmark::AddCustomContext(fmt::format("{}_copy_GB_per_s", device),
+                                fmt::format("{:.1f}", peaks.bytes_per_second * 1e-9));
+    benchmark::AddCustomContext(fmt::format("{}_{}_GFLOP_per_s", device, arithmetic),
+                                fmt::format("{:.1f}", peaks.flops_per_second * 1e-9));
+}
+
+// A device with its rows, and the device that they are compared with; they live as long as the benchmarks.
+struct Bench {
+    std::unique_ptr<Device> device, other;
+    std::vector<Row> rows;
+
+    Bench(const std::string& kind, const Options& o)
+        : device(open_device(kind, {.threads = o.threads})),
+          other(open_device(kind == "cpu" ? "simt" : "cpu", {.threads = o.threads})) {
+        WorkloadOptions resnet = o.resnet, yolo = o.yolo;
+        if (kind == "cpu") resnet.precision = yolo.precision = DType::f32;
+        rows = all_rows(resnet, yolo, o.cases, device->facts());
+        const size_t networks = rows.size();
+        if (o.direct)
+            for (size_t i = 0; i < networks; ++i)
+                if (const Row row = rows[i]; row.reference)
+                    rows.push_back({row.reference, row.op, row.in, row.out, "direct/" + row.name});
+        if (kind == "cpu")
+            for (Row& row : library_rows({rows.begin(), rows.begin() + ptrdiff_t(networks)}))
+                rows.push_back(std::move(row));
+        Peaks peaks;
+        if (kind == "cpu") peaks = measure_cpu_peaks(o.threads);
+        if (kind == "cuda") peaks = measure_gpu_peaks(*device, resnet.precision);
+        if (kind != "ptx") add_context(kind, peaks, kind == "cpu" ? "FMA" : "product");
+        if (kind != "cpu") benchmark::AddCustomContext(kind + "_device", device->description());
+        add_rows(*device, *other, rows, peaks);
+        if constexpr (has_cuda)
+            if (kind == "cuda" && has_cudnn(*device)) add_cudnn_rows(*device, rows);
+    }
+};
+
+int run(int argc, char** argv) {
+    Options o;
     std::vector<char*> rest = {argv[0]};
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
-        const auto number = [&] { return i + 1 < argc ? std::strtoul(argv[++i], nullptr, 10) : 0; };
+        const auto text = [&] { return i + 1 < argc ? argv[++i] : ""; };
+        const auto number = [&] { return std::strtoul(text(), nullptr, 10); };
         if (option == "--batch")
-            resnet.batch = number();
+            o.resnet.batch = number();
         else if (option == "--size")
-            resnet.h = resnet.w = number();
-        else if (option == "--pixels" && i + 1 < argc)
-            parse_pixels(argv[++i], yolo);
+            o.resnet.h = o.resnet.w = number();
+        else if (option == "--pixels")
+            parse_pixels(text(), o.yolo);
+        else if (option == "--yolo")
+            o.yolo.model = text();
+        else if (option == "--precision")
+            o.resnet.precision = o.yolo.precision = parse_precision(text());
+        else if (option == "--device")
+            o.device = text();
         else if (option == "--direct")
-            direct = true;
+            o.direct = true;
         else if (option == "--cases")
-            cases = true;
+            o.cases = true;
         else if (option == "--threads")
-            threads = int(number());
+            o.threads = int(number());
         else
             rest.push_back(argv[i]);
     }
@@ -318,36 +381,20 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&left, rest.data());
     if (benchmark::ReportUnrecognizedArguments(left, rest.data())) return 2;
 
-    const Peaks peaks = measure_cpu_peaks(threads);
-    benchmark::AddCustomContext("cpu_copy_GB_per_s", fmt::format("{:.1f}", peaks.bytes_per_second * 1e-9));
-    benchmark::AddCustomContext("cpu_FMA_GFLOP_per_s", fmt::format("{:.1f}", peaks.flops_per_second * 1e-9));
-    const std::vector<Row> rows = all_rows(resnet, yolo, cases);
-    std::vector<Row> by_hand;
-    if (direct)
-        for (const Row& row : rows)
-            if (row.reference) by_hand.push_back({row.reference, row.op, row.in, row.out, "direct/" + row.name});
-    const auto cpu = open_device("cpu", {.threads = threads}), simt = open_device("simt");
-    std::unique_ptr<Device> cuda;
-    const auto add = [](Device& device, Device& other, const Row& row, const Peaks& device_peaks) {
-        benchmark::RegisterBenchmark(
-            fmt::format("{}/{}", device.kind(), row.name).c_str(),
-            [&, device_peaks](benchmark::State& state) { time_row(state, device, other, row, device_peaks); })
-            ->UseRealTime()
-            ->MinTime(0.05)
-            ->Repetitions(5)
-            ->ReportAggregatesOnly()
-            ->Unit(benchmark::kMillisecond);
-    };
-    for (const Row& row : rows) add(*cpu, *simt, row, peaks);
-    for (const Row& row : by_hand) add(*cpu, *simt, row, peaks);
-    const std::vector<Row> by_library = library_rows(rows);
-    for (const Row& row : by_library) add(*cpu, *simt, row, peaks);
-    if (has_cuda) try {
-            cuda = open_device("cuda");
-            for (const Row& row : rows) add(*cuda, *cpu, row, {});
-            for (const Row& row : by_hand) add(*cuda, *cpu, row, {});
+    std::vector<std::unique_ptr<Bench>> benches;
+    benches.push_back(std::make_unique<Bench>(o.device == "all" ? "cpu" : o.device, o));
+    if (o.device == "all" && has_cuda) try {
+            benches.push_back(std::make_unique<Bench>("cuda", o));
         } catch (const Error& e) {
             fmt::print(stderr, "no rows for cuda: {}\n", e.what());
         }
     benchmark::RunSpecifiedBenchmarks();
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try { return run(argc, argv); } catch (const std::exception& error) {
+    std::fprintf(stderr, "kernels: %s\n", error.what());
+    return 1;
 }

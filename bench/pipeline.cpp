@@ -22,6 +22,7 @@
 #include "data/loader.h"
 #include "models/yolov5_start.h"
 #include "predict/classifier.h"
+#include "predict/in_turn.h"
 #include "train/machine.h"
 
 namespace {
@@ -94,11 +95,17 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
     classifier.load(initialize_state(model, 1), "bench");
     const std::vector<uint8_t> still = bench_images(o.batch, o.size, o.size);
     const auto pass = [&](bool with_network) {
-        Loader loader(data, samples, {.batch = o.batch, .fit = {.size = o.size}, .epochs = 1, .threads = o.loaders});
-        for (size_t i = 0; i < loader.steps(); ++i) {
-            const Batch& b = loader.next();
-            if (with_network) classifier.run(b.images);
-        }
+        Loader loader(data, samples,
+                      {.batch = o.batch,
+                       .fit = {.size = o.size},
+                       .epochs = 1,
+                       .threads = o.loaders,
+                       .memory = &device.host_memory()});
+        if (with_network)
+            return for_each_batch(
+                loader, device, [&](const Batch& b) { return classifier.start(b.images); },
+                [&](const Batch&, const auto& started) { return !classifier.finish(started).probabilities.empty(); });
+        for (size_t i = 0; i < loader.steps(); ++i) loader.next();
     };
     const size_t steps = (o.files + o.batch - 1) / o.batch;
     pass(true);
@@ -144,10 +151,12 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
         job.image_size = o.size;
         job.machine.batch = o.batch;
         job.machine.threads = size_t(o.loaders);
-        job.network = [&](std::span<const uint8_t> images, size_t height, size_t width) {
+        job.network_device = &device;
+        job.network = [&](std::span<const DetectorImage> images, size_t height,
+                          size_t width) -> std::function<Boxes()> {
             h = height, w = width;
-            if (with_network) return detector.run(images, h, w);
-            return std::vector<std::vector<Box>>(images.size() / (h * w * 3));
+            if (!with_network) return [n = images.size()] { return Boxes(n); };
+            return [&, started = detector.start(images, h, w)] { return detector.finish(started); };
         };
         const DetectOutcome outcome = detect(job);
         if (outcome.counts.done != o.files || outcome.counts.failed)

@@ -2,11 +2,12 @@
 //
 //   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu]
 //   [--threads 0]
-//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers]
+//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers] [--losses]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
 //        result FILE     writes what Workload::result() gives as raw floats
 //
+// --losses     only prints what Workload::result() gives of a training step: the losses of three steps from the start
 // --layers     instead of whole steps: every kind of node beside its floor, from peaks that are measured first
 //
 // --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other
@@ -20,6 +21,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/processors.h"
+#include "bench/device_time.h"
 #include "bench/levels.h"
 #include "bench/workload.h"
 #include "train/machine.h"
@@ -33,7 +35,7 @@ struct Options {
     std::string size = "224", precision = "fp32", device = "cpu";
     int threads = 0;
     size_t steps = 10;
-    bool inference = false, layers = false, json = false, serve = false;
+    bool inference = false, layers = false, json = false, losses = false, serve = false;
 };
 
 bool count_cpu_time = false;
@@ -55,13 +57,20 @@ double quantile(std::vector<double> v, double q) {
     return v[size_t(q * double(v.size() - 1) + 0.5)];
 }
 
-// Seconds of each operation, of one step whose nodes run one by one.
-std::map<std::string, double> shares(Program& program) {
+// Seconds of each operation, of one step whose nodes run one by one; on a GPU each ten times in a row, between events.
+std::map<std::string, double> shares(Device& device, Program& program) {
     std::map<std::string, double> time;
     for (size_t i = 0; i < program.steps().size(); ++i) {
+        const Step& step = program.steps()[i];
+        double& sum = time[std::string(step.op->name())];
+        if (device.kind() == "cuda") {
+            const std::vector<Step> ten(10, step);
+            sum += seconds_of(device, ten) / double(ten.size());
+            continue;
+        }
         const double start = now();
         program.run_step(i);
-        time[std::string(program.steps()[i].op->name())] += now() - start;
+        sum += now() - start;
     }
     return time;
 }
@@ -115,6 +124,11 @@ int run(const Options& o) {
     const auto work = open_workload(*device, o.work);
     const double opened = seconds_now() - begin;
     if (o.serve) return serve(*work);
+    if (o.losses) {
+        fmt::print("losses of {} {} on {}: {:.6f}\n", o.work.model, o.precision, o.device,
+                   fmt::join(work->result(), " "));
+        return 0;
+    }
 
     const double first = timed(*work);
     timed(*work);  // records, where the device records
@@ -148,7 +162,7 @@ int run(const Options& o) {
                           {"arena_lower_bound_bytes", plan.lower_bound},
                           {"peak_resident_bytes", peak_memory_bytes()}};
     for (const Level level : {unfused, as_built, ideal}) facts["bytes_moved"][level_names[level]] = cost.bytes[level];
-    facts["share_seconds"] = shares(work->program());
+    facts["share_seconds"] = shares(*device, work->program());
     if (o.json) {
         fmt::print("{}\n", facts.dump());
         return 0;
@@ -189,9 +203,9 @@ int main(int argc, char** argv) try {
     app.add_option("--threads", o.threads);
     app.add_option("--steps", o.steps)->check(CLI::PositiveNumber);
     app.add_flag("--inference", o.inference);
-    app.add_flag("--fused", o.work.fused, "train with normalizations inside the convolutions (cuda, fp16)");
     app.add_flag("--cpu-time", count_cpu_time);
     app.add_flag("--json", o.json);
+    app.add_flag("--losses", o.losses);
     app.add_flag("--serve", o.serve);
     app.add_flag("--layers", o.layers);
     CLI11_PARSE(app, argc, argv);

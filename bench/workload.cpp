@@ -80,7 +80,8 @@ float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16
 
 Batch batch_of(const WorkloadOptions& o) {
     Batch batch;
-    batch.images = bench_images(o.batch, o.h, o.w);
+    const std::vector<uint8_t> images = bench_images(o.batch, o.h, o.w);
+    batch.images.assign(images.begin(), images.end());
     batch.transform = repeated({1, 0, 0, 0, 1, 0}, o.batch);
     batch.color = repeated({1, 0}, o.batch);
     return batch;
@@ -89,7 +90,6 @@ Batch batch_of(const WorkloadOptions& o) {
 std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOptions& o) {
     Model model = make_model(o.model, 1000);
     const StateDict state = classifier_state(o, model);
-    model.fused = o.fused;
     const TrainerConfig config{.model = model,
                                .batch = o.batch,
                                .height = o.h,

@@ -8,7 +8,6 @@
 struct WorkloadOptions {
     std::string model = "resnet50";  // resnet50, resnet101, ...; yolov5n ... yolov5x6
     bool training = false;
-    bool fused = false;  // TrainConfig::fused
     size_t batch = 8, h = 224, w = 224;
     DType precision = DType::f32;
     std::string weights = {};  // a file that Tundra reads; empty: random ones

@@ -45,6 +45,9 @@ if(hdf5_FOUND)
     endif()
 endif()
 
+# cpp-httplib serves the page of `tundra review`; without it that command says so.
+pkg_check_modules(httplib cpp-httplib)
+
 # yaml-cpp reads the data.yaml of YOLO's data sets; without it such files are refused with a message.
 pkg_check_modules(yaml IMPORTED_TARGET yaml-cpp)
 if(yaml_FOUND)

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
+#include "data/label_source.h"
 
 namespace fs = std::filesystem;
 
@@ -62,8 +63,12 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
     if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such file or folder", path);
     BoxSource source;
     try {
-        const auto json = coco_files(path);
-        source = json.empty() ? read_yolo_labels(path) : read_coco(json);
+        if (const fs::path package = data_package(path); !package.empty()) {
+            source = read_camtrap_boxes(package);
+        } else {
+            const auto json = coco_files(path);
+            source = json.empty() ? read_yolo_labels(path) : read_coco(json);
+        }
     } catch (const fs::filesystem_error& problem) {
         fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
     }

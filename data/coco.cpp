@@ -9,6 +9,8 @@
 #include "base/json.h"
 #include "data/box_source.h"
 #include "data/dataset_parts.h"
+#include "data/exif.h"
+#include "data/label_source.h"
 #include "data/unicode_names.h"
 
 namespace fs = std::filesystem;
@@ -28,6 +30,7 @@ const json& list_at(const json& content, const char* key, const std::string& fil
     return *found;
 }
 
+// Ids may be numbers or texts: 7 and "7" mean the same.
 std::string text_at(const json& object, const char* key) {
     const json& value = member(object, key);
     return value.is_null() ? "" : value.is_string() ? value.get<std::string>() : said(value);
@@ -62,6 +65,14 @@ json read(const std::string& file) {
     return content;
 }
 
+// The folder below which some of the names exist, relative to that of the file.
+fs::path folder_of_images(const fs::path& file, const std::vector<std::string>& names) {
+    for (const char* base : {"", "images", "..", "../images"})
+        for (const std::string& name : names)
+            if (std::error_code error; fs::exists(file.parent_path() / base / name, error)) return base;
+    return "";
+}
+
 class Reader {
 public:
     Reader(BoxSource& source, const std::string& file, std::optional<Part> part)
@@ -73,8 +84,7 @@ public:
         std::set<std::string> names;
         std::vector<std::pair<std::string, std::string>> here;
         for (const json& c : list_at(content_, "categories", file_)) {
-            const std::string id = c.is_object() && c.contains("id") ? said(c["id"]) : "",
-                              name = c.is_object() ? text_at(c, "name") : "";
+            const std::string id = text_at(c, "id"), name = c.is_object() ? text_at(c, "name") : "";
             if (id.empty() || name.empty()) fail(Fault::usage, "{}: category {} has no id or no name", file_, said(c));
             if (!category_names.emplace(id, name).second)
                 fail(Fault::usage, "{}: category id {} occurs twice", file_, id);
@@ -90,11 +100,12 @@ public:
 
     void read_images() {
         for (const json& image : list_at(content_, "images", file_)) {
-            const std::string id = image.is_object() && image.contains("id") ? said(image["id"]) : "";
+            const std::string id = text_at(image, "id");
             const std::string name = with_slashes(image.is_object() ? text_at(image, "file_name") : "");
             if (id.empty() || name.empty())
                 fail(Fault::usage, "{}: image {} has no id or no file_name", file_, said(image));
-            if (!rows_.emplace(id, rows_.size()).second) fail(Fault::usage, "{}: image id {} occurs twice", file_, id);
+            if (!rows_.emplace(id, rows_.size()).second)
+                fail(Fault::usage, "{}: image id {} occurs twice", file_, said(image["id"]));
             SourceRow row{.sample = {.name = name,
                                      .part = part_.value_or(Part::train),
                                      .camera = text_at(image, "location"),
@@ -115,11 +126,11 @@ public:
             if (!a.is_object()) refuse("is not an object");
             if (a.contains("id") && !ids_.insert(said(a["id"])).second)
                 source_.odd.count("annotation ids occur twice", file_ + ", " + where);
-            const auto row = rows_.find(a.contains("image_id") ? said(a["image_id"]) : "");
+            const auto row = rows_.find(text_at(a, "image_id"));
             if (row == rows_.end())
                 refuse(a.contains("image_id") ? fmt::format("image {} is not listed", said(a["image_id"]))
                                               : "has no image_id");
-            const std::string category = a.contains("category_id") ? said(a["category_id"]) : "none";
+            const std::string category = a.contains("category_id") ? text_at(a, "category_id") : "none";
             if (!category_names.contains(category))
                 refuse(fmt::format("category {} is not in the list of categories", category));
             const json box = a.value("bbox", json());
@@ -149,7 +160,9 @@ public:
             box.category = numbers.at(category);
             own_[row].boxes.push_back(std::move(box));
         }
-        const fs::path base = folder_of_images();
+        std::vector<std::string> names;
+        for (size_t i = 0; i < std::min(kLookedFor, own_.size()); ++i) names.push_back(own_[i].sample.name);
+        const fs::path base = folder_of_images(file_, names);
         UnicodeNames unicode;
         for (size_t i = 0; i < own_.size(); ++i) {
             if (labelled_only_[i]) {
@@ -170,15 +183,6 @@ private:
         std::string category;
         SourceBox box;
     };
-
-    // Relative to the file's folder.
-    fs::path folder_of_images() const {
-        const fs::path here = fs::path(file_).parent_path();
-        for (const char* base : {"", "images", "..", "../images"})
-            for (size_t i = 0; i < std::min(kLookedFor, own_.size()); ++i)
-                if (std::error_code error; fs::exists(here / base / own_[i].sample.name, error)) return base;
-        return "";
-    }
 
     BoxSource& source_;
     const std::string file_;
@@ -256,5 +260,52 @@ BoxSource read_coco(const std::vector<std::pair<fs::path, std::optional<Part>>>&
     for (const auto& reader : readers) reader->finish(numbers);
     if (source.rows.empty())
         fail(Fault::usage, "{}: has no images that can be used{}", files[0].first.string(), source.odd.in_brackets());
+    return source;
+}
+
+LabelSource read_coco_labels(const fs::path& path) {
+    const std::string file = path.string();
+    const json content = read(file);
+    LabelSource source{.root = path.parent_path(), .images = {}, .odd = {}};
+    std::map<std::string, std::string> categories;
+    for (const json& category : list_at(content, "categories", file))
+        if (!categories.emplace(text_at(category, "id"), text_at(category, "name")).second)
+            fail(Fault::usage, "{}: category id {} occurs twice", file, text_at(category, "id"));
+    std::map<std::string, std::set<std::string>> labels;  // by image id
+    const json& images = list_at(content, "images", file);
+    for (const json& image : images)
+        if (!labels.try_emplace(text_at(image, "id")).second)
+            fail(Fault::usage, "{}: image id {} occurs twice", file, text_at(image, "id"));
+    for (const json& annotation : list_at(content, "annotations", file)) {
+        const auto image = labels.find(text_at(annotation, "image_id"));
+        const auto category = categories.find(text_at(annotation, "category_id"));
+        if (image == labels.end() || category == categories.end())
+            fail(Fault::usage, "{}: annotation {}: {} is not listed", file, said(annotation),
+                 image == labels.end() ? "its image_id" : "its category_id");
+        image->second.insert(category->second);
+    }
+    std::vector<std::string> names;
+    for (const json& image : images)
+        if (names.size() < kLookedFor) names.push_back(with_slashes(text_at(image, "file_name")));
+    const fs::path base = folder_of_images(path, names);
+    UnicodeNames unicode;
+    for (const json& image : images) {
+        const std::string name = with_slashes(text_at(image, "file_name"));
+        if (name.empty()) fail(Fault::usage, "{}: image {} has no file_name", file, said(image));
+        std::set<std::string>& of_image = labels.at(text_at(image, "id"));
+        if (of_image.size() > 1) std::erase_if(of_image, means_empty);
+        if (of_image.empty())
+            source.odd.count("images have no annotation and were left out", name);
+        else if (of_image.size() > 1)
+            source.odd.count("images show several classes and were left out", name);
+        else
+            source.images.push_back(
+                {{.name = unicode.on_disk(path.parent_path(), (base / name).lexically_normal().generic_string()),
+                  .camera = text_at(image, "location"),
+                  .sequence = text_at(image, "seq_id"),
+                  .time =
+                      exif_seconds(text_at(image, text_at(image, "datetime").empty() ? "date_captured" : "datetime"))},
+                 *of_image.begin()});
+    }
     return source;
 }

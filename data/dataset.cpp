@@ -14,6 +14,7 @@
 #include "base/csv.h"
 #include "base/error.h"
 #include "data/dataset_parts.h"
+#include "data/label_source.h"
 #include "data/listing.h"
 #include "data/unicode_names.h"
 
@@ -113,18 +114,18 @@ Table read_folder(const std::string& root) {
 }
 
 struct Columns {
-    int path = 0, label = 1, part = 2, camera = 3, folder = -1;
+    int path = 0, label = 1, part = 2, camera = 3, folder = -1, site = -1, flag = -1;
 };
 constexpr const char* kColumns =
     "path (or file, filename, filepath, image), label (or class, species), and maybe relativepath, split, camera";
 
 Columns named_columns(const CsvRow& row, const std::string& file) {
     static const std::map<std::string, int Columns::*> kNames{
-        {"path", &Columns::path},          {"file", &Columns::path},     {"filename", &Columns::path},
-        {"filepath", &Columns::path},      {"image", &Columns::path},    {"label", &Columns::label},
-        {"class", &Columns::label},        {"species", &Columns::label}, {"split", &Columns::part},
-        {"part", &Columns::part},          {"camera", &Columns::camera}, {"site", &Columns::camera},
-        {"relativepath", &Columns::folder}};
+        {"path", &Columns::path},           {"file", &Columns::path},      {"filename", &Columns::path},
+        {"filepath", &Columns::path},       {"image", &Columns::path},     {"label", &Columns::label},
+        {"class", &Columns::label},         {"species", &Columns::label},  {"split", &Columns::part},
+        {"part", &Columns::part},           {"camera", &Columns::camera},  {"site", &Columns::site},
+        {"relativepath", &Columns::folder}, {"deleteflag", &Columns::flag}};
     Columns columns{.path = -1, .label = -1, .part = -1, .camera = -1};
     for (size_t i = 0; i < row.fields.size(); ++i) {
         const auto found = kNames.find(lower(row.fields[i]));
@@ -179,11 +180,50 @@ Row row_of(const CsvRow& row, const Columns& columns, const std::string& file) {
     if (!part.empty() && !known)
         fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
     const fs::path folder = with_slashes(field(columns.folder));
+    const std::string site = trimmed(field(columns.site)), camera = trimmed(field(columns.camera));
     return {.sample = {.name = (folder / path).lexically_normal().generic_string(),
                        .part = known.value_or(Part::train),
-                       .camera = trimmed(field(columns.camera))},
+                       .camera = site.empty() || camera.empty() ? site + camera : site + "/" + camera},
             .label = label,
             .part = part};
+}
+
+// Exports of Timelapse have a row for every image, also for those that nobody has labelled or that shall be deleted.
+bool left_out(const CsvRow& row, const Columns& columns, Warnings& odd) {
+    const auto field = [&](int column) {
+        return column >= 0 && size_t(column) < row.fields.size() ? trimmed(row.fields[size_t(column)]) : std::string();
+    };
+    const std::string name = field(columns.path);
+    if (name.empty()) return false;
+    if (lower(field(columns.flag)) == "true")
+        odd.count("images are flagged for deletion and were left out", name);
+    else if (field(columns.label).empty())
+        odd.count("images have no label and were left out", name);
+    else
+        return false;
+    return true;
+}
+
+// Labels in the files of other programs.
+Table read_label_file(const std::string& file) {
+    Table table;
+    LabelSource source = read_label_source(file);
+    for (LabelledImage& image : source.images) {
+        table.classes.insert(image.label);
+        table.rows.push_back({.sample = std::move(image.sample), .label = image.label});
+    }
+    table.notes = source.odd.notes();
+    std::ranges::sort(table.rows, {}, [](const Row& row) { return row.sample.name; });
+    for (size_t i = 1; i < table.rows.size(); ++i)
+        if (table.rows[i].sample.name == table.rows[i - 1].sample.name)
+            fail(Fault::usage, "{}: the image {} occurs twice", file, table.rows[i].sample.name);
+    return table;
+}
+
+bool holds_json(const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    char first = 0;
+    return bool(in >> first) && (first == '{' || first == '[');
 }
 
 Table read_csv(const std::string& file) {
@@ -200,7 +240,9 @@ Table read_csv(const std::string& file) {
     Table table;
     std::map<std::string, size_t> lines;
     UnicodeNames unicode;
+    Warnings odd;
     for (const CsvRow& row : rows) {
+        if (columns.folder >= 0 && left_out(row, columns, odd)) continue;
         Row read = row_of(row, columns, file);
         read.sample.name = unicode.on_disk(fs::path(file).parent_path(), read.sample.name);
         if (const auto [first, is_new] = lines.emplace(read.sample.name, row.line); !is_new)
@@ -215,6 +257,7 @@ Table read_csv(const std::string& file) {
         table.rows.push_back(std::move(read));
     }
     table.notes = unicode.notes();
+    for (std::string& note : odd.notes()) table.notes.push_back(std::move(note));
     return table;
 }
 
@@ -253,11 +296,12 @@ void require_readable_classes(const std::string& path, const Dataset& data) {
 
 Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
     std::error_code error;
-    if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such folder or CSV file", path);
+    if (!fs::exists(path, error)) fail(Fault::usage, "{}: no such folder or file", path);
+    const bool labelled = !data_package(path).empty() || (!fs::is_directory(path) && holds_json(path));
     const bool is_folder = fs::is_directory(path);
     Table table;
     try {
-        table = is_folder ? read_folder(path) : read_csv(path);
+        table = labelled ? read_label_file(path) : is_folder ? read_folder(path) : read_csv(path);
     } catch (const fs::filesystem_error& problem) {
         fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
     }
@@ -279,7 +323,7 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
                  unreadable == table.unreadable.end() ? "; fill its folder or remove it" : ": " + unreadable->second);
         }
     if (options.for_training) require_readable_classes(path, data);
-    read_all_facts(data, options, {.serial_first = is_folder});
+    read_all_facts(data, options, {.serial_first = is_folder && !labelled});
     make_parts(table.has_parts, options, data.classes.size(), data);
     const std::vector<size_t> training = data.class_counts(Part::train);
     for (size_t c = 0; c < training.size(); ++c)

@@ -5,8 +5,10 @@
 //   a folder with a folder train (training), and maybe val (valid, validate, validation) and test (testing), in any
 //     case, each a folder of class folders
 //   a CSV file of path,label[,split[,camera]]; paths are relative to the CSV. A header line names the columns in any
-//     order (path|file|filename|filepath|image, label|class|species, split|part, camera|site, and relativepath: the
-//     folder of path); base/csv.h says how fields are written. Backslashes in a path without slashes are slashes
+//     order (path|file|filename|filepath|image, label|class|species, split|part, camera, site, and relativepath: the
+//     folder of path, as Timelapse exports it: its images without a label or with a deleteflag of true are left out);
+//     base/csv.h says how fields are written. Backslashes in a path without slashes are slashes
+//   a JSON file of COCO Camera Traps, or a Camera Trap Data Package (data/label_source.h)
 //
 // Class numbers follow the names in byte order, as in Keras. The camera of an image is the first of these that is
 // known: the CSV's column, the serial number in EXIF, the folder below the class folder, make and model in EXIF.

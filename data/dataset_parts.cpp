@@ -55,7 +55,7 @@ void read_file_facts(const std::string& path, bool exif_wanted, const WantedFact
     }
     if (!exif_wanted) return;
     const Exif exif = exif_of_file(head, path);
-    sample.time = exif_seconds(exif.date);
+    if (sample.time < 0) sample.time = exif_seconds(exif.date);  // the labels may know better: clocks are wrong
     const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
     if (wanted.serial_first && !exif.serial.empty()) sample.camera = exif.serial;
     if (sample.camera.empty()) sample.camera = !exif.serial.empty() ? exif.serial : kind == " " ? "" : kind;

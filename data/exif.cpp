@@ -72,6 +72,11 @@ void read_maker_note(const ExifEntry* entry, Exif& exif) {
         for (size_t at = known.serial; serial.size() < 15 && byte(at) > 32 && byte(at) < 127; at += known.step)
             serial += note[at];
         if (exif.serial.empty()) exif.serial = serial;
+        // Four bytes before the date; HyperFire has the upper half first, and a card starts from 1 again.
+        unsigned number = 0;
+        for (size_t i = 0; i < 4; ++i)
+            number |= byte(known.date - 4 + i) << (8 * (known.start.size() == 2 ? i ^ 2 : i));
+        if (number) exif.sequence = std::to_string(number);
     }
 }
 

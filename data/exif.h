@@ -13,8 +13,9 @@ struct Exif {
     // if none is a date, the content of the first tag; empty without tags.
     std::string date = {};
     std::string make = {}, model = {};
-    std::string serial = {};  // BodySerialNumber, or that of Reconyx' maker notes
-    int orientation = 1;      // 1..8; anything else in a file counts as 1
+    std::string serial = {};    // BodySerialNumber, or that of Reconyx' maker notes
+    std::string sequence = {};  // the camera's number of the burst, of Reconyx' maker notes
+    int orientation = 1;        // 1..8; anything else in a file counts as 1
 };
 
 // From the bytes of a JPEG, or from enough of its first bytes to hold the EXIF segment (68 KiB suffice). Never fails:

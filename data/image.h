@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory_resource>
 #include <string>
 #include <vector>
 
@@ -77,13 +78,16 @@ struct ImageFile {
 };
 ImageFile read_image_file(const std::string& path, size_t max_bytes);
 
-// The JPEG before colour conversion, for detectors that convert on the device: full range BT.601, 4:2:0.
-// Empty (h = 0) unless the file is a sound, upright YCbCr 4:2:0 JPEG within the limits; decode_image() tells why.
+// A JPEG before colour conversion, for detectors on a device that converts and letterboxes itself: full range BT.601,
+// 4:2:0, luma of even height and width, then Cb and Cr of half of both; the size is a multiple of 64 bytes.
+// Empty (h = 0) unless the file is a sound, upright YCbCr 4:2:0 JPEG within the limits, more than four pixels wide (the
+// decoder smooths no chroma of narrower ones); then decode_image() gives what there is, or tells why not.
 struct Planes {
     size_t h = 0, w = 0;
-    std::vector<uint8_t> luma = {}, cb = {}, cr = {};  // (h, w) and twice (ceil(h/2), ceil(w/2))
+    std::pmr::vector<uint8_t> bytes = {};
 };
-Planes decode_planes(Bytes file, const DecodeOptions& options = {});
+Planes decode_planes(Bytes file, const DecodeOptions& options = {},
+                     std::pmr::memory_resource& memory = *std::pmr::new_delete_resource());
 
 // Turns pixels upright: EXIF orientation 1..8. Source: CIPA DC-008, tag 0x0112.
 Image turned(Image image, int orientation);

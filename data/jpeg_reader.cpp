@@ -102,31 +102,26 @@ Decoded decode_jpeg(Bytes file, const DecodeOptions& options) {
     return result;
 }
 
-Planes decode_planes(Bytes file, const DecodeOptions& options) {
+Planes decode_planes(Bytes file, const DecodeOptions& options, std::pmr::memory_resource& memory) {
     const Handle handle(tjInitDecompress(), &tjDestroy);
     if (!handle || !is_jpeg(file)) return {};
     const Header header = read_header(handle.get(), file, options);
-    if (header.trouble != DecodeStatus::none || header.subsampling != TJSAMP_420 || header.colours != TJCS_YCbCr)
+    if (header.trouble != DecodeStatus::none || header.subsampling != TJSAMP_420 || header.colours != TJCS_YCbCr ||
+        header.w <= 4)
         return {};
     if (options.orient && read_exif(file).orientation != 1) return {};
 
-    Planes planes{.h = size_t(header.h), .w = size_t(header.w), .luma = {}, .cb = {}, .cr = {}};
-    // TurboJPEG wants the luma plane even in both directions; the extra row and column are dropped after.
-    const size_t even_w = planes.w + planes.w % 2, even_h = planes.h + planes.h % 2;
+    Planes planes{.h = size_t(header.h), .w = size_t(header.w), .bytes = std::pmr::vector<uint8_t>(&memory)};
+    const size_t chroma = (planes.w + 1) / 2 * ((planes.h + 1) / 2);
     try {
-        planes.luma.resize(even_w * even_h);
-        planes.cb.resize(even_w / 2 * (even_h / 2));
-        planes.cr.resize(planes.cb.size());
+        planes.bytes.resize((6 * chroma + 63) / 64 * 64);
     } catch (const std::bad_alloc&) {
         return {};
     }
-    unsigned char* where[3] = {planes.luma.data(), planes.cb.data(), planes.cr.data()};
+    unsigned char* const luma = planes.bytes.data();
+    unsigned char* where[3] = {luma, luma + 4 * chroma, luma + 5 * chroma};
     if (tjDecompressToYUVPlanes(handle.get(), file.data(), file.size(), where, header.w, nullptr, header.h, kFlags) !=
         0)
         return {};
-    if (even_w != planes.w)
-        for (size_t i = 1; i < planes.h; ++i)
-            std::memmove(planes.luma.data() + i * planes.w, planes.luma.data() + i * even_w, planes.w);
-    planes.luma.resize(planes.h * planes.w);
     return planes;
 }

@@ -16,16 +16,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Loader::Loader(const Dataset& data, std::vector<uint32_t> samples, const LoaderOptions& options, Cache* cache)
-    : data_(data),
-      samples_(std::move(samples)),
-      options_(options),
-      cache_(cache),
-      image_bytes_(options.fit.bytes()),
-      slots_(options.ahead + 1) {
+    : data_(data), samples_(std::move(samples)), options_(options), cache_(cache), image_bytes_(options.fit.bytes()) {
     require(!samples_.empty(), "loader: no samples");
     require(options_.batch > 0 && options_.ahead > 0, "loader: batch {} and ahead {} must be positive", options_.batch,
             options_.ahead);
     require(!options_.boxes || options_.fit.mode == FitMode::letterbox, "loader: images with boxes are letterboxed");
+    std::pmr::memory_resource* const memory = options_.memory ? options_.memory : std::pmr::new_delete_resource();
+    slots_.reserve(options_.ahead + 2);
+    while (slots_.size() < slots_.capacity())
+        slots_.push_back({.batch = {.images = std::pmr::vector<uint8_t>(options_.batch * image_bytes_, memory)}});
     start(0, 0);
 }
 
@@ -53,8 +52,7 @@ size_t Loader::steps() const {
 void Loader::start(uint64_t epoch, size_t step) {
     prefetcher_.stop();
     first_batch_ = epoch * steps() + step;
-    next_row_ = released_ = 0;
-    in_use_ = false;
+    next_row_ = released_ = in_use_ = 0;
     order_.clear();
     const auto has_room = [this] { return next_row_ / options_.batch < released_ + slots_.size(); };
     const auto next_job = [this]() -> Prefetcher::Job {
@@ -78,7 +76,6 @@ void Loader::prepare(Slot& slot) {
     }
     slot.batch.epoch = epoch;
     slot.batch.step = step;
-    slot.batch.images.resize(batch * image_bytes_);
     slot.batch.transform.resize(batch * 6);
     slot.batch.color.resize(batch * 2);
     slot.batch.labels.assign(batch, -1);
@@ -160,7 +157,7 @@ bool Loader::read_pixels(uint32_t sample, uint8_t* rgb) {
     const std::string path = data_.path(data_.samples[sample]);
     Decoded decoded = read_image(path, options);
     if (data_.drive && (decoded.trouble == DecodeStatus::missing || decoded.trouble == DecodeStatus::unreadable)) {
-        data_.drive->require_drive();
+        data_.drive->require_drive(path);
         decoded = read_image(path, options);  // it may have been away for a moment
     }
     if (decoded.trouble != DecodeStatus::none) report(sample, decoded);
@@ -224,13 +221,16 @@ const Batch& Loader::next() {
         const auto lock = prefetcher_.lock();
         require(!options_.epochs || first_batch_ + released_ + in_use_ < options_.epochs * steps(),
                 "loader: no batch after the last epoch");
-        released_ += in_use_;
-        in_use_ = true;
+        if (in_use_ == 2)
+            ++released_;
+        else
+            ++in_use_;
     }
     prefetcher_.room_changed();
-    Slot& slot = slots_[released_ % slots_.size()];
+    const uint64_t serial = released_ + in_use_ - 1;
+    Slot& slot = slots_[serial % slots_.size()];
     const auto lock = prefetcher_.wait(
-        [&] { return next_row_ > released_ * options_.batch && slot.serial == released_ && slot.missing == 0; });
+        [&] { return next_row_ > serial * options_.batch && slot.serial == serial && slot.missing == 0; });
     counts_.waited_seconds += seconds_since(start);
     return slot.batch;
 }

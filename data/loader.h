@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <memory_resource>
 #include <optional>
 
 #include "data/augment.h"
@@ -27,21 +28,23 @@ struct LoaderOptions {
     uint64_t epochs = 0;     // number after which reading ahead stops; 0: never
     bool drop_last = false;  // skip an incomplete last batch, unless it is the only one
     int threads = 1;
-    size_t ahead = 4;             // batches ready or in preparation, besides the one in use
+    size_t ahead = 3;             // batches ready or in preparation, besides the two in use
     bool accept_damaged = false;  // use truncated and corrupt images as far as possible
     DecodeOptions limits = {};
+    // Where the pixels of batches lie: in the host_memory() of a device, it fetches them by itself. Null: anywhere.
+    std::pmr::memory_resource* memory = nullptr;
 };
 
 struct Batch {
     uint64_t epoch = 0;
     size_t step = 0;
-    std::vector<uint8_t> images;   // (batch, h, w, 3)
-    std::vector<float> transform;  // (batch, 6)  for kernels/image.h
-    std::vector<float> color;      // (batch, 2)
+    std::pmr::vector<uint8_t> images = {};  // (batch, h, w, 3)
+    std::vector<float> transform = {};      // (batch, 6)  for kernels/image.h
+    std::vector<float> color = {};          // (batch, 2)
     // (batch)  -1: the row does not count. Its image is bad, or the data ran out; its pixels repeat those of other
     // rows of the batch, so that they do not disturb its statistics.
-    std::vector<int32_t> labels;
-    std::vector<int64_t> samples;  // (batch)  number in the data set; -1 if the data ran out
+    std::vector<int32_t> labels = {};
+    std::vector<int64_t> samples = {};  // (batch)  number in the data set; -1 if the data ran out
     // (batch, max_boxes, 5)  class, center x, center y, width, height in pixels; class -1 in unused rows. An
     // image that repeats another has its boxes.
     std::vector<float> boxes = {};
@@ -74,7 +77,8 @@ public:
     // Continues at this position, for example after a restart.
     void start(uint64_t epoch, size_t step);
 
-    // The next batch, across epochs up to `epochs`; valid until the next call. Rethrows an exception of a worker, such
+    // The next batch, across epochs up to `epochs`; valid until the next call but one, because a device may still read
+    // its pixels when the next is asked for. Rethrows an exception of a worker, such
     // as ImagesLost: no batch is made of images whose drive is gone.
     const Batch& next();
 
@@ -85,9 +89,9 @@ public:
 private:
     struct Slot {
         Batch batch;
-        std::vector<uint8_t> good;  // whether the row has pixels of its image
-        size_t missing = 0;         // rows that are not ready yet
-        uint64_t serial = 0;        // number of the batch since start()
+        std::vector<uint8_t> good = {};  // whether the row has pixels of its image
+        size_t missing = 0;              // rows that are not ready yet
+        uint64_t serial = 0;             // number of the batch since start()
     };
     struct Ticket {
         Slot* slot;
@@ -112,10 +116,10 @@ private:
     const size_t image_bytes_;
 
     std::vector<Slot> slots_;
-    bool in_use_ = false;
     uint64_t first_batch_ = 0;  // number since epoch 0 of the batch with serial 0
     uint64_t next_row_ = 0;     // since start(); rows are handed out in this order
     uint64_t released_ = 0;     // batches that were used up
+    uint64_t in_use_ = 0;       // the latest, at most two
     uint64_t order_epoch_ = 0;
     std::vector<uint32_t> order_;
     std::map<uint32_t, FailedImage> bad_;

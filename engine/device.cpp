@@ -37,11 +37,19 @@ private:
 
 }  // namespace
 
+void Device::upload_async(void* to, std::span<const Piece> pieces) {
+    for (const Piece& piece : pieces) {
+        upload(to, piece.from, piece.bytes);
+        to = static_cast<std::byte*>(to) + piece.bytes;
+    }
+}
+
 std::unique_ptr<Readback> Device::readback(size_t bytes) { return std::make_unique<WaitingReadback>(*this, bytes); }
 
 DeviceFacts device_facts(std::string_view kind) {
     if (kind == "cpu") return {.kind = "cpu", .host_memory = true, .in_place = true};
-    if (kind == "cuda") return {.kind = "cuda", .default_precision = DType::bf16, .image_channels_16bit = 8};
+    if (kind == "cuda")
+        return {.kind = "cuda", .default_precision = DType::bf16, .image_channels_16bit = 8, .overlaps = true};
     return {.kind = std::string(kind)};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <memory_resource>
 #include <string>
 
 #include "engine/plan.h"
@@ -42,13 +43,14 @@ struct Recording {
     virtual void launch() = 0;
 };
 
+struct Piece {  // of memory
+    const void* from;
+    size_t bytes;
+};
+
 // Copies bytes to the host while the device continues.
 class Readback {
 public:
-    struct Piece {
-        const void* from;
-        size_t bytes;
-    };
     virtual ~Readback() = default;
     virtual void start(std::span<const Piece> pieces) = 0;  // copies them in the order of the steps; does not wait
     virtual std::span<const std::byte> wait() = 0;          // the pieces of the last start(), one after the other
@@ -68,6 +70,7 @@ struct DeviceFacts {
     DType default_precision = DType::f32;  // of a network unless chosen
     size_t image_channels_16bit = 3;       // tensor cores want 16 bytes per pixel
     bool host_memory = false;              // device memory is host memory
+    bool overlaps = false;                 // run() returns before the steps are done
     bool in_place = false;                 // an output may take the memory of an input: Operand::overwrites
     size_t staging_buffers = 0;            // per input: copies that upload_async() keeps on the device
     size_t guard_bytes = 0;  // between the values of an arena, which then do not share memory: see guard()
@@ -93,9 +96,12 @@ public:
     virtual void download(void* to, const void* from, size_t bytes) = 0;
     virtual void synchronize() = 0;
 
-    // upload() for inputs of the next step: if the device can, the copy overlaps the step before. `from` may
-    // be reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
-    virtual void upload_async(void* to, const void* from, size_t bytes) { upload(to, from, bytes); }
+    // upload() for inputs of the next step, of pieces that lie one after the other there: if the device can, the copy
+    // overlaps the step before. Pieces in host_memory() are read until the next upload_async() to the same address
+    // returns; others may be reused on return. Staging buffers are allocated by reserve_staging(), or on first use.
+    virtual void upload_async(void* to, std::span<const Piece> pieces);
+    // Memory of the host from which a device copies by itself: page-locked for a GPU. From any thread.
+    virtual std::pmr::memory_resource& host_memory() { return *std::pmr::new_delete_resource(); }
     virtual void reserve_staging(void* /*to*/, size_t /*bytes*/) {}
     virtual std::unique_ptr<Readback> readback(size_t bytes);    // of at most `bytes`
     virtual size_t free_bytes() const { return kUnknownBytes; }  // still available

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include "engine/device.h"
 #include "engine/device_cuda.h"
 #include "engine/op.h"
+#include "engine/pinned_memory.h"
 #include "kernels/cuda_libraries.h"
 
 #if __has_include(<nvtx3/nvToolsExt.h>)
@@ -70,7 +72,8 @@ public:
     }
     void synchronize() override { check(cudaStreamSynchronize(cuda_.stream), "waiting for the GPU"); }
 
-    void upload_async(void* to, const void* from, size_t bytes) override;
+    void upload_async(void* to, std::span<const Piece> pieces) override;
+    std::pmr::memory_resource& host_memory() override { return pinned_; }
     void reserve_staging(void* to, size_t bytes) override {
         Input& input = inputs_[static_cast<std::byte*>(to)];
         if (input.bytes < bytes) open_input(input, bytes);
@@ -103,13 +106,14 @@ public:
     }
     bool lost() const { return lost_; }
     cudaStream_t stream() const { return cuda_.stream; }
+    const Cuda& cuda() const { return cuda_; }
 
 private:
     // One input's way to the GPU. While the steps read what a slot brought, the other slot is on its way.
     struct Slot {
         void *pinned = nullptr, *device = nullptr;
         cudaEvent_t copied = nullptr, taken = nullptr;
-        bool used = false;
+        bool used = false, lent = false;  // lent: the bytes came from host_memory() itself
     };
     struct Input {
         size_t bytes = 0;
@@ -173,7 +177,9 @@ private:
     cudaStream_t copies_ = nullptr;
     std::map<std::byte*, Input> inputs_;  // by the address that they are for
     std::unique_ptr<CudaLibraries> libraries_;
-    bool lost_ = false, ranges_ = false;
+    std::atomic<bool> lost_ = false;
+    PinnedMemory pinned_{lost_};
+    bool ranges_ = false;
 };
 
 class CudaRecording final : public Recording {
@@ -273,6 +279,7 @@ void CudaDevice::close() noexcept {
     if (lost_) return;
     if (copies_) cudaStreamSynchronize(copies_);
     for (auto& [address, input] : inputs_) close_input(input);
+    pinned_.release();
     if (cuda_.scratch.memory) cudaFree(cuda_.scratch.memory);
     if (copies_) cudaStreamDestroy(copies_);
     if (cuda_.stream) cudaStreamDestroy(cuda_.stream);
@@ -281,9 +288,7 @@ void CudaDevice::close() noexcept {
 // Choosing engines takes seconds where they are compiled: from the third second on, a line says how far it is.
 void CudaDevice::run(std::span<const Step> steps) {
     require_alive();
-    const auto is_conv = [](const Step& step) {
-        return step.op->name().starts_with("conv") || step.op->name().starts_with("norm_conv");
-    };
+    const auto is_conv = [](const Step& step) { return step.op->name().starts_with("conv"); };
     auto last = std::chrono::steady_clock::now();
     size_t done = 0, chosen = libraries_->chosen();
     for (const Step& step : steps) {
@@ -306,7 +311,6 @@ void CudaDevice::open_input(Input& input, size_t bytes) {
     close_input(input);
     input.bytes = 0;
     for (Slot& slot : input.slots) {
-        check(cudaMallocHost(&slot.pinned, bytes), "allocating pinned memory");
         slot.device = take(bytes);
         check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "creating an event");
         check(cudaEventCreateWithFlags(&slot.taken, cudaEventDisableTiming), "creating an event");
@@ -325,23 +329,39 @@ void CudaDevice::close_input(Input& input) noexcept {
     }
 }
 
-// host -> pinned slot (now) -> slot on the GPU (second stream, beside the step that runs) -> the input (between two
-// steps). The last move, within the GPU, is what leaves the input at one address, which recordings hold.
-void CudaDevice::upload_async(void* to, const void* from, size_t bytes) {
+// host -> pinned slot (now, unless the bytes are pinned themselves) -> slot on the GPU (second stream, beside the step
+// that runs) -> the input (between two steps). The last move, within the GPU, is what leaves the input at one address,
+// which recordings hold.
+void CudaDevice::upload_async(void* to, std::span<const Piece> pieces) {
     require_alive();
+    size_t bytes = 0;
+    for (const Piece& piece : pieces) bytes += piece.bytes;
     if (bytes == 0) return;
     reserve_staging(to, bytes);
     Input& input = inputs_[static_cast<std::byte*>(to)];
-    Slot& slot = input.slots[input.next];
+    Slot &slot = input.slots[input.next], &before = input.slots[1 - input.next];
     input.next = 1 - input.next;
     constexpr std::string_view doing = "copying inputs to the GPU";
+    if (before.lent) check(cudaEventSynchronize(before.copied), doing);  // its owner may write there again
     if (slot.used) {
         check(cudaEventSynchronize(slot.copied), doing);            // the pinned bytes have been read
         check(cudaStreamWaitEvent(copies_, slot.taken, 0), doing);  // so have those on the GPU
     }
-    std::memcpy(slot.pinned, from, bytes);
-    slot.used = true;
-    check(cudaMemcpyAsync(slot.device, slot.pinned, bytes, cudaMemcpyHostToDevice, copies_), doing);
+    slot.used = true, slot.lent = false;
+    for (size_t at = 0; const Piece& piece : pieces) {
+        const void* from = piece.from;
+        if (pinned_.holds(from)) {
+            slot.lent = true;
+        } else {
+            for (Slot& s : input.slots)
+                if (!s.pinned) check(cudaMallocHost(&s.pinned, input.bytes), "allocating pinned memory");
+            from = std::memcpy(static_cast<std::byte*>(slot.pinned) + at, from, piece.bytes);
+        }
+        check(cudaMemcpyAsync(static_cast<std::byte*>(slot.device) + at, from, piece.bytes, cudaMemcpyHostToDevice,
+                              copies_),
+              doing);
+        at += piece.bytes;
+    }
     check(cudaEventRecord(slot.copied, copies_), doing);
     check(cudaStreamWaitEvent(cuda_.stream, slot.copied, 0), doing);
     check(cudaMemcpyAsync(to, slot.device, bytes, cudaMemcpyDeviceToDevice, cuda_.stream), doing);
@@ -374,3 +394,5 @@ std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
 }  // namespace
 
 std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
+
+const Cuda& cuda_of(Device& device) { return dynamic_cast<CudaDevice&>(device).cuda(); }

@@ -1,8 +1,11 @@
 // The seam between the device cuda and the operations: tests put simt kernels here (tests/cuda_runtime_simt_test.cpp).
 #pragma once
 
-#include "engine/plan.h"
+#include "engine/device.h"
 
 struct Cuda;
 
 void run_on_cuda(const Cuda& cuda, const Step& step);
+
+// Stream, handles and scratch memory of a device that open_cuda() made, for benches: they time between two events.
+const Cuda& cuda_of(Device&);

@@ -145,6 +145,7 @@ struct KernelOp final : Op {
 
 private:
     static DType type(Tensors in, Tensors out) {
+        if constexpr (requires { Self::untyped; }) return DType::f32;  // bytes and integers only
         if constexpr (requires { Self::typed_by_output; }) return out[0].dtype;
         return in[0].dtype;
     }

@@ -17,6 +17,9 @@ struct ImageBatchOptions {
     float grey = 0;                   // 0..255
 };
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions&);
+// JPEG images as planes of bytes, letterboxed into `images` where they have a place: CameraBatch of kernels/image.h.
+// places: int32 (n, 7)  a CameraPlace each
+Value camera_batch(Value images, Value planes, Value places);
 
 // ---- layers
 struct ConvOptions {
@@ -33,19 +36,8 @@ struct BatchNormOptions {
     Value running_mean = {}, running_var = {};
     Activation activation = Activation::none;
     Value residual = {};
-    Value mean = {}, rstd = {};  // from norm_conv's sums, if the statistics are already known
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
-
-// conv(relu(batch_norm(x))) of training as one operation; x and the result come with the sums of their statistics:
-// kernels/conv/norm_conv.h
-struct WithStats {
-    Value y, sum, squares;
-};
-WithStats norm_conv(Value x, Value weight, const ConvOptions& = {});  // without normalization of x
-WithStats norm_conv(const WithStats& x, Value scale, Value shift, const BatchNormOptions&, Value weight,
-                    const ConvOptions& = {});
-Value batch_norm(const WithStats& x, Value scale, Value shift, const BatchNormOptions& = {});
 
 // Layers of networks that are not trained here: they have no gradient.
 struct DepthwiseOptions {

@@ -1,8 +1,11 @@
 #include "engine/program.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
+
+#include "engine/op.h"
 
 void Arena::reserve(size_t bytes) {
     if (bytes <= memory_.bytes()) return;
@@ -12,7 +15,11 @@ void Arena::reserve(size_t bytes) {
 
 Program::Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
                  const ProgramOptions& options)
-    : arena_(arena), device_(parameters.device()), graph_(std::move(graph)), options_(options) {
+    : arena_(arena),
+      device_(parameters.device()),
+      graph_(std::move(graph)),
+      options_(options),
+      kept_(keep.begin(), keep.end()) {
     const size_t gap = device_.facts().guard_bytes;
     plan_ = plan_memory(*graph_, keep, {.share = gap == 0, .in_place = device_.facts().in_place, .gap = gap});
     inputs_.resize(graph_->values.size());
@@ -86,6 +93,27 @@ std::span<const Step> Program::steps() {
     return steps_;
 }
 
+namespace {
+bool all_finite(std::span<const float> values) {
+    constexpr uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
+    bool found = false;
+    for (const float& x : values) found |= (std::bit_cast<uint32_t>(x) & kExponent) == kExponent;
+    return !found;
+}
+}  // namespace
+
+void Program::run_with_checks(std::span<const Step> steps) {
+    for (const Step& step : steps) {
+        device_.run(std::span(&step, 1));
+        if (step.op->name() != "conv" || step.out[0].dtype != DType::f32) continue;
+        if (!all_finite({static_cast<const float*>(step.out[0].data), numel(step.out[0].shape)}))
+            fail(Fault::not_finite,
+                 "{}: numbers overflow in the network on the first images, its weights are of no use; training needs a "
+                 "lower --lr",
+                 to_string(step));
+    }
+}
+
 void Program::run() {
     const std::span<const Step> steps = this->steps();
     // The first run is eager: libraries choose their plans then, and errors name the operation.
@@ -99,9 +127,30 @@ void Program::run() {
         }
     if (recording_)
         recording_->launch();
+    else if (runs_ == 0 && options_.overflow && device_.kind() == "cpu")
+        run_with_checks(steps);
     else
         device_.run(steps);
     ++runs_;
+}
+
+size_t Program::start() {
+    run();
+    std::vector<Piece> pieces;
+    size_t bytes = 0;
+    for (const Value v : kept_) {
+        pieces.push_back({address(v), numel(v.shape()) * size_of(v.dtype())});
+        bytes += pieces.back().bytes;
+    }
+    std::unique_ptr<Readback>& readback = readbacks_[starts_ % 2];
+    if (!readback) readback = device_.readback(bytes);
+    readback->start(pieces);
+    return starts_++;
+}
+
+std::span<const std::byte> Program::finish(size_t run) {
+    require(run < starts_ && run + 2 >= starts_, "run {} of {} cannot be finished", run, starts_);
+    return readbacks_[run % 2]->wait();
 }
 
 void Program::prepare() { device_.prepare(steps()); }
@@ -121,7 +170,17 @@ void Program::write_bytes(Value input, std::span<const std::byte> bytes) {
     const Buffer& memory = inputs_[size_t(input.id)];
     require(memory.bytes() == bytes.size() && memory.data(), "input {} has {} bytes, {} were given",
             graph_->values[size_t(input.id)].name, memory.bytes(), bytes.size());
-    device_.upload_async(memory.data(), bytes.data(), bytes.size());
+    const Piece piece{bytes.data(), bytes.size()};
+    device_.upload_async(memory.data(), {&piece, 1});
+}
+
+void Program::write(Value input, std::span<const Piece> pieces) {
+    size_t bytes = 0;
+    for (const Piece& piece : pieces) bytes += piece.bytes;
+    const Buffer& memory = inputs_[size_t(input.id)];
+    require(memory.data() && bytes <= memory.bytes(), "input {} has {} bytes, {} were given",
+            graph_->values[size_t(input.id)].name, memory.bytes(), bytes);
+    device_.upload_async(memory.data(), pieces);
 }
 
 const void* Program::address(Value v) const {

@@ -1,6 +1,9 @@
 // A planned graph on a device: write the inputs, run, read the kept values.
 #pragma once
 
+#include <array>
+#include <memory>
+
 #include "engine/parameters.h"
 
 // The memory of temporaries, shared by the programs of a session: only one of them runs at a time.
@@ -25,8 +28,9 @@ struct BatchMemory {
 uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large);
 
 struct ProgramOptions {
-    bool eager = false;  // never record: for sanitizers and profilers
-    size_t batch = 0;    // images per run: an out-of-memory message then names the largest batch that would fit
+    bool eager = false;     // never record: for sanitizers and profilers
+    size_t batch = 0;       // images per run: an out-of-memory message then names the largest batch that would fit
+    bool overflow = false;  // looks for it in every convolution of the first run, on the CPU: its ReLU makes 0 of NaN
 };
 
 class Program {
@@ -35,13 +39,20 @@ public:
     Program(Arena& arena, std::unique_ptr<Graph> graph, const Parameters& parameters, Values keep,
             const ProgramOptions& options = {});
 
-    void run();
+    void run();  // Fault::not_finite for an overflow that was looked for
+    // run(), and copies of the kept values to the host that the device makes when it gets there, so that the host can
+    // prepare the next run meanwhile. Returns the number of the run, for finish().
+    size_t start();
+    // Waits for one of the last two started runs: its kept values, one after the other in their order.
+    std::span<const std::byte> finish(size_t run);
     void prepare();  // setup of the first run() that does not need the inputs
 
     template <class T>
     void write(Value input, std::span<const T> values) {
         write_bytes(input, std::as_bytes(values));
     }
+    // The first bytes of an input, from pieces in memory that Device::upload_async() describes.
+    void write(Value input, std::span<const Piece> pieces);
     template <class T>
     std::vector<T> read(Value v) const {
         std::vector<T> values(numel(v.shape()));
@@ -60,6 +71,7 @@ public:
 
 private:
     void allocate_inputs(const Parameters& parameters);
+    void run_with_checks(std::span<const Step> steps);
     [[noreturn]] void fail_for_memory(const Error& error);
     void write_bytes(Value input, std::span<const std::byte>);
     void read_bytes(Value v, std::span<std::byte>) const;
@@ -69,6 +81,9 @@ private:
     std::unique_ptr<Graph> graph_;
     ProgramOptions options_;
     Plan plan_;
+    std::vector<Value> kept_;
+    std::array<std::unique_ptr<Readback>, 2> readbacks_;  // of even and odd starts; made by the first
+    size_t starts_ = 0;
     std::vector<Buffer> inputs_;  // by value id; empty unless it is an input
     std::vector<void*> storage_;  // by value id
     std::vector<Step> steps_;

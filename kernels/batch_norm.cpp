@@ -116,16 +116,14 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
             sum_gx[c] += double(gx_sum);
         }
     };
-    if (HasResidual::value || !op.sums_given)
-        sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
-            size_t row = begin;
-            // silu is too long for GCC to unroll four times and vectorise then.
-            if (FixedActivation::value != Activation::silu)
-                for (; row + 4 <= end; row += 4) add_rows(std::integral_constant<size_t, 4>{}, row, sum_g, sum_gx);
-            for (; row < end; ++row) add_rows(std::integral_constant<size_t, 1>{}, row, sum_g, sum_gx);
-        });
+    sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum_g, double* sum_gx) {
+        size_t row = begin;
+        // silu is too long for GCC to unroll four times and vectorise then.
+        if (FixedActivation::value != Activation::silu)
+            for (; row + 4 <= end; row += 4) add_rows(std::integral_constant<size_t, 4>{}, row, sum_g, sum_gx);
+        for (; row < end; ++row) add_rows(std::integral_constant<size_t, 1>{}, row, sum_g, sum_gx);
+    });
     for (size_t c = 0; c < channels; ++c) {
-        if (op.sums_given) sums[c] = op.dshift[c], sums[channels + c] = op.dscale[c];
         op.dshift[c] = float(sums[c]);
         op.dscale[c] = float(sums[channels + c]);
         mean_g[c] = float(sums[c] / double(rows));
@@ -157,14 +155,12 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
     float* const scale_rstd =
         reinterpret_cast<float*>(sums + partial_doubles(op.shape));  // y = scale_rstd * (x - mean) + shift
-    if (!op.sums_given)
-        sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum, double* squares) {
-            sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
-        });
+    sum_tiles(cpu, op.shape, sums, [&](size_t begin, size_t end, double* sum, double* squares) {
+        sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
+    });
 
     const double count = double(rows);
-    for (size_t c = 0; c < channels && op.sums_given; ++c) scale_rstd[c] = op.scale[c] * op.rstd[c];
-    for (size_t c = 0; c < channels && !op.sums_given; ++c) {
+    for (size_t c = 0; c < channels; ++c) {
         const double offset = sums[c] / count, mean = double(op.x[c]) + offset;
         const double var = std::max(0.0, sums[channels + c] / count - offset * offset);
         const double rstd = 1 / std::sqrt(var + double(op.shape.eps));

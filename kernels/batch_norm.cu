@@ -22,7 +22,7 @@ constexpr int kRows = 4;  // of one thread, loaded before the first is used
 // lose no more than a factor of (rows per thread) of float's precision. The block then measures from its exact mean.
 template <int kWidth, class T>
 __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForward<T> p, float* partial) {
-    SIMT_SHARED(float, first_row, [32 * kWidth]);
+    SIMT_SHARED(float, of_channel, [kPlaces<kWidth>]);  // its first row, then its mean
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
     float pivot[kWidth] = {}, sum[kWidth] = {}, squares[kWidth] = {}, n = 0;
@@ -43,11 +43,11 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
     float mean[kWidth];  // of the block, measured from its first row
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k)
-        if (threadIdx.y == 0) first_row[threadIdx.x * kWidth + k] = pivot[k];
+        if (threadIdx.y == 0) of_channel[place<kWidth>(k, threadIdx.x)] = pivot[k];
     __syncthreads();
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k) {
-        pivot[k] -= first_row[threadIdx.x * kWidth + k];
+        pivot[k] -= of_channel[place<kWidth>(k, threadIdx.x)];
         mean[k] = fmaf(n, pivot[k], sum[k]);
     }
     sum_over_rows<kColumnThreads>(mean);
@@ -58,13 +58,14 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
         mean[k] *= per_row;
         const float thread_mean = sum[k] * per_thread_row, d = pivot[k] + thread_mean - mean[k];
         squares[k] = fmaf(-sum[k], thread_mean, squares[k]) + n * d * d;
-        mean[k] += first_row[threadIdx.x * kWidth + k];
+        if (threadIdx.y == 0) of_channel[place<kWidth>(k, threadIdx.x)] += mean[k];
     }
-    sum_over_rows<kColumnThreads>(squares);
-    if (threadIdx.y == 0 && at.inside) {
-        store_floats(partial + (blockIdx.y * 2 + 0) * C + at.channel, mean);
-        store_floats(partial + (blockIdx.y * 2 + 1) * C + at.channel, squares);
-    }
+    sum_over_rows<kColumnThreads>(squares, [&](unsigned k, unsigned lane, float sum) {
+        const size_t channel = channel_of<kWidth>(k, lane);
+        if (channel >= C) return;
+        partial[(blockIdx.y * 2 + 0) * C + channel] = of_channel[place<kWidth>(k, lane)];
+        partial[(blockIdx.y * 2 + 1) * C + channel] = sum;
+    });
 }
 
 // All blocks' (mean, squares) to those of the channel: Chan, Golub & LeVeque 1979, the mean of all first.
@@ -109,18 +110,11 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormF
     constexpr int kPair = 2;
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
-    if (!at.inside) return;
-    float mean[kWidth], scale_rstd[kWidth], shift[kWidth];
-    load_floats(p.mean + at.channel, mean);
-    load_floats(p.shift + at.channel, shift);
-    load_floats(p.scale + at.channel, scale_rstd);
-    {
-        float rstd[kWidth];
-        load_floats(p.rstd + at.channel, rstd);
-        SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) scale_rstd[k] *= rstd[k];
-    }
+    float constants[3][kWidth];
+    const auto &mean = constants[0], &scale_rstd = constants[1], &shift = constants[2];
     const auto index = [&](size_t row) { return (at.rows - 1 - row) * C + at.channel; };
+    // What a residual can be followed by: silu is refused.
+    const Activation relu = p.shape.activation == Activation::relu ? Activation::relu : Activation::none;
     Vector<T, kWidth> x[kPair], residual[kPair];
     for_rows<kPair>(
         at,
@@ -133,9 +127,14 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_elements(BatchNormF
             SIMT_UNROLL
             for (int k = 0; k < kWidth; ++k) {
                 const float z = fmaf(x[u][k] - mean[k], scale_rstd[k], shift[k]);
-                y[k] = activated(p.shape.activation, p.residual ? z + residual[u][k] : z);
+                y[k] = p.residual ? activated(relu, z + residual[u][k]) : activated(p.shape.activation, z);
             }
             store(p.y + index(row), rounded<T>(y));
+        },
+        [&] {
+            channel_constants(C, constants, [&](size_t c, float(&own)[3]) {
+                own[0] = p.mean[c], own[1] = p.scale[c] * p.rstd[c], own[2] = p.shift[c];
+            });
         });
 }
 
@@ -175,22 +174,12 @@ struct Incoming {
     }
 };
 
-// The constants of one thread's channels; scale_rstd = scale * rstd.
-template <int kWidth>
-struct Normalization {
-    float mean[kWidth], scale_rstd[kWidth], shift[kWidth] = {};
-
-    template <class T>
-    __device__ __forceinline__ Normalization(const BatchNormBackward<T>& p, size_t channel, bool with_shift) {
-        float rstd[kWidth];
-        load_floats(p.mean + channel, mean);
-        load_floats(p.rstd + channel, rstd);
-        load_floats(p.scale + channel, scale_rstd);
-        if (with_shift && p.shape.activation != Activation::none) load_floats(p.shift + channel, shift);
-        SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) scale_rstd[k] *= rstd[k];
-    }
-};
+// The constants of a channel that backward_sums needs: mean, scale * rstd, shift.
+template <class T>
+__device__ __forceinline__ void normalization(const BatchNormBackward<T>& p, size_t c, bool with_shift, float* own) {
+    own[0] = p.mean[c], own[1] = p.scale[c] * p.rstd[c];
+    own[2] = with_shift && p.shape.activation != Activation::none ? p.shift[c] : 0.0f;
+}
 
 // partial (row_blocks, 2, channels): sum of g, sum of g * (x - mean).
 template <int kWidth, Gradient kGradient, class T>
@@ -199,42 +188,37 @@ __global__ void __launch_bounds__(kColumnThreads, kGradient == Gradient::silu ? 
     constexpr int kPair = kGradient == Gradient::silu ? 1 : 2;
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
-    float sum[2 * kWidth] = {};
-    if (at.inside) {
-        const Normalization<kWidth> norm(p, at.channel, kGradient != Gradient::residual);
-        Incoming<T, kWidth, kGradient> in[kPair];
-        for_rows<kPair>(
-            at, [&](int u, size_t row) { in[u].load_at(p, row * C + at.channel); },
-            [&](int u, size_t row) {
-                const auto g_of = [&](int k) {
-                    return in[u].g(p, k, in[u].x[k] - norm.mean[k], norm.scale_rstd[k], norm.shift[k]);
-                };
-                Vector<T, kWidth> stored;  // the sums are those of what is stored
-                if constexpr (kGradient == Gradient::residual) {
-                    float g[kWidth];
-                    SIMT_UNROLL
-                    for (int k = 0; k < kWidth; ++k) g[k] = g_of(k);
-                    stored = rounded<T>(g);
-                    store(p.dresidual + row * C + at.channel, stored);
-                }
+    float sum[2 * kWidth] = {}, constants[3][kWidth];
+    const auto &mean = constants[0], &scale_rstd = constants[1], &shift = constants[2];
+    Incoming<T, kWidth, kGradient> in[kPair];
+    for_rows<kPair>(
+        at, [&](int u, size_t row) { in[u].load_at(p, row * C + at.channel); },
+        [&](int u, size_t row) {
+            const auto g_of = [&](int k) { return in[u].g(p, k, in[u].x[k] - mean[k], scale_rstd[k], shift[k]); };
+            Vector<T, kWidth> stored;  // the sums are those of what is stored
+            if constexpr (kGradient == Gradient::residual) {
+                float g[kWidth];
                 SIMT_UNROLL
-                for (int k = 0; k < kWidth; ++k) {
-                    const float g = kGradient == Gradient::residual ? stored[k] : g_of(k);
-                    sum[k] += g;
-                    sum[kWidth + k] = fmaf(g, in[u].x[k] - norm.mean[k], sum[kWidth + k]);
-                }
-            });
-    }
-    sum_over_rows<kColumnThreads>(sum);
-    if (threadIdx.y == 0 && at.inside) {
-        float part[kWidth];
-        SIMT_UNROLL
-        for (int i = 0; i < 2; ++i) {
+                for (int k = 0; k < kWidth; ++k) g[k] = g_of(k);
+                stored = rounded<T>(g);
+                store(p.dresidual + row * C + at.channel, stored);
+            }
             SIMT_UNROLL
-            for (int k = 0; k < kWidth; ++k) part[k] = sum[i * kWidth + k];
-            store_floats(partial + (blockIdx.y * 2 + i) * C + at.channel, part);
-        }
-    }
+            for (int k = 0; k < kWidth; ++k) {
+                const float g = kGradient == Gradient::residual ? stored[k] : g_of(k);
+                sum[k] += g;
+                sum[kWidth + k] = fmaf(g, in[u].x[k] - mean[k], sum[kWidth + k]);
+            }
+        },
+        [&] {
+            channel_constants(C, constants, [&](size_t c, float(&own)[3]) {
+                normalization(p, c, kGradient != Gradient::residual, own);
+            });
+        });
+    sum_over_rows<kColumnThreads>(sum, [&](unsigned i, unsigned lane, float of_channel) {
+        const size_t channel = channel_of<kWidth>(i % kWidth, lane);
+        if (channel < C) partial[(blockIdx.y * 2 + i / kWidth) * C + channel] = of_channel;
+    });
 }
 
 template <class T>
@@ -257,21 +241,9 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNorm
     constexpr int kPair = kStored ? 2 : 1;
     const size_t C = p.shape.channels;
     const Columns<kWidth> at(p.shape.rows, C);
-    if (!at.inside) return;
-    const Normalization<kWidth> norm(p, at.channel, !kStored);
-    float offset[kWidth], per_centred[kWidth];
-    {
-        const float per_row = 1.0f / float(p.shape.rows);
-        float rstd[kWidth];
-        load_floats(p.dshift + at.channel, offset);
-        load_floats(p.dscale + at.channel, per_centred);
-        load_floats(p.rstd + at.channel, rstd);
-        SIMT_UNROLL
-        for (int k = 0; k < kWidth; ++k) {
-            offset[k] *= norm.scale_rstd[k] * per_row;
-            per_centred[k] *= norm.scale_rstd[k] * rstd[k] * per_row;
-        }
-    }
+    float constants[5][kWidth];
+    const auto &mean = constants[0], &scale_rstd = constants[1], &shift = constants[2], &offset = constants[3],
+               &per_centred = constants[4];
     const auto index = [&](size_t row) { return (at.rows - 1 - row) * C + at.channel; };
     Incoming<T, kWidth, kGradient> in[kPair];
     for_rows<kPair>(
@@ -288,11 +260,18 @@ __global__ void __launch_bounds__(kColumnThreads, 3) backward_elements(BatchNorm
             float dx[kWidth];
             SIMT_UNROLL
             for (int k = 0; k < kWidth; ++k) {
-                const float centred = in[u].x[k] - norm.mean[k];
-                const float g = kStored ? in[u].dy[k] : in[u].g(p, k, centred, norm.scale_rstd[k], norm.shift[k]);
-                dx[k] = fmaf(-centred, per_centred[k], fmaf(norm.scale_rstd[k], g, -offset[k]));
+                const float centred = in[u].x[k] - mean[k];
+                const float g = kStored ? in[u].dy[k] : in[u].g(p, k, centred, scale_rstd[k], shift[k]);
+                dx[k] = fmaf(-centred, per_centred[k], fmaf(scale_rstd[k], g, -offset[k]));
             }
             store(p.dx + index(row), rounded<T>(dx));
+        },
+        [&] {
+            channel_constants(C, constants, [&](size_t c, float(&own)[5]) {
+                normalization(p, c, !kStored, own);
+                const float per_row = 1.0f / float(p.shape.rows);
+                own[3] = p.dshift[c] * (own[1] * per_row), own[4] = p.dscale[c] * (own[1] * p.rstd[c] * per_row);
+            });
         });
 }
 
@@ -306,12 +285,10 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    if (!p.sums_given) {
-        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-        simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
-        simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
-                     sums.block.y);
-    }
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
+                 sums.block.y);
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -320,11 +297,9 @@ void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
     const auto [rows, C, eps, activation] = p.shape;
     const ColumnGrid sums(rows, C, kWidth, kSumBlocks), map(rows, C, kWidth, kMapBlocks);
     const simt::stream_t stream = stream_of(gpu);
-    if (!p.sums_given) {
-        float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
-        simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
-        simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
-    }
+    float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
+    simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
+    simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
     simt::launch(backward_elements<kWidth, kGradient, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -347,8 +322,6 @@ void compute(const Gpu& gpu, const BatchNormForward<T>& p) {
 template <class T>
 void compute(const Gpu& gpu, const BatchNormBackward<T>& p) {
     require_supported(p.shape, p.dresidual);
-    if (p.dresidual && p.sums_given)
-        throw std::invalid_argument("batch_norm: the sums are given only where there is no residual");
     if (p.dresidual) return backward_of_width<Gradient::residual>(gpu, p);
     p.shape.activation == Activation::silu ? backward_of_width<Gradient::silu>(gpu, p)
                                            : backward_of_width<Gradient::plain>(gpu, p);

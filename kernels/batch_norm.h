@@ -39,7 +39,6 @@ struct BatchNormForward {
     float *running_mean, *running_var;  // updated; may both be null
     T* y;
     float *mean, *rstd;
-    bool sums_given = false;  // mean and rstd are there already, and the running statistics are up to date
 };
 
 template <class T>
@@ -49,8 +48,7 @@ struct BatchNormBackward {
     const float *scale, *shift, *mean, *rstd;  // shift is read for an activation without residual only
     T* dx;
     float *dscale, *dshift;
-    T* dresidual;             // null exactly where forward had no residual
-    bool sums_given = false;  // dscale and dshift are there already; not with a residual
+    T* dresidual;  // null exactly where forward had no residual
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);

@@ -21,8 +21,10 @@ __global__ void __launch_bounds__(kColumnThreads, 4) bias_sums(BiasBackward<T> p
             SIMT_UNROLL
             for (int k = 0; k < kWidth; ++k) sum[k] += dy[u][k];
         });
-    sum_over_rows<kColumnThreads>(sum);
-    if (threadIdx.y == 0 && at.inside) store_floats(partial + blockIdx.y * p.channels + at.channel, sum);
+    sum_over_rows<kColumnThreads>(sum, [&](unsigned k, unsigned lane, float of_channel) {
+        const size_t channel = channel_of<kWidth>(k, lane);
+        if (channel < p.channels) partial[blockIdx.y * p.channels + channel] = of_channel;
+    });
 }
 
 __global__ void __launch_bounds__(kMergeThreads)

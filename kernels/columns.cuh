@@ -42,16 +42,27 @@ struct Columns {
 
 // Goes down the rows of the thread, kBatch at a time: load(u, row) for all of them, then use(u, row), u < kBatch, so
 // that the loads are under way together. What load leaves for use lies in arrays of kBatch, which stay in registers.
+// before() runs once, behind the first loads: what the uses need and the loads do not. It may have barriers.
+template <int kBatch, int kWidth, class Load, class Use, class Before>
+__device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& load, const Use& use,
+                                         const Before& before) {
+    const auto each = [&](size_t row, const auto& f) {
+        SIMT_UNROLL
+        for (int u = 0; u < kBatch; ++u)
+            if (row + u * at.step < at.rows) f(u, row + u * at.step);
+    };
+    each(at.row, load);
+    before();
+    for (size_t row = at.row; row < at.rows;) {
+        each(row, use);
+        row += kBatch * at.step;
+        each(row, load);
+    }
+}
+
 template <int kBatch, int kWidth, class Load, class Use>
 __device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& load, const Use& use) {
-    for (size_t row = at.row; row < at.rows; row += kBatch * at.step) {
-        SIMT_UNROLL
-        for (int u = 0; u < kBatch; ++u)
-            if (row + u * at.step < at.rows) load(u, row + u * at.step);
-        SIMT_UNROLL
-        for (int u = 0; u < kBatch; ++u)
-            if (row + u * at.step < at.rows) use(u, row + u * at.step);
-    }
+    for_rows<kBatch>(at, load, use, [] {});
 }
 
 // How many rows the blocks with this blockIdx.y have: `row_blocks` blocks take `block_rows` rows each in turn.
@@ -60,25 +71,76 @@ __device__ __forceinline__ float rows_of_block(size_t rows, unsigned block, unsi
     return float(rows / sweep * block_rows + (left > before ? min(left - before, size_t(block_rows)) : 0));
 }
 
-// Adds up `values` over threadIdx.y; every thread gets the sums of its column. All threads of a block call it.
-template <unsigned kThreads, int kValues>
-__device__ void sum_over_rows(float (&values)[kValues]) {
-    constexpr unsigned kPitch = kThreads + 8;  // keeps eight lanes of four different values in different banks
-    SIMT_SHARED(float, partial, [kValues * kPitch]);
-    SIMT_SHARED(float, sums, [kValues * 32]);
+// Arrays in shared memory of kCount numbers (a power of two) for each of up to 32 lanes: number i of a lane is at
+// place<kCount>(i, lane), so that 32 neighbours have different banks both where lanes are neighbours and where the
+// numbers of a lane are, as channels in memory.
+template <int kCount>
+inline constexpr unsigned kPlaces = kCount*(32 + 32 / kCount);
+template <int kCount>
+__device__ __forceinline__ unsigned place(unsigned i, unsigned lane) {
+    return i * (32 + 32 / kCount) + lane;
+}
+
+// Values of all threads: one array of a block, whoever asks.
+template <int kValues, unsigned kPitch>
+__device__ __forceinline__ float* values_of_threads() {
+    SIMT_SHARED(float, values, [kValues * kPitch]);
+    return values;
+}
+
+// Adds up `values` over threadIdx.y and calls use(i, lane, sum) with each sum, in one thread: neighbouring threads have
+// neighbouring i. All threads of a block call it, again only behind a barrier.
+template <unsigned kThreads, int kValues, class Use>
+__device__ __forceinline__ void sum_over_rows(const float (&values)[kValues], const Use& use) {
+    constexpr unsigned kPitch = kThreads + 32 / kValues;  // as in place()
+    float* const partial = values_of_threads<kValues, kPitch>();
     const unsigned lanes = blockDim.x, thread = threadIdx.y * lanes + threadIdx.x, threads = lanes * blockDim.y;
     SIMT_UNROLL
     for (int i = 0; i < kValues; ++i) partial[i * kPitch + thread] = values[i];
     __syncthreads();
     for (unsigned j = thread; j < kValues * lanes; j += threads) {
-        const unsigned i = j / lanes, lane = j - i * lanes;
+        const unsigned i = j % kValues, lane = j / kValues;
         float sum = 0;
         for (unsigned at = lane; at < threads; at += lanes) sum += partial[i * kPitch + at];
-        sums[j] = sum;
+        use(i, lane, sum);
+    }
+}
+
+// The same; every thread gets the sums of its column.
+template <unsigned kThreads, int kValues>
+__device__ __forceinline__ void sum_over_rows(float (&values)[kValues]) {
+    SIMT_SHARED(float, sums, [kPlaces<kValues>]);
+    sum_over_rows<kThreads>(values, [&](unsigned i, unsigned lane, float sum) { sums[place<kValues>(i, lane)] = sum; });
+    __syncthreads();
+    SIMT_UNROLL
+    for (int i = 0; i < kValues; ++i) values[i] = sums[place<kValues>(i, threadIdx.x)];
+}
+
+// Channel k of `lane` of the calling block.
+template <int kWidth>
+__device__ __forceinline__ size_t channel_of(unsigned k, unsigned lane) {
+    return (size_t(blockIdx.x) * blockDim.x + lane) * kWidth + k;
+}
+
+// constants[c][k] of the thread's channels, once per block: of(channel, own) makes the kCount numbers of a channel.
+// Neighbouring threads read neighbouring channels, where a thread that read all of its own would leave gaps. All
+// threads of a block call it.
+template <int kWidth, int kCount, class Of>
+__device__ __forceinline__ void channel_constants(size_t channels, float (&constants)[kCount][kWidth], const Of& of) {
+    SIMT_SHARED(float, shared, [kCount * kPlaces<kWidth>]);
+    const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x, k = thread % kWidth, lane = thread / kWidth;
+    if (const size_t channel = channel_of<kWidth>(k, lane); lane < blockDim.x && channel < channels) {
+        float own[kCount];
+        of(channel, own);
+        SIMT_UNROLL
+        for (int c = 0; c < kCount; ++c) shared[c * kPlaces<kWidth> + place<kWidth>(k, lane)] = own[c];
     }
     __syncthreads();
     SIMT_UNROLL
-    for (int i = 0; i < kValues; ++i) values[i] = sums[i * lanes + threadIdx.x];
+    for (int c = 0; c < kCount; ++c) {
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) constants[c][k] = shared[c * kPlaces<kWidth> + place<kWidth>(k, threadIdx.x)];
+    }
 }
 
 // Second half of a sum over all rows: partial is (row_blocks, kSums, channels), as sum kernels of at most kSumBlocks

@@ -4,6 +4,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 
@@ -15,6 +16,12 @@ int cuda_kernel_error();
 struct MissingLibrary : std::runtime_error {
     using runtime_error::runtime_error;
 };
+
+struct CudaLibraryFile {
+    std::string name, compiled, loaded, file;  // versions; the file that was opened
+    std::string missing = {};                  // why none was
+};
+std::vector<CudaLibraryFile> cuda_library_files();  // opens cuDNN and cuBLASLt, without a GPU; only if has_cuda
 
 struct CudaLibraries {
     virtual ~CudaLibraries() = default;

@@ -8,10 +8,6 @@
 
 namespace {
 
-std::string version_text(size_t v, size_t major) {
-    return std::to_string(v / major) + "." + std::to_string(v % major / 100) + "." + std::to_string(v % 100);
-}
-
 constexpr size_t kOldestCudnn = 90800;  // the first that takes a device's description
 
 // Invalid device function, no kernel image, invalid PTX, unsupported PTX version.
@@ -32,38 +28,34 @@ public:
     Libraries(Cuda& cuda, const std::string& gpu) {
         require_code_for_this_gpu();
         if (cudnnGetVersion() < kOldestCudnn)
-            throw MissingLibrary("cuDNN " + version_text(cudnnGetVersion(), 10000) + " is too old: 9.8 is needed");
-        check(cudnnCreate(&cudnn_), "cuDNN cannot start");
-        check(cudnnSetStream(cudnn_, cuda.stream), "cuDNN: setting the stream");
-        if (const auto status = cublasLtCreate(&cublas_); status != CUBLAS_STATUS_SUCCESS)
+            throw MissingLibrary("cuDNN " + files_[0].loaded + " is too old: 9.8 is needed");
+        cudnnHandle_t cudnn = nullptr;
+        check(cudnnCreate(&cudnn), "cuDNN cannot start");
+        cudnn_.reset(cudnn);
+        check(cudnnSetStream(cudnn, cuda.stream), "cuDNN: setting the stream");
+        cublasLtHandle_t cublas = nullptr;
+        if (const auto status = cublasLtCreate(&cublas); status != CUBLAS_STATUS_SUCCESS)
             throw std::runtime_error(std::string("cuBLASLt cannot start: ") + cublasLtGetStatusString(status));
-        plans_ = std::make_unique<ConvPlans>(cudnn_, cudnn_device(cudnn_),
-                                             conv_choices_file(gpu, version_text(cudnnGetVersion(), 10000)));
-        cuda.cudnn = cudnn_;
-        cuda.cublas = cublas_;
+        cublas_.reset(cublas);
+        plans_ = std::make_unique<ConvPlans>(cudnn, cudnn_device(cudnn), conv_choices_file(gpu, files_[0].loaded));
+        cuda.cudnn = cudnn;
+        cuda.cublas = cublas;
         cuda.convolutions = plans_.get();
     }
-    ~Libraries() override {
-        if (abandoned_) {
-            (void)plans_.release();
-            return;
-        }
-        plans_.reset();
-        if (cublas_) cublasLtDestroy(cublas_);
-        if (cudnn_) cudnnDestroy(cudnn_);
-    }
-    void abandon() override { abandoned_ = true; }
+    void abandon() override { (void)plans_.release(), (void)cublas_.release(), (void)cudnn_.release(); }
     size_t chosen() const override { return plans_->chosen(); }
-    std::string versions() const override {
-        return "cuDNN " + version_text(cudnnGetVersion(), 10000) + ", cuBLASLt " +
-               version_text(cublasLtGetVersion(), 10000);
-    }
+    std::string versions() const override { return "cuDNN " + files_[0].loaded + ", cuBLASLt " + files_[1].loaded; }
 
 private:
-    cudnnHandle_t cudnn_ = nullptr;
-    cublasLtHandle_t cublas_ = nullptr;
+    struct Close {
+        void operator()(cudnnHandle_t handle) const { cudnnDestroy(handle); }
+        void operator()(cublasLtHandle_t handle) const { cublasLtDestroy(handle); }
+    };
+    // Also where a constructor that was begun fails, as where cuBLASLt is missing.
+    const std::vector<CudaLibraryFile> files_ = cuda_library_files();
+    std::unique_ptr<cudnnContext, Close> cudnn_;
+    std::unique_ptr<cublasLtContext, Close> cublas_;
     std::unique_ptr<ConvPlans> plans_;
-    bool abandoned_ = false;
 };
 
 }  // namespace

@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(kThreads)
     detect_merge(DetectLossShape s, DetectLossLevel<T> level, const LossSums* sums, unsigned blocks, size_t number,
                  float* loss, float* parts, float* matches) {
     LossSums all;
+#pragma unroll 1  // at most three turns
     for (unsigned block = threadIdx.x; block < blocks; block += kThreads) {
         const LossSums part = sums[block];
         all = {all.box + part.box, all.objectness + part.objectness, all.classes + part.classes,

@@ -32,3 +32,15 @@ void compute(const Cpu& cpu, const ImageBatch<float>& op) {
         }
     }
 }
+
+void compute(const Cpu& cpu, const CameraBatch& op) {
+    const ptrdiff_t rows = ptrdiff_t(op.n * op.h);
+#pragma omp parallel for num_threads(std::max(cpu.threads, 1)) schedule(static) if (cpu.threads > 1)
+    for (ptrdiff_t row = 0; row < rows; ++row) {
+        uint8_t* y = op.y + size_t(row) * op.w * 3;
+        for (size_t j = 0; j < op.w; ++j, y += 3) {
+            const Rgb p = camera_pixel(op, size_t(row) / op.h, int(size_t(row) % op.h), int(j));
+            y[0] = uint8_t(p.r), y[1] = uint8_t(p.g), y[2] = uint8_t(p.b);
+        }
+    }
+}

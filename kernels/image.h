@@ -10,13 +10,16 @@
 //   The identity transform (1 0 0 0 1 0) with color (1 0) copies the image exactly, so evaluation is the same call.
 //   Below inner_h and to the right of inner_w value = grey; inner_h = 0: nowhere.
 //
-// CameraBatch  one image as the JPEG decoder leaves it (planar YCbCr 4:2:0, or RGB), letterboxed into row `index` of
-//   y: chroma upsampling, BT.601 full-range colour, resize, padding grey, normalise. Colour has libjpeg-turbo's
-//   integers and the resized value those of Resize, so y is what decoding to RGB and resizing would give; the
-//   antialiased filter on a GPU sums floats instead and rounds once: within 1 of 255.
+// CameraBatch  images, y: (n, h, w, 3) uint8, RGB   planes: bytes   places: (n)
+//   Letterboxes JPEG images: chroma upsampling, BT.601 full-range colour, resize, grey around it. Each lies in `planes`
+//   as its decoder leaves it: YCbCr 4:2:0 at places[n].offset, luma of even width and height, then Cb and Cr of half of
+//   both. Colour has libjpeg-turbo's integers and the resized value those of data/resize.h with Filter::linear, so y
+//   has the bits of decoding to RGB and letterboxing on the CPU. Where places[n].h is 0, y is images[n].
 #pragma once
 
-#include "base/resample.h"
+#include <cstddef>
+#include <cstdint>
+
 #include "kernels/device.h"
 #include "kernels/types.h"
 
@@ -36,25 +39,26 @@ struct ImageBatch {
     T* y;
 };
 
-template <class T>
+constexpr size_t kPlanesAlignment = 64;
+
+struct CameraPlace {
+    int32_t offset = 0;  // of its planes, in kPlanesAlignment bytes
+    int32_t h = 0, w = 0;
+    int32_t inner_h = 0, inner_w = 0, top = 0, left = 0;  // where it goes in y
+};
+
 struct CameraBatch {
-    size_t h, w;                         // of the image
-    size_t inner_h, inner_w, top, left;  // where it goes in y
-    size_t index, out_h, out_w, out_c;
-    Filter filter;
-    Normalize normalize;
-    float grey = 114;
-    const uint8_t* rgb;             // (h, w, 3), or null and:
-    const uint8_t *luma, *cb, *cr;  // (h, w) and twice (ceil(h/2), ceil(w/2))
-    T* y;
+    size_t n, h, w;  // w: a multiple of four on a GPU
+    const uint8_t *images, *planes;
+    const CameraPlace* places;
+    uint8_t* y;
 };
 
 void compute(const Cpu&, const ImageBatch<float>&);
 template <class T>
 void compute(const Simt&, const ImageBatch<T>&);
 template <class T>
-void compute(const Simt&, const CameraBatch<T>&);
-template <class T>
 void compute(const Cuda&, const ImageBatch<T>&);
-template <class T>
-void compute(const Cuda&, const CameraBatch<T>&);
+void compute(const Cpu&, const CameraBatch&);
+void compute(const Simt&, const CameraBatch&);
+void compute(const Cuda&, const CameraBatch&);

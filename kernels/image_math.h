@@ -66,3 +66,40 @@ HOST_DEVICE inline float bilinear(float p00, float p01, float p10, float p11, co
 HOST_DEVICE inline float colored(float value, float gain, float offset) {
     return bounded(gain * value + offset, 0, 255);
 }
+
+// The colour of one pixel of an image in planes; `planes` is where it begins.
+HOST_DEVICE inline Rgb plane_pixel(const uint8_t* planes, int h, int w, int i, int j) {
+    const int rows = (h + 1) / 2, pitch = (w + 1) / 2;
+    const ChromaTap down = chroma_tap(i, rows), across = chroma_tap(j, pitch);
+    const size_t luma = size_t(4) * size_t(rows) * size_t(pitch);
+    const auto chroma = [&](const uint8_t* plane) {
+        const uint8_t *near = plane + size_t(down.near) * size_t(pitch),
+                      *far = plane + size_t(down.far) * size_t(pitch);
+        return chroma_value(3 * near[across.near] + far[across.near], 3 * near[across.far] + far[across.far], j);
+    };
+    return ycbcr_to_rgb(planes[size_t(i) * 2 * size_t(pitch) + size_t(j)], chroma(planes + luma),
+                        chroma(planes + luma / 4 * 5));
+}
+
+// One pixel of y.
+HOST_DEVICE inline Rgb camera_pixel(const CameraBatch& op, size_t image, int row, int column) {
+    const CameraPlace place = op.places[image];
+    if (place.h == 0) {
+        const uint8_t* p = op.images + ((image * op.h + size_t(row)) * op.w + size_t(column)) * 3;
+        return {p[0], p[1], p[2]};
+    }
+    constexpr int kGrey = 114;
+    const int i = row - place.top, j = column - place.left;
+    if (i < 0 || i >= place.inner_h || j < 0 || j >= place.inner_w) return {kGrey, kGrey, kGrey};
+    const LinearTap down = linear_tap(i, place.h, double(place.h) / double(place.inner_h));
+    const LinearTap across = linear_tap(j, place.w, double(place.w) / double(place.inner_w));
+    const uint8_t* const planes = op.planes + size_t(place.offset) * kPlanesAlignment;
+    const auto at = [&](int y, int x) { return plane_pixel(planes, place.h, place.w, y, x); };
+    const Rgb p00 = at(down.first, across.first), p01 = at(down.first, across.second),
+              p10 = at(down.second, across.first), p11 = at(down.second, across.second);
+    const auto blend = [&](int v00, int v01, int v10, int v11) {
+        return linear_blend(v00 * across.weight_first + v01 * across.weight_second,
+                            v10 * across.weight_first + v11 * across.weight_second, down);
+    };
+    return {blend(p00.r, p01.r, p10.r, p11.r), blend(p00.g, p01.g, p10.g, p11.g), blend(p00.b, p01.b, p10.b, p11.b)};
+}

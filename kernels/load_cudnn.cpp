@@ -70,6 +70,11 @@ private:
     void* library_ = nullptr;  // for the life of the process
 };
 
+std::string text_of(size_t version, size_t major) {
+    return std::to_string(version / major) + "." + std::to_string(version % major / 100) + "." +
+           std::to_string(version % 100);
+}
+
 const Library& cudnn() {
     static const Library library("libcudnn.so.9", "cuDNN 9");
     return library;
@@ -79,7 +84,26 @@ const Library& cublaslt() {
     return library;
 }
 
+template <class Version>
+CudaLibraryFile library_file(std::string name, size_t compiled, size_t major, const Library& (*open)(),
+                             const char* symbol, Version* version) {
+    CudaLibraryFile result{std::move(name), text_of(compiled, major), {}, {}};
+    try {
+        Dl_info info{};
+        if (dladdr(reinterpret_cast<void*>(open().find(symbol, version)), &info)) result.file = info.dli_fname;
+        result.loaded = text_of(version(), major);
+    } catch (const MissingLibrary& e) {
+        result.missing = e.what();
+    }
+    return result;
+}
+
 }  // namespace
+
+std::vector<CudaLibraryFile> cuda_library_files() {
+    return {library_file("cuDNN", CUDNN_VERSION, 10000, cudnn, "cudnnGetVersion", cudnnGetVersion),
+            library_file("cuBLASLt", CUBLAS_VERSION, 10000, cublaslt, "cublasLtGetVersion", cublasLtGetVersion)};
+}
 
 #define FROM(library, result, name, parameters, ...)          \
     result name parameters {                                  \

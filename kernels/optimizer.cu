@@ -96,6 +96,7 @@ __global__ void __launch_bounds__(kElementThreads) check_finite(CheckFinite<T> p
 
 __global__ void __launch_bounds__(kElementThreads) add_lost(StepState* state, const unsigned* lost, unsigned blocks) {
     unsigned count = 0;
+#pragma unroll 1  // at most three turns
     for (unsigned i = threadIdx.x; i < blocks; i += kElementThreads) count += lost[i];
     count = block_reduce<kElementThreads>(count, Sum{});
     if (threadIdx.x == 0) state->nonfinite += float(count);

@@ -100,6 +100,8 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_backward(MaxPoolBackwar
     const MaxPoolShape& s = p.shape;
     const unsigned out_h = divided.out_h, out_w = divided.out_w, h = unsigned(s.h), w = unsigned(s.w);
     const unsigned kernel = kKernel ? kKernel : unsigned(s.kernel), stride = kStride ? kStride : unsigned(s.stride);
+    constexpr unsigned kWindows =
+        kKernel ? (kKernel + kStride - 1) / (kStride ? kStride : 1) : 0;  // of a line that see a pixel
     const Patch<kWidth> at(divided.tiles);
     if (at.channel >= s.c || at.line >= h || at.column >= w) return;
     const unsigned i = at.line + unsigned(s.padding), j = at.column + unsigned(s.padding);  // seen from the padding
@@ -107,8 +109,12 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_backward(MaxPoolBackwar
     const unsigned first_q = j < kernel ? 0 : (j - kernel) / stride + 1, last_q = min(out_w, j / stride + 1);
     for (size_t image = blockIdx.z; image < s.n; image += gridDim.z) {
         float dx[kWidth] = {};
-        for (unsigned line = first_p; line < last_p; ++line)
-            for (unsigned column = first_q; column < last_q; ++column) {
+#pragma unroll(kWindows ? kWindows : 1)
+        for (unsigned a = 0; kWindows ? a < kWindows : first_p + a < last_p; ++a) {
+#pragma unroll(kWindows ? kWindows : 1)
+            for (unsigned b = 0; kWindows ? b < kWindows : first_q + b < last_q; ++b) {
+                const unsigned line = first_p + a, column = first_q + b;
+                if (line >= last_p || column >= last_q) continue;
                 const size_t out = ((image * out_h + line) * out_w + column) * s.c + at.channel;
                 const auto dy = load<kWidth>(p.dy + out);
                 Vector<T, kWidth> dy2;
@@ -119,6 +125,7 @@ __global__ void __launch_bounds__(kPoolThreads) max_pool_backward(MaxPoolBackwar
                 for (int k = 0; k < kWidth; ++k)
                     dx[k] += argmax.element(k) != tap ? 0.0f : p.dy2 ? dy[k] + dy2[k] : dy[k];
             }
+        }
         store(p.dx + ((image * h + at.line) * w + at.column) * s.c + at.channel, rounded<T>(dx));
     }
 }

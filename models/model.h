@@ -21,11 +21,10 @@ struct Model {
     // training has batch_norm nodes and running statistics. Any other graph takes weights into which the normalization
     // is folded: each convolution NAME has NAME.weight and NAME.bias.
     std::function<std::vector<Value>(Value x, const Model&)> network{};
-    bool can_fuse = false, fused = false;  // in training, normalizations inside the convolutions (norm_conv)
-    size_t stride = 1;                     // the sides of x are multiples of it
-    std::vector<BoxLevel> levels{};        // of a detector, one per head
-    bool anchors = true;                   // of a detector: its boxes are relative to anchors
-    StateDict constants{};                 // stored in weight files beside the parameters: a detector's anchors
+    size_t stride = 1;               // the sides of x are multiples of it
+    std::vector<BoxLevel> levels{};  // of a detector, one per head
+    bool anchors = true;             // of a detector: its boxes are relative to anchors
+    StateDict constants{};           // stored in weight files beside the parameters: a detector's anchors
 
     std::vector<Value> trace(Value x) const { return network(x, *this); }
 };

@@ -51,26 +51,8 @@ Value bottleneck(Value x, const std::string& name, size_t channels, size_t strid
                    .channels = out,
                    .activation = Activation::relu,
                    .scale_init = config.keras ? Initializer::ones : Initializer::zeros};
-    if (!x.graph->training || !config.fused) {
-        third.residual = project ? conv_norm(x, projection, style) : x;
-        return conv_norm(conv_norm(conv_norm(x, first, style), second, style), third, style);
-    }
-
-    const auto normalized = [&](const WithStats& y, const ConvNorm& l) {
-        x.graph->layer = l.norm;
-        const NormParameters p = norm_parameters(*x.graph, l, style);
-        return batch_norm(y, p.scale, p.shift, p.options);
-    };
-    const auto normalized_conv = [&](const WithStats& y, const ConvNorm& before, const ConvNorm& l) {
-        const Value weight = conv_weight(y.y, l, style);
-        const NormParameters p = norm_parameters(*x.graph, before, style);
-        return norm_conv(y, p.scale, p.shift, p.options, weight, {.stride = l.stride, .padding = (l.kernel - 1) / 2});
-    };
-    const auto plain_conv = [&](const ConvNorm& l) {
-        return norm_conv(x, conv_weight(x, l, style), {.stride = l.stride});
-    };
-    third.residual = project ? normalized(plain_conv(projection), projection) : x;
-    return normalized(normalized_conv(normalized_conv(plain_conv(first), first, second), second, third), third);
+    third.residual = project ? conv_norm(x, projection, style) : x;
+    return conv_norm(conv_norm(conv_norm(x, first, style), second, style), third, style);
 }
 
 Value classifier(Value x, const ResNetConfig& config) {
@@ -222,7 +204,6 @@ ResNetConfig resnet_config(std::string_view name, size_t classes) {
 }  // namespace
 
 Value resnet(Value x, const ResNetConfig& config) {
-    require(!config.fused || !config.keras, "the fused form has no convolution biases, as the paper's form has them");
     Graph& graph = *x.graph;
     x = conv_norm(x,
                   {.conv = "conv1",
@@ -249,14 +230,11 @@ Model make_model(const ResNetConfig& config) {
             .classes = config.classes,
             .head = "fc.",
             .folding = {conv_bn_pairs(config), config.epsilon()},
-            .network =
-                [config](Value x, const Model& model) {
-                    ResNetConfig c = config;
-                    c.classes = model.classes, c.fused = model.fused;
-                    return std::vector{resnet(x, c)};
-                },
-            .can_fuse = !config.keras,
-            .fused = config.fused};
+            .network = [config](Value x, const Model& model) {
+                ResNetConfig c = config;
+                c.classes = model.classes;
+                return std::vector{resnet(x, c)};
+            }};
 }
 
 ModelFamily resnet_family() {

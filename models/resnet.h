@@ -16,8 +16,7 @@ struct ResNetConfig {
     size_t classes = 2;
     size_t width = 64;  // channels of the stem; other widths are for tests
     float stored_epsilon =
-        0;               // of the normalization, where a file states it: 1e-3 with the original keras-applications
-    bool fused = false;  // as Model::fused; not with keras
+        0;  // of the normalization, where a file states it: 1e-3 with the original keras-applications
     float epsilon() const { return stored_epsilon > 0 ? stored_epsilon : keras ? 1.001e-5f : 1e-5f; }
 };
 

@@ -1,5 +1,7 @@
 #include "predict/classifier.h"
 
+#include <cstring>
+
 namespace {
 
 std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
@@ -11,7 +13,8 @@ std::vector<float> repeated(std::initializer_list<float> row, size_t n) {
 }  // namespace
 
 Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& config)
-    : config_(config),
+    : device_(device),
+      config_(config),
       graph_([&] {
           auto graph = std::make_unique<Graph>(config.precision);
           const size_t n = config.batch, size = config.size;
@@ -30,7 +33,7 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
       }()),
       parameters_(device, *graph_),
       program_(arena, std::move(graph_), parameters_, std::array{in_.probabilities, in_.losses},
-               {.eager = config.eager, .batch = config.batch}) {
+               {.eager = config.eager, .batch = config.batch, .overflow = true}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }
@@ -48,26 +51,27 @@ std::function<void()> Classifier::prepare_load(StateDict state, const std::strin
     };
 }
 
-std::vector<float> Classifier::run(std::span<const uint8_t> images) {
+Classifier::Started Classifier::start(std::span<const uint8_t> images, std::span<const int32_t> labels) {
     const size_t image = config_.size * config_.size * 3, n = images.size() / image;
     require(n * image == images.size() && n <= config_.batch, "classifier: {} bytes of images for a batch of {}",
             images.size(), config_.batch);
-    std::vector<uint8_t> padded(images.begin(), images.end());
-    padded.resize(config_.batch * image);
-    program_.write<uint8_t>(in_.images, padded);
-    program_.run();
-    std::vector<float> probabilities = program_.read<float>(in_.probabilities);
-    probabilities.resize(n * config_.model.classes);
-    return probabilities;
+    if (!labels.empty()) {
+        std::vector<int32_t> padded(labels.begin(), labels.end());
+        padded.resize(config_.batch, -1);
+        program_.write<int32_t>(in_.labels, padded);
+    }
+    const Piece piece{images.data(), images.size()};  // rows beyond n keep other images: no row depends on another
+    program_.write(in_.images, {&piece, 1});
+    return {program_.start(), n};
 }
 
-std::vector<float> Classifier::run(std::span<const uint8_t> images, std::span<const int32_t> labels,
-                                   std::vector<float>& losses) {
-    std::vector<int32_t> padded(labels.begin(), labels.end());
-    padded.resize(config_.batch, -1);
-    program_.write<int32_t>(in_.labels, padded);
-    std::vector<float> probabilities = run(images);
-    losses = program_.read<float>(in_.losses);
-    losses.resize(labels.size());
-    return probabilities;
+Classifier::Result Classifier::finish(const Started& started) {
+    const std::span<const std::byte> bytes = program_.finish(started.run);
+    const size_t classes = config_.model.classes;
+    Result result{.probabilities = std::vector<float>(started.images * classes),
+                  .losses = std::vector<float>(started.images)};
+    std::memcpy(result.probabilities.data(), bytes.data(), result.probabilities.size() * sizeof(float));
+    std::memcpy(result.losses.data(), bytes.data() + config_.batch * classes * sizeof(float),
+                result.losses.size() * sizeof(float));
+    return result;
 }

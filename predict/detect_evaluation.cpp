@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "predict/in_turn.h"
 
 using nlohmann::json;
 
@@ -32,12 +33,16 @@ FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector
     in_order.epochs = 1;
     in_order.boxes.reset();
     in_order.augment = {};
+    in_order.memory = &detector.device().host_memory();
     Loader loader(data, samples, in_order, cache);
+    const size_t h = options.fit.h(), w = options.fit.w();
     std::vector<bool> overflown;
     size_t done = 0;
-    for (size_t step = 0; step < loader.steps(); ++step) {
-        const Batch& batch = loader.next();
-        const auto boxes = detector.run(batch.images, options.fit.h(), options.fit.w(), &overflown);
+    const auto start = [&](const Batch& batch) {
+        return detector.start(Detector::images_of(batch.images, h, w), h, w);
+    };
+    for_each_batch(loader, detector.device(), start, [&](const Batch& batch, const Detector::Started& started) {
+        const auto boxes = detector.finish(started, &overflown);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
@@ -49,8 +54,8 @@ FoundBoxes find_boxes(Detector& detector, const Dataset& data, const std::vector
             result.samples.push_back(uint32_t(batch.samples[row]));
             result.images.push_back(std::move(image));
         }
-        if (progress && !progress(done)) break;
-    }
+        return !progress || progress(done);
+    });
     result.bad_files = loader.bad_files();
     return result;
 }

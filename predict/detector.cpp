@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace {
 
@@ -40,12 +41,17 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool
 }
 
 Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena)
-    : network_(model.network()), options_(options), own_arena_(device), arena_(arena ? *arena : own_arena_) {
+    : device_(device),
+      network_(model.network()),
+      options_(options),
+      own_arena_(device),
+      arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
     const size_t side = network_.stride;
     channels_ = device.image_channels(options.precision);
     network_.trace(declarations.input("x", {1, side, side, channels_}, options.precision));
     parameters_ = std::make_unique<Parameters>(device, declarations);
+    if (!device.facts().host_memory) make_room_for_planes(kPlanesAlignment);
     load(model.state, model.file_name);
 }
 
@@ -64,14 +70,20 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     if (traces_.size() == kMaxTraces) traces_.pop_back();
     const size_t n = options_.batch;
     auto graph = std::make_unique<Graph>(options_.precision);
-    Trace t{.h = h, .w = w, .images = graph->input("images", {n, h, w, 3}, DType::u8), .boxes = {}, .program = {}};
+    Trace t{.h = h, .w = w, .images = graph->input("images", {n, h, w, 3}, DType::u8), .places = {}, .program = {}};
+    Value images = t.images;
+    if (planes_.data()) {
+        t.places = graph->input("places", {n, sizeof(CameraPlace) / sizeof(int32_t)}, DType::i32);
+        images =
+            camera_batch(images, graph->external("planes", {planes_.bytes()}, DType::u8, planes_.data()), t.places);
+    }
     const Value color = graph->input("color", {n, 2}, DType::f32);
     const std::vector<Pass> passes = detector_passes(h, w, network_, options_.augmented);
     std::vector<Value> transforms, heads, scores;
     std::vector<BoxLevel> levels;
     for (const Pass& pass : passes) {
         transforms.push_back(graph->input("transform", {n, 6}, DType::f32));
-        const Value x = image_batch(t.images, transforms.back(), color,
+        const Value x = image_batch(images, transforms.back(), color,
                                     {.out_h = pass.out_h,
                                      .out_w = pass.out_w,
                                      .out_channels = channels_,
@@ -86,13 +98,13 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
             levels.push_back(level_of(pass, network_.levels[i], w));
         }
     }
-    const Value boxes = network_.anchors ? decode_boxes(heads, levels, network_.classes)
-                                         : decode_distances(heads, scores, levels, options_.threshold);
-    t.boxes = select_boxes(boxes, {.threshold = options_.threshold,
-                                   .iou_threshold = options_.iou_threshold,
-                                   .max_detections = options_.max_boxes});
-    t.program = std::make_unique<Program>(arena_, std::move(graph), *parameters_,
-                                          std::array{t.boxes.detections, t.boxes.count}, ProgramOptions{.batch = n});
+    const Value decoded = network_.anchors ? decode_boxes(heads, levels, network_.classes)
+                                           : decode_distances(heads, scores, levels, options_.threshold);
+    const SelectedBoxes boxes = select_boxes(decoded, {.threshold = options_.threshold,
+                                                       .iou_threshold = options_.iou_threshold,
+                                                       .max_detections = options_.max_boxes});
+    t.program = std::make_shared<Program>(arena_, std::move(graph), *parameters_,
+                                          std::array{boxes.detections, boxes.count}, ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {
         const float across = float(w) / float(passes[i].inner_w), down = float(h) / float(passes[i].inner_h);
         const bool mirrored = passes[i].mirrored;
@@ -104,27 +116,76 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     return traces_.front();
 }
 
-std::vector<std::vector<Box>> Detector::run(std::span<const uint8_t> images, size_t h, size_t w,
-                                            std::vector<bool>* overflown) {
-    const size_t bytes = h * w * 3, n = images.size() / bytes;
-    require(n * bytes == images.size() && n >= 1 && n <= options_.batch,
-            "detector: {} bytes for at most {} images of {} x {}", images.size(), options_.batch, h, w);
+// Programs hold the address of the planes, so all are traced again; images of one camera never come here twice.
+void Detector::make_room_for_planes(size_t bytes) {
+    if (bytes <= planes_.bytes()) return;
+    traces_.clear();
+    planes_ = Buffer();
+    planes_ = Buffer(device_, bytes + bytes / 4);
+    device_.reserve_staging(planes_.data(), planes_.bytes());
+}
+
+std::vector<DetectorImage> Detector::images_of(std::span<const uint8_t> pixels, size_t h, size_t w) {
+    const size_t bytes = h * w * 3, n = pixels.size() / bytes;
+    require(n * bytes == pixels.size(), "detector: {} bytes for images of {} x {}", pixels.size(), h, w);
+    std::vector<DetectorImage> images(n);
+    for (size_t i = 0; i < n; ++i) images[i].bytes = pixels.subspan(i * bytes, bytes);
+    return images;
+}
+
+Detector::Started Detector::start(std::span<const DetectorImage> images, size_t h, size_t w) {
+    require(!images.empty() && images.size() <= options_.batch, "detector: {} images for a batch of {}", images.size(),
+            options_.batch);
+    // Pixels fill the first rows of the batch, planes the others, so that each kind is one upload.
+    std::vector<Piece> pixels, planes;
+    std::vector<CameraPlace> places(options_.batch);
+    std::vector<size_t> rows(images.size());
+    size_t plane_bytes = 0;
+    for (size_t i = 0; i < images.size(); ++i)
+        if (images[i].place.h == 0) {
+            require(images[i].bytes.size() == h * w * 3, "detector: {} bytes for an image of {} x {}",
+                    images[i].bytes.size(), h, w);
+            rows[i] = pixels.size();
+            pixels.push_back({images[i].bytes.data(), images[i].bytes.size()});
+        }
+    for (size_t i = 0; i < images.size(); ++i)
+        if (images[i].place.h != 0) {
+            rows[i] = pixels.size() + planes.size();
+            places[rows[i]] = images[i].place;
+            places[rows[i]].offset = int32_t(plane_bytes / kPlanesAlignment);
+            planes.push_back({images[i].bytes.data(), images[i].bytes.size()});
+            plane_bytes += images[i].bytes.size();
+        }
+    require(planes.empty() || (planes_.data() && plane_bytes % kPlanesAlignment == 0),
+            "detector: planes of {} bytes on the device {}", plane_bytes, device_.kind());
+    make_room_for_planes(plane_bytes);
     Trace& t = trace(h, w);
-    padded_.assign(images.begin(), images.end());
-    padded_.resize(options_.batch * bytes);
-    t.program->write<uint8_t>(t.images, padded_);
-    t.program->run();
-    const std::vector<int32_t> count = t.program->read<int32_t>(t.boxes.count);
-    const std::vector<float> found = t.program->read<float>(t.boxes.detections);
-    std::vector<std::vector<Box>> result(n);
-    if (overflown) overflown->assign(n, false);
-    for (size_t i = 0; i < n; ++i) {
-        if (count[i] < 0 && overflown) (*overflown)[i] = true;
-        if (count[i] < 0 && !overflown)
+    if (!pixels.empty()) t.program->write(t.images, pixels);  // rows beyond them keep other images
+    if (!planes.empty()) device_.upload_async(planes_.data(), planes);
+    if (t.places) {
+        const Piece piece{places.data(), places.size() * sizeof(CameraPlace)};
+        t.program->write(t.places, {&piece, 1});
+    }
+    const size_t run = t.program->start();
+    return {t.program, run, std::move(rows)};
+}
+
+std::vector<std::vector<Box>> Detector::finish(const Started& started, std::vector<bool>* overflown) {
+    const std::span<const std::byte> bytes = started.program->finish(started.run);
+    std::vector<float> found(options_.batch * options_.max_boxes * 6);
+    std::vector<int32_t> count(options_.batch);
+    std::memcpy(found.data(), bytes.data(), found.size() * sizeof(float));
+    std::memcpy(count.data(), bytes.data() + found.size() * sizeof(float), count.size() * sizeof(int32_t));
+    std::vector<std::vector<Box>> result(started.rows.size());
+    if (overflown) overflown->assign(result.size(), false);
+    for (size_t i = 0; i < result.size(); ++i) {
+        const size_t row = started.rows[i];
+        if (count[row] < 0 && overflown) (*overflown)[i] = true;
+        if (count[row] < 0 && !overflown)
             fail(Fault::not_finite, "the detector's output is not finite: numbers overflow in the network{}",
                  options_.precision == DType::f32 ? "" : "; use --precision fp32");
-        for (int32_t k = 0; k < count[i]; ++k) {
-            const float* b = &found[(i * options_.max_boxes + size_t(k)) * 6];
+        for (int32_t k = 0; k < count[row]; ++k) {
+            const float* b = &found[(row * options_.max_boxes + size_t(k)) * 6];
             result[i].push_back({b[0], b[1], b[2], b[3], b[4], int(b[5])});
         }
     }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <list>
+#include <memory>
 
 #include "engine/program.h"
+#include "kernels/image.h"
 #include "models/files/yolov5_file.h"
 
 struct Box {
@@ -36,18 +38,38 @@ struct Pass {
 };
 std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool augmented);
 
+// One image for a detector.
+struct DetectorImage {
+    std::span<const uint8_t> bytes;  // (h, w, 3) as the network sees it, or where place.h > 0 its planes
+    CameraPlace place = {};          // see CameraBatch in kernels/image.h; `offset` is not used
+};
+
 class Detector {
 public:
+    struct Started {
+        std::shared_ptr<Program> program;
+        size_t run;
+        std::vector<size_t> rows;  // of the batch, by image
+    };
+
     // `model.state` (folded) is copied to the device and not needed afterwards.
     // `arena`: shared with other programs; null: the detector makes one.
     Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
-    // images: (count, h, w, 3), count at most the batch, sides multiples of the largest stride. The network always
-    // runs the whole batch, so that the results of an image do not depend on how many others came with it. Numbers that
-    // overflow in the network are an error (Fault::not_finite); with `overflown`, the image has no boxes and its
-    // element there is true.
+    // At most the batch of images; h and w, the network's input, are multiples of the largest stride. The network
+    // always runs the whole batch, so that the results of an image do not depend on which others came with it. The next
+    // batch may be started before this one is finished. Bytes in Device::host_memory() are not copied on the host: they
+    // must stay as they are until the batch is finished. Images as planes: not on the device cpu.
+    Started start(std::span<const DetectorImage> images, size_t h, size_t w);
+    // The boxes of each image. Numbers that overflow in the network are an error (Fault::not_finite); with `overflown`,
+    // the image has no boxes and its element there is true.
+    std::vector<std::vector<Box>> finish(const Started&, std::vector<bool>* overflown = nullptr);
+    // Both, of (count, h, w, 3) pixels.
     std::vector<std::vector<Box>> run(std::span<const uint8_t> images, size_t h, size_t w,
-                                      std::vector<bool>* overflown = nullptr);
+                                      std::vector<bool>* overflown = nullptr) {
+        return finish(start(images_of(images, h, w), h, w), overflown);
+    }
+    static std::vector<DetectorImage> images_of(std::span<const uint8_t> pixels, size_t h, size_t w);
 
     // Other weights for the same network, folded; `where` names them in messages.
     void load(const StateDict& state, const std::string& where);
@@ -55,22 +77,25 @@ public:
     size_t arena_bytes() const { return arena_.bytes(); }
     Program& program(size_t h, size_t w) { return *trace(h, w).program; }  // for benchmarks and tests
     const DetectorOptions& options() const { return options_; }
+    Device& device() { return device_; }
 
 private:
     struct Trace {
         size_t h, w;
-        Value images;
-        SelectedBoxes boxes;
-        std::unique_ptr<Program> program;
+        Value images, places;
+        std::shared_ptr<Program> program;
     };
     Trace& trace(size_t h, size_t w);
 
+    void make_room_for_planes(size_t bytes);
+
+    Device& device_;
     Model network_;
     DetectorOptions options_;
     size_t channels_ = 3;  // of the network's input
     Arena own_arena_;
     Arena& arena_;
     std::unique_ptr<Parameters> parameters_;
+    Buffer planes_;            // of the images of a batch, whatever the size of the network's input
     std::list<Trace> traces_;  // the latest used first
-    std::vector<uint8_t> padded_;
 };

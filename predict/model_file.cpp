@@ -126,8 +126,8 @@ std::string fingerprint(const StateDict& state) {
 std::filesystem::path weight_file(const std::filesystem::path& path) {
     const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
     if (!std::filesystem::exists(file))
-        fail(Fault::usage, "{}: holds no model; name a run folder whose training has finished, or a weight file",
-             path.string());
+        fail(Fault::usage, "{}: {}; name a run folder whose training has finished, or a weight file", path.string(),
+             std::filesystem::exists(path) ? "holds no model" : "no such file or folder");
     return file;
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "predict/in_turn.h"
 
 double Predictions::mean_loss() const {
     if (rows.empty()) return std::numeric_limits<double>::quiet_NaN();
@@ -28,17 +29,17 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
     in_order.batch = classifier.config().batch;
     in_order.shuffle = in_order.drop_last = false;
     in_order.epochs = 1;
+    in_order.memory = &classifier.device().host_memory();
     Loader loader(data, samples, in_order, cache);
     const size_t classes = classifier.config().model.classes;
-    std::vector<float> losses;
     size_t done = 0;
-    for (size_t step = 0; step < loader.steps(); ++step) {
-        const Batch& batch = loader.next();
-        const std::vector<float> probabilities = classifier.run(batch.images, batch.labels, losses);
+    const auto start = [&](const Batch& batch) { return classifier.start(batch.images, batch.labels); };
+    for_each_batch(loader, classifier.device(), start, [&](const Batch& batch, const Classifier::Started& started) {
+        const Classifier::Result found = classifier.finish(started);
         for (size_t row = 0; row < batch.labels.size(); ++row) {
             if (batch.samples[row] >= 0) ++done;
             if (batch.labels[row] < 0) continue;  // unreadable, or beyond the end
-            const auto p = std::span(probabilities).subspan(row * classes, classes);
+            const auto p = std::span(found.probabilities).subspan(row * classes, classes);
             if (!std::ranges::all_of(p, [](float x) { return std::isfinite(x); }))  // finite weights can overflow
                 fail(Fault::not_finite, "{}: the network's output is not finite; train with a lower --lr",
                      data.path(data.samples[size_t(batch.samples[row])]));
@@ -47,11 +48,11 @@ Predictions predict(Classifier& classifier, const Dataset& data, const std::vect
                                    uint32_t(label),
                                    uint32_t(best),
                                    p[best],
-                                   losses[row],
+                                   found.losses[row],
                                    {p.begin(), p.end()}});
         }
-        if (progress && !progress(done)) break;
-    }
+        return !progress || progress(done);
+    });
     result.bad_files = loader.bad_files();
     result.counts = loader.counts();
     return result;

@@ -8,7 +8,8 @@
 # FOLDER (build-systems/) keeps the systems, the builds and a log per row: run it again after a stop. A row that was
 # finished for this commit is not run again; delete FOLDER/results/ROW to repeat it. --build-only builds everything, tests
 # and benchmarks too, and runs nothing.
-# DEBIAN_MIRROR and UBUNTU_MIRROR name archives; without them the ones that apt uses on this machine are taken.
+# DEBIAN_MIRROR and UBUNTU_MIRROR name archives; without them the ones that apt uses on this machine are taken, or Ubuntu's own.
+# Of Ubuntu's archive the signature is checked only where its keyring is installed: debootstrap warns else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,7 +59,8 @@ commit=$(git rev-parse --short=12 HEAD)
 mirror() {  # Debian or Ubuntu
     local given=${1^^}_MIRROR
     [ -n "${!given:-}" ] && { echo "${!given}"; return; }
-    apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n "/security/d; s/^$1 //p" | head -1
+    { apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n "/security/d; s/^$1 //p"
+        echo "Ubuntu http://archive.ubuntu.com/ubuntu" | sed -n "s/^$1 //p"; } | head -1
 }
 
 make_root() {  # SUITE or SUITE-NAME -> a folder of this name, or what is in the way on standard output

@@ -1,233 +1,268 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in steps of at most nine minutes, on a bare x86-64 machine with nvcc, cuDNN, PyTorch and
-# no network. Packages that are missing there (headers and libraries) come as .deb files in a folder.
+# Everything that only a GPU can show, in one call of nine minutes on a machine with nothing but an NVIDIA driver and the
+# libraries of CUDA and cuDNN, in the system or inside a PyTorch installation. Programs are built before, elsewhere.
 #
-#   scripts/gpu_verify.sh carry            here, with network: downloads the packages into .carry (ignored by git)
-#   scripts/gpu_verify.sh STEP [--dry-run] there, a step or `all`:
-#       build      the binaries, the tests, the benches                kernels    the time of each of our kernels and plans
-#       quick      the most valuable checks, for a GPU that is lent for minutes: kernels against simt, losses of training, our
-#                  speeds, PyTorch eager in bf16, memcheck; the steps below repeat it in full
-#       test       all tests on cuda                                   bench      ResNet-50 beside PyTorch, training and inference
-#       sanitize   compute-sanitizer's four tools                      detect     YOLOv5x6 at 1280x960 beside PyTorch
-#       parity     losses, gradients, updates against PyTorch's        pipeline   JPEG files to classes; the demo
+#   scripts/gpu_verify.sh bundle     here, with nvcc: builds and packs .gpu/bundle.tar.gz (ignored by git, at most 40 MiB)
+#   scripts/gpu_verify.sh run        there: all steps, the most telling first; PyTorch beside ours where it is installed
+#   scripts/gpu_verify.sh rehearse   anywhere: the same steps in miniature, with nvcc's kernels executed on the CPU and PyTorch
+#                                    on the CPU; shows that the script and the programs work, and nothing about a GPU
 #
-# With 15 minutes in all: `build` in one call, `quick` in the next (TUNDRA_STEP_SECONDS=240).
-# Results go to $OUT (default: gpu_results): a log per step, and result.json, which every step adds to.
+# The archive holds this script too: on a machine without the sources, unpack it and run scripts/gpu_verify.sh there.
+# Results go to $OUT (gpu_results): result.json, which has every line as soon as it is printed, log.txt, engines.txt (cuDNN's
+# engines as they were chosen), ncu.txt, ncu-norm.txt, sanitizer.txt. SECONDS_IN_ALL (540) is the limit of everything together.
+# Exit code: 0 every step passed, 1 one failed or ran out of its time, 3 none failed and some were skipped.
 set -uo pipefail
+mode=${1:-}
 cd "$(dirname "$0")/.." || exit 1
-out=${OUT:-gpu_results}
-step=${1:-}
-dry=0
-[ "${2:-}" = --dry-run ] && dry=1
-limit=${TUNDRA_STEP_SECONDS:-540}
-build="build-gpu"
-carry=.carry
-started=$SECONDS
-python=$(command -v python3 || true)
+here=$PWD
+out=$(realpath -m "${OUT:-gpu_results}")
+slower=1 total=${SECONDS_IN_ALL:-540}
+[ "$mode" != rehearse ] || slower=8 total=${SECONDS_IN_ALL:-2400}
+gpu_tests="kernels_cuda_test golden_resnet_test"
 
-packages="libfmt-dev libfmt9 nlohmann-json3-dev libcli11-dev libxxhash-dev libxxhash0 libzip-dev libzip4 libturbojpeg0-dev
-libturbojpeg0 libjpeg62-turbo-dev libjpeg62-turbo libexif-dev libexif12 libstb-dev libdnnl-dev libdnnl2 libgtest-dev zlib1g-dev
-zlib1g libbenchmark-dev libgoogletest-dev googletest libhdf5-dev"
-
-say() { printf '%s\n' "$*"; }
-
-run() {  # seconds left of the step, then the command; in a dry run only its text
-    local left=$((limit - (SECONDS - started)))
-    if [ $dry = 1 ]; then say "would run (${left} s): $*"; return 0; fi
-    [ $left -gt 5 ] || { say "no time is left for: $*"; return 124; }
-    timeout --kill-after=10 "$left" "$@"
+bundle_up() {
+    local build=build-gpu folder=.gpu/bundle programs program library
+    cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DTUNDRA_NATIVE=OFF -DTUNDRA_CUDA=ON \
+        "-DTUNDRA_CUDA_ARCHS=${TUNDRA_CUDA_ARCHS:-90-real;80-virtual;100-virtual}" || return 1
+    # shellcheck disable=SC2086
+    cmake --build $build -j "${JOBS:-$(nproc)}" --target tundra bench_step $gpu_tests || return 1
+    rm -rf $folder .gpu/bundle.tar.gz
+    mkdir -p $folder/bin $folder/lib $folder/scripts $folder/golden
+    programs="$build/tundra $build/bench/step"
+    for program in $gpu_tests; do programs="$programs $build/tests/$program"; done
+    for program in $programs; do
+        strip -o "$folder/bin/$(basename "$program")" "$program" || return 1
+        ldd "$program"
+    done | awk '$3 ~ /^\// && $1 !~ /^(libc|libm|libdl|librt|libpthread|libresolv|libcudnn|libcublas)/ || $1 ~ /^libcrypto/ { print $3 }' |
+        sort -u | while read -r library; do cp -L "$library" $folder/lib/ || exit 1; done || return 1
+    cp scripts/gpu_verify.sh scripts/gpu_pytorch.py bench/compare/yolo_peer.py $folder/scripts/
+    cp -r tests/golden/resnet50 $folder/golden/
+    git describe --always --dirty --abbrev=12 --exclude '*' >$folder/commit 2>/dev/null || echo unknown >$folder/commit
+    tar -C $folder -cf - . | gzip -9 >.gpu/bundle.tar.gz || return 1
+    rm -rf $folder
+    local bytes
+    bytes=$(stat -c %s .gpu/bundle.tar.gz)
+    echo "$here/.gpu/bundle.tar.gz: $((bytes / 1048576)) MiB"
+    [ "$bytes" -le $((40 * 1048576)) ] || { echo "more than 40 MiB" >&2; return 1; }
 }
 
-note() {  # name, exit code, log: one entry of result.json
-    [ $dry = 1 ] && return 0
-    "$python" - "$out/result.json" "$1" "$2" "$3" <<'PYTHON'
-import json, os, re, subprocess, sys
-path, name, code, log = sys.argv[1:]
-def said(*command):
-    try: return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-    except Exception as e: return f"unknown: {e}"
-result = json.load(open(path)) if os.path.exists(path) else {}
-result["commit"] = said("git", "describe", "--always", "--dirty", "--abbrev=12") or os.environ.get("TUNDRA_COMMIT", "unknown")
-result["date"] = said("date", "-u", "+%Y-%m-%dT%H:%M:%SZ")
-fields = "name,driver_version,memory.total,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
-result["gpu"] = dict(zip(fields.split(","), said("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader").split(", ")))
-result["nvcc"] = said("nvcc", "--version").splitlines()[-1:]
-text = open(log, errors="replace").read() if os.path.exists(log) else ""
-entry = {"exit_code": int(code), "log": os.path.basename(log)}
-entry["numbers"] = [json.loads(line[7:]) for line in text.splitlines() if line.startswith("RESULT ")]
-entry["images_per_second"] = [line for line in text.splitlines() if "images/s" in line]
-if m := re.search(r"(\d+)% tests passed.*", text): entry["tests"] = m.group(0)
-if m := re.findall(r"ERROR SUMMARY: (\d+) error", text): entry["sanitizer_errors"] = [int(x) for x in m]
-result.setdefault("steps", {})[name] = entry
-json.dump(result, open(path, "w"), indent=1)
-PYTHON
-}
+case $mode in
+    bundle) bundle_up; exit ;;
+    run | rehearse) ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
 
-logged() {  # name, command...: runs it into a log and notes how it ended
-    local name=$1 code
-    shift
-    if [ $dry = 1 ]; then run "$@"; return; fi
-    run "$@" >"$out/$name.log" 2>&1
+# ---- where everything is
+work=$(mktemp -d) || exit 1
+background=
+trap '[ -z "$background" ] || kill $background 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+bundle=${BUNDLE:-$here}
+if [ ! -x "$bundle/bin/tundra" ]; then
+    [ -e .gpu/bundle.tar.gz ] || { echo "gpu_verify: .gpu/bundle.tar.gz is missing: scripts/gpu_verify.sh bundle" >&2; exit 1; }
+    bundle=$work/bundle
+    mkdir "$bundle" && tar -C "$bundle" -xzf .gpu/bundle.tar.gz || exit 1
+fi
+mkdir -p "$out" && rm -f "$out"/{result.json,log.txt,engines.txt,ncu.txt,ncu-norm.txt,sanitizer.txt}
+export XDG_CACHE_HOME=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TORCHINDUCTOR_FX_GRAPH_CACHE=1 \
+    TORCHINDUCTOR_AUTOGRAD_CACHE=1 PYTHONUNBUFFERED=1 TUNDRA_GOLDEN=$bundle/golden
+
+python=
+for candidate in ${PYTHON:-python3 python /opt/*/bin/python3 /usr/bin/python3}; do  # a name in PYTHON: only that one
+    command -v "$candidate" >/dev/null || continue
+    "$candidate" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("torchvision")))' \
+        2>/dev/null && python=$candidate && break
+done
+packages=${python:+$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')}
+
+# CUDA's and cuDNN's libraries outside of what the system searches: toolkits, and NVIDIA's wheels in Python environments.
+libraries=$bundle/lib
+for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/local/nvidia/lib64 \
+    {/usr/lib,/usr/local/lib,/opt/*/lib,"$HOME/.local/lib","${VIRTUAL_ENV:-/none}/lib"}/python3*/{site,dist}-packages/nvidia/*/lib \
+    /usr/lib/python3/dist-packages/nvidia/*/lib ${packages:+"$packages"/nvidia/*/lib}; do
+    [ -d "$folder" ] && libraries=$libraries:$folder
+done
+
+# What ours and PyTorch's steps take, and how large: a GPU's, or the rehearsal's.
+if [ "$mode" = run ]; then
+    device=cuda peer=cuda precisions="bf16 fp16" tolerance=0.04 loss_size="--size 224 --batch 16" train="--size 224 --batch 256 --steps 30"
+    yolo=x6 yolo_size="--size 960x1280 --batch 8 --steps 20" yolo_peer="--pixels 960x1280 --batch 8 --steps 20"
+    export TUNDRA_GPU=cuda TUNDRA_GOLDEN_DEVICE=cuda
+else
+    device=ptx peer=cpu precisions=bf16 tolerance=0.1 loss_size="--size 32 --batch 4" train="--size 32 --batch 2 --steps 1"
+    yolo=n6 yolo_size="--size 64x64 --batch 1 --steps 1" yolo_peer="--pixels 64x64 --batch 1 --steps 1"
+    export TUNDRA_GPU=ptx
+fi
+
+# ---- results
+quoted() {  # as a JSON string
+    local text=${1:0:400}  # before escaping, so that no escape is cut in half
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    printf '"%s"' "$(printf %s "$text" | tr -d '\000-\037')"
+}
+entry() {  # JSON without its braces; result.json is whole after each
+    printf '{%s}\n' "$1" >>"$work/entries"
+    { printf '{"rehearsal": %s, "commit": %s, "date": %s, "gpu": %s, "entries": [\n' "$([ "$mode" = run ] && echo false || echo true)" \
+        "$commit" "$date" "$gpu"
+        sed '$!s/$/,/' "$work/entries"
+        echo ']}'; } >"$work/result" && cp "$work/result" "$out/result.json.part" && mv "$out/result.json.part" "$out/result.json"
+}
+line() {  # step, text
+    printf '%4d s  %-12s %s\n' $SECONDS "$1" "$2" | tee -a "$out/log.txt"
+    entry "\"step\": \"$1\", \"second\": $SECONDS, \"line\": $(quoted "$2")"
+}
+counts=(0 0 0)  # passed, failed, skipped
+end() {  # step, pass|fail|skip, why
+    case $2 in pass) counts[0]=$((counts[0] + 1)) ;; fail) counts[1]=$((counts[1] + 1)) ;; skip) counts[2]=$((counts[2] + 1)) ;; esac
+    printf '%4d s  %-12s %s%s\n' $SECONDS "$1" "$(tr a-z A-Z <<<"$2")" "${3:+: $3}" | tee -a "$out/log.txt"
+    entry "\"step\": \"$1\", \"second\": $SECONDS, \"status\": \"$2\", \"why\": $(quoted "${3:-}")"
+}
+# step, its limit in seconds, command: runs it, every line at once into the results. Exit code 77, or a test that skipped
+# itself, is a skip; a filter that finds no test is a failure.
+step() {
+    local name=$1 limit=$(($2 * slower)) code left=$((total - SECONDS - 3))
+    shift 2
+    [ "$left" -ge 5 ] || { end "$name" skip "no time is left"; return 1; }
+    [ "$limit" -le "$left" ] || limit=$left
+    : >"$work/$name.txt"
+    timeout --kill-after=3 "$limit" "$@" 2>&1 | tee "$work/$name.txt" | while IFS= read -r text; do line "$name" "$text"; done
+    code=${PIPESTATUS[0]}
+    case $code in
+        0) if grep -q SKIPPED "$work/$name.txt"; then end "$name" skip "a test skipped itself"; return 1; fi
+            if grep -q '^\[=*\] 0 tests' "$work/$name.txt"; then end "$name" fail "no test has that name"; return 1; fi
+            end "$name" pass ;;
+        77) end "$name" skip "$(tail -1 "$work/$name.txt")" ;;
+        124 | 137) end "$name" fail "more than its $limit s" ;;
+        *) end "$name" fail "exit code $code" ;;
+    esac
+    return "$code"
+}
+ours() {
+    local s=$1 limit=$2 program=$3
+    shift 3
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bundle/bin/$program" "$@"
+}
+theirs() {
+    local s=$1 limit=$2
+    shift 2
+    [ -n "$python" ] || { end "$s" skip "no PyTorch with torchvision here"; return 1; }
+    step "$s" "$limit" "$python" "$peers" --device $peer "$@"
+}
+peers=scripts/gpu_pytorch.py
+
+commit=$(quoted "$(cat "$bundle/commit" 2>/dev/null || echo unknown)")
+date=$(quoted "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+gpu=$(quoted "$(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu \
+    --format=csv,noheader 2>/dev/null | head -1)")
+[ "$mode" = run ] || line machine "A REHEARSAL: nothing below is about a GPU"
+line machine "$(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-unknown system}"), $(nproc) processors, commit $commit, gpu $gpu"
+line machine "PyTorch: ${python:-none}; libraries: ${libraries#*:}"
+if [ -n "$python" ] && [ "$mode" = run ]; then  # 77: it has no compiler for its kernels, say
+    "$python" $peers --warm --modes compile --batch 256 >"$work/warm.txt" 2>&1 &
+    background=$!
+fi
+
+# ---- is it right
+ours doctor 45 tundra doctor --device $device
+ours kernels 60 kernels_cuda_test --gtest_brief=1 --gtest_filter='*OwnKernels*'
+ours libraries 75 kernels_cuda_test --gtest_brief=1 --gtest_filter='*OperationsOfLibraries*'
+ours training 45 kernels_cuda_test --gtest_brief=1 --gtest_filter='*TrainingFollowsCpu*'
+ours golden 40 golden_resnet_test --gtest_brief=1 --gtest_filter='-*Minimal*'  # that one is about simt
+
+# Three steps from the same weights: the losses in each precision beside those of the CPU and of PyTorch.
+weights=()
+theirs peer-losses 60 --losses "$work/weights.safetensors" $loss_size && weights=(--weights "$work/weights.safetensors")
+runs=("cpu fp32" "$device fp32")
+for precision in $precisions; do runs+=("$device $precision"); done
+for run in "${runs[@]}"; do
+    read -r on precision <<<"$run"
+    # shellcheck disable=SC2086
+    ours "losses-$on-$precision" 40 step --losses --device "$on" --precision "$precision" $loss_size "${weights[@]}"
+done
+# Within 0.5 % in float32, 4 % in 16 bits (10 where batch normalization is over a few values: the rehearsal); each of ours
+# against the CPU's and against PyTorch's in the same precision.
+compare_losses() {
+    cat "$work"/losses-*.txt "$work/peer-losses.txt" 2>/dev/null | awk -v device="$device" -v tolerance="$tolerance" '
+        /^losses of / {
+            for (i = 1; i <= NF; ++i) if ($i == "on") { precision = $(i - 1); on = $(i + 1); sub(":", "", on); first = i + 2 }
+            key = on " " precision; seen[key] = 1; for (k = 0; k < 3; ++k) loss[key, k] = $(first + k)
+            for (k = 0; k < 3; ++k) if (loss[key, k] !~ /^[0-9]+([.][0-9]+)?$/) { print "not three numbers: " $0; bad = 1 }
+        }
+        function compare(a, b, tolerance,   k, worst, d) {
+            if (!(a in seen) || !(b in seen)) return
+            for (k = 0; k < 3; ++k) {
+                d = loss[a, k] - loss[b, k]; if (d < 0) d = -d; if (loss[b, k] > 1) d /= loss[b, k]
+                if (!(d <= worst)) worst = d
+            }
+            printf "%s beside %s: at most %.3f %% apart, %.1f %% are allowed\n", a, b, 100 * worst, 100 * tolerance
+            ++compared; if (!(worst <= tolerance)) bad = 1
+        }
+        END {
+            compare(device " fp32", "cpu fp32", 0.005); compare(device " bf16", "cpu fp32", tolerance); compare(device " fp16", "cpu fp32", tolerance)
+            compare(device " fp32", "pytorch fp32", 0.005); compare(device " bf16", "pytorch bf16", tolerance); compare(device " fp16", "pytorch fp16", tolerance)
+            if (compared < 2) { print "losses are missing"; bad = 1 }
+            exit bad
+        }'
+}
+export -f compare_losses
+export work device tolerance
+step losses 10 bash -c 'compare_losses'
+
+# ---- how fast; nothing else runs meanwhile
+if [ -n "$background" ]; then
+    while kill -0 $background 2>/dev/null && [ $SECONDS -lt $((total * 2 / 5)) ]; do sleep 1; done
+    if kill $background 2>/dev/null; then line machine "PyTorch's compilation took too long and was ended"; fi
+    wait $background 2>/dev/null
+    line machine "PyTorch compiled in the background: $(tail -1 "$work/warm.txt")"
+    background=
+fi
+speed() {  # step, limit, options
+    local s=$1 limit=$2
+    shift 2
+    # shellcheck disable=SC2086
+    ours "$s" "$limit" step --device $device "$@"
+}
+for precision in $precisions; do speed train-$precision 35 $train --precision $precision; done
+theirs peer-train 40 $train --modes eager --precisions bf16,fp16
+[ "$mode" = run ] && theirs peer-compile 60 $train --modes compile --precisions bf16,fp16
+for precision in $precisions; do speed infer-$precision 30 $train --precision $precision --inference; done
+speed yolo 70 --model yolov5$yolo --precision fp16 --inference $yolo_size
+theirs peer-yolo 40 --yolo $yolo $yolo_peer --modes eager --precisions fp16
+cp "$XDG_CACHE_HOME"/tundra/convolutions* "$out/engines.txt" 2>/dev/null
+
+# ---- tools: memory errors of our own kernels; ten kernels of a step
+tool() {  # step, limit, program, arguments...
+    local s=$1 limit=$2 program=$3 found check=()
+    shift 3
+    found=$(command -v "$program" || ls /usr/local/cuda*/bin/"$program" 2>/dev/null | head -1)
+    [ -n "$found" ] || { end "$s" skip "no $program here"; return 1; }
+    [ "$program" != ncu ] || check=(bash -c 'profiled "$@"' - "$out/$s.txt")
+    step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "${check[@]}" "$found" "$@"
+}
+# log file, command: for ncu, which ends well also where it may not read the counters, and where no kernel had such a name.
+profiled() {
+    local code
+    "${@:2}"
     code=$?
-    note "$name" $code "$out/$name.log"
-    say "$name: exit code $code ($((SECONDS - started)) s)"
-    [ $code = 0 ] || tail -25 "$out/$name.log"
+    if grep -q ERR_NVGPUCTRPERM "$1" 2>/dev/null; then echo "no permission to read the counters of the GPU"; return 77; fi
+    [ "$code" != 0 ] || grep -q '^"[0-9]' "$1" 2>/dev/null || { echo "no kernel was profiled"; return 1; }
     return $code
 }
+export -f profiled
+if [ "$mode" = run ]; then
+    tool sanitizer 60 compute-sanitizer --tool memcheck --error-exitcode 9 --log-file "$out/sanitizer.txt" \
+        "$bundle/bin/kernels_cuda_test" --gtest_brief=1 --gtest_filter='*OwnKernels*'
+    # In the order of a step: ten launches of nearly as many kernels, and the first normalization.
+    of_a_step=("$bundle/bin/step" --device cuda --precision bf16 --size 224 --batch 64 --steps 1)
+    profile() {  # step, limit, number of launches, names
+        tool "$1" "$2" ncu --section LaunchStats --section Occupancy --section SpeedOfLight --section MemoryWorkloadAnalysis \
+            --csv --kernel-name "regex:$4" --launch-count "$3" --log-file "$out/$1.txt" "${of_a_step[@]}"
+    }
+    profile ncu 40 10 '^(image_batch|max_pool_|average_|(forward|backward)_rows|backward_(sums|merge|elements))'
+    profile ncu-norm 30 3 '^forward_(sums|merge|elements)'
+fi
 
-step_of() {  # name, function: a whole step into one log
-    local code
-    if [ $dry = 1 ]; then "$2"; return; fi
-    "$2" >"$out/$1.log" 2>&1
-    code=$?
-    note "$1" $code "$out/$1.log"
-    tail -40 "$out/$1.log"
-    [ $code = 0 ] || failed=1
-}
-
-carry_packages() {
-    mkdir -p "$carry"
-    # shellcheck disable=SC2086
-    (cd "$carry" && for p in $packages; do run apt-get download "$p" || say "not there: $p"; done)
-    du -sh "$carry"
-}
-
-unpack() {  # into a folder of its own: packages of another system can break /
-    [ -d "$carry" ] || return 0
-    [ -d "$build/root" ] && return 0
-    mkdir -p "$build/root"
-    for deb in "$carry"/*.deb; do run dpkg -x "$deb" "$build/root" || return 1; done
-}
-
-use_root() {
-    local root=$PWD/$build/root triplet=x86_64-linux-gnu
-    [ -d "$root" ] || return 0
-    export PKG_CONFIG_PATH=$root/usr/lib/$triplet/pkgconfig:$root/usr/share/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
-    export CMAKE_PREFIX_PATH=$root/usr LD_LIBRARY_PATH=$root/usr/lib/$triplet:$root/lib/$triplet:${LD_LIBRARY_PATH:-}
-    export CPATH=$root/usr/include:$root/usr/include/$triplet LIBRARY_PATH=$root/usr/lib/$triplet:$root/lib/$triplet
-}
-
-cudnn_of_python() {  # PyTorch's cuDNN serves where the toolkit has none
-    "$python" - <<'PYTHON' 2>/dev/null
-import importlib.util, os
-spec = importlib.util.find_spec("nvidia.cudnn")
-if spec: print(list(spec.submodule_search_locations)[0])
-PYTHON
-}
-
-configure() {
-    local options=(-S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DTUNDRA_CUDA=ON -DTUNDRA_CUDA_ARCHS=90-real) cudnn
-    command -v ninja >/dev/null && options+=(-G Ninja)
-    if [ ! -e /usr/include/cudnn.h ] && [ ! -e /usr/local/cuda/include/cudnn.h ]; then
-        cudnn=$(cudnn_of_python)
-        [ -n "$cudnn" ] && options+=("-DCUDNN_INCLUDE=$cudnn/include" "-DCUDNN_LIBRARY=$cudnn/lib/libcudnn.so.9")
-    fi
-    run cmake "${options[@]}"
-}
-
-gpu_tests="kernels_cuda_test cuda_runtime_simt_test cudnn_support_test golden_ops_test golden_resnet_test ops_simt_test"
-
-build_all() {
-    unpack && use_root && configure || return 1
-    # shellcheck disable=SC2086
-    run cmake --build "$build" -j "$(nproc)" --target tundra tundra_minimal $gpu_tests bench_step bench_kernels
-}
-
-ours() { run "$build/bench/step" --device cuda --size 224 --steps "$@"; }
-theirs() { run "$python" scripts/gpu_pytorch.py --steps "$@"; }
-
-quick() {  # a failure does not stop what comes after it
-    local bad=0
-    use_root
-    run env TUNDRA_GPU=1 "$build/tests/kernels_cuda_test" || bad=1
-    run "$build/tundra_minimal" --device cuda || bad=1
-    TUNDRA_GOLDEN_DEVICE=cuda run "$build/tests/golden_resnet_test" || bad=1
-    ours 30 --batch 256 --precision bf16 || bad=1
-    ours 30 --batch 256 --precision fp16 || bad=1
-    ours 30 --batch 256 --precision fp16 --fused || bad=1
-    theirs 30 --batch 256 --modes eager || bad=1
-    ours 30 --batch 256 --precision bf16 --inference || bad=1
-    run "$build/bench/step" --device cuda --precision fp16 --model yolov5x6 --size 960x1280 --inference --batch 8 --steps 20 || bad=1
-    sanitize memcheck || bad=1
-    return $bad
-}
-
-pipeline() {  # camera images from files, and the whole job
-    local bad=0 data=$build/images
-    use_root
-    [ -d "$data" ] || run "$build/tundra" synth "$data" --images 2000 --cameras 20 --size 1280x960 --seed 1 || return 1
-    run "$build/tundra" train "$data" --out "$build/run" --fresh --image-size 224 --batch 256 --epochs 3 --device cuda || bad=1
-    run "$build/tundra" classify "$data" --model "$build/run" --out "$build/classes.csv" --device cuda || bad=1
-    local fixed=(train "$data" --image-size 64 --batch 64 --epochs 3 --device cuda --deterministic -q)
-    run "$build/tundra" "${fixed[@]}" --out "$build/run-a" --fresh || bad=1
-    run timeout --signal=INT 12 "$build/tundra" "${fixed[@]}" --out "$build/run-b" --fresh  # stopped in the middle
-    run "$build/tundra" "${fixed[@]}" --out "$build/run-b" || bad=1                         # and resumed: the same bits
-    run cmp "$build/run-a/model.safetensors" "$build/run-b/model.safetensors" || bad=1
-    return $bad
-}
-
-kernels() {  # each of ours in float32 against the CPU, then its time
-    use_root
-    run "$build/bench/kernels" --batch 32 --benchmark_filter='^cuda/'
-}
-
-detect() {
-    local batch bad=0
-    use_root
-    for batch in 1 8 32; do
-        run "$build/bench/step" --device cuda --precision fp16 --model yolov5x6 --size 960x1280 --inference --batch $batch --steps 30 || bad=1
-    done
-    theirs 30 --yolo x6 --pixels 960x1280 --batch 8 || bad=1
-    theirs 30 --yolo x6 --pixels 960x1280 --batch 1 --modes compile || bad=1
-    return $bad
-}
-
-sanitize() {  # one tool; eager, because a recorded graph hides which kernel it was
-    use_root
-    run compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/kernels_cuda_test" --gtest_filter='KernelsCuda.EveryOperationEqualsSimt'
-}
-
-speed() {  # ours and PyTorch's, eager and compiled, in the same minutes
-    local batch bad=0
-    use_root
-    for batch in 256 64; do
-        ours 50 --batch $batch --precision bf16 || bad=1
-        ours 50 --batch $batch --precision fp16 || bad=1
-        ours 50 --batch $batch --precision fp16 --fused || bad=1
-        theirs 50 --batch $batch || bad=1
-        ours 50 --batch $batch --precision bf16 --inference || bad=1
-        ours 50 --batch $batch --precision fp16 --inference || bad=1
-        theirs 50 --batch $batch --inference || bad=1
-    done
-    ours 200 --batch 1 --precision fp16 --inference || bad=1
-    return $bad
-}
-
-[ $dry = 1 ] || mkdir -p "$out"
-failed=0
-for s in $([ "$step" = all ] && echo build quick test sanitize parity bench detect pipeline kernels || echo "$step"); do
-    started=$SECONDS  # each step has its own nine minutes
-    case $s in
-        carry) carry_packages || failed=1 ;;
-        build) if [ $dry = 1 ]; then build_all; continue; fi
-               build_all >"$out/build.log" 2>&1; code=$?
-               note build $code "$out/build.log"; [ $code = 0 ] || { tail -25 "$out/build.log"; exit 1; } ;;
-        test) [ $dry = 1 ] || use_root
-              for t in $gpu_tests; do logged "$t" "$build/tests/$t" || failed=1; done ;;
-        sanitize) for tool in memcheck racecheck initcheck synccheck; do
-                      if [ $dry = 1 ]; then sanitize $tool; continue; fi
-                      sanitize $tool >"$out/$tool.log" 2>&1; code=$?
-                      note $tool $code "$out/$tool.log"; [ $code = 0 ] || { failed=1; tail -15 "$out/$tool.log"; }
-                  done ;;
-        parity) [ $dry = 1 ] || use_root  # losses, gradients and updates that PyTorch computed, on the GPU
-                export TUNDRA_GOLDEN_DEVICE=cuda
-                logged parity "$build/tests/golden_resnet_test" || failed=1 ;;
-        quick) step_of quick quick ;;
-        bench) step_of bench speed ;;
-        detect) step_of detect detect ;;
-        pipeline) step_of pipeline pipeline ;;
-        kernels) step_of kernels kernels ;;
-        *) say "usage: $0 carry | build | quick | test | sanitize | parity | bench | detect | pipeline | kernels | all [--dry-run]"; exit 2 ;;
-    esac
-done
-exit $failed
+line machine "${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped; a skip is not a pass"
+[ "${counts[1]}" = 0 ] || exit 1
+[ "${counts[2]}" = 0 ] || exit 3

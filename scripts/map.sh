@@ -15,7 +15,7 @@ rows() {  # folder, what it holds, where to start
     row data "images in and out: decoding, EXIF, resizing, data sets, splits, augmentation, cache, loader" data/loader.h
     row predict "classifier, detector, tiles, metrics, evaluation, the model file" predict/detector.h
     row train "optimizer, schedule, training step, run, checkpoints; \`train/minimal.cpp\` is a whole trainer in 100 lines" train/minimal.cpp
-    row app "the program \`tundra\`: one file per command; \`app/detect/\`, \`app/jobs/\`, \`app/report/\`, \`app/synth/\`" app/main.cpp
+    row app "the program \`tundra\`: one file per command; \`app/detect/\`, \`app/export/\`, \`app/jobs/\`, \`app/report/\`, \`app/synth/\`" app/main.cpp
     row tests "GoogleTest, golden numbers of other programs, crash and fuzz tests" tests/check_op.h
     row bench "operations and whole steps against the limits of the machine; \`bench/compare/\` runs peers beside Tundra" bench/step.cpp
 }

@@ -21,7 +21,7 @@ fi
 
 needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
         libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"
-optional="libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev libheif-dev libutf8proc-dev ccache"
+optional="libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev libheif-dev libutf8proc-dev libcpp-httplib-dev ccache"
 what=${1:-demo}
 [ "$what" = demo ] || needed="$needed libgtest-dev"
 
@@ -38,6 +38,7 @@ if [ "$what" != demo ] && ! installed clang-format-14; then
 fi
 # scripts/clang_check.sh wants clang++ 16 or newer.
 if [ "$what" = ci ]; then
+    optional="$optional chromium python3"  # tests/review_browser_test.sh
     for version in 19 18 17 16; do
         if installed "clang-$version" || known "clang-$version"; then optional="$optional clang-$version"; break; fi
     done

@@ -2,9 +2,9 @@
 # All tests, from a fresh machine: installs what is missing, builds, runs ctest.
 #
 #   scripts/test.sh           everything that fits ten minutes on two cores
-#   scripts/test.sh --full    also: AddressSanitizer and UBSan, the race checker over the CUDA kernels, removed barriers,
-#                             fuzzing for a minute each, 1,000 stops at random moments, nvcc for every architecture,
-#                             aarch64 in an emulator
+#   scripts/test.sh --full    also: the PTX of older GPUs, AddressSanitizer and UBSan, the race checker over the CUDA
+#                             kernels, removed barriers, fuzzing for a minute each, 1,000 stops at random moments, nvcc for
+#                             every architecture, aarch64 in an emulator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -33,6 +33,10 @@ capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/nul
 build_and_test build "" -DCMAKE_BUILD_TYPE=Release "-DTUNDRA_CUDA_ARCHS=$archs;80-virtual;100-virtual"
 [ $full = 1 ] || exit 0
 
+if [ -x build/tests/cuda_runtime_ptx_test ]; then
+    echo "== PTX for older GPUs: that of the other generator in nvcc"
+    PTX_ARCH=80 ctest --test-dir build -j "$jobs" --output-on-failure --timeout 900 -R 'simt|ptx' -E coverage
+fi
 echo "== AddressSanitizer and UndefinedBehaviorSanitizer"
 build_and_test build-asan "" -DTUNDRA_SANITIZE=ON -DTUNDRA_CUDA=OFF
 echo "== race checker over the CUDA kernels"

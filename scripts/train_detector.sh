@@ -11,7 +11,7 @@ work=detector-work
 minimum=0.7  # mAP50 on the test images
 
 scenes="--task detect --images 3600 --cameras 40 --size 320x240 --seed 7"
-settings="--task detect --model yolov5n --image-size 320 --batch 8 --epochs 16 --optimizer adamw --lr 0.0015 --weight-decay 0.0005 --average 0.999"
+settings="--task detect --model yolov5n --image-size 320 --batch 8 --epochs 16 --optimizer adamw --lr 0.0015 --weight-decay 0.0005 --ema-decay 0.999"
 
 mkdir -p $work share
 [ -e $work/scenes/annotations.json ] || $tundra synth $work/scenes $scenes

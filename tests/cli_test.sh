@@ -3,20 +3,8 @@
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$(dirname "$0")/expect.sh"
 export COLUMNS=100
-
-bad() { printf 'FAILED: %s\n' "$*"; sed 's/^/    /' out err | head -30; failures=$((failures + 1)); }
-expect() {  # expect CODE COMMAND...: runs it, output in out and err
-    local want=$1 got; shift
-    "$@" >out 2>err; got=$?
-    [ "$got" = "$want" ] || bad "exit code $got instead of $want: $*"
-}
-says() { grep -qF -- "$1" out err || bad "no '$1' in the output of the last command"; }
-one_line() { [ "$(grep -c '^tundra: ' err)" = 1 ] || bad "not exactly one line of error"; }
 
 # Help: fits a screen, has examples, and every option has a text.
 expect 0 "$tundra" -h; says "Exit codes"; says "tundra train"
@@ -52,6 +40,11 @@ expect 2 "$tundra" train nowhere --out run --config settings; says "settings:2";
 expect 2 "$tundra" version extra; says "extra"
 expect 2 "$tundra" classify nowhere --model run --out out.csv; says "nowhere"
 expect 2 "$tundra" inspect nowhere; says "nowhere"
+expect 2 "$tundra" review nowhere; says "nowhere: does not exist"; one_line
+mkdir none && expect 2 "$tundra" review none; says "none: is no survey"; one_line
+expect 2 "$tundra" train shots --corrections none --out run; says "leave DATA out"; one_line
+expect 2 "$tundra" train --corrections none --labels boxes --out run; says "add --task detect"; one_line
+expect 2 "$tundra" train --corrections none --out run; says "none: is no survey"; one_line
 expect 0 "$tundra" version; says "tundra "
 expect 0 "$tundra" version --json; says '"commit"'
 expect 0 "$tundra" --version
@@ -236,6 +229,7 @@ cmp -s <(grep '"file"' boxes.json) <(grep '"file"' quiet.json) || bad "a pattern
 "$tundra" detect --help | grep -q -- '--overlap' && bad "an old spelling is in the help"
 for old in --overlap --iou; do expect 2 "$tundra" detect scenes/images -o boxes.json --model boxes $old 2; says --iou; done
 expect 2 "$tundra" detect scenes/images -o boxes.json --model empty; says "holds no model"; one_line
+expect 2 "$tundra" eval nothing; says "nothing: no such file or folder"; one_line
 
 # Inspect, lr-find, doctor.
 expect 0 "$tundra" inspect run; says "finished"; says "conv1.weight"

@@ -1,6 +1,7 @@
 // Configuration: text form, presets, suggestions, differences.
 #include "train/config.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -135,6 +136,29 @@ TEST(Config, DifferencesAreWhatMakesTheResult) {
     EXPECT_EQ(config_differences(before, after),
               (std::vector<std::string>{"classes: [] -> [\"a\"]", "lr: 0.05 -> 0.1"}));
     EXPECT_NE(config_hash(before), config_hash(after));
+}
+
+// A run of an earlier version: it can be read, and continued where the setting was off.
+TEST(Config, ARemovedSetting) {
+    const TrainConfig today = recipe_named("default");
+    for (const char* value : {"true", "false"}) {
+        TrainConfig read;
+        const auto assignments = parse_config(fmt::format("epochs = 55\nfused = {}\n", value), "run/config");
+        assign(read, assignments);
+        EXPECT_EQ(read.epochs, 55);
+        if (std::string(value) == "false") {
+            refuse_removed_settings(assignments);
+            continue;
+        }
+        try {
+            refuse_removed_settings(assignments);
+            FAIL();
+        } catch (const Error& e) {
+            EXPECT_EQ(e.fault, Fault::usage);
+            EXPECT_TRUE(std::string(e.what()).starts_with("run/config:2: fused = true ")) << e.what();
+        }
+    }
+    EXPECT_EQ(config_hash(today), "8c4052aa3d364c99");  // as it was when there was the setting
 }
 
 TEST(Config, ClassWeights) {

@@ -9,9 +9,12 @@
 #include <sstream>
 #include <thread>
 
+#include "app/command.h"
+#include "app/detect/job.h"
 #include "app/synth/synth.h"
 #include "base/error.h"
 #include "models/resnet.h"
+#include "models/yolov5_start.h"
 #include "predict/model_file.h"
 #include "tests/files.h"
 #include "tests/images.h"
@@ -226,6 +229,101 @@ TEST_F(CudaRun, TwentyLostStepsEndTheRunAndLeaveTheCheckpoint) {
         EXPECT_NE(text.find(folder.string()), text.npos) << text;
         EXPECT_TRUE(contents(folder) == saved) << "a lost step was saved, or a checkpoint is gone";
         EXPECT_NO_THROW(load_checkpoint(checkpoint_path(folder, 2)));
+    }
+}
+
+// `doctor` computes its two training steps on a usable GPU as well, and says when they are wrong or cannot be computed.
+TEST_F(CudaRun, DoctorComputesOnTheGpuToo) {
+    const auto said = [](const fake_cuda::Settings& gpu) {
+        fake_cuda::reset(gpu);
+        CLI::App app;
+        const auto run = doctor_command().add(app);
+        app.parse("--json");
+        testing::internal::CaptureStdout();
+        const int code = run();
+        return std::pair(code, nlohmann::json::parse(testing::internal::GetCapturedStdout()));
+    };
+    const auto [code, whole] = said({});
+    EXPECT_EQ(code, 0);
+    ASSERT_TRUE(whole.contains("self_test_cuda")) << whole.dump(1);
+    EXPECT_TRUE(whole["self_test_cuda"]["good"].get<bool>()) << whole.dump(1);
+    EXPECT_NE(whole["self_test_cuda"]["text"].get<std::string>().find("on cpu and cuda differ"), std::string::npos);
+
+    EXPECT_FALSE(said({.device = cudaErrorNoDevice}).second.contains("self_test_cuda"));
+
+    const auto [lost_code, lost] = said({.lost_at_call = 200});
+    EXPECT_EQ(lost_code, int(Fault::environment));
+    EXPECT_FALSE(lost["self_test_cuda"]["good"].get<bool>()) << lost.dump(1);
+}
+
+// Planes go up while the batch before computes; a GPU that is lost anywhere loses no result that was there, and the
+// same command goes on. (9 s)
+TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
+    YoloModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
+    model.state = initialize_yolov5(model.config, 5);
+    write_yolov5(path("m.safetensors"), model);
+    size_t images = 0;
+    const auto job = [&](const std::string& device, const std::string& out) {
+        DetectJob j;
+        j.images = {path("scenes").string()};
+        j.model = path("m.safetensors").string();
+        j.out = path(out).string();
+        j.threshold = 0.0001f, j.image_size = 64;
+        j.machine.device = device;
+        j.machine.batch = 3, j.machine.threads = 2;
+        j.progress = [&](const DetectCounts& counts, size_t) { return images = counts.done, true; };
+        return j;
+    };
+    const auto comparable = [&](const std::string& out) {
+        std::string text = content(path(out));
+        const size_t at = text.find("\"detection_completion_time\":\"");
+        EXPECT_NE(at, text.npos);
+        return text.erase(at, 29 + 19);
+    };
+    detect(job("simt", "simt.json"));
+    EXPECT_NE(comparable("simt.json").find("bbox"), std::string::npos) << "the network finds nothing";
+    fake_cuda::reset({});
+    detect(job("cuda", "cuda.json"));
+    EXPECT_EQ(images, 16u);
+    EXPECT_EQ(comparable("cuda.json"), comparable("simt.json"));
+    const fake_cuda::Counts whole = fake_cuda::counts();
+    EXPECT_EQ(whole.alive, 0u);
+    EXPECT_GE(whole.overlapped_copies, 10u) << "a batch waits for the one before";  // planes and places, 5 times
+    {  // where decoders wrote it, from there it is copied
+        fake_cuda::reset({});
+        const auto device = open_device("cuda");
+        Detector detector(*device, read_yolov5(path("m.safetensors").string()), {.batch = 3, .threshold = 0.0001f});
+        DetectJob j = job("cpu", "own.json");
+        j.network_device = device.get();
+        std::vector<const void*> seen;
+        j.network = [&](std::span<const DetectorImage> given, size_t h, size_t w) {
+            for (const DetectorImage& image : given) seen.push_back(image.place.h ? image.bytes.data() : nullptr);
+            return [&, started = detector.start(given, h, w)] { return detector.finish(started); };
+        };
+        detect(j);
+        EXPECT_EQ(comparable("own.json"), comparable("simt.json"));
+        ASSERT_EQ(seen.size(), 16u);
+        for (const void* bytes : seen) EXPECT_GT(fake_cuda::copies_from(bytes), 0u);
+    }
+    {  // stopped while the third batch computes: its results are kept, and none is counted twice
+        fake_cuda::reset({});
+        DetectJob stopped = job("cuda", "stopped.json");
+        stopped.progress = [](const DetectCounts& counts, size_t) { return counts.done < 6; };
+        const DetectOutcome outcome = detect(stopped);
+        EXPECT_FALSE(outcome.finished);
+        EXPECT_EQ(outcome.counts.done, 9u);
+        EXPECT_EQ(detect(job("cuda", "stopped.json")).counts.resumed, 9u);
+        EXPECT_EQ(comparable("stopped.json"), comparable("simt.json"));
+    }
+    for (const size_t part : {9, 6}) {  // tenths of the run
+        fake_cuda::reset({.lost_at_call = whole.calls * part / 10});
+        const DetectJob lost = job("cuda", "lost.json");
+        EXPECT_THROW(detect(lost), Error) << part;
+        EXPECT_FALSE(fs::exists(lost.out));
+        fake_cuda::reset({});
+        detect(lost);
+        EXPECT_EQ(comparable("lost.json"), comparable("simt.json")) << part;
+        fs::remove(lost.out);
     }
 }
 

@@ -4,6 +4,10 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory_resource>
+#include <optional>
+
 #include "engine/device_cuda.h"
 #include "models/resnet.h"
 #include "predict/classifier.h"
@@ -127,10 +131,11 @@ TEST(CudaRuntime, UploadsAheadKeepTheirOrder) {
     std::vector<std::unique_ptr<Readback>> seen;
     for (int value = 1; value <= 5; ++value) {
         int here = value;
-        device->upload_async(memory.data(), &here, sizeof here);
+        const Piece given{&here, sizeof here};
+        device->upload_async(memory.data(), {&given, 1});
         here = -1;
         seen.push_back(readback());
-        const Readback::Piece piece{memory.data(), sizeof(int)};
+        const Piece piece{memory.data(), sizeof(int)};
         seen.back()->start(std::span(&piece, 1));
     }
     for (int value = 1; value <= 5; ++value) {
@@ -163,6 +168,76 @@ TEST(CudaRuntime, TrainsAsTheKernelsAloneRecordedAndEager) {
                 EXPECT_GE(fake_cuda::counts().overlapped_copies, 4u) << "inputs wait for the step before";
             }
         }
+}
+
+// Every batch is copied from where it was decoded, while the batch before computes; the answers are those of the
+// kernels alone, batch by batch. 2 s.
+TEST(CudaRuntime, InferenceCopiesTheNextBatchWhileOneComputes) {
+    const Model model = config().model;
+    constexpr size_t kSteps = 5;
+    const auto classify = [&](Device& device, bool ahead) {
+        Arena arena(device);
+        Classifier classifier(device, arena,
+                              {.model = model, .batch = kBatch, .size = kSize, .normalize = config().normalize});
+        classifier.load(initialize_state(model, 1), "test");
+        std::vector<std::pmr::vector<uint8_t>> images;  // three at a time: two are in use, one is made
+        for (size_t i = 0; i < 3; ++i) images.emplace_back(kBatch * kSize * kSize * 3, &device.host_memory());
+        std::vector<std::vector<float>> result;
+        std::optional<Classifier::Started> before;
+        size_t allocations = 0;
+        for (size_t step = 0; step < kSteps; ++step) {
+            std::ranges::copy(batch(unsigned(step)).images, images[step % 3].begin());
+            const size_t count = step == kSteps - 1 ? kBatch - 1 : kBatch;  // the last batch is not full
+            const auto pixels = std::span(images[step % 3]).first(count * kSize * kSize * 3);
+            const Classifier::Started started = classifier.start(pixels);
+            if (step == 1) allocations = fake_cuda::counts().allocations;
+            if (before) result.push_back(classifier.finish(*before).probabilities);
+            before = started;
+            if (ahead && step + 1 < kSteps) continue;
+            result.push_back(classifier.finish(started).probabilities);
+            before.reset();
+        }
+        if (device.kind() == "cuda") {
+            EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the second batch";
+            for (size_t i = 0; i < 3; ++i)
+                EXPECT_EQ(fake_cuda::copies_from(images[i].data()), i < 2 ? 2u : 1u) << "copied from elsewhere";
+        }
+        return result;
+    };
+    const auto want = classify(*open_device(kKernelsOf), false);
+    EXPECT_NE(want[0], want[1]);
+    EXPECT_EQ(want[4].size(), (kBatch - 1) * 3);
+    for (const bool ahead : {false, true}) {
+        fake_cuda::reset({});
+        EXPECT_EQ(classify(*open_cuda({}), ahead), want);
+        EXPECT_EQ(fake_cuda::counts().overlapped_copies, ahead ? kSteps - 1 : 0u);
+        EXPECT_EQ(fake_cuda::counts().alive, 0u);
+    }
+}
+
+// Blocks that are given back serve again, also smaller wishes; a larger one replaces one that is too small. Memory that
+// cannot be pinned is ordinary, and copies from it are made at once.
+TEST(CudaRuntime, PinnedMemoryStaysFlat) {
+    fake_cuda::reset({});
+    const auto device = open_cuda({});
+    const size_t before = fake_cuda::counts().alive;
+    for (const size_t bytes : {100, 200, 150, 100, 300})
+        for (int round = 0; round < 3; ++round) {
+            const std::pmr::vector<uint8_t> one(bytes, &device->host_memory()), two(bytes, &device->host_memory());
+            EXPECT_NE(one.data(), two.data());
+        }
+    EXPECT_EQ(fake_cuda::counts().alive, before + 2);
+    Buffer memory(*device, 1000);
+    fake_cuda::break_gpu(cudaErrorMemoryAllocation);
+    const std::pmr::vector<uint8_t> ordinary(1000, 7, &device->host_memory());
+    fake_cuda::break_gpu(cudaSuccess);
+    EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess) << "the next launch would report it";
+    const Piece piece{ordinary.data(), ordinary.size()};
+    device->upload_async(memory.data(), {&piece, 1});
+    EXPECT_EQ(fake_cuda::copies_from(ordinary.data()), 0u);
+    std::vector<uint8_t> back(1000);
+    device->download(back.data(), memory.data(), back.size());
+    EXPECT_EQ(back, std::vector<uint8_t>(1000, 7));
 }
 
 // A library that cannot be recorded costs speed, not the run.

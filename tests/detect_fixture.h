@@ -30,6 +30,15 @@ inline std::vector<std::vector<Box>> stub(std::span<const uint8_t> images, size_
     return result;
 }
 
+// A network that sees a whole batch of pixels and answers at once.
+inline Network at_once(std::function<Boxes(std::span<const uint8_t> images, size_t h, size_t w)> network) {
+    return [network = std::move(network)](std::span<const DetectorImage> images, size_t h, size_t w) {
+        std::vector<uint8_t> pixels;
+        for (const DetectorImage& image : images) pixels.insert(pixels.end(), image.bytes.begin(), image.bytes.end());
+        return [boxes = network(pixels, h, w)] { return boxes; };
+    };
+}
+
 // Sees what is magenta: one box around all of it. Large ones score better than small ones, and cut ones best: the worst
 // case for tiles.
 inline std::vector<std::vector<Box>> magenta_network(std::span<const uint8_t> images, size_t h, size_t w) {
@@ -161,7 +170,7 @@ protected:
         j.image_size = 64;
         j.machine.batch = 2;
         j.machine.threads = 2;
-        j.network = stub;
+        j.network = at_once(stub);
         return j;
     }
     const TemporaryFolder temporary_;

@@ -14,7 +14,7 @@ class DetectImages : public DetectTest {
 protected:
     DetectJob magenta_job(const std::string& out) const {
         DetectJob j = job(out);
-        j.network = magenta_network;
+        j.network = at_once(magenta_network);
         return j;
     }
     // The one detection of an image, in its pixels.

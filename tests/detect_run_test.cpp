@@ -67,10 +67,10 @@ TEST_F(DetectRunTest, KilledRunsEndInTheSameBytes) {
         const pid_t child = in_a_child([&] {
             size_t calls = 0;
             slow.machine.batch = 1;
-            slow.network = [&](std::span<const uint8_t> p, size_t h, size_t w) {
+            slow.network = at_once([&](std::span<const uint8_t> p, size_t h, size_t w) {
                 if (++calls > steps) kill(getpid(), SIGKILL);
                 return stub(p, h, w);
-            };
+            });
             detect(slow);
         });
         ASSERT_GE(child, 0);
@@ -101,16 +101,16 @@ TEST_F(DetectRunTest, StopsWhenTheDriveGoesAwayAndGoesOnWhenItIsBack) {
     ASSERT_TRUE(detect(whole).finished);
     DetectJob lost = job("lost.json");
     size_t calls = 0;
-    lost.network = [&](std::span<const uint8_t> p, size_t h, size_t w) {
+    lost.network = at_once([&](std::span<const uint8_t> p, size_t h, size_t w) {
         if (++calls == 10) fs::rename(folder_ / "in", folder_ / "away"), fs::create_directory(folder_ / "in");
         return stub(p, h, w);
-    };
+    });
     EXPECT_THROW(detect(lost), ImagesLost);
     EXPECT_FALSE(fs::exists(lost.out));
     const std::string journal = content(lost.out + ".journal");
     EXPECT_EQ(journal.find("failure"), journal.npos);
     fs::remove(folder_ / "in"), fs::rename(folder_ / "away", folder_ / "in");
-    lost.network = stub;
+    lost.network = at_once(stub);
     EXPECT_GE(detect(lost).counts.resumed, 10u);
     EXPECT_EQ(comparable(lost.out), comparable(whole.out));
 }
@@ -247,7 +247,7 @@ TEST_F(DetectRunTest, KillsAtRandomMoments) {
     const std::string whole = comparable(folder_ / "whole.json");
     std::mt19937 random(3);
     DetectJob j = job("killed.json");
-    j.network = slow;
+    j.network = at_once(slow);
     const auto lines = [&] {
         if (!fs::exists(j.out + ".journal")) return size_t(0);
         const std::string text = content(j.out + ".journal");

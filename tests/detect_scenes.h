@@ -9,7 +9,7 @@
 
 struct DetectScenes {
     Batch data;
-    std::vector<uint8_t>& images = data.images;
+    std::pmr::vector<uint8_t>& images = data.images;
     std::vector<float>& boxes = data.boxes;  // (n, 4, 5), in pixels
 
     DetectScenes(size_t n, size_t size, unsigned seed) {

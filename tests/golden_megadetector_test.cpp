@@ -107,10 +107,10 @@ TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
         DetectJob j = job("frames.json");
         j.model = file.string();
         j.image_size = c.wanted;
-        j.network = [&](std::span<const uint8_t> images, size_t height, size_t width) {
+        j.network = at_once([&](std::span<const uint8_t> images, size_t height, size_t width) {
             h = height, w = width;
             return stub(images, height, width);
-        };
+        });
         ASSERT_TRUE(detect(j).finished);
         EXPECT_EQ(std::pair(h, w), std::pair(c.h, c.w));
         fs::remove(j.out);

@@ -114,6 +114,9 @@ TEST_F(ImageListTest, what_is_no_list) {
     temporary_.write("r.json.journal", text_content("x"));
     for (const char* argument : {"gone.txt", "nowhere", "nowhere/*.jpg"})
         EXPECT_EQ(refused({argument}, "r.json.journal").fault, Fault::environment) << argument;
+    // A list that is wrong is no drive that went away.
+    for (const char* argument : {"columns.csv", "broken.jsonl", "half.txt", "@nothing.txt"})
+        EXPECT_EQ(refused({argument}, "r.json.journal").fault, Fault::usage) << argument;
 }
 
 TEST_F(ImageListTest, every_image_counts_once) {

@@ -1,14 +1,15 @@
-// The image kernels on simt against the CPU: the same integers and floats, so the same bits; the triangle filter
-// within 1.
+// The image kernels on simt against the CPU: the same integers and floats, so the same bits.
 #include "kernels/image.h"
 
-#include "tests/camera_reference.h"
+#include <array>
+#include <type_traits>
+
 #include "tests/simt_fixture.h"
 
 namespace {
 
 const Cpu cpu{.threads = 1, .scratch = {}};
-// In BGR; the test of the camera's pixels has RGB.
+// In BGR; the identity has RGB.
 const Normalize imagenet{{0.017f, 0.0175f, 0.0174f}, {-2.1f, -2.0f, -1.8f}, true};
 
 std::vector<uint8_t> random_bytes(size_t count, unsigned seed) {
@@ -66,67 +67,36 @@ void check_batch(const auto& gpu, size_t h, size_t w, size_t out_h, size_t out_w
         << h << "x" << w << " to " << out_h << "x" << out_w << "x" << out_c;
 }
 
-struct Frame {
-    size_t h, w, inner_h, inner_w, top, left, out_h, out_w;
-};
-// Smaller, larger, unchanged, one pixel, a reduction that takes many strips, a strip of the frame's width and not.
-const Frame frames[] = {{37, 53, 18, 26, 3, 2, 24, 32}, {9, 7, 20, 16, 0, 4, 20, 24}, {11, 12, 11, 12, 1, 0, 13, 12},
-                        {1, 1, 5, 3, 0, 1, 5, 5},       {400, 30, 4, 3, 2, 2, 9, 8},  {20, 90, 9, 40, 0, 0, 9, 41}};
-
-template <class T>
-void check_camera(const auto& gpu, const Frame& f, size_t out_c, Filter filter, bool planar) {
-    const size_t chroma = ((f.h + 1) / 2) * ((f.w + 1) / 2), index = 1, count = 2 * f.out_h * f.out_w * out_c;
-    const auto rgb = random_bytes(f.h * f.w * 3, 1), luma = random_bytes(f.h * f.w, 2), cb = random_bytes(chroma, 3),
-               cr = random_bytes(chroma, 4);
-    const Normalize normalize{{1, 1, 1}, {0.5f, -0.25f, 0}};
-    std::vector<float> want(count, 9.0f);
-    camera_reference(CameraBatch<float>{.h = f.h,
-                                        .w = f.w,
-                                        .inner_h = f.inner_h,
-                                        .inner_w = f.inner_w,
-                                        .top = f.top,
-                                        .left = f.left,
-                                        .index = index,
-                                        .out_h = f.out_h,
-                                        .out_w = f.out_w,
-                                        .out_c = out_c,
-                                        .filter = filter,
-                                        .normalize = normalize,
-                                        .rgb = planar ? nullptr : rgb.data(),
-                                        .luma = luma.data(),
-                                        .cb = cb.data(),
-                                        .cr = cr.data(),
-                                        .y = want.data()});
-    const DeviceArray<uint8_t> device_rgb(rgb), device_luma(luma), device_cb(cb), device_cr(cr);
+// Smaller, larger, unchanged, one pixel, a great reduction, odd sides, one that is not there; a width that is no
+// multiple of a warp's. 1 s.
+void check_camera(const auto& gpu) {
+    constexpr size_t kH = 26, kW = 36;
+    std::vector<CameraPlace> places;
+    size_t bytes = 0;
+    for (const auto& [h, w, inner_h, inner_w, top, left] : {std::array{37, 53, 18, 26, 3, 2},
+                                                            {9, 7, 20, 16, 0, 4},
+                                                            {11, 12, 11, 12, 1, 0},
+                                                            {0, 0, 0, 0, 0, 0},
+                                                            {1, 1, 5, 3, 0, 1},
+                                                            {400, 30, 4, 3, 2, 2},
+                                                            {20, 90, 9, 36, 0, 0}}) {
+        places.push_back({int32_t(bytes / kPlanesAlignment), h, w, inner_h, inner_w, top, left});
+        bytes += size_t((h + 1) / 2 * ((w + 1) / 2) * 6 + 63) / 64 * 64;
+    }
+    const auto images = random_bytes(places.size() * kH * kW * 3, 1), planes = random_bytes(bytes, 2);
+    const auto batch = [&](const uint8_t* i, const uint8_t* p, const CameraPlace* at, uint8_t* y) {
+        return CameraBatch{.n = places.size(), .h = kH, .w = kW, .images = i, .planes = p, .places = at, .y = y};
+    };
+    std::vector<uint8_t> want(images.size());
+    compute(cpu, batch(images.data(), planes.data(), places.data(), want.data()));
+    const DeviceArray<uint8_t> device_images(images), device_planes(planes);
+    const DeviceArray<CameraPlace> device_places(places);
     const auto [got] = in_every_order([&] {
-        const DeviceArray<T> y(stored<T>(std::vector<float>(count, 9.0f)));
-        compute(gpu, CameraBatch<T>{.h = f.h,
-                                    .w = f.w,
-                                    .inner_h = f.inner_h,
-                                    .inner_w = f.inner_w,
-                                    .top = f.top,
-                                    .left = f.left,
-                                    .index = index,
-                                    .out_h = f.out_h,
-                                    .out_w = f.out_w,
-                                    .out_c = out_c,
-                                    .filter = filter,
-                                    .normalize = normalize,
-                                    .rgb = planar ? nullptr : device_rgb.get(),
-                                    .luma = device_luma.get(),
-                                    .cb = device_cb.get(),
-                                    .cr = device_cr.get(),
-                                    .y = y.get()});
+        const DeviceArray<uint8_t> y(want.size());
+        compute(gpu, batch(device_images.get(), device_planes.get(), device_places.get(), y.get()));
         return std::tuple(y.host());
     });
-    if (filter != Filter::antialias) {
-        EXPECT_TRUE(same_bits(std::tuple(got), std::tuple(stored<T>(want))))
-            << f.h << "x" << f.w << " filter " << int(filter);
-        return;
-    }
-    // The CPU rounds to 8 bits between the two passes, as Pillow does: half a level there, half a level at the end.
-    for (size_t i = 0; i < count; ++i)
-        ASSERT_NEAR(float(got[i]), want[i], 1.0 + 256 * rounding<T>()) << f.h << "x" << f.w << " at " << i;
+    EXPECT_TRUE(got == want);
 }
 
 TYPED_TEST(SimtKernels, image_identity_copies_exactly) {
@@ -191,15 +161,7 @@ TEST(ImageBatch, beyond_the_inner_pixels_is_grey) {
 }
 
 TYPED_TEST(SimtKernels, image_camera) {
-    for (const Frame& frame : frames)
-        for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
-            for (const bool planar : {false, true})
-                check_camera<typename TypeParam::Type>(this->gpu, frame, 4, filter, planar);
-    for (const size_t out_c : {3, 8})
-        for (const Frame& frame : frames)
-            for (const Filter filter : {Filter::antialias, Filter::linear, Filter::nearest})
-                for (const bool planar : {false, true})
-                    check_camera<typename TypeParam::Type>(this->gpu, frame, out_c, filter, planar);
+    if constexpr (std::is_same_v<typename TypeParam::Type, float>) check_camera(this->gpu);
 }
 
 }  // namespace

@@ -284,28 +284,6 @@ TEST(Image, bmp) {
     EXPECT_EQ(decoded(bmp).trouble, DecodeStatus::truncated);
 }
 
-TEST(Image, planes) {
-    for (const auto& [h, w] : {std::pair<size_t, size_t>{32, 48}, {33, 47}, {1, 1}, {17, 16}}) {
-        const Image image = sample_image(h, w);
-        const FileContent file = jpeg_of(image, {.quality = 95});
-        const Planes planes = decode_planes(file);
-        ASSERT_EQ(planes.h, h);
-        ASSERT_EQ(planes.luma.size(), h * w);
-        ASSERT_EQ(planes.cb.size(), (h + 1) / 2 * ((w + 1) / 2));
-        const Image rgb = decoded(file).image;
-        for (size_t i = 0; i < h * w; ++i) {
-            const double luma = 0.299 * rgb.rgb[3 * i] + 0.587 * rgb.rgb[3 * i + 1] + 0.114 * rgb.rgb[3 * i + 2];
-            ASSERT_NEAR(planes.luma[i], luma, 2) << "pixel " << i;  // two roundings of three channels, none clipped
-        }
-    }
-    const Image image = sample_image(16, 16);
-    const Exif turned_exif{.orientation = 3};
-    EXPECT_EQ(decode_planes(jpeg_of(image, {.full_chroma = true})).h, 0u);
-    EXPECT_EQ(decode_planes(jpeg_of(image, {}, &turned_exif)).h, 0u);
-    EXPECT_EQ(decode_planes(png_of(image)).h, 0u);
-    EXPECT_EQ(decode_planes(text_content("")).h, 0u);
-}
-
 // Damage of every kind: no crash (the sanitizer run watches), and an image or a reason each time.
 TEST(Image, random_damage) {
     std::mt19937 random(7);
@@ -320,6 +298,5 @@ TEST(Image, random_damage) {
             const Decoded got = decoded(file, {.max_pixels = 1'000'000});
             EXPECT_TRUE(got.usable() || got.trouble != DecodeStatus::none);
             EXPECT_EQ(got.image.rgb.size(), got.image.h * got.image.w * 3);
-            (void)decode_planes(file, {.max_pixels = 1'000'000});
         }
 }

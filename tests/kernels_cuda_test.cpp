@@ -1,5 +1,7 @@
-// Every operation on a GPU against simt, value by value, in three types; recorded and eager training alike. Needs a
-// GPU.
+// Every operation on a GPU against simt, value by value, in three types; recorded and eager training alike.
+//
+// TUNDRA_GPU names the device that must be there (cuda; ptx for a rehearsal without a GPU): a skip is no success then.
+// Without it the device is cuda, and the tests are skipped where no GPU is. tests/gpu_verify_test.sh runs them on ptx.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -11,36 +13,46 @@
 
 namespace {
 
+const char* gpu_kind() {
+    const char* kind = std::getenv("TUNDRA_GPU");
+    return kind ? kind : "cuda";
+}
+
 std::unique_ptr<Device> gpu_or_null(std::string& reason) {
     try {
-        return open_device("cuda", {.deterministic = true});  // cuDNN proposes engines whose bits depend on timing
+        return open_device(gpu_kind(), {.deterministic = true});  // cuDNN proposes engines whose bits depend on timing
     } catch (const Error& e) {
         reason = e.what();
-        EXPECT_FALSE(std::getenv("TUNDRA_GPU")) << reason;  // set where there is a GPU: a skip is no success there
+        EXPECT_FALSE(std::getenv("TUNDRA_GPU")) << reason;
         return nullptr;
     }
 }
 
-TEST(KernelsCuda, EveryOperationEqualsSimt) {
+bool from_libraries(const OpCase& test) {  // cuDNN's and cuBLASLt's
+    return test.name.starts_with("conv") || test.name.starts_with("linear");
+}
+
+void compare_with_simt(bool libraries) {
     std::string reason;
-    const auto cuda = gpu_or_null(reason);
-    if (!cuda) GTEST_SKIP() << reason;
+    const auto gpu = gpu_or_null(reason);
+    if (!gpu) GTEST_SKIP() << reason;
     const auto simt = open_simt();
+    size_t compared = 0;
     for (const OpCase& test : op_cases())
         for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
-            if (type != DType::f32 && !test.has_types()) continue;
-            // cuDNN has the chain in float16 for sm_90 only, for channels that its tensor cores take.
-            if (test.name.starts_with("norm_conv") &&
-                (type != DType::f16 || cuda->architecture() < 90 || test.inputs[1].shape[0] % 8 ||
-                 test.inputs[1].shape.back() % 8 || test.inputs[2].shape[0] % 8))
-                continue;
+            if (from_libraries(test) != libraries || (type != DType::f32 && !test.has_types())) continue;
             SCOPED_TRACE(test.name + " " + std::string(to_string(type)));
-            CaseGraph on_simt(*simt, test, type), on_cuda(*cuda, test, type);
-            const auto want = on_simt.run(), eager = on_cuda.run(), recorded = on_cuda.run();
+            CaseGraph on_simt(*simt, test, type), on_gpu(*gpu, test, type);
+            const auto want = on_simt.run(), eager = on_gpu.run(), recorded = on_gpu.run();
             EXPECT_EQ(eager, recorded) << "a recorded run gives other bits";
             compare(test, on_simt, want, eager, type, 2);
+            ++compared;
         }
+    std::printf("%zu cases on %s\n", compared, gpu->description().c_str());
 }
+
+TEST(KernelsCuda, OwnKernelsEqualSimt) { compare_with_simt(false); }
+TEST(KernelsCuda, OperationsOfLibrariesEqualSimt) { compare_with_simt(true); }
 
 // A tiny ResNet: recorded equals eager bit for bit where engines are deterministic, and follows cpu.
 TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
@@ -49,6 +61,7 @@ TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
     const TemporaryFolder choices;  // of engines, which the two runs share
     ASSERT_EQ(setenv("XDG_CACHE_HOME", choices.path.c_str(), 1), 0);
     const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 16});
+    const size_t steps = std::string_view(gpu_kind()) == "cuda" ? 20 : 5;
     const auto losses = [&](const char* kind, bool eager) {
         const auto device = open_device(kind, {.deterministic = true});
         Arena arena(*device);
@@ -64,7 +77,7 @@ TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
         std::mt19937 rng(4);
         Floats result;
         Batch batch = blank_batch({.batch = 8, .fit = {.size = 64}});
-        for (size_t step = 1; step <= 20; ++step) {
+        for (size_t step = 1; step <= steps; ++step) {
             for (uint8_t& p : batch.images) p = uint8_t(rng());
             for (int32_t& label : batch.labels) label = int32_t(rng() % 2);
             trainer.step(batch, step < 10 ? 0.01 : 0.002, 0.9, step);
@@ -72,7 +85,7 @@ TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
         }
         return result;
     };
-    const Floats recorded = losses("cuda", false), eager = losses("cuda", true), cpu = losses("cpu", false);
+    const Floats recorded = losses(gpu_kind(), false), eager = losses(gpu_kind(), true), cpu = losses("cpu", false);
     EXPECT_EQ(recorded, eager);
     for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(recorded[i], cpu[i], 2e-3 * (1 + cpu[i])) << "step " << i + 1;
 }

@@ -17,10 +17,10 @@ TABLE
 # Every kernel that nvcc compiles: file, name, whether it loads (l) and stores (s) 16 bytes at a time somewhere. Then, for those
 # that do, how the hot instantiation is mangled if not WIDTH, bf16, ...; for the others (-), why not.
 kernels=$(cat <<'TABLE'
-batch_norm forward_sums ls
+batch_norm forward_sums l
 batch_norm forward_merge - at most 1 MB of partial sums, all launch
 batch_norm forward_elements ls
-batch_norm backward_sums ls
+batch_norm backward_sums l
 batch_norm backward_merge - at most 1 MB of partial sums, all launch
 batch_norm backward_elements ls
 bias bias_sums l
@@ -40,14 +40,12 @@ detect_loss detect_merge - a row of sums per block
 detect_loss detect_gradient - rows of 5 + classes numbers, seldom 16 bytes; walking over the boxes is what counts
 elementwise add ls
 elementwise cast l
-image image_batch s I4bf16Li[348]E
-image camera_taps s I4bf16Li[348]E
-image camera_antialias s I4bf16Li8E
+image image_batch s I4bf16Li[48]E
+image camera_batch - single bytes of the planes, as the reduction picks them; stores are words
 layout copy_channels ls
 layout upsample2 ls
 layout upsample2_backward ls
 linear product - the reference beside cuBLASLt; tiles turn on their way into shared memory
-norm_conv norm_constants - a few numbers per channel, all launch
 optimizer sgd ls
 optimizer adam ls
 optimizer average ls ILi4E
@@ -60,7 +58,8 @@ pool average_forward ls
 pool average_backward ls
 TABLE
 )
-# Images are read as single bytes, at places that a transform gives: no load of 16.
+# Images are read by words of four bytes, at places that a transform gives: no load of 16. Sums over rows leave single numbers, lanes
+# side by side: no store of 16.
 
 compile() {  # architecture, file; leaves NAME.log, NAME.ptx, NAME.failed in the folder of the architecture
     name=$(basename "$2" .cu)

@@ -1,9 +1,12 @@
 // virtual_gpu/ptx: loads, stores, atomics, warp operations, branches that part and meet, barriers; what is refused at
 // load and what is reported when it runs. Less than a second; needs neither nvcc nor a GPU.
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <numeric>
 
 #include "tests/ptx_fixture.h"
+#include "virtual_gpu/ptx/fat_binary.h"
 #include "virtual_gpu/ptx/forms.h"
 
 namespace {
@@ -268,6 +271,25 @@ TEST(PtxErrors, OfMemory) {
     EXPECT_THROW(launch(kernel_text(kThread + "st.global.u32 [%rd2], %r1;\n"), {}, {32}, {gap.get()}), ptx::Error);
     simt::unpoison(gap.get() + 8, 4);
     EXPECT_NO_THROW(launch(kernel_text(kThread + "st.global.u32 [%rd2], %r1;\n"), {}, {32}, {gap.get()}));
+}
+
+// What nvcc 13.0 made of `extern "C" __global__ void doubled(float* x) { x[threadIdx.x] *= 2; }` with -arch=compute_80
+// --fatbin --compress-mode=default (zstd) and =speed (LZ4, which nvcc before 12.8 writes always).
+TEST(PtxFatBinary, BothCompressionsOfNvcc) {
+    for (const char* name : {"zstd", "lz4"}) {
+        SCOPED_TRACE(name);
+        std::ifstream file(std::string(TUNDRA_TESTS "/data/") + name + ".fatbin", std::ios::binary);
+        std::string bytes{std::istreambuf_iterator<char>(file), {}};
+        const std::vector<ptx::Embedded> found = ptx::embedded_ptx(bytes.data());
+        ASSERT_EQ(found.size(), 1u);
+        EXPECT_EQ(found[0].architecture, 80);
+        const DeviceArray<float> x(std::vector<float>{1, -3});
+        launch(ptx::text_of(found[0]), {}, {2}, {x.get()});
+        EXPECT_EQ(x.host(), (std::vector<float>{2, -6}));
+        bytes.resize(bytes.size() - 1);
+        bytes.insert(bytes.size() / 2, 1, '\xff');  // damaged
+        EXPECT_THROW(ptx::text_of(ptx::embedded_ptx(bytes.data())[0]), ptx::Error);
+    }
 }
 
 TEST(PtxErrors, OfThreadsThatDoNotMeet) {

@@ -83,6 +83,18 @@ TEST(PtxOpcodes, Integers) {
         std::memcpy(&result, out, 4);
         return result;
     });
+    for (const bool wrap : {true, false}) {
+        const std::string mode = wrap ? ".wrap.b32" : ".clamp.b32";
+        const auto bits = [=](uint32_t n) { return wrap ? n % 32 : std::min(n, 32u); };
+        check<uint32_t, uint32_t, uint32_t, uint32_t>("shf.l" + mode, [=](uint32_t a, uint32_t b, uint32_t c) {
+            const uint32_t n = bits(c);
+            return n == 0 ? b : n == 32 ? a : b << n | a >> (32 - n);
+        });
+        check<uint32_t, uint32_t, uint32_t, uint32_t>("shf.r" + mode, [=](uint32_t a, uint32_t b, uint32_t c) {
+            const uint32_t n = bits(c);
+            return n == 0 ? a : n == 32 ? b : a >> n | b << (32 - n);
+        });
+    }
 }
 
 TEST(PtxOpcodes, Comparisons) {

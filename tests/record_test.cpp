@@ -135,16 +135,32 @@ TEST_F(RecordTest, ADamagedRecordIsReplacedAndSaid) {
 TEST_F(RecordTest, NoStepIsInTheLogTwice) {
     fs::path path = folder_ / "log.jsonl";
     {
-        RunLog log(path, 0);
+        RunLog log(path, 0, 0);
         for (int step : {10, 20, 30}) log.append({{"step", step}, {"loss", 1.5}});
         log.append({{"note", "validated"}});
     }
     write(folder_ / "log.jsonl", text_of(path) + "{\"step\": 40, \"lo");  // killed here
-    RunLog log(path, 20);
+    RunLog log(path, 20, 20);
     log.append({{"step", 30}, {"loss", 1.25}});
     EXPECT_EQ(text_of(path),
               "{\"loss\":1.5,\"step\":10}\n{\"loss\":1.5,\"step\":20}\n{\"note\":\"validated\"}\n"
               "{\"loss\":1.25,\"step\":30}\n");
+}
+
+// Killed between the report of an epoch and the next checkpoint: the run goes on from the last step, before the report.
+TEST_F(RecordTest, NoReportIsInTheLogTwice) {
+    fs::path path = folder_ / "log.jsonl";
+    {
+        RunLog log(path, 0, 0);
+        for (const int step : {1, 2, 3, 4}) {
+            log.append({{"step", step}});
+            if (step % 2 == 0) log.append({{"epoch_done", step / 2}, {"step", step}});
+        }
+    }
+    RunLog(path, 4, 3).append({{"epoch_done", 2}, {"step", 4}});
+    EXPECT_EQ(text_of(path),
+              "{\"step\":1}\n{\"step\":2}\n{\"epoch_done\":1,\"step\":2}\n{\"step\":3}\n{\"step\":4}\n"
+              "{\"epoch_done\":2,\"step\":4}\n");
 }
 
 TEST_F(RecordTest, NoStepIsInTheTableTwice) {

@@ -81,7 +81,7 @@ TEST_F(Results, ids_of_coco_tell_all_images_apart) {
                          fs::path(name).extension() == ".png" ? png_of(shot) : jpeg_of(shot));
     DetectJob j = job("ids.json");
     j.format = "coco";
-    j.network = magenta_network;
+    j.network = at_once(magenta_network);
     detect(j);
     std::set<std::string> ids;
     for (const json& row : json::parse(content(j.out))) ids.insert(row["image_id"].dump());
@@ -98,7 +98,7 @@ TEST_F(Results, files_that_cannot_be_the_output) {
                                    image.lexically_relative(folder_).string()}) {
         bool seen = false;
         DetectJob j = job(out);
-        j.network = [&](auto p, size_t h, size_t w) { return seen = true, stub(p, h, w); };
+        j.network = at_once([&](auto p, size_t h, size_t w) { return seen = true, stub(p, h, w); });
         EXPECT_EQ(refused(j).fault, Fault::usage) << out;
         EXPECT_FALSE(seen) << out;
     }
@@ -146,10 +146,10 @@ TEST_F(Results, a_drive_that_goes_away) {
     DetectJob j = job("r.json");
     j.machine.threads = 1;
     size_t seen = 0;
-    j.network = [&](auto p, size_t h, size_t w) {
+    j.network = at_once([&](auto p, size_t h, size_t w) {
         if (++seen == 3) fs::rename(folder_ / "in", folder_ / "away");
         return stub(p, h, w);
-    };
+    });
     const Error error = refused(j);
     EXPECT_EQ(error.fault, Fault::environment) << error.what();
     EXPECT_NE(std::string(error.what()).find("still there"), std::string::npos) << error.what();
@@ -160,7 +160,7 @@ TEST_F(Results, a_drive_that_goes_away) {
     EXPECT_EQ(refused(j).fault, Fault::environment);
     fs::remove(folder_ / "in");
     fs::rename(folder_ / "away", folder_ / "in");
-    j.network = stub;
+    j.network = at_once(stub);
     EXPECT_TRUE(detect(j).finished);
     EXPECT_EQ(comparable(j.out), comparable(folder_ / "whole.json"));
 }

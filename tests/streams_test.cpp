@@ -1,4 +1,4 @@
-// The program when a stream, a lock or the disk fails: exit codes, and that nothing is lost. About 25 s.
+// The program when a stream, a lock or the disk fails: exit codes, and that nothing is lost. About 30 s.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -8,6 +8,8 @@
 
 #include "app/jobs/journal.h"
 #include "base/error.h"
+#include "models/resnet.h"
+#include "predict/model_file.h"
 #include "tests/files.h"
 #include "tests/golden.h"
 #include "tests/images.h"
@@ -183,6 +185,43 @@ TEST_F(Streams, a_full_disk_in_detection) {
             ASSERT_NE(entry.path().extension(), ".tmp") << entry.path();
     }
     EXPECT_GT(stopped, 10u);
+}
+
+TEST_F(Streams, a_full_disk_in_classification) {
+    const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});
+    write_model(path("narrow.safetensors"), {.model = model,
+                                             .classes = {"bad", "good", "hare"},
+                                             .input = {.fit = {.size = 32}},
+                                             .state = initialize_state(model, 1),
+                                             .steps = 0,
+                                             .more = {}});
+    for (size_t i = 3; i < 12; ++i) fs::copy_file(path("in/0.jpg"), folder_ / fmt::format("in/{}.jpg", i));
+    for (const char* end : {".csv", ".jsonl"}) {
+        const auto classify = [&](const std::string& out) {
+            return Words{"classify",  path("in"), "--model", path("narrow.safetensors"), "--batch", "2",
+                         "--threads", "1",        "--out",   path((out + end).c_str())};
+        };
+        ASSERT_EQ(run(classify("whole")), 0) << said_;
+        const std::string whole = content(folder_ / (std::string("whole") + end));
+        size_t stopped = 0, resumed = 0;
+        for (size_t limit = 0;; limit += limit / 4 + 40) {
+            const std::string name = fmt::format("at{}", limit);
+            const int code = run(classify(name), Stream::null, Stream::file, limit);
+            if (code == 0) break;
+            ++stopped;
+            ASSERT_EQ(code, 75) << limit << ": " << said_;
+            if (limit > 1000) {  // the messages themselves fit
+                EXPECT_NE(said_.find("File too large"), std::string::npos) << said_;
+            }
+            EXPECT_FALSE(fs::exists(folder_ / (name + end)));
+            ASSERT_EQ(run(classify(name)), 0) << limit << ": " << said_;
+            resumed += said_.find("resumed after ") != std::string::npos;
+            EXPECT_EQ(content(folder_ / (name + end)), whole) << limit;
+            EXPECT_FALSE(fs::exists(folder_ / (name + end + ".journal")));
+        }
+        EXPECT_GT(stopped, 5u);
+        EXPECT_GT(resumed, 2u);
+    }
 }
 
 TEST_F(Streams, a_full_disk_in_training) {

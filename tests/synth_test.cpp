@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "app/detect/result_file.h"
 #include "app/synth/plan.h"
+#include "base/csv.h"
 #include "base/error.h"
 #include "data/exif.h"
 
@@ -51,7 +54,7 @@ Exif exif_of(const std::string& bytes) {
 }  // namespace
 
 TEST(Synth, BytesDependOnTheSeedAlone) {
-    for (SynthTask task : {SynthTask::quality, SynthTask::detect, SynthTask::species}) {
+    for (SynthTask task : {SynthTask::quality, SynthTask::detect, SynthTask::species, SynthTask::survey}) {
         const TemporaryFolder one, four, other;
         SynthOptions options = small(one.path, task);
         options.threads = 1;
@@ -65,7 +68,8 @@ TEST(Synth, BytesDependOnTheSeedAlone) {
         synthesize(options);
         std::set<std::string> seen;
         for (const auto& [name, bytes] : contents(one.path)) seen.insert(bytes);
-        for (const auto& [name, bytes] : contents(other.path)) EXPECT_FALSE(seen.contains(bytes)) << name;
+        for (const auto& [name, bytes] : contents(other.path))
+            EXPECT_EQ(seen.contains(bytes), name == "sites.csv" || name == "deployments.csv") << name;
     }
 }
 
@@ -103,13 +107,13 @@ TEST(Synth, QualityFoldersAreBalancedAndBurstsStayTogether) {
 
 TEST(Synth, OddCountsAddUp) {
     for (int images : {10, 11, 97})
-        for (SynthTask task : {SynthTask::quality, SynthTask::detect, SynthTask::species}) {
+        for (SynthTask task : {SynthTask::quality, SynthTask::detect, SynthTask::species, SynthTask::survey}) {
             SynthOptions options = small("unused", task);
             options.images = images;
             const ShotPlan plan = plan_shots(options);
             EXPECT_EQ(plan.shots.size(), size_t(images));
             std::set<std::string> names;
-            for (const Shot& shot : plan.shots) names.insert(shot.name);
+            for (const Shot& shot : plan.shots) names.insert(shot.label + "/" + shot.name);
             EXPECT_EQ(names.size(), plan.shots.size());
         }
 }
@@ -120,7 +124,7 @@ TEST(Synth, ExifSaysWhenAndWhichCamera) {
     synthesize(options);
     for (const Shot& shot : plan_shots(options).shots) {
         const Exif exif = exif_of(bytes_of(folder.path / shot.split / shot.label / shot.name));
-        const Site site = make_site(shot.site, options.seed);
+        const SynthSite site = make_site(shot.site, options.seed);
         EXPECT_EQ(exif.date, exif_date(shot.seconds));
         EXPECT_EQ(exif_seconds(exif.date), shot.seconds);
         EXPECT_EQ(exif.make, site.make);
@@ -266,4 +270,55 @@ TEST(Synth, NonsenseIsRefused) {
             EXPECT_EQ(error.fault, Fault::usage);
         }
     }
+}
+
+// 0.4 s.
+TEST(Synth, ASeasonHasEveryTroubleAndItsTruth) {
+    const TemporaryFolder folder;
+    const fs::path images = folder.path / "images";
+    SynthOptions options = small(folder.path, SynthTask::survey);
+    options.images = 240;
+    synthesize(options);
+    const std::vector<CsvRow> truth = parse_csv(bytes_of(folder.path / "truth.csv"), "truth.csv");
+    std::map<std::string, std::set<std::string>> fauna, clocks, boxes_of_rocks;  // by site, by camera, by camera
+    std::set<std::string> seen, faults, labels;
+    std::map<std::string, std::set<std::string>> images_of_burst;
+    for (size_t i = 1; i < truth.size(); ++i) {
+        const std::vector<std::string>& f = truth[i].fields;
+        ASSERT_EQ(f.size(), 14u);
+        const int64_t time = exif_seconds(f[3]), clock = exif_seconds(f[4]);
+        clocks[f[2]].insert(std::to_string(clock - time));
+        EXPECT_EQ(f[0].substr(0, 13), f[1] + "/" + f[2] + "/");
+        EXPECT_EQ(exif_seconds(exif_of(bytes_of(images / f[0])).date), clock);
+        EXPECT_EQ(f[6] == "good", f[7].empty());
+        seen.insert(f[0]), faults.insert(f[7]), labels.insert(f[8]);
+        if (f[9] == "animal") fauna[f[1]].insert(f[8]);
+        if (f[9] == "rock" && std::stod(f[10]) > 0 && std::stod(f[10]) + std::stod(f[12]) < 1)
+            boxes_of_rocks[f[2]].insert(f[10] + " " + f[11] + " " + f[12] + " " + f[13]);
+        images_of_burst[f[5]].insert(f[0]);
+    }
+    EXPECT_EQ(seen.size(), 240u);
+    EXPECT_GE(faults.size(), 5u);
+    for (const char* label : {"", "rock", "person", "reindeer", "raven"}) EXPECT_TRUE(labels.contains(label)) << label;
+    const std::vector<CsvRow> sites = parse_csv(bytes_of(folder.path / "sites.csv"), "sites.csv");
+    ASSERT_EQ(sites.size(), 3u);
+    for (size_t i = 1; i < sites.size(); ++i) {
+        const std::string& classes = sites[i].fields[3];
+        EXPECT_EQ(std::ranges::count(classes, '|'), 2) << classes;
+        for (const std::string& species : fauna[sites[i].fields[0]])
+            EXPECT_NE(classes.find(species), std::string::npos) << species;
+    }
+    ASSERT_EQ(clocks.size(), 4u);
+    for (const auto& [camera, errors] : clocks) {
+        EXPECT_EQ(errors.size(), 1u) << camera;
+        EXPECT_EQ(*errors.begin() == "0", camera != "cam04") << camera;
+    }
+    EXPECT_EQ(boxes_of_rocks.size(), 3u);
+    size_t bursts = 0;
+    for (const auto& [burst, names] : images_of_burst) bursts += names.size() > 1;
+    EXPECT_GT(bursts, 20u);
+
+    const ResultFile detector = read_results(folder.path / "detector.json");
+    EXPECT_EQ(detector.images.size(), 240u);
+    for (const auto& [name, entry] : detector.images) EXPECT_TRUE(fs::exists(images / name));
 }

@@ -14,6 +14,7 @@
 
 namespace {
 
+constexpr std::string_view kRemoved = "fused";  // a setting of earlier versions
 // The keys whose value sets others; they are applied first, in this order.
 constexpr std::string_view kPresets[] = {"task", "recipe", "optimizer", "schedule"};
 
@@ -126,9 +127,6 @@ void check_together(const TrainConfig& config) {
         fail(Fault::usage, "nesterov = true belongs to optimizer = sgd, not {}", config.optimizer);
     if (config.freeze && config.init.empty())
         fail(Fault::usage, "freeze = true needs weights to keep: give --init FILE");
-    if (config.fused && (config.freeze || !make_model(config.model, 2).can_fuse))
-        fail(Fault::usage, "fused = true is for resnet50, 101 and 152 with all layers trained, not for {}{}",
-             config.model, config.freeze ? " with freeze" : "");
     if (config.class_weights != "none" && config.class_weights != "balanced") explicit_weights(config);
 }
 
@@ -179,9 +177,11 @@ TrainConfig recipe_named(std::string_view name, std::string_view task) {
     return config;
 }
 
-void assign(TrainConfig& config, const std::vector<Assignment>& assignments) {
+void assign(TrainConfig& config, const std::vector<Assignment>& given) {
     std::vector<std::string_view> keys;
     for (const ConfigField& field : config_fields()) keys.push_back(field.key);
+    std::vector<Assignment> assignments = given;
+    std::erase_if(assignments, [](const Assignment& a) { return a.key == kRemoved; });
     for (const Assignment& a : assignments)
         if (std::find(keys.begin(), keys.end(), a.key) == keys.end())
             fail(Fault::usage, "{}: '{}' is not a setting{}", a.source, a.key, did_you_mean(a.key, keys));
@@ -207,6 +207,15 @@ void assign(TrainConfig& config, const std::vector<Assignment>& assignments) {
     check_together(config);
 }
 
+void refuse_removed_settings(const std::vector<Assignment>& assignments) {
+    for (const Assignment& a : assignments)
+        if (a.key == kRemoved && a.text != "false")
+            fail(Fault::usage,
+                 "{}: {} = {} (normalization inside the convolutions) was removed, because it saved too little; delete "
+                 "the line to train without it, or continue with the version that made the run",
+                 a.source, a.key, a.text);
+}
+
 std::vector<std::string> config_differences(const TrainConfig& before, const TrainConfig& after) {
     std::vector<std::string> lines;
     for (const ConfigField& field : config_fields()) {
@@ -219,7 +228,10 @@ std::vector<std::string> config_differences(const TrainConfig& before, const Tra
 std::string config_hash(const TrainConfig& config) {
     Hash hash;
     for (const ConfigField& field : config_fields())
-        if (field.makes_the_result) hash.add(field.key), hash.add(value_text(config, field));
+        if (field.makes_the_result) {
+            hash.add(field.key), hash.add(value_text(config, field));
+            if (field.key == "precision") hash.add(kRemoved), hash.add("false");  // older runs continue
+        }
     return hash.hex();
 }
 

@@ -60,7 +60,6 @@ struct TrainConfig {
     std::string select = "last";  // which weights are the result: "last", or "best" by validation loss
 
     std::string precision = "auto", device = "auto";
-    bool fused = false;
     uint64_t threads = 0;        // 0: all
     std::string cache = "auto";  // data/cache.h
     double save_minutes = 5;
@@ -97,6 +96,8 @@ struct Assignment {
 std::vector<Assignment> parse_config(std::string_view text, const std::string& file_name);
 std::vector<Assignment> read_config(const std::string& path);
 void assign(TrainConfig& config, const std::vector<Assignment>& assignments);
+// Runs of earlier versions are read without a setting that there is no more, but training would give other weights.
+void refuse_removed_settings(const std::vector<Assignment>& assignments);
 
 std::string write_config(const TrainConfig& config);
 

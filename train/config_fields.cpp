@@ -108,8 +108,6 @@ std::span<const ConfigField> config_fields() {
          one_of("last", "best")},
         {"precision", "machine", "number format of activations and gradients", result, &C::precision,
          one_of("auto", "fp32", "bf16", "fp16")},
-        {"fused", "machine", "batch normalization inside the convolutions (ResNets on cuda in fp16)", result,
-         &C::fused},
         {"device", "machine", "device to run on", execution, &C::device, one_of("auto", "cpu", "cuda", "simt", "ptx")},
         {"threads", "machine", "number of threads; 0: all processors", execution, &C::threads, none, 0, 4096},
         {"cache", "machine", "where decoded images are kept after the first epoch", execution, &C::cache,

@@ -80,10 +80,12 @@ void Optimizer::set(double learning_rate, double momentum, size_t step) {
     last_.momentum = float(momentum);
     last_.bias_correction1 = float(1 - std::pow(momentum, double(step)));
     last_.bias_correction2 = float(1 - std::pow(double(config_.beta2), double(step)));
-    parameters_.device().upload_async(state_.data(), &last_, kHostPart);
+    const Piece host_part{&last_, kHostPart};
+    parameters_.device().upload_async(state_.data(), {&host_part, 1});
     if (config_.ema_decay == 0) return;
     const auto rate = float(1 - double(config_.ema_decay) * (1 - std::exp(-double(step) / double(config_.ema_ramp))));
-    parameters_.device().upload_async(ema_rate_.data(), &rate, sizeof rate);
+    const Piece piece{&rate, sizeof rate};
+    parameters_.device().upload_async(ema_rate_.data(), {&piece, 1});
 }
 
 void Optimizer::reset_ema() {

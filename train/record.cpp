@@ -52,11 +52,11 @@ json describe(const std::vector<Library>& libraries) {
     return list;
 }
 
-bool is_up_to(std::string_view line, uint64_t step) {
+bool is_up_to(std::string_view line, uint64_t step, uint64_t reported) {
     json parsed = json::parse(line, nullptr, false);
     if (!parsed.is_object()) return false;
     auto found = parsed.find("step");
-    return found == parsed.end() || !found->is_number() || *found <= step;
+    return found == parsed.end() || !found->is_number() || *found <= (parsed.contains("epoch_done") ? reported : step);
 }
 
 std::string header_of(const std::vector<std::string>& columns) {
@@ -144,8 +144,8 @@ void LineFile::append(std::string line) {
     empty_ = false;
 }
 
-RunLog::RunLog(const fs::path& path, uint64_t from_step)
-    : file_(path, [=](std::string_view line) { return is_up_to(line, from_step); }) {}
+RunLog::RunLog(const fs::path& path, uint64_t from_step, uint64_t reported_step)
+    : file_(path, [=](std::string_view line) { return is_up_to(line, from_step, reported_step); }) {}
 
 MetricsTable::MetricsTable(const fs::path& path, std::vector<std::string> columns, uint64_t from_step)
     : columns_(std::move(columns)), file_(path, [&, first = true](std::string_view line) mutable {

@@ -57,10 +57,11 @@ private:
 };
 
 // log.jsonl: one JSON object per line; "step" is the number of optimizer steps done. Lines of later steps than the one
-// that the run resumes from are dropped, so that no step occurs twice; lines without "step" stay.
+// that the run resumes from are dropped, so that no step occurs twice, and reports of epochs ("epoch_done") behind
+// `reported_step`, which come again; lines without "step" stay.
 class RunLog {
 public:
-    RunLog(const std::filesystem::path& path, uint64_t from_step);
+    RunLog(const std::filesystem::path& path, uint64_t from_step, uint64_t reported_step);
     void append(const nlohmann::json& line) {
         file_.append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }

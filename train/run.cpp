@@ -23,8 +23,8 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr size_t kMaxLostSteps = 20;  // consecutive steps without finite loss and gradients before the run gives up
-constexpr size_t kMaxBadFileNotes = 10;
+// Consecutive steps without finite loss and gradients before the run gives up; lines about bad files.
+constexpr size_t kMaxLostSteps = 20, kMaxBadFileNotes = 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -133,10 +133,12 @@ private:
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
-        log_.emplace(folder_ / "log.jsonl", state_.step);
+        log_.emplace(folder_ / "log.jsonl", state_.step, state_.step - (state_.position > 0));
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step - (state_.position > 0));
         writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
-        loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), task_->loader(true), cache_.get());
+        LoaderOptions options = task_->loader(true);
+        options.memory = &device_->host_memory();
+        loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), options, cache_.get());
         loader_->start(state_.epoch, state_.position);
         skipped_steps_ = task_->trainer().optimizer().state().skipped_steps;
         signals_.emplace();
@@ -369,7 +371,7 @@ private:
     const RunEvents& events_;
     RunFolder folder_;
     Dataset data_;
-    size_t steps_per_epoch_ = 0, total_steps_ = 0;
+    size_t steps_per_epoch_ = 0, total_steps_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
     std::unique_ptr<Device> device_;
     std::unique_ptr<Arena> arena_;
     DType precision_ = DType::f32;
@@ -387,10 +389,8 @@ private:
     StepStats epoch_;                         // sums of the current epoch
     std::optional<PendingStep> pending_;
     Clock::time_point saved_ = Clock::now();
-    uint64_t saved_step_ = 0;  // of the last checkpoint
-    double step_seconds_ = 0;  // running mean
-    size_t lost_in_a_row_ = 0, empty_in_a_row_ = 0;
-    float skipped_steps_ = 0;
+    uint64_t saved_step_ = 0;                      // of the last checkpoint
+    double step_seconds_ = 0, skipped_steps_ = 0;  // a running mean; on the device
 };
 
 }  // namespace

@@ -25,7 +25,9 @@ bool RunFolder::holds(const TrainConfig& config) const {
     const fs::path file = path_ / "config";
     if (fresh_ || !fs::exists(file)) return false;
     TrainConfig before;
-    assign(before, read_config(file.string()));
+    const std::vector<Assignment> of_file = read_config(file.string());
+    refuse_removed_settings(of_file);
+    assign(before, of_file);
     if (const auto lines = config_differences(before, config); !lines.empty())
         fail(Fault::usage,
              "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",

@@ -68,19 +68,13 @@ LoaderOptions loader_options(const TrainConfig& c, bool training) {
 }
 
 DType precision_on(const TrainConfig& c, const Device& device) {
-    const DType type = precision_named(c.precision, device, device.default_precision());
-    if (c.fused && (device.architecture() < 90 || type != DType::f16))  // cuDNN has no other engines
-        fail(Fault::usage,
-             "--fused: needs --precision fp16 and a GPU of compute capability 9.0 or newer; this is {} in {}",
-             device.description(), precision_name(type));
-    return type;
+    return precision_named(c.precision, device, device.default_precision());
 }
 
 InitialModel initial_classifier(const TrainConfig& c, size_t classes,
                                 const std::function<void(const std::string&)>& note) {
     if (c.init.empty()) {
         Model model = make_model(c.model, classes);
-        model.fused = c.fused;
         StateDict state = initialize_state(model, c.seed);
         return {std::move(model), std::move(state)};
     }
@@ -94,7 +88,6 @@ InitialModel initial_classifier(const TrainConfig& c, size_t classes,
                          file.normalize_assumed ? "is assumed to be" : "was", file.input.normalize, c.normalize));
     Model& model = file.model;
     const size_t stored = std::exchange(model.classes, classes);
-    model.fused = c.fused;
     StateDict state = initialize_state(model, c.seed);
     for (const auto& [name, tensor] : file.state)
         if (state.contains(name) && (stored == classes || !name.starts_with(model.head))) state[name] = tensor;

@@ -42,19 +42,19 @@ std::unique_ptr<Graph> Trainer::with_gradients() {
 }
 
 template <class T>
-void Trainer::write(std::string_view input, const std::vector<T>& values) {
+void Trainer::write(std::string_view input, std::span<const T> values) {
     if (const auto found = inputs_.find(input); found != inputs_.end()) program_.write<T>(found->second, values);
 }
 
 void Trainer::step(const Batch& batch, double learning_rate, double momentum, size_t step) {
-    write("images", batch.images);
-    write("transform", batch.transform);
-    write("color", batch.color);
-    write("labels", batch.labels);
-    write("boxes", batch.boxes);
+    write<uint8_t>("images", batch.images);
+    write<float>("transform", batch.transform);
+    write<float>("color", batch.color);
+    write<int32_t>("labels", batch.labels);
+    write<float>("boxes", batch.boxes);
     optimizer_.set(learning_rate, momentum, step);
     program_.run();
-    std::vector<Readback::Piece> pieces;
+    std::vector<Piece> pieces;
     for (Value v : loss_.shown) pieces.push_back({program_.address(v), numel(v.shape()) * sizeof(float)});
     pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
     shown_[steps_++ % 2]->start(pieces);

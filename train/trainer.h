@@ -46,7 +46,7 @@ private:
     std::unique_ptr<Graph> trace(size_t channels);
     std::unique_ptr<Graph> with_gradients();
     template <class T>
-    void write(std::string_view input, const std::vector<T>& values);
+    void write(std::string_view input, std::span<const T> values);
     StepStats stats_of(size_t step) const;
     StateDict completed(StateDict downloaded) const;
 

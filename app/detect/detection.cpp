@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 using nlohmann::ordered_json;
 
 namespace {
+
+double six_digits(double value) { return std::round(value * 1e6) / 1e6; }
 
 double cut(double value, double digits) { return std::floor(value * digits) / digits; }
 
@@ -52,6 +55,13 @@ std::vector<Detection> detections_of(const std::vector<Box>& boxes, size_t h, si
     return result;
 }
 
+ClassScores class_scores(const std::vector<float>& probabilities) {
+    ClassScores scores;
+    for (size_t c = 0; c < probabilities.size(); ++c) scores.emplace_back(uint32_t(c), probabilities[c]);
+    std::ranges::stable_sort(scores, std::ranges::greater(), &ClassScores::value_type::second);
+    return scores;
+}
+
 ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& options) {
     ordered_json entry{{"file", result.file}};
     if (options.size && result.failure.empty()) entry["width"] = result.w, entry["height"] = result.h;
@@ -62,9 +72,15 @@ ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& o
         return entry;
     }
     entry["detections"] = ordered_json::array();
-    for (const Detection& d : result.detections)
-        entry["detections"].push_back(
-            {{"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}});
+    for (const Detection& d : result.detections) {
+        ordered_json box{
+            {"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}};
+        for (const auto& [number, score] : d.classes | std::views::take(kTopClasses))
+            box["classifications"].push_back({std::to_string(number), six_digits(score)});
+        entry["detections"].push_back(std::move(box));
+    }
+    for (size_t c = 0; c < std::min(options.quality.size(), result.quality.size()); ++c)
+        entry["quality"][options.quality[c]] = six_digits(result.quality[c]);
     return entry;
 }
 
@@ -72,6 +88,8 @@ ordered_json to_json(const ImageResult& result) {
     ordered_json json = megadetector_entry(result, {.size = true, .date = true});
     if (!result.reason.empty()) json["reason"] = result.reason;
     if (result.damaged) json["damaged"] = true;
+    if (!result.camera.empty()) json["camera"] = result.camera;
+    if (!result.sequence.empty()) json["sequence"] = result.sequence;
     return json;
 }
 
@@ -83,11 +101,17 @@ ImageResult result_from_json(const ordered_json& json) {
     if (field("datetime")) result.date = json["datetime"];
     if (field("width") && field("height")) result.w = json["width"], result.h = json["height"];
     result.damaged = json.value("damaged", false);
+    result.camera = json.value("camera", "");
+    result.sequence = json.value("sequence", "");
     if (result.failure.empty())
         for (const ordered_json& d : json.at("detections")) {
             const auto box = d.at("bbox").get<std::vector<double>>();
-            result.detections.push_back({std::stoi(d.at("category").get<std::string>()), d.at("conf"), box.at(0),
-                                         box.at(1), box.at(2), box.at(3)});
+            Detection& detection =
+                result.detections.emplace_back(Detection{std::stoi(d.at("category").get<std::string>()), d.at("conf"),
+                                                         box.at(0), box.at(1), box.at(2), box.at(3)});
+            if (d.contains("classifications"))
+                for (const ordered_json& c : d["classifications"])
+                    detection.classes.emplace_back(uint32_t(std::stoul(c.at(0).get<std::string>())), c.at(1));
         }
     return result;
 }

@@ -1,18 +1,24 @@
 // The result of one image and its text forms: MegaDetector's digits, the line of a journal, the entry of a result file.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
 #include "data/fit.h"
 #include "predict/tiles.h"
 
+// Classes of a classifier with their probabilities, most probable first.
+using ClassScores = std::vector<std::pair<uint32_t, float>>;
+
 struct Detection {
-    int category;       // class index + 1, as MegaDetector counts
-    double confidence;  // truncated to three digits
-    double x, y, w, h;  // shares of the image's sides, truncated to four digits
+    int category;              // class index + 1, as MegaDetector counts
+    double confidence;         // truncated to three digits
+    double x, y, w, h;         // shares of the image's sides, truncated to four digits
+    ClassScores classes = {};  // of the crop, if it was classified
 };
 
 struct ImageResult {
@@ -23,7 +29,11 @@ struct ImageResult {
     size_t h = 0, w = 0;                     // pixels, upright
     std::string date = {};                   // EXIF
     bool damaged = false;                    // only in part decodable
+    std::string camera = {}, sequence = {};  // a survey's: serial number, and the camera's own number of the burst
+    std::vector<float> quality = {};         // probabilities of a quality model
 };
+
+ClassScores class_scores(const std::vector<float>& probabilities);
 
 // From the network's input back to the image, with the rounding of MegaDetector's classic inference: whole pixels in
 // float32. `region`: the part of the image in the letterbox. `whole_padding`: as for a model of ultralytics 8.4, where
@@ -37,8 +47,11 @@ std::vector<Detection> detections_of(const std::vector<Box>& image_boxes, size_t
 // Fields beyond those that every reader of the format expects.
 struct EntryOptions {
     bool size = false, date = false;
+    std::vector<std::string> quality = {};  // names of the quality model's classes
 };
 nlohmann::ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& options);
+
+constexpr size_t kTopClasses = 5;  // that result files list for each box
 
 nlohmann::ordered_json to_json(const ImageResult& result);         // with all fields
 ImageResult result_from_json(const nlohmann::ordered_json& json);  // throws nlohmann's exceptions

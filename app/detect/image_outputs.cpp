@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "data/jpeg_writer.h"
 #include "data/listing.h"
+#include "data/png_writer.h"
 
 namespace {
 
@@ -34,11 +35,28 @@ void draw(Image& image, const Detection& d) {
                 std::ranges::copy(colour, &image.rgb[(size_t(y) * image.w + size_t(x)) * 3]);
 }
 
-Image crop(const Image& image, const Detection& d, double margin) {
+// "a/b.JPG" -> "a/b" and ".JPG"; "a/b.png" -> "a/b.png" and ".jpg".
+std::pair<std::string, std::string> jpeg_name(const std::string& file) {
+    const std::string extension = fs::path(file).extension().string();
+    if (!is_jpeg_name(extension)) return {file, ".jpg"};
+    return {file.substr(0, file.size() - extension.size()), extension};
+}
+
+void write(const fs::path& path, const Image& image, const Exif& exif, bool png = false) {
+    std::error_code error;
+    fs::create_directories(path.parent_path(), error);
+    if (error)
+        fail(Fault::environment, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
+    if (png) return write_png(path.string(), image.rgb.data(), image.h, image.w);
+    write_jpeg(path.string(), image.rgb.data(), image.h, image.w, {.quality = 92}, &exif);
+}
+
+}  // namespace
+
+Image square_crop(const Image& image, const Detection& d) {
     const PixelBox a = pixel_box(d, image);
-    const double longer = double(std::max(a.right - a.left, a.bottom - a.top)) * (1 + 2 * margin);
+    const double longer = double(std::max(a.right - a.left, a.bottom - a.top)) * (1 + 2 * kCropMargin);
     const auto side = std::max<ptrdiff_t>(1, ptrdiff_t(std::nearbyint(longer)));
-    // Inside the image if the square fits; pixels outside are black.
     const auto start = [&](ptrdiff_t from, ptrdiff_t to, size_t whole) {
         const ptrdiff_t centred = (from + to - side) / 2;
         return side > ptrdiff_t(whole) ? centred : std::clamp<ptrdiff_t>(centred, 0, ptrdiff_t(whole) - side);
@@ -51,23 +69,6 @@ Image crop(const Image& image, const Detection& d, double margin) {
                     &square.rgb[size_t((y - top) * side + from - left) * 3]);
     return square;
 }
-
-// "a/b.JPG" -> "a/b" and ".JPG"; "a/b.png" -> "a/b.png" and ".jpg".
-std::pair<std::string, std::string> jpeg_name(const std::string& file) {
-    const std::string extension = fs::path(file).extension().string();
-    if (!is_jpeg_name(extension)) return {file, ".jpg"};
-    return {file.substr(0, file.size() - extension.size()), extension};
-}
-
-void write(const fs::path& path, const Image& image, const Exif& exif) {
-    std::error_code error;
-    fs::create_directories(path.parent_path(), error);
-    if (error)
-        fail(Fault::environment, "{}: cannot create the folder: {}", path.parent_path().string(), error.message());
-    write_jpeg(path.string(), image.rgb.data(), image.h, image.w, {.quality = 92}, &exif);
-}
-
-}  // namespace
 
 std::vector<std::string> check_folders(const ImageOutputs& out, const fs::path& base, bool resumes, bool extends) {
     std::vector<std::string> notes;
@@ -102,7 +103,8 @@ void write_images(const ImageOutputs& out, const ImageResult& result, const Imag
         if (d.confidence < out.threshold) continue;
         ++number;
         if (!out.crops.empty() && d.w > 0 && d.h > 0)
-            write(out.crops / fmt::format("{}_{}{}", name, number, extension), crop(image, d, out.margin), exif);
+            write(out.crops / fmt::format("{}_{}{}", name, number, out.png ? ".png" : extension), square_crop(image, d),
+                  exif, out.png);
         if (out.render.empty()) continue;
         if (drawn.rgb.empty()) drawn = image;
         draw(drawn, d);

@@ -3,13 +3,18 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <optional>
 #include <set>
 
+#include "app/detect/classifiers.h"
+#include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
 #include "app/detect/shipped.h"
 #include "app/jobs/image_list.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/listing.h"
 #include "predict/model_file.h"
 
@@ -31,19 +36,61 @@ struct Opened {
     ResultHead head = {};
     ordered_json settings = {};  // of the results; written into the file as info.custom_metadata.tundra
     ResultFile earlier = {};     // of --update: entries that stay as they are
+    std::shared_ptr<const GivenResults> given = {}, given_species = {};
+    std::optional<ReadyModel> species = {}, quality = {};
+    std::vector<std::string> species_names = {}, quality_names = {};
+    std::array<std::string, 3> keys = {};  // of a survey
 };
 
-std::string journal_of(const DetectJob& job) { return job.out + ".journal"; }
+std::string journal_of(const DetectJob& job) {
+    if (job.survey) return (std::filesystem::path(job.out).parent_path() / "survey.journal").string();
+    return job.out + ".journal";
+}
+
+void open_classifiers(const DetectJob& job, Opened& o) {
+    if (!job.quality.empty()) {
+        o.quality = open_classifier(job.quality, job.machine, job.note);
+        o.quality_names = o.quality->file.classes;
+        o.settings["quality"] = o.quality->fingerprint;
+        o.settings["quality_classes"] = o.quality_names;
+    }
+    std::string name;
+    if (is_result_name(job.classify)) {
+        o.given_species =
+            std::make_shared<GivenResults>(read_given(job.survey ? "--species" : "--classify", job.classify, o.list));
+        o.species_names = o.given_species->species;
+        o.settings["classify"] = o.given_species->hash;
+        o.settings["given_classes"] = true;
+        if (o.species_names.empty())
+            fail(Fault::usage, "{}: has no classes; it cannot stand for a classifier", job.classify);
+    } else if (!job.classify.empty()) {
+        o.species = open_classifier(job.classify, job.machine, job.note);
+        o.species_names = o.species->file.classes;
+        o.settings["classify"] = o.species->fingerprint;
+    } else if (o.given) {
+        o.species_names = o.given->species;
+    }
+    if (o.species_names.empty()) return;
+    name_classes(o.species_names, o.head);
+    if (job.classify.empty()) return;
+    o.settings["classify_threshold"] = six_digits(o.outputs.threshold);
+    o.head.info["classifier"] = json_name(std::filesystem::path(job.classify).lexically_normal().filename().string());
+    o.head.info["classifier_metadata"] = {{"typical_classification_threshold", 0.5}};
+}
+
+const char* option_of_model(const DetectJob& job) { return job.survey ? "--detector" : "--model"; }
 
 YoloModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
         fail(Fault::usage,
-             "no --model, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
-             "docs/detection.md");
+             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
+             "docs/detection.md",
+             option_of_model(job));
     job.note(
-        "no --model: the small detector that comes with tundra knows only the synthetic scenes of `tundra synth`; for "
-        "real images get MegaDetector");
+        fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
+                    "synth`; for real images get MegaDetector",
+                    option_of_model(job)));
     return read_yolov5(file);
 }
 
@@ -68,6 +115,15 @@ Opened open(const DetectJob& job) {
     for (const std::string& text :
          check_folders(job.outputs, o.list.base, std::filesystem::exists(journal_of(job), ignored), extends))
         job.note(text);
+    if (is_result_name(job.model)) {
+        o.given = std::make_shared<GivenResults>(read_given(option_of_model(job), job.model, o.list));
+        o.head = o.given->head;
+        if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.given->typical_threshold;
+        o.settings = {{"model", o.given->hash}};
+        o.image_size = o.stride = 64;  // of no network
+        open_classifiers(job, o);
+        return o;
+    }
     o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
@@ -82,6 +138,7 @@ Opened open(const DetectJob& job) {
     if (job.tta) o.settings["tta"] = true;
     if (job.tile) o.settings["tile"] = job.tile, o.settings["tile_overlap"] = six_digits(job.tile_overlap);
     if (const std::string& p = job.machine.precision; p == "bf16" || p == "fp16") o.settings["precision"] = p;
+    open_classifiers(job, o);
     return o;
 }
 
@@ -96,75 +153,6 @@ void take_shard(const DetectJob& job, Opened& o) {
     o.list.files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
-// The name that this run gives an image of an earlier file: there it may be absolute, have backslashes, or begin at
-// another folder, `levels` above the base of this run. "" if no image of this run is meant.
-std::string name_here(const ImageList& list, const std::string& name, size_t levels) {
-    const auto known = [&](const std::string& text) { return list.files.find(text) < list.files.size(); };
-    if (levels == 0 && known(name)) return name;
-    std::string slashed = name;
-    std::ranges::replace(slashed, '\\', '/');
-    std::filesystem::path start = list.base;
-    for (; levels > 0; --levels) start = start.parent_path();
-    const std::filesystem::path whole = (start / slashed).lexically_normal();
-    std::string here = whole.lexically_relative(list.base).generic_string();
-    if (levels == 0 && !known(here) && std::filesystem::path(slashed).is_absolute()) {  // through links to folders
-        std::error_code ignored;
-        here = (std::filesystem::weakly_canonical(whole.parent_path(), ignored) / whole.filename())
-                   .lexically_relative(std::filesystem::weakly_canonical(list.base, ignored))
-                   .generic_string();
-    }
-    return known(here) ? here : "";
-}
-
-// Renames the entries of `old` as this run names its images. An image under two names would be in the result twice, so
-// the run ends if the earlier file seems to hold none of its images.
-void use_names_of(const ImageList& list, const std::string& file, ResultFile& old) {
-    constexpr size_t kMostLevels = 8;
-    const auto any = [&](const auto& good) { return std::ranges::any_of(old.images, good); };
-    // The level at which most names fit: cameras use the same few names in every folder.
-    size_t levels = kMostLevels, most = 0;
-    for (size_t level = 0; level < kMostLevels && most < old.images.size(); ++level) {
-        const auto fits = [&](const auto& entry) { return !name_here(list, entry.first, level).empty(); };
-        const size_t count = size_t(std::ranges::count_if(old.images, fits));
-        if (count > 0 && count == most)
-            fail(Fault::usage,
-                 "--update {}: its names fit these images in two ways; name the folder where its names begin with "
-                 "--base",
-                 file);
-        if (count > most) most = count, levels = level;
-    }
-    std::error_code ignored;
-    if (levels == kMostLevels) {
-        if (old.images.empty() || !list.files.size() ||
-            any([&](const auto& entry) { return std::filesystem::exists(list.base / entry.first, ignored); }))
-            return;
-        fail(Fault::usage,
-             "--update {}: none of its {} images is among these {}; its first is called {}, here the first is {}: name "
-             "the folder where its names begin with --base",
-             file, old.images.size(), list.files.size(), old.images.begin()->first, json_name(list.files[0]));
-    }
-    std::set<std::string> damaged;
-    for (const std::string& name : damaged_images(old.head)) {
-        const std::string here = name_here(list, name, levels);
-        damaged.insert(here.empty() ? name : here);
-    }
-    if (!damaged.empty()) old.head.info["custom_metadata"]["tundra"]["damaged_pictures"] = damaged;
-    std::map<std::string, ordered_json> renamed;
-    for (auto& [name, image] : old.images) {
-        const std::string here = name_here(list, name, levels);
-        if (here.empty() && list.files.find(name) < list.files.size())
-            fail(Fault::usage,
-                 "--update {}: its '{}' is another image than the one of that name here; name the folder where its "
-                 "names "
-                 "begin with --base",
-                 file, name);
-        if (!here.empty()) image["file"] = here;
-        if (!renamed.try_emplace(here.empty() ? name : here, std::move(image)).second)
-            fail(Fault::damaged, "--update {}: '{}' and another of its names mean the same image", file, name);
-    }
-    old.images = std::move(renamed);
-}
-
 // Keeps the entries of the earlier file except failures that are retried; what remains are the images that it lacks.
 void take_earlier(const DetectJob& job, Opened& o) {
     if (job.update.empty()) return;
@@ -173,12 +161,13 @@ void take_earlier(const DetectJob& job, Opened& o) {
         fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
              old.head.info.value("detector", "another model"), o.head.info["detector"].get<std::string>());
     if (const ordered_json theirs = member(member(old.head.info, "custom_metadata"), "tundra"); theirs.is_object())
-        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision"})
+        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision", "quality",
+                                "classify", "classify_threshold"})
             if (member(theirs, key) != member(o.settings, key))
                 fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
                      job.update, key, member(theirs, key).dump(), member(o.settings, key).dump());
     const Names& files = o.list.files;
-    use_names_of(o.list, job.update, old);
+    use_names_of(o.list, "--update", job.update, old);
     o.list.files = files.filtered([&](size_t i) {
         const auto found = old.images.find(json_name(files[i]));
         if (found == old.images.end()) return true;
@@ -197,7 +186,47 @@ std::string journal_settings(const DetectJob& job, const Opened& o) {
     if (render) settings["render"] = job.outputs.render;
     if (crops) settings["crops"] = job.outputs.crops;
     if (render || crops) settings["render_threshold"] = six_digits(o.outputs.threshold);
+    if (job.outputs.png) settings["crops_format"] = "png";
     return one_line(settings);
+}
+
+// A survey keeps its journal: other models take the place of earlier ones, and images of earlier runs stay. The keys
+// say which records are of the present models.
+void extend_survey(const DetectJob& job, Opened& o) {
+    ordered_json boxes = o.settings;
+    for (const char* key : {"quality", "quality_classes", "classify", "shard", "pictures", "list"}) boxes.erase(key);
+    if (!o.given_species) boxes.erase("classify_threshold");
+    boxes["image_size"] = o.image_size;
+    if (o.given_species) boxes["classify"] = o.settings["classify"];
+    const auto input = [](const std::optional<ReadyModel>& model) -> ordered_json {
+        if (!model) return nullptr;
+        const Preprocessing& p = model->file.input;
+        return {model->fingerprint, input_text(p), precision_name(model->classifier->config().precision)};
+    };
+    o.keys[0] = hash_hex(one_line(boxes));
+    o.keys[1] = hash_hex(one_line(input(o.quality)));
+    o.keys[2] = hash_hex(one_line(ordered_json{o.keys[0], input(o.species), six_digits(o.outputs.threshold)}));
+    std::error_code ignored;
+    std::vector<std::string> names;
+    if (std::filesystem::exists(journal_of(job), ignored)) names = survey_names(journal_of(job), o.keys[0]);
+    if (names.empty()) return;
+    const auto known = [&](const std::string& name) { return o.list.files.find(name) < o.list.files.size(); };
+    if (std::ranges::none_of(names, known) && !std::filesystem::exists(o.list.base / names[0], ignored))
+        fail(Fault::usage,
+             "{}: holds a survey of other images: its first is called {}, here the first is {}; name the folder where "
+             "its names begin with --base, or another --out",
+             std::filesystem::path(job.out).parent_path().string(), names[0], json_name(o.list.files[0]));
+    std::erase_if(names, known);
+    const size_t more = std::set<std::string>(names.begin(), names.end()).size();
+    for (size_t i = 0; i < o.list.files.size(); ++i) names.emplace_back(o.list.files[i]);
+    o.list.files = Names(std::move(names));
+    if (more) job.note(fmt::format("{} images of earlier runs stay in the survey", more));
+}
+
+int animal_category(const ResultHead& head) {  // 0: none is called so
+    for (const auto& [id, name] : head.categories.items())
+        if (name == "animal") return std::stoi(id);
+    return 0;
 }
 
 // The network on its device.
@@ -213,7 +242,7 @@ Running resume(const DetectJob& job, Opened& o) {
     DetectOptions options{.base = o.list.base,
                           .files = std::move(o.list.files),
                           .journal = journal_of(job),
-                          .settings = journal_settings(job, o),
+                          .settings = job.survey ? kSurveyJournal : journal_settings(job, o),
                           .image_size = o.image_size,
                           .stride = o.stride,
                           .tile = job.tile,
@@ -222,8 +251,22 @@ Running resume(const DetectJob& job, Opened& o) {
                           .iou = job.iou,
                           .batch = std::max<size_t>(1, job.machine.batch),
                           .threads = size_t(job.machine.thread_count()),
-                          .network = job.network};
-    if (!job.network) {
+                          .network = job.network,
+                          .device = job.network_device,
+                          .species_threshold = o.outputs.threshold,
+                          .species_category = animal_category(o.head),
+                          .keys = o.keys,
+                          .cameras = job.survey,
+                          .retry_failures = job.survey};
+    if (o.quality) options.quality = stage_of(*o.quality);
+    if (o.species) options.species = stage_of(*o.species);
+    if (o.given_species)
+        options.given_classes = [given = o.given_species](ImageResult& result) {
+            take_classes(given->images.at(result.file), result);
+        };
+    if (o.given) {
+        options.given = [given = o.given](const std::string& file) { return given->images.at(file); };
+    } else if (!job.network) {
         r.device = job.machine.open();
         options.batch = job.machine.detector_batch(*r.device);
         r.detector = std::make_unique<Detector>(*r.device, o.model,
@@ -232,8 +275,9 @@ Running resume(const DetectJob& job, Opened& o) {
                                                                 .iou_threshold = job.iou,
                                                                 .precision = job.machine.detector_precision(*r.device),
                                                                 .augmented = job.tta});
-        options.network = [detector = r.detector.get()](std::span<const uint8_t> images, size_t h, size_t w) {
-            return detector->run(images, h, w);
+        options.device = r.device.get();
+        options.network = [detector = r.detector.get()](std::span<const DetectorImage> images, size_t h, size_t w) {
+            return [detector, started = detector->start(images, h, w)] { return detector->finish(started); };
         };
         job.note(fmt::format("{}: {} classes, {} pixels, on {}", o.model.file_name, o.model.classes.size(),
                              o.image_size, r.device->description()));
@@ -299,20 +343,35 @@ void write(const DetectJob& job, Opened& o, DetectRun& run, DetectOutcome& outco
     if (!damaged.empty()) o.settings["damaged_pictures"] = damaged;
     o.head.info["custom_metadata"]["tundra"] = o.settings;
     o.head.info["detection_completion_time"] = completion_time();
+    if (o.head.info.contains("classifier")) o.head.info["classification_completion_time"] = completion_time();
     Merged merged(run, o.earlier.images);
     const Names& files = run.options().files;
+    if (job.write) return job.write({run, o.head, o.settings, o.species_names, o.quality_names, o.outputs.threshold});
+    EntryOptions entry = job.entry;
+    entry.quality = o.quality_names;
     write_results(
-        job.out, o.format, o.head, job.entry,
+        job.out, o.format, o.head, entry,
         {merged.size(), [&](size_t) { return merged.next(); }, [&](size_t i) { return json_name(files[i]); }});
     run.remove_journal();
 }
 
 }  // namespace
 
+std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key) {
+    std::vector<std::string> names;
+    Journal(journal, kSurveyJournal, [&](std::string_view line, uint64_t) {
+        const ordered_json record = ordered_json::parse(line);
+        if (record.value("key", "") == key) names.push_back(record.at("file"));
+    });
+    return names;
+}
+
 DetectOutcome detect(const DetectJob& job) {
     Opened opened = open(job);
     take_shard(job, opened);
     take_earlier(job, opened);
+    if (job.check) job.check(opened.list.files, opened.species_names, opened.quality_names);
+    if (job.survey) extend_survey(job, opened);
     const Running running = resume(job, opened);
     DetectRun& run = *running.run;
     const size_t total = run.options().files.size();

@@ -9,10 +9,21 @@
 
 constexpr double kModelThreshold = -1;  // means the typical threshold of the model
 
+// What the models of a run are called and say, for the table of a survey.
+struct RunParts {
+    const DetectRun& run;
+    ResultHead head;                            // as in result files
+    nlohmann::ordered_json settings;            // info.custom_metadata.tundra
+    std::vector<std::string> species, quality;  // classes
+    double threshold;                           // of boxes that count
+};
+
 struct DetectJob {
     std::vector<std::string> images;  // arguments, see app/jobs/image_list.h
     std::string base, out, format;    // format "": by the extension of `out`
-    std::string model;                // weight file or run folder; "": the detector that comes with tundra
+    std::string model;                // weight file or run folder; "": the detector that comes with tundra; or a
+                                      // result file of an earlier run or of SpeciesNet
+    std::string classify, quality;    // classifiers of the boxes (or a result file) and of whole images; "": none
     std::string update;               // a result file whose entries are kept
     std::string shard;                // "3/8"
     size_t image_size = 0;            // 0: from the model
@@ -26,6 +37,13 @@ struct DetectJob {
     std::function<void(const std::string&)> note = [](const std::string&) {};
     std::function<bool(const DetectCounts&, size_t total)> progress = {};  // false stops
     Network network = {};                                                  // for tests: instead of the model's
+    Device* network_device = nullptr;                                      // its device
+    // A survey instead of a result file: `out` names its JSON, its journal stays as the store of all answers, and keeps
+    // images of earlier runs.
+    bool survey = false;
+    std::function<void(const Names&, const std::vector<std::string>& species, const std::vector<std::string>& quality)>
+        check = {};                                   // before any image is looked at
+    std::function<void(const RunParts&)> write = {};  // instead of the result file
 };
 
 struct DetectOutcome {
@@ -37,3 +55,7 @@ struct DetectOutcome {
 };
 
 DetectOutcome detect(const DetectJob& job);
+
+inline const std::string kSurveyJournal = R"({"survey":1})";  // header of a survey's journal
+// Images that a survey's journal has under the first key of its run (DetectOptions::keys).
+std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key);

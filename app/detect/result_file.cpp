@@ -45,8 +45,9 @@ void write_megadetector(Text& text, const ResultHead& head, const EntryOptions& 
     }
     ordered_json info{{"format_version", "1.6"}};
     info.update(head.info);
-    text.add("\n ],\n \"detection_categories\": " + one_line(head.categories) + ",\n \"info\": " + one_line(info) +
-             "\n}\n");
+    text.add("\n ],\n \"detection_categories\": " + one_line(head.categories));
+    if (!head.classes.empty()) text.add(",\n \"classification_categories\": " + one_line(head.classes));
+    text.add(",\n \"info\": " + one_line(info) + "\n}\n");
 }
 
 // The number that a file's name is, without folder and extension.
@@ -123,6 +124,17 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
 
 }  // namespace
 
+std::filesystem::path folder_of_images(const std::filesystem::path& file, const std::string& given,
+                                       const std::string& first, const char* help) {
+    const std::filesystem::path here = file.parent_path();
+    std::vector<std::filesystem::path> folders{given};
+    if (given.empty()) folders = {here, here / "images", ""};
+    for (const auto& folder : folders)
+        if (std::error_code none; std::filesystem::exists(folder / first, none)) return folder;
+    fail(Fault::usage, "{}: the images are not in {} (first: {}); {}", file.string(),
+         given.empty() ? "the folder of the file" : given, first, help);
+}
+
 std::set<std::string> damaged_images(const ResultHead& head) {
     std::set<std::string> names;
     const ordered_json& settings = member(member(head.info, "custom_metadata"), "tundra");
@@ -170,9 +182,12 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
 
 ResultFile read_results(const std::filesystem::path& path) {
     const FileBytes bytes = read_file(path, size_t(8) << 30);
-    ordered_json json = ordered_json::parse(bytes.text(), nullptr, false);
+    return parse_results(ordered_json::parse(bytes.text(), nullptr, false), path.string());
+}
+
+ResultFile parse_results(ordered_json json, const std::string& path) {
     const auto wrong = [&](const std::string& what) {
-        fail(Fault::damaged, "{}: is not a MegaDetector result file: {}", path.string(), what);
+        fail(Fault::damaged, "{}: is not a MegaDetector result file: {}", path, what);
     };
     if (!json.is_object()) wrong("it is not a JSON object");
     for (const char* key : {"images", "detection_categories", "info"})
@@ -184,12 +199,16 @@ ResultFile read_results(const std::filesystem::path& path) {
     for (const auto& category : json["detection_categories"])
         if (!category.is_string()) wrong("a category's name is not a string");
     ResultFile file{.head = {json["detection_categories"], info}, .images = {}};
+    if (json.contains("classification_categories")) file.head.classes = json["classification_categories"];
+    for (const auto& name : file.head.classes)
+        if (!name.is_string()) wrong("a class's name is not a string");
     for (ordered_json& image : json["images"]) {
         if (!image.is_object() || !image.contains("file") || !image["file"].is_string())
             wrong("an image has no \"file\"");
         const std::string name = image["file"];
         if (const std::string trouble = entry_trouble(image, file.head.categories); !trouble.empty())
             wrong(fmt::format("'{}' {}", name, trouble));
+        file.order.push_back(name);
         if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' occurs twice", name));
     }
     return file;
@@ -220,7 +239,7 @@ size_t merge_results(const std::vector<std::string>& paths, const std::filesyste
         settings.erase("damaged_pictures");
         settings["shards"] = shard.of;
         if (first.is_null()) first = settings, all.head = part.head;
-        if (settings != first || part.head.categories != all.head.categories ||
+        if (settings != first || part.head.categories != all.head.categories || part.head.classes != all.head.classes ||
             part.head.info.value("detector", "") != all.head.info.value("detector", ""))
             fail(Fault::usage,
                  "{}: was made by another model, with other settings or from another list of images than {}", path,

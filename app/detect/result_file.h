@@ -16,8 +16,9 @@ enum class ResultFormat { megadetector, coco, csv };
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path);
 
 struct ResultHead {
-    nlohmann::ordered_json categories;  // {"1": "animal", ...}
-    nlohmann::ordered_json info;        // format_version is set when it is written
+    nlohmann::ordered_json categories;    // {"1": "animal", ...}
+    nlohmann::ordered_json info;          // format_version is set when it is written
+    nlohmann::ordered_json classes = {};  // classification_categories, {"0": "fox", ...}; empty: none
 };
 
 // A result of this run, or an entry of an earlier MegaDetector file, which is kept as it is (in that format only).
@@ -37,8 +38,14 @@ void write_results(const std::filesystem::path& path, ResultFormat format, const
 struct ResultFile {
     ResultHead head;
     std::map<std::string, nlohmann::ordered_json> images;
+    std::vector<std::string> order = {};  // their names as the file has them
 };
 ResultFile read_results(const std::filesystem::path& path);
+ResultFile parse_results(nlohmann::ordered_json json, const std::string& name);
+// The folder below which the images of a result file lie: `given`, or else the file's own, `images` beside it, or the
+// current folder, wherever `first` is. Fault::usage, with `help`, if it is not there.
+std::filesystem::path folder_of_images(const std::filesystem::path& file, const std::string& given,
+                                       const std::string& first, const char* help);
 std::set<std::string> damaged_images(const ResultHead& head);  // from info.custom_metadata.tundra
 
 // The part of a list of images that a run processed: info.custom_metadata.tundra.shard.

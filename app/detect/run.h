@@ -1,21 +1,31 @@
-// Many images through a detector: decoding and letterboxing on worker threads, the network on the caller's
-// thread, results into a journal. Memory grows with the number of images only by their names and 24 bytes each.
+// Many images through a detector and, in the same pass, through a quality model and a species model: decoding and
+// letterboxing on worker threads, the networks on the caller's thread, results into a journal. Memory grows with the
+// number of images only by their names and 40 bytes each.
+//
+// The journal has up to three records for an image, one of each stage, so that a kill loses no boxes of images whose
+// crops still wait for their batch.
 #pragma once
 
+#include <array>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "app/detect/detection.h"
+#include "app/detect/stages.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/names.h"
 #include "data/drive.h"
 #include "data/exif.h"
 #include "data/image.h"
 
-// (count, h, w, 3) pixels -> boxes of each image: Detector::run, or a stand-in in tests.
-using Network = std::function<std::vector<std::vector<Box>>(std::span<const uint8_t> images, size_t h, size_t w)>;
+// Starts on images whose network's input is (h, w), and returns what waits for the boxes of each: Detector::start and
+// finish, or a stand-in in tests. The bytes of the images stay until then.
+using Boxes = std::vector<std::vector<Box>>;
+using Network = std::function<std::function<Boxes()>(std::span<const DetectorImage> images, size_t h, size_t w)>;
 
 struct DetectOptions {
     std::filesystem::path base;  // names in `files` start here
@@ -29,6 +39,18 @@ struct DetectOptions {
     float iou = 0.45f;           // boxes from different tiles whose IoU exceeds this are one
     size_t batch = 1, threads = 1;
     Network network;
+    Device* device = nullptr;  // of the network; null: it works on this thread, on pixels
+    // Instead of the network: what an earlier file says, classes of boxes included; nothing if it lacks the image.
+    std::function<ImageResult(const std::string& file)> given = {};
+    std::function<void(ImageResult&)> given_classes = {};  // instead of `species`
+    ClassStage quality = {}, species = {};
+    double species_threshold = 0.2;  // of the boxes that are classified
+    int species_category = 0;        // only boxes of this category; 0: all
+    // What the records of detection, quality and species depend on, where a journal outlives its models: records with
+    // another key do not count. All empty: the journal's settings say it.
+    std::array<std::string, 3> keys = {};
+    bool cameras = false;         // record serial number and sequence
+    bool retry_failures = false;  // looks again at images that could not be read
     // Gets each image with its boxes before it counts as done; if empty, pixels are dropped early.
     std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
 };
@@ -53,17 +75,34 @@ public:
     void remove_journal() { journal_->remove(); }
 
 private:
+    enum Stage : size_t { kBoxes, kQuality, kSpecies, kStages };
     struct ImageJob;
     struct NetworkInput;
+    struct Running;
     class InputQueue;
+    size_t record_number(const RecordJournal::Json& record) const;
+    void resumed(const RecordJournal::Json& record);
+    bool runs(Stage stage) const;
+    bool missing(Stage stage, size_t file) const;
+    bool complete(size_t file) const;
+    bool settled(size_t file) const;
+    bool has_crop(const Detection& d) const;
+    void add_record(Stage stage, size_t file, RecordJournal::Json record);
     std::shared_ptr<ImageJob> load(size_t file) const;
     NetworkInput network_input(const std::shared_ptr<ImageJob>& job, size_t region) const;
+    bool device_letterboxes() const;
     void detect(std::vector<NetworkInput> group);
+    void take_boxes();
+    bool take_all_boxes();
     void finish(ImageJob& job);
+    void classify(ImageJob& job);
     void record(const ImageJob& job);
 
     DetectOptions options_;
     DetectCounts counts_;
+    std::vector<char> failed_, damaged_;  // by file; not bits, because workers read them
     std::unique_ptr<RecordJournal> journal_;
     DriveWatch drive_;
+    std::deque<std::shared_ptr<Running>> running_;  // groups whose boxes are not taken yet
+    ClassQueue quality_, species_;
 };

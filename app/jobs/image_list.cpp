@@ -41,13 +41,14 @@ public:
         else if (is_pattern(argument))
             add_matches(argument);
         else
-            fail(Fault::usage, "{}: no such file or folder", argument);
+            throw NoImages(argument + ": no such file or folder");
     }
 
     ImagePaths take(const std::vector<std::string>& arguments) {
         const std::string videos = fmt::format("{} videos are skipped: tundra works on images only", videos_);
         if (found_.paths.empty())
-            fail(Fault::usage, "{}: no images found{}", fmt::join(arguments, ", "), videos_ ? " (" + videos + ")" : "");
+            throw NoImages(
+                fmt::format("{}: no images found{}", fmt::join(arguments, ", "), videos_ ? " (" + videos + ")" : ""));
         if (videos_) found_.notes.push_back(videos);
         if (arguments.size() > 1 || with_list_) drop_repeated();
         return std::move(found_);
@@ -91,7 +92,7 @@ private:
                     videos_ += is_video_name(match);
             }
         ::globfree(&matches);
-        if (found_.paths.size() + videos_ == before) fail(Fault::usage, "{}: no image matches this pattern", pattern);
+        if (found_.paths.size() + videos_ == before) throw NoImages(pattern + ": no image matches this pattern");
     }
 
     // A path is its folder, links resolved, and its name in it: a link to an image is an image of its own, as in
@@ -149,9 +150,8 @@ ImagePaths find_images(const std::vector<std::string>& arguments, const fs::path
         Finder finder;
         for (const std::string& argument : arguments) finder.add(argument);
         return finder.take(arguments);
-    } catch (const Error& e) {
-        std::error_code ignored;
-        if (e.fault != Fault::usage || !fs::exists(journal, ignored)) throw;
+    } catch (const NoImages& e) {
+        if (std::error_code ignored; !fs::exists(journal, ignored)) throw;
         fail(Fault::environment,
              "{}; an interrupted run had its images there: connect their drive and run the same command again, or "
              "delete {} to start over",

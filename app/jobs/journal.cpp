@@ -111,7 +111,7 @@ RecordJournal::RecordJournal(const std::filesystem::path& path, const std::strin
     : offsets_(count, kNone), journal_(path, settings, [&](std::string_view line, uint64_t offset) {
           const Json record = Json::parse(line);
           const size_t number = number_of(record);
-          if (number >= offsets_.size() || has(number)) return;
+          if (number >= offsets_.size()) return;
           offsets_[number] = offset;
           resumed(record);
       }) {}

@@ -36,7 +36,8 @@ private:
     std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
 
-// A fixed number of records, 0 to count - 1, that arrive in any order and are kept in a journal. Memory: 8 bytes each.
+// A fixed number of records, 0 to count - 1, that arrive in any order and are kept in a journal; the last of a number
+// counts. Memory: 8 bytes each.
 class RecordJournal {
 public:
     using Json = nlohmann::ordered_json;

@@ -179,8 +179,8 @@ ListedImages read_path_list(const std::string& list) {
         if (!found) lost.push_back(images.paths.size() - 1);
     }
     if (!names.empty() && lost.size() == names.size())
-        fail(Fault::usage, "{}: none of its {} images exists; the first would be {}", list, names.size(),
-             images.paths[0]);
+        throw NoImages(fmt::format("{}: none of its {} images exists; the first would be {}", list, names.size(),
+                                   images.paths[0]));
     if (search.beside_only())
         for (const size_t i : lost) images.paths[i] = (beside / images.paths[i]).string();
     images.notes = search.notes();

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+
 // By extension, in any case: .txt, .lst, .json, .jsonl, .csv, .tsv.
 bool is_list_name(const std::filesystem::path& path);
 
@@ -21,7 +23,10 @@ bool is_list_name(const std::filesystem::path& path);
 // it stands, then with slashes for backslashes, both from the current folder, then from that of the list, then in the
 // other form of Unicode (NFC, NFD). A name that is not found stays in the result.
 //
-// Fault::usage if the list cannot be read, is none of these, or names images of which none exists.
+// Fault::usage if the list cannot be read or is none of these; NoImages if none of the images that it names exists.
+struct NoImages : Error {  // Fault::usage: nothing is where the arguments say
+    explicit NoImages(const std::string& text) : Error(Fault::usage, text) {}
+};
 struct ListedImages {
     std::vector<std::string> paths;
     std::vector<std::string> notes;

@@ -38,9 +38,9 @@ std::string base64(const unsigned char* bytes, size_t count) {
     return out;
 }
 
-Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes) {
+SmallJpeg make_small_jpeg(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes) {
     const Decoded decoded = read_image(path, {.enough_h = 2 * side, .enough_w = 2 * side});
-    Thumbnail out{.data_url = "", .w = 0, .h = 0, .trouble = decoded.text};
+    SmallJpeg out{.bytes = {}, .w = 0, .h = 0, .trouble = decoded.text};
     if (!decoded.usable()) return out;
     const Image& image = decoded.image;
     const double ratio = std::min(1.0, double(side) / double(std::max(image.h, image.w)));
@@ -55,7 +55,13 @@ Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector
                   .x = image.rgb.data(),
                   .y = small.data()});
     for (const ThumbnailBox& box : boxes) draw(small, out.h, out.w, box);
-    const std::vector<uint8_t> jpeg = encode_jpeg(small.data(), out.h, out.w, {.quality = 80});
-    out.data_url = "data:image/jpeg;base64," + base64(jpeg.data(), jpeg.size());
+    out.bytes = encode_jpeg(small.data(), out.h, out.w, {.quality = 80});
+    return out;
+}
+
+Thumbnail make_thumbnail(const std::string& path, size_t side, const std::vector<ThumbnailBox>& boxes) {
+    const SmallJpeg jpeg = make_small_jpeg(path, side, boxes);
+    Thumbnail out{.data_url = "", .w = jpeg.w, .h = jpeg.h, .trouble = jpeg.trouble};
+    if (!jpeg.bytes.empty()) out.data_url = "data:image/jpeg;base64," + base64(jpeg.bytes.data(), jpeg.bytes.size());
     return out;
 }

@@ -304,6 +304,15 @@ void atv(Figure& f, Rng rng) {
     f.parts.back().shines = true;
 }
 
+// A boulder or a stump with a hump and a knob that may pass for a body and a head.
+void rock(Figure& f, Rng rng) {
+    const float tone = rng.uniform(0.05f, 0.16f), long_by = rng.uniform(0.25f, 0.5f);
+    const Color stone = Color{1.05f, 0.98f, 0.88f} * tone, moss = Color{0.75f, 0.9f, 0.5f} * tone;
+    f.limb({-long_by, 0.2f}, {long_by * 0.6f, 0.22f}, 0.2f, rng.uniform(0.18f, 0.26f), stone, 0.5f);
+    f.limb({-0.1f, 0.3f}, {0.2f, rng.uniform(0.32f, 0.42f)}, 0.18f, 0.14f, mix(stone, moss, 0.5f), 0.6f);
+    f.disc({long_by * 0.8f, rng.uniform(0.42f, 0.5f)}, 0.11f, stone * 0.9f, 0.4f);
+}
+
 }  // namespace
 
 std::vector<Part> figure_of(const Subject& subject) {
@@ -318,6 +327,7 @@ std::vector<Part> figure_of(const Subject& subject) {
         case Kind::person: person(figure, subject, rng); break;
         case Kind::snowmobile: snowmobile(figure, rng); break;
         case Kind::atv: atv(figure, rng); break;
+        case Kind::rock: rock(figure, rng); break;
     }
     return std::move(figure.parts);
 }

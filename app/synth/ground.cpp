@@ -20,7 +20,7 @@ int Scene::depth_of(float distance) {
     return std::clamp(int(std::log(std::max(distance, 1.0f)) / std::log(kFarthest) * 255), 0, 255);
 }
 
-Scene::Scene(const Site& site, int width, int height)
+Scene::Scene(const SynthSite& site, int width, int height)
     : site_(site),
       width_(width),
       height_(height),

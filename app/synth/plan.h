@@ -9,11 +9,12 @@
 #include "app/synth/synth.h"
 
 struct Shot {
-    std::string split, label;  // the label is empty for detection
+    std::string split, label;  // the folders of the image; the label is empty for detection
     std::string name;          // of the file
     int site = 0;
     int burst = 0, frame = 0;
     int64_t seconds = 0;  // since 1970, by the camera's clock
+    int64_t fast = 0;     // by how many seconds that clock is ahead of the true time
     Moment moment;
     Blemish blemish;
     std::vector<Subject> subjects;
@@ -23,7 +24,7 @@ struct Shot {
 };
 
 struct ShotPlan {
-    std::vector<Site> sites;
+    std::vector<SynthSite> sites;
     std::vector<Shot> shots;  // sorted by camera, then by burst
 };
 ShotPlan plan_shots(const SynthOptions& options);
@@ -36,3 +37,5 @@ SynthImage render_shot(const Scene& scene, const Shot& shot);
 
 // "2025:03:12 14:30:05", as EXIF writes it.
 std::string exif_date(int64_t seconds);
+// What the camera writes into the strip at the bottom.
+std::string strip_text(const Shot& shot, const SynthSite& site);

@@ -21,7 +21,7 @@ float sun_height(int day, float hour) {
 
 }  // namespace
 
-Site make_site(int number, uint64_t seed) {
+SynthSite make_site(int number, uint64_t seed) {
     Rng rng = Rng(seed).split(0x517e0000u + uint64_t(number));
     struct Kind {
         const char *make, *model;
@@ -29,7 +29,7 @@ Site make_site(int number, uint64_t seed) {
     constexpr std::array<Kind, 4> kinds{
         {{"FJELLCAM", "Rype 2"}, {"FJELLCAM", "Jerv 5K"}, {"NORDLYS OPTIKK", "NX-40"}, {"POLARTRAP", "Scout HD"}}};
     const Kind kind = kinds[size_t(rng.below(int(kinds.size())))];
-    Site site{.number = number, .key = rng.bits(), .make = kind.make, .model = kind.model, .serial = ""};
+    SynthSite site{.number = number, .key = rng.bits(), .make = kind.make, .model = kind.model, .serial = ""};
     site.serial = "TS" + std::to_string(100000 + rng.below(900000));
     site.horizon = rng.uniform(0.24f, 0.48f);
     site.focal = rng.uniform(0.8f, 1.15f);
@@ -42,7 +42,7 @@ Site make_site(int number, uint64_t seed) {
 
 bool is_night(const Moment& moment) { return sun_height(moment.day, moment.hour) < -5; }
 
-Light light_of(const Moment& moment, const Site& site) {
+Light light_of(const Moment& moment, const SynthSite& site) {
     Light light;
     light.reach = site.flash_reach;
     light.visibility = moment.visibility;

@@ -8,7 +8,7 @@
 #include "app/synth/draw.h"
 
 // A camera and how it stands. Lengths in metres, angles in radians, the rest in fractions of the image.
-struct Site {
+struct SynthSite {
     int number = 0;
     uint64_t key = 0;  // everything random about the place follows from it
     std::string make, model, serial;
@@ -19,7 +19,7 @@ struct Site {
     float flash_reach = 7;  // at this distance the infrared flash has a quarter of its strength
     bool bait = false;
 };
-Site make_site(int number, uint64_t seed);
+SynthSite make_site(int number, uint64_t seed);
 
 // The time and weather of an image.
 struct Moment {
@@ -54,12 +54,12 @@ struct Light {
     Color through_air(Color color, float distance) const;
     float flash_at(float distance) const;
 };
-Light light_of(const Moment& moment, const Site& site);
+Light light_of(const Moment& moment, const SynthSite& site);
 
 class Scene {
 public:
-    Scene(const Site& site, int width, int height);
-    const Site& site() const { return site_; }
+    Scene(const SynthSite& site, int width, int height);
+    const SynthSite& site() const { return site_; }
     int width() const { return width_; }
     int height() const { return height_; }
 
@@ -99,7 +99,7 @@ private:
     void stamp(const Shape& shape, float z, const Material& material, float shading);
     Color sky_at(float x, float above, const Moment& moment, const Light& light) const;
 
-    Site site_;
+    SynthSite site_;
     int width_, height_, margin_, stride_, rows_;
     float focal_, horizon_;  // pixels; the horizon is where it lies in the map, which has a margin on every side
     std::vector<Texel> texels_;

@@ -19,7 +19,8 @@ constexpr std::array<Trait, kKinds> kTraits{{{"reindeer", 0, 1.5f},
                                              {"raven", 0, 0.44f},
                                              {"person", 1, 1.8f},
                                              {"snowmobile", 2, 1.15f},
-                                             {"atv", 2, 1.05f}}};
+                                             {"atv", 2, 1.05f},
+                                             {"rock", 0, 0.6f}}};
 
 bool alive(Kind kind) { return category_of(kind) == 0; }
 
@@ -101,7 +102,8 @@ Bounds box_of(const Cutout& cutout) {
 Cutout cut_out(const Subject& subject, const Scene& scene, const Moment& moment) {
     const Light light = light_of(moment, scene.site());
     const float scale = scene.pixels_per_metre(subject.z) * subject.size;
-    const float sunk = subject.aloft > 0 ? 0.0f : 0.05f * saturate(moment.snow) * scene.pixels_per_metre(subject.z);
+    const bool clear = subject.aloft > 0 || subject.kind == Kind::rock;  // nothing hides its lowest part
+    const float sunk = clear ? 0.0f : 0.05f * saturate(moment.snow) * scene.pixels_per_metre(subject.z);
     const Vec2 ground = scene.project(subject.x, subject.z, moment) + Vec2{0, -subject.aloft * scale};
     const Stand stand{{ground.x, ground.y + sunk}, scale, subject.heading};
     const std::vector<Part> parts = figure_of(subject);
@@ -121,7 +123,7 @@ Cutout cut_out(const Subject& subject, const Scene& scene, const Moment& moment)
 
     const uint32_t seed = uint32_t(subject.key);
     // Stalks and loose snow in front of the feet.
-    const float weeds = subject.aloft > 0 ? 0.0f : 0.09f * (1 - 0.7f * saturate(moment.snow));
+    const float weeds = clear ? 0.0f : 0.09f * (1 - 0.7f * saturate(moment.snow));
     for (const Part& part : parts) {
         const auto paint = [&](int x, int y, const Coverage& covered) {
             const Vec2 at = stand.metres({float(x) + 0.5f, float(y) + 0.5f});

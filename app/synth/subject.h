@@ -6,10 +6,10 @@
 
 #include "app/synth/scene.h"
 
-enum class Kind { reindeer, fox, hare, ptarmigan, raven, person, snowmobile, atv };
-constexpr int kKinds = 8;
+enum class Kind { reindeer, fox, hare, ptarmigan, raven, person, snowmobile, atv, rock };
+constexpr int kKinds = 9;
 const char* name_of(Kind kind);
-// Index into {"animal", "person", "vehicle"}.
+// Index into {"animal", "person", "vehicle"}; a rock counts as the animal for which a detector may take it.
 int category_of(Kind kind);
 // From the ground to the highest point, in metres, roughly.
 float height_of(Kind kind);

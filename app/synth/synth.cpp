@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "app/synth/plan.h"
+#include "app/synth/survey.h"
 #include "base/error.h"
 #include "base/processors.h"
 #include "data/jpeg_writer.h"
@@ -125,7 +126,7 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
                 const SynthImage image = render_shot(shelf.take(shot.site), shot);
                 shelf.give_back(shot.site);
                 placed[size_t(i)] = image.placed;
-                const Site& site = plan.sites[size_t(shot.site)];
+                const SynthSite& site = plan.sites[size_t(shot.site)];
                 const Exif exif{
                     .date = exif_date(shot.seconds), .make = site.make, .model = site.model, .serial = site.serial};
                 write_jpeg((options.out / folder_of(shot, options.task) / shot.name).string(), image.rgb.data(),
@@ -154,5 +155,6 @@ SynthSummary synthesize(const SynthOptions& options, const std::function<void(in
         for (const char* split : {"", "train", "validation", "test"})
             write_coco(options.out / (std::string("annotations") + (*split ? "_" : "") + split + ".json"), plan, placed,
                        options, split);
+    if (options.task == SynthTask::survey) write_season(options, plan, placed);
     return summary;
 }

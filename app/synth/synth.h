@@ -4,16 +4,18 @@
 // species   OUT/{train,validation,test}/{empty,fox,...}/*.jpg
 // detect    OUT/images/*.jpg, OUT/annotations.json and annotations_{train,validation,test}.json in COCO's format
 //           (https://cocodataset.org/#format-data); categories 1 animal, 2 person, 3 vehicle as MegaDetector's
+// survey    a season of several sites: app/synth/survey.h
 //
-// 70 % of the images are for training, 10 % for validation, 20 % for the test. A burst is never divided. Half of the
-// test images come from cameras that the other two parts never saw. Every byte follows from the options alone.
+// Except for survey, 70 % of the images are for training, 10 % for validation, 20 % for the test. A burst is never
+// divided. Half of the test images come from cameras that the other two parts never saw. Every byte follows from the
+// options alone.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 
-enum class SynthTask { quality, detect, species };
+enum class SynthTask { quality, detect, species, survey };
 
 struct SynthOptions {
     std::filesystem::path out;

@@ -29,9 +29,6 @@ struct Forward {
         k.shape = shape, k.momentum = momentum;
         slot.in("x", k.x, 2), slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("residual", k.residual);
         slot.in("running_mean", k.running_mean), slot.in("running_var", k.running_var);
-        // The statistics are inputs if norm_conv's sums gave them, else outputs.
-        k.sums_given = slot.in("mean", k.mean);
-        slot.in("rstd", k.rstd);
         slot.out("y", k.y, "residual"), slot.out("mean", k.mean), slot.out("rstd", k.rstd);
     }
     NamedValues backward(const BackwardArgs& node) const {
@@ -62,12 +59,12 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(bool(o.running_mean) == bool(o.running_var), "batch_norm: running_mean and running_var come together");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
-    NamedValues in = {{"x", x}, {"scale", scale}, {"shift", shift}, {"residual", o.residual}};
-    if (o.mean)  // with rstd: the statistics are known, and the running ones up to date
-        in["mean"] = o.mean, in["rstd"] = o.rstd;
-    else
-        in["running_mean"] = o.running_mean, in["running_var"] = o.running_var;
-    const Value computed = o.mean ? Value{} : scale;
-    return add_node<BatchNormForward>(Forward{shape, o.mean ? 0 : o.momentum}, in,
-                                      {{"y", x}, {"mean", computed}, {"rstd", computed}})["y"];
+    return add_node<BatchNormForward>(Forward{shape, o.momentum},
+                                      {{"x", x},
+                                       {"scale", scale},
+                                       {"shift", shift},
+                                       {"residual", o.residual},
+                                       {"running_mean", o.running_mean},
+                                       {"running_var", o.running_var}},
+                                      {{"y", x}, {"mean", scale}, {"rstd", scale}})["y"];
 }

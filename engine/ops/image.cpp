@@ -1,4 +1,4 @@
-// image_batch: images in, augmented and normalised.
+// image_batch: images in, augmented and normalised. camera_batch: the planes of JPEG files in.
 #include "kernels/image.h"
 
 #include "engine/op.h"
@@ -19,6 +19,17 @@ struct Forward {
     }
 };
 
+struct CameraForward {
+    static constexpr std::string_view name = "camera_batch";
+    static constexpr bool untyped = true;
+    Shape s;
+    void bind(auto& k, auto& slot) const {
+        k.n = s[0], k.h = s[1], k.w = s[2];
+        slot.in("images", k.images), slot.in("planes", k.planes), slot.in("places", k.places);
+        slot.out("y", k.y);
+    }
+};
+
 }  // namespace
 
 Value image_batch(Value images, Value transform, Value color, const ImageBatchOptions& o) {
@@ -34,4 +45,15 @@ Value image_batch(Value images, Value transform, Value color, const ImageBatchOp
     const Shape y{s[0], o.out_h, o.out_w, o.out_channels};
     return add_node<ImageBatch>(Forward{s, o}, {{"images", images}, {"transform", transform}, {"color", color}},
                                 {{"y", y, images.graph->compute}})["y"];
+}
+
+Value camera_batch(Value images, Value planes, Value places) {
+    const Shape& s = images.shape();
+    require(s.size() == 4 && s[3] == 3 && images.dtype() == DType::u8 && planes.dtype() == DType::u8,
+            "camera_batch: images have shape {} and type {}, planes {}", to_string(s), to_string(images.dtype()),
+            to_string(planes.dtype()));
+    require(places.shape() == Shape{s[0], sizeof(CameraPlace) / sizeof(int32_t)} && places.dtype() == DType::i32,
+            "camera_batch: {} images, places have shape {}", s[0], to_string(places.shape()));
+    return add_node<CameraBatch>(CameraForward{s}, {{"images", images}, {"planes", planes}, {"places", places}},
+                                 {{"y", s, DType::u8}})["y"];
 }

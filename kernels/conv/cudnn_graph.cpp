@@ -100,20 +100,6 @@ CudnnDescriptor pointwise(cudnnPointwiseMode_t mode, const CudnnDescriptor& x, c
     return op.finalize("cuDNN: pointwise operation");
 }
 
-// dx = the gradient of relu(x), dy.
-CudnnDescriptor relu_gradient(const CudnnDescriptor& x, const CudnnDescriptor& dy, const CudnnDescriptor& dx) {
-    CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, CUDNN_POINTWISE_RELU_BWD)
-        .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
-        .finalize("cuDNN: pointwise");
-    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    return op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind)
-        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x)
-        .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy)
-        .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, dx)
-        .finalize("cuDNN: gradient of relu");
-}
-
 CudnnDescriptor per_channel(int64_t id, size_t channels, cudnnDataType_t type) {
     const int64_t c = int64_t(channels);
     return tensor({id, {1, c, 1, 1}, {c, 1, c, c}, type, 16});
@@ -127,65 +113,6 @@ CudnnDescriptor inside(TensorSpec spec, int64_t id, cudnnDataType_t type) {
     spec.alignment = 16;
     spec.inside = true;
     return tensor(spec);
-}
-
-// relu(a * x + b): appends its operations, returns the result.
-CudnnDescriptor normalized(const ConvProblem& p, const TensorSpec& x, std::vector<CudnnDescriptor>& ops) {
-    const CudnnDescriptor a = per_channel(kNormA, p.shape.c_in, p.type), b = per_channel(kNormB, p.shape.c_in, p.type);
-    const CudnnDescriptor scaled = inside(x, 200, p.type), shifted = inside(x, 201, p.type), z = inside(x, 202, p.type);
-    ops.push_back(pointwise(CUDNN_POINTWISE_MUL, tensor(x), &a, scaled));
-    ops.push_back(pointwise(CUDNN_POINTWISE_ADD, scaled, &b, shifted));
-    ops.push_back(pointwise(CUDNN_POINTWISE_RELU_FWD, shifted, nullptr, z));
-    return z;
-}
-
-CudnnDescriptor sums(const CudnnDescriptor& y, size_t channels) {
-    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);
-    return op.set(CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_TYPE_GENSTATS_MODE, CUDNN_GENSTATS_SUM_SQSUM)
-        .set(CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
-        .set(CUDNN_ATTR_OPERATION_GENSTATS_XDESC, y)
-        .set(CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, per_channel(kNormSum, channels, CUDNN_DATA_FLOAT))
-        .set(CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, per_channel(kNormSquares, channels, CUDNN_DATA_FLOAT))
-        .finalize("cuDNN: sums of a convolution's output");
-}
-
-// The gradient of the convolution's input, on through relu(scale * (x - mean) * rstd + shift) to g and the sums over g.
-std::vector<CudnnDescriptor> normalized_gradient(const ConvProblem& p, const TensorSpec& x,
-                                                 const CudnnDescriptor& weight, const CudnnDescriptor& dy) {
-    const size_t c = p.shape.c_in;
-    const auto vector = [&](int64_t id) { return per_channel(id, c, CUDNN_DATA_FLOAT); };
-    const CudnnDescriptor x_in = tensor(x), dz = inside(x, 200, p.type);
-    const CudnnDescriptor mean = vector(kNormMean), rstd = vector(kNormRstd), scale = vector(kNormScale),
-                          shift = vector(kNormShift);
-    TensorSpec g_spec = x;
-    g_spec.id = kNormG;
-    const CudnnDescriptor g = tensor(g_spec);
-    std::vector<CudnnDescriptor> ops = {backward_data(dz, weight, dy, p.shape)};
-    CudnnDescriptor value = x_in;
-    int64_t id = 201;
-    for (const auto& [mode, operand] : {std::pair{CUDNN_POINTWISE_SUB, &mean},
-                                        {CUDNN_POINTWISE_MUL, &rstd},
-                                        {CUDNN_POINTWISE_MUL, &scale},
-                                        {CUDNN_POINTWISE_ADD, &shift}}) {
-        const CudnnDescriptor next = inside(x, id++, CUDNN_DATA_FLOAT);
-        ops.push_back(pointwise(mode, value, operand, next));
-        value = next;
-    }
-    ops.push_back(relu_gradient(value, dz, g));
-    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
-    op.set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, x_in)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, g)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, mean)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, rstd)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, scale)
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, vector(kNormDscale))
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, vector(kNormDshift))
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, vector(kNormP))
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, vector(kNormQ))
-        .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, vector(kNormR));
-    ops.push_back(op.finalize("cuDNN: gradients of a batch normalization's scale and shift"));
-    return ops;
 }
 
 cudnnPointwiseMode_t mode_of(Activation a) {
@@ -240,8 +167,6 @@ std::string to_string(const ConvProblem& p) {
                               size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
         out << '-' << part;
     if (p.rounded_bias) out << "-rounded";
-    if (p.normalized) out << "-normalized";
-    if (p.statistics) out << "-statistics";
     return out.str();
 }
 
@@ -259,27 +184,16 @@ CudnnDescriptor cudnn_device(const std::string& properties_json) {
 
 CudnnDescriptor conv_graph(const ConvProblem& p) {
     const ConvShape& s = p.shape;
-    const TensorSpec x_spec = pixels(kConvX, s.n, s.c_in, s.h, s.w, p.type);
     const CudnnDescriptor weight = tensor(pixels(kConvWeight, s.c_out, s.c_in, s.kernel_h, s.kernel_w, p.type));
     const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.type);
+    const CudnnDescriptor x = tensor(pixels(kConvX, s.n, s.c_in, s.h, s.w, p.type));
     std::vector<CudnnDescriptor> ops;
-    if (p.direction == ConvDirection::backward_data) {
-        if (p.normalized)
-            ops = normalized_gradient(p, x_spec, weight, tensor(y));
-        else
-            ops = {backward_data(tensor(x_spec), weight, tensor(y), s)};
-    } else {
-        const CudnnDescriptor x = p.normalized ? normalized(p, x_spec, ops) : tensor(x_spec);
-        if (p.direction == ConvDirection::backward_weight) {
-            ops.push_back(backward_weight(x, weight, tensor(y), s));
-        } else if (p.statistics) {
-            const CudnnDescriptor out = tensor(y);
-            ops.push_back(forward(x, weight, out, s));
-            ops.push_back(sums(out, s.c_out));
-        } else {
-            ops = forward_chain(p, x, weight, y);
-        }
-    }
+    if (p.direction == ConvDirection::backward_data)
+        ops.push_back(backward_data(x, weight, tensor(y), s));
+    else if (p.direction == ConvDirection::backward_weight)
+        ops.push_back(backward_weight(x, weight, tensor(y), s));
+    else
+        ops = forward_chain(p, x, weight, y);
     std::vector<cudnnBackendDescriptor_t> raw;
     for (const CudnnDescriptor& op : ops) raw.push_back(op.get());
     CudnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);

@@ -4,10 +4,6 @@
 // The graph of a forward convolution, each arrow a tensor that exists inside the engine only:
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
 //   conv(x, w) -> + residual -> + rounded bias -> relu = y     for which cuDNN has ready-made engines
-// Those of kernels/conv/norm_conv.h, with z = relu(a * x + b):
-//   z -> conv(z, w) = y -> sum, squares           z -> gradient of w
-//   gradient of z -> where scale * (x - mean) * rstd + shift > 0 = g -> dscale, dshift, and the factors p, q, r of
-//   dx = p * g + q * x + r
 #pragma once
 
 #include <optional>
@@ -27,38 +23,16 @@ enum class ConvDirection { forward, backward_data, backward_weight };
 struct ConvProblem {  // all that decides which engines are possible
     ConvDirection direction;
     ConvShape shape;
-    cudnnDataType_t type;  // of x, weight, y, residual; bias is float, sums are float
+    cudnnDataType_t type;  // of x, weight, y, residual; bias is float
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
     bool rounded_bias = false;  // to `type`, and added after the residual
-    bool normalized = false;  // forward, weight: relu(a * x + b) takes the place of x; data: the gradient through that
-    bool statistics = false;  // forward: sums of y and of its squares
     bool operator==(const ConvProblem&) const = default;
 };
 std::string to_string(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
-enum ConvTensor : int64_t {
-    kConvX = 1,
-    kConvWeight,
-    kConvY,
-    kConvBias,
-    kConvResidual,
-    kNormA,
-    kNormB,
-    kNormSum,
-    kNormSquares,  // forward and weight
-    kNormG,
-    kNormScale,
-    kNormShift,
-    kNormMean,
-    kNormRstd,
-    kNormDscale,
-    kNormDshift,
-    kNormP,
-    kNormQ,
-    kNormR  // data
-};
+enum ConvTensor : int64_t { kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual };
 
 CudnnDescriptor cudnn_device(cudnnHandle_t handle);
 CudnnDescriptor cudnn_device(const std::string& properties_json);

@@ -37,15 +37,15 @@ std::string checksum(const std::string& key, const std::string& text) {
     return std::to_string(hash);
 }
 
-// body(i) for every i below count, on all processors.
+// body(i) for every i below count, on all processors, but on `most` threads at most.
 template <class Body>
-void in_parallel(size_t count, const Body& body) {
+void in_parallel(size_t count, size_t most, const Body& body) {
     std::atomic<size_t> next = 0;
     const auto work = [&] {
         for (size_t i = next++; i < count; i = next++) body(i);
     };
     std::vector<std::jthread> threads;
-    for (size_t t = 1; t < std::min<size_t>(count, std::thread::hardware_concurrency()); ++t)
+    for (size_t t = 1; t < std::min<size_t>({count, most, std::thread::hardware_concurrency()}); ++t)
         threads.emplace_back(work);
     work();
 }
@@ -159,7 +159,8 @@ ConvPlan ConvPlans::choose(const Cuda& cuda, const ConvProblem& problem, const s
     };
     const std::vector<ConvEngine> engines = conv_engines(graph, device_, problem.type, rules, kCompiled);
     std::vector<Candidate> candidates(engines.size());
-    in_parallel(engines.size(), [&](size_t i) {
+    // A handle is for one thread at a time; plans of a description do without.
+    in_parallel(engines.size(), rules.handle ? 1 : engines.size(), [&](size_t i) {
         Candidate& made = candidates[i];
         try {
             made.plan = conv_plan(graph, device_, problem.type, rules, engines[i]);

@@ -2,7 +2,8 @@
 //
 // Streams are queues of work that is done only when somebody waits for it, so a copy whose source changes too early, or
 // a missing dependency between streams, gives wrong numbers in every run. Pageable memory is read at the call, pinned
-// memory when the copy is done, as on a GPU. Not extern "C": a program may contain this and the real runtime.
+// memory when the copy is done, as on a GPU. Pinned memory is for all threads, the rest for one. Not extern "C": a
+// program may contain this and the real runtime.
 #pragma once
 
 #include <cstddef>
@@ -63,6 +64,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
 cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
 cudaError_t cudaGraphDestroy(cudaGraph_t);
@@ -88,6 +90,7 @@ struct Counts {
     size_t overlapped_copies = 0;  // to the device, queued while steps were still queued on another stream
 };
 void reset(const Settings&);
+size_t copies_from(const void*);  // to the device, since reset()
 Counts counts();
 size_t to_choose();  // of the settings, as the next
 bool no_cudnn();

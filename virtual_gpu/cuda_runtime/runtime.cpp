@@ -1,9 +1,12 @@
 // The stand-in for the CUDA runtime: streams are queues, events points in them, graphs lists of work.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -18,7 +21,7 @@ struct Task {
     bool kernel = false;
 };
 struct FakeEvent {
-    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);
+    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);  // then when, in nanoseconds
 };
 struct FakeGraph {
     std::vector<Work> work;
@@ -33,8 +36,12 @@ namespace {
 
 fake_cuda::Settings settings;
 fake_cuda::Counts count;
-cudaError_t broken = cudaSuccess, last = cudaSuccess;
+std::atomic<cudaError_t> broken = cudaSuccess;
+thread_local cudaError_t last = cudaSuccess;
 std::map<const std::byte*, size_t> device_memory, pinned_memory;
+std::mutex pinning;  // guards pinned_memory and the next
+size_t pinned_allocations = 0;
+std::map<const void*, size_t> sources;
 std::vector<CUstream_st*> streams;
 std::set<FakeEvent*> events;
 std::set<FakeGraph*> graphs;
@@ -82,7 +89,9 @@ namespace fake_cuda {
 void reset(const Settings& s) {
     settings = s;
     count = {};
-    broken = last = cudaSuccess;
+    pinned_allocations = 0;
+    sources.clear();
+    broken = cudaSuccess, last = cudaSuccess;
     for (const auto& [p, bytes] : device_memory) simt::device_free(const_cast<std::byte*>(p));
     for (const auto& [p, bytes] : pinned_memory) ::operator delete(const_cast<std::byte*>(p));
     for (CUstream_st* stream : streams) delete stream;
@@ -91,7 +100,13 @@ void reset(const Settings& s) {
     device_memory.clear(), pinned_memory.clear(), streams.clear(), events.clear(), graphs.clear();
     used = 0;
 }
-Counts counts() { return count; }
+Counts counts() {
+    const std::lock_guard lock(pinning);
+    Counts all = count;
+    all.allocations += pinned_allocations, all.alive += pinned_memory.size();
+    return all;
+}
+size_t copies_from(const void* p) { return sources[p]; }
 size_t to_choose() { return settings.to_choose; }
 bool no_cudnn() { return settings.no_cudnn; }
 void break_gpu(cudaError_t error) { broken = error; }
@@ -101,10 +116,9 @@ void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nu
 const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "some error";
 }
-cudaError_t cudaGetLastError() {
-    ++count.calls;
+cudaError_t cudaGetLastError() {  // not counted: any thread may ask
     const cudaError_t error = last;
-    if (broken == cudaSuccess) last = cudaSuccess;
+    if (broken == cudaSuccess || broken == cudaErrorMemoryAllocation) last = cudaSuccess;  // others stay
     return error;
 }
 cudaError_t cudaPeekAtLastError() {
@@ -157,23 +171,29 @@ cudaError_t cudaFree(void* p) {
     return called();
 }
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
-    if (const auto error = called(); error != cudaSuccess) return error;
+    const std::lock_guard lock(pinning);
+    if (broken != cudaSuccess) return last = broken;
     *p = ::operator new(bytes);
     pinned_memory[static_cast<std::byte*>(*p)] = bytes;
-    ++count.allocations, ++count.alive;
+    ++pinned_allocations;
     return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* p) {
-    if (!pinned_memory.erase(static_cast<std::byte*>(p))) return called(cudaErrorInvalidValue);
-    --count.alive;
+    const std::lock_guard lock(pinning);
+    if (!pinned_memory.erase(static_cast<std::byte*>(p))) return cudaErrorInvalidValue;
     ::operator delete(p);
-    return called();
+    return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     const bool device_to = inside(device_memory, to), device_from = inside(device_memory, from);
     if (device_to != (kind != cudaMemcpyDeviceToHost) || device_from != (kind != cudaMemcpyHostToDevice))
         return called(cudaErrorInvalidValue);
-    if (kind == cudaMemcpyHostToDevice && !inside(pinned_memory, from)) {
+    const bool pinned = [&] {
+        const std::lock_guard lock(pinning);
+        return inside(pinned_memory, from);
+    }();
+    if (kind == cudaMemcpyHostToDevice) ++sources[from];
+    if (kind == cudaMemcpyHostToDevice && !pinned) {
         std::vector<std::byte> bytes_now(static_cast<const std::byte*>(from),
                                          static_cast<const std::byte*>(from) + bytes);
         push(stream, {[=, data = std::move(bytes_now)] { simt::copy(to, data.data(), bytes); }, nullptr});
@@ -245,7 +265,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->done = std::make_shared<size_t>(0);
-    push(stream, {[done = event->done] { *done = 1; }, nullptr});
+    push(stream, {[done = event->done] { *done = size_t(std::chrono::steady_clock::now().time_since_epoch().count()); },
+                  nullptr});
     return called();
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -255,6 +276,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
         for (CUstream_st* stream : streams)
             if (*event->done == 0 && run_one(*stream)) moved = true;
     }
+    return called();
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
+    *milliseconds = float(double(*stop->done) - double(*start->done)) * 1e-6f;
     return called();
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {

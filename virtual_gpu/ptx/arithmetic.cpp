@@ -49,6 +49,8 @@ T remainder(T a, T b) {
     return T(a % b);
 }
 
+uint64_t joined(uint32_t low, uint32_t high) { return uint64_t(high) << 32 | low; }
+
 uint32_t permuted(uint32_t a, uint32_t b, uint32_t selectors) {
     const uint64_t bytes = uint64_t(b) << 32 | a;
     uint32_t result = 0;
@@ -125,6 +127,16 @@ void add_arithmetic(Forms& table) {
         [](uint32_t a, uint32_t b, uint32_t c) { return bit_field(a, b, c); });
     table["prmt.b32"] = elementwise<uint32_t(uint32_t, uint32_t, uint32_t)>(
         [](uint32_t a, uint32_t b, uint32_t c) { return permuted(a, b, c); });
+    using Funnel = uint32_t(uint32_t, uint32_t, uint32_t);
+    const auto wrapped = [](uint32_t n) { return n & 31; };
+    const auto clamped = [](uint32_t n) { return n < 32 ? n : 32; };
+    const auto each_mode = [&]<class Bits>(const std::string& mode, Bits) {
+        table["shf.l" + mode] = elementwise<Funnel>(
+            [](uint32_t a, uint32_t b, uint32_t n) { return uint32_t(joined(a, b) << Bits{}(n) >> 32); });
+        table["shf.r" + mode] =
+            elementwise<Funnel>([](uint32_t a, uint32_t b, uint32_t n) { return uint32_t(joined(a, b) >> Bits{}(n)); });
+    };
+    each_mode(".wrap.b32", wrapped), each_mode(".clamp.b32", clamped);
 }
 
 }  // namespace ptx

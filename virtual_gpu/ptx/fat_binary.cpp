@@ -17,18 +17,27 @@ T field(const std::byte* at) {
     return value;
 }
 
-// libzstd by its name at run time: every Debian has it, and only this device wants it.
-size_t decompress(std::string& to, const std::byte* from, size_t bytes) {
-    static void* const library = dlopen("libzstd.so.1", RTLD_NOW);
-    if (!library) throw Error("the PTX in this program is compressed, and there is no libzstd.so.1 to read it");
-    using Decompress = size_t (*)(void*, size_t, const void*, size_t);
-    using IsError = unsigned (*)(size_t);
-    static const auto run = reinterpret_cast<Decompress>(dlsym(library, "ZSTD_decompress"));
-    static const auto is_error = reinterpret_cast<IsError>(dlsym(library, "ZSTD_isError"));
-    if (!run || !is_error) throw Error("libzstd.so.1 has no ZSTD_decompress");
-    const size_t got = run(to.data(), to.size(), from, bytes);
-    if (is_error(got)) throw Error("the PTX in this program cannot be decompressed");
-    return got;
+// A library by its name at run time: every Debian has both, and only this device wants them.
+template <class F>
+F function(const char* library, const char* name) {
+    void* const opened = dlopen(library, RTLD_NOW);
+    void* const found = opened ? dlsym(opened, name) : nullptr;
+    if (!found)
+        throw Error("the PTX in this program is compressed, and there is no " + std::string(library) + " to read it");
+    return reinterpret_cast<F>(found);
+}
+
+size_t decompress(Compression how, std::string& to, const std::byte* from, size_t bytes) {
+    if (how == Compression::lz4) {
+        static const auto run = function<int (*)(const void*, void*, int, int)>("liblz4.so.1", "LZ4_decompress_safe");
+        if (const int got = run(from, to.data(), int(bytes), int(to.size())); got >= 0) return size_t(got);
+    } else {
+        static const auto run =
+            function<size_t (*)(void*, size_t, const void*, size_t)>("libzstd.so.1", "ZSTD_decompress");
+        static const auto is_error = function<unsigned (*)(size_t)>("libzstd.so.1", "ZSTD_isError");
+        if (const size_t got = run(to.data(), to.size(), from, bytes); !is_error(got)) return got;
+    }
+    throw Error("the PTX in this program cannot be decompressed");
 }
 
 }  // namespace
@@ -45,13 +54,15 @@ std::vector<Embedded> embedded_ptx(const void* fat_binary) {
         const size_t header = field<uint32_t>(at + 4), stored = field<uint64_t>(at + 8);
         const auto flags = field<uint64_t>(at + 40);
         if (field<uint16_t>(at) == kPtx) {
-            if (flags & kLz4) throw Error("the PTX in this program is compressed by LZ4, as nvcc before 12.8 did");
-            const bool zstd = flags & kZstd;
+            const Compression how = flags & kZstd  ? Compression::zstd
+                                    : flags & kLz4 ? Compression::lz4
+                                                   : Compression::none;
+            const bool compressed = how != Compression::none;
             found.push_back({.architecture = field<int32_t>(at + 28),
                              .data = at + header,
-                             .stored = zstd ? field<uint32_t>(at + 16) : stored,
-                             .bytes = zstd ? field<uint64_t>(at + 56) : stored,
-                             .compressed = zstd});
+                             .stored = compressed ? field<uint32_t>(at + 16) : stored,
+                             .bytes = compressed ? field<uint64_t>(at + 56) : stored,
+                             .compression = how});
         }
         at += header + stored;
     }
@@ -60,8 +71,8 @@ std::vector<Embedded> embedded_ptx(const void* fat_binary) {
 
 std::string text_of(const Embedded& ptx) {
     std::string text(ptx.bytes, '\0');
-    if (ptx.compressed)
-        text.resize(decompress(text, ptx.data, ptx.stored));
+    if (ptx.compression != Compression::none)
+        text.resize(decompress(ptx.compression, text, ptx.data, ptx.stored));
     else
         std::memcpy(text.data(), ptx.data, ptx.bytes);
     text.resize(std::min(text.find('\0'), text.size()));

@@ -6,11 +6,13 @@
 
 namespace ptx {
 
+enum class Compression { none, zstd, lz4 };  // lz4: nvcc before 12.8, or with --compress-mode=speed
+
 struct Embedded {
     int architecture;  // 80, 100
     const std::byte* data;
     size_t stored, bytes;  // in the file, and as text
-    bool compressed;       // zstd
+    Compression compression;
 };
 
 // The layout is not documented: read off what nvcc 13.0 writes. Throws Error where it is something else.

@@ -145,10 +145,10 @@ Config& config() {
     return config;
 }
 
-void run(const Launch& launch) {
+void run(Launch launch) {
     static std::mutex one;
     const std::lock_guard lock(one);
-    const simt::DeviceMemoryOpen open;
+    simt::resolve(launch.parameters.data(), launch.parameters.size());
     Grid(launch).run();
 }
 

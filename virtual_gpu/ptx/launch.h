@@ -21,6 +21,6 @@ struct Launch {
 
 // One launch at a time; others wait. Errors: whatever a GPU would trap on, computes garbage from, or hangs in, with
 // kernel, PTX line, source line, block and thread.
-void run(const Launch&);
+void run(Launch);
 
 }  // namespace ptx

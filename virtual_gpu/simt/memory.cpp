@@ -1,4 +1,4 @@
-// Device memory: heap memory that the host may not touch.
+// Device memory: heap memory under addresses that the host cannot use.
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -16,7 +16,6 @@ struct Devices {
     std::mutex mutex;
     std::map<char*, size_t> allocations, gaps;
     std::vector<DeviceRange> ranges;  // empty: to be made anew
-    int open = 0;                     // launches and copies that run now, on any host thread
 };
 Devices& devices() {
     static Devices all;
@@ -26,19 +25,10 @@ Devices& devices() {
 constexpr size_t kAlign = 256;
 size_t rounded(size_t bytes) { return (bytes / kAlign + 1) * kAlign; }  // at least one byte of red zone
 
-#ifdef SIMT_ASAN
-void set_access(bool open) {
-    for (const auto& [start, bytes] : devices().allocations) {
-        if (open)
-            ASAN_UNPOISON_MEMORY_REGION(start, bytes);
-        else
-            ASAN_POISON_MEMORY_REGION(start, bytes);
-    }
-    for (const auto& [start, bytes] : devices().gaps) ASAN_POISON_MEMORY_REGION(start, bytes);
-}
-#else
-void set_access(bool) {}
-#endif
+// Set in every device address that the host sees. No processor maps such addresses for programs, so reading one faults.
+constexpr uintptr_t kMark = uintptr_t(1) << 52;
+char* marked(char* memory) { return reinterpret_cast<char*>(uintptr_t(memory) | kMark); }
+char* real(const void* pointer) { return reinterpret_cast<char*>(uintptr_t(pointer) & ~kMark); }  // of any pointer
 
 // Cuts [start, start + bytes) out of the gaps.
 void remove_gaps(std::map<char*, size_t>& gaps, char* start, size_t bytes) {
@@ -55,72 +45,79 @@ void remove_gaps(std::map<char*, size_t>& gaps, char* start, size_t bytes) {
 
 }  // namespace
 
-DeviceMemoryOpen::DeviceMemoryOpen() {
-    const std::lock_guard lock(devices().mutex);
-    if (devices().open++ == 0) set_access(true);
-}
-DeviceMemoryOpen::~DeviceMemoryOpen() {
-    const std::lock_guard lock(devices().mutex);
-    if (--devices().open == 0) set_access(false);
-}
-
 void* device_malloc(size_t bytes) {
     auto* memory = static_cast<char*>(std::aligned_alloc(kAlign, rounded(bytes)));
     if (!memory) throw std::bad_alloc();
     std::memset(memory, 0xff, rounded(bytes));
+    ASAN_POISON_MEMORY_REGION(memory + bytes, rounded(bytes) - bytes);
     const std::lock_guard lock(devices().mutex);
-    ASAN_POISON_MEMORY_REGION(memory, rounded(bytes));
-    if (devices().open) ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
     devices().allocations[memory] = bytes;
     devices().ranges.clear();
     race_allocated(memory, bytes);
-    return memory;
+    return marked(memory);
 }
 
 void device_free(void* pointer) {
     if (!pointer) return;
+    char* const memory = real(pointer);
     const std::lock_guard lock(devices().mutex);
-    const auto found = devices().allocations.find(static_cast<char*>(pointer));
-    if (found == devices().allocations.end()) throw Error("simt: device_free of something that is not device memory");
-    remove_gaps(devices().gaps, found->first, found->second);
-    ASAN_UNPOISON_MEMORY_REGION(pointer, rounded(found->second));
-    race_freed(pointer);
+    const auto found = devices().allocations.find(memory);
+    if (found == devices().allocations.end() || memory == pointer)
+        throw Error("simt: device_free of something that is not device memory");
+    remove_gaps(devices().gaps, memory, found->second);
+    ASAN_UNPOISON_MEMORY_REGION(memory, rounded(found->second));
+    race_freed(memory);
     devices().allocations.erase(found);
     devices().ranges.clear();
-    std::free(pointer);
+    std::free(memory);
+}
+
+void resolve(void* arguments, size_t bytes) {
+    const std::lock_guard lock(devices().mutex);
+    for (size_t at = 0; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        std::memcpy(&word, static_cast<char*>(arguments) + at, sizeof word);
+        if (!(word & kMark)) continue;
+        word &= ~kMark;  // an address, if it lies in device memory; else a number
+        auto next = devices().allocations.upper_bound(reinterpret_cast<char*>(word));
+        if (next == devices().allocations.begin()) continue;
+        --next;
+        if (word - uintptr_t(next->first) <= next->second)  // the end, too
+            std::memcpy(static_cast<char*>(arguments) + at, &word, sizeof word);
+    }
 }
 
 void copy(void* to, const void* from, size_t bytes) {
     if (!bytes) return;
-    const DeviceMemoryOpen open;
-    std::memcpy(to, from, bytes);
-    race_host_wrote(to, bytes);
+    std::memcpy(real(to), real(from), bytes);
+    race_host_wrote(real(to), bytes);
 }
 
 void fill(void* device, int byte, size_t bytes) {
     if (!bytes) return;
-    const DeviceMemoryOpen open;
-    std::memset(device, byte, bytes);
-    race_host_wrote(device, bytes);
+    std::memset(real(device), byte, bytes);
+    race_host_wrote(real(device), bytes);
 }
 
 void poison(void* device, size_t bytes) {
     if (!bytes) return;
+    char* const gap = real(device);
     const std::lock_guard lock(devices().mutex);
-    remove_gaps(devices().gaps, static_cast<char*>(device), bytes);
-    devices().gaps[static_cast<char*>(device)] = bytes;
+    remove_gaps(devices().gaps, gap, bytes);
+    devices().gaps[gap] = bytes;
     devices().ranges.clear();
-    ASAN_POISON_MEMORY_REGION(device, bytes);
-    race_poisoned(device, bytes, true);
+    ASAN_POISON_MEMORY_REGION(gap, bytes);
+    race_poisoned(gap, bytes, true);
 }
 
 void unpoison(void* device, size_t bytes) {
     if (!bytes) return;
+    char* const gap = real(device);
     const std::lock_guard lock(devices().mutex);
-    remove_gaps(devices().gaps, static_cast<char*>(device), bytes);
+    remove_gaps(devices().gaps, gap, bytes);
     devices().ranges.clear();
-    if (devices().open) ASAN_UNPOISON_MEMORY_REGION(device, bytes);
-    race_poisoned(device, bytes, false);
+    ASAN_UNPOISON_MEMORY_REGION(gap, bytes);
+    race_poisoned(gap, bytes, false);
 }
 
 const std::vector<DeviceRange>& device_ranges() {

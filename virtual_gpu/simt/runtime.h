@@ -38,8 +38,10 @@ void for_each_schedule(unsigned seeds, F&& f) {
     for (unsigned seed = 1; seed <= seeds; ++seed) config().seed = seed, f();
 }
 
-// Device memory starts as NaN, is aligned to 256 bytes, and is poisoned for AddressSanitizer except while a kernel or a
-// copy runs. `copy` takes both kinds of pointer; the host has no other access.
+// Device memory starts as NaN and is aligned to 256 bytes. The host gets addresses at which it cannot read or write (a
+// segmentation fault); a launch turns those among its arguments into real ones, which costs the same however much
+// memory there is. Addresses that are stored in device memory stay as they are, so kernels cannot follow them. `copy`
+// takes pointers to either side.
 void* device_malloc(size_t bytes);  // throws std::bad_alloc
 void device_free(void* pointer);    // null is fine; another pointer that device_malloc did not give: Error
 void copy(void* to, const void* from, size_t bytes);
@@ -50,19 +52,14 @@ void fill(void* device, int byte, size_t bytes);  // memset
 void poison(void* device, size_t bytes);
 void unpoison(void* device, size_t bytes);
 
-// Device memory without its gaps, by address; valid until memory is taken, given back, poisoned or unpoisoned.
+// Device memory without its gaps, by real address; valid until memory is taken, given back, poisoned or unpoisoned.
 struct DeviceRange {
     uintptr_t begin, end;
 };
 const std::vector<DeviceRange>& device_ranges();
 
-// Opens device memory to the code that runs, for as long as one of these lives on any host thread.
-class DeviceMemoryOpen {
-public:
-    DeviceMemoryOpen();
-    ~DeviceMemoryOpen();
-    DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
-};
+// Turns the device addresses among the arguments of a launch, which lie at multiples of 8 bytes, into real ones.
+void resolve(void* arguments, size_t bytes);
 
 // Whether this build looks for races, uninitialised reads and wrong addresses (SIMT_RACE). A launch with findings
 // throws Error at its end.

@@ -73,7 +73,7 @@ void Scheduler::run(const Launch& launch) {
         shuffled[j] = i;
     }
 
-    const DeviceMemoryOpen open;
+    resolve(launch.arguments, launch.arguments_bytes);
     race_launch(*this);
     try {
         for (uint64_t i = 0; i < blocks; ++i) {

@@ -1,0 +1,155 @@
+#include "app/review/corrections.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "app/review/csv_rows.h"
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace {
+
+constexpr std::string_view kHeader = "file,box,field,old,new,reviewer,time\n";
+constexpr size_t kColumns = 7;
+
+bool is_box(std::string_view text) {
+    if (text.starts_with('+')) text.remove_prefix(1);
+    return !text.empty() && text.size() < 7 && text.find_first_not_of("0123456789") == text.npos && text[0] != '0';
+}
+
+// Why this cannot be a row of ours; "" if it can.
+std::string fault_of(const std::vector<std::string>& row) {
+    if (row.size() != kColumns) return fmt::format("{} fields instead of {}", row.size(), kColumns);
+    const std::string &box = row[1], &field = row[2], &time = row[6];
+    static const std::vector<std::string> of_image{"seen", "final", "quality", "species"},
+        of_box{"category", "species", "bbox"};
+    if (row[0].empty()) return "no file";
+    if (!box.empty() && !is_box(box)) return fmt::format("box '{}' is neither a number nor '+' and a number", box);
+    if (const auto& known = box.empty() ? of_image : of_box; std::ranges::find(known, field) == known.end())
+        return fmt::format("field '{}' of {} is none of {}", field, box.empty() ? "an image" : "a box",
+                           fmt::join(known, ", "));
+    if (time.size() != 20 || time[10] != 'T' || time.back() != 'Z')
+        return fmt::format("'{}' is no time such as 2026-11-30T08:00:00Z", time);
+    return "";
+}
+
+// A spreadsheet saves with other separators, a byte order mark or UTF-16: the same rows as we write them.
+std::string as_ours(std::string_view bytes, const std::string& name) {
+    std::string text;
+    for (const CsvRow& row : parse_csv(bytes, name)) {
+        std::vector<std::string> fields = row.fields;
+        fields.resize(std::max(fields.size(), kColumns));  // empty cells at the end may be missing
+        text += csv_row(fields);
+    }
+    return text;
+}
+
+}  // namespace
+
+std::string time_now() {
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32];
+    return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
+}
+
+CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) return;
+    const FileBytes bytes = read_file(file);
+    std::string_view text = bytes.text();
+    std::string converted;
+    if (!text.starts_with(kHeader) &&
+        !kHeader.starts_with(text)) {  // the second: a kill while the first row was written
+        converted = as_ours(text, file.string());
+        if (!std::string_view(converted).starts_with(kHeader))
+            fail(Fault::damaged, "{}: does not begin with the line {}; it is no file of corrections", file.string(),
+                 kHeader.substr(0, kHeader.size() - 1));
+        text = converted;
+    }
+    std::vector<std::string> row;
+    size_t position = 0;
+    const auto take_row = [&] { take({row[0], row[1], row[2], row[3], row[4], row[5], row[6]}); };
+    for (size_t number = 1; next_row(text, position, row); ++number) {
+        if (number == 1) continue;
+        if (const std::string fault = fault_of(row); !fault.empty())
+            fail(Fault::damaged, "{}: row {}: {}; correct or delete this row", file.string(), number, fault);
+        take_row();
+    }
+    size_ = position;
+    if (position < text.size()) {
+        const std::string rest(text.substr(position));
+        size_t start = 0;
+        if (next_row(rest + "\n", start, row) && start == rest.size() + 1 && fault_of(row).empty()) {
+            take_row();
+            size_ = text.size();
+            needs_newline_ = true;
+        } else {
+            notes.push_back(fmt::format("{}: the last row is half written, as a kill leaves it, and does not count: {}",
+                                        file.string(), printable(shortened(rest, 80))));
+        }
+    }
+    if (converted.empty()) return;
+    notes.push_back(fmt::format("{}: was saved by another program; it is written again with commas", file.string()));
+    write_file_durably(file, [&](FileWriter& out) { out.write(text.substr(0, size_)); });
+}
+
+void CorrectionLog::take(Correction row) {
+    std::vector<Correction>& rows = said_[row.file];
+    std::erase_if(rows, [&](const Correction& other) { return other.box == row.box && other.field == row.field; });
+    const std::string file = row.file;
+    if (!row.value.empty()) rows.push_back(std::move(row));
+    if (rows.empty()) said_.erase(file);
+}
+
+const std::vector<Correction>* CorrectionLog::of(const std::string& file) const {
+    const auto found = said_.find(file);
+    return found == said_.end() ? nullptr : &found->second;
+}
+
+void CorrectionLog::open_for_writing() {
+    descriptor_ = std::make_unique<Descriptor>(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+    if (descriptor_->number < 0)
+        fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
+    if (const std::string note = lock_file(descriptor_->number, path_, "another tundra review writes to it");
+        !note.empty())
+        notes.push_back(note);
+    if (::ftruncate(descriptor_->number, off_t(size_)) != 0)
+        fail(Fault::environment, "{}: cannot be written: {}", path_.string(), system_error_text());
+}
+
+void CorrectionLog::append(std::span<const Correction> rows) {
+    struct stat opened {
+    }, named{};
+    if (::fstat(descriptor_->number, &opened) != 0 || ::stat(path_.c_str(), &named) != 0 ||
+        opened.st_ino != named.st_ino || uint64_t(opened.st_size) != size_)
+        fail(Fault::usage, "{}: another program changed or moved it; end this review and start it again",
+             path_.string());
+    std::string text(size_ ? "" : kHeader);
+    if (needs_newline_) text += "\n";
+    for (const Correction& r : rows) text += csv_row({r.file, r.box, r.field, r.old, r.value, r.reviewer, r.time});
+    const auto give_up = [&] {
+        const std::string why = system_error_text();
+        (void)!::ftruncate(descriptor_->number, off_t(size_));  // half a row must not stay before the next one
+        fail(Fault::environment, "{}: cannot be written: {}; this answer is not saved", path_.string(), why);
+    };
+    for (uint64_t done = 0; done < text.size();) {
+        const ssize_t n = ::pwrite(descriptor_->number, text.data() + done, text.size() - done, off_t(size_ + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) give_up();
+        done += uint64_t(n);
+    }
+    if (!sync_descriptor(descriptor_->number)) give_up();
+    size_ += text.size();
+    needs_newline_ = false;
+    for (const Correction& row : rows) take(row);
+}

@@ -1,0 +1,55 @@
+// What people said about the answers of a survey: FOLDER/corrections.csv, one row per answer, only ever appended.
+//
+//   file,box,field,old,new,reviewer,time
+//
+// The last row for (file, box, field) holds; an empty `new` takes the answer back. `box` is empty for the image, "1",
+// "2", ... for the boxes of results.json in their order, "+1", "+2", ... for boxes that a person drew.
+//   image: seen = yes (looked at; `old` has the models' answer: final class, a space, species); final; quality;
+//          species = "fox:2|hare:1"
+//   box:   category (a name, or none: no such thing), species, bbox = "x y w h" as shares of the sides
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/file.h"
+
+struct Correction {
+    std::string file, box, field, old, value, reviewer, time;
+};
+
+class CorrectionLog {
+public:
+    // Reads the file; without one there are no corrections. A last row that a kill left half written is no answer: it
+    // is passed over, with a note. Fault::damaged, with file and line, for a row that cannot be one of ours.
+    explicit CorrectionLog(const std::filesystem::path& file);
+
+    // Opens the file for append(), and cuts a half-written last row off. Fault::usage if another process has done so.
+    void open_for_writing();
+
+    // All rows are on the disk when this returns. Throws without having changed anything: Fault::environment if they
+    // cannot be written, Fault::usage if another program changed the file since it was read.
+    void append(std::span<const Correction> rows);
+
+    // What holds now, in the order in which it was said; undone answers are absent. nullptr: nothing was said.
+    const std::vector<Correction>* of(const std::string& file) const;
+    const std::unordered_map<std::string, std::vector<Correction>>& all() const { return said_; }
+    const std::filesystem::path& path() const { return path_; }
+    std::vector<std::string> notes;
+
+private:
+    void take(Correction row);
+
+    std::filesystem::path path_;
+    std::unordered_map<std::string, std::vector<Correction>> said_;
+    std::unique_ptr<Descriptor> descriptor_;
+    uint64_t size_ = 0;           // of the whole rows
+    bool needs_newline_ = false;  // the last row is whole, but somebody saved it without its line feed
+};
+
+std::string time_now();  // "2026-11-30T08:00:00Z"

@@ -1,0 +1,115 @@
+#include "app/review/state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+
+#include "base/text.h"
+
+bool is_human(const std::string& name) {
+    static const std::vector<std::string> names{"person", "human", "people", "homo sapiens", "vehicle", "car"};
+    return std::ranges::find(names, lower(name)) != names.end();
+}
+
+namespace {
+
+StatedBox& box_of(StatedImage& image, const std::string& number) {
+    const auto found = std::ranges::find(image.boxes, number, &StatedBox::number);
+    if (found != image.boxes.end()) return *found;
+    image.boxes.push_back(
+        {.number = number, .at = {}, .category = "none", .species = "", .confidence = 1, .touched = true});
+    return image.boxes.back();
+}
+
+}  // namespace
+
+std::string species_text(const std::map<std::string, int>& species) {
+    std::vector<std::pair<std::string, int>> all(species.begin(), species.end());
+    std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::string text;
+    for (const auto& [name, count] : all) text += fmt::format("{}{}:{}", text.empty() ? "" : "|", name, count);
+    return text;
+}
+
+std::map<std::string, int> species_counts(std::string_view text) {
+    std::map<std::string, int> counts;
+    std::istringstream in{std::string(text)};
+    for (std::string part; std::getline(in, part, '|');) {
+        const size_t colon = part.rfind(':');
+        const int count = colon == part.npos ? 1 : std::atoi(part.c_str() + colon + 1);
+        if (const std::string name = part.substr(0, colon); !name.empty()) counts[name] += std::max(count, 1);
+    }
+    return counts;
+}
+
+StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector<Correction>* said) {
+    const auto row = survey.row(image);
+    StatedImage now{.final = row.at("final"),
+                    .quality = row.at("quality"),
+                    .species = species_counts(survey.species_of(image)),
+                    .boxes = {}};
+    for (const SurveyBox& box : survey.boxes(image))
+        now.boxes.push_back({.number = std::to_string(now.boxes.size() + 1),
+                             .at = box.at,
+                             .category = survey.categories[box.category],
+                             .species = box.species < 0 ? "" : survey.species[size_t(box.species)],
+                             .confidence = box.confidence,
+                             .touched = false});
+    // A row that was written with answers which were taken back since: only the boxes are still the models'.
+    bool boxes_changed = !said && row.contains("reviewed") && !row.at("reviewed").empty(), quality_changed = false;
+    if (!said && !boxes_changed) return now;
+    now.reviewed = said != nullptr;
+    std::string final, species;
+    for (const Correction& c : said ? *said : std::vector<Correction>()) {
+        if (c.box.empty()) {
+            if (c.field == "final") final = c.value;
+            if (c.field == "species") species = c.value;
+            if (c.field == "quality") now.quality = c.value, quality_changed = true;
+            continue;
+        }
+        StatedBox& box = box_of(now, c.box);
+        box.touched = true;
+        box.confidence = 1;
+        boxes_changed = true;
+        if (c.field == "category") box.category = c.value;
+        if (c.field == "species") box.species = c.value;
+        if (c.field == "bbox") {
+            std::istringstream in(c.value);
+            for (float& side : box.at) in >> side;
+        }
+    }
+    // Counted again as the survey's table does: animal or empty, then bad, then human, as in the paper.
+    if (boxes_changed || quality_changed || !species.empty()) {
+        std::map<std::string, int> counted;
+        bool animal = false, human = false, repeated = false;
+        const auto repeats = survey.repeats(image);
+        for (const StatedBox& box : now.boxes) {
+            if (box.category == "none" || box.confidence < survey.box_threshold) continue;
+            if (!box.touched && std::ranges::any_of(repeats, [&](const auto& r) {
+                    return r.first == image && std::to_string(r.second) == box.number;
+                })) {
+                repeated = true;
+                continue;
+            }
+            const std::string& name = box.species.empty() ? box.category : box.species;
+            if (is_human(box.category) || is_human(name)) {
+                human = true;
+            } else if (std::ranges::find(survey.not_animals, name) == survey.not_animals.end()) {
+                animal = true;
+                ++counted[name];
+            }
+        }
+        if (boxes_changed) now.species = counted;
+        if (!species.empty()) now.species = species_counts(species), animal = true;
+        now.final = human                       ? "human"
+                    : now.quality == survey.bad ? "bad"
+                    : animal                    ? "animal"
+                    : repeated                  ? "repeated"
+                                                : "empty";
+    }
+    if (!final.empty()) now.final = final;
+    if (now.final != "animal") now.species.clear();
+    return now;
+}

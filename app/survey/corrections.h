@@ -1,0 +1,31 @@
+// What people said about images and boxes, and which boxes were found to be repeats: corrections.csv, repeats.csv.
+//
+// corrections.csv: file,box,field,old,new,reviewer,time. The last row for a file, box and field counts; an empty `new`
+// takes it back. Box: empty for the image, 1, 2, ... as in results.json, +1, +2, ... for boxes that a person drew.
+// Fields of an image: seen, final, quality, species ("fox:2|hare:1"); of a box: category (none: removed), species,
+// bbox. repeats.csv: group,file,box.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+struct ImageCorrections {
+    std::map<std::pair<std::string, std::string>, std::string> values = {};  // (box, field) -> new
+    std::string reviewer = {};                                               // of the last row that counts
+
+    std::string value(const std::string& box, const std::string& field) const;  // "" if there is none
+};
+using Corrections = std::map<std::string, ImageCorrections>;  // by file
+
+// As CorrectionLog (app/review/corrections.h) reads them. Empty if the file does not exist.
+Corrections read_corrections(const std::filesystem::path& csv);
+
+struct RepeatedBox {
+    size_t box;  // from 1
+    std::string group;
+    bool first;  // of its group: one look for each
+};
+using Repeats = std::map<std::string, std::vector<RepeatedBox>>;  // by file
+Repeats read_repeats(const std::filesystem::path& csv);           // empty if the file does not exist
