@@ -24,7 +24,7 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     size_t compared = 0;
     double worst = 0;
     for (const auto& [name, images] : expected.items()) {
-        const YoloModel model = read_yolov5(golden / name / "model.pt");
+        const DetectorModel model = read_detector(golden / name / "model.pt");
         for (const auto& [image, wanted] : images.items()) {
             const size_t h = wanted.at("h"), w = wanted.at("w");
             const std::vector<uint8_t> pixels =
@@ -100,7 +100,7 @@ TEST(DetectorAugmented, PassesMapBack) {
 
 // The network itself: an image's boxes do not depend on what else is in the batch, and simt gives those of cpu.
 TEST(Detector, BatchesAndSimt) {
-    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+    DetectorModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
     const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt", {.threads = 2});
     Graph graph;
     yolov5(graph.input("x", {1, 32, 32, 3}, DType::f32), model.config);
@@ -136,7 +136,7 @@ TEST(Detector, BatchesAndSimt) {
 
 // Finite weights whose sums overflow: an error that says so, not an image without boxes.
 TEST(Detector, OverflowIsAnError) {
-    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+    DetectorModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
     for (const char* kind : {"cpu", "simt"}) {
         const auto device = open_device(kind, {.threads = 2});
         Graph graph;

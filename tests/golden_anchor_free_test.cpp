@@ -5,7 +5,7 @@
 
 #include "data/fit.h"
 #include "engine/program.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/golden.h"
 
 namespace {
@@ -24,7 +24,7 @@ double worst_of(const std::vector<float>& found, const GoldenArray& stored) {
     return worst;
 }
 
-void check_image(Device& device, const YoloModel& model, const json& expected, const GoldenTensors& tensors,
+void check_image(Device& device, const DetectorModel& model, const json& expected, const GoldenTensors& tensors,
                  const json& image, GoldenCount& count) {
     const GoldenArray& pixels = tensors.at("letterboxed_rgb_hwc");
     const size_t h = pixels.shape.at(0), w = pixels.shape.at(1);
@@ -125,7 +125,7 @@ TEST(GoldenAnchorFree, Networks) {
         for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo11"))) {
             const json expected = golden_json(entry.path() / "expected.json");
             golden_case(entry.path().filename(), expected, count, [&] {
-                const YoloModel model = read_yolov5(entry.path() / "model.pt");
+                const DetectorModel model = read_detector(entry.path() / "model.pt");
                 EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
                 EXPECT_EQ(model.whole_padding, expected.at("kind") == "ultralytics");
                 const WeightFile file = read_weights(entry.path() / "model.pt");

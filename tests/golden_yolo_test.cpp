@@ -1,7 +1,7 @@
 // Whole YOLOv5 networks against YOLOv5's own numbers (tests/golden/yolo): heads, decoded boxes, detections.
 #include "data/fit.h"
 #include "engine/program.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/golden.h"
 
 namespace {
@@ -40,7 +40,7 @@ Image network_input(const std::filesystem::path& folder, const json& image, cons
 }
 
 // An image of the network's size through the network, with every setting that can be run.
-void check_image(const YoloModel& model, const json& expected, const std::filesystem::path& folder,
+void check_image(const DetectorModel& model, const json& expected, const std::filesystem::path& folder,
                  const std::string& name, const json& image, GoldenCount& count) {
     const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
     const Image input = network_input(folder, image, tensors);
@@ -148,7 +148,7 @@ TEST(GoldenYolo, Networks) {
             }
             const json expected = golden_json(entry.path() / "expected.json");
             golden_case(entry.path().filename(), expected, count, [&] {
-                const YoloModel model = read_yolov5(entry.path() / "model.pt");
+                const DetectorModel model = read_detector(entry.path() / "model.pt");
                 EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
                 ASSERT_EQ(model.config.levels.size(), expected.at("strides").size());
                 for (size_t level = 0; level < model.config.levels.size(); ++level) {

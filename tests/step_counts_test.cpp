@@ -167,7 +167,7 @@ TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) {
 // each image takes as many calls of the heap as the one before.
 TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
     const auto device = open_device("cpu", {.threads = 2});
-    YoloModel model{.file_name = "random",
+    DetectorModel model{.file_name = "random",
                     .config = yolov5_config(true, 0.33, 0.125, 3),
                     .classes = {"animal", "person", "vehicle"}};
     {
