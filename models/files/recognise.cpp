@@ -68,6 +68,8 @@ std::string check_layers(WeightFile& file, const FoundNetwork& found, std::span<
     std::map<std::string, std::string> names;
     for (size_t i = 0; i < tensors.size(); ++i)
         if (!found.names[i].empty()) names.emplace(tensors[i].name, found.names[i]);
+    for (const auto& [full, name] : names)
+        if (name.ends_with(".dfl.conv.weight")) return "";  // models/files/anchor_free_modules.h looks at these
     const ModuleCheck check = check_modules(module, path, found.prefix, names, !found.lacks.empty());
     if (check.epsilon > 0) file.metadata.emplace("batch_norm_epsilon", fmt::format("{}", float(check.epsilon)));
     return check.problem;
