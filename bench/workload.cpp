@@ -1,5 +1,6 @@
 #include "bench/workload.h"
 
+#include "bench/anchor_free.h"
 #include "models/files/weights.h"
 #include "models/yolov5_start.h"
 #include "predict/classifier.h"
@@ -132,9 +133,10 @@ std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOption
 
 DetectorModel yolo_model(Device& device, const WorkloadOptions& o) {
     if (!o.weights.empty()) return read_detector(o.weights);
+    if (!o.model.starts_with("yolov5")) return random_anchor_free(device, o.model);
     DetectorModel model{.file_name = "random " + o.model,
-                    .config = yolov5_config(o.model, 3),
-                    .classes = {"animal", "person", "vehicle"}};
+                        .config = yolov5_config(o.model, 3),
+                        .classes = {"animal", "person", "vehicle"}};
     Graph graph;
     const size_t side = model.config.largest_stride();
     yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
@@ -162,7 +164,12 @@ public:
         constexpr float unit = 1 / 255.0f;
         const Value x = image_batch(images, transform, color,
                                     {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
-        const Value boxes = decode_boxes(yolov5(x, model.config), model.config.levels, model.config.classes);
+        const Model network = model.network();
+        const std::vector<Value> heads = network.trace(x);
+        const Values first = std::span(heads).first(network.levels.size()),
+                     last = std::span(heads).subspan(first.size());
+        const Value boxes = network.anchors ? decode_boxes(heads, network.levels, network.classes)
+                                            : decode_distances(first, last, network.levels, 0);
         Parameters parameters(device_, *graph);
         upload(model.state, parameters, "bench");
         Arena arena(device_);
@@ -201,8 +208,9 @@ std::vector<uint8_t> bench_images(size_t count, size_t h, size_t w) {
 }
 
 std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o) {
-    if (o.model.starts_with("yolov5")) {
+    if (o.model.starts_with("yolo")) {
         if (o.training) {
+            if (!o.model.starts_with("yolov5")) fail(Fault::usage, "--model {}: only YOLOv5 is trained here", o.model);
             if (!o.weights.empty())
                 fail(Fault::usage, "--weights: a training step of {} starts from random weights", o.model);
             return detector_training(device, o);

@@ -1,76 +1,91 @@
 // Whole YOLO11 and YOLOv9-C networks against the numbers of their packages (tests/golden/yolo11): what the file holds,
-// heads, decoded boxes, detections. Adds about 3 s.
-#include <cmath>
+// layers, heads, decoded boxes, detections.
 #include <set>
 
-#include "data/fit.h"
-#include "engine/program.h"
+#include "kernels/detect.h"
 #include "models/files/detector_file.h"
-#include "tests/golden.h"
+#include "tests/golden_detector.h"
+#include "tests/golden_statistics.h"
 
 namespace {
 
 using nlohmann::json;
 
+// The values that `layers` describes, by their numbers: the last of a layer's nodes that has the shape. Concatenations
+// and enlargements have no name of their own and follow the layer before.
+std::map<std::string, Value> layer_values(Graph& graph, const json& layers) {
+    std::map<std::string, Value> values;
+    size_t after = 0;
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+        const std::string number = std::to_string(layer), name = "model." + number + ".";
+        if (!layers.contains(number) || !layers.at(number).contains("shape")) continue;
+        const auto s = layers.at(number).at("shape").get<Shape>();
+        if (s.size() != 4) continue;  // the head, which is compared number by number
+        const Shape shape{s[0], s[2], s[3], s[1]};
+        const auto here = [&](size_t n) { return graph.values[size_t(graph.nodes[n].out[0])].shape == shape; };
+        size_t found = graph.nodes.size();
+        for (size_t n = graph.nodes.size(); n-- > after && found == graph.nodes.size();)
+            if (graph.nodes[n].layer.starts_with(name) && here(n)) found = n;
+        for (size_t n = after; n < graph.nodes.size() && found == graph.nodes.size(); ++n)
+            if (here(n)) found = n;
+        if (found == graph.nodes.size()) {
+            ADD_FAILURE() << "no layer " << layer;
+            continue;
+        }
+        values[number] = {&graph, graph.nodes[found].out[0]};
+        after = found + 1;
+    }
+    return values;
+}
+
 // The largest difference to a stored (1, channels, h, w).
-double worst_of(const std::vector<float>& found, const GoldenArray& stored) {
-    const std::vector<float> want = stored.as<float>();
-    EXPECT_EQ(found.size(), want.size());
-    const size_t channels = stored.shape.at(1), pixels = want.size() / channels;
+double worst_of(const std::vector<float>& found, Value value, const GoldenArray& stored) {
+    const std::vector<float> want = stored.as<float>(), have = nhwc_to_nchw(found, value.shape());
+    EXPECT_EQ(have.size(), want.size());
     double worst = 0;
-    for (size_t c = 0; c < channels; ++c)
-        for (size_t p = 0; p < pixels; ++p)
-            worst = std::max(worst, std::abs(double(found[p * channels + c]) - want[c * pixels + p]));
+    for (size_t i = 0; i < std::min(have.size(), want.size()); ++i)
+        worst = std::max(worst, std::abs(double(have[i]) - want[i]));
     return worst;
 }
 
-void check_image(Device& device, const DetectorModel& model, const json& expected, const GoldenTensors& tensors,
-                 const json& image, GoldenCount& count) {
-    const GoldenArray& pixels = tensors.at("letterboxed_rgb_hwc");
-    const size_t h = pixels.shape.at(0), w = pixels.shape.at(1);
+void check_image(const char* kind, const DetectorModel& model, const json& expected,
+                 const std::filesystem::path& folder, const std::string& name, const json& image, GoldenCount& count) {
+    const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
+    const Image input = golden_network_input(folder, image, tensors);
+    const auto device = open_device(kind, {.threads = 2});
     const Model network = model.network();
     auto graph = std::make_unique<Graph>();
-    const Value images = graph->input("pictures", {1, h, w, 3}, DType::u8),
-                transform = graph->input("transform", {1, 6}, DType::f32),
-                color = graph->input("color", {1, 2}, DType::f32);
-    constexpr float unit = 1 / 255.0f;
-    const Value x =
-        image_batch(images, transform, color, {.out_h = h, .out_w = w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
-    std::vector<Value> keep = network.trace(x);
+    const GoldenPicture picture(*graph, input.h, input.w);
+    std::vector<Value> keep = network.trace(picture.x);
+    const std::vector<Value> heads = keep;
     const size_t levels = network.levels.size();
     ASSERT_EQ(keep.size(), 2 * levels);
-    const Values boxes = std::span(keep).first(levels), scores = std::span(keep).last(levels);
-    const Value decoded = decode_distances(boxes, scores, network.levels, 0);
-    std::vector<SelectedBoxes> selected;
-    std::vector<json> settings;
-    for (const json& setting : expected.at("nms_settings")) {
-        if (const std::string why = golden_unsupported(setting); !why.empty()) {
-            count.refuse(why);
-            continue;
-        }
-        settings.push_back(setting);
-        selected.push_back(select_boxes(decode_distances(boxes, scores, network.levels, setting.at("conf_thres")),
-                                        {.threshold = setting.at("conf_thres"),
-                                         .iou_threshold = setting.at("iou_thres"),
-                                         .max_detections = setting.at("max_det")}));
-    }
-    const std::vector<Value> heads = keep;
+    const auto layers = layer_values(*graph, image.value("layer_outputs", json::object()));
+    for (const auto& [number, value] : layers) keep.push_back(value);
+    const auto boxes = [&](float threshold) {
+        const std::span all(heads);
+        return decode_distances(all.first(levels), all.last(levels), network.levels, threshold);
+    };
+    const Value decoded = boxes(0);
     keep.push_back(decoded);
-    for (const SelectedBoxes& s : selected) keep.push_back(s.detections), keep.push_back(s.count);
-    Parameters parameters(device, *graph);
+    const GoldenSelections selections(expected, boxes, keep, count);
+    Parameters parameters(*device, *graph);
     upload(model.state, parameters, model.file_name);
-    Arena arena{device};
+    Arena arena{*device};
     Program program(arena, std::move(graph), parameters, keep);
-    program.write<uint8_t>(images, pixels.as<uint8_t>());
-    program.write<float>(transform, std::array{1.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f});
-    program.write<float>(color, std::array{1.0f, 0.0f});
+    picture.write(program, input);
     program.run();
 
+    for (const auto& [number, value] : layers)
+        expect_statistics("layer" + number, nhwc_to_nchw(program.read<float>(value), value.shape()),
+                          image.at("layer_outputs").at(number), 1e-4, 1e-4);
     double worst_head = 0, worst_box = 0, worst_score = 0;
-    for (size_t l = 0; l < levels; ++l) {
-        worst_head = std::max(worst_head, worst_of(program.read<float>(heads[l]), tensors.at(fmt::format("box{}", l))));
-        worst_head =
-            std::max(worst_head, worst_of(program.read<float>(heads[levels + l]), tensors.at(fmt::format("cls{}", l))));
+    for (size_t i = 0; i < 2 * levels; ++i) {
+        const std::string stored = fmt::format("{}{}", i < levels ? "box" : "cls", i % levels);
+        if (tensors.has(stored))
+            worst_head = std::max(worst_head, worst_of(program.read<float>(heads[i]), heads[i], tensors.at(stored)));
+        else
+            count.refuse("a head is not stored, only the boxes that follow from it");
     }
     const std::vector<float> rows = program.read<float>(decoded);
     const GoldenArray& stored = tensors.at("prediction");  // (1, 4 + classes, rows)
@@ -80,68 +95,42 @@ void check_image(Device& device, const DetectorModel& model, const json& expecte
     for (size_t row = 0; row < n; ++row)
         for (size_t k = 0; k < values; ++k) {
             double& worst = k < 4 ? worst_box : worst_score;
-            worst =
-                std::max(worst, std::abs(double(rows[row * (values + 1) + (k < 4 ? k : k + 1)]) - want[k * n + row]));
+            const float found = rows[row * (values + 1) + (k < 4 ? k : k + 1)];  // without objectness
+            worst = std::max(worst, std::abs(double(found) - want[k * n + row]));
         }
-    printf("worst: head %.2g, box %.2g pixels, score %.2g\n", worst_head, worst_box, worst_score);
+    printf("%s %s: %zu layers; worst: head %.2g, box %.2g pixels, score %.2g\n", kind, name.c_str(), layers.size(),
+           worst_head, worst_box, worst_score);
     EXPECT_LT(worst_head, 5e-3);  // the folder's own bounds for float32
     EXPECT_LT(worst_box, 0.1);
     EXPECT_LT(worst_score, 1e-3);
     count.check();
+    selections.check(program, image, 0.1, 1e-3);
+}
 
-    for (size_t s = 0; s < settings.size(); ++s) {
-        const json& wanted = image.at("nms").at(settings[s].at("name").get<std::string>());
-        json margins = wanted.value("margins", json::object());
-        if (wanted.at("count") < settings[s].at("max_det")) margins.erase("score_gap");
-        const bool near = std::any_of(margins.begin(), margins.end(),
-                                      [](const json& m) { return m.is_number() && m.get<double>() < 1e-6; });
-        if (!wanted.value("stable_under_rounding", true) || near) {
-            count.refuse("a decision too close for another rounding");
-            continue;
-        }
-        SCOPED_TRACE(settings[s].dump());
-        const std::vector<float> found = program.read<float>(selected[s].detections);
-        const size_t boxes_found = size_t(program.read<int32_t>(selected[s].count)[0]);
-        ASSERT_EQ(boxes_found, wanted.at("count").get<size_t>());
-        std::vector<bool> used(boxes_found);
-        for (const json& row : wanted.at("detections")) {
-            const auto box = row.get<std::vector<float>>();
-            bool matched = false;
-            for (size_t i = 0; i < boxes_found && !matched; ++i) {
-                matched = !used[i] && found[6 * i + 5] == box[5] && std::abs(found[6 * i + 4] - box[4]) < 1e-3;
-                for (size_t k = 0; k < 4; ++k) matched = matched && std::abs(found[6 * i + k] - box[k]) < 0.1;
-                if (matched) used[i] = true;
+void check_folder(const char* kind) {
+    GoldenCount count;
+    if (!std::filesystem::is_directory(golden_folder("yolo11"))) return;
+    for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo11"))) {
+        const json expected = golden_json(entry.path() / "expected.json");
+        golden_case(entry.path().filename(), expected, count, [&] {
+            const DetectorModel model = read_detector(entry.path() / "model.pt");
+            EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
+            EXPECT_EQ(model.whole_padding, expected.at("kind") == "ultralytics");
+            const WeightFile file = read_weights(entry.path() / "model.pt");
+            EXPECT_EQ(file.source, expected.at("key_used").get<std::string>());
+            EXPECT_TRUE(file.notes.empty()) << file.notes.at(0);
+            for (const auto& [name, image] : expected.at("images").items()) {
+                SCOPED_TRACE(name);
+                if (exists(entry.path() / (name + ".safetensors")))
+                    check_image(kind, model, expected, entry.path(), name, image, count);
+                else
+                    count.refuse("a picture without stored numbers");
             }
-            EXPECT_TRUE(matched) << "no box like " << row.dump();
-        }
-        count.check();
+        });
     }
 }
 
-TEST(GoldenAnchorFree, Networks) {
-    GoldenCount count;
-    const auto device = open_device("cpu", {.threads = 2});
-    if (std::filesystem::is_directory(golden_folder("yolo11")))
-        for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo11"))) {
-            const json expected = golden_json(entry.path() / "expected.json");
-            golden_case(entry.path().filename(), expected, count, [&] {
-                const DetectorModel model = read_detector(entry.path() / "model.pt");
-                EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
-                EXPECT_EQ(model.whole_padding, expected.at("kind") == "ultralytics");
-                const WeightFile file = read_weights(entry.path() / "model.pt");
-                EXPECT_EQ(file.source, expected.at("key_used").get<std::string>());
-                EXPECT_TRUE(file.notes.empty()) << file.notes.at(0);
-                for (const auto& [name, image] : expected.at("images").items()) {
-                    SCOPED_TRACE(name);
-                    const auto stored = entry.path() / (name + ".safetensors");
-                    if (!exists(stored)) {
-                        count.refuse("a picture without stored numbers");
-                        continue;
-                    }
-                    check_image(*device, model, expected, golden_tensors(stored), image, count);
-                }
-            });
-        }
-}
+TEST(GoldenAnchorFree, Networks) { check_folder(golden_device()); }
+TEST(GoldenAnchorFree, NetworksOnTheVirtualGpu) { check_folder("simt"); }
 
 }  // namespace
