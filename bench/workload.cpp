@@ -1,6 +1,5 @@
 #include "bench/workload.h"
 
-#include "bench/anchor_free.h"
 #include "models/files/weights.h"
 #include "models/yolov5_start.h"
 #include "predict/classifier.h"
@@ -132,18 +131,7 @@ std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOption
 }
 
 DetectorModel yolo_model(Device& device, const WorkloadOptions& o) {
-    if (!o.weights.empty()) return read_detector(o.weights);
-    if (!o.model.starts_with("yolov5")) return random_anchor_free(device, o.model);
-    DetectorModel model{.file_name = "random " + o.model,
-                        .config = yolov5_config(o.model, 3),
-                        .classes = {"animal", "person", "vehicle"}};
-    Graph graph;
-    const size_t side = model.config.largest_stride();
-    yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
-    Parameters parameters(device, graph);
-    initialize(parameters, 1);
-    model.state = download(parameters);
-    return model;
+    return o.weights.empty() ? random_detector(device, o.model) : read_detector(o.weights);
 }
 
 class DetectorStep final : public Workload {

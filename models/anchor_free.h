@@ -30,6 +30,9 @@ struct AnchorFreeConfig {
 // The message about networks of other kinds, "a YOLOv10, which tundra does not run; ...".
 std::string not_covered(std::string_view what);
 
+// "yolo11n" to "yolo11x", "yolov9c". Errors (usage): an unknown name.
+AnchorFreeConfig anchor_free_config(std::string_view name, size_t classes);
+
 // Errors when it is traced (damaged): a convolution that the network needs has no width.
 Model make_model(const AnchorFreeConfig& config);
 

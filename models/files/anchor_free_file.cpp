@@ -126,6 +126,20 @@ Scale scale_of(const WeightFile& file, PickleValue yaml) {
     return {s[0].real(), s[1].real(), s[2].real()};
 }
 
+// The widths inside a layer: half of it or another part in C3k2 and C2f, numbers of their own in YOLOv9.
+void check_inside(const WeightFile& file, const AnchorFreeConfig& config, PickleValue layer, const std::string& name,
+                  std::string_view type, double width) {
+    const PickleValue settings = layer[3];
+    double wanted = 0;
+    if (type == "C2f") wanted = 2 * std::floor(width / 2);
+    if (type == "C3k2") wanted = 2 * std::floor(width * (settings[2].real() > 0 ? settings[2].real() : 0.5));
+    if (type == "RepNCSPELAN4" || type == "SPPELAN") wanted = settings[1].real();
+    const auto found = config.widths.find(name + ".cv1.conv");
+    if (wanted > 0 && found != config.widths.end() && double(found->second) != wanted)
+        fail(Fault::damaged, "{}: its description gives {}.cv1 {} channels, its tensor has {}", file.path, name, wanted,
+             found->second);
+}
+
 // Every layer that the description gives a width and repeats must have them.
 void check_description(const WeightFile& file, const AnchorFreeConfig& config) {
     const PickleValue yaml = file.module.find("yaml");
@@ -152,6 +166,7 @@ void check_description(const WeightFile& file, const AnchorFreeConfig& config) {
             if (width->second != wanted && double(width->second) != base)
                 fail(Fault::damaged, "{}: its description gives layer {} {} channels, {}.weight has {}", file.path,
                      layer, wanted, name, width->second);
+            check_inside(file, config, layers[i], fmt::format("model.{}", layer), type, double(width->second));
             size_t blocks = 0;
             while (config.widths.contains(fmt::format("model.{}.m.{}.cv1.conv", layer, blocks)) ||
                    config.widths.contains(fmt::format("model.{}.m.{}.attn.qkv.conv", layer, blocks)))

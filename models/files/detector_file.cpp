@@ -110,6 +110,24 @@ DetectorModel folded(DetectorModel model) {
     return model;
 }
 
+DetectorModel random_detector(Device& device, const std::string& name) {
+    DetectorModel model{.file_name = "random " + name, .classes = {"animal", "person", "vehicle"}};
+    if (name.starts_with("yolov5"))
+        model.config = yolov5_config(name, model.classes.size());
+    else
+        model.others = anchor_free_config(name, model.classes.size());
+    const Model network = model.network();
+    Graph graph;
+    network.trace(graph.input("x", {1, network.stride, network.stride, 3}, DType::f32));
+    Parameters parameters(device, graph);
+    initialize(parameters, 1);
+    model.state = download(parameters);
+    for (auto& [key, tensor] : model.state)
+        if (key.find(".cv3.") != key.npos && key.ends_with(".2.bias"))
+            std::ranges::fill(tensor.values.mutable_data(), -6.0f);
+    return model;
+}
+
 void write_detector(const std::filesystem::path& path, const DetectorModel& model) {
     std::vector<FileTensor> tensors;
     for (const auto& [name, t] : model.state)

@@ -35,5 +35,9 @@ DetectorModel read_detector(const std::filesystem::path& path);
 DetectorModel read_detector_unfolded(const std::filesystem::path& path);
 DetectorModel folded(DetectorModel model);
 
+// A published form ("yolov5x6", "yolo11s", "yolov9c") with random weights, to measure its speed; one without anchors
+// finds few boxes, as on real images. Errors (usage): an unknown name.
+DetectorModel random_detector(Device& device, const std::string& name);
+
 // The model as safetensors: its weights in float32, and as metadata everything else that read_detector() returns.
 void write_detector(const std::filesystem::path& path, const DetectorModel& model);

@@ -1,14 +1,12 @@
-// The networks of models/anchor_free.h in their published sizes, with random weights: YOLO11 n to x and YOLOv9-C, whose
-// last convolutions are those of MegaDetector's cedar.
-#pragma once
-
+// The published sizes: YOLO11 n to x, and YOLOv9-C with the head of ultralytics or of MegaDetector's cedar, which are
+// one where all groups are joined.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
-#include "engine/parameters.h"
-#include "models/files/detector_file.h"
+#include "models/anchor_free.h"
 
-namespace anchor_free_detail {
+namespace {
 
 // Output channels of every convolution, by the names of weight files.
 struct Widths {
@@ -61,7 +59,7 @@ struct Widths {
     }
 };
 
-inline Widths yolo11_widths(char size, size_t classes) {
+Widths yolo11_widths(char size, size_t classes) {
     struct Scale {
         char size;
         double width;
@@ -94,7 +92,7 @@ inline Widths yolo11_widths(char size, size_t classes) {
     return w;
 }
 
-inline Widths yolov9c_widths(size_t classes) {
+Widths yolov9c_widths(size_t classes) {
     Widths w;
     w.conv("model.0", 64), w.conv("model.1", 128);
     w.elan("model.2", 256, 128, 64);
@@ -109,24 +107,12 @@ inline Widths yolov9c_widths(size_t classes) {
     return w;
 }
 
-}  // namespace anchor_free_detail
+}  // namespace
 
-// "yolo11s", "yolov9c". So few boxes are found as on real images. Fault::usage for an unknown size.
-inline DetectorModel random_anchor_free(Device& device, const std::string& name) {
-    using namespace anchor_free_detail;
-    DetectorModel model{.file_name = "random " + name, .classes = {"animal", "person", "vehicle"}};
+AnchorFreeConfig anchor_free_config(std::string_view name, size_t classes) {
     const bool yolo11 = name.starts_with("yolo11") && name.size() == 7;
     if (!yolo11 && name != "yolov9c") fail(Fault::usage, "--model {}: there is yolo11n to yolo11x, and yolov9c", name);
-    model.others = {.family = yolo11 ? "YOLO11" : "YOLOv9-C",
-                    .widths = (yolo11 ? yolo11_widths(name.back(), 3) : yolov9c_widths(3)).of,
-                    .classes = 3};
-    Graph graph;
-    model.network().trace(graph.input("x", {1, 32, 32, 3}, DType::f32));
-    Parameters parameters(device, graph);
-    initialize(parameters, 1);
-    model.state = download(parameters);
-    for (auto& [key, tensor] : model.state)
-        if (key.find(".cv3.") != key.npos && key.ends_with(".2.bias"))
-            std::ranges::fill(tensor.values.mutable_data(), -6.0f);
-    return model;
+    return {.family = yolo11 ? "YOLO11" : "YOLOv9-C",
+            .widths = (yolo11 ? yolo11_widths(name.back(), classes) : yolov9c_widths(classes)).of,
+            .classes = classes};
 }
