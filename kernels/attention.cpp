@@ -2,6 +2,7 @@
 // they lie in memory, and a softmax in between while the scores are in the cache.
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/index.h"
@@ -23,19 +24,23 @@ void product(size_t m, size_t n, size_t k, float scale, Matrix a, Matrix b, bool
                  "matrix product");
 }
 
-void softmax(float* scores, size_t n) {
-    float largest = scores[0];
-    for (size_t j = 1; j < n; ++j) largest = select(scores[j] > largest, scores[j], largest);
-    float sums[16] = {};  // a fixed order of addition that vectorises
-    for (size_t j = 0; j < n; ++j) scores[j] = fast_exp(scores[j] - largest);
-    const size_t whole = n / 16 * 16;
-    for (size_t j = 0; j < whole; j += 16)
-        for (size_t k = 0; k < 16; ++k) sums[k] += scores[j + k];
-    for (size_t j = whole; j < n; ++j) sums[j % 16] += scores[j];
+// Replaces n numbers by exp(number - largest); returns their sum. Sixteen at a time, so that both loops vectorise.
+float exponentials(float* scores, size_t n) {
+    constexpr size_t kLanes = 16;
+    float largest[kLanes], sums[kLanes] = {};
+    std::fill_n(largest, kLanes, scores[0]);
+    const size_t whole = n / kLanes * kLanes;
+    for (size_t j = 0; j < whole; j += kLanes)
+        for (size_t k = 0; k < kLanes; ++k) largest[k] = select(scores[j + k] > largest[k], scores[j + k], largest[k]);
+    float most = *std::max_element(largest, largest + kLanes);
+    for (size_t j = whole; j < n; ++j) most = std::max(most, scores[j]);
+    for (size_t j = 0; j < n; ++j) scores[j] = fast_exp(scores[j] - most);
+    for (size_t j = 0; j < whole; j += kLanes)
+        for (size_t k = 0; k < kLanes; ++k) sums[k] += scores[j + k];
     float sum = 0;
     for (const float part : sums) sum += part;
-    const float factor = 1 / sum;
-    for (size_t j = 0; j < n; ++j) scores[j] *= factor;
+    for (size_t j = whole; j < n; ++j) sum += scores[j];
+    return sum;
 }
 
 size_t scores_of_thread(const Attention<float>& op) { return kQueries * op.positions; }
@@ -62,8 +67,13 @@ void compute(const Cpu& cpu, const Attention<float>& op) {
         const size_t out = (image * op.positions + first) * out_pitch + head * op.value;
         float* const scores = all_scores + size_t(omp_get_thread_num()) * scores_of_thread(op);
         product(count, op.positions, op.key, scale, {q + first * pitch, pitch}, {k, pitch}, true, scores, op.positions);
-        for (size_t i = 0; i < count; ++i) softmax(scores + i * op.positions, op.positions);
+        float sums[kQueries];
+        for (size_t i = 0; i < count; ++i) sums[i] = exponentials(scores + i * op.positions, op.positions);
         product(count, op.value, op.positions, 1, {scores, op.positions}, {v, pitch}, false, op.y + out, out_pitch);
-        for (size_t i = 0; i < count; ++i) std::copy_n(v + (first + i) * pitch, op.value, op.v + out + i * out_pitch);
+        for (size_t i = 0; i < count; ++i) {
+            float* const y = op.y + out + i * out_pitch;
+            for (size_t c = 0; c < op.value; ++c) y[c] /= sums[i];
+            std::copy_n(v + (first + i) * pitch, op.value, op.v + out + i * out_pitch);
+        }
     }
 }

@@ -57,7 +57,7 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     printf("%zu selections, the worst box is off by %.2g pixels, or its score by a thousandth of that\n", compared,
            worst);
     EXPECT_GE(compared, 6u);
-    EXPECT_LT(worst, 0.05);
+    EXPECT_LT(worst, 0.2);  // in float32 PyTorch's own scores of the networks without anchors are off by 2e-4
 }
 
 // A pass sees a point of the image where its boxes are mapped back from.
