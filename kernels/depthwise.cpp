@@ -2,18 +2,14 @@
 // channels, whose filters it turns first, so that the innermost loop runs over neighbouring channels.
 #include "kernels/depthwise.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "kernels/index.h"
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
 
 namespace {
 
-constexpr size_t kBlock = 64, kTaps = 9;  // channels whose filters stay in L1 and whose sums stay in registers
-
-using Eight [[gnu::vector_size(32)]] = float;
+constexpr size_t kBlock = 64;  // channels whose filters and sums stay in L1 and registers
+constexpr size_t kTaps = 9;
 
 struct Line {
     const DepthwiseConv<float>& op;
@@ -25,45 +21,21 @@ struct Line {
         for (size_t q = 0; q < op.w; ++q) {
             const size_t out = ((image * op.h + p) * op.w + q) * op.c + first;
             float sum[kBlock];
-            count == kBlock ? whole_block(q, sum) : part_of_block(q, sum);
+            std::copy_n(op.bias + first, count, sum);
+            for (size_t r = 0; r < 3; ++r) {
+                if (!inside(ptrdiff_t(p + r) - 1, op.h)) continue;
+                for (size_t s = 0; s < 3; ++s) {
+                    if (!inside(ptrdiff_t(q + s) - 1, op.w)) continue;
+                    const float* const x = op.x + ((image * op.h + p + r - 1) * op.w + q + s - 1) * op.c + first;
+                    const float* const filter = filters + (r * 3 + s) * kBlock;
+                    for (size_t c = 0; c < count; ++c) sum[c] += x[c] * filter[c];
+                }
+            }
             float* const y = op.y + out;
             for (size_t c = 0; c < count; ++c) y[c] = finish(sum[c]);
             if (op.residual)
                 for (size_t c = 0; c < count; ++c) y[c] += op.residual[out + c];
         }
-    }
-
-private:
-    // tap(the channels of x, the filter) for each tap inside the image.
-    template <class Tap>
-    void each_tap(size_t q, const Tap& tap) const {
-        for (size_t r = 0; r < 3; ++r) {
-            if (!inside(ptrdiff_t(p + r) - 1, op.h)) continue;
-            for (size_t s = 0; s < 3; ++s)
-                if (inside(ptrdiff_t(q + s) - 1, op.w))
-                    tap(op.x + ((image * op.h + p + r - 1) * op.w + q + s - 1) * op.c + first,
-                        filters + (r * 3 + s) * kBlock);
-        }
-    }
-    void whole_block(size_t q, float* to) const {
-        constexpr size_t kVectors = kBlock / 8;
-        Eight sum[kVectors];
-        std::memcpy(sum, op.bias + first, sizeof sum);
-        each_tap(q, [&](const float* x, const float* filter) {
-            for (size_t k = 0; k < kVectors; ++k) {
-                Eight a, b;
-                std::memcpy(&a, x + 8 * k, sizeof a);
-                std::memcpy(&b, filter + 8 * k, sizeof b);
-                sum[k] += a * b;
-            }
-        });
-        std::memcpy(to, sum, sizeof sum);
-    }
-    void part_of_block(size_t q, float* sum) const {
-        std::copy_n(op.bias + first, count, sum);
-        each_tap(q, [&](const float* x, const float* filter) {
-            for (size_t c = 0; c < count; ++c) sum[c] += x[c] * filter[c];
-        });
     }
 };
 
