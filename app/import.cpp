@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/text.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 namespace {
 
@@ -54,9 +54,9 @@ int run(const Options& o) {
     if (file.model.task == "detect") {
         if (o.input != InputOptions{.classes = o.input.classes})
             fail(Fault::usage, "{}: is a detector, for which import takes no option but --classes", o.from);
-        YoloModel model = yolov5_model(std::move(file));
+        DetectorModel model = detector_model(std::move(file));
         if (!o.input.classes.empty()) model.classes = class_names(o.input.classes, model.classes.size(), o.from);
-        write_yolov5(o.to, model);
+        write_detector(o.to, model);
     } else if (file.model.model && file.model.lacks.empty()) {
         ModelFile classifier = read_model(o.from, {.input = o.input});
         notes = classifier.notes;  // those of the file too

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "engine/parameters.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 namespace anchor_free_detail {
 
@@ -112,9 +112,9 @@ inline Widths yolov9c_widths(size_t classes) {
 }  // namespace anchor_free_detail
 
 // "yolo11s", "yolov9c". So few boxes are found as on real images. Fault::usage for an unknown size.
-inline YoloModel random_anchor_free(Device& device, const std::string& name) {
+inline DetectorModel random_anchor_free(Device& device, const std::string& name) {
     using namespace anchor_free_detail;
-    YoloModel model{.file_name = "random " + name, .classes = {"animal", "person", "vehicle"}};
+    DetectorModel model{.file_name = "random " + name, .classes = {"animal", "person", "vehicle"}};
     const bool yolo11 = name.starts_with("yolo11") && name.size() == 7;
     if (!yolo11 && name != "yolov9c") fail(Fault::usage, "--model {}: there is yolo11n to yolo11x, and yolov9c", name);
     model.others = {.family = yolo11 ? "YOLO11" : "YOLOv9-C",

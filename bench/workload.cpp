@@ -131,12 +131,12 @@ std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOption
                                           double(o.batch));
 }
 
-YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
-    if (!o.weights.empty()) return read_yolov5(o.weights);
+DetectorModel yolo_model(Device& device, const WorkloadOptions& o) {
+    if (!o.weights.empty()) return read_detector(o.weights);
     if (!o.model.starts_with("yolov5")) return random_anchor_free(device, o.model);
-    YoloModel model{.file_name = "random " + o.model,
-                    .config = yolov5_config(o.model, 3),
-                    .classes = {"animal", "person", "vehicle"}};
+    DetectorModel model{.file_name = "random " + o.model,
+                        .config = yolov5_config(o.model, 3),
+                        .classes = {"animal", "person", "vehicle"}};
     Graph graph;
     const size_t side = model.config.largest_stride();
     yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
@@ -156,7 +156,7 @@ public:
 
     // The same network once more, up to what select_boxes() gets.
     std::vector<float> result() override {
-        const YoloModel model = yolo_model(device_, o_);
+        const DetectorModel model = yolo_model(device_, o_);
         auto graph = std::make_unique<Graph>(o_.precision);
         const Value images = graph->input("images", {o_.batch, o_.h, o_.w, 3}, DType::u8);
         const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
@@ -182,7 +182,7 @@ public:
     }
 
 private:
-    DetectorStep(Device& device, const WorkloadOptions& o, const YoloModel& model)
+    DetectorStep(Device& device, const WorkloadOptions& o, const DetectorModel& model)
         : device_(device),
           o_(o),
           images_(bench_images(o.batch, o.h, o.w)),

@@ -73,7 +73,8 @@ Value AnchorFreeLayers::c3k2(Value x, const std::string& name, bool add) const {
 
 Value AnchorFreeLayers::pool(Value x, const std::string& name, const char* last) const {
     const auto p = [](Value v) { return max_pool(v, 5, 1, 2); };
-    const Value a = conv(x, name + ".cv1"), b = p(a), c = p(b), d = p(c);
+    const Activation first = config_.plain_pool ? Activation::none : Activation::silu;
+    const Value a = conv(x, name + ".cv1", {.activation = first}), b = p(a), c = p(b), d = p(c);
     return conv(concat(std::array{a, b, c, d}), fmt::format("{}.{}", name, last));
 }
 
@@ -140,6 +141,11 @@ std::vector<Value> AnchorFreeLayers::heads(std::span<const Value> levels, const 
     return outputs;
 }
 
+std::string not_covered(std::string_view what) {
+    return fmt::format("{}, which tundra does not run; it runs YOLOv5, YOLOv8, YOLOv9-C and YOLO11 for detection",
+                       what);
+}
+
 Model make_model(const AnchorFreeConfig& config) {
     return {.name = std::string(config.family),
             .classes = config.classes,
@@ -186,21 +192,18 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
     const auto any = [&](std::string_view part) {
         return std::ranges::any_of(state, [&](const auto& e) { return e.first.find(part) != e.first.npos; });
     };
-    const auto refused = [](std::string_view what) {
-        return RecognisedModel{.text =
-                                   fmt::format("{}, which tundra does not run; it runs YOLOv5, YOLOv8, YOLOv9-C and "
-                                               "YOLO11 for detection",
-                                               what)};
-    };
+    const auto refused = [](std::string_view what) { return RecognisedModel{.text = not_covered(what)}; };
     const std::string head = head_of(state);
     if (head.empty()) {
-        if (any(".enc_score_head.")) return refused("an RT-DETR");
+        if (any("enc_score_head.")) return refused("an RT-DETR");
+        if (any(".anchor_conv.") && any(".class_conv."))
+            return refused("a YOLOv9 of MIT's code (MultimediaTechLab/YOLO)");
         return {};
     }
     const auto has = [&](const std::string& name) { return state.contains(name); };
     if (any(".proto.")) return refused("a YOLO for segmentation (-seg)");
     if (any(head + "cv4.") && !any(head + "dfl2")) return refused("a YOLO for poses or oriented boxes (-pose, -obb)");
-    if (any(".one2one_")) return refused("a YOLOv10");
+    if (any(".one2one_")) return refused("a YOLOv10 or YOLO26");
     if (any(head + "dfl2"))
         return refused(
             "a YOLOv9 with the second branch that its training uses (convert it to its inference form first)");

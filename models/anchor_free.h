@@ -23,7 +23,12 @@ struct AnchorFreeConfig {
     std::string_view family;               // "YOLO11", "YOLOv9-C" or "YOLOv8"
     std::map<std::string, size_t> widths;  // output channels of each convolution, by its name: "model.0.conv"
     size_t classes = 0;
+    // The first convolution of SPPF has no activation: ultralytics from 8.4 on makes it so, under the same names.
+    bool plain_pool = false;
 };
+
+// The message about networks of other kinds, "a YOLOv10, which tundra does not run; ...".
+std::string not_covered(std::string_view what);
 
 // Errors when it is traced (damaged): a convolution that the network needs has no width.
 Model make_model(const AnchorFreeConfig& config);

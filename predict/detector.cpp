@@ -40,7 +40,7 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool
     return {pass(1, false, 0, levels - 1), pass(0.83, true, 0, levels), pass(0.67, false, 1, levels)};
 }
 
-Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena)
+Detector::Detector(Device& device, const DetectorModel& model, const DetectorOptions& options, Arena* arena)
     : device_(device),
       network_(model.network()),
       options_(options),

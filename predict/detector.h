@@ -7,7 +7,7 @@
 
 #include "engine/program.h"
 #include "kernels/image.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 struct Box {
     float x1, y1, x2, y2;  // pixels of the network's input
@@ -54,7 +54,7 @@ public:
 
     // `model.state` (folded) is copied to the device and not needed afterwards.
     // `arena`: shared with other programs; null: the detector makes one.
-    Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
+    Detector(Device& device, const DetectorModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // At most the batch of images; h and w, the network's input, are multiples of the largest stride. The network
     // always runs the whole batch, so that the results of an image do not depend on which others came with it. The next

@@ -259,9 +259,9 @@ TEST_F(CudaRun, DoctorComputesOnTheGpuToo) {
 // Planes go up while the batch before computes; a GPU that is lost anywhere loses no result that was there, and the
 // same command goes on. (9 s)
 TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
-    YoloModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
+    DetectorModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
     model.state = initialize_yolov5(model.config, 5);
-    write_yolov5(path("m.safetensors"), model);
+    write_detector(path("m.safetensors"), model);
     size_t images = 0;
     const auto job = [&](const std::string& device, const std::string& out) {
         DetectJob j;
@@ -292,7 +292,7 @@ TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
     {  // where decoders wrote it, from there it is copied
         fake_cuda::reset({});
         const auto device = open_device("cuda");
-        Detector detector(*device, read_yolov5(path("m.safetensors").string()), {.batch = 3, .threshold = 0.0001f});
+        Detector detector(*device, read_detector(path("m.safetensors").string()), {.batch = 3, .threshold = 0.0001f});
         DetectJob j = job("cpu", "own.json");
         j.network_device = device.get();
         std::vector<const void*> seen;

@@ -38,7 +38,7 @@ protected:
     };
     // `on_host`: decoded and letterboxed there, as it is where somebody wants the pixels.
     Answer answer(Device& device, size_t batch, bool on_host) {
-        YoloModel model = read_yolov5((golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string());
+        DetectorModel model = read_detector((golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string());
         Detector detector(device, model, {.batch = batch, .threshold = 0.001f});
         Answer answer;
         std::vector<std::string> names;

@@ -24,7 +24,7 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     size_t compared = 0;
     double worst = 0;
     for (const auto& [name, images] : expected.items()) {
-        const YoloModel model = read_yolov5(golden / name / "model.pt");
+        const DetectorModel model = read_detector(golden / name / "model.pt");
         for (const auto& [image, wanted] : images.items()) {
             const size_t h = wanted.at("h"), w = wanted.at("w");
             const std::vector<uint8_t> pixels =
@@ -98,8 +98,8 @@ TEST(DetectorAugmented, PassesMapBack) {
     }
 }
 
-YoloModel random_yolov5() {
-    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+DetectorModel random_yolov5() {
+    DetectorModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
     const auto cpu = open_device("cpu", {.threads = 1});
     Graph graph;
     yolov5(graph.input("x", {1, 32, 32, 3}, DType::f32), model.config);
@@ -109,15 +109,15 @@ YoloModel random_yolov5() {
     return model;
 }
 
-std::vector<YoloModel> small_detectors() {
-    std::vector<YoloModel> models = {random_yolov5()};
+std::vector<DetectorModel> small_detectors() {
+    std::vector<DetectorModel> models = {random_yolov5()};
     for (const char* name : {"yolo11_tiny_best", "yolov9c_cedar_tiny"})
-        models.push_back(read_yolov5(fs::path(TUNDRA_TESTS "/golden/yolo11") / name / "model.pt"));
+        models.push_back(read_detector(fs::path(TUNDRA_TESTS "/golden/yolo11") / name / "model.pt"));
     return models;
 }
 
 // The network itself: an image's boxes do not depend on what else is in the batch, and simt gives those of cpu.
-void check_batches_and_simt(const YoloModel& model) {
+void check_batches_and_simt(const DetectorModel& model) {
     const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt", {.threads = 2});
     std::vector<uint8_t> pixels(3 * 64 * 96 * 3);
     std::mt19937 random(1);
@@ -146,11 +146,11 @@ void check_batches_and_simt(const YoloModel& model) {
     }
 }
 TEST(Detector, BatchesAndSimt) {
-    for (const YoloModel& model : small_detectors()) check_batches_and_simt(model);
+    for (const DetectorModel& model : small_detectors()) check_batches_and_simt(model);
 }
 
 // Finite weights whose sums overflow: an error that says so, not an image without boxes.
-void check_overflow(YoloModel model) {
+void check_overflow(DetectorModel model) {
     for (auto& [name, tensor] : model.state)
         for (float& v : tensor.values.mutable_data()) v *= 1e12f;
     for (const char* kind : {"cpu", "simt"}) {
@@ -170,7 +170,7 @@ void check_overflow(YoloModel model) {
     }
 }
 TEST(Detector, OverflowIsAnError) {
-    for (const YoloModel& model : small_detectors()) check_overflow(model);
+    for (const DetectorModel& model : small_detectors()) check_overflow(model);
 }
 
 }  // namespace

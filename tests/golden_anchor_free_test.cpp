@@ -3,7 +3,7 @@
 #include <set>
 
 #include "kernels/detect.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/golden_detector.h"
 #include "tests/golden_statistics.h"
 
@@ -48,8 +48,8 @@ double worst_of(const std::vector<float>& found, Value value, const GoldenArray&
     return worst;
 }
 
-void check_image(const char* kind, const YoloModel& model, const json& expected, const std::filesystem::path& folder,
-                 const std::string& name, const json& image, GoldenCount& count) {
+void check_image(const char* kind, const DetectorModel& model, const json& expected,
+                 const std::filesystem::path& folder, const std::string& name, const json& image, GoldenCount& count) {
     const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
     const Image input = golden_network_input(folder, image, tensors);
     const auto device = open_device(kind, {.threads = 2});
@@ -113,7 +113,7 @@ void check_folder(const char* kind) {
     for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo11"))) {
         const json expected = golden_json(entry.path() / "expected.json");
         golden_case(entry.path().filename(), expected, count, [&] {
-            const YoloModel model = read_yolov5(entry.path() / "model.pt");
+            const DetectorModel model = read_detector(entry.path() / "model.pt");
             EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
             EXPECT_EQ(model.whole_padding, expected.at("kind") == "ultralytics");
             const WeightFile file = read_weights(entry.path() / "model.pt");

@@ -103,11 +103,11 @@ TEST_F(MegadetectorFrames, StatedSizesAndWantedSizes) {
                           {true, 0, 0, 832, 1280},
                           {true, 1280, 640, 448, 640}}) {
         SCOPED_TRACE(fmt::format("p6 {}, states {}, asked for {}", c.p6, c.stated, c.wanted));
-        YoloModel model{.file_name = "m", .config = yolov5_config(c.p6, 0.33, 0.125, 1), .classes = {"animal"}};
+        DetectorModel model{.file_name = "m", .config = yolov5_config(c.p6, 0.33, 0.125, 1), .classes = {"animal"}};
         if (c.stated) model.image_size = c.stated;
         model.state = initialize_yolov5(model.config, 5);
         const fs::path file = folder_ / "m.safetensors";
-        write_yolov5(file, model);
+        write_detector(file, model);
         if (!c.stated) {
             const SafetensorsFile whole = SafetensorsFile::parse(read_file(file), file.string());
             std::map<std::string, std::string> metadata = whole.metadata();

@@ -1,5 +1,5 @@
 // Whole YOLOv5 networks against YOLOv5's own numbers (tests/golden/yolo): heads, decoded boxes, detections.
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/golden_detector.h"
 
 namespace {
@@ -15,7 +15,7 @@ struct Run {
 };
 
 // An image of the network's size through the network, with every setting that can be run.
-void check_image(const YoloModel& model, const json& expected, const std::filesystem::path& folder,
+void check_image(const DetectorModel& model, const json& expected, const std::filesystem::path& folder,
                  const std::string& name, const json& image, GoldenCount& count) {
     const GoldenTensors tensors = golden_tensors(folder / (name + ".safetensors"));
     const Image input = golden_network_input(folder, image, tensors);
@@ -76,7 +76,7 @@ TEST(GoldenYolo, Networks) {
             }
             const json expected = golden_json(entry.path() / "expected.json");
             golden_case(entry.path().filename(), expected, count, [&] {
-                const YoloModel model = read_yolov5(entry.path() / "model.pt");
+                const DetectorModel model = read_detector(entry.path() / "model.pt");
                 EXPECT_EQ(model.classes, golden_names(expected.at("classes")));
                 ASSERT_EQ(model.config.levels.size(), expected.at("strides").size());
                 for (size_t level = 0; level < model.config.levels.size(); ++level) {

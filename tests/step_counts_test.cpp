@@ -166,7 +166,7 @@ TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) {
 
 // Pixels to boxes: after the second image of a size nothing is allocated on the device, no primitive is created, and
 // each image takes as many calls of the heap as the one before.
-void expect_images_without_allocations(Device& device, const YoloModel& model) {
+void expect_images_without_allocations(Device& device, const DetectorModel& model) {
     Detector detector(device, model, {.threshold = 0.2f});
     const std::vector<uint8_t> image(128 * 192 * 3, 90);
     detector.run(image, 128, 192);
@@ -185,9 +185,9 @@ void expect_images_without_allocations(Device& device, const YoloModel& model) {
 
 TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
     const auto device = open_device("cpu", {.threads = 2});
-    YoloModel model{.file_name = "random",
-                    .config = yolov5_config(true, 0.33, 0.125, 3),
-                    .classes = {"animal", "person", "vehicle"}};
+    DetectorModel model{.file_name = "random",
+                        .config = yolov5_config(true, 0.33, 0.125, 3),
+                        .classes = {"animal", "person", "vehicle"}};
     {
         Graph graph;
         yolov5(graph.input("x", {1, 64, 64, 3}, DType::f32), model.config);
@@ -215,7 +215,7 @@ TEST(StepCounts, networks_without_anchors_do_the_work_of_their_descriptions) {
           Form{"yolov9c", 480, 640, 38.43e9 + 0.25e9, 25'321'545}}) {
         SCOPED_TRACE(form.name);
         MetaDevice device(device_facts("cpu"));
-        const YoloModel model = random_anchor_free(device, form.name);
+        const DetectorModel model = random_anchor_free(device, form.name);
         size_t parameters = 0;
         for (const auto& [name, tensor] : model.state) parameters += numel(tensor.shape);
         EXPECT_EQ(parameters, form.parameters);

@@ -30,7 +30,7 @@ double six_digits(double v) { return std::round(v * 1e6) / 1e6; }
 struct Opened {
     ResultFormat format;
     ImageList list;
-    YoloModel model;
+    DetectorModel model;
     size_t image_size = 0, stride = 0;
     ImageOutputs outputs;
     ResultHead head = {};
@@ -80,7 +80,7 @@ void open_classifiers(const DetectJob& job, Opened& o) {
 
 const char* option_of_model(const DetectJob& job) { return job.survey ? "--detector" : "--model"; }
 
-YoloModel read_shipped(const DetectJob& job) {
+DetectorModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
         fail(Fault::usage,
@@ -91,7 +91,7 @@ YoloModel read_shipped(const DetectJob& job) {
         fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
                     "synth`; for real images get MegaDetector",
                     option_of_model(job)));
-    return read_yolov5(file);
+    return read_detector(file);
 }
 
 Opened open(const DetectJob& job) {
@@ -124,11 +124,10 @@ Opened open(const DetectJob& job) {
         open_classifiers(job, o);
         return o;
     }
-    o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
+    o.model = job.model.empty() ? read_shipped(job) : read_detector(weight_file(job.model));
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
-    const size_t size = job.image_size ? job.image_size : o.model.image_size,
-                 multiple = o.model.config.largest_stride();
+    const size_t size = job.image_size ? job.image_size : o.model.image_size, multiple = o.model.network().stride;
     o.image_size = (size + multiple - 1) / multiple * multiple;
     o.stride = o.model.letterbox_stride();
     o.head = result_head(o.model, o.image_size);

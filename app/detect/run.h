@@ -35,7 +35,7 @@ struct DetectOptions {
     size_t image_size = 1280, stride = 64;
     size_t tile = 0;             // side of the tiles in which larger images are seen, besides as a whole; 0: none
     double tile_overlap = 0.5;   // of neighbouring tiles
-    bool whole_padding = false;  // YoloModel::whole_padding
+    bool whole_padding = false;  // DetectorModel::whole_padding
     float iou = 0.45f;           // boxes from different tiles whose IoU exceeds this are one
     size_t batch = 1, threads = 1;
     Network network;

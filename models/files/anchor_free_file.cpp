@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/detect.h"
+#include "models/files/anchor_free_modules.h"
 
 namespace {
 
@@ -193,15 +194,27 @@ void check_shapes(const WeightFile& file, const AnchorFreeConfig& config, const 
 
 }  // namespace
 
-AnchorFreeWeights read_anchor_free(WeightFile& file, double epsilon) {
-    AnchorFreeWeights result{.config = {}, .state = without_normalization(file, std::move(file.state), epsilon)};
-    join_rep_convs(file, result.state);
-    drop_constants(file, result.state);
-    join_groups(result.state);
+AnchorFreeWeights read_anchor_free(WeightFile& file) {
+    AnchorFreeWeights result{.config = {}, .state = {}};
     AnchorFreeConfig& config = result.config;
     for (const std::string_view family : {"YOLO11", "YOLOv9-C", "YOLOv8"})
         if (file.model.text.starts_with(family)) config.family = family;
     config.classes = file.model.classes;
+    const auto said = [&](const char* key) { return file.metadata.contains(key); };
+    if (!file.module.is(PickleKind::object) && !said("tundra.model"))
+        fail(Fault::usage,
+             "{}: holds the tensors of a {} alone, which do not say its settings, classes and image size; save the "
+             "whole checkpoint, as its training does",
+             file.path, config.family);
+    if (file.model.class_names.size() != config.classes)
+        fail(Fault::usage, "{}: does not name its {} classes; tundra import {} -o x.safetensors --classes a,b,... does",
+             file.path, config.classes, file.path);
+    const AnchorFreeModules modules = check_anchor_free_modules(file, config.family);
+    config.plain_pool = modules.plain_pool || said("tundra.plain_pool");
+    result.state = without_normalization(file, std::move(file.state), modules.epsilon);
+    join_rep_convs(file, result.state);
+    drop_constants(file, result.state);
+    join_groups(result.state);
     constexpr std::string_view weight = ".weight";
     for (const auto& [name, tensor] : result.state)
         if (name.ends_with(weight) && tensor.shape.size() == 4)

@@ -12,5 +12,5 @@ struct AnchorFreeWeights {
 };
 
 // Fault::damaged if tensors are missing, or have other shapes than the network or the description in the file says;
-// Fault::usage if the file has more than the network. `file` loses its tensors.
-AnchorFreeWeights read_anchor_free(WeightFile& file, double epsilon);
+// Fault::usage if the file has more than the network, other modules, or tensors alone. `file` loses its tensors.
+AnchorFreeWeights read_anchor_free(WeightFile& file);

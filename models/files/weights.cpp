@@ -233,6 +233,10 @@ std::string mistaken(std::span<const std::byte> bytes) {
     start = lower(start);
     if (start.starts_with("<!doctype") || start.starts_with("<html"))
         return "is a web page; the download went wrong, get the file itself";
+    // A protocol buffer: the version as field 1, the name of the writer as field 2.
+    if (start.size() > 8 && start[0] == 8 && start[1] > 0 && start[1] < 32 && start[2] == 0x12 && start[3] > 0 &&
+        std::isalpha(uint8_t(start[4])))
+        return "is an ONNX export, which holds a program; take the .pt file that it was made from";
     if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") ||
         start.starts_with("\x80\x05"))
         return "is a Python pickle, but not a PyTorch checkpoint";
