@@ -18,7 +18,7 @@ struct Attention {
     size_t n, positions, heads, key, value;
     const T* qkv;
     T *y, *v;
-    size_t pitch() const { return heads * (2 * key + value); }
+    HOST_DEVICE size_t pitch() const { return heads * (2 * key + value); }
 };
 
 inline constexpr size_t kMaxAttentionKey = 64, kMaxAttentionValue = 128;
