@@ -22,7 +22,12 @@ __global__ void __launch_bounds__(kThreads) depthwise_conv(DepthwiseConv<T> p, u
     if (channel >= p.c || line >= h || column >= w) return;
     float bias[kWidth], filter[9 * kWidth];
     load_floats(p.bias + channel, bias);
-    load_floats(p.weight + channel * 9, filter);  // (kWidth, 9)
+    if constexpr (kWidth > 1) {  // (kWidth, 9): whole accesses of 16 bytes
+        load_floats(p.weight + channel * 9, filter);
+    } else {
+        SIMT_UNROLL
+        for (int k = 0; k < 9; ++k) filter[k] = float(p.weight[channel * 9 + size_t(k)]);
+    }
     for (size_t image = blockIdx.z; image < p.n; image += gridDim.z) {
         const size_t pixel = (image * p.h + size_t(line)) * p.w + size_t(column);
         float sum[kWidth];
@@ -63,7 +68,6 @@ void launch(const Gpu& gpu, const DepthwiseConv<T>& p) {
 
 template <class T>
 void compute(const Gpu& gpu, const DepthwiseConv<T>& p) {
-    // A filter of kWidth channels is 9 kWidth numbers, whole accesses of 16 bytes.
     const bool vectors = p.c % kVector<T> == 0 && aligned(p.x, p.weight, p.bias, p.residual, p.y);
     vectors ? launch<kVector<T>>(gpu, p) : launch<1>(gpu, p);
 }

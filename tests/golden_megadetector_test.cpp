@@ -38,7 +38,8 @@ void expect_in(const json& a, const json& b) {
 // With the newest release of ultralytics that the case knows, if it is a case of that package.
 json classic_entries(const json& image) {
     json entries = image.at("megadetector").at("classic").at("detections_sorted_by_confidence");
-    for (const auto& [release, other] : image.value("megadetector_with_other_versions", json::object()).items())
+    const json others = image.value("megadetector_with_other_versions", json::object());
+    for (const auto& [release, other] : others.items())
         entries = other.at("classic").value("detections_sorted_by_confidence", entries);
     return entries;
 }
