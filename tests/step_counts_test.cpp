@@ -9,7 +9,6 @@
 #include <map>
 #include <new>
 
-#include "bench/anchor_free.h"
 #include "engine/meta_device.h"
 #include "engine/op.h"
 #include "kernels/conv/cpu.h"
@@ -197,7 +196,7 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
     }
     expect_images_without_allocations(*device, model);
     for (const char* name : {"yolo11n", "yolov9c"})
-        expect_images_without_allocations(*device, random_anchor_free(*device, name));
+        expect_images_without_allocations(*device, random_detector(*device, name));
 }
 
 // Multiply-adds and parameters as the networks' descriptions give them, at the sizes of MegaDetector's sorrel, larch
@@ -215,7 +214,7 @@ TEST(StepCounts, networks_without_anchors_do_the_work_of_their_descriptions) {
           Form{"yolov9c", 480, 640, 38.43e9 + 0.25e9, 25'321'545}}) {
         SCOPED_TRACE(form.name);
         MetaDevice device(device_facts("cpu"));
-        const DetectorModel model = random_anchor_free(device, form.name);
+        const DetectorModel model = random_detector(device, form.name);
         size_t parameters = 0;
         for (const auto& [name, tensor] : model.state) parameters += numel(tensor.shape);
         EXPECT_EQ(parameters, form.parameters);
