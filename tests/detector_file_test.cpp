@@ -1,5 +1,5 @@
 // Files of detectors without anchors: what is refused, by which name, what is inert, and a copy as safetensors. The bad
-// files are made from tests/golden/yolo11. About 8 s.
+// files are made from tests/golden/yolo11 and the fuzz corpus. About 10 s.
 #include <functional>
 #include <stdexcept>
 
@@ -17,8 +17,8 @@ using Records = std::vector<ZipRecord>;
 const std::filesystem::path kGolden = TUNDRA_TESTS "/golden/yolo11";
 constexpr const char *kYolo11 = "yolo11_tiny_best", *kCedar = "yolov9c_cedar_tiny", *kNine = "yolov9c_ultralytics_tiny";
 
-Records records_of(const char* name) {
-    const std::string bytes = content(kGolden / name / "model.pt");
+Records records_of(const std::filesystem::path& path) {
+    const std::string bytes = content(path);
     const ZipFile archive(std::as_bytes(std::span(bytes)), "model.pt");
     Records records;
     for (const std::string& record : archive.names()) {
@@ -84,7 +84,7 @@ void expect_refused(const std::string& bytes, Fault fault, const std::string& pa
 }
 
 std::string changed(const char* name, const std::function<void(Records&)>& change) {
-    Records records = records_of(name);
+    Records records = records_of(kGolden / name / "model.pt");
     change(records);
     return zip_of(records);
 }
@@ -251,7 +251,24 @@ TEST(DetectorFile, OnlyForeignCodeIsReported) {
     }
 }
 
-// Also with the first convolution of SPPF as some releases of ultralytics 8.4 make it.
+// Whatever is changed in the pickle: an Error of one line or a detector, never anything else.
+TEST(DetectorFile, ManyFlipsInThePickle) {
+    size_t accepted = 0, refused = 0;
+    for (const auto& seed : std::filesystem::directory_iterator(TUNDRA_TESTS "/fuzz/corpus/detector")) {
+        const Records records = records_of(seed.path());
+        for (uint32_t i = 0; i < 20; ++i) {
+            Records flipped = records;
+            std::string& pickle = pickle_in(flipped);
+            pickle[i * 2654435761u % pickle.size()] ^= char(1 << i % 8);
+            const std::string text = refusal(zip_of(flipped));
+            ++(text.empty() ? accepted : refused);
+        }
+    }
+    EXPECT_GT(refused, accepted / 4);
+    EXPECT_GE(accepted + refused, 100u);
+}
+
+// Also with the first convolution of SPPF as ultralytics 8.4.0 to 8.4.120 made it.
 TEST(DetectorFile, TheCopyAsSafetensorsIsTheSame) {
     const std::filesystem::path path =
         std::filesystem::temp_directory_path() / fmt::format("tundra_detector_{}.safetensors", getpid());
