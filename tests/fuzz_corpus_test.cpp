@@ -3,9 +3,6 @@
 
 #include "base/file.h"
 
-#define LLVMFuzzerTestOneInput detector_fuzz
-#include "tests/fuzz/detector_file.cpp"
-#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput exif_fuzz
 #include "tests/fuzz/exif_fuzz.cpp"
 #undef LLVMFuzzerTestOneInput
@@ -29,8 +26,7 @@ TEST(FuzzCorpus, EveryFile) {
         const char* name;
         int (*harness)(const uint8_t*, size_t);
     };
-    for (const auto& [name, harness] : {Fuzzer{"detector", detector_fuzz},
-                                        {"exif", exif_fuzz},
+    for (const auto& [name, harness] : {Fuzzer{"exif", exif_fuzz},
                                         {"pickle", pickle_fuzz},
                                         {"image", image_fuzz},
                                         {"safetensors", safetensors_fuzz},

@@ -246,14 +246,10 @@ std::string mistaken(std::span<const std::byte> bytes) {
 }  // namespace
 
 WeightFile read_weights(const std::filesystem::path& path, bool mapped) {
-    FileBytes bytes = mapped ? map_file(path) : FileBytes{};
-    if (!bytes.memory) bytes = read_file(path);
-    return parse_weights(path, std::move(bytes));
-}
-
-WeightFile parse_weights(const std::filesystem::path& path, FileBytes bytes) {
     WeightFile file{};
     file.path = path.string();
+    FileBytes bytes = mapped ? map_file(path) : FileBytes{};
+    if (!bytes.memory) bytes = read_file(path);
     const std::span<const std::byte> all = bytes.span();
     const auto header = std::find_if(all.begin() + ptrdiff_t(std::min<size_t>(8, all.size())), all.end(),
                                      [](std::byte b) { return !std::isspace(int(b)); });

@@ -42,7 +42,6 @@ struct WeightFile {
 
 // `mapped`: memory-map safetensors files instead of reading them; nobody may truncate the file meanwhile.
 WeightFile read_weights(const std::filesystem::path& path, bool mapped = false);
-WeightFile parse_weights(const std::filesystem::path& path, FileBytes bytes);  // what the file at `path` holds
 
 // The child of a pickled module by its dotted name, "model.0.bn"; `absent` if it is missing.
 PickleValue child_module(PickleValue module, std::string_view name);
