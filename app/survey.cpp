@@ -62,8 +62,7 @@ std::function<int()> add(CLI::App& app) {
         ->required();
     app.add_option("--detector", job.model,
                    "a MegaDetector's .pt or another YOLO file, a run folder, or the JSON of MegaDetector or SpeciesNet "
-                   "[a small "
-                   "model for synthetic scenes]")
+                   "[a small model for synthetic scenes]")
         ->type_name("FILE");
     app.add_option("--quality", job.quality, "classifier of good and bad images")->type_name("MODEL");
     app.add_option(
