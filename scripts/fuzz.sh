@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 build=build-fuzz
-clang=$(scripts/clang.sh) || { echo "fuzz: clang++ 16 or newer is not installed" >&2; exit 77; }
+clang=$(scripts/clang.sh) || { echo "fuzz: clang++ 14 or newer is not installed" >&2; exit 77; }
 scripts/build.sh $build -- -DTUNDRA_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang"
 mkdir -p $build/found
 

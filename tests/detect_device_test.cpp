@@ -13,8 +13,8 @@ protected:
     void make_all_kinds() {
         const Image wide = sample_image(90, 120, 1), high = sample_image(121, 91, 2);
         for (const auto& [name, image] : {std::pair("wide", &wide), {"high", &high}}) {
-            const auto write = [&](const std::string& kind, const FileContent& file) {
-                temporary_.write(fmt::format("in/{}_{}", name, kind), file);
+            const auto write = [&, shape = name](const std::string& kind, const FileContent& file) {
+                temporary_.write(fmt::format("in/{}_{}", shape, kind), file);
             };
             const FileContent plain = jpeg_of(*image);
             write("plain.jpg", plain);

@@ -27,7 +27,7 @@ TYPED_TEST(SimtKernels, detect_decode) {
         reference.boxes = want.data();
         compute(cpu, reference);
         const DeviceArray<T> device_head(stored<T>(head));
-        const auto [got] = in_every_order([&] {
+        const auto [got] = in_every_order([&, h = h, w = w, classes = classes] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
             DecodeBoxes<T> op{.n = n,
                               .h = size_t(h),

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ranges>
+#include <span>
 
 using nlohmann::ordered_json;
 
@@ -75,7 +75,7 @@ ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& o
     for (const Detection& d : result.detections) {
         ordered_json box{
             {"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}};
-        for (const auto& [number, score] : d.classes | std::views::take(kTopClasses))
+        for (const auto& [number, score] : std::span(d.classes).first(std::min(kTopClasses, d.classes.size())))
             box["classifications"].push_back({std::to_string(number), six_digits(score)});
         entry["detections"].push_back(std::move(box));
     }
