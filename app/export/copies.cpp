@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <map>
 
@@ -79,6 +80,22 @@ std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const f
     return "";
 }
 
+// A result file alone has its names as JSON can hold them: "%FF" for a byte that is not UTF-8.
+std::string name_on_disk(const fs::path& images, const std::string& name) {
+    std::string raw;
+    for (size_t i = 0; i < name.size(); ++i) {
+        unsigned byte = 0;
+        const char* digits = name.data() + i + 1;
+        if (name[i] == '%' && i + 2 < name.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2 &&
+            byte >= 0x80)
+            raw += char(byte), i += 2;
+        else
+            raw += name[i];
+    }
+    std::error_code none;
+    return raw == name || fs::exists(images / name, none) || !fs::exists(images / raw, none) ? name : raw;
+}
+
 void refuse_folders(const CopyOptions& o, const fs::path& images) {
     const fs::path inside = fs::weakly_canonical(o.out).lexically_relative(fs::weakly_canonical(images));
     if (!inside.empty() && *inside.begin() != "..")
@@ -105,7 +122,8 @@ CopySummary write_copies(const CopyOptions& o, const std::function<bool(size_t, 
     CopySummary summary;
     std::string list = "file,reason\n";
     std::map<std::string, std::pair<size_t, std::string>> reasons;
-    for (const AnsweredImage& image : answers.images) {
+    for (AnsweredImage image : answers.images) {
+        image.file = name_on_disk(images, image.file);
         bool blurred = false;
         std::string reason;
         try {

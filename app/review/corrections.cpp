@@ -11,7 +11,6 @@
 #include <ctime>
 
 #include "app/review/csv_rows.h"
-#include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -41,18 +40,11 @@ std::string fault_of(const std::vector<std::string>& row) {
     return "";
 }
 
-// A spreadsheet saves with other separators, a byte order mark or UTF-16: the same rows as we write them.
-std::string as_ours(std::string_view bytes, const std::string& name) {
-    std::string text;
-    for (const CsvRow& row : parse_csv(bytes, name)) {
-        std::vector<std::string> fields = row.fields;
-        fields.resize(std::max(fields.size(), kColumns));  // empty cells at the end may be missing
-        text += csv_row(fields);
-    }
-    return text;
-}
-
 }  // namespace
+
+std::string accepted_answer(std::span<const Correction> said) {
+    return said.size() == 1 && said[0].box.empty() && said[0].field == "seen" ? said[0].old : "";
+}
 
 std::string time_now() {
     const std::time_t now = std::time(nullptr);
@@ -62,7 +54,7 @@ std::string time_now() {
     return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
 }
 
-CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
+CorrectionLog::CorrectionLog(const std::filesystem::path& file, Use use) : path_(file) {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return;
     const FileBytes bytes = read_file(file);
@@ -70,7 +62,7 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
     std::string converted;
     if (!text.starts_with(kHeader) &&
         !kHeader.starts_with(text)) {  // the second: a kill while the first row was written
-        converted = as_ours(text, file.string());
+        converted = with_commas(text, file.string());
         if (!std::string_view(converted).starts_with(kHeader))
             fail(Fault::damaged, "{}: does not begin with the line {}; it is no file of corrections", file.string(),
                  kHeader.substr(0, kHeader.size() - 1));
@@ -98,7 +90,7 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
                                         file.string(), printable(shortened(rest, 80))));
         }
     }
-    if (converted.empty()) return;
+    if (converted.empty() || use == Use::reading) return;
     notes.push_back(fmt::format("{}: was saved by another program; it is written again with commas", file.string()));
     write_file_durably(file, [&](FileWriter& out) { out.write(text.substr(0, size_)); });
 }

@@ -27,7 +27,9 @@ class CorrectionLog {
 public:
     // Reads the file; without one there are no corrections. A last row that a kill left half written is no answer: it
     // is passed over, with a note. Fault::damaged, with file and line, for a row that cannot be one of ours.
-    explicit CorrectionLog(const std::filesystem::path& file);
+    // What a spreadsheet saved in another form is written again as ours, unless it is for reading only.
+    enum class Use { of_survey, reading };
+    explicit CorrectionLog(const std::filesystem::path& file, Use use = Use::of_survey);
 
     // Opens the file for append(), and cuts a half-written last row off. Fault::usage if another process has done so.
     void open_for_writing();
@@ -51,5 +53,9 @@ private:
     uint64_t size_ = 0;           // of the whole rows
     bool needs_newline_ = false;  // the last row is whole, but somebody saved it without its line feed
 };
+
+// The answer that a person found right and said nothing else about, such as "animal fox:2"; "" else, or if it is not
+// known. It holds, whatever models say that look at the image later.
+std::string accepted_answer(std::span<const Correction> said);
 
 std::string time_now();  // "2026-11-30T08:00:00Z"

@@ -54,7 +54,7 @@ std::string fault_of(const SurveyFolder& survey, size_t image, const std::string
 
 // "": images.csv has a person's answer in their place.
 std::string model_answer(const SurveyFolder& survey, size_t image) {
-    if (const auto row = survey.row(image); row.contains("reviewed") && !row.at("reviewed").empty()) return "";
+    if (survey.images[image].by_person) return "";
     const std::string species = survey.species_of(image);
     return survey.finals[survey.images[image].final] + (species.empty() ? "" : " " + species);
 }
@@ -141,7 +141,8 @@ ReviewSession::Json ReviewSession::about() const {
 
 std::vector<uint32_t> ReviewSession::list(const ReviewFilter& f) const {
     if (f.state != "todo" && f.state != "all" && f.state != "done") fail(Fault::usage, "no state '{}'", f.state);
-    if (f.order != "change" && f.order != "file" && f.order != "newest") fail(Fault::usage, "no order '{}'", f.order);
+    if (f.order != "doubt" && f.order != "species" && f.order != "file" && f.order != "newest")
+        fail(Fault::usage, "no order '{}'", f.order);
     const std::scoped_lock lock(mutex_);
     std::vector<char> set_has(survey_.species_sets.size(), 0);
     for (size_t s = 0; s < set_has.size(); ++s)
@@ -167,11 +168,14 @@ std::vector<uint32_t> ReviewSession::list(const ReviewFilter& f) const {
             continue;
         found.push_back(i);
     }
-    if (f.order == "change") {  // bursts stay together; the mean, because each image of a burst takes a look
+    if (f.order == "doubt" ||
+        f.order == "species") {  // bursts stay together; the mean, because each image of a burst takes a look
         std::vector<float> sum(survey_.images.size(), 0);
         std::vector<uint32_t> count(survey_.images.size(), 0);
         for (const uint32_t i : found)
-            sum[survey_.images[i].sequence] += survey_.images[i].change, ++count[survey_.images[i].sequence];
+            sum[survey_.images[i].sequence] +=
+                f.order == "doubt" ? survey_.images[i].wrong : survey_.images[i].species_doubt,
+                ++count[survey_.images[i].sequence];
         for (size_t s = 0; s < sum.size(); ++s)
             if (count[s]) sum[s] /= float(count[s]);
         std::ranges::stable_sort(found, [&](uint32_t a, uint32_t b) {
@@ -197,8 +201,6 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
     Json boxes = Json::array();
     for (const StatedBox& b : now.boxes) {
         const size_t k = boxes.size();
-        const bool repeated = std::ranges::any_of(
-            repeats, [&](const auto& r) { return r.first == i && std::to_string(r.second) == b.number; });
         boxes.push_back({{"n", b.number},
                          {"at", b.at},
                          {"category", b.category},
@@ -206,7 +208,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
                          {"confidence", b.confidence},
                          {"score", k < survey_.boxes(i).size() ? survey_.boxes(i)[k].score : 0},
                          {"touched", b.touched},
-                         {"repeated", repeated}});
+                         {"repeated", b.repeated}});
     }
     std::vector<uint32_t> burst = survey_.sequence(i);
     if (burst.size() > kMostInGroup) burst.resize(kMostInGroup);
@@ -224,6 +226,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
             {"bad", text("quality_score")},
             {"species", species_text(now.species)},
             {"model_species", survey_.species_of(i)},
+            {"species_doubt", image.species_doubt},
             {"before_vote", text("before_vote")},
             {"reasons", text("review")},
             {"problem", text("problem")},
@@ -303,6 +306,37 @@ ReviewSession::Json ReviewSession::save(const Json& answer) {
     done_.push_back(std::move(back));
     if (done_.size() > kMostUndo) done_.erase(done_.begin());
     return result;
+}
+
+ReviewSession::Added ReviewSession::add(const CorrectionLog& other) {
+    const std::scoped_lock lock(mutex_);
+    Added added;
+    std::vector<Correction> rows;
+    for (const auto& [name, said] : other.all()) {
+        const size_t i = survey_.find(name);
+        if (i == seen_.size()) {
+            added.unknown.push_back(name);
+            continue;
+        }
+        const size_t before = rows.size();
+        const auto* held = corrections_.of(survey_.file(i));
+        for (const Correction& one : said) {
+            if (const std::string fault = fault_of(survey_, i, one.box, one.field, one.value); !fault.empty())
+                fail(Fault::usage, "{}: {}: {}", other.path().string(), name, fault);
+            const Correction* ours = find_said(held, one.box, one.field);
+            if (ours && ours->value == one.value) continue;
+            if (ours && ours->time > one.time) {
+                ++added.older;
+                continue;
+            }
+            rows.push_back(one);
+            rows.back().file = survey_.file(i);
+        }
+        added.images += rows.size() > before;
+    }
+    added.rows = rows.size();
+    if (!rows.empty()) write(rows);
+    return added;
 }
 
 ReviewSession::Json ReviewSession::undo() {

@@ -210,8 +210,7 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             "{}{}. Estimated for "
             "all {}: {}.{}</p><p class=\"quiet\">The estimate weighs the looked-at images of each site and final class "
             "by the number of "
-            "images there (stratified sampling, Cochran 1977, chapter 5; 95{}% interval with Agresti and Coull's "
-            "shares, 1998). {} of the "
+            "images there (stratified sampling, Cochran 1977, chapter 5; 95{}% interval after Wilson 1927). {} of the "
             "images lie in strata with a looked-at one.</p>\n<div "
             "class=\"grid\"><div>{}</div><div>{}</div></div></section>\n",
             images_text(m.measured), percent_text(share(m.right, m.measured)),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "app/jobs/names.h"
 #include "app/review/corrections.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -37,8 +38,9 @@ Corrections read_corrections(const std::filesystem::path& csv) {
     Corrections corrections;
     const CorrectionLog log(csv);
     for (const auto& [file, rows] : log.all()) {
-        ImageCorrections& image = corrections[file];
+        ImageCorrections& image = corrections[json_name(file)];
         for (const Correction& row : rows) image.values[{row.box, row.field}] = row.value;
+        image.accepted = accepted_answer(rows);
         image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
     return corrections;
@@ -50,7 +52,7 @@ Repeats read_repeats(const std::filesystem::path& csv) {
     for (const CsvRow& row : rows_of(csv, {"group", "file", "box"})) {
         if (!is_number(row.fields[2]))
             fail(Fault::usage, "{}: line {}: box '{}' is not a number", csv.string(), row.line, row.fields[2]);
-        repeats[row.fields[1]].push_back(
+        repeats[json_name(row.fields[1])].push_back(
             {std::stoul(row.fields[2]), row.fields[0], groups.insert(row.fields[0]).second});
     }
     return repeats;

@@ -14,10 +14,11 @@
 struct ImageCorrections {
     std::map<std::pair<std::string, std::string>, std::string> values = {};  // (box, field) -> new
     std::string reviewer = {};                                               // of the last row that counts
+    std::string accepted = {};                                               // accepted_answer()
 
     std::string value(const std::string& box, const std::string& field) const;  // "" if there is none
 };
-using Corrections = std::map<std::string, ImageCorrections>;  // by file
+using Corrections = std::map<std::string, ImageCorrections>;  // by json_name() of the file
 
 // As CorrectionLog (app/review/corrections.h) reads them. Empty if the file does not exist.
 Corrections read_corrections(const std::filesystem::path& csv);
@@ -27,5 +28,5 @@ struct RepeatedBox {
     std::string group;
     bool first;  // of its group: one look for each
 };
-using Repeats = std::map<std::string, std::vector<RepeatedBox>>;  // by file
+using Repeats = std::map<std::string, std::vector<RepeatedBox>>;  // by json_name() of the file
 Repeats read_repeats(const std::filesystem::path& csv);           // empty if the file does not exist

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "app/jobs/names.h"
 #include "app/review/state.h"
 #include "base/error.h"
 #include "base/hash.h"
@@ -108,8 +109,8 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
              .final = FinalClass::failed,
              .review = 0,
              .clock_reset = false};
-        of_repeats += repeats_.contains(r.file);
-        of_corrections += corrections_.contains(r.file);
+        of_repeats += repeats_.contains(json_name(r.file));
+        of_corrections += corrections_.contains(json_name(r.file));
         if (!r.failure.empty()) continue;
         if (f.time < 0 && undated++ == 0) first_undated = r.file;
         if (folder != last_folder) latest = -1, reset = false, last_folder = folder;
@@ -189,7 +190,7 @@ void SurveyTable::vote(size_t first, size_t last) {
 }
 
 const RepeatedBox* SurveyTable::repeat_of(const std::string& file, size_t box) const {
-    const auto boxes = repeats_.find(file);
+    const auto boxes = repeats_.find(json_name(file));
     if (boxes == repeats_.end()) return nullptr;
     const RepeatedBox* found = nullptr;  // a box may be in several groups, and be the first of one
     for (const RepeatedBox& one : boxes->second)
@@ -200,7 +201,7 @@ const RepeatedBox* SurveyTable::repeat_of(const std::string& file, size_t box) c
 SurveyTable::Answer SurveyTable::answer(size_t i) const {
     Answer a{.result = results_.at(i)};
     ImageResult& r = a.result;
-    const auto corrected = corrections_.find(r.file);
+    const auto corrected = corrections_.find(json_name(r.file));
     const auto value = [&](const std::string& box, const char* field) {
         return corrected == corrections_.end() ? "" : corrected->second.value(box, field);
     };
@@ -254,11 +255,14 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
                   : f.time < 0 && r.failure.empty() ? "date_missing: the image has no date"
                   : f.clock_reset                   ? "date_reset: dated before the images that it follows"
                                                     : "";
-    const auto corrected = corrections_.find(r.file);
+    const auto corrected = corrections_.find(json_name(r.file));
     const auto value = [&](const char* field) {
         return corrected == corrections_.end() ? "" : corrected->second.value("", field);
     };
-    if (corrected != corrections_.end()) row.reviewed = corrected->second.reviewer;
+    if (corrected != corrections_.end()) {
+        row.reviewed = corrected->second.reviewer;
+        if (const auto said = models_.find(r.file); said != models_.end()) row.models = said->second;
+    }
     bool animal = false, human = false, repeated = false, doubtful = a.doubtful || r.damaged;
     for (const Answer::Box& box : a.boxes) {
         const auto category = std::ranges::find(options_.categories, box.category);
@@ -312,6 +316,20 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         // "human" for what the models called a fox: no fox was there.
         if (row.final != FinalClass::animal && value("species").empty()) row.species.clear();
     }
+    // Other models may say something else by now; a person's yes belongs to what was shown.
+    if (corrected != corrections_.end() && !row.models.empty() && !corrected->second.accepted.empty() &&
+        corrected->second.accepted != row.models) {
+        const std::string& text = corrected->second.accepted;
+        const size_t space = std::min(text.find(' '), text.size());
+        constexpr FinalClass all[] = {FinalClass::animal, FinalClass::empty,    FinalClass::bad,
+                                      FinalClass::human,  FinalClass::repeated, FinalClass::failed};
+        const auto found =
+            std::ranges::find_if(all, [&](FinalClass c) { return text.substr(0, space) == final_name(c); });
+        if (found != std::end(all)) {
+            row.final = *found;
+            row.species = parse_counts(text.substr(std::min(space + 1, text.size())), r.file);
+        }
+    }
     row.review = f.review;
     if (corrected == corrections_.end())
         row.review |= uint8_t((doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
@@ -328,7 +346,13 @@ void SurveyTable::draw_sample() {
     std::vector<size_t> corrected;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageRow row = this->row(i);
-        if (given.contains(row.file)) corrected.push_back(i);
+        if (given.contains(json_name(row.file))) {
+            corrected.push_back(i);
+            std::string species;
+            for (const SpeciesCount& one : row.species)
+                species += fmt::format("{}{}:{}", species.empty() ? " " : "|", one.name, one.count);
+            models_[row.file] = final_name(row.final) + species;
+        }
         facts_[i].final = row.final;
         Hash hash;
         hash.add(options_.seed);

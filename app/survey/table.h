@@ -51,6 +51,7 @@ struct ImageRow {
     std::string before_vote = {};            // names of the species before the vote, if it changed one
     FinalClass final = FinalClass::empty;
     std::string reviewed = {};
+    std::string models = {};  // what the models said of a reviewed image, such as "animal fox:2|hare:1"
     uint8_t review = 0;
     std::string problem = {};
 };
@@ -99,6 +100,7 @@ private:
     std::vector<Facts> facts_;
     std::vector<std::string> texts_;
     std::unordered_map<std::string, uint32_t> numbers_;
-    std::unordered_map<uint32_t, Winner> winners_;  // by burst, where the vote can change a box
+    std::unordered_map<uint32_t, Winner> winners_;         // by burst, where the vote can change a box
+    std::unordered_map<std::string, std::string> models_;  // ImageRow::models by file
     std::vector<std::string> notes_;
 };

@@ -39,7 +39,7 @@ void SurveyTable::write_images(const std::filesystem::path& csv) const {
     write_file_durably(csv, [&](FileWriter& out) {
         std::string text = "file,site,camera,date,sequence,quality,quality_score";
         for (const std::string& name : options_.categories) text += "," + csv_field(name);
-        text += ",repeated,species,counts,scores,before_vote,final,reviewed,review,problem\n";
+        text += ",repeated,species,counts,scores,before_vote,final,reviewed,models,review,problem\n";
         for (size_t i = 0; i < size(); ++i) {
             const ImageRow r = row(i);
             text += csv_field(r.file) + "," + csv_field(r.site) + "," + csv_field(r.camera) + "," + r.date + "," +
@@ -50,7 +50,7 @@ void SurveyTable::write_images(const std::filesystem::path& csv) const {
                     join(r.species, [](const auto& s) { return std::to_string(s.count); }) + "," +
                     join(r.species, [](const auto& s) { return fmt::format("{:.3f}", s.score); }) + "," +
                     csv_field(r.before_vote) + "," + final_name(r.final) + "," + csv_field(r.reviewed) + "," +
-                    review_text(r.review) + "," + csv_field(r.problem) + "\n";
+                    csv_field(r.models) + "," + review_text(r.review) + "," + csv_field(r.problem) + "\n";
             if (text.size() < size_t(1) << 16) continue;
             out.write(text);
             text.clear();
