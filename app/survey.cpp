@@ -3,43 +3,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/command.h"
+#include "app/jobs/long_run.h"
 #include "app/terminal.h"
 #include "base/error.h"
-#include "base/signals.h"
 
 namespace {
 
-int run(SurveyJob& job) {
-    const StopSignals signals;
-    const bool quiet = job.detect.machine.quiet;
-    Progress progress(quiet);
-    job.detect.note = [&](const std::string& text) { print_note(progress, text); };
-    size_t done = 0;
-    job.detect.progress = [&](const DetectCounts& counts, size_t total) {
-        done = counts.done;
-        progress.count(counts.done, total, "images");
-        return !signals.received();
-    };
+int run_survey(SurveyJob& job) {
+    LongRun run(job.detect.machine.quiet);
+    job.detect.note = [&](const std::string& text) { run.note(text); };
+    job.detect.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
     SurveyOutcome outcome;
-    try {
-        outcome = survey(job);
-    } catch (const Error& e) {  // such as a full disk or a lost GPU
-        progress.clear();
-        if (e.fault != Fault::environment || !done) throw;
-        fail(e.fault, "{}; run the same command again to resume", e.what());
-    }
-    progress.clear();
+    if (const auto code = run.run([&] { return (outcome = survey(job)).detect.finished; })) return *code;
     const DetectCounts& c = outcome.detect.counts;
-    if (!outcome.detect.finished) {
-        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", c.done,
-                                         outcome.detect.images));
-        return signals.exit_code();
-    }
-    if (!quiet) {
+    if (!job.detect.machine.quiet) {
         for (const auto& [name, count] : outcome.finals)
-            print_line(progress, fmt::format("{:>9} {}", count_text(count), name));
-        print_line(progress,
+            print_line(run.progress, fmt::format("{:>9} {}", count_text(count), name));
+        print_line(run.progress,
                    fmt::format("{} images, {} of them ({:.1f} %) to be looked at by a person: {}",
                                count_text(outcome.images), count_text(outcome.to_review),
                                100.0 * double(outcome.to_review) / double(std::max<size_t>(1, outcome.images)),
@@ -114,7 +97,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("I/N")
         ->group(group);
     add_machine_options(app, job.machine, "detector: cpu 1, cuda 8; classifiers: 16");
-    return [o] { return run(*o); };
+    return [o] { return run_survey(*o); };
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ void open_classifiers(const DetectJob& job, Opened& o) {
         o.species_names = o.given->species;
     }
     if (o.species_names.empty()) return;
+    if (job.survey) name_for_tables(o.species_names, job.note);
     name_classes(o.species_names, o.head);
     if (job.classify.empty()) return;
     o.settings["classify_threshold"] = six_digits(o.outputs.threshold);
@@ -110,6 +111,7 @@ Opened open(const DetectJob& job) {
     check_output("--out", job.out, inputs);
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
+    if (job.survey) leave_out(o.list, std::filesystem::path(job.out).parent_path(), job.note);
     std::error_code ignored;
     const bool extends = !(job.update.empty() && job.shard.empty());
     for (const std::string& text :
@@ -369,7 +371,7 @@ DetectOutcome detect(const DetectJob& job) {
     Opened opened = open(job);
     take_shard(job, opened);
     take_earlier(job, opened);
-    if (job.check) job.check(opened.list.files, opened.species_names, opened.quality_names);
+    if (job.check) job.check(opened.list.files, opened.head, opened.species_names, opened.quality_names);
     if (job.survey) extend_survey(job, opened);
     const Running running = resume(job, opened);
     DetectRun& run = *running.run;

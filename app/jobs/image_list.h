@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,3 +40,8 @@ struct ImageList {
 // Fault::usage as find_images(), and if an image lies outside `base`.
 ImageList list_images_below(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
                             const std::string& base = "");
+
+// Without the images in `folder`, where it lies below the base: a survey's own folder, which gets images such as
+// copies. Fault::usage if no others are left.
+void leave_out(ImageList& list, const std::filesystem::path& folder,
+               const std::function<void(const std::string&)>& note);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -31,7 +32,8 @@ struct TableOptions {
 
 struct SurveyResults {
     size_t count;
-    std::function<ImageResult(size_t)> at;  // in the order of names; asked for in any order
+    std::function<ImageResult(size_t)> at;    // in the order of names; asked for in any order
+    std::function<std::string(size_t)> file;  // its name alone
 };
 
 // The camera's serial number, else the folder of the image without those that cameras make themselves (DCIM, ...).
@@ -56,6 +58,16 @@ struct ImageRow {
     std::string problem = {};
 };
 
+// Visits of a species to one place, not far apart.
+struct SurveyEvent {
+    std::string site, camera, species;               // camera: "" where the events of a site are asked for
+    std::string start, end, first_file;              // dates as in images.csv; empty: not known
+    int64_t from, to;                                // the same in seconds since 1970 by the camera's clock; -1
+    size_t sequences = 1, images = 0, reviewed = 0;  // bursts, images, and those that a person looked at
+    size_t count = 0;                                // the largest number in one image
+    double score = 0;                                // of the surest box
+};
+
 class SurveyTable {
 public:
     // Reads every result once, and those of bursts a second time. Memory: 40 bytes per image.
@@ -66,6 +78,10 @@ public:
     FinalClass final_class(size_t i) const { return facts_[i].final; }
     uint8_t review(size_t i) const { return facts_[i].review; }  // as the models' answers have it, before corrections
     const std::vector<std::string>& notes() const { return notes_; }  // missing dates, clocks that were reset
+
+    // Events of sites, as events.csv has them, or of each camera, as Camtrap DP's event-level observations need them,
+    // because an event there belongs to one deployment. By place, species and time.
+    std::vector<SurveyEvent> events(bool by_camera) const;
 
     void write_images(const std::filesystem::path& csv) const;
     void write_events(const std::filesystem::path& csv) const;
@@ -80,13 +96,16 @@ private:
         bool clock_reset;
     };
     struct Winner {
-        uint32_t species;
-        float share;  // of the votes
+        uint32_t species;  // number of its text
+        float share;       // of the votes
     };
     struct Answer;
     uint32_t number(const std::string& text);  // of texts that many images share
     void vote(size_t first, size_t last);
     void draw_sample();
+    void apply_corrections(Corrections corrections, const std::vector<size_t>& corrected);
+    const ImageCorrections* said_of(const std::string& file) const;  // nullptr: nothing
+    std::optional<std::vector<SpeciesCount>> species_said(const std::string& file) const;
     bool is_animal(const std::string& name) const;
     const RepeatedBox* repeat_of(const std::string& file, size_t box) const;  // nullptr: it is none
     Answer answer(size_t i) const;
@@ -95,7 +114,7 @@ private:
     SurveyResults results_;
     Sites sites_;
     Repeats repeats_;
-    Corrections corrections_;
+    Corrections corrections_;  // none while the sample is drawn
     TableOptions options_;
     std::vector<Facts> facts_;
     std::vector<std::string> texts_;
