@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -134,13 +135,13 @@ TEST_F(SurveyRun, ItsOwnFolderInsideTheImages) {
     EXPECT_EQ(run("in/season"), 10u) << "copies of images are no new images";
     EXPECT_NE(notes.find(": the 5 images in it "), notes.npos) << notes;
     EXPECT_EQ(run("in/season2"), 15u) << "of another survey";
-    SurveyJob j = survey_job("in/a");  // a survey may stand beside all of its images, but not above those of others
+    SurveyJob j = survey_job("in/a");  // where there were images before, they are the user's
     EXPECT_THROW(survey(j), Error);
     j.detect.images = {j.detect.out};
     EXPECT_EQ(survey(j).images, 5u);
 }
 
-// What survives of an image in memory at the end of a survey: links to the same files, so that only their number grows.
+// Names, places in the journal, the table. Links to the same files, so that only their number grows.
 // SURVEY_IMAGES=100000 measures what docs/performance.md says.
 TEST_F(SurveyRun, MemoryDoesNotGrowWithImages) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -168,6 +169,12 @@ TEST_F(SurveyRun, MemoryDoesNotGrowWithImages) {
             std::ofstream("/proc/self/clear_refs") << 5;  // the peak so far does not count
             SurveyJob j = survey_job(fmt::format("m{}", round));
             j.detect.machine.threads = 1;
+            std::vector<char>
+                weights;  // as those of a small model: they outweigh what listing the images took for a moment
+            j.detect.network = at_once([&](std::span<const uint8_t> p, size_t h, size_t w) {
+                if (weights.empty()) weights.assign(size_t(64) << 20, 1);
+                return stub(p, h, w);
+            });
             const bool finished = survey(j).detect.finished;
             std::ifstream status("/proc/self/status");
             for (std::string line; std::getline(status, line);)
@@ -183,7 +190,7 @@ TEST_F(SurveyRun, MemoryDoesNotGrowWithImages) {
     const double per_image = (kilobytes[1] - kilobytes[0]) * 1024 / double(counts[1] - counts[0]);
     printf("%zu images: %.1f MB at most; %zu images: %.1f MB; %.0f bytes per image\n", counts[0], kilobytes[0] / 1024,
            counts[1], kilobytes[1] / 1024, per_image);
-    EXPECT_LT(per_image, 400);
+    EXPECT_LT(per_image, 200);
 }
 
 }  // namespace

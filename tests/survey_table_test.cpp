@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
+#include <functional>
+#include <memory>
 
 #include "base/csv.h"
 #include "base/error.h"
@@ -30,7 +34,8 @@ ImageResult result_of(const Shot& shot) {
     for (const auto& [best, score] : shot.boxes) {
         ClassScores classes{{best, score}};
         for (uint32_t c = 0; c < kSpecies.size(); ++c)  // the next best is the next class
-            if (c != best) classes.emplace_back(c, (1 - score) * (c == (best + 1) % 4 ? 0.8f : 0.1f));
+            if (c != best)
+                classes.emplace_back(c, (c == (best + 1) % 4 ? std::min(0.8f * (1 - score), 0.9f * score) : 0.01f));
         std::ranges::stable_sort(classes, std::ranges::greater(), &ClassScores::value_type::second);
         r.detections.push_back(
             {.category = 1, .confidence = 0.9, .x = 0.1, .y = 0.1, .w = 0.2, .h = 0.2, .classes = classes});

@@ -111,8 +111,10 @@ Opened open(const DetectJob& job) {
     check_output("--out", job.out, inputs);
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
-    if (job.survey) leave_out(o.list, std::filesystem::path(job.out).parent_path(), job.note);
     std::error_code ignored;
+    if (job.survey)
+        leave_out(o.list, std::filesystem::path(job.out).parent_path(),
+                  std::filesystem::exists(journal_of(job), ignored), job.note);
     const bool extends = !(job.update.empty() && job.shard.empty());
     for (const std::string& text :
          check_folders(job.outputs, o.list.base, std::filesystem::exists(journal_of(job), ignored), extends))

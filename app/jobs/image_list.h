@@ -41,7 +41,7 @@ struct ImageList {
 ImageList list_images_below(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
                             const std::string& base = "");
 
-// Without the images in `folder`, where it lies below the base: a survey's own folder, which gets images such as
-// copies. Fault::usage if no others are left.
-void leave_out(ImageList& list, const std::filesystem::path& folder,
+// Without the images in `folder`, where it lies below the base: a folder of results, which gets images such as copies.
+// Fault::usage if it is not ours yet and holds images: they are the user's.
+void leave_out(ImageList& list, const std::filesystem::path& folder, bool is_ours,
                const std::function<void(const std::string&)>& note);

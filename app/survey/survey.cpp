@@ -94,12 +94,22 @@ void write_json(const fs::path& folder, const ordered_json& record, const Detect
                    }});
 }
 
+// Half-written files that a kill left behind; nobody else writes here now.
+void remove_leftovers(const fs::path& folder) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+        for (const char* name : {"results.json.", "images.csv.", "events.csv.", "survey.json."})
+            if (entry.path().extension() == ".tmp" && entry.path().filename().string().starts_with(name))
+                fs::remove(entry.path(), ignored);
+}
+
 SurveyOutcome write_survey(const fs::path& folder, ordered_json record, const DetectRun& run,
                            const std::function<void(const std::string&)>& note) {
     const TableOptions options = table_options(record);
     const std::unique_ptr<SurveyTable> table = table_of(folder, run, options);
     if (note)
         for (const std::string& text : table->notes()) note(text);
+    remove_leftovers(folder);
     write_json(folder, record, run, sites_of(folder, options));
     table->write_images(folder / "images.csv");
     table->write_events(folder / "events.csv");

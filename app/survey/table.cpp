@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <numeric>
 #include <set>
@@ -133,6 +134,7 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
         vote(first, last);
         first = last;
     }
+    order = {};
     draw_sample();
     apply_corrections(std::move(corrections), corrected);
 }
@@ -346,7 +348,8 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
 // Every site and final class gets its share, with the images that follow from the seed and their names alone, so that
 // new images hardly change the sample. The models' answers decide, not corrections: what was drawn stays drawn.
 void SurveyTable::draw_sample() {
-    std::map<std::pair<uint32_t, FinalClass>, std::vector<std::pair<uint64_t, uint32_t>>> groups;
+    // A deque, because a vector that grows takes twice the memory.
+    std::map<std::pair<uint32_t, FinalClass>, std::deque<std::pair<uint64_t, uint32_t>>> groups;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageRow row = this->row(i);
         facts_[i].final = row.final;

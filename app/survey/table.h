@@ -70,7 +70,7 @@ struct SurveyEvent {
 
 class SurveyTable {
 public:
-    // Reads every result once, and those of bursts a second time. Memory: 40 bytes per image.
+    // Reads every result once, and those of bursts a second time. Memory: 48 bytes per image.
     SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Corrections corrections, TableOptions options);
 
     size_t size() const { return facts_.size(); }
