@@ -70,7 +70,7 @@ std::function<int()> add(CLI::App& app) {
         ->required();
     app.add_option(
            "--model", job.model,
-           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
+           "a MegaDetector's .pt or another YOLO file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
            "small model for synthetic scenes]")
         ->type_name("FILE");
     app.add_option("--classify", job.classify,
@@ -178,7 +178,7 @@ std::function<int()> add_merge(CLI::App& app) {
 
 Command detect_command() {
     return {.name = "detect",
-            .summary = "Find animals, people and vehicles in images with MegaDetector v5 or another YOLOv5.",
+            .summary = "Find animals, people and vehicles in images with a MegaDetector or another YOLO.",
             .examples = {"tundra detect images -o results.json --model md_v5a.0.0.pt",
                          "tundra detect images -o results.json --model md_v5a.0.0.pt --crops crops --tta",
                          "tundra detect 'night/*.jpg' -o results.json --model runs/my-cameras",

@@ -60,10 +60,9 @@ std::function<int()> add(CLI::App& app) {
                    "folder of the survey; the same command resumes it, or looks at the images that were added")
         ->type_name("FOLDER")
         ->required();
-    app.add_option(
-           "--detector", job.model,
-           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of MegaDetector or SpeciesNet [a small "
-           "model for synthetic scenes]")
+    app.add_option("--detector", job.model,
+                   "a MegaDetector's .pt or another YOLO file, a run folder, or the JSON of MegaDetector or SpeciesNet "
+                   "[a small model for synthetic scenes]")
         ->type_name("FILE");
     app.add_option("--quality", job.quality, "classifier of good and bad images")->type_name("MODEL");
     app.add_option(

@@ -122,8 +122,8 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
 Figures detection(const Options& o, const fs::path& folder, Device& device) {
     const bool stub = o.model == "none";
     DetectorModel model{.file_name = "bench",
-                    .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
-                    .classes = {"animal", "person", "vehicle"}};
+                        .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
+                        .classes = {"animal", "person", "vehicle"}};
     {
         Graph graph;
         const size_t side = model.config.largest_stride();

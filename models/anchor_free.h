@@ -23,7 +23,7 @@ struct AnchorFreeConfig {
     std::string_view family;               // "YOLO11", "YOLOv9-C" or "YOLOv8"
     std::map<std::string, size_t> widths;  // output channels of each convolution, by its name: "model.0.conv"
     size_t classes = 0;
-    // The first convolution of SPPF has no activation: ultralytics from 8.4 on makes it so, under the same names.
+    // The first convolution of SPPF has no activation: ultralytics 8.4.0 to 8.4.120 made it so, under the same names.
     bool plain_pool = false;
 };
 

@@ -28,7 +28,7 @@ StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed) {
 }
 
 DetectorModel retarget_yolov5(const DetectorModel& from, const std::vector<std::string>& classes, uint64_t seed,
-                          std::string& note) {
+                              std::string& note) {
     note.clear();
     if (from.classes == classes) return from;
     DetectorModel model = from;

@@ -11,4 +11,4 @@ StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed);
 // The network of `from` (with its normalization) for other classes. The heads keep box, objectness, and the classes
 // that `from` has by name; the other classes start from new weights, and `note` names them.
 DetectorModel retarget_yolov5(const DetectorModel& from, const std::vector<std::string>& classes, uint64_t seed,
-                          std::string& note);
+                              std::string& note);

@@ -14,7 +14,7 @@ golden=tests/golden
 seeds() {  # harness -> files of at most 64 KiB
     find "tests/fuzz/corpus/$1" -type f
     case $1 in
-        torch) find $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
+        torch) find tests/fuzz/corpus/detector $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
         safetensors) find $golden/pth $golden/ops -name '*.safetensors' ;;
         exif) find $golden/images $golden/yolo -name '*.jpg' ;;
         image) find $golden/images $golden/yolo -name '*.jpg' -o -name '*.png' ;;

@@ -15,9 +15,9 @@ constexpr size_t kSize = 64;
 
 DetectorModel small_model(double width = 0.125) {
     DetectorModel model{.file_name = "small",
-                    .config = yolov5_config(false, 0.33, width, 2),
-                    .classes = {"red", "blue"},
-                    .image_size = kSize};
+                        .config = yolov5_config(false, 0.33, width, 2),
+                        .classes = {"red", "blue"},
+                        .image_size = kSize};
     for (BoxLevel& level : model.config.levels)  // for objects of 12 to 40 pixels
         for (auto& sides : level.anchors) sides = {sides[0] * 0.5f + 6, sides[1] * 0.5f + 6};
     model.state = initialize_yolov5(model.config, 3);

@@ -13,9 +13,9 @@ std::filesystem::path temporary(const std::string& name) {
 
 DetectorModel small_model(bool p6, std::vector<std::string> classes) {
     DetectorModel model{.file_name = "small",
-                    .config = yolov5_config(p6, 0.33, 0.125, classes.size()),
-                    .classes = std::move(classes),
-                    .image_size = 192};
+                        .config = yolov5_config(p6, 0.33, 0.125, classes.size()),
+                        .classes = std::move(classes),
+                        .image_size = 192};
     model.state = initialize_yolov5(model.config, 5);
     for (auto& [name, tensor] : model.state)  // statistics as training would leave them
         if (name.ends_with(".running_mean") || name.ends_with(".running_var"))

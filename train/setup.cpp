@@ -115,7 +115,7 @@ TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, const Mo
 }
 
 DetectorModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes,
-                           const std::function<void(const std::string&)>& note) {
+                               const std::function<void(const std::string&)>& note) {
     DetectorModel model{.file_name = c.model, .config = yolov5_config(c.model, classes.size()), .classes = classes};
     if (c.init.empty()) {
         model.state = initialize_yolov5(model.config, c.seed);

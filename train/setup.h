@@ -36,7 +36,7 @@ TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, con
 // The network before the first step, with its normalization: new, or from the file `init`; `note` then names the
 // outputs that start from new weights. Errors (usage): the file holds another network.
 DetectorModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
-                           const std::function<void(const std::string&)>& note);
+                               const std::function<void(const std::string&)>& note);
 
 // The input: image_size is the longer side; the other one follows from the median shape of the images, or is equal.
 // Both are rounded up to a multiple of `stride`.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "app/detect/advice.h"
 #include "app/detect/classifiers.h"
 #include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
@@ -84,13 +85,12 @@ DetectorModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
         fail(Fault::usage,
-             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
-             "docs/detection.md",
+             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector: docs/detectors.md",
              option_of_model(job));
     job.note(
         fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
-                    "synth`; for real images get MegaDetector",
-                    option_of_model(job)));
+                    "synth`; for real images {}; `tundra doctor` measures how many images per hour it would reach here",
+                    option_of_model(job), detector_advice(job.machine.open()->kind() == "cuda")));
     return read_detector(file);
 }
 

@@ -111,6 +111,7 @@ std::string_view last_convolution(std::string_view type) {
 
 struct Scale {
     double depth = 1, width = 1, most = 1e9;
+    bool large = false;  // m, l and x have C3k in every C3k2
 };
 
 Scale scale_of(const WeightFile& file, PickleValue yaml) {
@@ -123,7 +124,8 @@ Scale scale_of(const WeightFile& file, PickleValue yaml) {
     }
     const PickleValue s = scales.find(letter.text());
     if (s.size() < 3) fail(Fault::damaged, "{}: its description has no scale '{}'", file.path, letter.text());
-    return {s[0].real(), s[1].real(), s[2].real()};
+    const std::string_view name = letter.text();
+    return {s[0].real(), s[1].real(), s[2].real(), name == "m" || name == "l" || name == "x"};
 }
 
 // The widths inside a layer: half of it or another part in C3k2 and C2f, numbers of their own in YOLOv9.
@@ -162,11 +164,16 @@ void check_description(const WeightFile& file, const AnchorFreeConfig& config) {
             const auto width = config.widths.find(name);
             if (last_convolution(type).empty() || width == config.widths.end()) continue;
             const double base = layers[i][3][0].real();
-            const size_t wanted = size_t(std::ceil(std::min(base, scale.most) * scale.width / 8)) * 8;
-            if (width->second != wanted && double(width->second) != base)
+            const double wanted = std::ceil(std::min(base, scale.most) * scale.width / 8) * 8;
+            const bool as_it_is = base == double(config.classes);  // ultralytics does not scale such a width
+            if (double(width->second) != (as_it_is ? base : wanted))
                 fail(Fault::damaged, "{}: its description gives layer {} {} channels, {}.weight has {}", file.path,
                      layer, wanted, name, width->second);
             check_inside(file, config, layers[i], fmt::format("model.{}", layer), type, double(width->second));
+            const bool c3k = scale.large || layers[i][3][1].boolean();
+            if (type == "C3k2" && config.widths.contains(fmt::format("model.{}.m.0.cv3.conv", layer)) != c3k)
+                fail(Fault::damaged, "{}: its description gives layer {} {}C3k blocks, and its tensors differ",
+                     file.path, layer, c3k ? "" : "no ");
             size_t blocks = 0;
             while (config.widths.contains(fmt::format("model.{}.m.{}.cv1.conv", layer, blocks)) ||
                    config.widths.contains(fmt::format("model.{}.m.{}.attn.qkv.conv", layer, blocks)))

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/text.h"
 #include "kernels/detect.h"
 #include "kernels/types.h"
 
@@ -122,8 +123,11 @@ public:
         const std::string_view root = class_of(file_.module);
         if (!is_known_module(file_.module) || !contains("DetectionModel|Model", root))
             fail(Fault::usage, "{}: its network is a {}, which tundra does not know", file_.path,
-                 file_.module.type_name());
+                 shortened(file_.module.type_name(), 100));
         own_forward(file_.module, "model");
+        check_strides(file_.module, std::string(root));
+        if (const PickleValue classes = file_.module.find("nc"); classes.is(PickleKind::integer))
+            check_classes(classes, std::string(root));
         const PickleValue layers = child_module(file_.module, "model").find("_modules");
         const std::vector<std::string_view> wanted = split(family_ == "YOLO11"   ? kYolo11
                                                            : family_ == "YOLOv8" ? kYolov8
@@ -143,8 +147,8 @@ public:
 private:
     template <class... Parts>
     [[noreturn]] void differs(const std::string& name, fmt::format_string<Parts...> text, Parts&&... parts) const {
-        fail(Fault::usage, "{}: its module {} {}; this is not the {} that tundra computes", file_.path, name,
-             fmt::format(text, std::forward<Parts>(parts)...), family_);
+        fail(Fault::usage, "{}: its module {} {}; this is not the {} that tundra computes", file_.path,
+             shortened(name, 100), shortened(fmt::format(text, std::forward<Parts>(parts)...), 300), family_);
     }
 
     void check_class(PickleValue module, const std::string& name, std::string_view wanted) const {
@@ -156,7 +160,8 @@ private:
     void read_by_layer(PickleValue from, const std::string& name, std::string_view wanted) const {
         std::string text;
         if (from.is(PickleKind::integer)) text = std::to_string(from.integer());
-        for (size_t i = 0; i < from.size(); ++i) text += (i ? "," : "") + std::to_string(from[i].integer());
+        for (size_t i = 0; i < std::min<size_t>(from.size(), 8); ++i)
+            text += (i ? "," : "") + std::to_string(from[i].integer());
         if (text != wanted) differs(name, "reads the layers '{}' where '{}' is usual", text, wanted);
     }
 
@@ -215,6 +220,10 @@ private:
         }
         if (type == "PSABlock" && m.find("add").is(PickleKind::boolean) && !m.find("add").boolean())
             differs(name, "does not add its input");
+        for (const char* pool : {"cv2", "cv3", "cv4"})
+            if (type == "SPPELAN" && !child_module(m, pool).is(PickleKind::object)) differs(name, "has no {}", pool);
+        if ((type == "SPPF" || type == "SP") && !child_module(m, "m").is(PickleKind::object))
+            differs(name, "has no pooling");
         if (type == "SPPF" && m.find("add").boolean()) differs(name, "adds its input");
         if (type == "SPPF" && m.find("n").is(PickleKind::integer) && m.find("n").integer() != 3)
             differs(name, "pools {} times", m.find("n").integer());
@@ -286,10 +295,20 @@ private:
     void detect(PickleValue m, const std::string& name) const {
         if (m.find("reg_max").integer() != int64_t(kDistanceBins))
             differs(name, "has distances of {} steps, not {}", m.find("reg_max").integer(), kDistanceBins);
-        if (m.find("nc").integer() != int64_t(file_.model.classes))
-            differs(name, "speaks of {} classes, its tensors have {}", m.find("nc").integer(), file_.model.classes);
-        const std::vector<double> strides = numbers(m.find("stride"));
-        if (strides != std::vector<double>{8, 16, 32})
+        check_classes(m.find("nc"), name);
+        if (m.find("stride").is(PickleKind::absent)) differs(name, "has no strides");
+        check_strides(m, name);
+    }
+
+    void check_classes(PickleValue classes, const std::string& name) const {
+        if (classes.integer() != int64_t(file_.model.classes))
+            differs(name, "speaks of {} classes, its tensors have {}", classes.integer(), file_.model.classes);
+    }
+
+    void check_strides(PickleValue m, const std::string& name) const {
+        const PickleValue value = m.find("stride");
+        const std::vector<double> strides = numbers(value);
+        if (!value.is(PickleKind::absent) && strides != std::vector<double>{8, 16, 32})
             differs(name, "has the strides {} where the network has 8, 16, 32",
                     strides.empty() ? "'none'" : fmt::format("{}", fmt::join(strides, ", ")));
     }
@@ -302,6 +321,7 @@ private:
             for (size_t i = 0; i < std::min<size_t>(value.size(), 8); ++i) result.push_back(value[i].real());
             return result;
         }
+        if (tensor->shape != std::vector<size_t>{3}) return result;
         const std::vector<std::byte> bytes = file_.torch->read(*tensor);
         const auto take = [&]<class T>(T one) {
             for (size_t i = 0; (i + 1) * sizeof one <= bytes.size() && i < 8; ++i) {

@@ -27,7 +27,7 @@ void take_thresholds_by_name(DetectorModel& model) {
 void take_metadata(const WeightFile& file, DetectorModel& model) {
     take_thresholds_by_name(model);
     if (!file.model.text.starts_with("YOLOv5"))  // settings of the training, by ultralytics and by YOLOv9's authors
-        for (const char* key : {"train_args.imgsz", "opt.imgsz"})
+        for (const char* key : {"args.imgsz", "opt.imgsz", "train_args.imgsz"})
             if (const auto said = file.metadata.find(key); said != file.metadata.end())
                 if (const int size = std::atoi(said->second.c_str()); size > 0) model.image_size = size_t(size);
     const auto found = file.metadata.find("megadetector_info.json");
