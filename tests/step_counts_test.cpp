@@ -200,8 +200,8 @@ TEST(StepCounts, detection_allocates_nothing_after_the_first_image) {
 }
 
 // Multiply-adds and parameters as the networks' descriptions give them, at the sizes of MegaDetector's sorrel, larch
-// and cedar on a picture of 4:3. The head of cedar has convolutions in groups, which are run with zeros between the
-// groups.
+// and cedar on a picture of 4:3. Of cedar's, the small kernels of its RepConvs are folded into the large ones, and the
+// convolutions in groups of its head are run with zeros between the groups. 1 s.
 TEST(StepCounts, networks_without_anchors_do_the_work_of_their_descriptions) {
     struct Form {
         const char* name;
@@ -211,7 +211,7 @@ TEST(StepCounts, networks_without_anchors_do_the_work_of_their_descriptions) {
     };
     for (const Form& form :
          {Form{"yolo11s", 736, 960, 18.55e9, 9'413'945}, Form{"yolo11l", 480, 640, 32.53e9, 25'281'609},
-          Form{"yolov9c", 480, 640, 38.43e9 + 0.25e9, 25'321'545}}) {
+          Form{"yolov9c", 480, 640, 38.43e9 - 0.255e9 + 0.193e9, 25'321'545}}) {
         SCOPED_TRACE(form.name);
         MetaDevice device(device_facts("cpu"));
         const DetectorModel model = random_detector(device, form.name);
@@ -222,8 +222,7 @@ TEST(StepCounts, networks_without_anchors_do_the_work_of_their_descriptions) {
         double flops = 0;
         for (const Step& step : detector.program(form.h, form.w).steps()) flops += step.op->flops();
         EXPECT_NEAR(flops / 2, form.multiply_adds, 3e-3 * form.multiply_adds);
-        // Two times what the largest layers need at once: nothing is kept longer than it is read.
-        EXPECT_LT(detector.arena_bytes(), 60e6);
+        EXPECT_LT(detector.arena_bytes(), 52e6);  // 49.5, 44.2 and 42.4 MB
     }
 }
 
