@@ -173,6 +173,12 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--fresh", o->run.fresh, "start over even if the run folder already holds a run");
     o->config.add_fields(app);
     app.add_flag("--eager", o->run.eager, "run operations one by one, for debuggers and profilers")->group("Machine");
+    app.add_option("--steps-per-graph", o->run.steps_per_graph,
+                   "steps that a GPU starts as one; 0: 8 where the first steps show that it is faster")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 64))
+        ->group("Machine");
     app.add_flag("--deterministic", o->run.deterministic, "give bit-identical results in every run (cuda)")
         ->group("Machine");
     add_quiet_option(app, o->quiet);

@@ -55,7 +55,7 @@ public:
         : arena_(device), batch_(std::move(batch)), scale_(scale), trainer_(device, arena_, config, state) {}
     void run() override {
         step();
-        trainer_.previous_stats();  // one step late: a GPU goes on meanwhile
+        trainer_.arrived();  // one step late: a GPU goes on meanwhile
     }
     Program& program() override { return trainer_.program(); }
     std::vector<float> result() override {

@@ -126,7 +126,7 @@ TEST(DetectTrainer, RepeatsBitByBit) {
         EXPECT_EQ(tensor.values, c.trainer.averaged().at(name).values) << name;
     }
     EXPECT_EQ(a.trainer.stats().loss, c.trainer.stats().loss);
-    EXPECT_EQ(a.trainer.previous_stats()->loss, b.trainer.previous_stats()->loss);
+    EXPECT_EQ(a.trainer.arrived().at(0).loss, b.trainer.arrived().at(0).loss);
 }
 
 TEST(DetectTrainer, AverageIsTheOneOfItsDecay) {

@@ -43,7 +43,8 @@ public:
                 .optimizer = optimizer_config(config_, context.precision),
                 .trained = layers_from(config_.freeze ? 2 * model_.config.channels.size() : 0),
                 .precision = context.precision,
-                .eager = context.eager},
+                .eager = context.eager,
+                .steps_per_graph = context.steps_per_graph},
             model_.state);
         detector_ = std::make_unique<Detector>(
             context.device, folded(model_),

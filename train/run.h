@@ -55,6 +55,7 @@ struct RunEvents {  // each may be empty
 struct RunOptions {
     std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
+    size_t steps_per_graph = 0;   // TrainerConfig
     size_t stop_after_steps = 0;  // stop as on a signal, for tests; 0: never
 };
 
