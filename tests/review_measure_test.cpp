@@ -130,6 +130,14 @@ TEST(MeasureSurvey, ComparesWithWhatTheModelsSaid) {
     EXPECT_EQ(measure_survey(again, r.corrections).species.at("hare").only_model, 1u);
 }
 
+TEST(MeasureSurvey, ARockIsAsGoodAsNothing) {
+    Reviewed r("measure_rock");
+    r.say(5, {{"", "final", "empty"}});
+    const SurveyMeasures m = measure_survey(r.survey, r.corrections);
+    EXPECT_EQ(m.right, 1u);
+    EXPECT_TRUE(m.disagreements.empty());
+}
+
 TEST(MeasureSurvey, ThresholdsNeedTwentyReviewedImages) {
     const TrialSurvey trial("measure_thresholds");
     std::string table = content(trial.folder / "images.csv"), rows = "file,box,field,old,new,reviewer,time\n", boxes;

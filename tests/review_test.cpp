@@ -326,6 +326,7 @@ TEST(ReviewServer, AnswersItsOwnPageOnly) {
     const std::string here = "http://127.0.0.1:" + std::to_string(r.port), wrong = "/" + std::string(32, '0') + "/";
     EXPECT_EQ(status(r.get(r.token)), 200);
     EXPECT_EQ(status(r.get(r.token + "about", "Origin: " + here + "\r\n")), 200);
+    EXPECT_EQ(status(r.get(r.token.substr(0, r.token.size() - 1))), 302);
     EXPECT_EQ(status(r.get(wrong)), 403);
     EXPECT_EQ(status(r.get("/")), 403);
     EXPECT_EQ(status(r.get("/" + r.token)), 403);

@@ -81,7 +81,7 @@ std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const f
 }
 
 // A result file alone has its names as JSON can hold them: "%FF" for a byte that is not UTF-8.
-std::string name_on_disk(const fs::path& images, const std::string& name) {
+std::string raw_name(const std::string& name) {
     std::string raw;
     for (size_t i = 0; i < name.size(); ++i) {
         unsigned byte = 0;
@@ -92,6 +92,11 @@ std::string name_on_disk(const fs::path& images, const std::string& name) {
         else
             raw += name[i];
     }
+    return raw;
+}
+
+std::string name_on_disk(const fs::path& images, const std::string& name) {
+    const std::string raw = raw_name(name);
     std::error_code none;
     return raw == name || fs::exists(images / name, none) || !fs::exists(images / raw, none) ? name : raw;
 }
@@ -115,8 +120,12 @@ CopySummary write_copies(const CopyOptions& o, const std::function<bool(size_t, 
                  fmt::join(answers.categories, ", "));
     if (answers.images.empty()) fail(Fault::usage, "{}: holds no images", o.source.string());
     const fs::path beside = fs::is_directory(o.source) ? o.source / "results.json" : o.source;
-    const fs::path images = folder_of_images(beside, o.images.empty() ? answers.base : o.images, answers.images[0].file,
-                                             "name their folder with --images");
+    const auto plain = std::ranges::find_if(
+        answers.images, [](const AnsweredImage& image) { return raw_name(image.file) == image.file; });
+    const std::string first =
+        plain == answers.images.end() ? raw_name(answers.images[0].file) : plain->file;  // named the same everywhere
+    const fs::path images =
+        folder_of_images(beside, o.images.empty() ? answers.base : o.images, first, "name their folder with --images");
     refuse_folders(o, images);
     make_folder(o.out);
     CopySummary summary;

@@ -163,7 +163,7 @@ void SurveyFolder::read_table() {
             row[names] = names_only(species_part(row[models]));
         }
         SurveyImage image{.row = start,
-                          .site = number_of_name(site_numbers, sites, row[site]),
+                          .site = number_of_name(site_numbers, sites, json_name(row[site])),
                           .sequence = number_of_name(sequence_numbers, sequence_names,
                                                      row[sequence].empty() ? row[file] : row[sequence]),
                           .species_set = number_of_name(set_numbers, set_names, row[names]),

@@ -110,8 +110,13 @@ struct Writer {
     fs::path write_rows(bool same_classes) {
         if (!with.empty() && labels) add_data(same_classes);
         const bool has_parts = std::ranges::any_of(rows, [](const Labelled& row) { return row.part != "train"; });
-        std::string csv = csv_row({"path", "label", "split", "camera"});
-        for (const Labelled& row : rows) csv += csv_row({row.path, row.label, has_parts ? row.part : "", row.camera});
+        std::string csv = csv_row({"path", "label", "camera"});
+        if (has_parts) csv = csv_row({"path", "label", "camera", "split"});
+        for (const Labelled& row : rows) {
+            std::vector<std::string> fields{row.path, row.label, row.camera};
+            if (has_parts) fields.push_back(row.part);
+            csv += csv_row(fields);
+        }
         return write("labels.csv", csv);
     }
     void add_data(bool same_classes) {

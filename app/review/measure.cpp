@@ -122,16 +122,23 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
         m.unseen_of_those_to_review += image.to_review && !said;
         std::string final = survey.finals[image.final];
         std::map<std::string, int> species;
+        for (const std::string& name : survey.species_sets[image.species_set]) species[name] = 1;
         const bool known = said && model_answer(survey, i, *said, final, species);
         const std::string reasons = image.to_review ? survey.row(i).at("review") : "";
         const bool sampled = has_reason(reasons, "sample"), certain = image.to_review && reasons != "sample";
         Stratum& stratum = strata[{image.site, final, certain}];
         ++stratum.images;
+        const StatedImage answer = said ? state_of(survey, i, said)
+                                        : StatedImage{.final = final, .quality = "", .species = species, .boxes = {}};
+        ++m.found_finals[answer.final];
+        for (const auto& [name, n] : answer.species) ++m.found_species[name];
         bool right = false;
         std::map<std::string, int> truth;
         if (known) {
             ++m.measured;
-            const StatedImage now = state_of(survey, i, said);
+            StatedImage now = answer;
+            if (final == "repeated" && now.final == "empty")
+                now.final = final;  // a rock and nothing else: both are right
             truth = now.species;
             right = now.final == final;
             m.right += right;

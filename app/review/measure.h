@@ -39,6 +39,7 @@ struct SurveyMeasures {
            measured = 0;                                    // measured: reviewed, and the models' answer is known
     size_t right = 0, right_species = 0, with_species = 0;  // of the animals that both saw
     std::map<std::string, AnswerCounts> finals, species;
+    std::map<std::string, size_t> found_finals, found_species;  // images, with people's answers where there are some
     std::map<std::string, AnswerCounts> sites;  // right and only_model: images with the right and the wrong final class
     std::map<std::string, std::map<std::string, AnswerCounts>> site_finals;
     std::vector<Disagreement> disagreements;

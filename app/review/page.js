@@ -240,12 +240,6 @@ function drawPanel(item) {
     for (const [key, name, label] of [['A', 'animal', 'animal'], ['E', 'empty', 'empty'], ['B', 'bad', 'bad'], ['H', 'human', 'human']]) row.append(choice(label, key, item.final === name, () => setFinal(name)));
     answers.append(row);
   }
-  if (!inGrid) {  // what a phone has no keys for
-    const row = make('div', 'row three');
-    const small = (label, key, run, off) => { const button = choice(label, key, false, run); button.disabled = off; row.append(button); };
-    small('fewer', '−', () => count(-1), !item.species); small('more', '+', () => count(1), !item.species); small('draw box', 'N', startDrawing, false);
-    answers.append(row);
-  }
   answers.append(make('h3', '', 'Species'));
   const other = make('input'); other.id = 'other'; other.placeholder = 'another species ( / )'; other.setAttribute('list', 'all-species'); other.setAttribute('aria-label', 'another species'); other.autocomplete = 'off'; other.maxLength = 60;
   const known = make('datalist'); known.id = 'all-species'; for (const [name] of about.species) { const o = make('option'); o.value = name; known.append(o); }
@@ -257,6 +251,12 @@ function drawPanel(item) {
   const species = make('div', 'row one'), named = new Set(box ? [box.species] : parse(item.species).map(([name]) => name));
   about.species.slice(0, 30).forEach(([name], i) => species.append(choice(name, i < 9 ? String(i + 1) : '', named.has(name), () => setSpecies(name))));
   answers.append(other, known, species);
+  if (inGrid) return;
+  const row = make('div', 'row three');  // for those without keys
+  for (const [label, run, off] of [['one more', () => count(1), !item.species], ['fewer', () => count(-1), !item.species], ['draw box', startDrawing, false]]) {
+    const button = choice(label, '', false, run); button.disabled = off; row.append(button);
+  }
+  answers.append(row);
 }
 function choice(label, key, is, run) {
   const button = make('button', is ? 'is' : ''); button.append(make('span', '', label)); if (key) button.append(make('kbd', '', key));

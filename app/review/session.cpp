@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "app/jobs/names.h"
 #include "app/review/state.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -201,7 +202,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
     for (const auto& [member, box] : repeats)
         if (group.size() < kMostInGroup) group.push_back({member, box});
     return {{"id", i},
-            {"file", survey_.file(i)},
+            {"file", json_name(survey_.file(i))},
             {"site", survey_.sites[image.site]},
             {"camera", text("camera")},
             {"date", text("date")},
