@@ -57,6 +57,8 @@ int run(const Options& o) {
         DetectorModel model = detector_model(std::move(file));
         if (!o.input.classes.empty()) model.classes = class_names(o.input.classes, model.classes.size(), o.from);
         write_detector(o.to, model);
+    } else if (what.find(", which tundra does not run; it runs YOLO") != what.npos) {
+        fail(Fault::usage, "{}: holds {}", o.from, what);
     } else if (file.model.model && file.model.lacks.empty()) {
         ModelFile classifier = read_model(o.from, {.input = o.input});
         notes = classifier.notes;  // those of the file too
