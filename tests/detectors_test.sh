@@ -2,7 +2,8 @@
 # Detectors without anchors through every command, and bad files: exit code, one line, nothing written. About 20 s.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
-tundra=$(realpath "$1") golden=$(realpath "$2")/tests/golden/yolo11
+tundra=$(realpath "$1") sources=$(realpath "$2")
+golden=$sources/tests/golden/yolo11
 . "$(dirname "$0")/expect.sh"
 images() { grep -v '"detector"\|completion_time\|"model"\|custom_metadata' "$1"; }
 
@@ -64,5 +65,15 @@ for bad in half damaged text onnx; do
         ls -d x.* >/dev/null 2>&1 && { bad "$command wrote $(ls -d x.*)"; rm -rf x.*; }
     done
 done
+# Files of other networks, and of this one with other strides.
+for name in yolov10 stride; do
+    file=$sources/tests/fuzz/corpus/detector/${name}_refused.pt
+    for command in "detect scenes/images -o x.json --model" "import -o x.safetensors"; do
+        expect 2 "$tundra" $command "$file"; one_line; says "${name}_refused.pt: "
+        ls -d x.* >/dev/null 2>&1 && { bad "$command wrote $(ls -d x.*)"; rm -rf x.*; }
+    done
+    expect 0 "$tundra" inspect "$file"
+done
+expect 0 "$tundra" inspect "$sources/tests/fuzz/corpus/detector/stride_refused.pt"; says "note: it cannot detect: "
 
 [ $failures = 0 ] && echo "all is as it should be" || { echo "$failures failures"; exit 1; }
