@@ -46,7 +46,7 @@ paste -d ' ' survey.time detect.time crops.time detect_crops.time images.time on
         for (i = 1; i <= n; ++i) for (j = i + 1; j <= n; ++j) if (list[j] < list[i]) { t = list[i]; list[i] = list[j]; list[j] = t }
         return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
     }
-    { for (k = 1; k <= 2; ++k) for (c = 0; c < 5; ++c) v[k, c, NR] = 1000 * ($(k + 2 * c) - $(k + 2 * c + 10)) / (n - 1) }
+    { for (k = 1; k <= 2; ++k) for (q = 0; q < 5; ++q) v[k, q, NR] = 1000 * ($(k + 2 * q) - $(k + 2 * q + 10)) / (n - 1) }
     END {
         for (k = 1; k <= 2; ++k) {
             for (r = 1; r <= NR; ++r) {
