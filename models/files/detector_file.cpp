@@ -92,8 +92,7 @@ DetectorModel read_detector_unfolded(const std::filesystem::path& path) {
              model.others->family);
     if (!model.state.contains("model.0" + std::string(kVariance)))
         fail(Fault::usage,
-             "{}: its normalization is folded into the weights, so it can only detect; train from the original "
-             "file",
+             "{}: its normalization is folded into the weights, so it can only detect; train from the original file",
              path.string());
     return model;
 }
