@@ -2,6 +2,8 @@
 // few numbers that change from step to step, in device memory.
 #pragma once
 
+#include <functional>
+
 #include "engine/ops.h"
 #include "engine/parameters.h"
 
