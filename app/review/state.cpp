@@ -69,10 +69,12 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
     if (const std::string text = said ? accepted_answer(*said) : ""; !text.empty()) {
         const size_t space = std::min(text.find(' '), text.size());
         now.final = text.substr(0, space);
-        now.species = now.final == "animal"
-                          ? species_counts(std::string_view(text).substr(std::min(space + 1, text.size())))
-                          : std::map<std::string, int>();
-        return now;
+        std::map<std::string, int> accepted =
+            species_counts(std::string_view(text).substr(std::min(space + 1, text.size())));
+        if (std::ranges::none_of(accepted, [&](const auto& one) {  // "animal": there was no species model then
+                return std::ranges::find(survey.categories, one.first) != survey.categories.end();
+            }))
+            now.species = std::move(accepted);
     }
     std::string final, species;
     for (const Correction& c : said ? *said : std::vector<Correction>()) {
@@ -82,11 +84,13 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             if (c.field == "quality") now.quality = c.value, quality_changed = true;
             continue;
         }
+        boxes_changed = true;
+        if (!c.box.starts_with('+') && std::ranges::find(now.boxes, c.box, &StatedBox::number) == now.boxes.end())
+            continue;  // of another detector; the table passes it over, too
         StatedBox& box = box_of(now, c.box);
         box.touched = true;
         box.repeated = false;
         box.confidence = 1;
-        boxes_changed = true;
         if (c.field == "category") box.category = c.value;
         if (c.field == "species") box.species = c.value;
         if (c.field == "bbox") {
@@ -112,7 +116,10 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
                 ++counted[name];
             }
         }
-        if (boxes_changed) now.species = counted;
+        if (boxes_changed)
+            now.species = counted;
+        else
+            animal = !now.species.empty();  // which a vote may have changed
         if (!species.empty()) now.species = species_counts(species), animal = true;
         now.final = human                       ? "human"
                     : now.quality == survey.bad ? "bad"

@@ -52,9 +52,8 @@ Corrections read_corrections(const std::filesystem::path& csv, const std::vector
                 fail(Fault::damaged, "{}: row {}: {} '{}' must be one of {}; correct or delete this row", csv.string(),
                      row.row, row.field, row.value, fmt::join(known, ", "));
             image.values[{row.box, row.field}] = row.value;
-            if (row.box.empty() && row.field == "seen") image.accepted = row.old;
         }
-        if (image.of_boxes()) image.accepted.clear();
+        image.accepted = accepted_answer(rows);
         image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
     if (note)
