@@ -13,23 +13,6 @@ bool is_human(const std::string& name) {
     return std::ranges::find(names, lower(name)) != names.end();
 }
 
-namespace {
-
-StatedBox& box_of(StatedImage& image, const std::string& number) {
-    const auto found = std::ranges::find(image.boxes, number, &StatedBox::number);
-    if (found != image.boxes.end()) return *found;
-    image.boxes.push_back({.number = number,
-                           .at = {},
-                           .category = "none",
-                           .species = "",
-                           .confidence = 1,
-                           .touched = true,
-                           .repeated = false});
-    return image.boxes.back();
-}
-
-}  // namespace
-
 std::string species_text(const std::map<std::string, int>& species) {
     std::vector<std::pair<std::string, int>> all(species.begin(), species.end());
     std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.second > b.second; });
@@ -85,9 +68,12 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             continue;
         }
         boxes_changed = true;
-        if (!c.box.starts_with('+') && std::ranges::find(now.boxes, c.box, &StatedBox::number) == now.boxes.end())
-            continue;  // of another detector; the table passes it over, too
-        StatedBox& box = box_of(now, c.box);
+        auto known = std::ranges::find(now.boxes, c.box, &StatedBox::number);
+        if (known == now.boxes.end()) {
+            if (!c.box.starts_with('+')) continue;  // of another detector; the table passes it over, too
+            known = now.boxes.insert(known, {c.box, {}, "none", "", 1, true, false});
+        }
+        StatedBox& box = *known;
         box.touched = true;
         box.repeated = false;
         box.confidence = 1;
