@@ -168,9 +168,15 @@ TEST(ReviewedTable, NamesThatAreNotUtf8) {
                                          "A/%E4.jpg\", \"detections\": []",
                                          "A/%E4.jpg\", \"detections\": [{\"category\": \"1\", \"conf\": 0.1, "
                                          "\"bbox\": [0, 0, 1, 1]}]"));
+    const std::string table = content(trial.folder / "images.csv"), on_disk = (trial.folder / "images" / raw).string();
+    std::filesystem::rename(trial.folder / "images/A/3.jpg", on_disk);
+    trial.write("images.csv", replaced(table, raw, "A/%E4.jpg"));  // as `tundra survey` writes it
+    EXPECT_EQ(SurveyFolder(trial.folder, "").path(2), on_disk);
+    trial.write("images.csv", table);
     Opened opened(trial);
     EXPECT_TRUE(opened.survey.notes.empty());
     EXPECT_EQ(opened.item(2).at("file"), "A/%E4.jpg");
+    EXPECT_EQ(opened.survey.path(2), on_disk);
     EXPECT_EQ(opened.item(2).at("boxes").size(), 1u);
     opened.session.save({{"images", {{{"id", 2}, {"set", Json::array()}}}}});
     EXPECT_NE(content(opened.corrections.path()).find(raw + ",,seen,"), std::string::npos);

@@ -253,6 +253,8 @@ std::span<const SurveyBox> SurveyFolder::boxes(size_t image) const {
     return std::span(boxes_).subspan(images[image].first_box, images[image].boxes);
 }
 
+std::string SurveyFolder::path(size_t image) const { return (base / name_on_disk(base, files_[image])).string(); }
+
 size_t SurveyFolder::find(std::string_view file) const {
     if (const auto found = numbers_.find(file); found != numbers_.end()) return found->second;
     const auto found = json_numbers_.find(file);
