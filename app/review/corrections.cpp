@@ -30,7 +30,7 @@ bool is_place(const std::string& text) {  // "x y w h", shares of the sides
     double x = -1, y = -1, w = -1, h = -1;
     int used = 0;
     return std::sscanf(text.c_str(), "%lf %lf %lf %lf%n", &x, &y, &w, &h, &used) == 4 && size_t(used) == text.size() &&
-           x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0001 && y + h <= 1.0001;
+           x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0002 && y + h <= 1.0002;
 }
 
 // Why this cannot be a row of ours; "" if it can.
