@@ -102,10 +102,8 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
                 ++counted[name];
             }
         }
-        if (boxes_changed)
-            now.species = counted;
-        else
-            animal = !now.species.empty();  // which a vote may have changed
+        if (boxes_changed) now.species = counted;
+        if (!boxes_changed) animal = !now.species.empty();  // which a vote may have changed
         if (!species.empty()) now.species = species_counts(species), animal = true;
         now.final = human                       ? "human"
                     : now.quality == survey.bad ? "bad"

@@ -67,7 +67,8 @@ void merge_words(const std::vector<std::string>& folders, const std::filesystem:
     std::string groups = "group,file,box\n";
     size_t count = 0;
     for (const std::string& folder : folders) {
-        const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv");
+        const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv", CorrectionLog::Use::reading);
+        for (const std::string& text : log.notes) note(text);
         for (const auto& [file, rows] : log.all()) said.insert(said.end(), rows.begin(), rows.end());
         std::map<std::string, size_t> numbers;
         for (const CsvRow& row : rows_of(std::filesystem::path(folder) / "repeats.csv", kRepeatColumns)) {
