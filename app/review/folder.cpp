@@ -272,8 +272,9 @@ std::map<std::string, std::string> SurveyFolder::row(size_t image) const {
 
 std::string SurveyFolder::quality_of(size_t image) const {
     const auto fields = row(image);
+    if (images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
     const double score = number_in(fields.at("quality_score"), NAN);
-    if (std::isnan(score) || images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
+    if (std::isnan(score)) return "";  // no model: what the table has is a person's
     const auto good = std::ranges::find_if(qualities, [&](const std::string& name) { return name != bad; });
     return score >= bad_threshold_ || good == qualities.end() ? bad : *good;
 }

@@ -75,7 +75,7 @@ function keptApart() {  // the page without a server: what the server's state_of
     return { items: touched, progress: progress() };
   }
   function take(added, undoes) {
-    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[4], held(row), row[5]]));
+    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[2] === 'seen' ? row[3] : row[4], held(row), row[5]]));
     rows.push(...added);
   }
   function readAll() {
