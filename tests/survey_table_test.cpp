@@ -314,7 +314,7 @@ TEST(Corrections, ThatCannotBeAreToldWithFileAndRow) {
              {"a.jpg,1,bbox,,0.1 0.2 0.3", "bbox '0.1 0.2 0.3'"},
              {"a.jpg,1,bbox,,0.5 0.2 0.6 0.1", "bbox"}}) {
         std::string text;
-        EXPECT_EQ(fault_of([&] { read(row); }, text), Fault::damaged) << row;
+        EXPECT_EQ(fault_of([&, &line = row] { read(line); }, text), Fault::damaged) << row;
         has(text, csv.string() + ": row 3: ");
         has(text, part);
         has(text, "correct or delete this row");
