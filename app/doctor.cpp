@@ -192,8 +192,7 @@ std::function<int()> add(CLI::App& app) {
 Command doctor_command() {
     return {
         .name = "doctor",
-        .summary =
-            "Check this machine: devices, libraries, memory, disk, the detector that suits it, and a short self-test.",
+        .summary = "Check this machine: devices, libraries, memory, disk, which detector suits it, and a self-test.",
         .examples = {"tundra doctor", "tundra doctor --json"},
         .add = add};
 }

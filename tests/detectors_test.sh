@@ -16,7 +16,9 @@ for pair in "${kinds[@]}"; do
     says "320 pixels on the long side, padded to multiples of 32"
     grep -q 'note' out && bad "inspect has a note about a good file"
     expect 0 "$tundra" detect scenes/images -o "$name.json" --model "$file" -q
-    [ -s out ] || [ -s err ] && bad "detect says something about a good file"
+    # Only the line of every run.
+    [ -s out ] || grep -qv '^note: model.pt: 3 classes, 320 pixels, on ' err &&
+        bad "detect says something about a good file"
     grep -q "v0.0.0-$name" "$name.json" || bad "the version is not in the results"
     grep -q '"conf"' "$name.json" || bad "no boxes in $name.json"
     expect 0 "$tundra" import "$file" -o "$name.safetensors"; says "${pair#*:}"
@@ -57,10 +59,13 @@ head -c $((size / 2)) "$model" >half.pt
 echo "see the other file" >text.pt
 printf '\x08\x08\x12\x07pytorch\x1a\x052.7.1:\x10graph' >onnx.pt
 for bad in half damaged text onnx; do
-    for command in "detect scenes/images -o x.json --model" "survey scenes/images -o x.survey --detector" "import -o x.safetensors" \
-        "eval --part all -o x.json"; do
+    for command in "detect scenes/images -o x.json --model" "survey scenes/images -o x.survey --detector" \
+        "import -o x.safetensors" "eval --part all -o x.json"; do
         # shellcheck disable=SC2086
-        case $command in eval*) expect 4 "$tundra" $command $bad.pt scenes/annotations.json ;; *) expect 4 "$tundra" $command $bad.pt ;; esac
+        case $command in
+            eval*) expect 4 "$tundra" $command $bad.pt scenes/annotations.json ;;
+            *) expect 4 "$tundra" $command $bad.pt ;;
+        esac
         one_line; says "$bad.pt: "
         ls -d x.* >/dev/null 2>&1 && { bad "$command wrote $(ls -d x.*)"; rm -rf x.*; }
     done

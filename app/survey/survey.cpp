@@ -130,7 +130,7 @@ SurveyOutcome write_survey(const fs::path& folder, ordered_json record, const De
 SurveyOutcome survey(SurveyJob job) {
     const fs::path folder = job.detect.out;
     std::error_code error;
-    fs::create_directories(folder, error);
+    const bool made = fs::create_directories(folder, error);
     if (error || !fs::is_directory(folder))
         fail(Fault::usage, "--out {}: is not a folder, and none can be made there", folder.string());
     DetectJob& detect_job = job.detect;
@@ -176,8 +176,13 @@ SurveyOutcome survey(SurveyJob job) {
             {"head", head}};
         outcome = write_survey(folder, std::move(record), parts.run, detect_job.note);
     };
-    const DetectOutcome done = detect(detect_job);
-    outcome.detect = done;
+    try {
+        const DetectOutcome done = detect(detect_job);
+        outcome.detect = done;
+    } catch (...) {
+        if (made) fs::remove(folder, error);  // only if nothing was begun: a folder with a journal is not empty
+        throw;
+    }
     return outcome;
 }
 
