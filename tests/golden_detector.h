@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/fit.h"
+#include "engine/ops.h"
 #include "engine/program.h"
 #include "tests/golden.h"
 
