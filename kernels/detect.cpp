@@ -57,7 +57,7 @@ void compute(const Cpu& cpu, const DecodeDistances<float>& op) {
                     const float s = sigmoid(score[k]);
                     box[5 + k] = s;
                     candidate |= s > op.threshold;
-                    if (s != s) box[4] = s;
+                    box[4] += score[k] - score[k];  // 0, or NaN where the score is not finite
                 }
                 if (!candidate || box[4] != 0) continue;
                 float d[4];

@@ -61,10 +61,10 @@ __global__ void __launch_bounds__(kThreads) decode_distances(DecodeDistances<T> 
     float box[5] = {};
     bool candidate = false;
     for (unsigned k = 0; k < classes; ++k) {
-        const float s = sigmoid(float(op.score[size_t(index) * classes + k]));
+        const float score = float(op.score[size_t(index) * classes + k]), s = sigmoid(score);
         to[5 + k] = s;
         candidate |= s > op.threshold;
-        if (s != s) box[4] = s;
+        box[4] += score - score;  // 0, or NaN where the score is not finite
     }
     if (candidate && box[4] == 0) {
         float d[4];

@@ -75,6 +75,28 @@ TEST(DetectCpu, an_objectness_that_is_not_a_number_is_told) {
     EXPECT_GT(got.count[2], 0);
 }
 
+// An infinite score would else be 0 or 1 after the sigmoid: an empty image, or a sure box, without a word.
+TEST(DetectCpu, a_score_that_is_not_finite_is_told) {
+    const std::vector<float> box(4 * kDistanceBins, 0.5f);
+    for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN(), -3.0f}) {
+        const std::vector<float> score{-4.0f, bad};
+        std::vector<float> boxes(7);
+        compute(cpu, DecodeDistances<float>{.n = 1,
+                                            .h = 1,
+                                            .w = 1,
+                                            .classes = 2,
+                                            .stride = 8,
+                                            .threshold = 0.5f,
+                                            .first_row = 0,
+                                            .rows = 1,
+                                            .box = box.data(),
+                                            .score = score.data(),
+                                            .boxes = boxes.data()});
+        EXPECT_EQ(std::isnan(boxes[4]), bad != -3.0f) << bad;
+    }
+}
+
 TEST(DetectCpu, selection_equals_the_plain_one) {
     for (unsigned seed = 0; seed < 40; ++seed) {
         const SelectCase c = random_select_case(1 + seed % 3, 1 + seed * 7, 1 + seed % 4, seed);
