@@ -168,7 +168,8 @@ Json measures_json(const SurveyFolder& survey, const SurveyMeasures& m) {
 }
 
 std::filesystem::path write_survey_report(const SurveyFolder& survey, const SurveyMeasures& m) {
-    const std::string name = html_escaped(shortened(survey.folder.filename().string(), 80));
+    const std::string name =
+        html_escaped(shortened(std::filesystem::weakly_canonical(survey.folder).filename().string(), 80));
     std::map<std::string, size_t> sites;
     for (const SurveyImage& image : survey.images) ++sites[survey.sites[image.site]];
     const auto table = [&](const std::string& head, const std::map<std::string, size_t>& counts) {
