@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/detect/job.h"
+#include "app/detect/shard.h"
 #include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
@@ -33,6 +34,7 @@ int run(Options& o) {
         progress.count(counts.done, total, "images");
         return !signals.received();
     };
+    take_own_shard(o.job.shard, o.job.out);
     DetectOutcome outcome;
     try {
         outcome = detect(o.job);
@@ -144,7 +146,10 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--update", job.update, "keep the results of this earlier file and process only images it lacks")
         ->type_name("FILE")
         ->group(group);
-    app.add_option("--shard", job.shard, "process only part I of N of the images; `tundra merge` joins the results")
+    app.add_option(
+           "--shard", job.shard,
+           "process only part I of N of the images; `tundra merge` joins the results. auto, auto/N: the part of this "
+           "task of a Slurm array or rank of MPI, whose number takes the place of {shard} in --out")
         ->type_name("I/N")
         ->group(group);
     app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "app/command.h"
+#include "app/detect/shard.h"
 #include "app/terminal.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -21,6 +22,7 @@ int run(SurveyJob& job) {
         progress.count(counts.done, total, "images");
         return !signals.received();
     };
+    take_own_shard(job.detect.shard, job.detect.out);
     SurveyOutcome outcome;
     try {
         outcome = survey(job);
@@ -111,7 +113,10 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--base", job.base, "folder to which the file names are relative [the given folder]")
         ->type_name("FOLDER")
         ->group(group);
-    app.add_option("--shard", job.shard, "process only part I of N of the images; `tundra merge` joins the folders")
+    app.add_option(
+           "--shard", job.shard,
+           "process only part I of N of the images; `tundra merge` joins the folders. auto, auto/N: the part of this "
+           "task of a Slurm array or rank of MPI, whose number takes the place of {shard} in --out")
         ->type_name("I/N")
         ->group(group);
     add_machine_options(app, job.machine, "detector: cpu 1, cuda 8; classifiers: 16");

@@ -6,12 +6,12 @@
 
 namespace {
 
-uint64_t memory_needed(TrainConfig config, uint64_t batch, const Dataset& data, Device& device, DType precision,
-                       bool eager) {
+uint64_t memory_needed(TrainConfig config, uint64_t batch, Ranks& ranks, const Dataset& data, Device& device,
+                       DType precision, bool eager) {
     config.batch = batch;
     MetaDevice counting(device);
     Arena arena(counting);
-    const std::unique_ptr<Task> task = make_task(config);
+    const std::unique_ptr<Task> task = make_task(config, ranks);
     task->build({counting, arena, precision, eager}, data, [](const std::string&) {});
     return counting.bytes();
 }
@@ -25,17 +25,17 @@ void require_memory(const Device& device) {
              bytes_text(double(free)));
 }
 
-void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision, bool eager,
-                     const Error& error) {
+void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, Device& device, DType precision,
+                     bool eager, const Error& error) {
     const auto needed = [&](uint64_t batch) {
-        return BatchMemory{batch, memory_needed(config, batch, data, device, precision, eager)};
+        return BatchMemory{batch, memory_needed(config, batch, ranks, data, device, precision, eager)};
     };
     const size_t known = device.free_bytes();
     const uint64_t free = known == kUnknownBytes ? available_memory_bytes() : known;
     const BatchMemory all = needed(config.batch);
     if (free / 20 * 19 >= all.bytes)  // the memory that ran out is another one, whose size is not known
         fail(Fault::memory, "{}; training needs {} in all", error.what(), bytes_text(double(all.bytes)));
-    const uint64_t fitting = config.batch > 2 ? largest_batch(free, needed(2), all) : 0;
+    const uint64_t fitting = config.batch > 2 * ranks.count ? largest_batch(free, needed(2 * ranks.count), all) : 0;
     fail(Fault::memory, "training needs {} and {} are free; {}", bytes_text(double(all.bytes)),
          bytes_text(double(free)),
          fitting ? fmt::format("--batch {} would fit", fitting) : "a smaller --image-size or model would fit");

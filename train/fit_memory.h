@@ -8,5 +8,5 @@
 void require_memory(const Device& device);
 
 // Throws the report after `error`, which ended the construction of a task; its memory must be released by now.
-[[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, Device& device, DType precision,
-                                  bool eager, const Error& error);
+[[noreturn]] void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, Device& device,
+                                  DType precision, bool eager, const Error& error);

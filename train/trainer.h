@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "base/ranks.h"
 #include "data/loader.h"
 #include "engine/program.h"
 #include "train/loss.h"
@@ -19,6 +20,8 @@ struct TrainerConfig {
     bool fold_frozen = false;
     DType precision = DType::f32;
     bool eager = false;
+    Ranks* ranks = nullptr;  // that train together, each on its share of a batch; null: this process alone
+    bool sync_batch_norm = false;
 };
 
 class Trainer {
