@@ -18,10 +18,10 @@ close() {
         awk -v limit="$1" 'NF != 2 { exit 1 } { d = ($1 - $2) / ($1 > 1e-3 ? $1 : 1e-3); if (d < 0) d = -d; if (d > worst) worst = d; n++ }
             END { printf "%d steps, largest difference of a loss %.1e\n", n, worst; exit !(n > 0 && worst <= limit) }' || bad "losses of $2 and $3"
 }
-newest() { ls "$1/checkpoints" | sed 's/step-//' | sort -n | tail -1; }
+newest() { ls "$1/checkpoints" 2>/dev/null | grep "safetensors$" | sed 's/step-//' | sort -n | tail -1; }
 
 "$tundra" synth scenes --task detect --images 26 --cameras 2 --size 160x128 --seed 3 -q >/dev/null || exit 1
-boxes=(scenes --task detect --model yolov5n --image-size 64 --epochs 2 --batch 6 --validation 0.3 --lr 0.001 --augment none --cache off
+boxes=(scenes --task detect --model yolov5n --image-size 64 --epochs 3 --batch 6 --validation 0.3 --lr 0.0001 --augment none --cache off
        --device cpu --threads 1)
 
 # A detector with one process and with two, three and six ranks: rounding alone makes the difference. Its loss divides by the
@@ -31,7 +31,7 @@ for n in 2 3 6; do
     expect 0 ranks $n "$tundra" train "${boxes[@]}" -o "sync$n" --sync-batch-norm
     says "$n, each with $((6 / n)) of the 6 images of a step"
     says "sums exposed"
-    close 1e-3 one "sync$n"
+    close 2e-5 one "sync$n"
 done
 [ "$(steps pictures one)" = "$(steps pictures sync6)" ] || bad "images of a step"
 [ "$(ls sync3)" = "$(ls one)" ] || bad "files of a run: $(ls sync3)"
@@ -47,7 +47,7 @@ cmp twice_a/model.safetensors twice_b/model.safetensors >out 2>&1 || bad "two ra
 shots=(shots --image-size 32 --epochs 1 --batch 12 --lr 0.001 --cache off --no-drop-last --device cpu --threads 1)
 expect 0 "$tundra" train "${shots[@]}" -o class_one -q
 expect 0 ranks 4 "$tundra" train "${shots[@]}" -o class_four --sync-batch-norm -q
-close 1e-3 class_one class_four
+close 2e-5 class_one class_four
 [ "$(steps pictures class_one | tail -1)" = 8 ] || bad "the last batch has $(steps pictures class_one | tail -1) images"
 [ "$(steps pictures class_one)" = "$(steps pictures class_four)" ] || bad "images of a step of a classifier"
 rm -r class_one class_four
@@ -76,17 +76,23 @@ wait $job; code=$?
 says "stopped at step"
 stopped=$(newest stop)
 [ "${stopped%.*}" -gt "${saved%.*}" ] || bad "SIGTERM saved nothing: $saved, $stopped"
-# With one process and with four ranks from the same checkpoint: the same steps.
+# With one process and with three ranks from the same checkpoint: the same steps.
 cp -r stop stop3
 n=$(($(steps step stop | tail -1) + 3))
-timeout -s TERM 4 "$tundra" train "${slow[@]}" -o stop -q >out 2>err
-ranks 3 timeout -s TERM 6 "$tundra" train "${slow[@]}" -o stop3 -q >out 2>err
+for count in 1 3; do
+    run=stop; [ $count = 1 ] || run=stop$count
+    ranks $count sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh "$tundra" train "${slow[@]}" -o $run -q >out 2>err &
+    job=$!
+    for _ in $(seq 300); do [ "$(steps step $run | tail -1)" -gt $n ] && break; sleep 0.1; done
+    kill -TERM "$(cat pid.0)"
+    wait $job
+done
 for run in stop stop3; do
     [ "$(steps step $run | tail -1)" -gt $n ] || bad "$run did not go on behind step $stopped"
     [ -z "$(steps step $run | uniq -d)" ] || bad "$run has a step twice"
     mkdir -p "$run.few"; grep '"rate"' $run/log.jsonl | head -$n | tail -3 >"$run.few/log.jsonl"
 done
-close 1e-3 stop.few stop3.few
+close 2e-5 stop.few stop3.few
 
 # Errors: one line that names the rank, the code of the error, and no rank waits for ever.
 expect 2 timeout 60 mpirun --oversubscribe -n 2 "$tundra" train "${boxes[@]}" --batch 7 -o odd
@@ -106,37 +112,54 @@ one_line
 expect 6 timeout 100 mpirun --oversubscribe -n 2 "$tundra" train "${boxes[@]}" --epochs 100 --lr 1000 -o diverged -q
 says "rank 0 on"
 one_line
+# start RUN OPTION...: a long training by two ranks in the background, as job $job; returns after its first checkpoint
+start() {
+    local run=$1; shift
+    rm -f pid.*
+    ranks 2 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh "$tundra" train "${slow[@]}" --save-minutes 0.01 -o "$run" -q "$@" >out 2>err &
+    job=$!
+    for _ in $(seq 300); do [ -n "$(newest "$run")" ] && break; sleep 0.1; done
+    began=$SECONDS
+}
+# ends WHAT CODE: within 30 s; code 1: any but 0
+ends() {
+    wait $job; local code=$?
+    [ $((SECONDS - began)) -le 30 ] || bad "$1: ended after $((SECONDS - began)) s"
+    [ $code = "$2" ] || { [ "$2" = 1 ] && [ $code != 0 ]; } || bad "$1: exit code $code"
+}
+
 # A full disk where rank 0 writes.
-expect 75 timeout 100 mpirun --oversubscribe -n 2 sh -c 'ulimit -f 100; exec "$@"' sh "$tundra" train "${boxes[@]}" -o full -q
+start full
+prlimit --fsize=1000:1000 --pid "$(cat pid.0)"
+ends "full disk" 75
 one_line
+says "the last checkpoint is full/checkpoints/step-"
 
 # A rank that is killed, or that stops answering: the end within 30 s, and the checkpoints stay.
-for signal in KILL STOP; do
-    rm -f pid.*
-    ranks 2 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh "$tundra" train "${slow[@]}" --save-minutes 0.01 -o "dead_$signal" -q >out 2>err &
-    job=$!
-    for _ in $(seq 200); do [ -n "$(ls dead_$signal/checkpoints 2>/dev/null | grep safetensors$)" ] && break; sleep 0.1; done
-    start=$SECONDS
-    kill -$signal "$(cat pid.1)"
-    wait $job; code=$?
-    [ $((SECONDS - start)) -le 30 ] || bad "$signal: ended after $((SECONDS - start)) s"
-    [ $code != 0 ] || bad "$signal: exit code 0"
-    if [ $signal = STOP ]; then says "rank 1 on $(hostname) has not answered"; says "the checkpoints are in"; kill -KILL "$(cat pid.1)" 2>/dev/null; fi
-    [ -n "$(newest dead_$signal)" ] || bad "$signal: no checkpoint"
-done
+start killed
+kill -KILL "$(cat pid.1)"
+ends "killed" 1
+[ -n "$(newest killed)" ] || bad "no checkpoint after a kill"
+start stopped
+kill -STOP "$(cat pid.1)"
+ends "no answer" 75
+says "rank 1 on $(hostname) has not answered"
+says "the checkpoints are in stopped/checkpoints"
+kill -KILL "$(cat pid.1)" 2>/dev/null
 
 # A rank whose images no longer answer: its process lives, and says so itself.
-rm -f hang
-ranks 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 1 ] && export LD_PRELOAD="$0"; exec "$@"' "$(dirname "$tundra")/libhang.so" \
-    "$tundra" train "${slow[@]}" -o hung -q >out 2>err &
+export LD_PRELOAD_OF_RANK_1=$(dirname "$tundra")/libhang.so
+cat >hang.sh <<'END'
+[ "$OMPI_COMM_WORLD_RANK" = 1 ] && export LD_PRELOAD=$LD_PRELOAD_OF_RANK_1
+exec "$@"
+END
+ranks 2 sh hang.sh "$tundra" train "${slow[@]}" -o hung -q >out 2>err &
 job=$!
-for _ in $(seq 200); do [ "$(cat hung/log.jsonl 2>/dev/null | wc -l)" -ge 2 ] && break; sleep 0.1; done
-start=$SECONDS
+for _ in $(seq 300); do [ "$(steps step hung 2>/dev/null | wc -l)" -ge 2 ] && break; sleep 0.1; done
+began=$SECONDS
 touch hang
-wait $job; code=$?
+ends "images that do not answer" 75
 rm -f hang
-[ $code = 75 ] || bad "hanging: exit code $code instead of 75"
-[ $((SECONDS - start)) -le 30 ] || bad "hanging: ended after $((SECONDS - start)) s"
 says "rank 1 on $(hostname): has done nothing for"
 
 # Processes that do not know each other would write one run.

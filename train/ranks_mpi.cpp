@@ -32,6 +32,7 @@ using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto kBeat = 1s, kSilence = 20s;  // a rank that is silent for so long is lost
+constexpr auto kPatience = 5s;              // with MPI_Abort
 constexpr auto kPause = 100us;              // between two looks at a large sum
 constexpr int kLost = 75, kBeatTag = 1;     // Fault::environment
 constexpr size_t kPiece = size_t(1) << 30;  // MPI counts in int
@@ -165,8 +166,7 @@ public:
     void abort(int code) override {
         abort_code_ = code;
         changed_.notify_all();
-        std::this_thread::sleep_for(5s);  // MPI_Abort ends this process; where it does not:
-        std::_Exit(code);
+        std::this_thread::sleep_for(2 * kPatience);  // the thread ends this process
     }
 
 private:
@@ -205,7 +205,7 @@ private:
         if (!failure_.empty()) return;
         try {
             while (!ending_) {
-                if (abort_code_) MPI_Abort(MPI_COMM_WORLD, abort_code_);
+                if (abort_code_) end(abort_code_);
                 if (count > 1) beat();
                 progress(large_);
                 const bool hurry = progress(small_);
@@ -224,7 +224,7 @@ private:
             close();
         } catch (const std::exception& e) {
             say(e.what());
-            MPI_Abort(MPI_COMM_WORLD, kLost);
+            end(kLost);
         }
     }
 
@@ -297,7 +297,7 @@ private:
         if (now - heard_ <= kSilence) return;
         say(fmt::format("rank {} on {} has not answered for {} s and is lost", previous_, machine_before_,
                         std::chrono::seconds(kSilence).count()));
-        MPI_Abort(MPI_COMM_WORLD, kLost);
+        end(kLost);
     }
 
     // A process that waits for a drive or a driver for ever still sends its sign of life, but uses no processor.
@@ -312,7 +312,18 @@ private:
         if (!watched || waiting_ || used - used_ > 0.01) used_ = used, worked_ = now;
         if (now - worked_ <= kSilence) return;
         say(fmt::format("has done nothing for {} s; it may wait for a drive", std::chrono::seconds(kSilence).count()));
-        MPI_Abort(MPI_COMM_WORLD, kLost);
+        end(kLost);
+    }
+
+    // Where MPI cannot end the other ranks, because it does not reach them either, this one ends at least.
+    [[noreturn]] static void end(int code) {
+        std::thread([code] {
+            std::this_thread::sleep_for(kPatience);
+            std::_Exit(code);
+        }).detach();
+        MPI_Abort(MPI_COMM_WORLD, code);
+        std::this_thread::sleep_for(2 * kPatience);
+        std::_Exit(code);
     }
 
     void say(const std::string& text) const {
