@@ -1,5 +1,5 @@
-// Preloaded by mpi_test.sh: once the file `hang` is in the current folder, opening an image never returns, as on a drive
-// that does not answer.
+// Preloaded by mpi_test.sh: once the file `hang` is in the current folder, opening an image never returns, as on a
+// drive that does not answer.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 # --shard auto and the scripts for Slurm, with a faked environment; about 8 s.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
-tundra=$(realpath "$1") scripts=$(realpath "$2")/scripts/slurm
+tundra=$(realpath "$1") slurm=$(realpath "$2")/scripts/slurm
 . "$(dirname "$0")/expect.sh"
 unset "${!SLURM_@}" "${!OMPI_@}" "${!PMI_@}"
 
@@ -44,7 +44,7 @@ says "put {shard} into its name"
 mkdir bin; ln -s "$tundra" bin/tundra
 export PATH=$PWD/bin:$PATH
 export IMAGES=$PWD/scenes/images PARTS=$PWD/parts SHARDS=2 MODELS="--threads 1 -q"
-for task in 1 2; do expect 0 array $task 1 2 2 bash "$scripts/survey_array.sh"; done
+for task in 1 2; do expect 0 array $task 1 2 2 bash "$slurm/survey_array.sh"; done
 expect 0 "$tundra" merge parts/part-1 parts/part-2 -o season
 [ "$(wc -l <season/images.csv)" = 11 ] || bad "the merged survey has $(wc -l <season/images.csv) lines"
 
@@ -56,7 +56,7 @@ END
 chmod +x bin/scontrol
 export CALLS=$PWD/calls SAVE_SECONDS=1 SLURM_JOB_ID=17 SLURM_CPUS_PER_TASK=1 DATA=$PWD/scenes RUN=$PWD/run LAUNCH=""
 export OPTIONS="--task detect --model yolov5n --image-size 64 --batch 2 --validation 0.3 --epochs 5000 --threads 1 --device cpu -q"
-bash "$scripts/train.sh" >out 2>err &
+bash "$slurm/train.sh" >out 2>err &
 job=$!
 for _ in $(seq 200); do [ "$(cat run/log.jsonl 2>/dev/null | wc -l)" -ge 2 ] && break; sleep 0.1; done
 kill -USR1 $job

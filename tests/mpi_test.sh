@@ -24,16 +24,37 @@ newest() { ls "$1/checkpoints" 2>/dev/null | grep "safetensors$" | sed 's/step-/
 boxes=(scenes --task detect --model yolov5n --image-size 64 --epochs 3 --batch 6 --validation 0.3 --lr 0.0001 --augment none --cache off
        --device cpu --threads 1)
 
+slow=("${boxes[@]}" --epochs 2000 --sync-batch-norm)
+
+# Ranks that fail: begun here, looked at below, because it takes 20 s until a silent one is given up.
+cat >rank.sh <<'END'
+echo $$ >pid.$OMPI_COMM_WORLD_RANK
+[ "$OMPI_COMM_WORLD_RANK" = 1 ] && [ -n "${RANK_1_PRELOADS:-}" ] && export LD_PRELOAD=$RANK_1_PRELOADS
+exec "$@"
+END
+# fault NAME COMMAND...: a training by two ranks in the folder NAME; the command runs there behind the first checkpoint
+fault() {
+    local name=$1; shift
+    mkdir "$name"
+    (cd "$name" && { ranks 2 sh ../rank.sh "$tundra" train ../scenes "${slow[@]:1}" --save-minutes 0.01 -o run -q >out 2>err; echo "$? $SECONDS" >end; }) &
+    for _ in $(seq 600); do [ -n "$(newest "$name/run")" ] && break; sleep 0.1; done
+    (cd "$name" && echo $SECONDS >fault && "$@" >/dev/null 2>&1)
+}
+fault full sh -c 'prlimit --fsize=1000:1000 --pid $(cat pid.0)'
+fault killed sh -c 'kill -KILL $(cat pid.1)'
+fault silent sh -c 'kill -STOP $(cat pid.1)'
+RANK_1_PRELOADS=$(dirname "$tundra")/libhang.so fault hanging touch hang
+
 # A detector with one process and with two, three and six ranks: rounding alone makes the difference. Its loss divides by the
 # matches of the whole batch.
 expect 0 "$tundra" train "${boxes[@]}" -o one -q
-for n in 2 3 6; do
+for n in 2 3; do
     expect 0 ranks $n "$tundra" train "${boxes[@]}" -o "sync$n" --sync-batch-norm
     says "$n, each with $((6 / n)) of the 6 images of a step"
     says "sums exposed"
     close 2e-5 one "sync$n"
 done
-[ "$(steps pictures one)" = "$(steps pictures sync6)" ] || bad "images of a step"
+[ "$(steps pictures one)" = "$(steps pictures sync3)" ] || bad "images of a step"
 [ "$(ls sync3)" = "$(ls one)" ] || bad "files of a run: $(ls sync3)"
 [ "$(grep -c '"rank": ' sync3/run.json)" = 3 ] || bad "run.json does not name the three ranks"
 
@@ -60,7 +81,6 @@ cmp bad1/bad_files.csv bad3/bad_files.csv || bad "bad_files.csv"
 [ "$(steps pictures bad1)" = "$(steps pictures bad3)" ] || bad "images of a step with a bad one"
 
 # SIGUSR1 on one rank saves and goes on; SIGTERM on one rank stops all; another number of ranks goes on from there.
-slow=("${boxes[@]}" --epochs 2000 --sync-batch-norm)
 ranks 2 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh "$tundra" train "${slow[@]}" -o stop -q >out 2>err &
 job=$!
 for _ in $(seq 200); do [ "$(cat stop/log.jsonl 2>/dev/null | wc -l)" -ge 3 ] && break; sleep 0.1; done
@@ -99,68 +119,39 @@ expect 2 timeout 60 mpirun --oversubscribe -n 2 "$tundra" train "${boxes[@]}" --
 says "--batch 7: cannot be split evenly over 2 ranks; 6 or 8 can"
 one_line
 cp -r scenes other; printf x >>"$(find other -name '*.jpg' | sort | head -1)"
-cat >rank.sh <<'END'
+cat >data.sh <<'END'
 if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then data=$1; else data=scenes; fi
 shift; tundra=$1; shift; exec "$tundra" train "$data" "$@"
 END
-expect 2 timeout 60 mpirun --oversubscribe -n 2 sh rank.sh other "$tundra" "${boxes[@]:1}" -o differ
+expect 2 timeout 60 mpirun --oversubscribe -n 2 sh data.sh other "$tundra" "${boxes[@]:1}" -o differ
 says "rank 1 sees other images"
 one_line
-expect 2 timeout 60 mpirun --oversubscribe -n 2 sh rank.sh nothing "$tundra" "${boxes[@]:1}" -o gone
+expect 2 timeout 60 mpirun --oversubscribe -n 2 sh data.sh nothing "$tundra" "${boxes[@]:1}" -o gone
 says "tundra: rank 1 on $(hostname)"
 one_line
 expect 6 timeout 100 mpirun --oversubscribe -n 2 "$tundra" train "${boxes[@]}" --epochs 100 --lr 1000 -o diverged -q
 says "rank 0 on"
 one_line
-# start RUN OPTION...: a long training by two ranks in the background, as job $job; returns after its first checkpoint
-start() {
-    local run=$1; shift
-    rm -f pid.*
-    ranks 2 sh -c 'echo $$ >pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh "$tundra" train "${slow[@]}" --save-minutes 0.01 -o "$run" -q "$@" >out 2>err &
-    job=$!
-    for _ in $(seq 300); do [ -n "$(newest "$run")" ] && break; sleep 0.1; done
-    began=$SECONDS
-}
-# ends WHAT CODE: within 30 s; code 1: any but 0
+# ---- what ranks that fail leave
+says_of() { grep -qF -- "$2" "$1/err" || { cp "$1/err" err; bad "$1: no '$2'"; }; }
+# ends NAME CODE: within 30 s of its fault; code 1: any but 0
 ends() {
-    wait $job; local code=$?
-    [ $((SECONDS - began)) -le 30 ] || bad "$1: ended after $((SECONDS - began)) s"
-    [ $code = "$2" ] || { [ "$2" = 1 ] && [ $code != 0 ]; } || bad "$1: exit code $code"
+    while [ ! -e "$1/end" ]; do sleep 0.1; done
+    local code seconds; read -r code seconds <"$1/end"
+    cp "$1/err" err
+    [ $((seconds - $(cat "$1/fault"))) -le 30 ] || bad "$1: ended after $((seconds - $(cat "$1/fault"))) s"
+    [ "$code" = "$2" ] || { [ "$2" = 1 ] && [ "$code" != 0 ]; } || bad "$1: exit code $code"
+    [ -n "$(newest "$1/run")" ] || bad "$1: no checkpoint"
 }
-
-# A full disk where rank 0 writes.
-start full
-prlimit --fsize=1000:1000 --pid "$(cat pid.0)"
-ends "full disk" 75
+ends full 75
 one_line
-says "the last checkpoint is full/checkpoints/step-"
-
-# A rank that is killed, or that stops answering: the end within 30 s, and the checkpoints stay.
-start killed
-kill -KILL "$(cat pid.1)"
-ends "killed" 1
-[ -n "$(newest killed)" ] || bad "no checkpoint after a kill"
-start stopped
-kill -STOP "$(cat pid.1)"
-ends "no answer" 75
-says "rank 1 on $(hostname) has not answered"
-says "the checkpoints are in stopped/checkpoints"
-kill -KILL "$(cat pid.1)" 2>/dev/null
-
-# A rank whose images no longer answer: its process lives, and says so itself.
-export LD_PRELOAD_OF_RANK_1=$(dirname "$tundra")/libhang.so
-cat >hang.sh <<'END'
-[ "$OMPI_COMM_WORLD_RANK" = 1 ] && export LD_PRELOAD=$LD_PRELOAD_OF_RANK_1
-exec "$@"
-END
-ranks 2 sh hang.sh "$tundra" train "${slow[@]}" -o hung -q >out 2>err &
-job=$!
-for _ in $(seq 300); do [ "$(steps step hung 2>/dev/null | wc -l)" -ge 2 ] && break; sleep 0.1; done
-began=$SECONDS
-touch hang
-ends "images that do not answer" 75
-rm -f hang
-says "rank 1 on $(hostname): has done nothing for"
+says_of full "the last checkpoint is run/checkpoints/step-"
+ends killed 1
+ends silent 75
+says_of silent "rank 1 on $(hostname) has not answered"
+says_of silent "the checkpoints are in run/checkpoints"
+ends hanging 75
+says_of hanging "rank 1 on $(hostname): has done nothing for"
 
 # Processes that do not know each other would write one run.
 expect 2 env PMI_SIZE=2 "$tundra" train "${boxes[@]}" -o copies
