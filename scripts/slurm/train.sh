@@ -15,7 +15,7 @@ set -u
 DATA=${DATA:-/data/shots}            # edit
 RUN=${RUN:-/data/runs/quality}       # edit
 OPTIONS=${OPTIONS:---batch 128 --device cpu}         # edit; --batch is that of all ranks together
-LAUNCH=${LAUNCH-srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=$SLURM_CPUS_PER_TASK}  # or: mpirun --bind-to none
+LAUNCH=${LAUNCH-srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=$SLURM_CPUS_PER_TASK}  # or mpirun, with the options at the end of docs/scaling.md
 
 # shellcheck disable=SC2086
 $LAUNCH tundra train "$DATA" --out "$RUN" $OPTIONS &
