@@ -123,7 +123,6 @@ Agreement agree(Ranks& ranks, StopSignals& signals, size_t images) {
     double told[] = {double(images), double(code == 143), double(code == 130), double(code == 75),
                      double(signals.take_save_request())};
     ranks.sum(told);
-    ranks.watched = images > 0;
     return {.images = size_t(told[0]),
             .stop_code = told[1] > 0   ? 143
                          : told[2] > 0 ? 130
@@ -194,6 +193,7 @@ void share(Ranks& ranks, Trainer& trainer, TrainingState& state) {
                         state.loss_scale,   double(state.best_step), state.best_metric};
     ranks.broadcast(std::as_writable_bytes(std::span(numbers)));
     state.step = uint64_t(numbers[0]), state.epoch = uint64_t(numbers[1]), state.position = uint64_t(numbers[2]);
+    ranks.watched = true;  // from here on it computes or reads images
     state.loss_scale = numbers[3], state.best_step = uint64_t(numbers[4]), state.best_metric = numbers[5];
 }
 

@@ -197,7 +197,6 @@ private:
 
     // Waits for the last step.
     void finish_pending_step() {
-        ranks_.watched = false;
         if (!pending_) return;
         const StepStats stats = task_->trainer().stats();
         log_step(*std::exchange(pending_, {}), stats, Clock::now());
@@ -302,6 +301,7 @@ private:
     void save() {
         save_now_ = false;
         if (!ranks_.first()) return;
+        ranks_.watched = false;  // a slow disk does not make a lost rank
         const StateDict network = task_->trainer().state();
         require_finite(network, state_.step, config_.learning_rate);
         state_.total_steps = total_steps_;
@@ -310,7 +310,7 @@ private:
         state_.config_hash = config_hash(config_);
         save_trainer(task_->trainer(), network, state_, *writer_);
         saved_ = Clock::now();
-        saved_step_ = state_.step;
+        saved_step_ = state_.step, ranks_.watched = true;
     }
 
     void resume() {
@@ -348,6 +348,7 @@ private:
                                             e->metrics[i]);
         }
         if (!ranks_.first()) return result;
+        ranks_.watched = false;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
         std::vector<FailedImage> bad;
