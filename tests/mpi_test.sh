@@ -136,7 +136,8 @@ one_line
 says_of() { grep -qF -- "$2" "$1/err" || { cp "$1/err" err; bad "$1: no '$2'"; }; }
 # ends NAME CODE: within 30 s of its fault; code 1: any but 0
 ends() {
-    while [ ! -e "$1/end" ]; do sleep 0.1; done
+    for _ in $(seq 600); do [ -e "$1/end" ] && break; sleep 0.1; done
+    [ -e "$1/end" ] || { bad "$1: does not end"; kill -KILL $(cat "$1"/pid.*); return; }
     local code seconds; read -r code seconds <"$1/end"
     cp "$1/err" err
     [ $((seconds - $(cat "$1/fault"))) -le 30 ] || bad "$1: ended after $((seconds - $(cat "$1/fault"))) s"
