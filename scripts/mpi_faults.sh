@@ -29,7 +29,7 @@ chmod +x agent
 "$tundra" synth scenes --task detect --images 26 --cameras 2 --size 160x128 --seed 3 -q >/dev/null || exit 1
 failures=0
 bad() { echo "FAILED: $*"; tail -5 log; failures=$((failures + 1)); }
-steps() { grep -c '"rate"' run/log.jsonl 2>/dev/null; }
+steps() { cat run/log.jsonl 2>/dev/null | grep -c '"rate"'; }
 train() {  # in the background, as job $job; returns when it has made ten more steps
     local before=$(($(steps) + 10))
     rm -f pid.*
