@@ -8,13 +8,13 @@
 #include "app/detect/result_file.h"
 #include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
+#include "app/jobs/long_run.h"
 #include "app/jobs/model.h"
 #include "app/terminal.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/signals.h"
 #include "data/loader.h"
 #include "predict/in_turn.h"
 
@@ -171,15 +171,14 @@ std::string settings(const ReadyModel& model, const Dataset& data) {
 }
 
 // Makes the predictions that are still missing; false if a signal stopped it.
-bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progress& progress,
-              const StopSignals& signals) {
+bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRun& run) {
     const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
     std::vector<uint32_t> numbers;
     for (size_t i = log.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
     if (numbers.empty()) return true;
     size_t done = data.samples.size() - numbers.size();
     if (done) {
-        print_note(progress, fmt::format("resumed after {} of {} images", done, data.samples.size()));
+        run.note(fmt::format("resumed after {} of {} images", done, data.samples.size()));
         if (log.has_read_one()) data.drive->require_any();
     }
     Loader loader(data, std::move(numbers),
@@ -207,13 +206,9 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, Progre
             prediction.probabilities.assign(p.begin(), p.end());
         }
         log.add(found);
-        progress.count(done += found.size(), data.samples.size(), "images");
-        stopped = signals.received() && done < data.samples.size();
+        stopped = !run.count(done += found.size(), data.samples.size()) && done < data.samples.size();
         return !stopped;
     });
-    if (stopped)
-        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", done,
-                                         data.samples.size()));
     return !stopped;
 }
 
@@ -231,7 +226,7 @@ Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, 
     return counts;
 }
 
-int run(const Options& o) {
+int run_classify(const Options& o) {
     const std::string extension = lower(std::filesystem::path(o.out).extension().string());
     const bool as_csv = extension == ".csv";
     if (!as_csv && extension != ".jsonl") fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
@@ -243,33 +238,25 @@ int run(const Options& o) {
     data.classes = model.file.classes;
     data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
-    Progress progress(o.machine.quiet);
-    for (const std::string& text : images.notes) print_note(progress, text);
-    for (const std::string& text : model.file.notes) print_note(progress, text);
-    const StopSignals signals;
+    LongRun run(o.machine.quiet);
+    for (const std::vector<std::string>* notes : {&images.notes, &model.file.notes})
+        for (const std::string& text : *notes) run.note(text);
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
-    if (!log.note().empty()) print_note(progress, log.note());
-    try {
-        if (!classify(model, data, log, progress, signals)) return signals.exit_code();
-    } catch (const Error& e) {  // such as a full disk or a drive that went away
-        progress.clear();
-        if (e.fault != Fault::environment) throw;
-        fail(e.fault, "{}; run the same command again to resume", e.what());
-    }
+    if (!log.note().empty()) run.note(log.note());
+    if (const auto code = run.run([&] { return classify(model, data, log, run); })) return *code;
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
         Table table(out, data.classes, as_csv);
         counts = write_table(table, log, data, thresholds);
     });
     log.remove();
-    progress.clear();
     if (!o.machine.quiet) {
         for (size_t c = 0; c < counts.of_class.size(); ++c)
             if (counts.of_class[c])
-                print_line(progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
-        print_line(progress, fmt::format("{} images, {} failed: {}", count_text(counts.images),
-                                         count_text(counts.failures), o.out));
+                print_line(run.progress, fmt::format("{:>9} {}", count_text(counts.of_class[c]), data.classes[c]));
+        print_line(run.progress, fmt::format("{} images, {} failed: {}", count_text(counts.images),
+                                             count_text(counts.failures), o.out));
     }
     if (counts.failures && counts.failures == counts.images)
         fail(Fault::inputs, "classify: none of the {} images could be read; {} has the reasons", counts.failures,
@@ -299,7 +286,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("N");
     add_input_options(app, o->input);
     add_machine_options(app, o->machine, "16");
-    return [o] { return run(*o); };
+    return [o] { return run_classify(*o); };
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include "app/command.h"
 #include "app/detect/job.h"
 #include "app/detect/shard.h"
+#include "app/jobs/long_run.h"
 #include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
-#include "base/signals.h"
 
 namespace {
 
@@ -19,42 +19,23 @@ struct Options {
     size_t tile_size = 1280;
 };
 
-int run(Options& o) {
-    const StopSignals signals;
-    const bool quiet = o.job.machine.quiet;
-    Progress progress(quiet);
+int run_detect(Options& o) {
+    LongRun run(o.job.machine.quiet);
     o.job.outputs.render = o.render;
     o.job.outputs.crops = o.crops;
     o.job.outputs.png = o.crops_format == "png";
     o.job.tile = o.tile ? o.tile_size : 0;
-    o.job.note = [&](const std::string& text) { print_note(progress, text); };
-    size_t done = 0;
-    o.job.progress = [&](const DetectCounts& counts, size_t total) {
-        done = counts.done;
-        progress.count(counts.done, total, "images");
-        return !signals.received();
-    };
+    o.job.note = [&](const std::string& text) { run.note(text); };
+    o.job.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
     take_own_shard(o.job.shard, o.job.out);
     DetectOutcome outcome;
-    try {
-        outcome = detect(o.job);
-    } catch (const Error& e) {  // such as a full disk or a lost GPU
-        progress.clear();
-        if (e.fault != Fault::environment || !done) throw;
-        fail(e.fault, "{}; run the same command again to resume", e.what());
-    }
-    progress.clear();
+    if (const auto code = run.run([&] { return (outcome = detect(o.job)).finished; })) return *code;
     const DetectCounts& c = outcome.counts;
-    if (!outcome.finished) {
-        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", c.done,
-                                         outcome.images));
-        return signals.exit_code();
-    }
     std::string line = fmt::format("{} images, {} with detections of confidence {} or more, {} failed, {} damaged",
                                    count_text(c.done), count_text(outcome.with_detections), outcome.threshold,
                                    count_text(c.failed), count_text(c.damaged));
     if (outcome.kept) line += fmt::format(", {} kept from the earlier file", count_text(outcome.kept));
-    if (!quiet) print_line(progress, line + ": " + o.job.out);
+    if (!o.job.machine.quiet) print_line(run.progress, line + ": " + o.job.out);
     if (c.failed && c.failed == c.done)
         fail(Fault::inputs, "detect: none of the {} images could be read; {} has the reasons", c.failed, o.job.out);
     if (c.failed <= o.max_failures) return 0;
@@ -72,7 +53,7 @@ std::function<int()> add(CLI::App& app) {
         ->required();
     app.add_option(
            "--model", job.model,
-           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
+           "a MegaDetector's .pt or another YOLO file, a run folder, or the JSON of an earlier run or of SpeciesNet [a "
            "small model for synthetic scenes]")
         ->type_name("FILE");
     app.add_option("--classify", job.classify,
@@ -157,7 +138,7 @@ std::function<int()> add(CLI::App& app) {
         ->group(group);
 
     add_machine_options(app, job.machine, "cpu 1, cuda 8");
-    return [o] { return run(*o); };
+    return [o] { return run_detect(*o); };
 }
 
 struct MergeOptions {
@@ -171,8 +152,9 @@ std::function<int()> add_merge(CLI::App& app) {
     app.add_option("-o,--out", o->out, "result file or folder of all images")->required()->type_name("FILE");
     return [o] {
         const bool surveys = std::filesystem::is_directory(o->files[0]);
-        const size_t n = surveys ? merge_surveys(o->files, o->out).images : merge_results(o->files, o->out);
         Progress progress(true);
+        const auto note = [&](const std::string& text) { print_note(progress, text); };
+        const size_t n = surveys ? merge_surveys(o->files, o->out, note).images : merge_results(o->files, o->out);
         print_line(progress,
                    fmt::format("{} images from {} shards, none missing: {}", count_text(n), o->files.size(), o->out));
         return 0;
@@ -183,7 +165,7 @@ std::function<int()> add_merge(CLI::App& app) {
 
 Command detect_command() {
     return {.name = "detect",
-            .summary = "Find animals, people and vehicles in images with MegaDetector v5 or another YOLOv5.",
+            .summary = "Find animals, people and vehicles in images with a MegaDetector or another YOLO.",
             .examples = {"tundra detect images -o results.json --model md_v5a.0.0.pt",
                          "tundra detect images -o results.json --model md_v5a.0.0.pt --crops crops --tta",
                          "tundra detect 'night/*.jpg' -o results.json --model runs/my-cameras",

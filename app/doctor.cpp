@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/detect/advice.h"
 #include "app/jobs/together.h"
 #include "app/terminal.h"
 #include "base/error.h"
@@ -148,6 +149,15 @@ int run(bool as_json, const std::string& self_test_device) {
     const double free_bytes = error ? 0 : double(space.available);
     std::vector<Check> tests = {self_test(self_test_device)};
     if (devices[1].good && self_test_device != "cuda") tests.push_back(self_test("cuda"));
+    const bool gpu = devices[1].good;
+    Check detector{.what = "MegaDetector", .text = detector_advice(gpu)};
+    double rate = 0;
+    try {
+        rate = images_per_hour(*open_device(gpu ? "cuda" : "cpu"), suitable_detector(gpu));
+        detector.text = fmt::format("about {} images per hour; {}", count_text(uint64_t(rate)), detector.text);
+    } catch (const std::exception& error) {
+        detector = {.what = "MegaDetector", .text = error.what(), .good = false};
+    }
     const bool good = devices[0].good && std::ranges::all_of(tests, &Check::good) && free_bytes >= kEnoughDisk;
     std::vector<CudaLibraryFile> of_cuda;
     if constexpr (has_cuda) of_cuda = cuda_library_files();
@@ -166,6 +176,7 @@ int run(bool as_json, const std::string& self_test_device) {
                       {"kernel", machine.kernel}}},
                     {"disk_free_bytes", free_bytes},
                     {"self_test", {{"good", tests[0].good}, {"text", tests[0].text}}}};
+        out["detector"] = {{"name", suitable_detector(gpu).name}, {"images_per_hour", rate}, {"text", detector.text}};
         if (tests.size() > 1) out["self_test_cuda"] = {{"good", tests[1].good}, {"text", tests[1].text}};
         for (const Check& d : devices)
             out["devices"].push_back({{"device", d.what}, {"usable", d.good}, {"text", d.text}});
@@ -213,6 +224,7 @@ int run(bool as_json, const std::string& self_test_device) {
                      "not built in: {} images cannot be read; install its development package (docs/reference.md) "
                      "and build again",
                      l.formats));
+    line(detector.good ? "ok" : "no", detector.what, detector.text);
     for (const Check& test : tests) line(test.good ? "ok" : "BAD", test.what, test.text);
     print_line(progress, good ? "Everything required is available."
                               : "Something required is missing or wrong: see the lines marked BAD.");
@@ -236,8 +248,10 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 Command doctor_command() {
-    return {.name = "doctor",
-            .summary = "Check this machine: devices, libraries, memory, disk, and a short self-test.",
-            .examples = {"tundra doctor", "tundra doctor --json", "mpirun -n 4 tundra doctor --mpi"},
-            .add = add};
+    return {
+        .name = "doctor",
+        .summary =
+            "Check this machine: devices, libraries, memory, disk, the detector that suits it, and a short self-test.",
+        .examples = {"tundra doctor", "tundra doctor --json", "mpirun -n 4 tundra doctor --mpi"},
+        .add = add};
 }

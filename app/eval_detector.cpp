@@ -23,11 +23,11 @@ int eval_detector(EvalOptions& o) {
     config.threads = o.machine.threads;
     Dataset data = open_data(o, config, open_box_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
-    const YoloModel model = read_yolov5(weight_file(o.model));
+    const DetectorModel model = read_detector(weight_file(o.model));
     match_classes(data, model.classes);
     config.image_size = model.image_size;
     LoaderOptions loader = loader_options(config, false);
-    loader.fit = frame_for(config, data, model.config.largest_stride());
+    loader.fit = frame_for(config, data, model.network().stride);
     const auto device = o.machine.open();
     Detector detector(*device, model,
                       {.batch = std::clamp<size_t>(numbers.size(), 1, o.machine.detector_batch(*device)),

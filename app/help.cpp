@@ -107,8 +107,10 @@ std::string command_help(const Command& command, const CLI::App& app, bool full,
         });
     };
     std::vector<const CLI::Option*> options = app.get_options();
-    std::ranges::stable_partition(options, [](const CLI::Option* option) { return option->get_group() != "Help"; });
-    std::ranges::stable_partition(options, [](const CLI::Option* option) { return option->get_positional(); });
+    std::stable_partition(options.begin(), options.end(),
+                          [](const CLI::Option* option) { return option->get_group() != "Help"; });
+    std::stable_partition(options.begin(), options.end(),
+                          [](const CLI::Option* option) { return option->get_positional(); });
     std::vector<std::string> groups;
     size_t column = 0;
     for (const CLI::Option* option : options)

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/text.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 namespace {
 
@@ -54,9 +54,10 @@ int run(const Options& o) {
     if (file.model.task == "detect") {
         if (o.input != InputOptions{.classes = o.input.classes})
             fail(Fault::usage, "{}: is a detector, for which import takes no option but --classes", o.from);
-        YoloModel model = yolov5_model(std::move(file));
-        if (!o.input.classes.empty()) model.classes = class_names(o.input.classes, model.classes.size(), o.from);
-        write_yolov5(o.to, model);
+        if (!o.input.classes.empty()) file.model.class_names = class_names(o.input.classes, file.model.classes, o.from);
+        write_detector(o.to, detector_model(std::move(file)));
+    } else if (what.find(", which tundra does not run; it runs YOLO") != what.npos) {
+        fail(Fault::usage, "{}: holds {}", o.from, what);
     } else if (file.model.model && file.model.lacks.empty()) {
         ModelFile classifier = read_model(o.from, {.input = o.input});
         notes = classifier.notes;  // those of the file too

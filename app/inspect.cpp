@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "models/files/detector_file.h"
 #include "predict/model_file.h"
 #include "train/checkpoint.h"
 
@@ -43,6 +44,14 @@ void inspect_weights(Page& page, const fs::path& path) {
             page.line("  input   {}", error.what());
         }
     }
+    std::string cannot_detect;
+    if (file.model.task == "detect") try {
+            const DetectorModel model = read_detector(path);
+            page.line("  input   {} pixels on the long side, padded to multiples of {}", model.image_size,
+                      model.letterbox_stride());
+        } catch (const Error& error) {
+            cannot_detect = error.what();
+        }
     for (const auto& [key, value] : file.metadata)
         page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
     size_t widest = 0, elements = 0, bytes = 0;
@@ -59,6 +68,7 @@ void inspect_weights(Page& page, const fs::path& path) {
     page.line("");
     page.line("  {} tensors, {} elements, {}", file.tensors.size(), count_text(elements), bytes_text(double(bytes)));
     if (!file.model.lacks.empty()) page.line("  note: it cannot predict: {}", file.model.lacks);
+    if (!cannot_detect.empty()) page.line("  note: it cannot detect: {}", cannot_detect);
     for (const std::string& text : file.notes) page.line("  note: {}", text);
     for (const std::string& number : bad_numbers(file.state)) page.line("  note: {}", number);
 }

@@ -37,7 +37,9 @@ LrFinder range_test(const Options& o, const TrainConfig& config, Progress& progr
     Trainer trainer(*device, arena, trainer_config(config, data, initial.model, precision_on(config, *device)),
                     initial.state);
     Cache cache(data, fit_of(config), config.cache == "off" ? CacheMode::off : CacheMode::memory, "");
-    Loader loader(data, data.part(Part::train), loader_options(config, true), &cache);
+    LoaderOptions loading = loader_options(config, true);
+    loading.memory = &device->host_memory();
+    Loader loader(data, data.part(Part::train), loading, &cache);
     LrFinder finder(o.test);
     size_t empty = 0;  // batches in a row without a readable image, which are left out
     for (size_t step = 1; step <= o.test.steps;) {

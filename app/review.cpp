@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <initializer_list>
 #include <memory>
 
@@ -17,11 +18,45 @@
 namespace {
 
 struct Options {
-    std::string folder, base, reviewer, page;
+    std::string folder, base, reviewer, page, add;
     int port = 0;
     size_t images = 1000;
     bool quiet = false;
 };
+
+// The tables, after answers were added to corrections.csv.
+void refresh(const SurveyFolder& survey, bool quiet, Progress& progress) {
+    try {
+        if (refresh_survey(survey.folder) && !quiet)
+            print_note(progress,
+                       fmt::format("{} and events.csv hold the corrections", (survey.folder / "images.csv").string()));
+    } catch (const Error& e) {  // every answer is on the disk all the same
+        print_note(progress, fmt::format("images.csv does not hold the corrections yet: {}; run `tundra survey` again",
+                                         e.what()));
+    }
+}
+
+int add_answers(const Options& o, const SurveyFolder& survey, ReviewSession& session, Progress& progress) {
+    if (!std::filesystem::is_regular_file(o.add)) fail(Fault::usage, "--add {}: is no file", o.add);
+    const CorrectionLog other(o.add, CorrectionLog::Use::reading);
+    if (other.all().empty()) fail(Fault::usage, "--add {}: has no answers", o.add);
+    const ReviewSession::Added added = session.add(other);
+    if (added.unknown.size() == other.all().size())
+        fail(Fault::usage, "--add {}: belongs to another survey: {} has none of its {} images, such as {}", o.add,
+             o.folder, added.unknown.size(), added.unknown[0]);
+    for (const std::string& text : other.notes) print_note(progress, text);
+    if (!added.unknown.empty())
+        print_note(progress, fmt::format("{}: {} of its images are not in this survey and are left out (first: {})",
+                                         o.add, added.unknown.size(), added.unknown[0]));
+    if (added.older)
+        print_note(progress,
+                   fmt::format("{}: {} answers are left out, because the survey has later ones", o.add, added.older));
+    if (!o.quiet)
+        print_line(progress, fmt::format("{} answers about {} images were added to {}", count_text(added.rows),
+                                         count_text(added.images), (survey.folder / "corrections.csv").string()));
+    refresh(survey, o.quiet, progress);
+    return 0;
+}
 
 std::string user_name() {
     for (const char* name : {"USER", "LOGNAME"})
@@ -31,7 +66,7 @@ std::string user_name() {
 
 int run(const Options& o) {
     const SurveyFolder survey(o.folder, o.base);
-    survey.require_images();
+    if (o.add.empty()) survey.require_images();
     CorrectionLog corrections(survey.folder / "corrections.csv");
     Progress progress(o.quiet);
     if (o.page.empty()) corrections.open_for_writing();
@@ -44,6 +79,7 @@ int run(const Options& o) {
                                          corrections.path().string(), strange));
     const std::string reviewer = o.reviewer.empty() ? user_name() : o.reviewer;
     ReviewSession session(survey, corrections, reviewer);
+    if (!o.add.empty()) return add_answers(o, survey, session, progress);
     if (!o.page.empty()) {
         check_output("--static", o.page,
                      {survey.folder / "images.csv", survey.folder / "results.json", corrections.path()});
@@ -73,14 +109,7 @@ int run(const Options& o) {
     if (!o.quiet)
         print_note(progress, fmt::format("{} of {} images to look at are seen; {}", count_text(after.at("done")),
                                          count_text(after.at("to_review")), corrections.path().string()));
-    try {
-        if (refresh_survey(survey.folder) && !o.quiet)
-            print_note(progress,
-                       fmt::format("{} and events.csv hold the corrections", (survey.folder / "images.csv").string()));
-    } catch (const Error& e) {  // every answer is on the disk all the same
-        print_note(progress, fmt::format("images.csv does not hold the corrections yet: {}; run `tundra survey` again",
-                                         e.what()));
-    }
+    refresh(survey, o.quiet, progress);
     return 0;  // Ctrl-C is how a review ends, and everything is on the disk
 }
 
@@ -99,6 +128,9 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(size_t(1), size_t(20'000)));
+    app.add_option("--add", o->add, "take in the corrections.csv that such a page saved, and exit")
+        ->type_name("FILE")
+        ->excludes("--static");
     add_quiet_option(app, o->quiet);
     return [o] { return run(*o); };
 }
@@ -111,6 +143,7 @@ Command review_command() {
             .examples = {"tundra review season                               prints the address to open",
                          "tundra review season --reviewer Ann --port 8080",
                          "tundra review season --base /media/card            the images moved",
-                         "tundra review season --static review.html          one file for a USB stick"},
+                         "tundra review season --static review.html          one file for a USB stick",
+                         "tundra review season --add corrections.csv         the answers that it saved"},
             .add = add};
 }

@@ -3,45 +3,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/command.h"
 #include "app/detect/shard.h"
+#include "app/jobs/long_run.h"
 #include "app/terminal.h"
 #include "base/error.h"
-#include "base/signals.h"
 
 namespace {
 
-int run(SurveyJob& job) {
-    const StopSignals signals;
-    const bool quiet = job.detect.machine.quiet;
-    Progress progress(quiet);
-    job.detect.note = [&](const std::string& text) { print_note(progress, text); };
-    size_t done = 0;
-    job.detect.progress = [&](const DetectCounts& counts, size_t total) {
-        done = counts.done;
-        progress.count(counts.done, total, "images");
-        return !signals.received();
-    };
+int run_survey(SurveyJob& job) {
+    LongRun run(job.detect.machine.quiet);
+    job.detect.note = [&](const std::string& text) { run.note(text); };
+    job.detect.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
     take_own_shard(job.detect.shard, job.detect.out);
     SurveyOutcome outcome;
-    try {
-        outcome = survey(job);
-    } catch (const Error& e) {  // such as a full disk or a lost GPU
-        progress.clear();
-        if (e.fault != Fault::environment || !done) throw;
-        fail(e.fault, "{}; run the same command again to resume", e.what());
-    }
-    progress.clear();
+    if (const auto code = run.run([&] { return (outcome = survey(job)).detect.finished; })) return *code;
     const DetectCounts& c = outcome.detect.counts;
-    if (!outcome.detect.finished) {
-        print_note(progress, fmt::format("stopped after {} of {} images; run the same command again to resume", c.done,
-                                         outcome.detect.images));
-        return signals.exit_code();
-    }
-    if (!quiet) {
+    if (!job.detect.machine.quiet) {
         for (const auto& [name, count] : outcome.finals)
-            print_line(progress, fmt::format("{:>9} {}", count_text(count), name));
-        print_line(progress,
+            print_line(run.progress, fmt::format("{:>9} {}", count_text(count), name));
+        print_line(run.progress,
                    fmt::format("{} images, {} of them ({:.1f} %) to be looked at by a person: {}",
                                count_text(outcome.images), count_text(outcome.to_review),
                                100.0 * double(outcome.to_review) / double(std::max<size_t>(1, outcome.images)),
@@ -62,10 +45,9 @@ std::function<int()> add(CLI::App& app) {
                    "folder of the survey; the same command resumes it, or looks at the images that were added")
         ->type_name("FOLDER")
         ->required();
-    app.add_option(
-           "--detector", job.model,
-           "md_v5a.0.0.pt, another YOLOv5 file, a run folder, or the JSON of MegaDetector or SpeciesNet [a small "
-           "model for synthetic scenes]")
+    app.add_option("--detector", job.model,
+                   "a MegaDetector's .pt or another YOLO file, a run folder, or the JSON of MegaDetector or SpeciesNet "
+                   "[a small model for synthetic scenes]")
         ->type_name("FILE");
     app.add_option("--quality", job.quality, "classifier of good and bad images")->type_name("MODEL");
     app.add_option(
@@ -120,7 +102,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("I/N")
         ->group(group);
     add_machine_options(app, job.machine, "detector: cpu 1, cuda 8; classifiers: 16");
-    return [o] { return run(*o); };
+    return [o] { return run_survey(*o); };
 }
 
 }  // namespace

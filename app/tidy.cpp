@@ -126,9 +126,9 @@ std::vector<Group> groups_in(const std::map<std::string, Camera>& cameras, const
             for (const uint32_t k : members)
                 if (camera.boxes[k].time >= 0) days.push_back(camera.boxes[k].time / 86400);
             std::ranges::sort(days);
-            group.days = size_t(std::ranges::unique(days).begin() - days.begin());
+            group.days = size_t(std::unique(days.begin(), days.end()) - days.begin());
             std::ranges::stable_sort(members, std::ranges::greater{},
-                                     [&](uint32_t k) { return camera.boxes[k].confidence; });
+                                     [&boxes = camera.boxes](uint32_t k) { return boxes[k].confidence; });
             for (const uint32_t k : members) group.places.push_back(camera.places[k]);
             groups.push_back(std::move(group));
         }

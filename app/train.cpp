@@ -98,7 +98,6 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
 // belong to another run.
 std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     namespace fs = std::filesystem;
-    if (app.count("DATA")) fail(Fault::usage, "--corrections {}: brings the data; leave DATA out", o.corrections);
     if (o.run.plan_only)
         fail(Fault::usage, "--plan: writes nothing, and --corrections {} would write the labels; leave one of them out",
              o.corrections);
@@ -108,6 +107,7 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
                                  : "train a classifier; --task detect needs --labels boxes");
     const fs::path labels = fs::path(o.run.folder) / "labels",
                    data = labels / (o.labels == "boxes" ? "labels.json" : "labels.csv");
+    const std::string with = app.count("DATA") ? app.get_option("DATA")->as<std::string>() : "";
     o.config.set_data(data.string());
     if (!o.run.ranks->first()) return {};  // rank 0 writes them
     if (!o.run.fresh && fs::exists(fs::path(o.run.folder) / "config") && fs::exists(data)) return {};
@@ -117,7 +117,7 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     survey.require_images();
     fs::remove_all(labels);
     const TrainingLabels written = write_training_labels(
-        survey, CorrectionLog(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels);
+        survey, CorrectionLog(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels, with);
     return written.notes;
 }
 
@@ -194,7 +194,7 @@ std::function<int()> add(CLI::App& app) {
         ->required()
         ->type_name("RUN");
     app.add_option("--corrections", o->corrections,
-                   "train on what people said in the review of this survey, instead of DATA")
+                   "train on what people said in the review of this survey, and on DATA, if it is given")
         ->type_name("SURVEY");
     app.add_option("--labels", o->labels, "of the corrections: quality, species (crops) or boxes")
         ->type_name("NAME")
@@ -205,6 +205,12 @@ std::function<int()> add(CLI::App& app) {
     app.add_flag("--fresh", o->run.fresh, "start over even if the run folder already holds a run");
     o->config.add_fields(app);
     app.add_flag("--eager", o->run.eager, "run operations one by one, for debuggers and profilers")->group("Machine");
+    app.add_option("--steps-per-graph", o->run.steps_per_graph,
+                   "steps that a GPU starts as one; 0: 8 where the first steps show that it is faster")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 64))
+        ->group("Machine");
     app.add_flag("--deterministic", o->run.deterministic, "give bit-identical results in every run (cuda)")
         ->group("Machine");
     add_quiet_option(app, o->quiet);

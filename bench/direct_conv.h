@@ -66,3 +66,17 @@ inline ConvShape conv_shape(const Shape& x, const Shape& weight, const Shape& y)
     while (s.h + 2 * s.padding < s.kernel_h || s.out_h() < y[1]) ++s.padding;
     return s;
 }
+
+// What a convolution of inference computes besides; a wrong guess would fail the comparison. ResNet: relu after the
+// addition, nothing where another convolution only adds the result. YOLOv5: silu before the addition, nothing in the
+// heads.
+inline Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
+    if (graph.training) return Activation::none;
+    if (yolo) return graph.values[size_t(node["y"])].shape.back() == 24 ? Activation::none : Activation::silu;
+    bool read = false, added = false;
+    for (const Node& other : graph.nodes) {
+        read |= other.in[0] == node["y"];
+        added |= other.op->name() == "conv" && other["residual"] == node["y"];
+    }
+    return added && !read ? Activation::none : Activation::relu;
+}

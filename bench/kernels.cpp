@@ -176,20 +176,6 @@ void time_row(benchmark::State& state, Device& device, Device& other, const Row&
         state.counters["peak%"] = rate(100 * std::max(bytes / peaks.bytes_per_second, flops / peaks.flops_per_second));
 }
 
-// What a convolution of inference computes besides; a wrong guess would fail the comparison. ResNet: relu after the
-// addition, nothing where another convolution only adds the result. YOLOv5: silu before the addition, nothing in the
-// heads.
-Activation activation_of(const Graph& graph, const Node& node, bool yolo) {
-    if (graph.training) return Activation::none;
-    if (yolo) return graph.values[size_t(node["y"])].shape.back() == 24 ? Activation::none : Activation::silu;
-    bool read = false, added = false;
-    for (const Node& other : graph.nodes) {
-        read |= other.in[0] == node["y"];
-        added |= other.op->name() == "conv" && other["residual"] == node["y"];
-    }
-    return added && !read ? Activation::none : Activation::relu;
-}
-
 // The row of a node of a traced graph.
 Row row_of(const Graph& graph, const Node& node, const std::string& where) {
     const bool yolo = where.starts_with("yolo");
@@ -236,9 +222,11 @@ std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& 
                           const DeviceFacts& facts) {
     std::vector<Row> rows;
     std::set<std::string> seen;
-    const auto take = [&](const Graph& graph, const std::string& where) {
-        for (const Node& node : graph.nodes)
+    const auto take = [&](const Graph& graph, const std::string& where, bool convolutions = true) {
+        for (const Node& node : graph.nodes) {
+            if (!convolutions && node.op->name() == "conv") continue;
             if (Row row = row_of(graph, node, where); seen.insert(row.name).second) rows.push_back(std::move(row));
+        }
     };
     MetaDevice meta(facts);
     WorkloadOptions training = resnet;
@@ -246,6 +234,10 @@ std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& 
     take(open_workload(meta, training)->program().graph(), "train");
     take(open_workload(meta, resnet)->program().graph(), "infer");
     take(open_workload(meta, yolo)->program().graph(), yolo.model);
+    // Shapes do not tell the activations of these networks' convolutions, which are of the kinds that YOLOv5 has.
+    const auto add = [&](WorkloadOptions o) { take(open_workload(meta, o)->program().graph(), o.model, false); };
+    add({.model = "yolo11s", .batch = yolo.batch, .h = 736, .w = 960});
+    add({.model = "yolov9c", .batch = yolo.batch, .h = 480, .w = 640});
     if (cases)
         for (const OpCase& test : op_cases()) {
             if (!test.training) continue;  // their options are not in the shapes

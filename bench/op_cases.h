@@ -192,6 +192,49 @@ inline void small_ones(std::vector<OpCase>& cases) {
         cases.push_back({"upsample2 " + dims(s), {{"x", s}}, [](NamedValues& v) { return upsample2(v["x"]); }});
 }
 
+inline void inference_only(std::vector<OpCase>& cases) {
+    const auto add_case = [&](OpCase c) {
+        c.training = false;
+        cases.push_back(std::move(c));
+    };
+    for (const Shape& s : {Shape{1, 1, 1, 1}, {2, 5, 7, 8}, {1, 9, 3, 33}, {2, 3, 17, 264}})
+        for (const bool residual : {false, true}) {
+            OpCase c{fmt::format("depthwise_conv {}{}", dims(s), residual ? " residual" : ""),
+                     {{"x", s}, {"weight", {s[3], 3, 3, 1}}, vector_of("bias", s[3])},
+                     [=](NamedValues& v) {
+                         return depthwise_conv(v["x"], v["weight"],
+                                               {.bias = v["bias"],
+                                                .activation = residual ? Activation::none : Activation::silu,
+                                                .residual = v["residual"]});
+                     }};
+            if (residual) c.inputs.push_back({"residual", s});
+            add_case(c);
+        }
+    struct Heads {
+        size_t n, h, w, heads, key, value;
+    };
+    for (const Heads& a : {Heads{1, 1, 1, 1, 1, 1}, {2, 5, 7, 2, 8, 16}, {1, 9, 11, 3, 5, 33}, {1, 2, 40, 1, 64, 128}})
+        add_case({fmt::format("attention {}x{}x{} {} heads {} {}", a.n, a.h, a.w, a.heads, a.key, a.value),
+                  {{"qkv", {a.n, a.h, a.w, a.heads * (2 * a.key + a.value)}}},
+                  [=](NamedValues& v) { return attention(v["qkv"], a.heads, a.key).y; }});
+    for (const Shape& s : {Shape{1, 2, 2, 1}, {2, 6, 7, 8}, {1, 3, 5, 33}, {1, 9, 12, 264}}) {
+        add_case({"average_pool2 " + dims(s), {{"x", s}}, [](NamedValues& v) { return average_pool2(v["x"]); }});
+        add_case(
+            {"slice " + dims(s), {{"x", s}}, [=](NamedValues& v) { return slice(v["x"], s[3] / 2, s[3] - s[3] / 2); }});
+    }
+    const std::vector<BoxLevel> strides = {{.stride = 8}, {.stride = 16, .mirror = 64}};
+    for (const size_t classes : {1, 3})
+        add_case({fmt::format("decode_distances {}", classes),
+                  {{"box0", {2, 8, 6, 64}, CaseInput::same, 0, 3},
+                   {"score0", {2, 8, 6, classes}},
+                   {"box1", {2, 4, 3, 64}, CaseInput::same, 0, 3},
+                   {"score1", {2, 4, 3, classes}}},
+                  [=](NamedValues& v) {
+                      return decode_distances(std::vector{v["box0"], v["box1"]}, std::vector{v["score0"], v["score1"]},
+                                              strides, 0.503f);
+                  }});
+}
+
 inline void losses(std::vector<OpCase>& cases) {
     for (const Shape& s : {Shape{1, 2}, {7, 5}, {33, 10}, {300, 6}, {5, 1000}, {2, 129}})
         for (const bool weighted : {false, true}) {
@@ -341,6 +384,7 @@ inline std::vector<OpCase> op_cases() {
     op_cases_detail::batch_norms(cases);
     op_cases_detail::convolutions(cases);
     op_cases_detail::small_ones(cases);
+    op_cases_detail::inference_only(cases);
     op_cases_detail::losses(cases);
     op_cases_detail::boxes(cases);
     op_cases_detail::images(cases);

@@ -121,9 +121,9 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
 
 Figures detection(const Options& o, const fs::path& folder, Device& device) {
     const bool stub = o.model == "none";
-    YoloModel model{.file_name = "bench",
-                    .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
-                    .classes = {"animal", "person", "vehicle"}};
+    DetectorModel model{.file_name = "bench",
+                        .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
+                        .classes = {"animal", "person", "vehicle"}};
     {
         Graph graph;
         const size_t side = model.config.largest_stride();
@@ -138,7 +138,7 @@ Figures detection(const Options& o, const fs::path& folder, Device& device) {
                               -3.0f);
     }
     const fs::path file = folder / "model.safetensors";
-    write_yolov5(file, model);
+    write_detector(file, model);
     Detector detector(device, model, {.batch = o.batch, .threshold = 0.005f});
     size_t h = 0, w = 0;
     const auto pass = [&](bool with_network) {

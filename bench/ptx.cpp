@@ -81,7 +81,7 @@ void report(Device& device, Program& program, const std::string& where, bool con
 
 int main(int argc, char** argv) {
     WorkloadOptions resnet{.training = true, .batch = 2, .precision = DType::bf16},
-        yolo{.model = "yolov5s", .batch = 1, .h = 640, .w = 640, .precision = DType::bf16};
+        yolo{.batch = 1, .h = 640, .w = 640, .precision = DType::bf16};
     bool convolutions = false;
     std::string file;
     for (int i = 1; i < argc; ++i) {
@@ -113,7 +113,10 @@ int main(int argc, char** argv) {
             device->description());
         json rows = json::array();
         report(*device, open_workload(*device, resnet)->program(), "train resnet50", convolutions, rows);
-        report(*device, open_workload(*device, yolo)->program(), "infer yolov5s", convolutions, rows);
+        for (const char* model : {"yolov5s", "yolo11s", "yolov9c"}) {
+            yolo.model = model;
+            report(*device, open_workload(*device, yolo)->program(), "infer " + yolo.model, convolutions, rows);
+        }
         if (!file.empty())
             std::ofstream(file) << json{{"device", device->description()}, {"rows", rows}}.dump(1) << "\n";
     } catch (const Error& e) {

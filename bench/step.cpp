@@ -1,6 +1,6 @@
-// Whole steps of ResNet and YOLOv5: images/s, the share of each operation, bytes against the roofline's levels, memory.
+// Whole steps of ResNet and YOLO: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
-//   step [--model resnet50|yolov5s|yolov5x6|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu]
+//   step [--model resnet50|yolov5s|yolo11s|yolov9c|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu]
 //   [--threads 0]
 //        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers] [--losses]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON

@@ -55,7 +55,7 @@ public:
         : arena_(device), batch_(std::move(batch)), scale_(scale), trainer_(device, arena_, config, state) {}
     void run() override {
         step();
-        trainer_.previous_stats();  // one step late: a GPU goes on meanwhile
+        trainer_.arrived();  // one step late: a GPU goes on meanwhile
     }
     Program& program() override { return trainer_.program(); }
     std::vector<float> result() override {
@@ -130,18 +130,8 @@ std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOption
                                           double(o.batch));
 }
 
-YoloModel yolo_model(Device& device, const WorkloadOptions& o) {
-    if (!o.weights.empty()) return read_yolov5(o.weights);
-    YoloModel model{.file_name = "random " + o.model,
-                    .config = yolov5_config(o.model, 3),
-                    .classes = {"animal", "person", "vehicle"}};
-    Graph graph;
-    const size_t side = model.config.largest_stride();
-    yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
-    Parameters parameters(device, graph);
-    initialize(parameters, 1);
-    model.state = download(parameters);
-    return model;
+DetectorModel yolo_model(Device& device, const WorkloadOptions& o) {
+    return o.weights.empty() ? random_detector(device, o.model) : read_detector(o.weights);
 }
 
 class DetectorStep final : public Workload {
@@ -154,7 +144,7 @@ public:
 
     // The same network once more, up to what select_boxes() gets.
     std::vector<float> result() override {
-        const YoloModel model = yolo_model(device_, o_);
+        const DetectorModel model = yolo_model(device_, o_);
         auto graph = std::make_unique<Graph>(o_.precision);
         const Value images = graph->input("images", {o_.batch, o_.h, o_.w, 3}, DType::u8);
         const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
@@ -162,7 +152,12 @@ public:
         constexpr float unit = 1 / 255.0f;
         const Value x = image_batch(images, transform, color,
                                     {.out_h = o_.h, .out_w = o_.w, .normalize = {{unit, unit, unit}, {0, 0, 0}}});
-        const Value boxes = decode_boxes(yolov5(x, model.config), model.config.levels, model.config.classes);
+        const Model network = model.network();
+        const std::vector<Value> heads = network.trace(x);
+        const Values first = std::span(heads).first(network.levels.size()),
+                     last = std::span(heads).subspan(first.size());
+        const Value boxes = network.anchors ? decode_boxes(heads, network.levels, network.classes)
+                                            : decode_distances(first, last, network.levels, 0);
         Parameters parameters(device_, *graph);
         upload(model.state, parameters, "bench");
         Arena arena(device_);
@@ -175,7 +170,7 @@ public:
     }
 
 private:
-    DetectorStep(Device& device, const WorkloadOptions& o, const YoloModel& model)
+    DetectorStep(Device& device, const WorkloadOptions& o, const DetectorModel& model)
         : device_(device),
           o_(o),
           images_(bench_images(o.batch, o.h, o.w)),
@@ -201,8 +196,9 @@ std::vector<uint8_t> bench_images(size_t count, size_t h, size_t w) {
 }
 
 std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o) {
-    if (o.model.starts_with("yolov5")) {
+    if (o.model.starts_with("yolo")) {
         if (o.training) {
+            if (!o.model.starts_with("yolov5")) fail(Fault::usage, "--model {}: only YOLOv5 is trained here", o.model);
             if (!o.weights.empty())
                 fail(Fault::usage, "--weights: a training step of {} starts from random weights", o.model);
             return detector_training(device, o);

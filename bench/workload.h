@@ -6,7 +6,7 @@
 #include "engine/program.h"
 
 struct WorkloadOptions {
-    std::string model = "resnet50";  // resnet50, resnet101, ...; yolov5n ... yolov5x6
+    std::string model = "resnet50";  // resnet50, resnet101, ...; yolov5n ... yolov5x6, yolo11n ... yolo11x, yolov9c
     bool training = false;
     size_t batch = 8, h = 224, w = 224;
     DType precision = DType::f32;

@@ -13,7 +13,7 @@ target_compile_options(tundra_simt PRIVATE -fno-strict-aliasing)
 
 if(TUNDRA_RACE)
     target_sources(tundra_simt PRIVATE virtual_gpu/simt/race.cpp)
-    target_compile_definitions(tundra_simt PUBLIC SIMT_RACE)
+    target_compile_definitions(tundra_simt PRIVATE SIMT_RACE)  # and the .cu files: all else compiles as in other builds
     target_link_libraries(tundra_simt PUBLIC ${CMAKE_DL_LIBS})
 endif()
 
@@ -29,11 +29,13 @@ target_link_libraries(tundra_ptx PUBLIC tundra_simt ${CMAKE_DL_LIBS})
 # .cu files for g++. -fsanitize=thread is for the compiler only: race.cpp stands in for the library.
 function(tundra_simt_flavour)
     set(options -fno-strict-aliasing -Wno-unused-function)
+    set(definitions TUNDRA_SIMT_FLAVOUR)
     if(TUNDRA_RACE)
         list(APPEND options -fsanitize=thread)
+        list(APPEND definitions SIMT_RACE)
     endif()
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX
-        COMPILE_OPTIONS "${options}" COMPILE_DEFINITIONS TUNDRA_SIMT_FLAVOUR)
+        COMPILE_OPTIONS "${options}" COMPILE_DEFINITIONS "${definitions}")
 endfunction()
 
 # GCC 12 vectorises the plain loops only at -O3: batch norm is four times slower without.

@@ -39,6 +39,20 @@ struct BatchNormOptions {
 };
 Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& = {});  // training
 
+// Layers of networks that are not trained here: they have no gradient.
+struct DepthwiseOptions {
+    Value bias = {};
+    Activation activation = Activation::none;
+    Value residual = {};  // added after the activation
+};
+Value depthwise_conv(Value x, Value weight, const DepthwiseOptions&);  // 3x3, weight: (c, 3, 3, 1)
+struct AttentionResult {
+    Value y, v;  // the result; the values alone; both (n, h, w, heads * value)
+};
+AttentionResult attention(Value qkv, size_t heads, size_t key);  // qkv: (n, h, w, heads * (2 key + value))
+Value average_pool2(Value x);                                    // 2x2, stride 1 -> (n, h - 1, w - 1, channels)
+Value slice(Value x, size_t first, size_t channels);             // channels [first, first + channels)
+
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding);
 Value global_average_pool(Value x);               // -> (n, channels)
 Value linear(Value x, Value weight, Value bias);  // (rows, in) x (out, in) -> float (rows, out); bias may be empty
@@ -53,6 +67,10 @@ struct BoxLevel {
     float mirror = 0;  // width of the input if it was mirrored, else 0: x counts from the right
 };
 Value decode_boxes(Values heads, std::span<const BoxLevel> levels, size_t classes);  // -> float (n, rows, 5 + classes)
+
+// Heads of a detector without anchors: boxes (n, h, w, 64) and scores (n, h, w, classes), one of each per level. Only
+// pixels with a score above the threshold get a box.
+Value decode_distances(Values boxes, Values scores, std::span<const BoxLevel> levels, float threshold);
 
 struct SelectBoxesOptions {
     float threshold, iou_threshold;

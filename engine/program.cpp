@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 
 #include "engine/op.h"
 
@@ -80,6 +81,7 @@ std::span<const Step> Program::steps() {
         bound_to_ = arena_.data();
         recording_.reset();
         runs_ = 0;
+        watches_ = options_.overflow && device_.kind() == "cpu";
     }
     if (const size_t gap = device_.facts().guard_bytes) {  // each time: another program may have used the arena
         const auto* begin = static_cast<const std::byte*>(arena_.data());
@@ -94,24 +96,30 @@ std::span<const Step> Program::steps() {
 }
 
 namespace {
-bool all_finite(std::span<const float> values) {
-    constexpr uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
-    bool found = false;
-    for (const float& x : values) found |= (std::bit_cast<uint32_t>(x) & kExponent) == kExponent;
-    return !found;
+// The largest magnitude as the bits of a float, which are ordered as the numbers are: NaN and infinity come last.
+uint32_t largest(const Tensor& t) {
+    uint32_t most = 0;
+    for (const float& x : std::span(static_cast<const float*>(t.data), t.data ? numel(t.shape) : 0))
+        most = std::max(most, std::bit_cast<uint32_t>(x) & 0x7fffffffu);
+    return most;
 }
 }  // namespace
 
 void Program::run_with_checks(std::span<const Step> steps) {
+    constexpr auto infinity = std::bit_cast<uint32_t>(std::numeric_limits<float>::infinity());
+    constexpr auto far_from_it = std::bit_cast<uint32_t>(1e6f);
+    uint32_t most = 0;
     for (const Step& step : steps) {
         device_.run(std::span(&step, 1));
         if (step.op->name() != "conv" || step.out[0].dtype != DType::f32) continue;
-        if (!all_finite({static_cast<const float*>(step.out[0].data), numel(step.out[0].shape)}))
+        const uint32_t result = largest(step.out[0]);
+        if (result >= infinity)
             fail(Fault::not_finite,
-                 "{}: numbers overflow in the network on the first images, its weights are of no use; training needs a "
-                 "lower --lr",
+                 "{}: numbers overflow in the network, its weights are of no use; training needs a lower --lr",
                  to_string(step));
+        most = std::max({most, result, largest(step["weight"]), largest(step["bias"])});
     }
+    watches_ = most > far_from_it;
 }
 
 void Program::run() {
@@ -125,10 +133,10 @@ void Program::run() {
                 "note: steps are not recorded but started operation by operation, which is slower: {}\n", e.what());
             std::fputs(note.c_str(), stderr);  // a stderr that is gone ends no work
         }
-    if (recording_)
-        recording_->launch();
-    else if (runs_ == 0 && options_.overflow && device_.kind() == "cpu")
+    if (watches_)
         run_with_checks(steps);
+    else if (recording_)
+        recording_->launch();
     else
         device_.run(steps);
     ++runs_;

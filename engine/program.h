@@ -28,9 +28,11 @@ struct BatchMemory {
 uint64_t largest_batch(uint64_t free, BatchMemory small, BatchMemory large);
 
 struct ProgramOptions {
-    bool eager = false;     // never record: for sanitizers and profilers
-    size_t batch = 0;       // images per run: an out-of-memory message then names the largest batch that would fit
-    bool overflow = false;  // looks for it in every convolution of the first run, on the CPU: its ReLU makes 0 of NaN
+    bool eager = false;  // never record: for sanitizers and profilers
+    size_t batch = 0;    // images per run: an out-of-memory message then names the largest batch that would fit
+    // Looks for it in every convolution, on the CPU, where a ReLU can make 0 of NaN: in the first run, and in all runs
+    // of a network where weights or the results of the first run are large. No image makes them 1e30 times larger.
+    bool overflow = false;
 };
 
 class Program {
@@ -89,5 +91,6 @@ private:
     std::vector<Step> steps_;
     std::unique_ptr<Recording> recording_;
     const void* bound_to_ = nullptr;
-    size_t runs_ = 0;  // since the steps were bound
+    size_t runs_ = 0;       // since the steps were bound
+    bool watches_ = false;  // for overflow
 };

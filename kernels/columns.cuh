@@ -56,7 +56,7 @@ __device__ __forceinline__ void for_rows(const Columns<kWidth>& at, const Load& 
     for (size_t row = at.row; row < at.rows;) {
         each(row, use);
         row += kBatch * at.step;
-        each(row, load);
+        if (row < at.rows) each(row, load);  // asked once: most threads of small matrices end here
     }
 }
 
@@ -129,9 +129,9 @@ template <int kWidth, int kCount, class Of>
 __device__ __forceinline__ void channel_constants(size_t channels, float (&constants)[kCount][kWidth], const Of& of) {
     SIMT_SHARED(float, shared, [kCount * kPlaces<kWidth>]);
     const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x, k = thread % kWidth, lane = thread / kWidth;
-    if (const size_t channel = channel_of<kWidth>(k, lane); lane < blockDim.x && channel < channels) {
-        float own[kCount];
-        of(channel, own);
+    if (lane < blockDim.x) {
+        float own[kCount] = {};  // threads without a channel read theirs too
+        if (const size_t channel = channel_of<kWidth>(k, lane); channel < channels) of(channel, own);
         SIMT_UNROLL
         for (int c = 0; c < kCount; ++c) shared[c * kPlaces<kWidth> + place<kWidth>(k, lane)] = own[c];
     }

@@ -2,6 +2,7 @@
 #include "kernels/detect.h"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -24,6 +25,45 @@ void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
                     for (size_t k = 0; k < 4; ++k) box[k] = decoded_value(op, anchor, i, j, k, s[anchor * values + k]);
                     std::copy_n(s + anchor * values + 4, values - 4, box + 4);
                 }
+            }
+        }
+    });
+}
+
+namespace {
+float mean_distance(const float* bins) {
+    float largest = bins[0], sum = 0, weighted = 0;
+    for (size_t b = 1; b < kDistanceBins; ++b) largest = select(bins[b] > largest, bins[b], largest);
+    float part[kDistanceBins];
+    for (size_t b = 0; b < kDistanceBins; ++b) part[b] = fast_exp(bins[b] - largest);
+    for (size_t b = 0; b < kDistanceBins; ++b) sum += part[b], weighted += float(b) * part[b];
+    return weighted / sum;
+}
+}  // namespace
+
+void compute(const Cpu& cpu, const DecodeDistances<float>& op) {
+    const size_t values = 5 + op.classes;
+    parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
+        for (size_t line = begin; line < end; ++line) {
+            const size_t n = line / op.h, i = line % op.h;
+            for (size_t j = 0; j < op.w; ++j) {
+                const size_t pixel = line * op.w + j;
+                const float *const score = op.score + pixel * op.classes, *const bins =
+                                                                              op.box + pixel * 4 * kDistanceBins;
+                float* const box = op.boxes + (n * op.rows + op.first_row + i * op.w + j) * values;
+                std::fill_n(box, values, 0.0f);
+                bool candidate = false;
+                for (size_t k = 0; k < op.classes; ++k) {
+                    const float s = sigmoid(score[k]);
+                    box[5 + k] = s;
+                    candidate |= s > op.threshold;
+                    if (s != s) box[4] = s;
+                }
+                if (!candidate || box[4] != 0) continue;
+                float d[4];
+                for (size_t side = 0; side < 4; ++side) d[side] = mean_distance(bins + side * kDistanceBins);
+                distances_to_box(op, i, j, d, box);
+                box[4] = d[0] + d[1] + d[2] + d[3] >= 0 ? 1 : std::numeric_limits<float>::quiet_NaN();
             }
         }
     });

@@ -3,8 +3,9 @@
 // sorted or read back.
 //
 // Floor per image of R rows: decoding reads s * (5 + classes) bytes per row (s: of T) and writes 4 * (5 + classes);
-// selection reads those and 8 bytes per row twice. 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the
-// rounds dominate: about 2 us each while the candidates fit the 512 threads a few times, that is 0.1 ms for 50 boxes.
+// selection reads those and 8 bytes per row twice. Distances: s * classes read and 4 * (5 + classes) written per row.
+// 1280 x 960, 3 classes, R = 76500: 6 MB, 1.5 us on an H200; the rounds dominate: about 2 us each while the candidates
+// fit the 512 threads a few times, that is 0.1 ms for 50 boxes.
 #include "kernels/detect.h"
 
 #include <stdexcept>
@@ -30,6 +31,51 @@ __global__ void __launch_bounds__(kThreads) decode_boxes(DecodeBoxes<T> op) {
     SIMT_UNROLL
     for (int k = 0; k < kWidth; ++k) box[k] = decoded_value(op, anchor, i, j, first + unsigned(k), sigmoid(box[k]));
     store_floats(op.boxes + (n * op.rows + op.first_row + anchor * pixels + pixel) * values + first, box);
+}
+
+// The mean of softmax(bins) over the numbers 0 to 15.
+template <class T>
+__device__ __forceinline__ float mean_distance(const T* p) {
+    float bins[kDistanceBins], largest = -INFINITY, sum = 0, weighted = 0;
+    SIMT_UNROLL
+    for (unsigned b = 0; b < kDistanceBins; ++b) bins[b] = float(p[b]);
+    SIMT_UNROLL
+    for (unsigned b = 0; b < kDistanceBins; ++b) largest = fmaxf(largest, bins[b]);
+    SIMT_UNROLL
+    for (unsigned b = 0; b < kDistanceBins; ++b) {
+        const float part = expf(bins[b] - largest);
+        sum += part;
+        weighted += float(b) * part;
+    }
+    return __fdividef(weighted, sum);
+}
+
+// A thread per pixel: most stop after the scores.
+template <class T>
+__global__ void __launch_bounds__(kThreads) decode_distances(DecodeDistances<T> op) {
+    const unsigned index = blockIdx.x * kThreads + threadIdx.x, pixels = unsigned(op.h * op.w);
+    if (index >= op.n * pixels) return;
+    const unsigned n = index / pixels, pixel = index % pixels, i = pixel / unsigned(op.w), j = pixel % unsigned(op.w);
+    const unsigned classes = unsigned(op.classes);
+    float* const to = op.boxes + (n * op.rows + op.first_row + pixel) * (5 + classes);
+    float box[5] = {};
+    bool candidate = false;
+    for (unsigned k = 0; k < classes; ++k) {
+        const float s = sigmoid(float(op.score[size_t(index) * classes + k]));
+        to[5 + k] = s;
+        candidate |= s > op.threshold;
+        if (s != s) box[4] = s;
+    }
+    if (candidate && box[4] == 0) {
+        float d[4];
+        for (unsigned side = 0; side < 4; ++side)
+            d[side] = mean_distance(op.box + (size_t(index) * 4 + side) * kDistanceBins);
+        float four[4];
+        distances_to_box(op, i, j, d, four);
+        for (int k = 0; k < 4; ++k) box[k] = four[k];
+        box[4] = d[0] + d[1] + d[2] + d[3] >= 0 ? 1 : NAN;
+    }
+    for (int k = 0; k < 5; ++k) to[k] = box[k];
 }
 
 __global__ void __launch_bounds__(kThreads) candidate_keys(SelectBoxes op, uint64_t* keys) {
@@ -102,6 +148,15 @@ void compute(const Gpu& gpu, const DecodeBoxes<T>& op) {
 template void compute(const Gpu&, const DecodeBoxes<float>&);
 template void compute(const Gpu&, const DecodeBoxes<bf16>&);
 template void compute(const Gpu&, const DecodeBoxes<fp16>&);
+
+template <class T>
+void compute(const Gpu& gpu, const DecodeDistances<T>& op) {
+    simt::launch(decode_distances<T>, dim3(unsigned(ceil_div(op.n * op.h * op.w, kThreads))), dim3(kThreads), 0,
+                 stream_of(gpu), op);
+}
+template void compute(const Gpu&, const DecodeDistances<float>&);
+template void compute(const Gpu&, const DecodeDistances<bf16>&);
+template void compute(const Gpu&, const DecodeDistances<fp16>&);
 
 void compute(const Gpu& gpu, const SelectBoxes& op) {
     if (op.rows > kMaxRows || op.classes > kMaxClasses || op.classes == 0 || !(op.threshold >= 0))

@@ -7,6 +7,17 @@
 //     y = (2 s1 - 1/2 + i) * stride      h = (2 s3)^2 * anchors[a][1]
 //   `mirror` is the width of an image that was mirrored, else 0: x then becomes mirror - x.
 //
+// DecodeDistances  one level of a detector without anchors. box: (n, h, w, 4 * 16), score: (n, h, w, classes), before
+//   softmax and sigmoid
+//   boxes: as above, this level's rows in the order of i, j. A pixel is a candidate if a class has sigmoid(score) >
+//   threshold; its objectness is 1. The others have objectness 0 and no box, since most pixels of an image are empty.
+//   With d of left, top, right, bottom = sum over b of b * softmax(box of the side)_b, the distances from the middle of
+//   the pixel to the sides in strides:
+//     x = (j + 1/2 + (d2 - d0) / 2) * stride      w = (d0 + d2) * stride
+//     y = (i + 1/2 + (d3 - d1) / 2) * stride      h = (d1 + d3) * stride
+//   Objectness is NaN where a score or a box of a candidate is.
+//   Source: Li et al. 2020, https://arxiv.org/abs/2006.04388, 3.2 (the distribution of a side)
+//
 // SelectBoxes  non-maximum suppression; boxes as above
 //   detections: (n, max_detections, 6): x1 y1 x2 y2 score class, best first, zeros after the last
 //   count: (n), the number of boxes; -1, and no boxes, where an objectness is NaN: the network overflowed
@@ -32,6 +43,18 @@ struct DecodeBoxes {
     float* boxes;
 };
 
+inline constexpr size_t kDistanceBins = 16;
+
+template <class T>
+struct DecodeDistances {
+    size_t n, h, w, classes;
+    float stride, threshold;
+    float mirror = 0;
+    size_t first_row, rows;
+    const T *box, *score;
+    float* boxes;
+};
+
 struct SelectBoxes {
     size_t n, rows, classes;         // at most 2^24 rows and 256 classes
     float threshold, iou_threshold;  // threshold >= 0
@@ -42,9 +65,14 @@ struct SelectBoxes {
 };
 
 void compute(const Cpu&, const DecodeBoxes<float>&);
+void compute(const Cpu&, const DecodeDistances<float>&);
 void compute(const Cpu&, const SelectBoxes&);  // allocates a list of the candidates
 template <class T>
 void compute(const Simt&, const DecodeBoxes<T>&);
+template <class T>
+void compute(const Simt&, const DecodeDistances<T>&);
+template <class T>
+void compute(const Cuda&, const DecodeDistances<T>&);
 void compute(const Simt&, const SelectBoxes&);  // takes 16 bytes of scratch memory per row; likewise on Cuda
 template <class T>
 void compute(const Cuda&, const DecodeBoxes<T>&);

@@ -121,6 +121,7 @@ HOST_DEVICE inline float class_targets(const DetectLossShape& s, const Cell& c, 
     if (sums.matches == 1)
         count = sums.label == int(k) ? 1.0f : 0.0f;
     else
+#pragma unroll 1  // as below: nvcc would make a copy for each of several turns, of what few cells do
         for (size_t m = 0; m < s.max_boxes; ++m)
             if (int(c.boxes[5 * m]) == int(k) && belongs(c.boxes + 5 * m, c, s.anchor_threshold)) count += 1;
     return sums.matches * s.smoothing / 2 + count * (1 - s.smoothing);
@@ -144,6 +145,7 @@ HOST_DEVICE LossSums cell_loss(const DetectLossShape& s, const Cell& c, const T*
     const CellSums sums = cell_sums(s, c, predicted(c, t));
     LossSums loss{sums.box, softplus(float(t[4])) - float(t[4]) * sums.target, 0, sums.matches};
     if (sums.matches > 0 && s.classes > 1)
+#pragma unroll 1
         for (size_t k = 0; k < s.classes; ++k) {
             const float tk = float(t[5 + k]);
             loss.classes += sums.matches * softplus(tk) - tk * class_targets(s, c, sums, k);
@@ -175,6 +177,7 @@ HOST_DEVICE void cell_gradient(const DetectLossShape& s, const Cell& c, const Lo
     dt[2] = T(-weight.box * sums.grad.w * 2 * p.w * (1 - sw));
     dt[3] = T(-weight.box * sums.grad.h * 2 * p.h * (1 - sh));
     dt[4] = T(weight.objectness * (precise_sigmoid(float(t[4])) - sums.target));
+#pragma unroll 1
     for (size_t k = 0; k < s.classes; ++k)
         dt[5 + k] =
             T(sums.matches == 0

@@ -65,3 +65,13 @@ HOST_DEVICE float decoded_value(const DecodeBoxes<T>& op, size_t anchor, size_t 
         default: return s;
     }
 }
+
+// x y w h from the distances of pixel (i, j) to the four sides.
+template <class T>
+HOST_DEVICE void distances_to_box(const DecodeDistances<T>& op, size_t i, size_t j, const float (&d)[4], float* box) {
+    const float x = (float(j) + 0.5f + (d[2] - d[0]) / 2) * op.stride;
+    box[0] = op.mirror > 0 ? op.mirror - x : x;
+    box[1] = (float(i) + 0.5f + (d[3] - d[1]) / 2) * op.stride;
+    box[2] = (d[0] + d[2]) * op.stride;
+    box[3] = (d[1] + d[3]) * op.stride;
+}

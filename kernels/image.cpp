@@ -5,7 +5,26 @@
 
 #include "kernels/image_math.h"
 
+namespace {
+
+// A row of pixels that are not resampled: each of the values that a byte can have is computed once.
+void normalized_row(const ImageBatch<float>& op, const uint8_t* pixels, size_t count, float gain, float offset,
+                    float* y) {
+    float values[3][256];
+    for (size_t c = 0; c < 3; ++c)
+        for (int v = 0; v < 256; ++v)
+            values[c][v] = colored(float(v), gain, offset) * op.normalize.scale[c] + op.normalize.shift[c];
+    const size_t first = op.normalize.bgr ? 2 : 0, last = 2 - first;
+    for (size_t j = 0; j < count; ++j, pixels += 3, y += op.out_c) {
+        y[0] = values[0][pixels[first]], y[1] = values[1][pixels[1]], y[2] = values[2][pixels[last]];
+        for (size_t c = 3; c < op.out_c; ++c) y[c] = 0;
+    }
+}
+
+}  // namespace
+
 void compute(const Cpu& cpu, const ImageBatch<float>& op) {
+    constexpr float kSame[] = {1, 0, 0, 0, 1, 0};
     const ptrdiff_t rows = ptrdiff_t(op.n * op.out_h);
 #pragma omp parallel for num_threads(std::max(cpu.threads, 1)) schedule(static) if (cpu.threads > 1)
     for (ptrdiff_t row = 0; row < rows; ++row) {
@@ -17,8 +36,13 @@ void compute(const Cpu& cpu, const ImageBatch<float>& op) {
         for (size_t j = inner_w; j < op.out_w; ++j)
             for (size_t c = 0; c < op.out_c; ++c)
                 y[j * op.out_c + c] = c < 3 ? op.grey * op.normalize.scale[c] + op.normalize.shift[c] : 0;
+        const float* const transform = op.transform + 6 * image;
+        if (std::equal(kSame, kSame + 6, transform) && i < op.h && inner_w <= op.w) {
+            normalized_row(op, pixels + i * op.w * 3, inner_w, gain, offset, y);
+            continue;
+        }
         for (size_t j = 0; j < inner_w; ++j, y += op.out_c) {
-            const AffineTap tap = affine_tap(op.transform + 6 * image, int(i), int(j), int(op.h), int(op.w));
+            const AffineTap tap = affine_tap(transform, int(i), int(j), int(op.h), int(op.w));
             const uint8_t *p00 = pixels + (size_t(tap.top) * op.w + size_t(tap.left)) * 3,
                           *p01 = pixels + (size_t(tap.top) * op.w + size_t(tap.right)) * 3,
                           *p10 = pixels + (size_t(tap.bottom) * op.w + size_t(tap.left)) * 3,

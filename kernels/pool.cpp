@@ -16,6 +16,7 @@ struct Taps {
           last(std::min(s.kernel, size + s.padding - out * s.stride)) {}
 };
 
+template <bool kArgmax>
 void forward_pixel(const MaxPoolForward<float>& op, size_t image, size_t p, size_t q) {
     const MaxPoolShape& s = op.shape;
     const Taps rows(p, s.h, s), columns(q, s.w, s);
@@ -23,7 +24,7 @@ void forward_pixel(const MaxPoolForward<float>& op, size_t image, size_t p, size
     for (size_t c0 = 0; c0 < s.c; c0 += block) {
         const size_t count = std::min(block, s.c - c0);
         float best[block];
-        int32_t where[block];
+        [[maybe_unused]] int32_t where[block];
         for (size_t r = rows.first; r < rows.last; ++r)
             for (size_t t = columns.first; t < columns.last; ++t) {
                 const size_t i = p * s.stride + r - s.padding, j = q * s.stride + t - s.padding;
@@ -31,17 +32,17 @@ void forward_pixel(const MaxPoolForward<float>& op, size_t image, size_t p, size
                 const int32_t tap = int32_t(r * s.kernel + t);
                 if (r == rows.first && t == columns.first) {
                     std::copy_n(x, count, best);
-                    std::fill_n(where, count, tap);
+                    if constexpr (kArgmax) std::fill_n(where, count, tap);
                     continue;
                 }
                 for (size_t c = 0; c < count; ++c) {
                     const bool better = (x[c] > best[c]) | ((x[c] != x[c]) & (best[c] == best[c]));
                     best[c] = better ? x[c] : best[c];
-                    where[c] = better ? tap : where[c];
+                    if constexpr (kArgmax) where[c] = better ? tap : where[c];
                 }
             }
         std::copy_n(best, count, op.y + out + c0);
-        if (op.argmax)
+        if constexpr (kArgmax)
             for (size_t c = 0; c < count; ++c) op.argmax[out + c0 + c] = uint8_t(where[c]);
     }
 }
@@ -76,7 +77,9 @@ void compute(const Cpu& cpu, const MaxPoolForward<float>& op) {
     const size_t out_h = op.shape.out_h(), out_w = op.shape.out_w();
     parallel_for(cpu, op.shape.n * out_h, 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
-            for (size_t q = 0; q < out_w; ++q) forward_pixel(op, row / out_h, row % out_h, q);
+            for (size_t q = 0; q < out_w; ++q)
+                op.argmax ? forward_pixel<true>(op, row / out_h, row % out_h, q)
+                          : forward_pixel<false>(op, row / out_h, row % out_h, q);
     });
 }
 
@@ -116,6 +119,19 @@ void compute(const Cpu& cpu, const GlobalAveragePoolBackward<float>& op) {
             const float* __restrict dy = op.dy + row / op.pixels * op.c;
             float* __restrict dx = op.dx + row * op.c;
             for (size_t c = 0; c < op.c; ++c) dx[c] = dy[c] / pixels;
+        }
+    });
+}
+
+void compute(const Cpu& cpu, const AveragePool2<float>& op) {
+    const size_t out_h = op.h - 1, out_w = op.w - 1;
+    parallel_for(cpu, op.n * out_h, 1, [&](size_t begin, size_t end) {
+        for (size_t line = begin; line < end; ++line) {
+            const float* __restrict x = op.x + (line / out_h * op.h + line % out_h) * op.w * op.c;
+            const float* __restrict below = x + op.w * op.c;
+            float* __restrict y = op.y + line * out_w * op.c;
+            for (size_t i = 0; i < out_w * op.c; ++i)
+                y[i] = ((x[i] + x[i + op.c]) + (below[i] + below[i + op.c])) * 0.25f;
         }
     });
 }

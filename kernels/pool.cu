@@ -164,6 +164,27 @@ __global__ void __launch_bounds__(kColumnThreads) average_backward(GlobalAverage
 }
 
 template <int kWidth, class T>
+__global__ void __launch_bounds__(kPoolThreads) average_pool2(AveragePool2<T> p, unsigned tiles) {
+    const Patch<kWidth> at(tiles);
+    if (at.channel >= p.c || at.line + 1 >= p.h || at.column + 1 >= p.w) return;
+    for (size_t image = blockIdx.z; image < p.n; image += gridDim.z) {
+        const T* const x = p.x + ((image * p.h + at.line) * p.w + at.column) * p.c + at.channel;
+        const auto a = load<kWidth>(x), b = load<kWidth>(x + p.c);
+        const auto c = load<kWidth>(x + p.w * p.c), d = load<kWidth>(x + (p.w + 1) * p.c);
+        float y[kWidth];
+        SIMT_UNROLL
+        for (int k = 0; k < kWidth; ++k) y[k] = ((a[k] + b[k]) + (c[k] + d[k])) * 0.25f;
+        store(p.y + ((image * (p.h - 1) + at.line) * (p.w - 1) + at.column) * p.c + at.channel, rounded<T>(y));
+    }
+}
+
+template <int kWidth, class T>
+void launch_pool(const Gpu& gpu, const AveragePool2<T>& p) {
+    const PatchGrid patches(p.n, p.h - 1, p.w - 1, p.c, kWidth);
+    simt::launch(average_pool2<kWidth, T>, patches.grid, patches.block, 0, stream_of(gpu), p, patches.tiles);
+}
+
+template <int kWidth, class T>
 void launch_pool(const Gpu& gpu, const MaxPoolForward<T>& p) {
     const MaxPoolShape& s = p.shape;
     const PatchGrid patches(s.n, s.out_h(), s.out_w(), s.c, kWidth);
@@ -198,6 +219,12 @@ void compute(const Gpu& gpu, const MaxPoolBackward<T>& p) {
 }
 
 template <class T>
+void compute(const Gpu& gpu, const AveragePool2<T>& p) {
+    const bool vectors = p.c % kVector<T> == 0 && aligned(p.x, p.y);
+    vectors ? launch_pool<kVector<T>>(gpu, p) : launch_pool<1>(gpu, p);
+}
+
+template <class T>
 void compute(const Gpu& gpu, const GlobalAveragePoolForward<T>& p) {
     constexpr int kWidth = kVector<T>;
     const bool vectors = p.c % kWidth == 0 && aligned(p.x, p.y);
@@ -227,3 +254,6 @@ template void compute(const Gpu&, const GlobalAveragePoolForward<fp16>&);
 template void compute(const Gpu&, const GlobalAveragePoolBackward<float>&);
 template void compute(const Gpu&, const GlobalAveragePoolBackward<bf16>&);
 template void compute(const Gpu&, const GlobalAveragePoolBackward<fp16>&);
+template void compute(const Gpu&, const AveragePool2<float>&);
+template void compute(const Gpu&, const AveragePool2<bf16>&);
+template void compute(const Gpu&, const AveragePool2<fp16>&);

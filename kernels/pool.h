@@ -8,6 +8,8 @@
 //
 // GlobalAveragePool   x, dx: (n, pixels, c)   y, dy: (n, c)
 //   y = sum over pixels of x / pixels          dx = dy / pixels                                        (assigned)
+//
+// AveragePool2   x: (n, h, w, c), y: (n, h - 1, w - 1, c): the mean of each 2 x 2 window, stride 1, forward only
 #pragma once
 
 #include "kernels/device.h"
@@ -49,6 +51,18 @@ struct GlobalAveragePoolBackward {
     T* dx;
 };
 
+template <class T>
+struct AveragePool2 {
+    size_t n, h, w, c;  // of x
+    const T* x;
+    T* y;
+};
+
+void compute(const Cpu&, const AveragePool2<float>&);
+template <class T>
+void compute(const Simt&, const AveragePool2<T>&);
+template <class T>
+void compute(const Cuda&, const AveragePool2<T>&);
 void compute(const Cpu&, const MaxPoolForward<float>&);
 void compute(const Cpu&, const MaxPoolBackward<float>&);
 void compute(const Cpu&, const GlobalAveragePoolForward<float>&);

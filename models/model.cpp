@@ -3,6 +3,7 @@
 // The table: one line per family, defined in models/<family>.cpp.
 #define FAMILIES(FAMILY) \
     FAMILY(resnet)       \
+    FAMILY(anchor_free)  \
     FAMILY(yolov5)
 
 #define DECLARE(family) ModelFamily family##_family();

@@ -16,12 +16,14 @@ struct Model {
     std::string head;    // prefix of the parameters whose shapes depend on the classes: "fc."
     Folding folding{};   // its normalizations, to fold for inference; a detector's weights arrive folded
     // x: (n, h, w, 3 or more channels, those from 3 on zero) -> a classifier's logits (n, classes), float; or one head
-    // per level of a detector, (n, h / stride, w / stride, 3 * (5 + classes)). A graph made for training has batch_norm
-    // nodes and running statistics. Any other graph takes weights into which the normalization is folded: each
-    // convolution NAME has NAME.weight and NAME.bias.
+    // per level of a detector, (n, h / stride, w / stride, 3 * (5 + classes)); without anchors, first one per level
+    // with the distances to the sides, (.., 64), then one per level with the scores, (.., classes). A graph made for
+    // training has batch_norm nodes and running statistics. Any other graph takes weights into which the normalization
+    // is folded: each convolution NAME has NAME.weight and NAME.bias.
     std::function<std::vector<Value>(Value x, const Model&)> network{};
     size_t stride = 1;               // the sides of x are multiples of it
     std::vector<BoxLevel> levels{};  // of a detector, one per head
+    bool anchors = true;             // of a detector: its boxes are relative to anchors
     StateDict constants{};           // stored in weight files beside the parameters: a detector's anchors
 
     std::vector<Value> trace(Value x) const { return network(x, *this); }

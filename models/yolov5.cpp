@@ -78,7 +78,8 @@ struct Size {
     char name;
     double depth, width;
 };
-constexpr Size kSizes[] = {{'n', 0.33, 0.25}, {'s', 0.33, 0.5}, {'m', 0.67, 0.75}, {'l', 1, 1}, {'x', 1.33, 1.25}};
+constexpr Size kSizes[] = {{'t', 0.33, 0.125}, {'n', 0.33, 0.25}, {'s', 0.33, 0.5},
+                           {'m', 0.67, 0.75},  {'l', 1, 1},       {'x', 1.33, 1.25}};
 
 const HostTensor* find(const StateDict& state, const std::string& name) {
     const auto found = state.find(name);
@@ -89,9 +90,6 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
     const HostTensor* stem = find(file.state, "model.0.conv.weight");
     if (!stem) stem = find(file.state, "model.0.conv.conv.weight");  // the Focus layer of release 5.0
     if (!stem || stem->shape.size() != 4) return {};
-    for (const auto& [name, tensor] : file.state)
-        if (name.ends_with(".dfl.conv.weight"))
-            return RecognisedModel{.text = "a YOLOv8 or later network; tundra reads YOLOv5"};
     for (const size_t detect : {24, 33}) {
         const std::string layer = fmt::format("model.{}.", detect);
         if (find(file.state, layer + "proto.cv1.conv.weight"))
@@ -138,7 +136,7 @@ YoloConfig yolov5_config(std::string_view name, size_t classes) {
     for (const Size& s : kSizes)
         if (!size.empty() && size[0] == s.name && (size.size() == 1 || size.substr(1) == "6"))
             return yolov5_config(size.size() == 2, s.depth, s.width, classes);
-    fail(Fault::usage, "YOLOv5 has no size '{}'; the sizes are n, s, m, l, x, n6, s6, m6, l6, x6", size);
+    fail(Fault::usage, "YOLOv5 has no size '{}'; the sizes are t, n, s, m, l, x, t6, n6, s6, m6, l6, x6", size);
 }
 
 std::vector<Value> yolov5(Value x, const YoloConfig& config) {

@@ -1,5 +1,6 @@
-// YOLOv5 in all its sizes: n, s, m, l, x on three levels (P5) and n6 .. x6 on four (P6). Jocher et al. 2020, with the
-// layer numbers of its files; https://doi.org/10.5281/zenodo.3908559
+// YOLOv5 in all its sizes: n, s, m, l, x on three levels (P5) and n6 .. x6 on four (P6), with the layer numbers of its
+// files; t, which is our own, is as deep as n and half as wide: more pixels for the same time. Jocher et al. 2020,
+// https://doi.org/10.5281/zenodo.3908559
 //
 // A stem that halves the image, stages that halve it again (convolution, then a C3 block), pooling in three windows
 // (SPPF), then a path down to stride 8 and one up again, each step a concatenation and a C3; one head per level.
@@ -30,7 +31,7 @@ struct YoloConfig {
     size_t detect_layer() const { return channels.size() == 6 ? 33 : 24; }
 };
 
-// "n" or "yolov5n", ..., "x6", with the anchors of YOLOv5's yaml files. Errors (usage): an unknown name.
+// "t" or "yolov5t", ..., "x6", with the anchors of YOLOv5's yaml files. Errors (usage): an unknown name.
 YoloConfig yolov5_config(std::string_view name, size_t classes);
 
 // Any depth and width, for tests.

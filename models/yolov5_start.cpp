@@ -27,11 +27,11 @@ StateDict initialize_yolov5(const YoloConfig& config, uint64_t seed) {
     return state;
 }
 
-YoloModel retarget_yolov5(const YoloModel& from, const std::vector<std::string>& classes, uint64_t seed,
-                          std::string& note) {
+DetectorModel retarget_yolov5(const DetectorModel& from, const std::vector<std::string>& classes, uint64_t seed,
+                              std::string& note) {
     note.clear();
     if (from.classes == classes) return from;
-    YoloModel model = from;
+    DetectorModel model = from;
     model.classes = classes;
     model.config.classes = classes.size();
     const StateDict fresh = initialize_yolov5(model.config, seed);

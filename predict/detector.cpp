@@ -27,8 +27,8 @@ BoxLevel level_of(const Pass& pass, BoxLevel level, size_t w) {
 
 }  // namespace
 
-std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented) {
-    const size_t stride = config.largest_stride(), levels = config.levels.size();
+std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool augmented) {
+    const size_t stride = network.stride, levels = network.levels.size();
     const auto pass = [&](double scale, bool mirrored, size_t first, size_t last) {
         const auto frame = [&](size_t side) {
             return size_t(std::ceil(double(side) * scale / double(stride))) * stride;
@@ -40,16 +40,16 @@ std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, 
     return {pass(1, false, 0, levels - 1), pass(0.83, true, 0, levels), pass(0.67, false, 1, levels)};
 }
 
-Detector::Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena)
+Detector::Detector(Device& device, const DetectorModel& model, const DetectorOptions& options, Arena* arena)
     : device_(device),
-      config_(model.config),
+      network_(model.network()),
       options_(options),
       own_arena_(device),
       arena_(arena ? *arena : own_arena_) {
     Graph declarations(options.precision);
-    const size_t side = config_.largest_stride();
+    const size_t side = network_.stride;
     channels_ = device.image_channels(options.precision);
-    yolov5(declarations.input("x", {1, side, side, channels_}, options.precision), config_);
+    network_.trace(declarations.input("x", {1, side, side, channels_}, options.precision));
     parameters_ = std::make_unique<Parameters>(device, declarations);
     if (!device.facts().host_memory) make_room_for_planes(kPlanesAlignment);
     load(model.state, model.file_name);
@@ -78,8 +78,8 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
             camera_batch(images, graph->external("planes", {planes_.bytes()}, DType::u8, planes_.data()), t.places);
     }
     const Value color = graph->input("color", {n, 2}, DType::f32);
-    const std::vector<Pass> passes = detector_passes(h, w, config_, options_.augmented);
-    std::vector<Value> transforms, heads;
+    const std::vector<Pass> passes = detector_passes(h, w, network_, options_.augmented);
+    std::vector<Value> transforms, heads, scores;
     std::vector<BoxLevel> levels;
     for (const Pass& pass : passes) {
         transforms.push_back(graph->input("transform", {n, 6}, DType::f32));
@@ -91,16 +91,18 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
                                      .inner_h = pass.inner_h,
                                      .inner_w = pass.inner_w,
                                      .grey = kGrey});
-        const std::vector<Value> outputs = yolov5(x, config_);
+        const std::vector<Value> outputs = network_.trace(x);
         for (size_t i = pass.first_level; i < pass.last_level; ++i) {
             heads.push_back(outputs[i]);
-            levels.push_back(level_of(pass, config_.levels[i], w));
+            if (!network_.anchors) scores.push_back(outputs[network_.levels.size() + i]);
+            levels.push_back(level_of(pass, network_.levels[i], w));
         }
     }
-    const SelectedBoxes boxes =
-        select_boxes(decode_boxes(heads, levels, config_.classes), {.threshold = options_.threshold,
-                                                                    .iou_threshold = options_.iou_threshold,
-                                                                    .max_detections = options_.max_boxes});
+    const Value decoded = network_.anchors ? decode_boxes(heads, levels, network_.classes)
+                                           : decode_distances(heads, scores, levels, options_.threshold);
+    const SelectedBoxes boxes = select_boxes(decoded, {.threshold = options_.threshold,
+                                                       .iou_threshold = options_.iou_threshold,
+                                                       .max_detections = options_.max_boxes});
     t.program = std::make_shared<Program>(arena_, std::move(graph), *parameters_,
                                           std::array{boxes.detections, boxes.count}, ProgramOptions{.batch = n});
     for (size_t i = 0; i < passes.size(); ++i) {

@@ -7,7 +7,7 @@
 
 #include "engine/program.h"
 #include "kernels/image.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 struct Box {
     float x1, y1, x2, y2;  // pixels of the network's input
@@ -36,7 +36,7 @@ struct Pass {
     size_t inner_h = 0, inner_w = 0, out_h = 0, out_w = 0;  // of the image and of its frame
     size_t first_level = 0, last_level = 0;                 // the levels used are [first_level, last_level)
 };
-std::vector<Pass> detector_passes(size_t h, size_t w, const YoloConfig& config, bool augmented);
+std::vector<Pass> detector_passes(size_t h, size_t w, const Model& network, bool augmented);
 
 // One image for a detector.
 struct DetectorImage {
@@ -54,7 +54,7 @@ public:
 
     // `model.state` (folded) is copied to the device and not needed afterwards.
     // `arena`: shared with other programs; null: the detector makes one.
-    Detector(Device& device, const YoloModel& model, const DetectorOptions& options, Arena* arena = nullptr);
+    Detector(Device& device, const DetectorModel& model, const DetectorOptions& options, Arena* arena = nullptr);
 
     // At most the batch of images; h and w, the network's input, are multiples of the largest stride. The network
     // always runs the whole batch, so that the results of an image do not depend on which others came with it. The next
@@ -90,7 +90,7 @@ private:
     void make_room_for_planes(size_t bytes);
 
     Device& device_;
-    YoloConfig config_;
+    Model network_;
     DetectorOptions options_;
     size_t channels_ = 3;  // of the network's input
     Arena own_arena_;

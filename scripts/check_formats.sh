@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/python"
 "$work/python/bin/pip" -q install frictionless==5.21.0 fastquadtree pandas numpy tqdm jsonpickle pillow matplotlib scikit-learn \
-    humanfriendly opencv-python-headless requests python-dateutil send2trash clipboard dill jsonschema
+    humanfriendly opencv-python-headless requests python-dateutil send2trash clipboard dill jsonschema pytest
 "$work/python/bin/pip" -q install --no-deps megadetector==10.0.28
 cd "$work"
 "$tundra" synth season --task survey --cameras 6 --images 600 --size 320x240 -q

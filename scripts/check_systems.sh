@@ -146,7 +146,7 @@ row_of_table() {  # log, name, compiler
     local log=$1
     last() { sed -n "s/$1/\\1/p" "$log" | tail -1; }
     local not build tests demo
-    not=$(last '^NOT \(.*\)'; last '.*\(Clang [0-9.]* cannot .*\)')
+    not=$(last '^NOT \(.*\)'; last '.*\(Clang [0-9.]* is too old.*\)')
     build=$(last '^RESULT build \(.*\)')
     tests=$(last '^RESULT tests \(.*\)')
     demo=$(last '^RESULT demo \(.*\)')

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 build=build-fuzz
-clang=$(scripts/clang.sh) || { echo "fuzz: clang++ 16 or newer is not installed" >&2; exit 77; }
+clang=$(scripts/clang.sh) || { echo "fuzz: clang++ 14 or newer is not installed" >&2; exit 77; }
 scripts/build.sh $build -- -DTUNDRA_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang"
 mkdir -p $build/found
 
@@ -14,7 +14,7 @@ golden=tests/golden
 seeds() {  # harness -> files of at most 64 KiB
     find "tests/fuzz/corpus/$1" -type f
     case $1 in
-        torch) find $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
+        torch) find tests/fuzz/corpus/detector $golden/pth $golden/yolo -name '*.pth' -o -name '*.pt' ;;
         safetensors) find $golden/pth $golden/ops -name '*.safetensors' ;;
         exif) find $golden/images $golden/yolo -name '*.jpg' ;;
         image) find $golden/images $golden/yolo -name '*.jpg' -o -name '*.png' ;;

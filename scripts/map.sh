@@ -11,7 +11,7 @@ rows() {  # folder, what it holds, where to start
     row virtual_gpu "CUDA without a GPU: the execution model that runs the \`.cu\` files on the CPU, nvcc's PTX executed on the CPU, and a stand-in for the CUDA runtime" virtual_gpu/README.md
     row kernels "arithmetic on raw pointers: per operation one header, CPU loops and CUDA kernels; \`kernels/conv/\` for convolutions" kernels/batch_norm.h
     row engine "graph, gradients, memory plan, replay, parameters, devices" engine/graph.h
-    row models "ResNet and YOLOv5; \`models/files/\` reads PyTorch, safetensors and Keras files" models/resnet.cpp
+    row models "ResNet and YOLO; \`models/files/\` reads PyTorch, safetensors and Keras files" models/resnet.cpp
     row data "images in and out: decoding, EXIF, resizing, data sets, splits, augmentation, cache, loader" data/loader.h
     row predict "classifier, detector, tiles, metrics, evaluation, the model file" predict/detector.h
     row train "optimizer, schedule, training step, run, checkpoints; \`train/minimal.cpp\` is a whole trainer in 100 lines" train/minimal.cpp

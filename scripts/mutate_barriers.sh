@@ -14,10 +14,10 @@ cd "$scratch"
 export CCACHE_BASEDIR=$scratch CCACHE_NOHASHDIR=1
 cmake -S . -B build -G Ninja -DTUNDRA_CUDA=OFF -DTUNDRA_RACE=ON >configure.log 2>&1 ||
     { cat configure.log; exit 2; }
-build() { ninja -C build "$1" >build.log 2>&1 || { cat build.log; echo "$1 does not build"; exit 2; }; }
+build() { ninja -C build -j "$(nproc)" "$1" >build.log 2>&1 || { cat build.log; echo "$1 does not build"; exit 2; }; }
 run() { timeout 300 "build/tests/$1" --gtest_brief=1 >test.log 2>&1; }
 
-mapfile -t tests < <(cd tests && grep -l SimtKernels ./*_simt_test.cpp | sed 's|^\./||; s/\.cpp$//')
+mapfile -t tests < <(cd tests && grep -lE 'SimtKernels|op_cases' ./*_simt_test.cpp | sed 's|^\./||; s/\.cpp$//')
 for test in "${tests[@]}"; do
     build "$test"
     run "$test" || { cat test.log; echo "$test fails before anything was removed"; exit 2; }

@@ -36,10 +36,10 @@ known() { apt-cache show "$1" >/dev/null 2>&1; }
 if [ "$what" != demo ] && ! installed clang-format-14; then
     if known clang-format-14; then optional="$optional clang-format-14"; else optional="$optional clang-format"; fi
 fi
-# scripts/clang_check.sh wants clang++ 16 or newer.
+# scripts/clang_check.sh wants clang++ 14 or newer.
 if [ "$what" = ci ]; then
     optional="$optional chromium python3"  # tests/review_browser_test.sh
-    for version in 19 18 17 16; do
+    for version in 19 18 17 16 15 14; do
         if installed "clang-$version" || known "clang-$version"; then optional="$optional clang-$version"; break; fi
     done
 fi

@@ -14,13 +14,15 @@ case "${1:-}" in
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 jobs=$(nproc)
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1  # what two builds compile alike is compiled once
 
 scripts/setup.sh test || echo "trying with what is installed"
 
-build_and_test() {  # folder, ctest arguments, cmake options...
-    local folder=$1 selection=$2
-    shift 2
-    scripts/build.sh "$folder" -- -DTUNDRA_WERROR="${TUNDRA_WERROR:-OFF}" "$@"
+build_and_test() {  # folder, targets (all: ""), ctest arguments, cmake options...
+    local folder=$1 targets=$2 selection=$3
+    shift 3
+    # shellcheck disable=SC2086
+    scripts/build.sh "$folder" ${targets:+--target $targets} -- -DTUNDRA_WERROR="${TUNDRA_WERROR:-OFF}" "$@"
     # shellcheck disable=SC2086
     ctest --test-dir "$folder" -j "$jobs" --output-on-failure --timeout 900 $selection
 }
@@ -30,7 +32,7 @@ build_and_test() {  # folder, ctest arguments, cmake options...
 archs=90-real
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d .) || true
 [[ $capability =~ ^[0-9]+$ ]] && archs=$capability-real
-build_and_test build "" -DCMAKE_BUILD_TYPE=Release "-DTUNDRA_CUDA_ARCHS=$archs;80-virtual;100-virtual"
+build_and_test build "" "" -DCMAKE_BUILD_TYPE=Release "-DTUNDRA_CUDA_ARCHS=$archs;80-virtual;100-virtual"
 [ $full = 1 ] || exit 0
 
 if [ -x build/tests/cuda_runtime_ptx_test ]; then
@@ -38,9 +40,9 @@ if [ -x build/tests/cuda_runtime_ptx_test ]; then
     PTX_ARCH=80 ctest --test-dir build -j "$jobs" --output-on-failure --timeout 900 -R 'simt|ptx' -E coverage
 fi
 echo "== AddressSanitizer and UndefinedBehaviorSanitizer"
-build_and_test build-asan "" -DTUNDRA_SANITIZE=ON -DTUNDRA_CUDA=OFF
+build_and_test build-asan "" "" -DTUNDRA_SANITIZE=ON -DTUNDRA_CUDA=OFF
 echo "== race checker over the CUDA kernels"
-build_and_test build-race "-R simt" -DTUNDRA_RACE=ON -DTUNDRA_CUDA=OFF
+build_and_test build-race "$(basename -s .cpp tests/*simt*_test.cpp) simt_portable_test" "-R simt -E gdb" -DTUNDRA_RACE=ON -DTUNDRA_CUDA=OFF
 echo "== every barrier removed in turn"
 scripts/mutate_barriers.sh
 echo "== fuzzing"

@@ -42,7 +42,7 @@ expect 2 "$tundra" classify nowhere --model run --out out.csv; says "nowhere"
 expect 2 "$tundra" inspect nowhere; says "nowhere"
 expect 2 "$tundra" review nowhere; says "nowhere: does not exist"; one_line
 mkdir none && expect 2 "$tundra" review none; says "none: is no survey"; one_line
-expect 2 "$tundra" train shots --corrections none --out run; says "leave DATA out"; one_line
+expect 2 "$tundra" train shots --corrections none --out run; says "none: is no survey"; one_line
 expect 2 "$tundra" train --corrections none --labels boxes --out run; says "add --task detect"; one_line
 expect 2 "$tundra" train --corrections none --out run; says "none: is no survey"; one_line
 expect 0 "$tundra" version; says "tundra "

@@ -112,6 +112,19 @@ TEST_F(Copies, PeopleAreBlurredAndTheRestIsCopiedByteByByte) {
     EXPECT_EQ(made.notes.size(), 1u);
 }
 
+// JSON has "%E4" for a byte that is not UTF-8; the file and its copy have the byte.
+TEST_F(Copies, NamesThatAreNotUtf8) {
+    fs::rename(folder_.path / "images/a/person.jpg", folder_.path / "images/a/\xe4%20.jpg");
+    for (Json& image : results_["images"])
+        if (image["file"] == "a/person.jpg") image["file"] = "a/%E4%20.jpg";
+    fs::rename(folder_.path / "images/a/fox.jpg", folder_.path / "images/a/%E4.jpg");
+    for (Json& image : results_["images"])
+        if (image["file"] == "a/fox.jpg") image["file"] = "a/%E4.jpg";  // its own name
+    EXPECT_EQ(copy().copied, 4u);
+    EXPECT_EQ(bytes_of(options_.out / "a/%E4.jpg"), bytes_of(folder_.path / "images/a/%E4.jpg"));
+    EXPECT_TRUE(fs::exists(options_.out / "a/\xe4%20.jpg"));
+}
+
 TEST_F(Copies, BadInputIsNamed) {
     options_.blur = {"persons"};
     EXPECT_NE(refusal().find("--blur persons"), std::string::npos);

@@ -121,6 +121,41 @@ TEST_F(CudaRun, GoesOnAfterTheGpuWasLostBetweenTwoSteps) {
     EXPECT_TRUE(content(path("lost/model.safetensors")) == content(path("whole/model.safetensors")));
 }
 
+// Three steps in one graph, which divide no epoch: the log, every checkpoint and the model are those of single steps,
+// also where the run was stopped within a graph. 6 s.
+TEST_F(CudaRun, StepsInOneGraphAreThoseOfARunOfSingleSteps) {
+    synthesize({.out = path("forty"), .images = 40, .width = 64, .height = 64, .seed = 5, .cameras = 2});
+    TrainConfig c = config();
+    c.data = path("forty").string(), c.save_minutes = 1000;
+    const auto logged = [&](const std::string& run) {
+        std::ifstream log(path(run + "/log.jsonl"));
+        std::string all;
+        for (std::string text; std::getline(log, text);) {
+            nlohmann::json line = nlohmann::json::parse(text);
+            for (const char* time : {"seconds", "images_per_second"}) line.erase(time);
+            all += line.dump() + "\n";
+        }
+        return all;
+    };
+    ASSERT_EQ(train("singly", c, {}, {.steps_per_graph = 1}), "");
+    const size_t steps = steps_, per_epoch = steps / 2;
+    ASSERT_NE(per_epoch % 3, 0u);
+    ASSERT_GE(per_epoch, 7u);
+    ASSERT_EQ(train("together", c, {}, {.steps_per_graph = 3}), "");
+    EXPECT_EQ(logged("together"), logged("singly"));
+    EXPECT_TRUE(contents(path("together/checkpoints")) == contents(path("singly/checkpoints")));
+    EXPECT_TRUE(content(path("together/model.safetensors")) == content(path("singly/model.safetensors")));
+    for (const size_t stop : {size_t(1), size_t(5), per_epoch}) {
+        const std::string name = fmt::format("halted {}", stop);
+        ASSERT_EQ(train(name, c, {}, {.steps_per_graph = 3, .stop_after_steps = stop}), "");
+        EXPECT_EQ(steps_, stop);
+        EXPECT_TRUE(fs::exists(checkpoint_path(path(name) / "checkpoints", stop))) << "saved at another step";
+        ASSERT_EQ(train(name, c, {}, {.steps_per_graph = 2}), "");
+        EXPECT_EQ(logged(name), logged("singly"));
+        EXPECT_TRUE(content(path(name + "/model.safetensors")) == content(path("singly/model.safetensors")));
+    }
+}
+
 // Wherever it happens, the run ends at once, says so in one line, and what it left is good to go on from.
 TEST_F(CudaRun, GoesOnAfterTheGpuWasLostAtAnyCall) {
     const auto slow = [](size_t) {
@@ -256,12 +291,30 @@ TEST_F(CudaRun, DoctorComputesOnTheGpuToo) {
     EXPECT_FALSE(lost["self_test_cuda"]["good"].get<bool>()) << lost.dump(1);
 }
 
+// Its batches are decoded into pinned memory, from which they are copied beside the host's work: same numbers. 6 s.
+TEST_F(CudaRun, LrFindGivesTheNumbersOfItsKernelsAlone) {
+    const auto said = [](const std::string& device) {
+        fake_cuda::reset({});
+        CLI::App app;
+        const auto run = lr_find_command().add(app);
+        app.parse(fmt::format("{} --init {} --device {} --precision fp32 --image-size 32 --batch 2 --steps 50 --quiet",
+                              path("shots").string(), path("narrow.safetensors").string(), device));
+        testing::internal::CaptureStdout();
+        EXPECT_EQ(run(), 0);
+        return testing::internal::GetCapturedStdout();
+    };
+    const std::string want = said("simt");
+    EXPECT_NE(want.find("steepest descent"), want.npos);
+    EXPECT_EQ(said("cuda"), want);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
 // Planes go up while the batch before computes; a GPU that is lost anywhere loses no result that was there, and the
 // same command goes on. (9 s)
 TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
-    YoloModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
+    DetectorModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
     model.state = initialize_yolov5(model.config, 5);
-    write_yolov5(path("m.safetensors"), model);
+    write_detector(path("m.safetensors"), model);
     size_t images = 0;
     const auto job = [&](const std::string& device, const std::string& out) {
         DetectJob j;
@@ -292,7 +345,7 @@ TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
     {  // where decoders wrote it, from there it is copied
         fake_cuda::reset({});
         const auto device = open_device("cuda");
-        Detector detector(*device, read_yolov5(path("m.safetensors").string()), {.batch = 3, .threshold = 0.0001f});
+        Detector detector(*device, read_detector(path("m.safetensors").string()), {.batch = 3, .threshold = 0.0001f});
         DetectJob j = job("cpu", "own.json");
         j.network_device = device.get();
         std::vector<const void*> seen;

@@ -8,46 +8,10 @@
 #include <memory_resource>
 #include <optional>
 
-#include "engine/device_cuda.h"
-#include "models/resnet.h"
 #include "predict/classifier.h"
-#include "train/trainer.h"
+#include "tests/cuda_training.h"
 
 namespace {
-
-Fault fault_of(const std::function<void()>& f, std::string& text) {
-    try {
-        f();
-    } catch (const Error& e) {
-        text = e.what();
-        return e.fault;
-    }
-    text = "nothing was thrown";
-    return Fault::runtime;
-}
-
-constexpr size_t kBatch = 4, kSize = 32;
-
-Batch batch(unsigned seed) {
-    Batch b;
-    for (size_t i = 0; i < kBatch * kSize * kSize * 3; ++i) b.images.push_back(uint8_t((i + seed) * 2654435761u >> 24));
-    for (size_t i = 0; i < kBatch; ++i) {
-        for (float f : {1, 0, 0, 0, 1, 0}) b.transform.push_back(f);
-        for (float f : {1, 0}) b.color.push_back(f);
-        b.labels.push_back(int32_t((i + seed) % 3));
-    }
-    return b;
-}
-
-TrainerConfig config(bool eager = false) {
-    return {.model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4}),
-            .batch = kBatch,
-            .height = kSize,
-            .width = kSize,
-            .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
-            .loss = classification_loss(),
-            .eager = eager};
-}
 
 // Losses of a few steps whose learning rate changes, read `late` steps late.
 std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool late = false) {
@@ -61,12 +25,13 @@ std::vector<float> losses(Device& device, size_t steps, bool eager = false, bool
         std::ranges::fill(b.images, 0);  // the caller may use its memory again at once
         if (!late)
             result.push_back(float(trainer.stats().loss));
-        else if (const auto stats = trainer.previous_stats())
-            result.push_back(float(stats->loss));
+        else
+            for (const StepStats& stats : trainer.arrived()) result.push_back(float(stats.loss));
         if (step == 1) allocations = fake_cuda::counts().allocations;
     }
     EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the first step";
-    if (late) result.push_back(float(trainer.stats().loss));
+    if (late)
+        for (const StepStats& stats : trainer.finish()) result.push_back(float(stats.loss));
     return result;
 }
 
@@ -144,12 +109,6 @@ TEST(CudaRuntime, UploadsAheadKeepTheirOrder) {
         EXPECT_EQ(got, value);
     }
 }
-
-#ifdef WITH_PTX
-constexpr const char* kKernelsOf = "ptx";
-#else
-constexpr const char* kKernelsOf = "simt";
-#endif
 
 TEST(CudaRuntime, TrainsAsTheKernelsAloneRecordedAndEager) {
     const std::vector<float> want = losses(*open_device(kKernelsOf), 6);

@@ -13,8 +13,8 @@ protected:
     void make_all_kinds() {
         const Image wide = sample_image(90, 120, 1), high = sample_image(121, 91, 2);
         for (const auto& [name, image] : {std::pair("wide", &wide), {"high", &high}}) {
-            const auto write = [&](const std::string& kind, const FileContent& file) {
-                temporary_.write(fmt::format("in/{}_{}", name, kind), file);
+            const auto write = [&, shape = name](const std::string& kind, const FileContent& file) {
+                temporary_.write(fmt::format("in/{}_{}", shape, kind), file);
             };
             const FileContent plain = jpeg_of(*image);
             write("plain.jpg", plain);
@@ -38,7 +38,7 @@ protected:
     };
     // `on_host`: decoded and letterboxed there, as it is where somebody wants the pixels.
     Answer answer(Device& device, size_t batch, bool on_host) {
-        YoloModel model = read_yolov5((golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string());
+        DetectorModel model = read_detector((golden_folder("yolo") / "yolov5_p6_tiny/model.pt").string());
         Detector detector(device, model, {.batch = batch, .threshold = 0.001f});
         Answer answer;
         std::vector<std::string> names;

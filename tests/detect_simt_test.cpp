@@ -8,7 +8,7 @@ const Cpu cpu{.threads = 1, .scratch = {}};
 
 TYPED_TEST(SimtKernels, detect_decode) {
     using T = typename TypeParam::Type;
-    for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}}) {
+    for (const auto& [h, w, classes] : {std::tuple(5, 7, 3), {1, 1, 1}, {3, 33, 2}, {3, 33, 3}, {2, 33, 11}}) {
         const size_t n = 2, values = 5 + size_t(classes), level = 3 * size_t(h * w), first_row = 11, rows = level + 13;
         const auto head = representable<T>(random_floats(n * level * values, 1));
         const float mirror = w == 33 ? 500 : 0;
@@ -27,7 +27,7 @@ TYPED_TEST(SimtKernels, detect_decode) {
         reference.boxes = want.data();
         compute(cpu, reference);
         const DeviceArray<T> device_head(stored<T>(head));
-        const auto [got] = in_every_order([&] {
+        const auto [got] = in_every_order([&, h = h, w = w, classes = classes] {
             const DeviceArray<float> boxes(std::vector<float>(want.size(), -3.0f));  // -3: rows of other levels stay
             DecodeBoxes<T> op{.n = n,
                               .h = size_t(h),

@@ -10,7 +10,7 @@
 #include "app/report/report.h"
 #include "app/synth/synth.h"
 #include "base/error.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/files.h"
 #include "tests/images.h"
 #include "train/run.h"
@@ -68,7 +68,7 @@ TEST_F(DetectTrain, ContinuedItEndsInTheSameBits) {
     EXPECT_EQ(whole.metrics[0].first, "validation_map50");
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
 
-    const YoloModel model = read_yolov5(folder()->path / "whole/model.safetensors");
+    const DetectorModel model = read_detector(folder()->path / "whole/model.safetensors");
     EXPECT_EQ(model.classes, (std::vector<std::string>{"animal", "person", "vehicle"}));
     EXPECT_EQ(model.image_size, 64u);
     DetectJob job;
@@ -112,7 +112,7 @@ TEST_F(DetectTrain, GoesOnFromATrainedFile) {
     c.epochs = 1, c.freeze = true, c.ema_decay = 0;
     ASSERT_EQ(train("tuned", c).end, RunEnd::finished);
     const auto weights = [&](const char* run) {
-        return read_yolov5_unfolded(folder()->path / run / "model.safetensors").state;
+        return read_detector_unfolded(folder()->path / run / "model.safetensors").state;
     };
     const StateDict before = weights("whole"), after = weights("tuned");
     EXPECT_EQ(before.at("model.0.conv.weight").values, after.at("model.0.conv.weight").values);

@@ -13,18 +13,18 @@ namespace {
 
 constexpr size_t kSize = 64;
 
-YoloModel small_model(double width = 0.125) {
-    YoloModel model{.file_name = "small",
-                    .config = yolov5_config(false, 0.33, width, 2),
-                    .classes = {"red", "blue"},
-                    .image_size = kSize};
+DetectorModel small_model(double width = 0.125) {
+    DetectorModel model{.file_name = "small",
+                        .config = yolov5_config(false, 0.33, width, 2),
+                        .classes = {"red", "blue"},
+                        .image_size = kSize};
     for (BoxLevel& level : model.config.levels)  // for objects of 12 to 40 pixels
         for (auto& sides : level.anchors) sides = {sides[0] * 0.5f + 6, sides[1] * 0.5f + 6};
     model.state = initialize_yolov5(model.config, 3);
     return model;
 }
 
-TrainerConfig small_config(const YoloModel& model, size_t batch, const DetectLossOptions& loss = {}) {
+TrainerConfig small_config(const DetectorModel& model, size_t batch, const DetectLossOptions& loss = {}) {
     const Model network = make_model(model.config);
     return {.model = network,
             .batch = batch,
@@ -52,7 +52,7 @@ double overlap(const Box& b, const float* truth) {  // class, x, y, w, h
 }
 
 TEST(DetectTrainer, LearnsAFewImages) {
-    YoloModel model = small_model();
+    DetectorModel model = small_model();
     const DetectScenes scenes(4, kSize, 1);
     // The gain of the objectness for so small an image would be 0.01.
     Training t(small_config(model, 4, {.objectness = 20}), model.state);
@@ -71,9 +71,9 @@ TEST(DetectTrainer, LearnsAFewImages) {
 
     model.state = t.trainer.averaged();
     const auto path = std::filesystem::path(testing::TempDir()) / "detect_trainer.safetensors";
-    write_yolov5(path, model);
+    write_detector(path, model);
     const DetectorOptions options{.batch = 4, .threshold = 0.25f};
-    Detector direct(*t.device, folded(model), options), again(*t.device, read_yolov5(path), options);
+    Detector direct(*t.device, folded(model), options), again(*t.device, read_detector(path), options);
     const auto boxes = direct.run(scenes.images, kSize, kSize), same = again.run(scenes.images, kSize, kSize);
     ASSERT_EQ(boxes.size(), 4u);
     size_t wanted = 0, found = 0, all = 0;
@@ -101,7 +101,7 @@ TEST(DetectTrainer, LearnsAFewImages) {
 
 // Two runs, and one that goes on from a checkpoint of the other's arrays, have the same bits.
 TEST(DetectTrainer, RepeatsBitByBit) {
-    const YoloModel model = small_model();
+    const DetectorModel model = small_model();
     const DetectScenes scenes(4, kSize, 2);
     Training a(small_config(model, 4), model.state), b(small_config(model, 4), model.state),
         c(small_config(model, 4), model.state);
@@ -126,11 +126,11 @@ TEST(DetectTrainer, RepeatsBitByBit) {
         EXPECT_EQ(tensor.values, c.trainer.averaged().at(name).values) << name;
     }
     EXPECT_EQ(a.trainer.stats().loss, c.trainer.stats().loss);
-    EXPECT_EQ(a.trainer.previous_stats()->loss, b.trainer.previous_stats()->loss);
+    EXPECT_EQ(a.trainer.arrived().at(0).loss, b.trainer.arrived().at(0).loss);
 }
 
 TEST(DetectTrainer, AverageIsTheOneOfItsDecay) {
-    const YoloModel model = small_model(0.0625);
+    const DetectorModel model = small_model(0.0625);
     const DetectScenes scenes(2, kSize, 3);
     Training t(small_config(model, 2), model.state);
     const std::vector<std::string> names = {"model.3.conv.weight", "model.3.bn.bias", "model.3.bn.running_var"};
@@ -153,7 +153,7 @@ TEST(DetectTrainer, AverageIsTheOneOfItsDecay) {
 }
 
 TEST(DetectTrainer, FrozenLayersKeepTheirWeights) {
-    const YoloModel model = small_model(0.0625);
+    const DetectorModel model = small_model(0.0625);
     const DetectScenes scenes(2, kSize, 3);
     TrainerConfig config = small_config(model, 2);
     config.trained = layers_from(10);
@@ -170,7 +170,7 @@ TEST(DetectTrainer, FrozenLayersKeepTheirWeights) {
 // The loss along a random direction of all weights. The parts that the loss holds constant are left out: classes alone,
 // and objectness where there is no box.
 TEST(DetectTrainer, GradientOfTheWholeNetwork) {
-    YoloModel model = small_model();
+    DetectorModel model = small_model();
     model.config.pool = 1;  // without kinks
     for (const bool objects : {true, false}) {
         DetectScenes scenes(3, kSize, 4);

@@ -19,12 +19,12 @@ using nlohmann::json;
 // (tests/data/make_tta.py).
 TEST(DetectorAugmented, EqualsPyTorch) {
     const json expected = golden_json(TUNDRA_TESTS "/data/tta.json").at("models");
-    const fs::path golden = TUNDRA_TESTS "/golden/yolo";  // the numbers are those of this copy
+    const fs::path golden = TUNDRA_TESTS "/golden";  // the numbers are those of this copy
     const auto device = open_device("cpu", {.threads = 1});
     size_t compared = 0;
     double worst = 0;
     for (const auto& [name, images] : expected.items()) {
-        const YoloModel model = read_yolov5(golden / name / "model.pt");
+        const DetectorModel model = read_detector(golden / name / "model.pt");
         for (const auto& [image, wanted] : images.items()) {
             const size_t h = wanted.at("h"), w = wanted.at("w");
             const std::vector<uint8_t> pixels =
@@ -57,16 +57,16 @@ TEST(DetectorAugmented, EqualsPyTorch) {
     printf("%zu selections, the worst box is off by %.2g pixels, or its score by a thousandth of that\n", compared,
            worst);
     EXPECT_GE(compared, 6u);
-    EXPECT_LT(worst, 0.05);
+    EXPECT_LT(worst, 0.2);  // in float32 PyTorch's own scores of the networks without anchors are off by 2e-4
 }
 
 // A pass sees a point of the image where its boxes are mapped back from.
 TEST(DetectorAugmented, PassesMapBack) {
     const YoloConfig config = yolov5_config("s6", 3);
     for (const auto& [h, w] : {std::pair<size_t, size_t>{960, 1280}, {768, 1280}, {64, 64}}) {
-        const std::vector<Pass> passes = detector_passes(h, w, config, true);
+        const std::vector<Pass> passes = detector_passes(h, w, make_model(config), true);
         ASSERT_EQ(passes.size(), 3u);
-        EXPECT_EQ(detector_passes(h, w, config, false).size(), 1u);
+        EXPECT_EQ(detector_passes(h, w, make_model(config), false).size(), 1u);
         for (const Pass& pass : passes) {
             EXPECT_EQ(pass.out_h % 64 + pass.out_w % 64, 0u);
             EXPECT_GE(pass.out_h, pass.inner_h);
@@ -98,15 +98,27 @@ TEST(DetectorAugmented, PassesMapBack) {
     }
 }
 
-// The network itself: an image's boxes do not depend on what else is in the batch, and simt gives those of cpu.
-TEST(Detector, BatchesAndSimt) {
-    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
-    const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt", {.threads = 2});
+DetectorModel random_yolov5() {
+    DetectorModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+    const auto cpu = open_device("cpu", {.threads = 1});
     Graph graph;
     yolov5(graph.input("x", {1, 32, 32, 3}, DType::f32), model.config);
     Parameters parameters(*cpu, graph);
     initialize(parameters, 3);
     model.state = download(parameters);
+    return model;
+}
+
+std::vector<DetectorModel> small_detectors() {
+    std::vector<DetectorModel> models = {random_yolov5()};
+    for (const char* name : {"yolo11_tiny_best", "yolov9c_cedar_tiny"})
+        models.push_back(read_detector(fs::path(TUNDRA_TESTS "/golden/yolo11") / name / "model.pt"));
+    return models;
+}
+
+// The network itself: an image's boxes do not depend on what else is in the batch, and simt gives those of cpu.
+void check_batches_and_simt(const DetectorModel& model) {
+    const auto cpu = open_device("cpu", {.threads = 2}), simt = open_device("simt", {.threads = 2});
     std::vector<uint8_t> pixels(3 * 64 * 96 * 3);
     std::mt19937 random(1);
     for (uint8_t& v : pixels) v = uint8_t(random());
@@ -133,19 +145,16 @@ TEST(Detector, BatchesAndSimt) {
         }
     }
 }
+TEST(Detector, BatchesAndSimt) {
+    for (const DetectorModel& model : small_detectors()) check_batches_and_simt(model);
+}
 
 // Finite weights whose sums overflow: an error that says so, not an image without boxes.
-TEST(Detector, OverflowIsAnError) {
-    YoloModel model{.file_name = "random", .config = yolov5_config(false, 0.33, 0.0625, 2), .classes = {"a", "b"}};
+void check_overflow(DetectorModel model) {
+    for (auto& [name, tensor] : model.state)
+        for (float& v : tensor.values.mutable_data()) v *= 1e12f;
     for (const char* kind : {"cpu", "simt"}) {
         const auto device = open_device(kind, {.threads = 2});
-        Graph graph;
-        yolov5(graph.input("x", {1, 32, 32, 3}, DType::f32), model.config);
-        Parameters parameters(*device, graph);
-        initialize(parameters, 3);
-        model.state = download(parameters);
-        for (auto& [name, tensor] : model.state)
-            for (float& v : tensor.values.mutable_data()) v *= 1e12f;
         Detector detector(*device, model, {});
         const std::vector<uint8_t> pixels(32 * 32 * 3, 200);
         try {
@@ -159,6 +168,9 @@ TEST(Detector, OverflowIsAnError) {
         EXPECT_TRUE(detector.run(pixels, 32, 32, &overflown)[0].empty());
         EXPECT_EQ(overflown, std::vector<bool>{true});
     }
+}
+TEST(Detector, OverflowIsAnError) {
+    for (const DetectorModel& model : small_detectors()) check_overflow(model);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "app/export/deployments.h"
+#include "app/export/events.h"
 #include "base/error.h"
 #include "tests/table_schema.h"
 
@@ -143,7 +144,13 @@ TEST_F(Export, EveryTableMeetsItsSchema) {
     for (const auto& row : media.rows) media_ids.insert(row[0]);
     for (const auto& row : deployments.rows) deployment_ids.insert(row[0]);
     std::map<std::string, std::vector<std::vector<std::string>>> of_image;
+    std::map<std::string, std::vector<std::string>> of_event;  // by deployment, type, name
     for (const auto& row : observations.rows) {
+        if (row[6] == "event") {
+            EXPECT_EQ(row[2] + row[18], "");
+            EXPECT_TRUE(of_event.emplace(row[1] + " " + row[7] + " " + row[9], row).second) << row[9];
+            continue;
+        }
         EXPECT_TRUE(media_ids.contains(row[2]) && deployment_ids.contains(row[1]));
         EXPECT_EQ(row[4], row[5]);
         EXPECT_EQ(row[6], "media");
@@ -171,6 +178,17 @@ TEST_F(Export, EveryTableMeetsItsSchema) {
     EXPECT_EQ(checked[1][10] + checked[1][18], "2");
     EXPECT_EQ(checked[0][22] + " " + checked[0][23] + " " + checked[0][24], "human ann 2025-11-01T08:00:03Z");
     EXPECT_EQ(checked[0][25], "");
+    // Two looks at the same foxes are one visit, with the count of the image that shows the most.
+    ASSERT_EQ(of_event.size(), 4u);
+    const auto& visit = of_event["first animal vul_lag"];
+    EXPECT_EQ(visit[10], "3");
+    EXPECT_EQ(visit[4] + " " + visit[5], "2025-08-02T10:00:00+02:00 2025-08-02T10:00:03+02:00");
+    EXPECT_EQ(visit[22] + " " + visit[23] + " " + visit[25], "machine species 0.9300");
+    EXPECT_EQ(visit[3], foxes[0][3]);
+    EXPECT_EQ(visit[3], checked[0][3]);
+    EXPECT_NE(visit[3], foxes[1][3]);  // a reindeer
+    EXPECT_EQ(of_event["first animal ran_tar"][10], "1");
+    EXPECT_EQ(of_event["elsewhere human "][3], of_image["5.jpg"][1][3]);
     EXPECT_EQ(of_image["3.png"][0][7], "blank");
     EXPECT_EQ(of_image["4.jpg"][0][7], "unknown");
     EXPECT_EQ(of_image["8.jpg"][0][7] + of_image["8.jpg"][0][18], "blank");
@@ -184,6 +202,7 @@ TEST_F(Export, EveryTableMeetsItsSchema) {
         EXPECT_TRUE(about.contains(key)) << key;
     EXPECT_EQ(about["temporal"], Json({{"start", "2025-08-01"}, {"end", "2025-10-31"}}));
     EXPECT_EQ(about["spatial"]["coordinates"][0][0], Json({-28.5, 69}));
+    EXPECT_EQ(about["project"]["observationLevel"], Json({"media", "event"}));
     EXPECT_EQ(about["taxonomic"].size(), 2u);
     for (const Json& resource : about["resources"])
         EXPECT_NE(std::string(resource["schema"]).find("/1.0.2/"), std::string::npos);
@@ -198,7 +217,7 @@ TEST_F(Export, PeopleInAnimalBoxesAreNoAnimals) {
     write_camtrap_dp(options);
     size_t people = 0;
     for (const auto& one : table("observations").rows) {
-        people += one[7] == "human";
+        people += one[7] == "human" && one[6] == "media";
         if (one[7] == "human") {
             EXPECT_EQ(one[9] + one[22], "human");
         }
@@ -264,4 +283,35 @@ TEST_F(Export, BadInputIsNamed) {
     fs::remove(folder / "survey/images.csv");
     options.out = folder / "other";
     EXPECT_NE(refusal().find("it has no images.csv"), std::string::npos);
+}
+
+// Half an hour between visits; a burst is one visit however long it lasts; another camera has visits of its own.
+TEST_F(Export, VisitsAreEvents) {
+    const auto image = [](const char* name, int64_t time, const char* burst) {
+        return AnsweredImage{.file = name, .sequence = burst, .time = time, .final = "animal"};
+    };
+    const auto fox = [](const char* name, const char* camera, const char* number, const char* how) {
+        Row row(kObservationColumns);
+        row[observation::media] = name, row[observation::deployment] = camera;
+        row[observation::type] = "animal", row[observation::scientific_name] = "Vulpes vulpes";
+        row[observation::count] = number, row[observation::method] = how;
+        row[observation::classified_by] = how == std::string("human") ? "Ann" : "model";
+        return row;
+    };
+    Events events(1800);
+    events.add(image("c", 4000, "c"), "Z", {fox("c", "one", "1", "machine")});
+    events.add(image("a", 100, "a"), "Z", {fox("a", "one", "1", "human"), fox("a", "one", "1", "human")});
+    events.add(image("b", 1900, "b"), "Z", {fox("b", "one", "1", "human")});
+    events.add(image("d", 9000, "c"), "Z", {fox("d", "one", "3", "machine")});
+    events.add(image("e", 100, "e"), "Z", {fox("e", "two", "", "machine")});
+    const std::vector<Row> rows = events.rows();
+    ASSERT_EQ(rows.size(), 3u);
+    using namespace observation;
+    EXPECT_EQ(rows[0][observation::count] + rows[1][observation::count] + rows[2][observation::count], "23");
+    EXPECT_EQ(rows[0][method] + rows[0][classified_by] + rows[1][method], "humanAnnmachine");
+    EXPECT_EQ(rows[0][start] + rows[0][end], "1970-01-01T00:01:40Z1970-01-01T00:31:40Z");
+    EXPECT_EQ(rows[1][end], "1970-01-01T02:30:00Z");
+    EXPECT_EQ(events.of(fox("b", "one", "1", "human")), rows[0][id]);
+    EXPECT_EQ(events.of(fox("e", "two", "1", "human")), rows[2][id]);
+    EXPECT_EQ(events.of(fox("z", "two", "1", "human")), "");
 }

@@ -9,7 +9,7 @@
 #include "engine/ops.h"
 #include "engine/program.h"
 #include "models/state.h"
-#include "tests/golden.h"
+#include "tests/golden_statistics.h"
 #include "tests/layers.h"
 #include "train/optimizer.h"
 
@@ -17,19 +17,6 @@ namespace {
 
 using Floats = std::vector<float>;
 using nlohmann::json;
-
-// The generator of tests/golden/README.md.
-uint64_t fnv(const std::string& text) {
-    uint64_t key = 0xcbf29ce484222325u;
-    for (unsigned char c : text) key = (key ^ c) * 0x100000001b3u;
-    return key;
-}
-uint64_t generated(uint64_t key, size_t i) {
-    uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 StateDict generate(const json& expected) {
     StateDict state;
@@ -40,36 +27,14 @@ StateDict generate(const json& expected) {
         t.shape = w.at("shape").get<Shape>();
         t.values = std::vector<float>(numel(t.shape));
         const std::span<float> values = t.values.mutable_data();
-        const uint64_t key = fnv(seed + "/" + name);
+        const uint64_t key = golden_key(seed + "/" + name);
         const double scale = w.at("scale"), offset = w.at("offset");
         for (size_t i = 0; i < values.size(); ++i) {
-            const double s = double(2 * (generated(key, i) >> 40) + 1) / 0x1p24 - 1;
+            const double s = double(2 * (golden_bits(key, i) >> 40) + 1) / 0x1p24 - 1;
             values[i] = float(offset + scale * s);
         }
     }
     return state;
-}
-
-// Statistics of a tensor in the file's order, tests/golden/README.md "Statistics in JSON".
-struct Statistics {
-    double l2 = 0, signed_sum = 0;
-    Statistics(const std::string& name, const Floats& values) {
-        const uint64_t key = fnv("0/sign/" + name);
-        for (size_t i = 0; i < values.size(); ++i) {
-            l2 += double(values[i]) * values[i];
-            signed_sum += generated(key, i) >> 63 ? -double(values[i]) : double(values[i]);
-        }
-        l2 = std::sqrt(l2);
-    }
-};
-
-Floats nhwc_to_nchw(const Floats& x, const Shape& s) {  // s: (n, h, w, c)
-    if (s.size() != 4) return x;
-    Floats y(x.size());
-    for (size_t n = 0; n < s[0]; ++n)
-        for (size_t p = 0; p < s[1] * s[2]; ++p)
-            for (size_t c = 0; c < s[3]; ++c) y[(n * s[3] + c) * s[1] * s[2] + p] = x[(n * s[1] * s[2] + p) * s[3] + c];
-    return y;
 }
 
 Floats nchw_to_nhwc(const GoldenArray& a) {
@@ -90,17 +55,6 @@ void expect_logits(const Floats& got, const json& want, double tolerance) {
     for (size_t i = 0; i < rows.size(); ++i)
         for (size_t k = 0; k < rows[i].size(); ++k)
             EXPECT_NEAR(got[i * rows[i].size() + k], rows[i][k], tolerance * top) << "logit " << i << "," << k;
-}
-
-void expect_statistics(const std::string& prefix, const std::string& name, const Floats& got, const json& want,
-                       double l2_tolerance, double element_tolerance) {
-    ASSERT_EQ(got.size(), want.at("n").get<size_t>()) << name;
-    const Statistics s(prefix + name, got);
-    const double l2 = want.at("l2");
-    EXPECT_NEAR(s.l2, l2, l2_tolerance * l2) << name << " l2";
-    EXPECT_NEAR(s.signed_sum, want.at("signed_sum").get<double>(), element_tolerance * l2) << name << " signed_sum";
-    for (const auto& [index, value] : want.at("at").items())
-        EXPECT_NEAR(got[std::stoul(index)], value.get<double>(), element_tolerance * l2) << name << "[" << index << "]";
 }
 
 using Taps = std::map<std::string, Value>;
@@ -151,7 +105,7 @@ protected:
         program.run();
         size_t compared = 0;
         for (const auto& [name, v] : taps) {
-            expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name),
+            expect_statistics("tap/" + name, nhwc_to_nchw(program.read<float>(v), v.shape()), taps_expected->at(name),
                               1e-4, 1e-4);
             ++compared;
         }
@@ -232,22 +186,22 @@ TEST_F(GoldenResNet, Steps) {
         if (want.contains("grads")) {
             EXPECT_EQ(want["grads"].size(), wanted.size());
             for (const auto& [name, statistics] : want["grads"].items())
-                expect_statistics("grad/", name, file_order(name, parameters.get_gradient(name)), statistics, 0.01,
+                expect_statistics("grad/" + name, file_order(name, parameters.get_gradient(name)), statistics, 0.01,
                                   0.03);
             for (const auto& [name, v] : taps)
                 if (want["taps"].contains(name))
-                    expect_statistics("tap/", name, nhwc_to_nchw(program.read<float>(v), v.shape()), want["taps"][name],
-                                      1e-4, 1e-4);
+                    expect_statistics("tap/" + name, nhwc_to_nchw(program.read<float>(v), v.shape()),
+                                      want["taps"][name], 1e-4, 1e-4);
         }
         if (want.contains("buffers_after"))
             for (const auto& [name, statistics] : want["buffers_after"].items())
                 if (!name.ends_with("num_batches_tracked"))
-                    expect_statistics(step == 0 ? "buf/" : fmt::format("buf{}/", step + 1), name, parameters.get(name),
-                                      statistics, 1e-4, 1e-3);
+                    expect_statistics((step == 0 ? "buf/" : fmt::format("buf{}/", step + 1)) + name,
+                                      parameters.get(name), statistics, 1e-4, 1e-3);
         if (want.contains("params_after"))
             for (const auto& [name, statistics] : want["params_after"].items()) {
                 const Floats now = file_order(name, parameters.get(name));
-                expect_statistics("param/", name, now, statistics, 1e-4, 1e-3);
+                expect_statistics("param/" + name, now, statistics, 1e-4, 1e-3);
                 double moved = 0;
                 for (size_t i = 0; i < now.size(); ++i) moved += std::pow(double(now[i]) - state.at(name).values[i], 2);
                 const double l2 = statistics.at("moved_l2");

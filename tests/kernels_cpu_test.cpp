@@ -208,11 +208,14 @@ struct LossCase {
 class CrossEntropyCpu : public testing::TestWithParam<LossCase> {};
 
 TEST_P(CrossEntropyCpu, matches_double) {
-    const auto [rows, classes, smoothing, weighted, ignored] = GetParam();
+    const LossCase& c = GetParam();
+    const size_t rows = c.rows, classes = c.classes;
+    const float smoothing = c.smoothing;
+    const bool weighted = c.weighted;
     Floats logits = random_floats(rows * classes, 1, 30, 8), weight = random_floats(classes, 2, 2, 0.2f);
     logits[0] = 120;  // far beyond what exp holds
     std::vector<int32_t> labels(rows);
-    for (size_t r = 0; r < rows; ++r) labels[r] = ignored && r % 3 == 1 ? -1 : int32_t(r * 5 % classes);
+    for (size_t r = 0; r < rows; ++r) labels[r] = c.ignored && r % 3 == 1 ? -1 : int32_t(r * 5 % classes);
     const float dloss = 2;
     float loss = std::nanf(""), correct[2];
     Floats sample = unwritten(rows), p = unwritten(rows * classes), dlogits = unwritten(rows * classes);

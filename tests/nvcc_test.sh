@@ -17,6 +17,7 @@ TABLE
 # Every kernel that nvcc compiles: file, name, whether it loads (l) and stores (s) 16 bytes at a time somewhere. Then, for those
 # that do, how the hot instantiation is mangled if not WIDTH, bf16, ...; for the others (-), why not.
 kernels=$(cat <<'TABLE'
+attention attention - each number is a lane's of a row of 32 to 128, side by side; its tiles lie in shared memory
 batch_norm forward_sums l
 batch_norm forward_merge - at most 1 MB of partial sums, all launch
 batch_norm forward_elements ls
@@ -32,7 +33,9 @@ direct add_parts - adds what one block in hundreds leaves, in order
 cross_entropy forward_rows - 2 MB in all, all launch; any number of classes
 cross_entropy forward_batch - a number per row
 cross_entropy backward_rows - as forward_rows
+depthwise depthwise_conv ls
 detect decode_boxes ls
+detect decode_distances - a few scores per pixel; only candidates read more
 detect candidate_keys - of nearly every row only objectness is read
 detect select_boxes - 8-byte keys, side by side; waiting for the rounds is what counts
 detect_loss detect_sums - of nearly every row only objectness is read
@@ -56,6 +59,7 @@ pool max_pool_forward ls
 pool max_pool_backward ls
 pool average_forward ls
 pool average_backward ls
+pool average_pool2 ls
 TABLE
 )
 # Images are read by words of four bytes, at places that a transform gives: no load of 16. Sums over rows leave single numbers, lanes

@@ -10,7 +10,7 @@ TEST(Operations, GradientsDevicesTypesAndOrders) {
         devices.push_back(open_device("ptx"));
         ptx::config().off_by = 2;  // as far as the hardware's approximate instructions may be off
     }
-    for (const OpCase& test : op_cases()) check_op(test, *cpu, devices);
+    for (const OpCase& test : op_cases()) printf("%s\n", test.name.c_str()), check_op(test, *cpu, devices);
 }
 
 template <class F>

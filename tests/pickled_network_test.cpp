@@ -2,7 +2,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "tests/checkpoints.h"
 #include "tests/files.h"
 
@@ -150,7 +150,7 @@ TEST(PickledNetwork, AYoloWithAnotherActivationIsRefused) {
     const WeightFile file = read_bytes(zip_of(records));
     EXPECT_EQ(file.model.task, "");
     EXPECT_NE(file.model.text.find("torch.nn.modules.activation.ReLU"), std::string::npos) << file.model.text;
-    EXPECT_THROW(yolov5_model(read_bytes(zip_of(records))), Error);
+    EXPECT_THROW(detector_model(read_bytes(zip_of(records))), Error);
 }
 
 TEST(PickledNetwork, ForeignCodeIsReported) {

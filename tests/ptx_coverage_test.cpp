@@ -1,4 +1,4 @@
-// What the tests execute of the kernels that ship, by their PTX: every kernel, 95 % of the source lines, 90 % of the
+// What the tests execute of the kernels that ship, by their PTX: every kernel, 95 % of the source lines and of the
 // instructions outside of the reference convolutions. The tests named in CMakeLists.txt leave files with what they
 // executed; ctest runs them first. 1 s.
 #include <fmt/format.h>
@@ -92,5 +92,5 @@ TEST(PtxCoverage, TestsExecuteWhatShips) {
     EXPECT_GT(kernels.all, 200u);
     EXPECT_TRUE(missing.empty()) << fmt::format("never run: {}", fmt::join(missing, ", "));
     EXPECT_GE(lines.percent(), 95);
-    EXPECT_GE(instructions.percent(), 89);
+    EXPECT_GE(instructions.percent(), 95);
 }

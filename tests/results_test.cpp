@@ -1,5 +1,6 @@
 // Where results go and what is in them: names of earlier files, ids, stale copies, outputs that cannot be, drives that
 // go away. Below 3 s.
+#include "app/detect/earlier.h"
 #include "app/detect/image_outputs.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -72,6 +73,24 @@ TEST_F(Results, earlier_names_in_other_spellings) {
     twice["images"].back()["file"] = (folder_ / "in" / twice["images"][0]["file"].get<std::string>()).string();
     std::ofstream(folder_ / "strange.json") << twice;
     EXPECT_EQ(refused(j).fault, Fault::damaged);
+}
+
+// Boxes of another detector are moved a little; each takes the classes of the one that it covers best.
+TEST_F(Results, classes_come_from_the_box_in_the_same_place) {
+    const auto box = [](float x, float w, ClassScores classes = {}) {
+        return Detection{.category = 1, .confidence = 0.9f, .x = x, .y = 0.2f, .w = w, .h = 0.3f, .classes = classes};
+    };
+    const ImageResult given{
+        .file = "a",
+        .detections = {box(0.12f, 0.2f, {{0, 0.9f}}), box(0.1f, 0.2f, {{1, 0.8f}}), box(0.1f, 0.2f, {{2, 0.7f}}),
+                       box(0.6f, 0.1f, {{3, 0.6f}}), box(0.8f, 0.2f)}};
+    ImageResult result{.file = "a",
+                       .detections = {box(0.105f, 0.2f), box(0.6f, 0.19f), box(0.6f, 0.21f), box(0.8f, 0.2f)}};
+    take_classes(given, result);
+    EXPECT_EQ(result.detections[0].classes, (ClassScores{{1, 0.8f}}));  // of two in the same place the first
+    EXPECT_EQ(result.detections[1].classes, (ClassScores{{3, 0.6f}}));  // IoU 0.53
+    EXPECT_TRUE(result.detections[2].classes.empty());                  // IoU 0.48
+    EXPECT_TRUE(result.detections[3].classes.empty());
 }
 
 TEST_F(Results, ids_of_coco_tell_all_images_apart) {

@@ -1,6 +1,6 @@
 """`tundra review` in a headless Chromium: keys to disk, a kill in between, 5,000 images, two reviewers, the static page.
 usage: review_browser.py BINARY FOLDER   (FOLDER is created)"""
-import csv, json, os, pathlib, shutil, signal, struct, subprocess, sys, time, zlib
+import csv, json, os, pathlib, resource, shutil, signal, struct, subprocess, sys, time, zlib
 
 import chromium
 
@@ -56,9 +56,11 @@ def rows(folder):
 
 
 class Server:
-    def __init__(self, folder, reviewer):
+    def __init__(self, folder, reviewer, room=None):
+        """`room`: bytes by which a file may grow, as on a disk that is almost full."""
+        limit = room and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)))
         self.process = subprocess.Popen([tundra, "review", str(folder), "--reviewer", reviewer, "--quiet"],
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=limit, restore_signals=not limit)
         self.address = self.process.stdout.readline().strip()
 
     def end(self, number=signal.SIGINT):
@@ -140,7 +142,40 @@ try:
     time.sleep(0.5)
     check(rows(folder)[-1]["reviewer"] == "Bob", "a second reviewer goes on")
 
-    # A full disk: the page says so and stays.
+    # A drawn box, with its species.
+    page.wait("document.querySelector('#picture img')")
+    file = page.run(FILE)
+    page.key("n")
+    left, top, width, height = page.run("(r => [r.left, r.top, r.width, r.height])(document.getElementById('frame').getBoundingClientRect())")
+    page.mouse("mousePressed", left + 0.6 * width, top + 0.1 * height)
+    for k in (0.7, 0.8):
+        page.mouse("mouseMoved", left + k * width, top + (k - 0.4) * height)
+    page.mouse("mouseReleased", left + 0.8 * width, top + 0.4 * height)
+    page.wait("chosen === '+1'")
+    page.key("2")
+    page.wait("current().boxes.some(b => b.n === '+1' && b.species === 'hare')")
+    drawn = {row["field"]: row["new"] for row in rows(folder) if row["file"] == file and row["box"] == "+1"}
+    check(drawn["category"] == "animal" and drawn["species"] == "hare", f"a drawn hare: {drawn}")
+    check(all(abs(float(a) - b) < 0.02 for a, b in zip(drawn["bbox"].split(), (0.6, 0.1, 0.2, 0.3))), f"its place: {drawn['bbox']}")
+    check(page.run(FILE) == file, "drawing moves nowhere")
+
+    before = len(rows(folder))
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", windowsVirtualKeyCode=13, text="\r", autoRepeat=True)
+    time.sleep(0.3)
+    check(page.run(FILE) == file and len(rows(folder)) == before, "a key that is held down answers nothing")
+
+    # A full disk: the page says so and stays, and keys that were meant for the next image are dropped.
+    server.end()
+    kept = (folder / "corrections.csv").read_bytes()
+    server = Server(folder, "Cy", room=len(kept) + 20)
+    page.open(server.address)
+    page.wait(READY)
+    file = page.run(FILE)
+    page.run("(() => { run.Enter(); run.e(); })()")
+    page.wait(f"{BANNER}.includes('is not saved')")
+    time.sleep(0.3)
+    check(page.run(FILE) == file, "a full disk: the page stays")
+    check((folder / "corrections.csv").read_bytes() == kept, "a full disk: nothing is half written")
     check(not page.errors, f"no errors in the page: {page.errors}")
     check(server.end() == 0, "Ctrl-C is the normal end")
 
@@ -157,9 +192,16 @@ try:
     page.open("about:blank")
     page.open("file://" + out)  # the browser was closed meanwhile
     page.wait(READY)
+    page.wait(f"{SEEN} === '3 of 30 seen'")
+    page.key("u")
+    page.wait(f"{SEEN} === '2 of 30 seen'")
+    page.key("b")  # the image that came back
+    page.wait(f"{SEEN} === '3 of 30 seen'")
     check(page.run(SEEN) == "3 of 30 seen", f"answers stay in the browser: {page.run(SEEN)}")
     text = page.run("source.csv()")
-    (small / "corrections.csv").write_text(text)
+    saved = pathlib.Path(work, "saved.csv")
+    saved.write_text(text)
+    subprocess.run([tundra, "review", str(small), "--add", str(saved), "--quiet"], check=True)
     exported = rows(small)
     check(len({row["file"] for row in exported}) == 3 and all(row["reviewer"] == "Eve" for row in exported), "three images exported")
     check(any(row["field"] == "final" and row["new"] == "bad" for row in exported), "B is bad")

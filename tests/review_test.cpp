@@ -94,14 +94,6 @@ TEST(SurveyFolder, RefusesWhatIsNone) {
     EXPECT_EQ(error_of([&] { SurveyFolder(trial.folder, ""); }).first, Fault::damaged);
 }
 
-TEST(ExpectedChange, IsLargestWhereTheModelsDoubt) {
-    EXPECT_NEAR(expected_change({.bad = 0.9, .called_bad = false, .box = 0.1}), 0.9 + 0.1, 1e-12);
-    EXPECT_NEAR(
-        expected_change({.bad = 0.97, .called_bad = true, .box = 0.9, .box_counts = true, .species_doubt = 0.4}),
-        0.03 + 0.1 + 0.4, 1e-12);
-    EXPECT_NEAR(expected_change({.bad = NAN, .box = 0}), 0, 1e-12);
-}
-
 TEST(Corrections, LastRowHoldsAndAnEmptyOneTakesBack) {
     const TrialSurvey trial("review_rows");
     const auto path = trial.folder / "corrections.csv";
@@ -263,7 +255,10 @@ TEST(ReviewSession, ListsAndFilters) {
     Opened opened(trial);
     using List = std::vector<uint32_t>;
     EXPECT_EQ(opened.session.list({.order = "file"}), (List{0, 1, 2, 5}));
-    EXPECT_EQ(opened.session.list({}).front(), 5u);  // a box at 0.3 is in doubt more than anything else here
+    EXPECT_EQ(opened.session.list({}), (List{0, 1, 2, 5}));  // a burst with an image that may be bad; a rock
+    EXPECT_EQ(opened.session.list({.order = "species"}).front(), 0u);
+    EXPECT_NEAR(opened.survey.images[1].wrong, 1 - 0.98 * 0.8, 1e-6);
+    EXPECT_NEAR(opened.survey.images[1].species_doubt, 0.6, 1e-6);
     EXPECT_EQ(opened.session.list({.state = "all", .site = "B"}).size(), 2u);
     EXPECT_EQ(opened.session.list({.state = "all", .final = "bad"}), (List{3}));
     EXPECT_EQ(opened.session.list({.species = "hare"}), (List{1}));
@@ -331,6 +326,7 @@ TEST(ReviewServer, AnswersItsOwnPageOnly) {
     const std::string here = "http://127.0.0.1:" + std::to_string(r.port), wrong = "/" + std::string(32, '0') + "/";
     EXPECT_EQ(status(r.get(r.token)), 200);
     EXPECT_EQ(status(r.get(r.token + "about", "Origin: " + here + "\r\n")), 200);
+    EXPECT_EQ(status(r.get(r.token.substr(0, r.token.size() - 1))), 302);
     EXPECT_EQ(status(r.get(wrong)), 403);
     EXPECT_EQ(status(r.get("/")), 403);
     EXPECT_EQ(status(r.get("/" + r.token)), 403);

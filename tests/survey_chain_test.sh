@@ -56,6 +56,8 @@ number() { echo $(($(cut -d, -f1 S/images.csv | grep -nxF "$1" | cut -d: -f1) - 
 rows() { tail -n +2 S/corrections.csv | wc -l; }
 fox=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "final") c = i; next } $c == "animal" { print $1; exit }' S/images.csv)
 other=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "final") c = i; next } $c == "empty" { print $1; exit }' S/images.csv)
+drawn=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) { if ($i == "final") c = i; if ($i == "animal") a = i }; next }
+    $c == "empty" && $a == 0 { last = $1 } END { print last }' S/images.csv)
 serve Ann
 [ "$(curl -s -o page -w '%{http_code}' "$address/")" = 200 ] && grep -q '<html' page || bad "the page"
 [ "$(curl -s -o page -w '%{http_code}' "${address%/*}/wrong/")" = 403 ] || bad "another token is let in"
@@ -71,12 +73,16 @@ post undo '' >out
 post save "{\"images\": [{\"id\": $(number "$other"), \"set\": [{\"box\": \"\", \"field\": \"final\", \"value\": \"human\"}]}]}" >out
 post save "{\"images\": [{\"id\": $(number "$fox"), \"set\": [{\"box\": \"1\", \"field\": \"category\", \"value\": \"unicorn\"}]}]}" >out
 grep -q 'knows no unicorn' out || bad "a category that the detector lacks"
+post save "{\"images\": [{\"id\": $(number "$drawn"), \"set\": [{\"box\": \"+1\", \"field\": \"category\", \"value\": \"animal\"},
+    {\"box\": \"+1\", \"field\": \"bbox\", \"value\": \"0.5 0.25 0.25 0.5\"}, {\"box\": \"+1\", \"field\": \"species\", \"value\": \"lynx\"}]}]}" >out
 kill -INT $server; wait $server; code=$?; server=
 [ $code = 0 ] || bad "the review ended with $code"
-[ "$(rows)" = 8 ] || bad "$(rows) rows instead of 8"
+[ "$(rows)" = 12 ] || bad "$(rows) rows instead of 12"
+[ "$(value "$drawn" final) $(value "$drawn" species) $(value "$drawn" animal) $(value "$drawn" models)" = "animal lynx 1 empty" ] ||
+    bad "the box that a person drew"
 [ "$(value "$fox" species) $(value "$fox" counts) $(value "$fox" reviewed)" = "fox 7 Ann" ] || bad "the corrected species"
 [ "$(value "$other" final) $(value "$other" reviewed)" = "human Bo" ] || bad "the corrected final class"
-[ "$(grep -vc ',\(Ann\|Bo\),' S/images.csv)" = 179 ] || bad "other images were reviewed, too"
+[ "$(grep -vc ',\(Ann\|Bo\),' S/images.csv)" = 178 ] || bad "other images were reviewed, too"
 sums >reviewed
 expect 0 "${survey[@]}" --out S
 sums | cmp -s - reviewed || bad "tundra survey writes another table than the end of the review"
@@ -85,7 +91,7 @@ expect 0 "$tundra" review S --static page.html --images 20 -q
 
 # Measured against what the models said, not against the corrected table.
 expect 0 "$tundra" eval S --out measures.json; says "survey.html"
-grep -q '"reviewed": 2,' measures.json && grep -q '"model": "empty"' measures.json && grep -q '"person": "human"' measures.json ||
+grep -q '"reviewed": 3,' measures.json && grep -q '"model": "empty"' measures.json && grep -q '"person": "human"' measures.json ||
     bad "the measures"
 grep -q '<html' S/survey.html || bad "survey.html"
 
@@ -93,11 +99,20 @@ grep -q '<html' S/survey.html || bad "survey.html"
 expect 0 "$tundra" export S --camtrap-dp dp --deployments season/deployments.csv
 [ "$(wc -l <dp/media.csv)" = 181 ] || bad "media.csv"
 # foxes FOLDER REVIEWER: animals in the observations that are that person's answer
-foxes() { awk -F, -v by="$2" '$10 == "fox" && $24 == by { n += $11 } END { print n + 0 }' "$1/observations.csv"; }
+foxes() { awk -F, -v by="$2" '$10 == "fox" && $7 == "media" && $24 == by { n += $11 } END { print n + 0 }' "$1/observations.csv"; }
+grep -q ',animal,,lynx,1,,,,,,,,0.5000,0.2500,0.2500,0.5000,human,Bo,' dp/observations.csv || bad "the drawn box in observations.csv"
 [ "$(foxes dp Ann)" = 7 ] || bad "Ann's foxes in observations.csv are $(foxes dp Ann)"
 expect 0 "$tundra" export S --copies copies --blur person,vehicle
 [ "$(find copies -name '*.JPG' | wc -l)" -gt 170 ] || bad "copies"
 expect 2 "$tundra" export S --camtrap-dp dp --deployments season/deployments.csv; says "not empty"
+
+# What a static page saved, taken in: once, and with the tables.
+printf 'file,box,field,old,new,reviewer,time\n%s,,final,animal,empty,Di,2126-11-30T08:00:00Z\n' "$drawn" >saved.csv
+expect 0 "$tundra" review S --add saved.csv; says "1 answers about 1 images"
+[ "$(value "$drawn" final) $(value "$drawn" reviewed)" = "empty Di" ] || bad "answers that were added"
+expect 0 "$tundra" review S --add saved.csv; says "0 answers"
+sed -i 's/^[^,]*,,final/no.jpg,,final/' saved.csv
+expect 2 "$tundra" review S --add saved.csv; says "another survey"; one_line
 
 # A row that is newer than the table reaches the package.
 printf '%s,,species,,fox:9,Cy,2026-11-30T08:00:00Z\n' "$fox" >>S/corrections.csv
@@ -117,6 +132,8 @@ list=$(seq 0 179 | sed 's/.*/{"id": &}/; s/^\(.*[05]\)}/\1, "set": [{"box": "", 
 post save "{\"images\": [$list]}" >out
 kill -INT $server; wait $server; server=
 for labels in quality species; do
+    expect 0 "$tundra" train $labels --corrections S --labels $labels -o both.$labels --image-size 32 --epochs 1 --batch 16 -q
+    [ "$(wc -l <both.$labels/labels/labels.csv)" -gt 85 ] || bad "$labels of corrections and of other images"
     expect 0 "$tundra" train --corrections S --labels $labels -o again.$labels --image-size 32 --epochs 1 --batch 4 -q
     [ "$(wc -l <again.$labels/labels/labels.csv)" -gt 5 ] || bad "$labels of corrections"
 done

@@ -11,11 +11,11 @@ std::filesystem::path temporary(const std::string& name) {
     return std::filesystem::path(testing::TempDir()) / ("yolo_start_" + name);
 }
 
-YoloModel small_model(bool p6, std::vector<std::string> classes) {
-    YoloModel model{.file_name = "small",
-                    .config = yolov5_config(p6, 0.33, 0.125, classes.size()),
-                    .classes = std::move(classes),
-                    .image_size = 192};
+DetectorModel small_model(bool p6, std::vector<std::string> classes) {
+    DetectorModel model{.file_name = "small",
+                        .config = yolov5_config(p6, 0.33, 0.125, classes.size()),
+                        .classes = std::move(classes),
+                        .image_size = 192};
     model.state = initialize_yolov5(model.config, 5);
     for (auto& [name, tensor] : model.state)  // statistics as training would leave them
         if (name.ends_with(".running_mean") || name.ends_with(".running_var"))
@@ -39,7 +39,7 @@ TEST(YoloStart, NamesAreThoseOfCheckpoints) {
         for (const auto& entry : std::filesystem::directory_iterator(golden_folder("yolo"))) {
             if (!exists(entry.path() / "model.pt")) continue;
             SCOPED_TRACE(entry.path().filename());
-            const YoloModel model = read_yolov5_unfolded(entry.path() / "model.pt");
+            const DetectorModel model = read_detector_unfolded(entry.path() / "model.pt");
             const StateDict fresh = initialize_yolov5(model.config, 1);
             for (const auto& [name, tensor] : model.state) {
                 if (name.ends_with("anchor_grid")) continue;  // release 5.0 only: the anchors a second time
@@ -57,7 +57,7 @@ TEST(YoloStart, NamesAreThoseOfCheckpoints) {
 }
 
 TEST(YoloStart, HeadsExpectFewObjects) {
-    const YoloModel model = small_model(false, {"a", "b", "c"});
+    const DetectorModel model = small_model(false, {"a", "b", "c"});
     const SharedFloats& bias = model.state.at("model.24.m.1.bias").values;  // stride 16: 1600 cells of 640 pixels
     ASSERT_EQ(bias.size(), 24u);
     for (size_t row = 0; row < 24; ++row) {
@@ -65,19 +65,19 @@ TEST(YoloStart, HeadsExpectFewObjects) {
         const double want = row % 8 < 4 ? score : row % 8 == 4 ? 8.0 / 1600 : 0.6 / 2 / (1 + 0.6 / 2);
         EXPECT_NEAR(score, want, 1e-4);
     }
-    const YoloModel one = small_model(false, {"a"});
+    const DetectorModel one = small_model(false, {"a"});
     EXPECT_GT(one.state.at("model.24.m.0.bias").values[5], 10);  // the only class is certain
 }
 
 TEST(YoloStart, FileAndBack) {
     for (const bool p6 : {false, true}) {
-        YoloModel model = small_model(p6, {"animal", "person"});
+        DetectorModel model = small_model(p6, {"animal", "person"});
         model.config.epsilon = 2e-3;
         model.version = "test";
         model.typical_threshold = 0.25;
         const auto path = temporary("trained.safetensors"), folded_path = temporary("folded.safetensors");
-        write_yolov5(path, model);
-        const YoloModel again = read_yolov5_unfolded(path);
+        write_detector(path, model);
+        const DetectorModel again = read_detector_unfolded(path);
         expect_same(model.state, again.state);
         EXPECT_EQ(again.classes, model.classes);
         EXPECT_EQ(again.image_size, 192u);
@@ -90,13 +90,13 @@ TEST(YoloStart, FileAndBack) {
             EXPECT_EQ(again.config.levels[level].stride, model.config.levels[level].stride);
             EXPECT_EQ(again.config.levels[level].anchors, model.config.levels[level].anchors);
         }
-        expect_same(folded(model).state, read_yolov5(path).state);
-        EXPECT_FALSE(read_yolov5(path).state.contains("model.0.bn.weight"));
+        expect_same(folded(model).state, read_detector(path).state);
+        EXPECT_FALSE(read_detector(path).state.contains("model.0.bn.weight"));
 
-        write_yolov5(folded_path, folded(model));
-        expect_same(folded(model).state, read_yolov5(folded_path).state);
+        write_detector(folded_path, folded(model));
+        expect_same(folded(model).state, read_detector(folded_path).state);
         try {
-            read_yolov5_unfolded(folded_path);
+            read_detector_unfolded(folded_path);
             ADD_FAILURE() << "folded weights were taken for training";
         } catch (const Error& e) {
             EXPECT_EQ(e.fault, Fault::usage);
@@ -108,7 +108,7 @@ TEST(YoloStart, FileAndBack) {
 // Otherwise no score is above any threshold, and every image would be reported as empty.
 TEST(YoloStart, LostWeightsAreNoDetector) {
     const auto device = open_device("cpu");
-    YoloModel model = folded(small_model(false, {"animal"}));
+    DetectorModel model = folded(small_model(false, {"animal"}));
     Detector detector(*device, model, {});
     model.state.at("model.24.m.1.bias").values.mutable_data()[4] = NAN;
     for (const bool again : {false, true}) try {
@@ -121,12 +121,12 @@ TEST(YoloStart, LostWeightsAreNoDetector) {
 }
 
 TEST(YoloStart, OtherClasses) {
-    const YoloModel from = small_model(false, {"animal", "person", "vehicle"});
+    const DetectorModel from = small_model(false, {"animal", "person", "vehicle"});
     std::string note = "old";
     expect_same(retarget_yolov5(from, from.classes, 9, note).state, from.state);
     EXPECT_EQ(note, "");
 
-    const YoloModel to = retarget_yolov5(from, {"lynx", "person"}, 9, note);
+    const DetectorModel to = retarget_yolov5(from, {"lynx", "person"}, 9, note);
     EXPECT_NE(note.find("lynx start from random weights"), std::string::npos) << note;
     EXPECT_EQ(to.classes, (std::vector<std::string>{"lynx", "person"}));
     EXPECT_EQ(to.config.classes, 2u);

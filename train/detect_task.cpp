@@ -46,6 +46,7 @@ public:
                 .trained = layers_from(config_.freeze ? 2 * model_.config.channels.size() : 0),
                 .precision = context.precision,
                 .eager = context.eager,
+                .steps_per_graph = context.steps_per_graph,
                 .ranks = ranks_.count > 1 ? &ranks_ : nullptr,
                 .sync_batch_norm = config_.sync_batch_norm},
             model_.state);
@@ -94,11 +95,11 @@ public:
     }
 
     void write_model(const std::filesystem::path& path, StateDict result, uint64_t) const override {
-        YoloModel model = with(std::move(result));
+        DetectorModel model = with(std::move(result));
         const BoxMetrics m = measure_boxes(found_.at(Part::validation).images, data_->classes.size());
         if (!std::isnan(m.map50))
             model.typical_threshold = m.best().threshold, model.conservative_threshold = m.best().threshold / 2;
-        write_yolov5(path, model);
+        write_detector(path, model);
     }
 
     void write_evaluation(const std::filesystem::path& path) const override {
@@ -141,8 +142,8 @@ private:
         return all;
     }
 
-    YoloModel with(StateDict state) const {
-        YoloModel model = model_;
+    DetectorModel with(StateDict state) const {
+        DetectorModel model = model_;
         model.state = std::move(state);
         return model;
     }
@@ -161,7 +162,7 @@ private:
     }
 
     const Dataset* data_ = nullptr;
-    YoloModel model_;  // its state is where training started
+    DetectorModel model_;  // its state is where training started
     Fit fit_;
     size_t max_boxes_ = 0;
     std::unique_ptr<Detector> detector_;

@@ -6,13 +6,12 @@
 
 namespace {
 
-uint64_t memory_needed(TrainConfig config, uint64_t batch, Ranks& ranks, const Dataset& data, Device& device,
-                       DType precision, bool eager) {
+uint64_t memory_needed(TrainConfig config, uint64_t batch, Ranks& ranks, const Dataset& data, const TaskContext& c) {
     config.batch = batch;
-    MetaDevice counting(device);
+    MetaDevice counting(c.device);
     Arena arena(counting);
     const std::unique_ptr<Task> task = make_task(config, ranks);
-    task->build({counting, arena, precision, eager}, data, [](const std::string&) {});
+    task->build({counting, arena, c.precision, c.eager, c.steps_per_graph}, data, [](const std::string&) {});
     return counting.bytes();
 }
 
@@ -25,12 +24,12 @@ void require_memory(const Device& device) {
              bytes_text(double(free)));
 }
 
-void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, Device& device, DType precision,
-                     bool eager, const Error& error) {
+void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, const TaskContext& context,
+                     const Error& error) {
     const auto needed = [&](uint64_t batch) {
-        return BatchMemory{batch, memory_needed(config, batch, ranks, data, device, precision, eager)};
+        return BatchMemory{batch, memory_needed(config, batch, ranks, data, context)};
     };
-    const size_t known = device.free_bytes();
+    const size_t known = context.device.free_bytes();
     const uint64_t free = known == kUnknownBytes ? available_memory_bytes() : known;
     const BatchMemory all = needed(config.batch);
     if (free / 20 * 19 >= all.bytes)  // the memory that ran out is another one, whose size is not known

@@ -7,6 +7,7 @@
 // Throws if the device cpu has allocated more than is free: the system overcommits, and would kill the process later.
 void require_memory(const Device& device);
 
-// Throws the report after `error`, which ended the construction of a task; its memory must be released by now.
-[[noreturn]] void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, Device& device,
-                                  DType precision, bool eager, const Error& error);
+// Throws the report after `error`, which ended the construction of a task; its memory, and the arena's, which is not
+// used, must be released by now.
+[[noreturn]] void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data,
+                                  const TaskContext& context, const Error& error);

@@ -75,17 +75,15 @@ void Optimizer::append(Graph& graph) const {
     finish_step(state, config_.growth_interval);
 }
 
-void Optimizer::set(double learning_rate, double momentum, size_t step) {
+void Optimizer::set(double learning_rate, double momentum, size_t step, const Write& write) {
     last_.learning_rate = float(learning_rate);
     last_.momentum = float(momentum);
     last_.bias_correction1 = float(1 - std::pow(momentum, double(step)));
     last_.bias_correction2 = float(1 - std::pow(double(config_.beta2), double(step)));
-    const Piece host_part{&last_, kHostPart};
-    parameters_.device().upload_async(state_.data(), {&host_part, 1});
+    write(state_.data(), {&last_, kHostPart});
     if (config_.ema_decay == 0) return;
     const auto rate = float(1 - double(config_.ema_decay) * (1 - std::exp(-double(step) / double(config_.ema_ramp))));
-    const Piece piece{&rate, sizeof rate};
-    parameters_.device().upload_async(ema_rate_.data(), {&piece, 1});
+    write(ema_rate_.data(), {&rate, sizeof rate});
 }
 
 void Optimizer::reset_ema() {

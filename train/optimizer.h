@@ -28,8 +28,9 @@ public:
     // gradients(), because nodes run in the order in which they are added.
     void append(Graph& graph) const;
 
-    // Before each step; `step` counts from 1 (Adam's bias correction).
-    void set(double learning_rate, double momentum, size_t step);
+    // Before each step, through write(): `step` counts from 1 (Adam's bias correction).
+    using Write = std::function<void(void* to, Piece piece)>;
+    void set(double learning_rate, double momentum, size_t step, const Write& write);
     StepState state() const;  // waits for the device
     const Buffer& step_state() const { return state_; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <nlohmann/json.hpp>
 
 #include "base/signals.h"
@@ -92,15 +93,14 @@ private:
     }
 
     void build() {
-        const TaskContext context{*device_, *arena_, precision_, options_.eager};
+        const TaskContext context{*device_, *arena_, precision_, options_.eager, options_.steps_per_graph};
         try {
             task_->build(context, data_, [this](const std::string& text) { note(text); });
             require_memory(*device_);
         } catch (const Error& e) {
             if (e.fault != Fault::memory) throw;
-            task_.reset();
-            arena_.reset();
-            fail_for_memory(config_, ranks_, data_, *device_, precision_, options_.eager, e);
+            task_.reset(), arena_.reset();
+            fail_for_memory(config_, ranks_, data_, context, e);
         }
     }
 
@@ -137,7 +137,7 @@ private:
                     return stopped();
                 }
         } catch (const ImagesLost&) {  // no step has seen a batch without them
-            finish_pending_step();
+            finish_pending_steps();
             if (!lost_in_a_row_) save();
             record_->event("stop", {{"step", state_.step}});
             throw;
@@ -163,16 +163,16 @@ private:
         while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
             if (lost_in_a_row_ || state_.position == steps_per_epoch_ || !is_save_due()) continue;
-            finish_pending_step();
+            finish_pending_steps();
             if (!lost_in_a_row_) save();
         }
-        finish_pending_step();
+        finish_pending_steps();
         return state_.position == steps_per_epoch_;
     }
 
     bool is_save_due() const { return save_now_ || seconds_since(saved_) > 60 * config_.save_minutes; }
 
-    // Starts a step and logs the one before it meanwhile, so that a GPU need not wait.
+    // Starts a step, or queues it, and logs earlier ones meanwhile, so that a GPU need not wait.
     void one_step() {
         const Clock::time_point begin = Clock::now();
         const Batch& batch = loader_->next();
@@ -184,9 +184,9 @@ private:
         const ScheduleValue value = schedule_->at(state_.step);
         const double waited = ranks_.waited_seconds;
         task_->trainer().step(batch, value.learning_rate, value.momentum, state_.step + 1);
-        if (pending_) log_step(*pending_, task_->trainer().previous_stats().value(), begin);
         ++state_.step, ++state_.position;
-        pending_ = {state_.step, value, begin, readable, ranks_.waited_seconds - waited};
+        pending_.push_back({state_.step, value, begin, readable, ranks_.waited_seconds - waited});
+        log_steps(task_->trainer().arrived());
     }
 
     [[noreturn]] void fail_without_images() const {
@@ -195,14 +195,16 @@ private:
              state_.step + 1, files.empty() ? "" : files[0].note());
     }
 
-    // Waits for the last step.
-    void finish_pending_step() {
-        if (!pending_) return;
-        const StepStats stats = task_->trainer().stats();
-        log_step(*std::exchange(pending_, {}), stats, Clock::now());
-    }
+    void finish_pending_steps() { log_steps(task_->trainer().finish()); }
 
     // The time of a step is the time until the next one begins.
+    void log_steps(const std::vector<StepStats>& arrived) {
+        for (const StepStats& stats : arrived) {
+            log_step(pending_[0], stats, pending_.size() > 1 ? pending_[1].begin : Clock::now());
+            pending_.pop_front();
+        }
+    }
+
     void log_step(const PendingStep& s, StepStats stats, Clock::time_point end) {
         state_.loss_scale = stats.loss_scale;
         const bool lost = !std::isfinite(stats.loss) || stats.skipped_steps > skipped_steps_;
@@ -355,10 +357,9 @@ private:
         for (const auto& [path, file] : bad_) bad.push_back(file);
         write_bad_files(folder_ / "bad_files.csv", bad);
         record_->fact("waited_for_pictures_seconds", loader_->counts().waited_seconds);
-        record_->fact("bad_files", bad.size());
+        record_->fact("bad_files", result.bad_files = bad.size());
         record_->fact("finished", true);
         record_->event("finish", {{"step", state_.step}});
-        result.bad_files = bad.size();
         return result;
     }
 
@@ -371,7 +372,7 @@ private:
     Ranks& ranks_;
     RunFolder folder_;
     Dataset data_;
-    size_t steps_per_epoch_ = 0, total_steps_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
+    size_t steps_per_epoch_ = 0, total_steps_ = 0, saved_step_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
     std::unique_ptr<Device> device_;
     std::unique_ptr<Arena> arena_;
     DType precision_ = DType::f32;
@@ -387,9 +388,8 @@ private:
     std::unique_ptr<Loader> loader_;
     std::map<std::string, FailedImage> bad_;  // by path
     StepStats epoch_;                         // sums of the current epoch
-    std::optional<PendingStep> pending_;
+    std::deque<PendingStep> pending_;
     Clock::time_point saved_ = Clock::now();
-    uint64_t saved_step_ = 0;                      // of the last checkpoint
     double step_seconds_ = 0, skipped_steps_ = 0;  // a running mean; on the device
 };
 

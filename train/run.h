@@ -58,6 +58,7 @@ struct RunOptions {
     std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
     Ranks* ranks = nullptr;       // that train together; null: this process alone
+    size_t steps_per_graph = 0;   // TrainerConfig
     size_t stop_after_steps = 0;  // stop as on a signal, for tests; 0: never
 };
 

@@ -114,14 +114,14 @@ TrainerConfig trainer_config(const TrainConfig& c, const Dataset& data, const Mo
         .precision = precision};
 }
 
-YoloModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes,
-                           const std::function<void(const std::string&)>& note) {
-    YoloModel model{.file_name = c.model, .config = yolov5_config(c.model, classes.size()), .classes = classes};
+DetectorModel initial_detector(const TrainConfig& c, const std::vector<std::string>& classes,
+                               const std::function<void(const std::string&)>& note) {
+    DetectorModel model{.file_name = c.model, .config = yolov5_config(c.model, classes.size()), .classes = classes};
     if (c.init.empty()) {
         model.state = initialize_yolov5(model.config, c.seed);
         return model;
     }
-    YoloModel from = read_yolov5_unfolded(c.init);
+    DetectorModel from = read_detector_unfolded(c.init);
     if (from.config.channels != model.config.channels || from.config.repeats != model.config.repeats)
         fail(Fault::usage,
              "--init {}: holds a YOLOv5 of a different size than {} (see `tundra inspect`); name it with --model",

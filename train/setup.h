@@ -3,7 +3,7 @@
 
 #include "data/loader.h"
 #include "engine/device.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 #include "train/config.h"
 #include "train/trainer.h"
 
@@ -35,8 +35,8 @@ TrainerConfig trainer_config(const TrainConfig& config, const Dataset& data, con
 // ---- detectors
 // The network before the first step, with its normalization: new, or from the file `init`; `note` then names the
 // outputs that start from new weights. Errors (usage): the file holds another network.
-YoloModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
-                           const std::function<void(const std::string&)>& note);
+DetectorModel initial_detector(const TrainConfig& config, const std::vector<std::string>& classes,
+                               const std::function<void(const std::string&)>& note);
 
 // The input: image_size is the longer side; the other one follows from the median shape of the images, or is equal.
 // Both are rounded up to a multiple of `stride`.

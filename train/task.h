@@ -15,6 +15,7 @@ struct TaskContext {  // device and memory of the networks
     Arena& arena;
     DType precision;
     bool eager;
+    size_t steps_per_graph;  // TrainerConfig
 };
 
 struct Evaluated {

@@ -1,8 +1,15 @@
 #include "train/trainer.h"
 
 #include <cstring>
+#include <utility>
 
 #include "train/ranks.h"
+
+namespace {
+// Without a wish for another number: where a step reads little, launching it may cost more than the GPU's work.
+constexpr size_t kStepsPerGraph = 8, kSmallInputs = size_t(4) << 20;  // bytes
+constexpr double kWorthwhile = 0.98;                                  // of the time
+}  // namespace
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
     : config_(config),
@@ -12,7 +19,8 @@ Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, cons
       program_(arena, with_gradients(), parameters_, loss_.shown, {.eager = config.eager, .batch = config.batch}) {
     size_t bytes = sizeof(StepState);
     for (Value v : loss_.shown) bytes += numel(v.shape()) * sizeof(float);
-    for (auto& shown : shown_) shown = device.readback(bytes);
+    open_queue(device, bytes);
+    for (auto& shown : shown_) shown = device.readback(bytes * (queue_ ? queue_->capacity() : 1));
     for (const auto& [input, values] : loss_.constants) program_.write<float>(input, values);
     load(initial, "initial weights");
 }
@@ -48,9 +56,63 @@ std::unique_ptr<Graph> Trainer::with_gradients() {
     return std::move(graph_);
 }
 
+// The scalars of the optimizer are written beside the inputs of the program.
+void Trainer::open_queue(Device& device, size_t result_bytes) {
+    const size_t wanted = config_.steps_per_graph, input_bytes = program_.input_bytes() + 8 * sizeof(StepState);
+    const bool whole_words = config_.batch * config_.height * config_.width % 4 == 0;
+    if (!device.facts().overlaps || config_.eager || wanted == 1 || !whole_words) return;
+    if (wanted == 0 && input_bytes > kSmallInputs) return;
+    comparing_ = wanted == 0, grouped_ = !comparing_;
+    queue_ = std::make_unique<StepQueue>(device, wanted ? wanted : kStepsPerGraph, input_bytes, result_bytes);
+}
+
+void Trainer::write(void* to, Piece piece) {
+    grouped_ ? queue_->write(to, piece) : parameters_.device().upload_async(to, {&piece, 1});
+}
+
 template <class T>
 void Trainer::write(std::string_view input, std::span<const T> values) {
-    if (const auto found = inputs_.find(input); found != inputs_.end()) program_.write<T>(found->second, values);
+    const auto found = inputs_.find(input);
+    if (found == inputs_.end()) return;
+    const size_t bytes = numel(found->second.shape()) * size_of(found->second.dtype());
+    require(bytes == values.size_bytes(), "input {} has {} bytes, {} were given", input, bytes, values.size_bytes());
+    write(const_cast<void*>(program_.address(found->second)), {values.data(), bytes});
+}
+
+std::vector<Piece> Trainer::results() const {
+    std::vector<Piece> pieces;
+    for (Value v : loss_.shown) pieces.push_back({program_.address(v), numel(v.shape()) * sizeof(float)});
+    pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
+    return pieces;
+}
+
+void Trainer::read_back(std::span<const Piece> pieces, size_t steps) {
+    shown_[starts_ % 2]->start(pieces);
+    started_[starts_++ % 2] = {steps};
+}
+
+void Trainer::start_queued() {
+    if (!queue_ || !queue_->queued()) return;
+    const size_t steps = queue_->queued();
+    program_.steps();  // bound, so that results have their addresses
+    const Piece all = queue_->start(program_, results());
+    read_back({&all, 1}, steps);
+}
+
+// By the steps of the run itself, which are the same either way: the time between eight of them one by one, then that
+// between graphs, each way once the host is as far ahead as it ever is.
+void Trainer::compare_graphs() {
+    if (!comparing_) return;
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - compared_since_).count();
+    const size_t turn = ++compared_ % kStepsPerGraph ? 0 : compared_ / kStepsPerGraph;
+    if (turn == 1 || turn == 6) compared_since_ = now;
+    if (turn == 2) alone_ = seconds, grouped_ = true;
+    if (turn < 8 || queue_->queued()) return;
+    comparing_ = false, grouped_ = seconds / 2 < kWorthwhile * alone_;
+    if (grouped_) return;
+    shown_[(starts_ - 1) % 2]->wait();  // nothing reads the queue any more
+    queue_.reset();
 }
 
 void Trainer::step(const Batch& batch, double learning_rate, double momentum, size_t step) {
@@ -59,35 +121,59 @@ void Trainer::step(const Batch& batch, double learning_rate, double momentum, si
     write<float>("color", batch.color);
     write<int32_t>("labels", batch.labels);
     write<float>("boxes", batch.boxes);
-    optimizer_.set(learning_rate, momentum, step);
-    program_.run();
-    std::vector<Piece> pieces;
-    for (Value v : loss_.shown) pieces.push_back({program_.address(v), numel(v.shape()) * sizeof(float)});
-    pieces.push_back({optimizer_.step_state().data(), sizeof(StepState)});
-    shown_[steps_++ % 2]->start(pieces);
+    optimizer_.set(learning_rate, momentum, step, [this](void* to, Piece piece) { write(to, piece); });
+    if (!grouped_) {
+        program_.run();
+        read_back(results(), 1);
+    } else if (queue_->end_step(); queue_->full()) {
+        start_queued();
+    }
+    compare_graphs();
 }
 
-StepStats Trainer::stats_of(size_t step) const {
-    const std::span<const std::byte> bytes = shown_[step % 2]->wait();
-    std::vector<float> values((bytes.size() - sizeof(StepState)) / sizeof(float));
-    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
-    StepState state;
-    std::memcpy(&state, bytes.data() + bytes.size() - sizeof state, sizeof state);
-    StepStats stats = loss_.stats(values);
-    stats.steps = 1;
-    stats.loss_scale = state.loss_scale, stats.skipped_steps = state.skipped_steps;
-    return stats;
+std::vector<StepStats> Trainer::stats_of(size_t start) const {
+    const std::span<const std::byte> all = shown_[start % 2]->wait();
+    const size_t steps = started_[start % 2].steps, size = all.size() / steps;
+    std::vector<StepStats> result;
+    for (size_t i = 0; i < steps; ++i) {
+        const std::span<const std::byte> bytes = all.subspan(i * size, size);
+        std::vector<float> values((size - sizeof(StepState)) / sizeof(float));
+        std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+        StepState state;
+        std::memcpy(&state, bytes.data() + size - sizeof state, sizeof state);
+        StepStats& stats = result.emplace_back(loss_.stats(values));
+        stats.steps = 1;
+        stats.loss_scale = state.loss_scale, stats.skipped_steps = state.skipped_steps;
+    }
+    return result;
 }
 
-StepStats Trainer::stats() const {
-    require(steps_ > 0, "there are no statistics before the first step");
-    return stats_of(steps_ - 1);
+StepStats Trainer::stats() {
+    start_queued();
+    require(starts_ > 0, "there are no statistics before the first step");
+    return stats_of(starts_ - 1).back();
 }
 
-std::optional<StepStats> Trainer::previous_stats() const {
-    if (steps_ < 2) return std::nullopt;
-    return stats_of(steps_ - 2);
+std::vector<StepStats> Trainer::untold(size_t start) {
+    return std::exchange(started_[start % 2].told, true) ? std::vector<StepStats>() : stats_of(start);
 }
+
+std::vector<StepStats> Trainer::arrived() { return starts_ < 2 ? std::vector<StepStats>() : untold(starts_ - 2); }
+
+std::vector<StepStats> Trainer::finish() {
+    std::vector<StepStats> result;
+    const auto add = [&](const std::vector<StepStats>& more) { result.insert(result.end(), more.begin(), more.end()); };
+    add(arrived());
+    if (queue_ && queue_->queued()) {
+        if (starts_) add(untold(starts_ - 1));
+        start_queued();
+    }
+    if (starts_) add(untold(starts_ - 1));
+    if (comparing_) compared_ = grouped_ ? 2 * kStepsPerGraph : 0;  // what comes now would count as time of steps
+    return result;
+}
+
+void Trainer::require_finished() const { require(!queue_ || !queue_->queued(), "steps are queued"); }
 
 StateDict Trainer::completed(StateDict downloaded) const {
     StateDict state = frozen_;
@@ -97,9 +183,13 @@ StateDict Trainer::completed(StateDict downloaded) const {
     return state;
 }
 
-StateDict Trainer::state() const { return completed(download(parameters_)); }
+StateDict Trainer::state() const {
+    require_finished();
+    return completed(download(parameters_));
+}
 
 StateDict Trainer::averaged() const {
+    require_finished();
     return completed(download(parameters_, [&](const Parameters::Entry& e) { return optimizer_.averaged(e); }));
 }
 
@@ -116,5 +206,6 @@ size_t Trainer::memory_bytes() const {
         bytes += g.master.bytes() + g.gradient.bytes() + g.copy.bytes();
     }
     for (const Optimizer::Slot& slot : optimizer_.slots()) bytes += slot.memory->bytes();
+    if (queue_) bytes += queue_->memory_bytes();
     return bytes;
 }

@@ -1,8 +1,10 @@
 #include "app/detect/classifiers.h"
 
+#include <algorithm>
 #include <set>
 
 #include "app/jobs/names.h"
+#include "base/error.h"
 
 ReadyModel open_classifier(const std::string& path, MachineOptions machine,
                            const std::function<void(const std::string&)>& note) {
@@ -10,6 +12,21 @@ ReadyModel open_classifier(const std::string& path, MachineOptions machine,
     ReadyModel model = open_model(path, machine, SIZE_MAX, {});
     for (const std::string& text : model.file.notes) note(fmt::format("{}: {}", path, text));
     return model;
+}
+
+void name_for_tables(std::vector<std::string>& names, const std::function<void(const std::string&)>& note) {
+    for (std::string& name : names) {
+        std::string plain = name;
+        std::ranges::replace_if(
+            plain, [](char c) { return c == '|' || c == ':'; }, '/');
+        if (plain == name) continue;
+        if (std::ranges::find(names, plain) != names.end())
+            fail(Fault::usage, "--species: the classes '{}' and '{}' would have the same name in the tables", name,
+                 plain);
+        note(
+            fmt::format("the class '{}' is called '{}' here, because | and : part species in the tables", name, plain));
+        name = plain;
+    }
 }
 
 void name_classes(const std::vector<std::string>& names, ResultHead& head) {

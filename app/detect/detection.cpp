@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ranges>
+#include <span>
 
 using nlohmann::ordered_json;
 
@@ -23,18 +23,26 @@ Span normalized(float from, float to, size_t side) {
 
 }  // namespace
 
-std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& l, const ImageRegion& region) {
+std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& l, const ImageRegion& region,
+                             bool whole_padding) {
     const double gain = std::min(double(l.out_h) / double(region.h), double(l.out_w) / double(region.w));
-    const float left = float((double(l.out_w) - double(region.w) * gain) / 2),
-                top = float((double(l.out_h) - double(region.h) * gain) / 2);
-    const auto pixel = [&](float v, float pad, size_t side, size_t start) {
-        return std::nearbyint(std::clamp((v - pad) / float(gain), 0.0f, float(side))) + float(start);
+    struct Axis {
+        size_t side, start;
+        float pad, gain;
+        float pixel(float v) const {
+            return std::nearbyint(std::clamp((v - pad) / gain, 0.0f, float(side))) + float(start);
+        }
     };
+    const auto axis = [&](size_t side, size_t start, size_t frame) {
+        const double inner = double(side) * gain;
+        if (!whole_padding) return Axis{side, start, float((double(frame) - inner) / 2), float(gain)};
+        const double whole = std::nearbyint(inner);
+        return Axis{side, start, float(std::nearbyint((double(frame) - whole) / 2 - 0.1)), float(whole / double(side))};
+    };
+    const Axis x = axis(region.w, region.left, l.out_w), y = axis(region.h, region.top, l.out_h);
     std::vector<Box> result;
     for (const Box& b : boxes)
-        result.push_back({pixel(b.x1, left, region.w, region.left), pixel(b.y1, top, region.h, region.top),
-                          pixel(b.x2, left, region.w, region.left), pixel(b.y2, top, region.h, region.top), b.score,
-                          b.category});
+        result.push_back({x.pixel(b.x1), y.pixel(b.y1), x.pixel(b.x2), y.pixel(b.y2), b.score, b.category});
     return result;
 }
 
@@ -67,7 +75,7 @@ ordered_json megadetector_entry(const ImageResult& result, const EntryOptions& o
     for (const Detection& d : result.detections) {
         ordered_json box{
             {"category", std::to_string(d.category)}, {"conf", d.confidence}, {"bbox", {d.x, d.y, d.w, d.h}}};
-        for (const auto& [number, score] : d.classes | std::views::take(kTopClasses))
+        for (const auto& [number, score] : std::span(d.classes).first(std::min(kTopClasses, d.classes.size())))
             box["classifications"].push_back({std::to_string(number), six_digits(score)});
         entry["detections"].push_back(std::move(box));
     }

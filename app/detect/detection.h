@@ -36,8 +36,10 @@ struct ImageResult {
 ClassScores class_scores(const std::vector<float>& probabilities);
 
 // From the network's input back to the image, with the rounding of MegaDetector's classic inference: whole pixels in
-// float32. `region`: the part of the image in the letterbox.
-std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& letterbox, const ImageRegion& region);
+// float32. `region`: the part of the image in the letterbox. `whole_padding`: as for a model of ultralytics 8.4, where
+// the padding is whole pixels and each axis has its own scale; MegaDetector's results follow the release installed.
+std::vector<Box> image_boxes(const std::vector<Box>& boxes, const Letterbox& letterbox, const ImageRegion& region,
+                             bool whole_padding = false);
 
 // From whole pixels to shares of the sides, truncated to four digits; confidences to three.
 std::vector<Detection> detections_of(const std::vector<Box>& image_boxes, size_t h, size_t w);

@@ -234,9 +234,9 @@ GivenResults read_given(const std::string& option, const std::string& path, cons
 
 void take_classes(const ImageResult& given, ImageResult& result) {
     for (Detection& d : result.detections) {
-        double best = 0.5;
+        double best = 0;
         for (const Detection& other : given.detections)
-            if (const double overlap = iou(d, other); overlap >= best && !other.classes.empty())
+            if (const double overlap = iou(d, other); overlap >= 0.5 && overlap > best && !other.classes.empty())
                 best = overlap, d.classes = other.classes;
     }
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "app/detect/advice.h"
 #include "app/detect/classifiers.h"
 #include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
@@ -31,7 +32,7 @@ double six_digits(double v) { return std::round(v * 1e6) / 1e6; }
 struct Opened {
     ResultFormat format;
     ImageList list;
-    YoloModel model;
+    DetectorModel model;
     size_t image_size = 0, stride = 0;
     ImageOutputs outputs;
     ResultHead head = {};
@@ -72,6 +73,7 @@ void open_classifiers(const DetectJob& job, Opened& o) {
         o.species_names = o.given->species;
     }
     if (o.species_names.empty()) return;
+    if (job.survey) name_for_tables(o.species_names, job.note);
     name_classes(o.species_names, o.head);
     if (job.classify.empty()) return;
     o.settings["classify_threshold"] = six_digits(o.outputs.threshold);
@@ -81,18 +83,17 @@ void open_classifiers(const DetectJob& job, Opened& o) {
 
 const char* option_of_model(const DetectJob& job) { return job.survey ? "--detector" : "--model"; }
 
-YoloModel read_shipped(const DetectJob& job) {
+DetectorModel read_shipped(const DetectJob& job) {
     const std::filesystem::path file = shipped_detector();
     if (file.empty())
         fail(Fault::usage,
-             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector v5 file: "
-             "docs/detection.md",
+             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector: docs/detectors.md",
              option_of_model(job));
     job.note(
         fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
-                    "synth`; for real images get MegaDetector",
-                    option_of_model(job)));
-    return read_yolov5(file);
+                    "synth`; for real images {}; `tundra doctor` measures how many images per hour it would reach here",
+                    option_of_model(job), detector_advice(job.machine.open()->kind() == "cuda")));
+    return read_detector(file);
 }
 
 Opened open(const DetectJob& job) {
@@ -112,6 +113,9 @@ Opened open(const DetectJob& job) {
     o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
     std::error_code ignored;
+    if (job.survey)
+        leave_out(o.list, std::filesystem::path(job.out).parent_path(),
+                  std::filesystem::exists(journal_of(job), ignored), job.note);
     const bool extends = !(job.update.empty() && job.shard.empty());
     for (const std::string& text :
          check_folders(job.outputs, o.list.base, std::filesystem::exists(journal_of(job), ignored), extends))
@@ -125,11 +129,10 @@ Opened open(const DetectJob& job) {
         open_classifiers(job, o);
         return o;
     }
-    o.model = job.model.empty() ? read_shipped(job) : read_yolov5(weight_file(job.model));
+    o.model = job.model.empty() ? read_shipped(job) : read_detector(weight_file(job.model));
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
-    const size_t size = job.image_size ? job.image_size : o.model.image_size,
-                 multiple = o.model.config.largest_stride();
+    const size_t size = job.image_size ? job.image_size : o.model.image_size, multiple = o.model.network().stride;
     o.image_size = (size + multiple - 1) / multiple * multiple;
     o.stride = o.model.letterbox_stride();
     o.head = result_head(o.model, o.image_size);
@@ -248,6 +251,7 @@ Running resume(const DetectJob& job, Opened& o) {
                           .stride = o.stride,
                           .tile = job.tile,
                           .tile_overlap = job.tile_overlap,
+                          .whole_padding = o.model.whole_padding,
                           .iou = job.iou,
                           .batch = std::max<size_t>(1, job.machine.batch),
                           .threads = size_t(job.machine.thread_count()),
@@ -370,7 +374,7 @@ DetectOutcome detect(const DetectJob& job) {
     Opened opened = open(job);
     take_shard(job, opened);
     take_earlier(job, opened);
-    if (job.check) job.check(opened.list.files, opened.species_names, opened.quality_names);
+    if (job.check) job.check(opened.list.files, opened.head, opened.species_names, opened.quality_names);
     if (job.survey) extend_survey(job, opened);
     const Running running = resume(job, opened);
     DetectRun& run = *running.run;

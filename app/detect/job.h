@@ -41,7 +41,8 @@ struct DetectJob {
     // A survey instead of a result file: `out` names its JSON, its journal stays as the store of all answers, and keeps
     // images of earlier runs.
     bool survey = false;
-    std::function<void(const Names&, const std::vector<std::string>& species, const std::vector<std::string>& quality)>
+    std::function<void(const Names&, const ResultHead&, const std::vector<std::string>& species,
+                       const std::vector<std::string>& quality)>
         check = {};                                   // before any image is looked at
     std::function<void(const RunParts&)> write = {};  // instead of the result file
 };

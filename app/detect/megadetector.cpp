@@ -2,7 +2,7 @@
 
 #include "app/jobs/names.h"
 
-ResultHead result_head(const YoloModel& model, size_t image_size) {
+ResultHead result_head(const DetectorModel& model, size_t image_size) {
     ResultHead head;
     for (size_t i = 0; i < model.classes.size(); ++i) {
         // The format forbids blank names.

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app/detect/result_file.h"
-#include "models/files/yolov5_file.h"
+#include "models/files/detector_file.h"
 
 // Categories and info, without completion time and settings of the run. `image_size`: at which the model runs.
-ResultHead result_head(const YoloModel& model, size_t image_size);
+ResultHead result_head(const DetectorModel& model, size_t image_size);

@@ -132,7 +132,7 @@ void DetectRun::detect(std::vector<NetworkInput> group) {
     for (const NetworkInput& input : group) images.push_back({input.bytes, input.place});
     const Letterbox& box = group[0].letterbox;
     auto boxes = options_.network(images, box.out_h, box.out_w);
-    running_.push_back(std::make_shared<Running>(std::move(group), std::move(boxes)));
+    running_.push_back(std::make_shared<Running>(Running{std::move(group), std::move(boxes)}));
     const size_t ahead = options_.device && options_.device->facts().overlaps;
     while (running_.size() > ahead) take_boxes();
 }
@@ -146,8 +146,8 @@ void DetectRun::take_boxes() {
         const NetworkInput& input = running->group[i];
         ImageJob& job = *input.job;
         const ImageRegion& region = job.regions[input.region];
-        job.found[input.region] =
-            part_boxes(image_boxes(boxes.at(i), input.letterbox, region), region, job.result.h, job.result.w);
+        job.found[input.region] = part_boxes(image_boxes(boxes.at(i), input.letterbox, region, options_.whole_padding),
+                                             region, job.result.h, job.result.w);
         if (--job.without_boxes == 0) finish(job);
     }
 }

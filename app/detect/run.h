@@ -33,9 +33,10 @@ struct DetectOptions {
     std::filesystem::path journal;
     std::string settings;  // JSON: a journal with other settings is refused
     size_t image_size = 1280, stride = 64;
-    size_t tile = 0;            // side of the tiles in which larger images are seen, besides as a whole; 0: none
-    double tile_overlap = 0.5;  // of neighbouring tiles
-    float iou = 0.45f;          // boxes from different tiles whose IoU exceeds this are one
+    size_t tile = 0;             // side of the tiles in which larger images are seen, besides as a whole; 0: none
+    double tile_overlap = 0.5;   // of neighbouring tiles
+    bool whole_padding = false;  // DetectorModel::whole_padding
+    float iou = 0.45f;           // boxes from different tiles whose IoU exceeds this are one
     size_t batch = 1, threads = 1;
     Network network;
     Device* device = nullptr;  // of the network; null: it works on this thread, on pixels

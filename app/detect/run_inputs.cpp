@@ -139,7 +139,7 @@ Prefetcher::Job DetectRun::InputQueue::next_job() {
     if (regions_.empty()) return [this, file = files_[next_file_++]] { make_first(run_.load(file)); };
     auto [job, region] = std::move(regions_.front());
     regions_.pop_front();
-    return [this, job, region] { make(job, region); };
+    return [this, job = std::move(job), region = region] { make(job, region); };
 }
 
 void DetectRun::InputQueue::make_first(const std::shared_ptr<ImageJob>& job) {

@@ -11,8 +11,10 @@
 #include <unordered_set>
 
 #include "app/export/deployments.h"
+#include "app/export/events.h"
 #include "app/export/observations.h"
 #include "app/export/survey_files.h"
+#include "app/jobs/names.h"
 #include "app/review/state.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -97,7 +99,7 @@ Json description(const CamtrapOptions& o, const std::vector<Deployment>& all, co
                           {"samplingDesign", "opportunistic"},
                           {"captureMethod", {"activityDetection"}},
                           {"individualAnimals", false},
-                          {"observationLevel", {"media"}}};
+                          {"observationLevel", {"media", "event"}}};
     if (o.decimals >= 0) package["coordinatePrecision"] = std::pow(10.0, -o.decimals);
     package["spatial"] = spatial(all);
     const auto first = std::ranges::min(all, {}, &Deployment::start),
@@ -170,6 +172,17 @@ CamtrapSummary write_camtrap_dp(const CamtrapOptions& o) {
     std::string media_text = kMediaHeader, observation_text = kObservationHeader;
     std::unordered_set<std::string> keys;
     std::set<std::string> homeless;
+    Events events(answers.event_seconds);
+    // The rows of one image. An observation of no event belongs to the burst.
+    const auto observed = [&](const AnsweredImage& image, const Deployment& at) {
+        using namespace observation;
+        Row shared(kObservationColumns);
+        shared[deployment] = at.id, shared[media] = key_of(image.file), shared[level] = "media";
+        shared[event] = key_of(image.sequence.empty() ? image.file : image.sequence);
+        shared[start] = shared[end] = camtrap_time(image.time, at.zone);
+        return observations.rows(image, shared);
+    };
+    std::vector<std::pair<const AnsweredImage*, size_t>> kept;  // and the number of the deployment
     for (const AnsweredImage& image : answers.images) {
         const Deployment* at = find_deployment(deployments, image.site, image.camera, image.file, image.time);
         if (!at) {
@@ -193,20 +206,13 @@ CamtrapSummary write_camtrap_dp(const CamtrapOptions& o) {
                          image.file);
                 deployments[size_t(at - deployments.data())].fields[deployment_column("timestampIssues")] = "true";
             }
-            const std::string path = allowed_path(o.media_path + image.file);
+            const std::string name = json_name(image.file), path = allowed_path(o.media_path + name);
             if (path != o.media_path + image.file)
-                left.add("have names that the standard refuses, which are written with %2E for a point", image.file);
+                left.add("have names that the standard refuses, in which some characters are written as %2E", name);
             media_text += line_of({key, at->id, "", time, path, o.public_media ? "true" : "false",
-                                   fs::path(image.file).filename().string(), media_type(image.file), "", "", ""});
-            using namespace observation;
-            Row shared(kObservationColumns);
-            shared[deployment] = at->id, shared[media] = key, shared[level] = "media";
-            shared[event] = key_of(image.sequence.empty() ? image.file : image.sequence);
-            shared[start] = shared[end] = time;
-            for (const Row& row : observations.rows(image, shared)) {
-                observation_text += line_of(row);
-                ++summary.observations;
-            }
+                                   fs::path(name).filename().string(), media_type(image.file), "", "", ""});
+            events.add(image, at->zone, observed(image, *at));
+            kept.emplace_back(&image, size_t(at - deployments.data()));
             ++summary.media;
         }
     }
@@ -216,6 +222,17 @@ CamtrapSummary write_camtrap_dp(const CamtrapOptions& o) {
              "deploymentID is SITE/CAMERA, or whose cameraID (and locationID) are those of the survey",
              o.deployments.string(), homeless.size(), *homeless.begin());
     if (!summary.media) fail(Fault::usage, "{}: no image is left to export", o.survey.string());
+    const std::vector<Row> of_events = events.rows();
+    const auto write_row = [&](const Row& row) {
+        observation_text += line_of(row);
+        ++summary.observations;
+    };
+    for (const auto& [image, deployment] : kept)
+        for (Row& row : observed(*image, deployments[deployment])) {
+            if (const std::string event = events.of(row); !event.empty()) row[observation::event] = event;
+            write_row(row);
+        }
+    for (const Row& row : of_events) write_row(row);
     left.tell(summary.notes);
     if (!observations.unknown().empty())
         summary.notes.push_back(

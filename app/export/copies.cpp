@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <map>
 
@@ -79,6 +80,27 @@ std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const f
     return "";
 }
 
+// A result file alone has its names as JSON can hold them: "%FF" for a byte that is not UTF-8.
+std::string raw_name(const std::string& name) {
+    std::string raw;
+    for (size_t i = 0; i < name.size(); ++i) {
+        unsigned byte = 0;
+        const char* digits = name.data() + i + 1;
+        if (name[i] == '%' && i + 2 < name.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2 &&
+            byte >= 0x80)
+            raw += char(byte), i += 2;
+        else
+            raw += name[i];
+    }
+    return raw;
+}
+
+std::string name_on_disk(const fs::path& images, const std::string& name) {
+    const std::string raw = raw_name(name);
+    std::error_code none;
+    return raw == name || fs::exists(images / name, none) || !fs::exists(images / raw, none) ? name : raw;
+}
+
 void refuse_folders(const CopyOptions& o, const fs::path& images) {
     const fs::path inside = fs::weakly_canonical(o.out).lexically_relative(fs::weakly_canonical(images));
     if (!inside.empty() && *inside.begin() != "..")
@@ -98,14 +120,19 @@ CopySummary write_copies(const CopyOptions& o, const std::function<bool(size_t, 
                  fmt::join(answers.categories, ", "));
     if (answers.images.empty()) fail(Fault::usage, "{}: holds no images", o.source.string());
     const fs::path beside = fs::is_directory(o.source) ? o.source / "results.json" : o.source;
-    const fs::path images = folder_of_images(beside, o.images.empty() ? answers.base : o.images, answers.images[0].file,
-                                             "name their folder with --images");
+    const auto plain = std::ranges::find_if(
+        answers.images, [](const AnsweredImage& image) { return raw_name(image.file) == image.file; });
+    const std::string first =
+        plain == answers.images.end() ? raw_name(answers.images[0].file) : plain->file;  // named the same everywhere
+    const fs::path images =
+        folder_of_images(beside, o.images.empty() ? answers.base : o.images, first, "name their folder with --images");
     refuse_folders(o, images);
     make_folder(o.out);
     CopySummary summary;
     std::string list = "file,reason\n";
     std::map<std::string, std::pair<size_t, std::string>> reasons;
-    for (const AnsweredImage& image : answers.images) {
+    for (AnsweredImage image : answers.images) {
+        image.file = name_on_disk(images, image.file);
         bool blurred = false;
         std::string reason;
         try {

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "app/detect/result_file.h"
+#include "app/jobs/names.h"
 #include "app/review/corrections.h"
 #include "app/survey/survey.h"
 #include "base/csv.h"
@@ -55,8 +56,9 @@ struct Said {
 Said said_in(const fs::path& path) {
     Said said;
     const CorrectionLog log(path);
-    for (const auto& [file, rows] : log.all())
+    for (const auto& [name, rows] : log.all())
         for (const Correction& row : rows) {
+            const std::string file = json_name(name);
             said.times[file] = std::max(said.times[file], row.time);
             if (!row.box.empty()) said.boxes[{file, row.box}][row.field] = row.value;
         }
@@ -93,7 +95,7 @@ AnsweredBox box_of(const Json& detection, const Json& head, const Json& classes)
 std::vector<AnsweredBox> counted_boxes(const CsvTable& table, size_t row, const ResultFile& results,
                                        const std::set<std::pair<std::string, std::string>>& repeated,
                                        const Said& said) {
-    const std::string& file = table.at(row, "file");
+    const std::string file = json_name(table.at(row, "file"));
     const auto image = results.images.find(file);
     if (image == results.images.end()) fail(Fault::damaged, "results.json: has no image {}", file);
     const Json& classes = results.head.classes;
@@ -133,14 +135,19 @@ SurveyAnswers read_survey(const fs::path& folder) {
     std::set<std::pair<std::string, std::string>> repeated;
     if (fs::exists(folder / "repeats.csv")) {
         const CsvTable repeats = table_at(folder / "repeats.csv");
-        for (size_t i = 0; i < repeats.size(); ++i) repeated.emplace(repeats.at(i, "file"), repeats.at(i, "box"));
+        for (size_t i = 0; i < repeats.size(); ++i)
+            repeated.emplace(json_name(repeats.at(i, "file")), repeats.at(i, "box"));
     }
     SurveyAnswers answers{.images = {},
                           .detector = text_of(results.head.info, "detector"),
                           .classifier = text_of(results.head.info, "classifier")};
     for (const Json& category : results.head.categories) answers.categories.insert(category.get<std::string>());
-    if (fs::exists(folder / "survey.json"))
-        answers.base = text_of(parse_foreign<Json>(read_file(folder / "survey.json").text()), "base");
+    if (fs::exists(folder / "survey.json")) {
+        const Json record = parse_foreign<Json>(read_file(folder / "survey.json").text());
+        answers.base = text_of(record, "base");
+        if (const double gap = number_of(member(record, "table"), "event_seconds"); gap >= 0)
+            answers.event_seconds = int64_t(gap);
+    }
     for (size_t i = 0; i < table.size(); ++i) {
         AnsweredImage image{.file = table.at(i, "file"),
                             .site = table.at(i, "site"),
@@ -152,7 +159,8 @@ SurveyAnswers read_survey(const fs::path& folder) {
                             .reviewed = "",
                             .species = {},
                             .boxes = counted_boxes(table, i, results, repeated, said)};
-        if (const auto time = said.times.find(image.file); !image.reviewer.empty() && time != said.times.end())
+        if (const auto time = said.times.find(json_name(image.file));
+            !image.reviewer.empty() && time != said.times.end())
             image.reviewed = time->second;
         image.has_problem = !table.at(i, "problem").empty();
         const std::vector<std::string> names = parts_of(table.at(i, "species")),

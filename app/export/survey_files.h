@@ -1,6 +1,7 @@
 // The answers of a survey folder, image by image, as `tundra survey` and its reviewers left them.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -39,6 +40,7 @@ struct SurveyAnswers {
     std::string detector = {}, classifier = {};  // names of the models, empty if there was none
     std::set<std::string> categories = {};       // of boxes
     std::string base = {};                       // folder of the images, if the survey says
+    int64_t event_seconds = 1800;                // visits of a species at most this far apart are one event
 };
 
 // Reads images.csv, results.json, and repeats.csv and corrections.csv where they exist. Fault::usage if the folder is

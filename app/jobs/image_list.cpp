@@ -180,3 +180,20 @@ ImageList list_images_below(const std::vector<std::string>& arguments, const fs:
     list.files = Names(std::move(paths));
     return list;
 }
+
+void leave_out(ImageList& list, const fs::path& folder, bool is_ours,
+               const std::function<void(const std::string&)>& note) {
+    std::error_code ignored;
+    const std::string inside = fs::weakly_canonical(folder, ignored)
+                                   .lexically_relative(fs::weakly_canonical(list.base, ignored))
+                                   .generic_string();
+    if (inside.empty() || inside == "." || inside.starts_with("..")) return;
+    Names others = list.files.filtered([&](size_t i) { return !list.files[i].starts_with(inside + "/"); });
+    const size_t left_out = list.files.size() - others.size();
+    if (left_out && !is_ours)
+        fail(Fault::usage, "--out {}: holds {} of the images; choose a folder for the results that has none",
+             folder.string(), left_out);
+    note(fmt::format("{} lies inside the folder of the images: the {} images in it do not count", folder.string(),
+                     left_out));
+    list.files = std::move(others);
+}

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,3 +40,8 @@ struct ImageList {
 // Fault::usage as find_images(), and if an image lies outside `base`.
 ImageList list_images_below(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
                             const std::string& base = "");
+
+// Without the images in `folder`, where it lies below the base: a folder of results, which gets images such as copies.
+// Fault::usage if it is not ours yet and holds images: they are the user's.
+void leave_out(ImageList& list, const std::filesystem::path& folder, bool is_ours,
+               const std::function<void(const std::string&)>& note);

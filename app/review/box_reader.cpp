@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/review/state.h"
+
 namespace {
 
 // Depth: 1 the document, 2 its members, 3 an image, 4 its detections, 5 a detection, 6 bbox or classifications, 7 a
@@ -50,6 +52,9 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
         } else if (depth == 7 && in_box() && keys[5] == "classifications" && out.boxes.back().species < 0) {
             out.boxes.back().species = int16_t(classes.number(text));  // the best comes first
             is_best = true;
+            scores.push_back({out.boxes.size() - 1, uint32_t(out.boxes.back().species), 0});
+        } else if (depth == 7 && in_box() && keys[5] == "classifications") {
+            scores.push_back({out.boxes.size() - 1, uint32_t(classes.number(text)), 0});
         }
         return true;
     }
@@ -67,15 +72,19 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
         file.clear();
         first = out.boxes.size();
     }
-    void begin_box() { out.boxes.push_back({.at = {}, .confidence = 0, .score = 0, .category = 0, .species = -1}); }
+    void begin_box() {
+        out.boxes.push_back(
+            {.at = {}, .confidence = 0, .score = 0, .animal = 0, .human = 0, .category = 0, .species = -1});
+    }
     bool number(double value) {
         if (!in_box()) return true;
         SurveyBox& box = out.boxes.back();
         if (depth == 5 && keys[5] == "conf") box.confidence = float(value);
         if (depth == 6 && keys[5] == "bbox" && side < 4) box.at[side++] = float(value);
-        if (depth == 7 && keys[5] == "classifications" && is_best) {
+        if (depth == 7 && keys[5] == "classifications" && !scores.empty()) {
+            scores.back().value = float(value);
+            if (is_best) box.score = float(value);
             is_best = false;
-            box.score = float(value);
         }
         return true;
     }
@@ -85,6 +94,7 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
         if (number >= out.survey.images.size()) {
             ++out.unknown;
             out.boxes.resize(first);
+            while (!scores.empty() && scores.back().box >= first) scores.pop_back();
             return;
         }
         out.survey.images[number].first_box = uint32_t(first);
@@ -100,8 +110,24 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
             numbers.push_back(int16_t(found - species.begin()));
             if (found == species.end()) species.push_back(classes[i]);
         }
-        for (SurveyBox& box : out.boxes)
+        std::vector<float> sums(out.boxes.size(), 0);
+        for (const Score& s : scores) {
+            sums[s.box] += s.value;
+            if (is_human(classes[s.of]))
+                out.boxes[s.box].human += s.value;
+            else if (std::ranges::find(out.survey.not_animals, classes[s.of]) == out.survey.not_animals.end())
+                out.boxes[s.box].animal += s.value;
+        }
+        for (size_t i = 0; i < out.boxes.size(); ++i) {
+            SurveyBox& box = out.boxes[i];
             if (box.species >= 0) box.species = numbers[size_t(box.species)];
+            if (is_human(categories[box.category]))
+                box.human = 1, box.animal = 0;
+            else if (sums[i] > 0)
+                box.human /= sums[i], box.animal /= sums[i];
+            else
+                box.animal = 1;
+        }
         out.survey.categories = categories.names;
     }
 
@@ -118,7 +144,13 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
         std::unordered_map<std::string, size_t> numbers;
         std::vector<std::string> names;
     };
+    struct Score {
+        size_t box;
+        uint32_t of;  // class
+        float value;
+    };
     BoxReader& out;
+    std::vector<Score> scores;
     std::string keys[kKept], file, fault;
     Ids categories, classes;
     bool is_best = false, has_images = false;

@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <ctime>
 
 #include "app/review/csv_rows.h"
-#include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -23,6 +23,13 @@ constexpr size_t kColumns = 7;
 bool is_box(std::string_view text) {
     if (text.starts_with('+')) text.remove_prefix(1);
     return !text.empty() && text.size() < 7 && text.find_first_not_of("0123456789") == text.npos && text[0] != '0';
+}
+
+bool is_place(const std::string& text) {  // "x y w h", shares of the sides
+    double x = -1, y = -1, w = -1, h = -1;
+    int used = 0;
+    return std::sscanf(text.c_str(), "%lf %lf %lf %lf%n", &x, &y, &w, &h, &used) == 4 && size_t(used) == text.size() &&
+           x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0001 && y + h <= 1.0001;
 }
 
 // Why this cannot be a row of ours; "" if it can.
@@ -38,21 +45,45 @@ std::string fault_of(const std::vector<std::string>& row) {
                            fmt::join(known, ", "));
     if (time.size() != 20 || time[10] != 'T' || time.back() != 'Z')
         return fmt::format("'{}' is no time such as 2026-11-30T08:00:00Z", time);
-    return "";
-}
-
-// A spreadsheet saves with other separators, a byte order mark or UTF-16: the same rows as we write them.
-std::string as_ours(std::string_view bytes, const std::string& name) {
-    std::string text;
-    for (const CsvRow& row : parse_csv(bytes, name)) {
-        std::vector<std::string> fields = row.fields;
-        fields.resize(std::max(fields.size(), kColumns));  // empty cells at the end may be missing
-        text += csv_row(fields);
-    }
-    return text;
+    return fault_of_answer(box, field, row[4]);
 }
 
 }  // namespace
+
+std::string accepted_answer(std::span<const Correction> said) {
+    return said.size() == 1 && said[0].box.empty() && said[0].field == "seen" ? said[0].old : "";
+}
+
+std::string fault_of_answer(const std::string& box, const std::string& field, const std::string& value) {
+    static const std::vector<std::string> finals{"animal", "empty", "bad", "human"};
+    if (value.empty()) return "";
+    if (field == "seen" && value != "yes") return fmt::format("seen is '{}', it must be yes", value);
+    if (field == "final" && std::ranges::find(finals, value) == finals.end())
+        return fmt::format("final '{}' must be one of {}", value, fmt::join(finals, ", "));
+    if (field == "bbox" && !is_place(value))
+        return fmt::format("bbox '{}' must be x y w h, shares of the sides such as 0.1 0.25 0.3 0.5", value);
+    if (field == "species" && box.empty() && named_counts(value).empty())
+        return fmt::format("species '{}' must be like fox:2|hare:1", value);
+    if (field == "species" && !box.empty() && value.find_first_of("|:") != value.npos)
+        return fmt::format("species '{}' of a box must be one name without | and :", value);
+    return "";
+}
+
+std::vector<std::pair<std::string, size_t>> named_counts(std::string_view text) {
+    std::vector<std::pair<std::string, size_t>> counts;
+    for (size_t at = 0; at <= text.size();) {
+        const size_t end = std::min(text.find('|', at), text.size());
+        const std::string one(text.substr(at, end - at));
+        const size_t colon = one.rfind(':');
+        const std::string name = one.substr(0, colon), count = colon == one.npos ? "1" : one.substr(colon + 1);
+        if (name.empty() || count.empty() || count.size() > 6 || count.find_first_not_of("0123456789") != count.npos)
+            return {};
+        counts.emplace_back(name, std::stoul(count));
+        if (counts.back().second == 0) return {};
+        at = end + 1;
+    }
+    return counts;
+}
 
 std::string time_now() {
     const std::time_t now = std::time(nullptr);
@@ -62,7 +93,7 @@ std::string time_now() {
     return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
 }
 
-CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
+CorrectionLog::CorrectionLog(const std::filesystem::path& file, Use use) : path_(file) {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored)) return;
     const FileBytes bytes = read_file(file);
@@ -70,7 +101,7 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
     std::string converted;
     if (!text.starts_with(kHeader) &&
         !kHeader.starts_with(text)) {  // the second: a kill while the first row was written
-        converted = as_ours(text, file.string());
+        converted = with_commas(text, file.string());
         if (!std::string_view(converted).starts_with(kHeader))
             fail(Fault::damaged, "{}: does not begin with the line {}; it is no file of corrections", file.string(),
                  kHeader.substr(0, kHeader.size() - 1));
@@ -78,8 +109,9 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
     }
     std::vector<std::string> row;
     size_t position = 0;
-    const auto take_row = [&] { take({row[0], row[1], row[2], row[3], row[4], row[5], row[6]}); };
-    for (size_t number = 1; next_row(text, position, row); ++number) {
+    size_t number = 1;
+    const auto take_row = [&] { take({row[0], row[1], row[2], row[3], row[4], row[5], row[6], number}); };
+    for (; next_row(text, position, row); ++number) {
         if (number == 1) continue;
         if (const std::string fault = fault_of(row); !fault.empty())
             fail(Fault::damaged, "{}: row {}: {}; correct or delete this row", file.string(), number, fault);
@@ -98,7 +130,7 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file) : path_(file) {
                                         file.string(), printable(shortened(rest, 80))));
         }
     }
-    if (converted.empty()) return;
+    if (converted.empty() || use == Use::reading) return;
     notes.push_back(fmt::format("{}: was saved by another program; it is written again with commas", file.string()));
     write_file_durably(file, [&](FileWriter& out) { out.write(text.substr(0, size_)); });
 }

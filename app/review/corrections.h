@@ -14,20 +14,26 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
 
 struct Correction {
     std::string file, box, field, old, value, reviewer, time;
+    size_t row = 0;  // of the file, from 1; 0: not read from one
 };
 
 class CorrectionLog {
 public:
     // Reads the file; without one there are no corrections. A last row that a kill left half written is no answer: it
-    // is passed over, with a note. Fault::damaged, with file and line, for a row that cannot be one of ours.
-    explicit CorrectionLog(const std::filesystem::path& file);
+    // is passed over, with a note. Fault::damaged, with file and row, for a row that cannot be one of ours; what only
+    // the models can tell, such as a category that the detector lacks, is the caller's to check.
+    // What a spreadsheet saved in another form is written again as ours, unless it is for reading only.
+    enum class Use { of_survey, reading };
+    explicit CorrectionLog(const std::filesystem::path& file, Use use = Use::of_survey);
 
     // Opens the file for append(), and cuts a half-written last row off. Fault::usage if another process has done so.
     void open_for_writing();
@@ -51,5 +57,15 @@ private:
     uint64_t size_ = 0;           // of the whole rows
     bool needs_newline_ = false;  // the last row is whole, but somebody saved it without its line feed
 };
+
+// The answer that a person found right and said nothing else about, such as "animal fox:2"; "" else, or if it is not
+// known. It holds, whatever models say that look at the image later.
+std::string accepted_answer(std::span<const Correction> said);
+
+// Why no image (box "") or box can have this answer; "" if one can. An empty one takes an answer back.
+std::string fault_of_answer(const std::string& box, const std::string& field, const std::string& value);
+
+// "fox:2|hare:1": names and counts; a name without a number counts one. Nothing if the text is not of this form.
+std::vector<std::pair<std::string, size_t>> named_counts(std::string_view text);
 
 std::string time_now();  // "2026-11-30T08:00:00Z"

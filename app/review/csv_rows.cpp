@@ -43,3 +43,15 @@ std::string csv_row(const std::vector<std::string>& fields) {
     for (const std::string& text : fields) row += (&text == fields.data() ? "" : ",") + csv_field(text);
     return row + "\n";
 }
+
+std::string with_commas(std::string_view bytes, const std::string& name) {
+    std::string text;
+    size_t columns = 0;
+    for (const CsvRow& row : parse_csv(bytes, name)) {
+        std::vector<std::string> fields = row.fields;
+        columns = std::max(columns, fields.size());
+        fields.resize(columns);
+        text += csv_row(fields);
+    }
+    return text;
+}

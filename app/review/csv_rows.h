@@ -11,3 +11,7 @@ bool next_row(std::string_view text, size_t& position, std::vector<std::string>&
 
 // The row of RFC 4180 for these fields, with its line feed.
 std::string csv_row(const std::vector<std::string>& fields);
+
+// The same rows with commas, without a byte order mark and with the columns of the first row: for what a spreadsheet
+// saved with semicolons, in UTF-16 or without the empty cells at the end. Faults as parse_csv().
+std::string with_commas(std::string_view bytes, const std::string& name);

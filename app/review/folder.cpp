@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "app/jobs/names.h"
 #include "app/review/box_reader.h"
 #include "app/review/csv_rows.h"
 #include "base/error.h"
@@ -47,12 +48,32 @@ std::vector<std::string> parts(std::string_view text) {
     return all;
 }
 
+// Of "animal fox:2|hare:1" what follows the final class, and of that the names.
+std::string species_part(const std::string& models) {
+    const size_t space = models.find(' ');
+    return space == models.npos ? "" : models.substr(space + 1);
+}
+std::string names_only(const std::string& species) {
+    std::string names;
+    for (const std::string& part : parts(species))
+        names += (names.empty() ? "" : "|") + part.substr(0, part.rfind(':'));
+    return names;
+}
+
+bool is_reviewed(const std::map<std::string, std::string>& row) {
+    const auto reviewed = row.find("reviewed");
+    return reviewed != row.end() && !reviewed->second.empty();
+}
+
 }  // namespace
 
-double expected_change(const ChangeFacts& facts) {
-    double sum = facts.species_doubt + (facts.box_counts ? 1 - facts.box : facts.box);
-    if (!std::isnan(facts.bad)) sum += facts.called_bad ? 1 - facts.bad : facts.bad;
-    return sum;
+double wrong_probability(const ClassFacts& facts, const std::string& final) {
+    const double no_people = 1 - facts.human, visible = no_people * (1 - facts.bad);
+    return final == "human"    ? 1 - facts.human
+           : final == "bad"    ? 1 - no_people * facts.bad
+           : final == "animal" ? 1 - visible * facts.animal
+           : final == "failed" ? 0
+                               : 1 - visible * (1 - facts.animal);
 }
 
 SurveyFolder::SurveyFolder(const fs::path& where, const std::string& moved_to) : folder(where), base(moved_to) {
@@ -68,6 +89,7 @@ SurveyFolder::SurveyFolder(const fs::path& where, const std::string& moved_to) :
     read_table();
     read_boxes();
     read_repeats();
+    weigh();
 }
 
 void SurveyFolder::read_record() {
@@ -84,6 +106,7 @@ void SurveyFolder::read_record() {
     if (const std::string name = text_of(table, "bad_class"); !name.empty()) bad = name;
     id = hash_hex(fs::weakly_canonical(folder).string());
     if (const double threshold = number_of(table, "box_threshold"); threshold >= 0) box_threshold = threshold;
+    if (const double threshold = number_of(table, "bad_threshold"); threshold >= 0) bad_threshold_ = threshold;
     for (const auto& [list, names] :
          {std::pair{&member(record, "species"), &species}, std::pair{&member(record, "quality"), &qualities},
           std::pair{&member(table, "not_animals"), &not_animals}})
@@ -95,20 +118,37 @@ void SurveyFolder::read_record() {
 
 void SurveyFolder::read_table() {
     const fs::path path = folder / "images.csv";
-    table_ = read_file(path);
-    const std::string_view text = table_.text();
+    table_bytes_ = read_file(path);
+    table_ = table_bytes_.text();
     size_t position = 0;
-    if (!next_row(text, position, columns_)) fail(Fault::damaged, "{}: has no line of columns", path.string());
+    if (!next_row(table_, position, columns_) || std::ranges::find(columns_, "file") == columns_.end()) {
+        table_copy_ = with_commas(table_, path.string());
+        table_ = table_copy_;
+        position = 0;
+        if (!next_row(table_, position, columns_)) fail(Fault::damaged, "{}: has no line of columns", path.string());
+    }
+    const std::string_view text = table_;
+    const auto number = [&](const std::string& field, double otherwise) {
+        const double value = field.empty() ? otherwise : number_in(field, -1);
+        if (!(value >= 0))
+            fail(Fault::damaged,
+                 "{}: row {}: '{}' is not a score (a spreadsheet may write 0,95 for 0.95); run `tundra survey` again "
+                 "to write the file anew",
+                 path.string(), images.size() + 2, field);
+        return value;
+    };
+    const auto place = [&](const char* name) { return size_t(std::ranges::find(columns_, name) - columns_.begin()); };
     const auto column = [&](const char* name) {
-        const auto found = std::ranges::find(columns_, name);
-        if (found == columns_.end())
+        if (place(name) == columns_.size())
             fail(Fault::damaged, "{}: has no column {}; run `tundra survey` again to write it anew", path.string(),
                  name);
-        return size_t(found - columns_.begin());
+        return place(name);
     };
     const size_t file = column("file"), site = column("site"), sequence = column("sequence"),
-                 quality = column("quality"), bad = column("quality_score"), names = column("species"),
-                 scores = column("scores"), final = column("final"), review = column("review");
+                 bad = column("quality_score"), names = column("species"), scores = column("scores"),
+                 final = column("final"), review = column("review"), reviewed = place("reviewed"),
+                 models = place("models");
+    (void)column("quality");  // quality_of() reads it
     std::unordered_map<std::string, uint32_t> site_numbers, final_numbers, sequence_numbers, set_numbers;
     std::vector<std::string> sequence_names, set_names, row;
     for (const char* name : {"animal", "empty", "bad", "human", "repeated", "failed"})
@@ -117,8 +157,13 @@ void SurveyFolder::read_table() {
         if (row.size() != columns_.size())
             fail(Fault::damaged, "{}: row {} has {} fields instead of {}; run `tundra survey` again to write it anew",
                  path.string(), images.size() + 2, row.size(), columns_.size());
+        const bool has_person = reviewed < row.size() && !row[reviewed].empty();
+        if (has_person && models < row.size() && !row[models].empty()) {
+            row[final] = row[models].substr(0, row[models].find(' '));
+            row[names] = names_only(species_part(row[models]));
+        }
         SurveyImage image{.row = start,
-                          .site = number_of_name(site_numbers, sites, row[site]),
+                          .site = number_of_name(site_numbers, sites, json_name(row[site])),
                           .sequence = number_of_name(sequence_numbers, sequence_names,
                                                      row[sequence].empty() ? row[file] : row[sequence]),
                           .species_set = number_of_name(set_numbers, set_names, row[names]),
@@ -126,12 +171,12 @@ void SurveyFolder::read_table() {
         if (image.sequence == sequences_.size()) sequences_.emplace_back();
         sequences_[image.sequence].push_back(uint32_t(images.size()));
         image.to_review = !row[review].empty();
-        ChangeFacts facts{.bad = number_in(row[bad], NAN), .called_bad = row[quality] == this->bad};
+        image.by_person = has_person && !(models < row.size() && !row[models].empty());
         if (const std::vector<std::string> all = parts(row[scores]); !all.empty()) {
-            for (const std::string& score : all) facts.species_doubt += 1 - number_in(score, 1);
-            image.score = float(number_in(all.front(), 0));
+            for (const std::string& score : all) image.species_doubt += float(1 - number(score, 1));
+            image.score = float(number(all.front(), 0));
         }
-        image.change = float(expected_change(facts));  // what its boxes add comes with them
+        image.wrong = float(number(row[bad], 0));  // of its facts the one that the table has
         if (image.species_set == species_sets.size()) {
             species_sets.push_back(parts(row[names]));
             for (const std::string& name : species_sets.back())
@@ -144,7 +189,11 @@ void SurveyFolder::read_table() {
         fail(Fault::damaged, "{}: its last row is not complete; run `tundra survey` again to write it anew",
              path.string());
     numbers_.reserve(files_.size());
-    for (size_t i = 0; i < files_.size(); ++i) numbers_.emplace(files_[i], uint32_t(i));
+    for (size_t i = 0; i < files_.size(); ++i) {
+        numbers_.emplace(files_[i], uint32_t(i));
+        if (std::string name = json_name(files_[i]); name != files_[i])
+            json_numbers_.emplace(std::move(name), uint32_t(i));
+    }
 }
 
 void SurveyFolder::read_boxes() {
@@ -155,14 +204,20 @@ void SurveyFolder::read_boxes() {
     if (reader.unknown)
         notes.push_back(fmt::format("{}: {} images are not in images.csv", path.string(), reader.unknown));
     boxes_ = std::move(reader.boxes);
-    for (SurveyImage& image : images) {
-        double animal = 0, any = 0;
-        for (const SurveyBox& box : std::span(boxes_).subspan(image.first_box, image.boxes)) {
+}
+
+void SurveyFolder::weigh() {
+    for (size_t i = 0; i < images.size(); ++i) {
+        SurveyImage& image = images[i];
+        ClassFacts facts{.bad = image.wrong};
+        double any = 0;
+        for (const SurveyBox& box : boxes(i)) {
             any = std::max<double>(any, box.confidence);
-            const std::string& name = categories[box.category];
-            if (name != "person" && name != "vehicle") animal = std::max<double>(animal, box.confidence);
+            if (box.repeated) continue;
+            facts.animal = std::max<double>(facts.animal, box.confidence * box.animal);
+            facts.human = std::max<double>(facts.human, box.confidence * box.human);
         }
-        image.change += float(expected_change({.bad = NAN, .box = animal, .box_counts = animal >= box_threshold}));
+        image.wrong = float(wrong_probability(facts, finals[image.final]));
         if (image.score == 0) image.score = float(any);
     }
 }
@@ -186,6 +241,7 @@ void SurveyFolder::read_repeats() {
         const uint32_t group = number_of_name(groups, names, row[0]);
         if (group == repeats_.size()) repeats_.emplace_back();
         images[image].repeat = group;
+        boxes_[images[image].first_box + size_t(box) - 1].repeated = true;
         repeats_[group].emplace_back(uint32_t(image), uint32_t(box));
     }
     if (lost)
@@ -198,21 +254,31 @@ std::span<const SurveyBox> SurveyFolder::boxes(size_t image) const {
 }
 
 size_t SurveyFolder::find(std::string_view file) const {
-    const auto found = numbers_.find(file);
-    return found == numbers_.end() ? images.size() : found->second;
+    if (const auto found = numbers_.find(file); found != numbers_.end()) return found->second;
+    const auto found = json_numbers_.find(file);
+    return found == json_numbers_.end() ? images.size() : found->second;
 }
 
 std::map<std::string, std::string> SurveyFolder::row(size_t image) const {
     std::vector<std::string> fields;
     size_t position = images[image].row;
-    next_row(table_.text(), position, fields);
+    next_row(table_, position, fields);
     std::map<std::string, std::string> row;
     for (size_t i = 0; i < columns_.size(); ++i) row[columns_[i]] = fields[i];
     return row;
 }
 
+std::string SurveyFolder::quality_of(size_t image) const {
+    const auto fields = row(image);
+    const double score = number_in(fields.at("quality_score"), NAN);
+    if (std::isnan(score) || images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
+    const auto good = std::ranges::find_if(qualities, [&](const std::string& name) { return name != bad; });
+    return score >= bad_threshold_ || good == qualities.end() ? bad : *good;
+}
+
 std::string SurveyFolder::species_of(size_t image) const {
     const auto fields = row(image);
+    if (is_reviewed(fields) && !images[image].by_person) return species_part(fields.at("models"));
     const std::vector<std::string> names = parts(fields.at("species")),
                                    counts = fields.contains("counts") ? parts(fields.at("counts")) : names;
     std::string text;

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "app/detect/image_outputs.h"
 #include "app/review/csv_rows.h"
 #include "app/review/state.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/text.h"
+#include "data/box_dataset.h"
+#include "data/dataset.h"
 
 namespace {
 
@@ -20,15 +24,11 @@ bool is_animal(const std::string& category) {
 
 // The boxes that hold: those that count and those that a person made; what repeats in place is no animal until a person
 // says so.
-std::vector<StatedBox> true_boxes(const SurveyFolder& survey, size_t image, const StatedImage& now) {
+std::vector<StatedBox> true_boxes(const SurveyFolder& survey, const StatedImage& now) {
     if (now.final == "empty" || now.final == "repeated") return {};
     std::vector<StatedBox> boxes;
-    const auto repeats = survey.repeats(image);
     for (const StatedBox& box : now.boxes) {
-        const bool repeated = !box.touched && std::ranges::any_of(repeats, [&](const auto& r) {
-            return r.first == image && std::to_string(r.second) == box.number;
-        });
-        if (box.category != "none" && !repeated && (box.touched || box.confidence >= survey.box_threshold) &&
+        if (box.category != "none" && !box.repeated && (box.touched || box.confidence >= survey.box_threshold) &&
             box.at[2] > 0 && box.at[3] > 0)
             boxes.push_back(box);
     }
@@ -39,10 +39,17 @@ bool has(const std::vector<StatedBox>& boxes, bool animals) {
     return std::ranges::any_of(boxes, [&](const StatedBox& b) { return is_animal(b.category) == animals; });
 }
 
+struct Labelled {
+    std::string path, label, camera, part = "train";
+};
+
 struct Writer {
     const SurveyFolder& survey;
     const CorrectionLog& corrections;
     const fs::path& out;
+    const std::string& with;
+    std::vector<Labelled> rows = {};
+    std::vector<std::string> notes = {};
     size_t labels = 0, unclear = 0, unreadable = 0;
 
     std::string path(size_t image) const { return fs::absolute(survey.base / survey.file(image)).string(); }
@@ -59,22 +66,20 @@ struct Writer {
     }
 
     fs::path quality() {
-        std::string csv = csv_row({"path", "label", "camera"});
         const auto good = std::ranges::find_if(survey.qualities, [&](const auto& name) { return name != survey.bad; });
         each_reviewed([&](size_t i, const StatedImage& now) {
             if (now.final == "failed") return;
             const bool bad = now.final == "bad" || now.quality == survey.bad;
-            csv += csv_row({path(i), bad ? survey.bad : *good, camera(i)});
+            rows.push_back({path(i), bad ? survey.bad : *good, camera(i)});
             ++labels;
         });
-        return write("labels.csv", csv);
+        return write_rows(true);
     }
 
     fs::path species() {
-        std::string csv = csv_row({"path", "label", "camera"});
         each_reviewed([&](size_t i, const StatedImage& now) {
             if (now.final != "animal") return;
-            std::vector<StatedBox> boxes = true_boxes(survey, i, now);
+            std::vector<StatedBox> boxes = true_boxes(survey, now);
             std::erase_if(boxes, [](const StatedBox& b) { return !is_animal(b.category); });
             std::map<std::string, int> of_boxes;
             for (const StatedBox& box : boxes) ++of_boxes[box.species.empty() ? box.category : box.species];
@@ -92,13 +97,49 @@ struct Writer {
             for (const StatedBox& box : boxes) {
                 result.detections.push_back(
                     {.category = 1, .confidence = 1, .x = box.at[0], .y = box.at[1], .w = box.at[2], .h = box.at[3]});
-                csv +=
-                    csv_row({fmt::format("crops/{:07}_{}.jpg", i, result.detections.size()), box.species, camera(i)});
+                rows.push_back(
+                    {fmt::format("crops/{:07}_{}.jpg", i, result.detections.size()), box.species, camera(i)});
                 ++labels;
             }
             write_images({.crops = out / "crops"}, result, decoded.image, {});
         });
+        return write_rows(false);
+    }
+
+    // `same_classes`: the other data may not lack a class of ours.
+    fs::path write_rows(bool same_classes) {
+        if (!with.empty() && labels) add_data(same_classes);
+        const bool has_parts = std::ranges::any_of(rows, [](const Labelled& row) { return row.part != "train"; });
+        std::string csv = csv_row({"path", "label", "camera"});
+        if (has_parts) csv = csv_row({"path", "label", "camera", "split"});
+        for (const Labelled& row : rows) {
+            std::vector<std::string> fields{row.path, row.label, row.camera};
+            if (has_parts) fields.push_back(row.part);
+            csv += csv_row(fields);
+        }
         return write("labels.csv", csv);
+    }
+    void add_data(bool same_classes) {
+        const Dataset data =
+            open_dataset(with, {.validation = 0, .test = 0, .read_exif = false, .for_training = false});
+        std::set<std::string> reviewed, added;
+        for (const Labelled& row : rows) {
+            reviewed.insert(row.path);
+            if (std::ranges::find(data.classes, row.label) != data.classes.end()) continue;
+            const auto alike = std::ranges::find(data.classes, lower(row.label), lower);
+            if (same_classes || alike != data.classes.end())
+                fail(Fault::usage, "{}: has no class '{}' of the corrections, but {}; give the classes the same names",
+                     with, row.label,
+                     alike == data.classes.end() ? fmt::format("{}", fmt::join(data.classes, ", "))
+                                                 : "'" + *alike + "'");
+            added.insert(row.label);
+        }
+        if (!added.empty())
+            notes.push_back(fmt::format("{}: lacks {} of the corrections' classes, which only they have: {}", with,
+                                        added.size(), fmt::join(added, ", ")));
+        for (const Sample& sample : data.samples)
+            if (std::string file = fs::absolute(data.path(sample)).string(); !reviewed.contains(file))
+                rows.push_back({std::move(file), data.classes[sample.label], sample.camera, part_name(sample.part)});
     }
 
     fs::path boxes() {
@@ -107,7 +148,7 @@ struct Writer {
         Json images = Json::array(), annotations = Json::array(), categories = Json::array();
         for (size_t k = 0; k < names.size(); ++k) categories.push_back({{"id", k + 1}, {"name", names[k]}});
         each_reviewed([&](size_t i, const StatedImage& now) {
-            const std::vector<StatedBox> found = true_boxes(survey, i, now);
+            const std::vector<StatedBox> found = true_boxes(survey, now);
             // A class without a box for it: there is something, but not said where.
             if (now.final == "bad" || now.final == "failed" || (now.final == "animal" && !has(found, true)) ||
                 (now.final == "human" && !has(found, false)))
@@ -129,8 +170,45 @@ struct Writer {
             }
             ++labels;
         });
+        if (!with.empty() && labels) add_boxes(names, images, annotations);
         return write("labels.json",
                      Json{{"images", images}, {"annotations", annotations}, {"categories", categories}}.dump() + "\n");
+    }
+
+    template <class Json>
+    void add_boxes(const std::vector<std::string>& names, Json& images, Json& annotations) const {
+        const Dataset data =
+            open_box_dataset(with, {.validation = 0, .test = 0, .read_exif = false, .for_training = false});
+        std::set<std::string> reviewed;
+        for (const Json& image : images) reviewed.insert(image["file_name"].template get<std::string>());
+        std::vector<size_t> categories;
+        for (const std::string& name : data.classes) {
+            categories.push_back(size_t(std::ranges::find(names, name) - names.begin()) + 1);
+            if (categories.back() > names.size())
+                fail(Fault::usage, "{}: has boxes of '{}', and those of the corrections are {}; they cannot be mixed",
+                     with, name, fmt::join(names, ", "));
+        }
+        size_t id = survey.images.size();
+        for (const Sample& sample : data.samples) {
+            if (sample.part != Part::train)
+                fail(Fault::usage,
+                     "{}: has parts of its own, which boxes of corrections cannot be mixed with; "
+                     "name the part for training",
+                     with);
+            const std::string file = fs::absolute(data.path(sample)).string();
+            if (reviewed.contains(file)) continue;
+            const double w = double(sample.w), h = double(sample.h);
+            images.push_back({{"id", ++id},
+                              {"file_name", file},
+                              {"width", sample.w},
+                              {"height", sample.h},
+                              {"location", sample.camera}});
+            for (const TrueBox& box : sample.boxes)
+                annotations.push_back({{"id", annotations.size() + 1},
+                                       {"image_id", id},
+                                       {"category_id", categories[box.category]},
+                                       {"bbox", {box.x * w, box.y * h, box.w * w, box.h * h}}});
+        }
     }
 
     fs::path write(const char* name, const std::string& text) const {
@@ -142,15 +220,15 @@ struct Writer {
 }  // namespace
 
 TrainingLabels write_training_labels(const SurveyFolder& survey, const CorrectionLog& corrections,
-                                     const std::string& what, const fs::path& out) {
+                                     const std::string& what, const fs::path& out, const std::string& with) {
     std::error_code error;
     fs::create_directories(out, error);
     if (error) fail(Fault::environment, "{}: cannot create the folder: {}", out.string(), error.message());
-    Writer writer{.survey = survey, .corrections = corrections, .out = out};
+    Writer writer{.survey = survey, .corrections = corrections, .out = out, .with = with};
     TrainingLabels result{.data = what == "quality"   ? writer.quality()
                                   : what == "species" ? writer.species()
                                                       : writer.boxes(),
-                          .notes = {}};
+                          .notes = std::move(writer.notes)};
     if (!writer.labels)
         fail(Fault::usage,
              "--corrections {}: no reviewed image gives a label of {}; `tundra review {}` opens a page to look at them",

@@ -19,6 +19,9 @@ struct TrainingLabels {
     std::vector<std::string> notes;
 };
 
-// Writes into `out`, which is created. Fault::usage if nothing was reviewed that can be a label.
+// Writes into `out`, which is created. `with`: labelled images to train on as well, as `tundra train` takes them; "":
+// none. An image that is in both has the label of its review. Fault::usage if nothing was reviewed that can be a label,
+// and if the classes of `with` are others.
 TrainingLabels write_training_labels(const SurveyFolder& survey, const CorrectionLog& corrections,
-                                     const std::string& what, const std::filesystem::path& out);
+                                     const std::string& what, const std::filesystem::path& out,
+                                     const std::string& with = "");

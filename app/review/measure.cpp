@@ -20,22 +20,19 @@ bool has_reason(const std::string& reasons, const std::string& reason) {
     return ("|" + reasons + "|").find("|" + reason + "|") != std::string::npos;
 }
 
-// What the models said about a reviewed image: `old` of the row `seen`, because images.csv may hold corrections
-// already. False if it is not known any more.
+// What the models said about a reviewed image. False if it is not known: images.csv of an earlier version holds the
+// person's answer, and no row `seen` the models'.
 bool model_answer(const SurveyFolder& survey, size_t image, const std::vector<Correction>& said, std::string& final,
                   std::map<std::string, int>& species) {
-    const auto seen =
-        std::ranges::find_if(said, [](const Correction& c) { return c.box.empty() && c.field == "seen"; });
-    if (seen != said.end() && !seen->old.empty()) {
-        const size_t space = seen->old.find(' ');
-        final = seen->old.substr(0, space);
-        species = space == seen->old.npos ? std::map<std::string, int>() : species_counts(seen->old.substr(space + 1));
-        return true;
-    }
-    const auto row = survey.row(image);
-    if (row.contains("reviewed") && !row.at("reviewed").empty()) return false;
     final = survey.finals[survey.images[image].final];
     species = species_counts(survey.species_of(image));
+    if (!survey.images[image].by_person) return true;
+    const auto seen =
+        std::ranges::find_if(said, [](const Correction& c) { return c.box.empty() && c.field == "seen"; });
+    if (seen == said.end() || seen->old.empty()) return false;
+    const size_t space = seen->old.find(' ');
+    final = seen->old.substr(0, space);
+    species = space == seen->old.npos ? std::map<std::string, int>() : species_counts(seen->old.substr(space + 1));
     return true;
 }
 
@@ -75,22 +72,38 @@ double AnswerCounts::recall() const { return share(right, right + only_person); 
 double AnswerCounts::f1() const { return share(2 * right, 2 * right + only_model + only_person); }
 
 Estimate estimate_accuracy(const std::vector<Stratum>& strata) {
-    double all = 0, accuracy = 0, variance = 0;
     Estimate out{.accuracy = kNone, .low = kNone, .high = kNone};
-    for (const Stratum& s : strata)
-        if (s.sampled) out.covered += s.images;
-    all = double(out.covered);
-    if (!out.covered) return out;
+    double known = 0, others = 0, looked = 0, right = 0;  // right answers of whole strata; of the others
     for (const Stratum& s : strata) {
         if (!s.sampled) continue;
-        const double weight = double(s.images) / all, n = double(s.sampled), q = (double(s.right) + 1) / (n + 2);
-        accuracy += weight * double(s.right) / n;
+        out.covered += s.images;
+        if (s.sampled == s.images) {
+            known += double(s.right);
+        } else {
+            others += double(s.images);
+            looked += double(s.sampled);
+            right += double(s.right);
+        }
+    }
+    if (!out.covered) return out;
+    const double all = double(out.covered), common = (right + 1) / (looked + 2);
+    double p = 0, variance = 0, expected = 0;
+    for (const Stratum& s : strata) {
+        if (!s.sampled || s.sampled == s.images) continue;
+        const double weight = double(s.images) / others, n = double(s.sampled),
+                     q = (double(s.right) + 2 * common) / (n + 2);
+        p += weight * double(s.right) / n;
+        expected += weight * q;
         variance += weight * weight * (1 - n / double(s.images)) * q * (1 - q) / n;
     }
-    out.accuracy = accuracy;
-    const double half = 1.96 * std::sqrt(variance);
-    out.low = std::max(0.0, accuracy - half);
-    out.high = std::min(1.0, accuracy + half);
+    const auto total = [&](double share) { return std::clamp((known + others * share) / all, 0.0, 1.0); };
+    out.accuracy = out.low = out.high = total(p);
+    if (!(variance > 0)) return out;
+    const double z2 = 1.96 * 1.96, m = expected * (1 - expected) / variance;
+    const double middle = (p + z2 / (2 * m)) / (1 + z2 / m),
+                 half = std::sqrt(z2 * (p * (1 - p) / m + z2 / (4 * m * m))) / (1 + z2 / m);
+    out.low = total(middle - half);
+    out.high = total(middle + half);
     return out;
 }
 
@@ -109,16 +122,23 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
         m.unseen_of_those_to_review += image.to_review && !said;
         std::string final = survey.finals[image.final];
         std::map<std::string, int> species;
+        for (const std::string& name : survey.species_sets[image.species_set]) species[name] = 1;
         const bool known = said && model_answer(survey, i, *said, final, species);
         const std::string reasons = image.to_review ? survey.row(i).at("review") : "";
         const bool sampled = has_reason(reasons, "sample"), certain = image.to_review && reasons != "sample";
         Stratum& stratum = strata[{image.site, final, certain}];
         ++stratum.images;
+        const StatedImage answer = said ? state_of(survey, i, said)
+                                        : StatedImage{.final = final, .quality = "", .species = species, .boxes = {}};
+        ++m.found_finals[answer.final];
+        for (const auto& [name, n] : answer.species) ++m.found_species[name];
         bool right = false;
         std::map<std::string, int> truth;
         if (known) {
             ++m.measured;
-            const StatedImage now = state_of(survey, i, said);
+            StatedImage now = answer;
+            if (final == "repeated" && now.final == "empty")
+                now.final = final;  // a rock and nothing else: both are right
             truth = now.species;
             right = now.final == final;
             m.right += right;

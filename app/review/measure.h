@@ -39,6 +39,7 @@ struct SurveyMeasures {
            measured = 0;                                    // measured: reviewed, and the models' answer is known
     size_t right = 0, right_species = 0, with_species = 0;  // of the animals that both saw
     std::map<std::string, AnswerCounts> finals, species;
+    std::map<std::string, size_t> found_finals, found_species;  // images, with people's answers where there are some
     std::map<std::string, AnswerCounts> sites;  // right and only_model: images with the right and the wrong final class
     std::map<std::string, std::map<std::string, AnswerCounts>> site_finals;
     std::vector<Disagreement> disagreements;
@@ -49,14 +50,16 @@ struct SurveyMeasures {
 
 SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& corrections);
 
-// Share of right answers in a population, from simple random samples without replacement within strata.
+// Share of right answers in a population, from simple random samples without replacement within strata. Strata that
+// were looked at as a whole are known; for the others, of N images,
 //
-//   p = sum N_h/N x_h/n_h,  variance = sum (N_h/N)^2 (1 - n_h/N_h) q_h (1 - q_h) / n_h,  q_h = (x_h + 1) / (n_h + 2),
-//   95 % interval p +- 1.96 sqrt(variance), cut to [0, 1]
+//   p = sum N_h/N x_h/n_h,  V = sum (N_h/N)^2 (1 - n_h/N_h) q_h (1 - q_h) / n_h
+//   95 % interval: Wilson's for p of a sample of m = P (1 - P) / V images, P = sum N_h/N q_h
 //
-// Cochran 1977, Sampling Techniques, chapter 5 (proportions in strata, with the correction for finite populations); q_h
-// instead of x_h/n_h because a small sample without an error does not prove that there are none (Agresti & Coull 1998,
-// The American Statistician 52:119). A stratum without a sample is left out of N.
+// (Cochran 1977, Sampling Techniques, chapter 5; Wilson 1927, JASA 22:209; the effective size m as in Korn & Graubard
+// 1998, Survey Methodology 24:193.) q_h = (x_h + 2 c) / (n_h + 2), with the common share c = (sum x + 1) / (sum n + 2),
+// stands for x_h/n_h, because a small sample without an error does not prove that there is none. A stratum without a
+// sample is left out of N.
 struct Stratum {
     size_t images = 0, sampled = 0, right = 0;
 };

@@ -31,7 +31,7 @@ const parse = text => text ? text.split('|').map(part => { const at = part.lastI
 const human = name => ['person', 'human', 'people', 'homo sapiens', 'vehicle', 'car'].includes(name.toLowerCase());
 function keptApart() {  // the page without a server: what the server's state_of() does, for the answers given here
   const prefix = `tundra-review:${KEPT.about.id}:`, plain = new Map(KEPT.items.map(item => [item.id, structuredClone(item)]));
-  let rows = [], count = 0, done = [];
+  let rows = [], done = [], last = 0;
   const now = () => new Date().toISOString().slice(0, 19) + 'Z';
   const items = new Map(KEPT.items.map(item => [item.id, item]));
   const byFile = new Map(KEPT.items.map(item => [item.file, item]));
@@ -62,21 +62,31 @@ function keptApart() {  // the page without a server: what the server's state_of
     if (item.final !== 'animal') item.species = '';
   }
   function progress() { const seen = KEPT.items.filter(i => i.seen).length; return { images: KEPT.items.length, to_review: KEPT.items.length, done: seen, reviewed: seen }; }
-  function store(added) {
-    try { localStorage.setItem(prefix + String(count).padStart(7, '0'), JSON.stringify(added)); } catch (error) {
+  // One entry of the storage per answer, by its time: other tabs write entries of their own. The undo of an answer takes it out again.
+  const tab = Math.random().toString(36).slice(2, 8);
+  function store(added, undoes) {
+    last = Math.max(Date.now(), last + 1);
+    try { localStorage.setItem(`${prefix}${last}-${tab}`, JSON.stringify({ added, undoes })); } catch (error) {
       throw new Error(`The browser cannot keep this answer (${error.name}). Save corrections.csv now, and free some space.`);
     }
-    ++count; rows.push(...added);
+    take(added, undoes);
     const touched = [...new Set(added.map(row => row[0]))].map(file => byFile.get(file));
     touched.forEach(redo);
     return { items: touched, progress: progress() };
   }
-  try {
+  function take(added, undoes) {
+    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[4], held(row), row[5]]));
+    rows.push(...added);
+  }
+  function readAll() {
+    rows = []; done = [];
     const keys = []; for (let i = 0; i < localStorage.length; ++i) if (localStorage.key(i).startsWith(prefix)) keys.push(localStorage.key(i));
-    for (const key of keys.sort()) { rows.push(...JSON.parse(localStorage.getItem(key)).filter(row => byFile.has(row[0]))); count = +key.slice(prefix.length) + 1; }
+    for (const key of keys.sort()) { const { added, undoes } = JSON.parse(localStorage.getItem(key)); take(added.filter(row => byFile.has(row[0])), undoes); }
     KEPT.items.forEach(redo);
-  } catch { setTimeout(() => tell('This browser keeps nothing for pages from a file: save corrections.csv before you close it.')); }
-  const before = (item, n, field) => { for (let i = rows.length; i--;) if (rows[i][0] === item.file && rows[i][1] === n && rows[i][2] === field) return rows[i][4]; return ''; };
+  }
+  const held = ([file, n, field]) => { for (let i = rows.length; i--;) if (rows[i][0] === file && rows[i][1] === n && rows[i][2] === field) return rows[i][4]; return ''; };
+  try { readAll(); } catch { setTimeout(() => tell('This browser keeps nothing for pages from a file: save corrections.csv before you close it.')); }
+  addEventListener('storage', event => { if (event.key?.startsWith(prefix)) act(async () => { readAll(); about.progress = progress(); drawProgress(); refresh(); }); });
   const stated = (item, n, field) => {
     if (!n) return field === 'seen' ? item.model + (item.model_species ? ' ' + item.model_species : '') : item[field] || '';
     const box = item.boxes.find(b => b.n === n); return !box ? '' : field === 'bbox' ? box.at.map(v => v.toFixed(4)).join(' ') : box[field] || '';
@@ -86,25 +96,23 @@ function keptApart() {  // the page without a server: what the server's state_of
     list: async f => {
       const found = KEPT.items.filter(i => (f.state === 'all' || i.seen === (f.state === 'done')) && (!f.site || i.site === f.site) && (!f.final || i.final === f.final) &&
         (!f.species || parse(i.species).some(([name]) => name === f.species)) && (!f.reason || i.reasons.split('|').includes(f.reason)) && scoreOf(i) >= f.min && scoreOf(i) <= f.max);
+      if (f.order === 'species') found.sort((a, b) => b.species_doubt - a.species_doubt);
       if (f.order === 'file') found.sort((a, b) => a.file < b.file ? -1 : 1);
       if (f.order === 'newest') { const last = new Map(rows.map((row, at) => [row[0], at])); found.sort((a, b) => (last.get(b.file) ?? -1) - (last.get(a.file) ?? -1)); }
       return Uint32Array.from(found, i => i.id);
     },
     items: async ids => ids.map(id => items.get(id)).filter(Boolean),
     save: async images => {
-      const added = [], back = [];
+      const added = [];
       for (const { id, set } of images) {
         const item = items.get(id); if (!item) continue;
-        const add = (n, field, value) => { const held = before(item, n, field); if (held === value) return;
-          added.push([item.file, n, field, stated(item, n, field), value, KEPT.about.reviewer, now()]); back.push([item.file, n, field, value, held, KEPT.about.reviewer, '']); };
+        const add = (n, field, value) => { if (held([item.file, n, field]) !== value) added.push([item.file, n, field, stated(item, n, field), value, KEPT.about.reviewer, now()]); };
         for (const { box, field, value } of set) add(box, field, value);
         if (!set.some(s => s.field === 'seen')) add('', 'seen', 'yes');
       }
-      if (!added.length) return { items: images.map(i => items.get(i.id)).filter(Boolean), progress: progress() };
-      const result = store(added); done.push(back); return result;
+      return added.length ? store(added, false) : { items: images.map(i => items.get(i.id)).filter(Boolean), progress: progress() };
     },
-    undo: async () => { const back = done[done.length - 1]; if (!back) return { items: [], progress: progress() };
-      const result = store(back.map(row => [...row.slice(0, 6), now()])); done.pop(); return result; },
+    undo: async () => done.length ? store(done[done.length - 1].map(row => [...row, now()]), true) : { items: [], progress: progress() },
     picture: id => KEPT.pictures[KEPT.items.findIndex(i => i.id === id)],
     trouble: async id => KEPT.pictures[KEPT.items.findIndex(i => i.id === id)].slice(1),
     csv: () => ['file,box,field,old,new,reviewer,time', ...rows.map(row => row.map(t => /[",\n\r]/.test(t) ? `"${t.replaceAll('"', '""')}"` : t).join(','))].join('\n') + '\n',
@@ -243,10 +251,16 @@ function drawPanel(item) {
   const species = make('div', 'row one'), named = new Set(box ? [box.species] : parse(item.species).map(([name]) => name));
   about.species.slice(0, 30).forEach(([name], i) => species.append(choice(name, i < 9 ? String(i + 1) : '', named.has(name), () => setSpecies(name))));
   answers.append(other, known, species);
+  if (inGrid) return;
+  const row = make('div', 'row three');  // for those without keys
+  for (const [label, run, off] of [['one more', () => count(1), !item.species], ['fewer', () => count(-1), !item.species], ['draw box', startDrawing, false]]) {
+    const button = choice(label, '', false, run); button.disabled = off; row.append(button);
+  }
+  answers.append(row);
 }
 function choice(label, key, is, run) {
   const button = make('button', is ? 'is' : ''); button.append(make('span', '', label)); if (key) button.append(make('kbd', '', key));
-  button.onclick = () => { button.blur(); act(run); };
+  button.onclick = () => act(run);
   return button;
 }
 
@@ -312,7 +326,7 @@ async function go(index) {
 function refresh() { if (inGrid) drawGrid(); else if (current()) { drawPanel(current()); drawBoxes(current()); drawFilm(); } }
 async function load() {
   const filter = {}; for (const name of ['state', 'site', 'final', 'species', 'reason', 'min', 'max', 'order']) filter[name] = $('f-' + name).value;
-  if (KEPT) { filter.min = +filter.min; filter.max = +filter.max; }
+  filter.min = +filter.min || 0; filter.max = filter.max === '' ? 1 : +filter.max;
   list = await source.list(filter); at = 0; picked.clear();
   $('found').textContent = `${list.length.toLocaleString('en')} image${list.length === 1 ? '' : 's'}`;
   if (inGrid) { $('grid').scrollTop = 0; drawGrid(); }
@@ -357,15 +371,19 @@ function setSpecies(name) {
   if (!about.species.some(([known]) => known === name)) about.species.push([name, 0]);
   const one = !together && !inGrid && current()?.boxes.find(b => b.n === chosen);
   if (one) { const n = one.n, boxes = shown(current()).filter(b => !human(b.category) && b.category !== 'none').map(b => b.n); const next = boxes[boxes.indexOf(n) + 1] || '';
-    return answer(() => [...drop(null, 'final', 'species'), { box: n, field: 'category', value: 'animal' }, { box: n, field: 'species', value: name }], false).then(() => { chosen = next; refresh(); }); }
+    return answer(item => [...drop(item, 'final', 'species'), ...good(item), { box: n, field: 'category', value: 'animal' }, { box: n, field: 'species', value: name }], false).then(() => { chosen = next; refresh(); }); }
+  const none = human(name) ? 'human' : about.not_animals.includes(name) ? 'empty' : '';  // rocks and people are no animals
   return answer(item => {
     const animals = item.boxes.filter(b => counts(b) && !human(b.category) && !(b.repeated && !b.touched));
+    if (none) return animals.length ? [...drop(item, 'species', 'final'), ...good(item), ...animals.map(b => ({ box: b.n, field: 'species', value: name }))]
+                                    : [...drop(item, 'species'), ...good(item), { box: '', field: 'final', value: none }];
     return animals.length ? [...drop(item, 'species'), ...good(item), { box: '', field: 'final', value: 'animal' }, ...animals.map(b => ({ box: b.n, field: 'species', value: name }))]
                           : [...good(item), { box: '', field: 'final', value: 'animal' }, { box: '', field: 'species', value: `${name}:1` }];
   }, true);
 }
 function setCategory(name) {
   const item = current(); if (!item || inGrid) return;
+  if (!item.boxes.some(b => b.n === chosen || counts(b))) return setFinal({ none: 'empty', animal: 'animal', person: 'human', vehicle: 'human' }[name]);
   const repeated = together && item.group.length ? new Map(item.group) : null;
   const boxes = target => repeated ? [String(repeated.get(target.id))] : chosen && target.id === item.id ? [chosen] : target.boxes.filter(counts).map(b => b.n);
   return answer(target => [...drop(target, 'final', 'species'), ...boxes(target).map(n => ({ box: n, field: 'category', value: name }))], !!repeated);
@@ -388,9 +406,13 @@ async function undo() {
 }
 function toggleTogether() { together = !together; refresh(); }
 
-// Keys that come while an answer is being saved wait for it.
-let chain = Promise.resolve();
-function act(run) { chain = chain.then(run).catch(error => tell(error.message)); return chain; }
+// Keys that come while an answer is being saved wait for it; if that fails they are dropped, because they were meant for the images after it.
+let chain = Promise.resolve(), faults = 0;
+function act(run) {
+  const before = faults;
+  chain = chain.then(() => before === faults ? run() : undefined).catch(error => { ++faults; tell(error.message); });
+  return chain;
+}
 
 // ---- drawing a box ----
 function place(event) { const r = $('frame').getBoundingClientRect(); return [clamp((event.clientX - r.left) / r.width, 0, 1), clamp((event.clientY - r.top) / r.height, 0, 1)]; }
@@ -438,15 +460,19 @@ function step(by) {
 }
 document.addEventListener('keydown', event => {
   if ($('keys').open || event.altKey || ((event.ctrlKey || event.metaKey) && event.key !== 'z')) return;
+  if (event.target.tagName === 'BUTTON' && ['Enter', ' '].includes(event.key)) return;  // reached with Shift and Tab
   if (['INPUT', 'SELECT'].includes(event.target.tagName)) { if (event.key === 'Escape') event.target.blur(); return; }
   if (event.key === 'Tab' && (inGrid || event.shiftKey || !current()?.boxes.length)) return;
   const key = event.ctrlKey || event.metaKey ? 'u' : event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const species = /^[1-9]$/.test(key) && about && about.species[+key - 1];
   const todo = species ? () => act(() => setSpecies(species[0])) : run[key];
   if (!todo || !about) return;
-  event.preventDefault(); todo();
+  event.preventDefault();
+  if (event.repeat && !key.startsWith('Arrow')) return;  // a key that is held down is one answer
+  todo();
 });
-$('accept').onclick = () => { $('accept').blur(); run.Enter(); }; $('undo').onclick = () => { $('undo').blur(); run.u(); };
+document.addEventListener('click', event => { if (event.detail) event.target.closest('button')?.blur(); });  // the next key answers again
+$('accept').onclick = run.Enter; $('undo').onclick = run.u;
 $('next').onclick = () => run.ArrowRight(); $('back').onclick = () => run.ArrowLeft();
 $('one').onclick = () => act(() => show(false)); $('many').onclick = () => act(() => show(true)); $('help').onclick = run['?'];
 $('menu').onclick = () => $('menu').setAttribute('aria-expanded', document.body.classList.toggle('filters'));
@@ -456,6 +482,10 @@ $('export').onclick = () => {
   document.body.append(link); link.click(); link.remove();
 };
 $('grid').addEventListener('scroll', () => requestAnimationFrame(() => inGrid && drawGrid()), { passive: true });
+document.addEventListener('visibilitychange', () => {  // another tab may have answered meanwhile
+  if (document.hidden || KEPT || !about) return;
+  act(async () => { items.clear(); about.progress = (await source.about()).progress; drawProgress(); if (current() || list.length) { await need([list[at]]); refresh(); } });
+});
 addEventListener('resize', () => { if (inGrid) drawGrid(); else if (current()) { layout(...shownSize); drawFilm(); } });
 
 (async () => {

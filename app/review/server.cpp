@@ -132,8 +132,7 @@ struct ReviewServer::State {
         if (const std::string site = request.get_header_value("Sec-Fetch-Site");
             !site.empty() && site != "same-origin" && site != "none")
             return "another page may not ask this server";
-        const size_t end = request.path.find('/', 1);
-        if (end == std::string::npos || !same(request.path.substr(1, end - 1), token))
+        if (request.path.empty() || !same(request.path.substr(1, request.path.find('/', 1) - 1), token))
             return "the address lacks the token that tundra review printed";
         return "";
     }
@@ -212,6 +211,9 @@ struct ReviewServer::State {
                                     {"Referrer-Policy", "no-referrer"},
                                     {"Cross-Origin-Resource-Policy", "same-origin"}});
         const std::string root = "/" + token + "/";
+        server.Get("/" + token, [root](const httplib::Request&, httplib::Response& response) {
+            response.set_redirect(root.c_str());  // copied without the slash at its end
+        });
         server.Get(root, [this](const httplib::Request&, httplib::Response& response) {
             response.set_header("Cache-Control", "no-store");
             response.set_content(review_page(survey.folder.filename().string(), random_token(), nullptr),

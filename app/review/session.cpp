@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <sstream>
 
+#include "app/jobs/names.h"
 #include "app/review/state.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -19,34 +19,20 @@ bool is_plain(const std::string& text) {
     return text.size() <= kMostText && std::ranges::none_of(text, [](unsigned char c) { return c < 32; });
 }
 
-bool is_bbox(const std::string& text) {
-    std::istringstream in(text);
-    double x = -1, y = -1, w = -1, h = -1;
-    std::string rest;
-    return in >> x >> y >> w >> h && !(in >> rest) && x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0001 &&
-           y + h <= 1.0001;
-}
-
 // Why the page may not say this; "" if it may. An empty value takes an answer back.
 std::string fault_of(const SurveyFolder& survey, size_t image, const std::string& box, const std::string& field,
                      const std::string& value) {
     if (!is_plain(value)) return "a value that is too long or has control characters";
-    if (box.empty()) {
-        if (field == "seen") return value.empty() || value == "yes" ? "" : "seen is yes or nothing";
-        if (field == "species") return value.empty() || !species_counts(value).empty() ? "" : "no species";
-        if (field == "quality") return "";
-        if (field != "final") return "an image has no field " + field;
-        static const std::vector<std::string> finals{"", "animal", "empty", "bad", "human"};
-        return std::ranges::find(finals, value) == finals.end() ? "no final class " + value : "";
-    }
+    if (const std::string fault = fault_of_answer(box, field, value); !fault.empty()) return fault;
+    static const std::vector<std::string> of_image{"seen", "final", "quality", "species"};
+    if (box.empty()) return std::ranges::count(of_image, field) ? "" : "an image has no field " + field;
     const bool drawn = box.starts_with('+');
     const std::string digits = box.substr(drawn);
     if (digits.empty() || digits.size() > 5 || digits.find_first_not_of("0123456789") != digits.npos ||
         digits[0] == '0')
         return "no box " + box;
     if (!drawn && std::stoul(digits) > survey.boxes(image).size()) return "no box " + box;
-    if (field == "bbox") return value.empty() || is_bbox(value) ? "" : "no place of a box: " + value;
-    if (field == "species") return value.find_first_of("|:") == value.npos ? "" : "a species with | or :";
+    if (field == "bbox" || field == "species") return "";
     if (field != "category") return "a box has no field " + field;
     const bool known = value.empty() || value == "none" || std::ranges::count(survey.categories, value);
     return known ? "" : "the detector knows no " + value;
@@ -54,7 +40,7 @@ std::string fault_of(const SurveyFolder& survey, size_t image, const std::string
 
 // "": images.csv has a person's answer in their place.
 std::string model_answer(const SurveyFolder& survey, size_t image) {
-    if (const auto row = survey.row(image); row.contains("reviewed") && !row.at("reviewed").empty()) return "";
+    if (survey.images[image].by_person) return "";
     const std::string species = survey.species_of(image);
     return survey.finals[survey.images[image].final] + (species.empty() ? "" : " " + species);
 }
@@ -141,7 +127,8 @@ ReviewSession::Json ReviewSession::about() const {
 
 std::vector<uint32_t> ReviewSession::list(const ReviewFilter& f) const {
     if (f.state != "todo" && f.state != "all" && f.state != "done") fail(Fault::usage, "no state '{}'", f.state);
-    if (f.order != "change" && f.order != "file" && f.order != "newest") fail(Fault::usage, "no order '{}'", f.order);
+    if (f.order != "doubt" && f.order != "species" && f.order != "file" && f.order != "newest")
+        fail(Fault::usage, "no order '{}'", f.order);
     const std::scoped_lock lock(mutex_);
     std::vector<char> set_has(survey_.species_sets.size(), 0);
     for (size_t s = 0; s < set_has.size(); ++s)
@@ -167,11 +154,14 @@ std::vector<uint32_t> ReviewSession::list(const ReviewFilter& f) const {
             continue;
         found.push_back(i);
     }
-    if (f.order == "change") {  // bursts stay together; the mean, because each image of a burst takes a look
+    if (f.order == "doubt" ||
+        f.order == "species") {  // bursts stay together; the mean, because each image of a burst takes a look
         std::vector<float> sum(survey_.images.size(), 0);
         std::vector<uint32_t> count(survey_.images.size(), 0);
         for (const uint32_t i : found)
-            sum[survey_.images[i].sequence] += survey_.images[i].change, ++count[survey_.images[i].sequence];
+            sum[survey_.images[i].sequence] +=
+                f.order == "doubt" ? survey_.images[i].wrong : survey_.images[i].species_doubt,
+                ++count[survey_.images[i].sequence];
         for (size_t s = 0; s < sum.size(); ++s)
             if (count[s]) sum[s] /= float(count[s]);
         std::ranges::stable_sort(found, [&](uint32_t a, uint32_t b) {
@@ -197,8 +187,6 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
     Json boxes = Json::array();
     for (const StatedBox& b : now.boxes) {
         const size_t k = boxes.size();
-        const bool repeated = std::ranges::any_of(
-            repeats, [&](const auto& r) { return r.first == i && std::to_string(r.second) == b.number; });
         boxes.push_back({{"n", b.number},
                          {"at", b.at},
                          {"category", b.category},
@@ -206,7 +194,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
                          {"confidence", b.confidence},
                          {"score", k < survey_.boxes(i).size() ? survey_.boxes(i)[k].score : 0},
                          {"touched", b.touched},
-                         {"repeated", repeated}});
+                         {"repeated", b.repeated}});
     }
     std::vector<uint32_t> burst = survey_.sequence(i);
     if (burst.size() > kMostInGroup) burst.resize(kMostInGroup);
@@ -214,7 +202,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
     for (const auto& [member, box] : repeats)
         if (group.size() < kMostInGroup) group.push_back({member, box});
     return {{"id", i},
-            {"file", survey_.file(i)},
+            {"file", json_name(survey_.file(i))},
             {"site", survey_.sites[image.site]},
             {"camera", text("camera")},
             {"date", text("date")},
@@ -224,6 +212,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
             {"bad", text("quality_score")},
             {"species", species_text(now.species)},
             {"model_species", survey_.species_of(i)},
+            {"species_doubt", image.species_doubt},
             {"before_vote", text("before_vote")},
             {"reasons", text("review")},
             {"problem", text("problem")},
@@ -303,6 +292,37 @@ ReviewSession::Json ReviewSession::save(const Json& answer) {
     done_.push_back(std::move(back));
     if (done_.size() > kMostUndo) done_.erase(done_.begin());
     return result;
+}
+
+ReviewSession::Added ReviewSession::add(const CorrectionLog& other) {
+    const std::scoped_lock lock(mutex_);
+    Added added;
+    std::vector<Correction> rows;
+    for (const auto& [name, said] : other.all()) {
+        const size_t i = survey_.find(name);
+        if (i == seen_.size()) {
+            added.unknown.push_back(name);
+            continue;
+        }
+        const size_t before = rows.size();
+        const auto* held = corrections_.of(survey_.file(i));
+        for (const Correction& one : said) {
+            if (const std::string fault = fault_of(survey_, i, one.box, one.field, one.value); !fault.empty())
+                fail(Fault::usage, "{}: {}: {}", other.path().string(), name, fault);
+            const Correction* ours = find_said(held, one.box, one.field);
+            if (ours && ours->value == one.value) continue;
+            if (ours && ours->time > one.time) {
+                ++added.older;
+                continue;
+            }
+            rows.push_back(one);
+            rows.back().file = survey_.file(i);
+        }
+        added.images += rows.size() > before;
+    }
+    added.rows = rows.size();
+    if (!rows.empty()) write(rows);
+    return added;
 }
 
 ReviewSession::Json ReviewSession::undo() {

@@ -15,7 +15,8 @@ struct ReviewFilter {
     std::string state = "todo";                                    // todo: to be looked at and not yet seen; all; done
     std::string site = {}, final = {}, species = {}, reason = {};  // "": any
     double min = 0, max = 1;                                       // of SurveyImage::score
-    std::string order = "change";  // change: the largest expected change first; file; newest: last seen first
+    std::string order = "doubt";  // the least certain final class first; species: the most wrong ones expected first;
+                                  // file; newest: last seen first
 };
 
 class ReviewSession {
@@ -31,6 +32,14 @@ public:
     // on the disk when this returns. Every image counts as seen. Throws Fault::usage and saves nothing if a part is no
     // possible answer, and as CorrectionLog::append(). Returns {"items": [...], "progress": ...}.
     Json save(const Json& answer);
+    // Takes the answers of another file of corrections in, such as the one that a static page saved; they are on the
+    // disk when this returns. An answer that is older than the one of the survey is left out. Fault::usage, with the
+    // image, and nothing is taken, if one is not possible here.
+    struct Added {
+        size_t images = 0, rows = 0, older = 0;
+        std::vector<std::string> unknown = {};  // images that this survey does not have
+    };
+    Added add(const CorrectionLog& other);
     Json undo();  // takes the last answer of this session back; as save(). Without one: {"items": []}
 
 private:

@@ -18,8 +18,13 @@ namespace {
 StatedBox& box_of(StatedImage& image, const std::string& number) {
     const auto found = std::ranges::find(image.boxes, number, &StatedBox::number);
     if (found != image.boxes.end()) return *found;
-    image.boxes.push_back(
-        {.number = number, .at = {}, .category = "none", .species = "", .confidence = 1, .touched = true});
+    image.boxes.push_back({.number = number,
+                           .at = {},
+                           .category = "none",
+                           .species = "",
+                           .confidence = 1,
+                           .touched = true,
+                           .repeated = false});
     return image.boxes.back();
 }
 
@@ -45,9 +50,8 @@ std::map<std::string, int> species_counts(std::string_view text) {
 }
 
 StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector<Correction>* said) {
-    const auto row = survey.row(image);
-    StatedImage now{.final = row.at("final"),
-                    .quality = row.at("quality"),
+    StatedImage now{.final = survey.finals[survey.images[image].final],
+                    .quality = survey.quality_of(image),
                     .species = species_counts(survey.species_of(image)),
                     .boxes = {}};
     for (const SurveyBox& box : survey.boxes(image))
@@ -56,11 +60,20 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
                              .category = survey.categories[box.category],
                              .species = box.species < 0 ? "" : survey.species[size_t(box.species)],
                              .confidence = box.confidence,
-                             .touched = false});
-    // A row that was written with answers which were taken back since: only the boxes are still the models'.
-    bool boxes_changed = !said && row.contains("reviewed") && !row.at("reviewed").empty(), quality_changed = false;
+                             .touched = false,
+                             .repeated = box.repeated});
+    // Of a row with answers that were taken back since, only the boxes are the models'.
+    bool boxes_changed = !said && survey.images[image].by_person, quality_changed = false;
     if (!said && !boxes_changed) return now;
     now.reviewed = said != nullptr;
+    if (const std::string text = said ? accepted_answer(*said) : ""; !text.empty()) {
+        const size_t space = std::min(text.find(' '), text.size());
+        now.final = text.substr(0, space);
+        now.species = now.final == "animal"
+                          ? species_counts(std::string_view(text).substr(std::min(space + 1, text.size())))
+                          : std::map<std::string, int>();
+        return now;
+    }
     std::string final, species;
     for (const Correction& c : said ? *said : std::vector<Correction>()) {
         if (c.box.empty()) {
@@ -71,6 +84,7 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
         }
         StatedBox& box = box_of(now, c.box);
         box.touched = true;
+        box.repeated = false;
         box.confidence = 1;
         boxes_changed = true;
         if (c.field == "category") box.category = c.value;
@@ -84,12 +98,9 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
     if (boxes_changed || quality_changed || !species.empty()) {
         std::map<std::string, int> counted;
         bool animal = false, human = false, repeated = false;
-        const auto repeats = survey.repeats(image);
         for (const StatedBox& box : now.boxes) {
             if (box.category == "none" || box.confidence < survey.box_threshold) continue;
-            if (!box.touched && std::ranges::any_of(repeats, [&](const auto& r) {
-                    return r.first == image && std::to_string(r.second) == box.number;
-                })) {
+            if (box.repeated) {
                 repeated = true;
                 continue;
             }

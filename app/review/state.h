@@ -20,6 +20,7 @@ struct StatedBox {
     std::string species;   // "": not known
     double confidence;     // 1 where a person decided
     bool touched;          // a person changed or drew it
+    bool repeated;         // a repeat detection, of which nobody said anything
 };
 
 struct StatedImage {

@@ -169,12 +169,8 @@ Json measures_json(const SurveyFolder& survey, const SurveyMeasures& m) {
 
 std::filesystem::path write_survey_report(const SurveyFolder& survey, const SurveyMeasures& m) {
     const std::string name = html_escaped(shortened(survey.folder.filename().string(), 80));
-    std::map<std::string, size_t> finals, species, sites;
-    for (const SurveyImage& image : survey.images) {
-        ++finals[survey.finals[image.final]];
-        ++sites[survey.sites[image.site]];
-        for (const std::string& each : survey.species_sets[image.species_set]) ++species[each];
-    }
+    std::map<std::string, size_t> sites;
+    for (const SurveyImage& image : survey.images) ++sites[survey.sites[image.site]];
     const auto table = [&](const std::string& head, const std::map<std::string, size_t>& counts) {
         std::vector<std::pair<std::string, size_t>> sorted(counts.begin(), counts.end());
         std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) { return a.second > b.second; });
@@ -197,8 +193,9 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
                std::isnan(m.everything.accuracy)
                    ? "known after the first looks"
                    : fmt::format("{} to {}", percent_text(m.everything.low), percent_text(m.everything.high))));
-    body += "<section><h2>What was found</h2><div class=\"grid\"><div>" + table("Final class", finals) + "<p></p>" +
-            table("Site", sites) + "</div><div>" + table("Species", species) + "</div></div></section>\n";
+    body += "<section><h2>What was found</h2><div class=\"grid\"><div>" + table("Final class", m.found_finals) +
+            "<p></p>" + table("Site", sites) + "</div><div>" + table("Species", m.found_species) +
+            "</div></div></section>\n";
     if (!m.measured) {
         body +=
             "<section><h2>How right the models were</h2><p class=\"quiet\">Nobody has looked at an image yet: `tundra "
@@ -210,8 +207,7 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             "{}{}. Estimated for "
             "all {}: {}.{}</p><p class=\"quiet\">The estimate weighs the looked-at images of each site and final class "
             "by the number of "
-            "images there (stratified sampling, Cochran 1977, chapter 5; 95{}% interval with Agresti and Coull's "
-            "shares, 1998). {} of the "
+            "images there (stratified sampling, Cochran 1977, chapter 5; 95{}% interval after Wilson 1927). {} of the "
             "images lie in strata with a looked-at one.</p>\n<div "
             "class=\"grid\"><div>{}</div><div>{}</div></div></section>\n",
             images_text(m.measured), percent_text(share(m.right, m.measured)),

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
+#include "app/jobs/names.h"
 #include "app/review/corrections.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
 
 namespace {
+
+const std::vector<std::string> kRepeatColumns{"group", "file", "box"};
 
 // Rows of a table with exactly these columns; nothing if it does not exist.
 std::vector<CsvRow> rows_of(const std::filesystem::path& csv, const std::vector<std::string>& columns) {
@@ -33,24 +37,68 @@ std::string ImageCorrections::value(const std::string& box, const std::string& f
     return found == values.end() ? "" : found->second;
 }
 
-Corrections read_corrections(const std::filesystem::path& csv) {
+Corrections read_corrections(const std::filesystem::path& csv, const std::vector<std::string>& categories,
+                             const std::vector<std::string>& quality,
+                             const std::function<void(const std::string&)>& note) {
     Corrections corrections;
     const CorrectionLog log(csv);
     for (const auto& [file, rows] : log.all()) {
-        ImageCorrections& image = corrections[file];
-        for (const Correction& row : rows) image.values[{row.box, row.field}] = row.value;
+        ImageCorrections& image = corrections[json_name(file)];
+        for (const Correction& row : rows) {
+            const std::vector<std::string>& known = row.box.empty() ? quality : categories;
+            const bool named =
+                row.box.empty() ? row.field == "quality" : row.field == "category" && row.value != "none";
+            if (named && std::ranges::find(known, row.value) == known.end())
+                fail(Fault::damaged, "{}: row {}: {} '{}' must be one of {}; correct or delete this row", csv.string(),
+                     row.row, row.field, row.value, fmt::join(known, ", "));
+            image.values[{row.box, row.field}] = row.value;
+            if (row.box.empty() && row.field == "seen") image.accepted = row.old;
+        }
+        if (image.of_boxes()) image.accepted.clear();
         image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
+    if (note)
+        for (const std::string& text : log.notes) note(text);
     return corrections;
+}
+
+void merge_words(const std::vector<std::string>& folders, const std::filesystem::path& out,
+                 const std::function<void(const std::string&)>& note) {
+    std::vector<Correction> said;
+    std::string groups = "group,file,box\n";
+    size_t count = 0;
+    for (const std::string& folder : folders) {
+        const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv");
+        for (const auto& [file, rows] : log.all()) said.insert(said.end(), rows.begin(), rows.end());
+        std::map<std::string, size_t> numbers;
+        for (const CsvRow& row : rows_of(std::filesystem::path(folder) / "repeats.csv", kRepeatColumns)) {
+            const auto [group, is_new] = numbers.try_emplace(row.fields[0], count + 1);
+            count += is_new;
+            groups += fmt::format("{},{},{}\n", group->second, csv_field(row.fields[1]), row.fields[2]);
+        }
+    }
+    // In an order that does not depend on the machine: the last row for an answer counts.
+    std::ranges::stable_sort(said, {}, [](const Correction& c) { return std::tie(c.time, c.file, c.row); });
+    if (!said.empty()) {
+        CorrectionLog log(out / "corrections.csv");
+        log.open_for_writing();
+        log.append(said);
+    }
+    if (!count) return;
+    write_file_durably(out / "repeats.csv", [&](FileWriter& file) { file.write(groups); });
+    note(
+        fmt::format("repeats.csv has the {} groups of the shards side by side; `tundra tidy {}` finds them anew among "
+                    "all images",
+                    count, (out / "results.json").string()));
 }
 
 Repeats read_repeats(const std::filesystem::path& csv) {
     Repeats repeats;
     std::set<std::string> groups;
-    for (const CsvRow& row : rows_of(csv, {"group", "file", "box"})) {
+    for (const CsvRow& row : rows_of(csv, kRepeatColumns)) {
         if (!is_number(row.fields[2]))
             fail(Fault::usage, "{}: line {}: box '{}' is not a number", csv.string(), row.line, row.fields[2]);
-        repeats[row.fields[1]].push_back(
+        repeats[json_name(row.fields[1])].push_back(
             {std::stoul(row.fields[2]), row.fields[0], groups.insert(row.fields[0]).second});
     }
     return repeats;

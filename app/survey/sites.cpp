@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <tuple>
 
 #include "base/csv.h"
 #include "base/error.h"
@@ -10,6 +11,8 @@
 #include "base/text.h"
 
 namespace {
+
+const std::string kNumbers = "; write numbers with a point (70.1), or every field that has a comma in quotes";
 
 std::vector<std::string> parts(const std::string& text, const std::string& separators) {
     std::vector<std::string> result;
@@ -40,7 +43,8 @@ Sites::Sites(const std::filesystem::path& csv, const std::vector<std::string>& c
     for (size_t i = 0; i < rows[0].fields.size(); ++i) {
         const auto found = std::ranges::find(known, lower(rows[0].fields[i]));
         if (found == known.end())
-            fail(Fault::usage, "{}: has a column '{}'; known are {}", csv_, rows[0].fields[i], fmt::join(known, ", "));
+            fail(Fault::usage, "{}: has a column '{}'; known are {}{}", csv_, rows[0].fields[i], fmt::join(known, ", "),
+                 rows[0].fields[i].find(',') == std::string::npos ? "" : kNumbers);
         column[size_t(found - known.begin())] = i;
     }
     if (column[0] == SIZE_MAX) fail(Fault::usage, "{}: has no column site", csv_);
@@ -51,13 +55,16 @@ Sites::Sites(const std::filesystem::path& csv, const std::vector<std::string>& c
         const auto field = [&](size_t k) {
             return column[k] < rows[r].fields.size() ? rows[r].fields[column[k]] : std::string();
         };
+        for (size_t k = rows[0].fields.size(); k < rows[r].fields.size(); ++k)
+            if (!rows[r].fields[k].empty()) wrong("has more fields than the first line names columns" + kNumbers);
         Site site{.name = field(0), .latitude = field(1), .longitude = field(2)};
         if (site.name.empty()) wrong("has no site");
         if (find(site.name)) wrong(fmt::format("the site '{}' occurs twice", site.name));
-        if (!site.latitude.empty() && !is_degrees(site.latitude, 90))
-            wrong(fmt::format("latitude '{}' is not a number from -90 to 90", site.latitude));
-        if (!site.longitude.empty() && !is_degrees(site.longitude, 180))
-            wrong(fmt::format("longitude '{}' is not a number from -180 to 180", site.longitude));
+        for (const auto& [what, text, most] :
+             {std::tuple("latitude", &site.latitude, 90), {"longitude", &site.longitude, 180}})
+            if (!text->empty() && !is_degrees(*text, most))
+                wrong(fmt::format("{} '{}' is not a number from -{} to {}{}", what, *text, most, most,
+                                  text->find(',') == text->npos ? "" : kNumbers));
         const std::vector<std::string> only = parts(field(3), "|;,"), never = parts(field(4), "|;,");
         for (const std::vector<std::string>* names : {&only, &never})
             for (const std::string& name : *names)

@@ -65,11 +65,17 @@ Sites sites_of(const fs::path& folder, const TableOptions& options) {
     return fs::exists(csv, ignored) ? Sites(csv, options.species, options.not_animals) : Sites();
 }
 
+// What a person may say of the quality of an image.
+std::vector<std::string> qualities(const TableOptions& options) {
+    return options.quality.empty() ? std::vector<std::string>{options.bad, "good"} : options.quality;
+}
+
 std::unique_ptr<SurveyTable> table_of(const fs::path& folder, const DetectRun& run, const TableOptions& options) {
     return std::make_unique<SurveyTable>(
-        SurveyResults{run.options().files.size(), [&run](size_t i) { return run.result(i); }},
-        sites_of(folder, options), read_repeats(folder / "repeats.csv"), read_corrections(folder / "corrections.csv"),
-        options);
+        SurveyResults{run.options().files.size(), [&run](size_t i) { return run.result(i); },
+                      [&run](size_t i) { return json_name(run.options().files[i]); }},
+        sites_of(folder, options), read_repeats(folder / "repeats.csv"),
+        read_corrections(folder / "corrections.csv", options.categories, qualities(options)), options);
 }
 
 // No time stands in results.json, so that a resumed survey gives the same bytes; survey.json has it.
@@ -89,12 +95,22 @@ void write_json(const fs::path& folder, const ordered_json& record, const Detect
                    }});
 }
 
+// Half-written files that a kill left behind; nobody else writes here now.
+void remove_leftovers(const fs::path& folder) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+        for (const char* name : {"results.json.", "images.csv.", "events.csv.", "survey.json."})
+            if (entry.path().extension() == ".tmp" && entry.path().filename().string().starts_with(name))
+                fs::remove(entry.path(), ignored);
+}
+
 SurveyOutcome write_survey(const fs::path& folder, ordered_json record, const DetectRun& run,
                            const std::function<void(const std::string&)>& note) {
     const TableOptions options = table_options(record);
     const std::unique_ptr<SurveyTable> table = table_of(folder, run, options);
     if (note)
         for (const std::string& text : table->notes()) note(text);
+    remove_leftovers(folder);
     write_json(folder, record, run, sites_of(folder, options));
     table->write_images(folder / "images.csv");
     table->write_events(folder / "events.csv");
@@ -122,12 +138,17 @@ SurveyOutcome survey(SurveyJob job) {
     detect_job.out = (folder / "results.json").string();
     detect_job.survey = true;
     SurveyOutcome outcome;
-    detect_job.check = [&](const Names& files, const std::vector<std::string>& species,
+    // Faults in what people gave are told before the work, not after.
+    detect_job.check = [&](const Names& files, const ResultHead& head, const std::vector<std::string>& species,
                            const std::vector<std::string>& quality) {
         if (!quality.empty() && std::ranges::find(quality, job.table.bad) == quality.end())
             fail(Fault::usage, "--quality: the model has no class '{}'; its classes are {}: name one with --bad-class",
                  job.table.bad, fmt::join(quality, ", "));
         job.table.not_animals = classes_without_animals(job.not_animals, species);
+        job.table.quality = quality;
+        for (const auto& name : head.categories) job.table.categories.push_back(name);
+        (void)read_corrections(folder / "corrections.csv", job.table.categories, qualities(job.table), detect_job.note);
+        (void)read_repeats(folder / "repeats.csv");
         const fs::path csv = job.sites.empty() ? folder / "sites.csv" : fs::path(job.sites);
         if (job.sites.empty() && !fs::exists(csv, error)) return;
         if (const std::string note = Sites(csv, species, job.table.not_animals).check(files); !note.empty())
@@ -136,8 +157,6 @@ SurveyOutcome survey(SurveyJob job) {
         const FileBytes bytes = read_file(csv);
         write_file_durably(folder / "sites.csv", [&](FileWriter& out) { out.write(bytes.span()); });
     };
-    (void)read_corrections(folder / "corrections.csv");  // faults in them are told before the work, not after
-    (void)read_repeats(folder / "repeats.csv");
     detect_job.write = [&](const RunParts& parts) {
         job.table.box_threshold = parts.threshold;
         ordered_json head{
@@ -151,12 +170,11 @@ SurveyOutcome survey(SurveyJob job) {
             {"settings", parts.settings},
             {"keys", parts.run.options().keys},
             {"species_category", parts.run.options().species_category},
-            {"categories", ordered_json::array()},
+            {"categories", job.table.categories},
             {"species", parts.species},
             {"quality", parts.quality},
             {"table", to_json(job.table)},
             {"head", head}};
-        for (const auto& name : parts.head.categories) record["categories"].push_back(name);
         outcome = write_survey(folder, std::move(record), parts.run, detect_job.note);
     };
     const DetectOutcome done = detect(detect_job);
@@ -196,9 +214,9 @@ OpenedSurvey open_survey(const fs::path& folder) {
     return s;
 }
 
-SurveyOutcome rewrite_survey(const fs::path& folder) {
+SurveyOutcome rewrite_survey(const fs::path& folder, const std::function<void(const std::string&)>& note) {
     const OpenedSurvey s = open_survey(folder);
-    return write_survey(folder, s.record, *s.run, {});
+    return write_survey(folder, s.record, *s.run, note);
 }
 
 bool refresh_survey(const fs::path& folder) {
@@ -213,8 +231,13 @@ bool refresh_survey(const fs::path& folder) {
     return stale;
 }
 
-SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const fs::path& out) {
+SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const fs::path& out,
+                            const std::function<void(const std::string&)>& note) {
     std::error_code error;
+    const auto sites = [&](const fs::path& folder) {
+        const fs::path csv = folder / "sites.csv";
+        return fs::exists(csv, error) ? std::string(read_file(csv).text()) : "";
+    };
     if (fs::exists(out / "survey.journal", error)) fail(Fault::usage, "--out {}: holds a survey already", out.string());
     ordered_json first, parts;
     std::map<std::string, std::string> seen;
@@ -229,6 +252,9 @@ SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const fs::p
         if (settings != parts || record.at("keys") != first.at("keys") || record.at("table") != first.at("table"))
             fail(Fault::usage, "{}: was made by other models, with other settings or of other images than {}", folder,
                  folders[0]);
+        if (sites(folder) != sites(folders[0]))
+            fail(Fault::usage, "{} and {} have different sites.csv; run `tundra survey` for both with the same --sites",
+                 folders[0], folder);
         if (const auto [other, added] = seen.try_emplace(std::to_string(shard.number), folder); !added)
             fail(Fault::usage, "{} and {} are both shard {} of {}", other->second, folder, shard.number, shard.of);
     }
@@ -246,8 +272,9 @@ SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const fs::p
     }
     if (fs::exists(fs::path(folders[0]) / "sites.csv", error))
         fs::copy_file(fs::path(folders[0]) / "sites.csv", out / "sites.csv", fs::copy_options::overwrite_existing);
+    merge_words(folders, out, note);
     for (const char* key : {"shard", "pictures", "list"}) first["settings"].erase(key);
     first["head"]["info"]["custom_metadata"]["tundra"] = first["settings"];
     write_file_durably(out / "survey.json", [&](FileWriter& file) { file.write(first.dump(1) + "\n"); });
-    return rewrite_survey(out);
+    return rewrite_survey(out, note);
 }

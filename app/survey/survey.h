@@ -33,10 +33,13 @@ struct OpenedSurvey {
 OpenedSurvey open_survey(const std::filesystem::path& folder);
 
 // Writes results.json, images.csv and events.csv anew, after corrections.
-SurveyOutcome rewrite_survey(const std::filesystem::path& folder);
+SurveyOutcome rewrite_survey(const std::filesystem::path& folder,
+                             const std::function<void(const std::string&)>& note = {});
 
 // The same where corrections.csv or repeats.csv is newer than images.csv; nothing in a folder without a journal.
 bool refresh_survey(const std::filesystem::path& folder);
 
-// Joins the folders that `tundra survey --shard` left. Fault::usage if one is missing, given twice, or of other models.
-SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const std::filesystem::path& out);
+// Joins the folders that `tundra survey --shard` left, with what people corrected there. Fault::usage if one is
+// missing, given twice, or of other models or sites.
+SurveyOutcome merge_surveys(const std::vector<std::string>& folders, const std::filesystem::path& out,
+                            const std::function<void(const std::string&)>& note);

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <numeric>
 #include <set>
 #include <tuple>
 
+#include "app/jobs/names.h"
+#include "app/review/corrections.h"
 #include "app/review/state.h"
 #include "base/error.h"
 #include "base/hash.h"
@@ -47,23 +50,6 @@ std::string table_date(const std::string& date) {
     return text;
 }
 
-// "fox:2|hare:1"
-std::vector<SpeciesCount> parse_counts(const std::string& text, const std::string& file) {
-    std::vector<SpeciesCount> result;
-    for (size_t at = 0; at < text.size();) {
-        const size_t end = std::min(text.find('|', at), text.size());
-        const std::string one = text.substr(at, end - at);
-        const size_t colon = one.rfind(':');
-        const std::string count = colon == one.npos ? "" : one.substr(colon + 1);
-        if (colon != one.npos &&
-            (count.empty() || count.size() > 6 || count.find_first_not_of("0123456789") != count.npos))
-            fail(Fault::usage, "corrections.csv: {}: species '{}' must be like fox:2|hare:1", file, text);
-        result.push_back({one.substr(0, colon), count.empty() ? 1 : std::stoul(count), 1});
-        at = end + 1;
-    }
-    return result;
-}
-
 }  // namespace
 
 const char* final_name(FinalClass final) {
@@ -75,7 +61,7 @@ struct SurveyTable::Answer {
     struct Box {
         std::string category, species = {};  // species: empty without an answer
         double score = 0;
-        bool repeated = false;
+        bool repeated = false, by_person = false;
     };
     ImageResult result = {};
     std::vector<Box> boxes = {};  // that count
@@ -88,13 +74,13 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
     : results_(std::move(results)),
       sites_(std::move(sites)),
       repeats_(std::move(repeats)),
-      corrections_(std::move(corrections)),
       options_(std::move(options)),
       facts_(results_.count) {
     std::string first_undated, first_reset, last_folder;
-    size_t undated = 0, resets = 0, of_repeats = 0, of_corrections = 0;
+    size_t undated = 0, resets = 0, of_repeats = 0;
     int64_t latest = -1;
     bool reset = false;
+    std::vector<size_t> corrected;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageResult r = results_.at(i);
         const std::string site = sites_.name_of(r.file), folder = r.file.substr(0, r.file.rfind('/') + 1);
@@ -108,8 +94,8 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
              .final = FinalClass::failed,
              .review = 0,
              .clock_reset = false};
-        of_repeats += repeats_.contains(r.file);
-        of_corrections += corrections_.contains(r.file);
+        of_repeats += repeats_.contains(json_name(r.file));
+        if (corrections.contains(json_name(r.file))) corrected.push_back(i);
         if (!r.failure.empty()) continue;
         if (f.time < 0 && undated++ == 0) first_undated = r.file;
         if (folder != last_folder) latest = -1, reset = false, last_folder = folder;
@@ -129,9 +115,9 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
         notes_.push_back(fmt::format(
             "the clock seems to have been reset in {} folders: {}; such images are named in the column problem", resets,
             first_reset));
-    if (of_repeats < repeats_.size() || of_corrections < corrections_.size())
+    if (of_repeats < repeats_.size() || corrected.size() < corrections.size())
         notes_.push_back(fmt::format("corrections.csv or repeats.csv name {} images that the survey does not have",
-                                     repeats_.size() - of_repeats + corrections_.size() - of_corrections));
+                                     repeats_.size() - of_repeats + corrections.size() - corrected.size()));
     std::vector<uint32_t> order(facts_.size());
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, {}, [&](uint32_t i) { return std::pair(facts_[i].camera, facts_[i].time); });
@@ -148,7 +134,9 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
         vote(first, last);
         first = last;
     }
+    order = {};
     draw_sample();
+    apply_corrections(std::move(corrections), corrected);
 }
 
 uint32_t SurveyTable::number(const std::string& text) {
@@ -161,35 +149,69 @@ bool SurveyTable::is_animal(const std::string& name) const {
     return !is_human(name) && std::ranges::find(options_.not_animals, name) == options_.not_animals.end();
 }
 
-// Every box counts for its class with its score. Where one animal has two thirds of all votes, boxes that are not sure
-// of theirs get it too.
+const ImageCorrections* SurveyTable::said_of(const std::string& file) const {
+    const auto found = corrections_.find(json_name(file));
+    return found == corrections_.end() ? nullptr : &found->second;
+}
+
+// What a person said of the whole image: its species, that it shows none, or that the answer is right.
+std::optional<std::vector<SpeciesCount>> SurveyTable::species_said(const std::string& file) const {
+    const ImageCorrections* said = said_of(file);
+    if (!said) return {};
+    std::string text = said->value("", "species");
+    const std::string final = said->value("", "final");
+    const bool as_accepted = text.empty() && (final.empty() || final == final_name(FinalClass::animal));
+    if (as_accepted) {
+        if (said->accepted.empty()) return {};
+        const size_t space = said->accepted.find(' ');
+        if (space != std::string::npos) text = said->accepted.substr(space + 1);
+    }
+    std::vector<SpeciesCount> species;
+    for (const auto& [name, count] : named_counts(text)) species.push_back({name, count, 1});
+    const auto unnamed = [&](const SpeciesCount& s) {  // "animal": there was no species model then
+        return std::ranges::find(options_.categories, s.name) != options_.categories.end();
+    };
+    if (as_accepted && std::ranges::any_of(species, unnamed)) return {};
+    return species;
+}
+
+// Every box counts for its class with its score, and for a person's answer with 1. Where one animal has two thirds of
+// all votes, boxes that are not sure of theirs get it too; but if people named boxes, only a class that they named.
 void SurveyTable::vote(size_t first, size_t last) {
+    const uint32_t burst = facts_[facts_[first].order].burst;
+    winners_.erase(burst);
     if (last - first < 2 || options_.species.empty()) return;
-    std::map<uint32_t, float> votes;
+    std::map<uint32_t, float> votes;  // by the number of the class's text
+    std::set<uint32_t> named;
     float all = 0;
     size_t count = 0;
     bool unsure = false;
+    const auto add = [&](const std::string& species, double weight, size_t boxes) {
+        votes[number(species)] += float(weight), all += float(weight), count += boxes;
+    };
     for (size_t k = first; k < last; ++k) {
-        ImageResult r = results_.at(facts_[k].order);
-        for (Detection& d : r.detections) {
-            exclude(d.classes, sites_.find(texts_[facts_[facts_[k].order].site]));
-            if (d.confidence < options_.box_threshold || d.classes.empty() ||
-                repeat_of(r.file, size_t(&d - r.detections.data()) + 1))
-                continue;
-            const auto& [best, score] = d.classes[0];
-            votes[best] += score, all += score, ++count;
-            unsure = unsure || score < kSure;
+        const Answer a = answer(facts_[k].order);
+        if (const auto said = species_said(a.result.file)) {
+            for (const SpeciesCount& s : *said) add(s.name, double(s.count), s.count), named.insert(number(s.name));
+            continue;
+        }
+        for (const Answer::Box& box : a.boxes) {
+            if (box.species.empty() || box.repeated) continue;
+            add(box.species, box.score, 1);
+            if (box.by_person) named.insert(number(box.species));
+            unsure = unsure || box.score < kSure;
         }
     }
-    if (count < kFewestVotes || !unsure) return;
+    if (count < kFewestVotes || !unsure || votes.size() < 2) return;
     const auto winner = std::ranges::max_element(votes, {}, [](const auto& v) { return v.second; });
-    if (winner->second < kWinnersShare * all || !is_animal(options_.species.at(winner->first)) || votes.size() == 1)
+    if (winner->second < kWinnersShare * all || !is_animal(texts_[winner->first]) ||
+        !(named.empty() || named.contains(winner->first)))
         return;
-    winners_[facts_[facts_[first].order].burst] = {winner->first, winner->second / all};
+    winners_[burst] = {winner->first, winner->second / all};
 }
 
 const RepeatedBox* SurveyTable::repeat_of(const std::string& file, size_t box) const {
-    const auto boxes = repeats_.find(file);
+    const auto boxes = repeats_.find(json_name(file));
     if (boxes == repeats_.end()) return nullptr;
     const RepeatedBox* found = nullptr;  // a box may be in several groups, and be the first of one
     for (const RepeatedBox& one : boxes->second)
@@ -200,11 +222,10 @@ const RepeatedBox* SurveyTable::repeat_of(const std::string& file, size_t box) c
 SurveyTable::Answer SurveyTable::answer(size_t i) const {
     Answer a{.result = results_.at(i)};
     ImageResult& r = a.result;
-    const auto corrected = corrections_.find(r.file);
-    const auto value = [&](const std::string& box, const char* field) {
-        return corrected == corrections_.end() ? "" : corrected->second.value(box, field);
-    };
-    const auto winner = winners_.find(facts_[i].burst);
+    const ImageCorrections* said = said_of(r.file);
+    const auto value = [&](const std::string& box, const char* field) { return said ? said->value(box, field) : ""; };
+    // Where a person changed boxes the others have their own answers, as the review shows them.
+    const auto winner = said && said->of_boxes() ? winners_.end() : winners_.find(facts_[i].burst);
     std::set<std::string> before;
     bool changed = false;
     for (size_t k = 0; k < r.detections.size(); ++k) {
@@ -215,7 +236,8 @@ SurveyTable::Answer SurveyTable::answer(size_t i) const {
         const RepeatedBox* repeat = by_person ? nullptr : repeat_of(r.file, k + 1);
         Answer::Box box{.category = category.empty() ? options_.categories.at(size_t(d.category) - 1) : category,
                         .score = d.confidence,
-                        .repeated = repeat != nullptr};
+                        .repeated = repeat != nullptr,
+                        .by_person = by_person};
         a.first_repeat |= repeat && repeat->first;
         exclude(d.classes, sites_.find(texts_[facts_[i].site]));
         if (!d.classes.empty() && !repeat) {
@@ -223,21 +245,26 @@ SurveyTable::Answer SurveyTable::answer(size_t i) const {
             box.score = d.classes[0].second;
             before.insert(box.species);
             a.doubtful = a.doubtful || d.classes[0].second < kDoubtful;
-            if (winner != winners_.end() && d.classes[0].first != winner->second.species &&
+            if (winner != winners_.end() && box.species != texts_[winner->second.species] &&
                 d.classes[0].second < kSure) {
-                box.species = options_.species.at(winner->second.species);
+                box.species = texts_[winner->second.species];
                 box.score = winner->second.share;
                 changed = a.doubtful = true;
             }
         }
+        if (is_human(category)) box.species.clear();  // the class that a model gave the animal
         if (const std::string species = value(number, "species"); !species.empty())
             box.species = species, box.score = 1;
         a.boxes.push_back(std::move(box));
     }
-    if (corrected != corrections_.end())
-        for (const auto& [key, category] : corrected->second.values)
+    if (said)
+        for (const auto& [key, category] : said->values)
             if (key.first.starts_with('+') && key.second == "category" && category != "none")
-                a.boxes.push_back({.category = category, .species = value(key.first, "species"), .score = 1});
+                a.boxes.push_back({.category = category,
+                                   .species = value(key.first, "species"),
+                                   .score = 1,
+                                   .repeated = false,
+                                   .by_person = true});
     if (changed) a.before_vote = fmt::format("{}", fmt::join(before, "|"));
     return a;
 }
@@ -254,17 +281,14 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
                   : f.time < 0 && r.failure.empty() ? "date_missing: the image has no date"
                   : f.clock_reset                   ? "date_reset: dated before the images that it follows"
                                                     : "";
-    const auto corrected = corrections_.find(r.file);
-    const auto value = [&](const char* field) {
-        return corrected == corrections_.end() ? "" : corrected->second.value("", field);
-    };
-    if (corrected != corrections_.end()) row.reviewed = corrected->second.reviewer;
+    const ImageCorrections* said = said_of(r.file);
+    if (said) {
+        row.reviewed = said->reviewer;
+        if (const auto models = models_.find(r.file); models != models_.end()) row.models = models->second;
+    }
     bool animal = false, human = false, repeated = false, doubtful = a.doubtful || r.damaged;
     for (const Answer::Box& box : a.boxes) {
         const auto category = std::ranges::find(options_.categories, box.category);
-        if (category == options_.categories.end())
-            fail(Fault::usage, "corrections.csv: {}: category '{}' must be none or one of {}", r.file, box.category,
-                 fmt::join(options_.categories, ", "));
         ++row.boxes[box.repeated ? options_.categories.size() : size_t(category - options_.categories.begin())];
         if (box.repeated) {
             repeated = true;
@@ -283,8 +307,14 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         else
             ++known->count, known->score = std::max(known->score, box.score);
     }
-    if (const std::string text = value("species"); !text.empty())
-        row.species = parse_counts(text, r.file), animal = !row.species.empty();
+    if (std::optional<std::vector<SpeciesCount>> species = species_said(r.file)) {
+        for (SpeciesCount& one : *species)  // accepted as the models had it: with their scores
+            if (const auto own = std::ranges::find(row.species, one.name, &SpeciesCount::name);
+                said->value("", "species").empty() && own != row.species.end())
+                one.score = own->score;
+        row.species = std::move(*species);
+        animal = !row.species.empty();
+    }
     std::ranges::stable_sort(row.species, [](const SpeciesCount& x, const SpeciesCount& y) {
         return std::tuple(y.count, y.score, x.name) < std::tuple(x.count, x.score, y.name);
     });
@@ -298,37 +328,30 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         row.quality = is_bad ? options_.bad : options_.quality[best];
         doubtful = doubtful || (!is_bad && row.quality_score >= kDoubtful) || (is_bad && animal);
     }
-    if (const std::string text = value("quality"); !text.empty()) row.quality = text;
+    if (const std::string text = said ? said->value("", "quality") : ""; !text.empty()) row.quality = text;
     row.final = animal ? FinalClass::animal : repeated ? FinalClass::repeated : FinalClass::empty;
     if (!row.quality.empty() && row.quality == options_.bad) row.final = FinalClass::bad;
     if (human) row.final = FinalClass::human, doubtful = doubtful || animal;
     if (!r.failure.empty()) row.final = FinalClass::failed;
-    if (const std::string text = value("final"); !text.empty()) {
-        constexpr FinalClass all[] = {FinalClass::animal, FinalClass::empty, FinalClass::bad, FinalClass::human};
-        const auto found = std::ranges::find_if(all, [&](FinalClass c) { return final_name(c) == text; });
-        if (found == std::end(all))
-            fail(Fault::usage, "corrections.csv: {}: final '{}' must be animal, empty, bad or human", r.file, text);
-        row.final = *found;
-        // "human" for what the models called a fox: no fox was there.
-        if (row.final != FinalClass::animal && value("species").empty()) row.species.clear();
-    }
+    std::string final = said ? said->value("", "final") : "";
+    if (said && final.empty() && said->value("", "quality").empty())
+        final = said->accepted.substr(0, said->accepted.find(' '));
+    for (const FinalClass one : {FinalClass::animal, FinalClass::empty, FinalClass::bad, FinalClass::human,
+                                 FinalClass::repeated})  // not "failed": it may be readable today
+        if (final == final_name(one)) row.final = one;
     row.review = f.review;
-    if (corrected == corrections_.end())
-        row.review |= uint8_t((doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
-    row.sequence = f.burst == i ? r.file : results_.at(f.burst).file;
+    if (!said) row.review |= uint8_t((doubtful ? kReviewDoubtful : 0) | (a.first_repeat ? kReviewRepeat : 0));
+    row.sequence = f.burst == i ? r.file : results_.file(f.burst);
     return row;
 }
 
 // Every site and final class gets its share, with the images that follow from the seed and their names alone, so that
 // new images hardly change the sample. The models' answers decide, not corrections: what was drawn stays drawn.
 void SurveyTable::draw_sample() {
-    Corrections given;
-    std::swap(given, corrections_);
-    std::map<std::pair<uint32_t, FinalClass>, std::vector<std::pair<uint64_t, uint32_t>>> groups;
-    std::vector<size_t> corrected;
+    // A deque, because a vector that grows takes twice the memory.
+    std::map<std::pair<uint32_t, FinalClass>, std::deque<std::pair<uint64_t, uint32_t>>> groups;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageRow row = this->row(i);
-        if (given.contains(row.file)) corrected.push_back(i);
         facts_[i].final = row.final;
         Hash hash;
         hash.add(options_.seed);
@@ -344,6 +367,25 @@ void SurveyTable::draw_sample() {
         std::ranges::nth_element(images, images.begin() + ptrdiff_t(std::min(drawn, images.size())));
         for (size_t k = 0; k < std::min(drawn, images.size()); ++k) facts_[images[k].second].review |= kReviewSample;
     }
-    std::swap(given, corrections_);
-    for (const size_t i : corrected) facts_[i].final = row(i).final;
+}
+
+// Bursts about which a person said something vote again; in all others nothing changes.
+void SurveyTable::apply_corrections(Corrections corrections, const std::vector<size_t>& corrected) {
+    for (const size_t i : corrected) {  // before: what the models say
+        const ImageRow row = this->row(i);
+        std::string species;
+        for (const SpeciesCount& one : row.species)
+            species += fmt::format("{}{}:{}", species.empty() ? " " : "|", one.name, one.count);
+        models_[row.file] = final_name(row.final) + species;
+    }
+    corrections_ = std::move(corrections);
+    std::set<uint32_t> bursts;
+    for (const size_t i : corrected) bursts.insert(facts_[i].burst);
+    for (size_t first = 0, last = 0; first < facts_.size(); first = last) {
+        const uint32_t burst = facts_[facts_[first].order].burst;
+        while (last < facts_.size() && facts_[facts_[last].order].burst == burst) ++last;
+        if (!bursts.contains(burst)) continue;
+        vote(first, last);
+        for (size_t k = first; k < last; ++k) facts_[facts_[k].order].final = row(facts_[k].order).final;
+    }
 }

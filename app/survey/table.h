@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -31,7 +32,8 @@ struct TableOptions {
 
 struct SurveyResults {
     size_t count;
-    std::function<ImageResult(size_t)> at;  // in the order of names; asked for in any order
+    std::function<ImageResult(size_t)> at;    // in the order of names; asked for in any order
+    std::function<std::string(size_t)> file;  // its name alone
 };
 
 // The camera's serial number, else the folder of the image without those that cameras make themselves (DCIM, ...).
@@ -51,13 +53,24 @@ struct ImageRow {
     std::string before_vote = {};            // names of the species before the vote, if it changed one
     FinalClass final = FinalClass::empty;
     std::string reviewed = {};
+    std::string models = {};  // what the models said of a reviewed image, such as "animal fox:2|hare:1"
     uint8_t review = 0;
     std::string problem = {};
 };
 
+// Visits of a species to one place, not far apart.
+struct SurveyEvent {
+    std::string site, camera, species;               // camera: "" where the events of a site are asked for
+    std::string start, end, first_file;              // dates as in images.csv; empty: not known
+    int64_t from, to;                                // the same in seconds since 1970 by the camera's clock; -1
+    size_t sequences = 1, images = 0, reviewed = 0;  // bursts, images, and those that a person looked at
+    size_t count = 0;                                // the largest number in one image
+    double score = 0;                                // of the surest box
+};
+
 class SurveyTable {
 public:
-    // Reads every result once, and those of bursts a second time. Memory: 40 bytes per image.
+    // Reads every result once, and those of bursts a second time. Memory: 48 bytes per image.
     SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Corrections corrections, TableOptions options);
 
     size_t size() const { return facts_.size(); }
@@ -65,6 +78,10 @@ public:
     FinalClass final_class(size_t i) const { return facts_[i].final; }
     uint8_t review(size_t i) const { return facts_[i].review; }  // as the models' answers have it, before corrections
     const std::vector<std::string>& notes() const { return notes_; }  // missing dates, clocks that were reset
+
+    // Events of sites, as events.csv has them, or of each camera, as Camtrap DP's event-level observations need them,
+    // because an event there belongs to one deployment. By place, species and time.
+    std::vector<SurveyEvent> events(bool by_camera) const;
 
     void write_images(const std::filesystem::path& csv) const;
     void write_events(const std::filesystem::path& csv) const;
@@ -79,13 +96,16 @@ private:
         bool clock_reset;
     };
     struct Winner {
-        uint32_t species;
-        float share;  // of the votes
+        uint32_t species;  // number of its text
+        float share;       // of the votes
     };
     struct Answer;
     uint32_t number(const std::string& text);  // of texts that many images share
     void vote(size_t first, size_t last);
     void draw_sample();
+    void apply_corrections(Corrections corrections, const std::vector<size_t>& corrected);
+    const ImageCorrections* said_of(const std::string& file) const;  // nullptr: nothing
+    std::optional<std::vector<SpeciesCount>> species_said(const std::string& file) const;
     bool is_animal(const std::string& name) const;
     const RepeatedBox* repeat_of(const std::string& file, size_t box) const;  // nullptr: it is none
     Answer answer(size_t i) const;
@@ -94,11 +114,12 @@ private:
     SurveyResults results_;
     Sites sites_;
     Repeats repeats_;
-    Corrections corrections_;
+    Corrections corrections_;  // none while the sample is drawn
     TableOptions options_;
     std::vector<Facts> facts_;
     std::vector<std::string> texts_;
     std::unordered_map<std::string, uint32_t> numbers_;
-    std::unordered_map<uint32_t, Winner> winners_;  // by burst, where the vote can change a box
+    std::unordered_map<uint32_t, Winner> winners_;         // by burst, where the vote can change a box
+    std::unordered_map<std::string, std::string> models_;  // ImageRow::models by file
     std::vector<std::string> notes_;
 };

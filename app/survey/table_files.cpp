@@ -1,5 +1,7 @@
 // images.csv and events.csv.
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <tuple>
 
 #include "app/survey/table.h"
@@ -25,21 +27,13 @@ std::string review_text(uint8_t review) {
     return result;
 }
 
-// One species in one burst, then one event.
-struct Visit {
-    std::string site, species, start, end, first_file;
-    int64_t from, to;
-    size_t sequences, images, count;
-    double score;
-};
-
 }  // namespace
 
 void SurveyTable::write_images(const std::filesystem::path& csv) const {
     write_file_durably(csv, [&](FileWriter& out) {
         std::string text = "file,site,camera,date,sequence,quality,quality_score";
         for (const std::string& name : options_.categories) text += "," + csv_field(name);
-        text += ",repeated,species,counts,scores,before_vote,final,reviewed,review,problem\n";
+        text += ",repeated,species,counts,scores,before_vote,final,reviewed,models,review,problem\n";
         for (size_t i = 0; i < size(); ++i) {
             const ImageRow r = row(i);
             text += csv_field(r.file) + "," + csv_field(r.site) + "," + csv_field(r.camera) + "," + r.date + "," +
@@ -50,7 +44,7 @@ void SurveyTable::write_images(const std::filesystem::path& csv) const {
                     join(r.species, [](const auto& s) { return std::to_string(s.count); }) + "," +
                     join(r.species, [](const auto& s) { return fmt::format("{:.3f}", s.score); }) + "," +
                     csv_field(r.before_vote) + "," + final_name(r.final) + "," + csv_field(r.reviewed) + "," +
-                    review_text(r.review) + "," + csv_field(r.problem) + "\n";
+                    csv_field(r.models) + "," + review_text(r.review) + "," + csv_field(r.problem) + "\n";
             if (text.size() < size_t(1) << 16) continue;
             out.write(text);
             text.clear();
@@ -59,45 +53,78 @@ void SurveyTable::write_images(const std::filesystem::path& csv) const {
     });
 }
 
-void SurveyTable::write_events(const std::filesystem::path& csv) const {
+std::vector<SurveyEvent> SurveyTable::events(bool by_camera) const {
+    struct Visit {  // of one species in one burst; small, because there may be one for each image
+        uint32_t place, first, last;
+        const std::string* species;
+        uint32_t images, reviewed, count;
+        float score;
+    };
+    std::set<std::string> names;
     std::vector<Visit> visits;
-    std::map<std::string, Visit> now;  // species of the burst at hand
+    size_t burst_begin = 0;  // of the visits of the burst at hand
     for (size_t k = 0; k < size(); ++k) {
-        const size_t i = facts_[k].order;
-        if (k == 0 || facts_[i].burst != facts_[facts_[k - 1].order].burst) {
-            for (auto& [name, visit] : now) visits.push_back(std::move(visit));
-            now.clear();
-        }
+        const uint32_t i = facts_[k].order;
+        if (k == 0 || facts_[i].burst != facts_[facts_[k - 1].order].burst) burst_begin = visits.size();
         if (facts_[i].final != FinalClass::animal && facts_[i].final != FinalClass::human) continue;
         const ImageRow r = row(i);
         for (const SpeciesCount& s : r.species) {
-            Visit& visit = now.try_emplace(s.name, Visit{r.site, s.name, r.date, r.date, r.file, facts_[i].time,
-                                                         facts_[i].time, 1, 0, 0, 0})
-                               .first->second;
-            visit.end = r.date, visit.to = facts_[i].time;
-            ++visit.images;
-            visit.count = std::max(visit.count, s.count);
-            visit.score = std::max(visit.score, s.score);
+            const std::string* species = &*names.insert(s.name).first;
+            auto visit =
+                std::ranges::find(visits.begin() + ptrdiff_t(burst_begin), visits.end(), species, &Visit::species);
+            if (visit == visits.end())
+                visit =
+                    visits.insert(visit, {by_camera ? facts_[i].camera : facts_[i].site, i, i, species, 0, 0, 0, 0});
+            visit->last = i;
+            ++visit->images;
+            visit->reviewed += !r.reviewed.empty();
+            visit->count = std::max(visit->count, uint32_t(s.count));
+            visit->score = std::max(visit->score, float(s.score));
         }
     }
-    for (auto& [name, visit] : now) visits.push_back(std::move(visit));
-    std::ranges::sort(visits, {}, [](const Visit& v) { return std::tie(v.site, v.species, v.from, v.first_file); });
-    std::vector<Visit> events;
-    for (Visit& visit : visits) {
-        Visit* last = events.empty() ? nullptr : &events.back();
-        if (!last || last->site != visit.site || last->species != visit.species || last->from < 0 ||
-            visit.from - last->to > options_.event_seconds) {
-            events.push_back(std::move(visit));
-            continue;
-        }
-        if (visit.to > last->to) last->to = visit.to, last->end = visit.end;
-        last->sequences += 1, last->images += visit.images;
-        last->count = std::max(last->count, visit.count);
-        last->score = std::max(last->score, visit.score);
+    // The text of a camera is its site, a line feed and its name.
+    std::ranges::sort(visits, {}, [&](const Visit& v) {
+        return std::tuple(std::string_view(texts_[v.place]), std::string_view(*v.species), facts_[v.first].time,
+                          v.first);
+    });
+    std::vector<SurveyEvent> events;
+    const Visit* before = nullptr;
+    uint32_t last = 0;  // image of the event at hand
+    const auto begin = [&](const Visit& v) {
+        const ImageRow r = row(v.first);
+        events.push_back({.site = r.site,
+                          .camera = by_camera ? r.camera : "",
+                          .species = *v.species,
+                          .start = r.date,
+                          .end = {},
+                          .first_file = r.file,
+                          .from = facts_[v.first].time,
+                          .to = facts_[v.last].time});
+        last = v.last;
+    };
+    const auto end = [&] {
+        if (!events.empty()) events.back().end = row(last).date;
+    };
+    for (const Visit& v : visits) {
+        const bool same = before && before->place == v.place && before->species == v.species &&
+                          events.back().from >= 0 && facts_[v.first].time - events.back().to <= options_.event_seconds;
+        if (!same) end(), begin(v);
+        SurveyEvent& event = events.back();
+        if (facts_[v.last].time > event.to) event.to = facts_[v.last].time, last = v.last;
+        event.sequences += same;
+        event.images += v.images, event.reviewed += v.reviewed;
+        event.count = std::max<size_t>(event.count, v.count);
+        event.score = std::max(event.score, double(v.score));
+        before = &v;
     }
+    end();
+    return events;
+}
+
+void SurveyTable::write_events(const std::filesystem::path& csv) const {
     write_file_durably(csv, [&](FileWriter& out) {
         out.write("site,species,start,end,sequences,images,count,score,first_file\n");
-        for (const Visit& v : events)
+        for (const SurveyEvent& v : events(false))
             out.write(fmt::format("{},{},{},{},{},{},{},{:.3f},{}\n", csv_field(v.site), csv_field(v.species), v.start,
                                   v.end, v.sequences, v.images, v.count, v.score, csv_field(v.first_file)));
     });

@@ -11,20 +11,23 @@ ANCHORS_P5 = [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156
 ANCHORS_P6 = [[19, 27, 44, 40, 38, 94], [96, 68, 86, 152, 180, 137], [140, 301, 303, 264, 238, 542], [436, 615, 739, 380, 925, 792]]
 
 
+def settled(conv, y):
+    """Changes a convolution whose output is y, so that it gets mean 0 and deviation 0.3, where silu does not blow up rounding."""
+    mean, deviation = y.mean(), y.std() / 0.3
+    conv.weight.data /= deviation
+    conv.bias.data = (conv.bias.data - mean) / deviation
+    return (y - mean) / deviation
+
+
 class ConvSilu(nn.Module):
     def __init__(self, c_in, c_out, kernel=1, stride=1):
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, 2 if kernel == 6 else kernel // 2)
-        self.settle = False  # while weights are made: outputs get mean 0 and deviation 0.3, where silu does not blow up rounding
+        self.settle = False  # while weights are made
 
     def forward(self, x):
         y = self.conv(x)
-        if self.settle:
-            mean, deviation = y.mean(), y.std() / 0.3
-            self.conv.weight.data /= deviation
-            self.conv.bias.data = (self.conv.bias.data - mean) / deviation
-            y = (y - mean) / deviation
-        return F.silu(y)
+        return F.silu(settled(self.conv, y) if self.settle else y)
 
 
 class C3(nn.Module):

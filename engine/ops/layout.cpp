@@ -85,7 +85,25 @@ struct Upsample {
     }
 };
 
+struct SliceForward {
+    static constexpr std::string_view name = "slice";
+    size_t rows, pitch, first, channels;
+    void bind(auto& k, auto& slot) const {
+        k.rows = rows, k.channels = channels, k.x_pitch = pitch, k.x_offset = first, k.y_pitch = channels;
+        slot.in("x", k.x);
+        slot.out("y", k.y);
+    }
+};
+
 }  // namespace
+
+Value slice(Value x, size_t first, size_t channels) {
+    const Shape& s = x.shape();
+    require(s.size() == 4 && channels > 0 && first + channels <= s[3],
+            "slice: x has shape {}, which has no channels {} to {}", to_string(s), first, first + channels);
+    return add_node<CopyChannels>(SliceForward{s[0] * s[1] * s[2], s[3], first, channels}, {{"x", x}},
+                                  {{"y", {s[0], s[1], s[2], channels}, x.dtype()}})["y"];
+}
 
 Value concat(Values parts) {
     require(parts.size() >= 2 && parts.size() <= kMaxParts, "concat: {} parts; it takes at least two and at most {}",

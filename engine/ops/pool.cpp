@@ -56,7 +56,24 @@ struct AverageForward {
     }
 };
 
+struct Average2 {
+    static constexpr std::string_view name = "average_pool2";
+    Shape s;
+    void bind(auto& k, auto& slot) const {
+        k.n = s[0], k.h = s[1], k.w = s[2], k.c = s[3];
+        slot.in("x", k.x);
+        slot.out("y", k.y);
+    }
+};
+
 }  // namespace
+
+Value average_pool2(Value x) {
+    const Shape& s = x.shape();
+    require(s.size() == 4 && s[1] > 1 && s[2] > 1, "average_pool2: x has shape {}; it needs two lines and two columns",
+            to_string(s));
+    return add_node<AveragePool2>(Average2{s}, {{"x", x}}, {{"y", {s[0], s[1] - 1, s[2] - 1, s[3]}, x.dtype()}})["y"];
+}
 
 Value max_pool(Value x, size_t kernel, size_t stride, size_t padding) {
     const Shape& s = x.shape();

@@ -39,8 +39,19 @@ bool known(std::string_view name) {
         if (name.starts_with(module)) return std::ranges::count(kBuiltins, name.substr(module.size()));
     if (name.starts_with("torch._utils._rebuild_")) return true;
     const std::string_view last = name.substr(name.rfind('.') + 1);
-    const bool is_class = !last.empty() && last[0] >= 'A' && last[0] <= 'Z';
+    // v8DetectionLoss and v10Detect of ultralytics are classes too.
+    const bool is_class =
+        last.size() > 1 && ((last[0] >= 'A' && last[0] <= 'Z') || (last[0] == 'v' && last[1] >= '0' && last[1] <= '9'));
     return is_class && std::ranges::any_of(kPackages, [&](std::string_view p) { return name.starts_with(p); });
+}
+
+// Calls that give a builtin class, as dill pickles one, and the forward() that a fused layer of ultralytics has instead
+// of its class's.
+bool inert(PickleValue callee, PickleValue arguments) {
+    if (callee.is_global("dill._dill._load_type"))
+        return arguments.size() == 1 && std::ranges::count(kBuiltins, arguments[0].text()) > 0;
+    const bool attribute = callee.is_global("__builtin__.getattr") || callee.is_global("builtins.getattr");
+    return attribute && arguments[0].is(PickleKind::object) && arguments[1].text() == "forward_fuse";
 }
 
 std::string shown(PickleValue value) {
@@ -58,6 +69,8 @@ std::vector<std::string> TorchFile::foreign_code() const {
         if (node.kind != PickleKind::object) continue;
         const PickleValue callee(tree_.get(), node.callee), arguments = PickleValue(tree_.get(), i).arguments();
         if (known(callee.is_global("functools.partial") ? arguments[0].text() : callee.text())) continue;
+        if (inert(callee, arguments)) continue;
+        if (callee.callee().is_global("dill._dill._load_type") && inert(callee.callee(), callee.arguments())) continue;
         std::string text = callee.is(PickleKind::global) ? std::string(callee.text()) : "the result of a call";
         text += '(';
         for (size_t a = 0; a < std::min<size_t>(arguments.size(), 3); ++a)

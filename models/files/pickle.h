@@ -56,6 +56,7 @@ public:
     PickleValue key(size_t index) const;           // of dict and object
     PickleValue find(std::string_view key) const;  // last entry of that text key; object: attribute, then entry
     std::string_view type_name() const;            // of object: "torch.nn.modules.conv.Conv2d", or ""
+    PickleValue callee() const;                    // of object: what was called to make it
     PickleValue arguments() const;
     PickleValue state() const;
     uint32_t id() const { return node_; }  // equal for the same Python object

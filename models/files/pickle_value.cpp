@@ -83,8 +83,12 @@ PickleValue PickleValue::find(std::string_view wanted) const {
 }
 
 std::string_view PickleValue::type_name() const {
-    const PickleValue callee(tree_, node()->callee);
-    return is(PickleKind::object) && callee.is(PickleKind::global) ? callee.text() : "";
+    const PickleValue called = callee();
+    return called.is(PickleKind::global) ? called.text() : "";
+}
+
+PickleValue PickleValue::callee() const {
+    return is(PickleKind::object) && node()->callee ? PickleValue{tree_, node()->callee} : PickleValue{};
 }
 
 PickleValue PickleValue::arguments() const {

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "models/anchor_free.h"
 #include "models/files/checkpoint_facts.h"
 #include "models/files/module_check.h"
 
@@ -58,6 +59,54 @@ std::pair<std::string, PickleValue> module_of(const WeightFile& file, const Foun
     return {};
 }
 
+struct OtherYolo {
+    std::string_view type, what;
+};
+// By the class of a layer. YOLOv5 has a Segment and a Classify of its own, and C3.
+constexpr OtherYolo kUltralytics[] = {{"Segment", "a YOLO for segmentation (-seg)"},
+                                      {"Pose", "a YOLO for poses (-pose)"},
+                                      {"OBB", "a YOLO for oriented boxes (-obb)"},
+                                      {"Classify", "a YOLO for whole images (-cls)"},
+                                      {"RTDETRDecoder", "an RT-DETR"},
+                                      {"WorldDetect", "a YOLO-World"},
+                                      {"YOLOEDetect", "a YOLOE"},
+                                      {"v10Detect", "a YOLOv10"},
+                                      {"C3", "a YOLOv5 with a head without anchors (yolov5nu, yolov5su, ...)"}};
+constexpr OtherYolo kYolos[] = {{"A2C2f", "a YOLOv12"},
+                                {"CBLinear", "a YOLOv9-E, or a YOLOv9 with the second branch that only training uses"},
+                                {"DualDDetect", "a YOLOv9 with the second branch that only training uses"},
+                                {"TripleDDetect", "a YOLOv9 with the branches that only training uses"},
+                                {"DSegment", "a YOLOv9 for segmentation"},
+                                {"ELAN1", "a YOLOv9-T or -S"},
+                                {"AConv", "a YOLOv9-T, -S or -M"}};
+
+// Which YOLO a pickled network is, if its layers show that it is none that tundra runs; else "".
+std::string other_yolo(const WeightFile& file) {
+    if (!file.torch) return "";
+    for (const auto& [path, module] : file.torch->content(file.torch->root()).modules) {
+        const bool ultralytics = module.type_name().starts_with("ultralytics.");
+        const PickleValue layers = child_module(module, "model").find("_modules");
+        std::string_view what;
+        for (size_t i = 0; i < layers.size(); ++i) {
+            const std::string_view type = layers[i].type_name();
+            const auto look = [&](std::span<const OtherYolo> table) {
+                for (const OtherYolo& other : table)
+                    if (type.substr(type.rfind('.') + 1) == other.type && (what.empty() || i + 1 == layers.size()))
+                        what = other.what;
+            };
+            if (ultralytics) look(kUltralytics);
+            look(kYolos);
+            if (ultralytics && child_module(layers[i], "one2one_cv3").is(PickleKind::object) && what.empty())
+                what = "a YOLO26, or another YOLO that selects its boxes by itself";
+        }
+        if (what.empty()) continue;
+        const std::string_view yaml = module.find("yaml").find("yaml_file").text();
+        return not_covered(yaml.empty() ? std::string(what)
+                                        : fmt::format("{} ({})", what, yaml.substr(yaml.rfind('/') + 1)));
+    }
+    return "";
+}
+
 std::string check_layers(WeightFile& file, const FoundNetwork& found, std::span<const CheckpointTensor> tensors) {
     const auto [path, module] = module_of(file, found);
     if (!module.is(PickleKind::object)) return "";
@@ -68,6 +117,8 @@ std::string check_layers(WeightFile& file, const FoundNetwork& found, std::span<
     std::map<std::string, std::string> names;
     for (size_t i = 0; i < tensors.size(); ++i)
         if (!found.names[i].empty()) names.emplace(tensors[i].name, found.names[i]);
+    for (const auto& [full, name] : names)
+        if (name.ends_with(".dfl.conv.weight")) return "";  // models/files/anchor_free_modules.h looks at these
     const ModuleCheck check = check_modules(module, path, found.prefix, names, !found.lacks.empty());
     if (check.epsilon > 0) file.metadata.emplace("batch_norm_epsilon", fmt::format("{}", float(check.epsilon)));
     return check.problem;
@@ -88,6 +139,7 @@ RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::spa
             .text =
                 "a training checkpoint of tundra; name its run folder instead, which has model.safetensors once the "
                 "training has finished"};
+    if (std::string other = other_yolo(file); !other.empty()) return {.text = std::move(other)};
     if (!found.trouble.empty()) return {.text = found.trouble};
     const std::string layers = check_layers(file, found, tensors);
     for (const ModelFamily& family : model_families()) {

@@ -143,29 +143,12 @@ std::string keys_of(PickleValue root) {
     return keys.empty() ? "it holds no names" : fmt::format("it holds {}", fmt::join(keys, ", "));
 }
 
-// Networks of the package ultralytics. It also trains new versions of YOLOv5's, "yolov5nu", with another head.
-void refuse_ultralytics(const WeightFile& file, const TorchContent& content, const json& facts) {
-    for (const auto& [path, module] : content.modules) {
-        if (!module.type_name().starts_with("ultralytics.")) continue;
-        const std::string yaml(module.find("yaml").find("yaml_file").text());
-        if (yaml.find("yolov5") != yaml.npos || facts.dump().find("yolov5") != std::string::npos)
-            fail(Fault::damaged,
-                 "{}: was trained by the package ultralytics, which gives YOLOv5 another head without anchors "
-                 "(yolov5nu, "
-                 "yolov5su, ...; {}); tundra reads the networks of the repository ultralytics/yolov5, such as "
-                 "MegaDetector v5",
-                 file.path, module.type_name());
-        fail(Fault::damaged, "{}: is a YOLOv8 or later model ({}), tundra reads YOLOv5", file.path, module.type_name());
-    }
-}
-
 Content read_torch(WeightFile& file, FileBytes bytes) {
     file.torch = std::make_shared<const TorchFile>(TorchFile::parse(std::move(bytes), file.path));
     file.layout = file.torch->is_legacy() ? "PyTorch legacy" : "PyTorch zip";
     const PickleValue root = file.torch->root();
     TorchContent stored = file.torch->content(root);
     Content content{.facts = facts_of(root)};
-    refuse_ultralytics(file, stored, content.facts);
     if (stored.tensors.empty())
         fail(Fault::damaged, "{}: is a PyTorch file without weights; {}", file.path, keys_of(root));
     file.metadata = metadata_of(content.facts);
@@ -250,6 +233,10 @@ std::string mistaken(std::span<const std::byte> bytes) {
     start = lower(start);
     if (start.starts_with("<!doctype") || start.starts_with("<html"))
         return "is a web page; the download went wrong, get the file itself";
+    // A protocol buffer: the version as field 1, the name of the writer as field 2.
+    if (start.size() > 8 && start[0] == 8 && start[1] > 0 && start[1] < 32 && start[2] == 0x12 && start[3] > 0 &&
+        std::isalpha(uint8_t(start[4])))
+        return "is an ONNX export, which holds a program; take the .pt file that it was made from";
     if (start.starts_with("\x80\x02") || start.starts_with("\x80\x03") || start.starts_with("\x80\x04") ||
         start.starts_with("\x80\x05"))
         return "is a Python pickle, but not a PyTorch checkpoint";

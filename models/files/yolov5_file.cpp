@@ -2,14 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
-
-#include "base/safetensors.h"
-#include "base/text.h"
 
 namespace {
 
-using nlohmann::json;
+constexpr std::string_view kVariance = ".bn.running_var";
 
 const HostTensor& tensor(const WeightFile& file, const std::string& name, size_t dimensions) {
     const auto found = file.state.find(name);
@@ -151,8 +147,6 @@ void check_unused(const WeightFile& file, const YoloConfig& config) {
     }
 }
 
-constexpr std::string_view kVariance = ".bn.running_var";
-
 void check_normalization(const WeightFile& file) {
     for (const auto& [name, values] : file.state)
         if (name.ends_with(kVariance)) {
@@ -166,101 +160,13 @@ void check_normalization(const WeightFile& file) {
         }
 }
 
-// The thresholds that MegaDetector publishes for the release in the file's name, else its general ones.
-void take_thresholds_by_name(YoloModel& model) {
-    const std::string name = lower(model.file_name);
-    if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) model.conservative_threshold = 0.05;
-    if (name.find("redwood") != name.npos) model.typical_threshold = 0.3;
-}
-
-void take_metadata(const WeightFile& file, YoloModel& model) {
-    take_thresholds_by_name(model);
-    const auto found = file.metadata.find("megadetector_info.json");
-    const json info = found == file.metadata.end() ? json() : json::parse(found->second, nullptr, false);
-    if (info.is_object()) {
-        const auto number = [&](const char* key) {
-            return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt;
-        };
-        if (const auto size = number("image_size")) model.image_size = size_t(std::clamp(*size, 0.0, 1e6));
-        model.typical_threshold = number("typical_detection_threshold").value_or(model.typical_threshold);
-        model.conservative_threshold =
-            number("conservative_detection_threshold").value_or(model.conservative_threshold);
-        for (const char* key : {"megadetector_version", "model_version_string"})
-            if (model.version.empty() && info.contains(key) && info[key].is_string())
-                model.version = info[key].get<std::string>();
-    }
-    if (model.image_size < 64 || model.image_size > 8192)
-        fail(Fault::damaged, "{}: states an image size of {}", file.path, model.image_size);
-}
-
-YoloModel model_as_it_is(WeightFile file) {
-    if (file.model.task != "detect")
-        fail(Fault::usage, "{}: holds {}; this command takes a YOLOv5 detector such as MegaDetector v5", file.path,
-             file.model.text);
-    const bool focus = file.state.contains("model.0.conv.conv.weight");
-    if (focus) replace_focus(file);
-    for (const std::string& number : bad_numbers(file.state))
-        fail(Fault::damaged, "{}: {}; download or train the weights again", file.path, number);
-    YoloModel model{.file_name = std::filesystem::path(file.path).filename().string(),
-                    .config = config_of(file, focus || file.metadata.contains("tundra.pool_first")),
-                    .classes = file.model.class_names,
-                    .notes = std::move(file.notes)};
-    for (size_t i = model.classes.size(); i < model.config.classes; ++i)
-        model.classes.push_back(fmt::format("class {}", i));
-    take_metadata(file, model);
-    check_normalization(file);
-    check_unused(file, model.config);
-    model.state = std::move(file.state);
-    return model;
-}
-
 }  // namespace
 
-// MegaDetector pads by multiples of 64 if the model's image size is 1280, whatever size it is run at, and of 32
-// otherwise; the network may need 64 in either case.
-size_t YoloModel::letterbox_stride() const {
-    return std::max<size_t>(image_size == 1280 ? 64 : 32, config.largest_stride());
-}
-
-YoloModel yolov5_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
-YoloModel read_yolov5(const std::filesystem::path& path) { return yolov5_model(read_weights(path)); }
-
-YoloModel read_yolov5_unfolded(const std::filesystem::path& path) {
-    YoloModel model = model_as_it_is(read_weights(path));
-    if (!model.state.contains("model.0" + std::string(kVariance)))
-        fail(Fault::usage,
-             "{}: its normalization is folded into the weights, so it can only detect; train from the original "
-             "file",
-             path.string());
-    return model;
-}
-
-YoloModel folded(YoloModel model) {
-    Folding folding{.eps = model.config.epsilon};
-    for (const auto& [name, values] : model.state)
-        if (name.ends_with(kVariance)) {
-            const std::string layer = name.substr(0, name.size() - kVariance.size());
-            folding.conv_bn.emplace_back(layer + ".conv", layer + ".bn");
-        }
-    model.state = fold_batch_norm(std::move(model.state), folding);
-    return model;
-}
-
-void write_yolov5(const std::filesystem::path& path, const YoloModel& model) {
-    std::vector<FileTensor> tensors;
-    for (const auto& [name, t] : model.state)
-        tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
-    json info = {{"image_size", model.image_size},
-                 {"typical_detection_threshold", model.typical_threshold},
-                 {"conservative_detection_threshold", model.conservative_threshold}};
-    if (!model.version.empty()) info["megadetector_version"] = model.version;
-    std::map<std::string, std::string> metadata = {
-        {"format", "pt"},
-        {"tundra.model", "yolov5"},
-        {"tundra.pool", std::to_string(model.config.pool)},
-        {"batch_norm_epsilon", fmt::format("{}", model.config.epsilon)},
-        {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
-        {"megadetector_info.json", info.dump()}};
-    if (model.config.pool_first) metadata["tundra.pool_first"] = "1";
-    write_safetensors(path, tensors, metadata);
+YoloConfig read_yolov5(WeightFile& file) {
+    const bool focus = file.state.contains("model.0.conv.conv.weight");
+    if (focus) replace_focus(file);
+    YoloConfig config = config_of(file, focus || file.metadata.contains("tundra.pool_first"));
+    check_normalization(file);
+    check_unused(file, config);
+    return config;
 }

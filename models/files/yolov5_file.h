@@ -1,33 +1,9 @@
-// A YOLOv5 detector from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled
-// module, its image size and thresholds from the metadata of MegaDetector files.
+// A YOLOv5 from a weight file: its size, classes, anchors and epsilon come from the tensors and the pickled module.
 #pragma once
 
 #include "models/files/weights.h"
 #include "models/yolov5.h"
 
-struct YoloModel {
-    std::string file_name;  // without folders
-    YoloConfig config;
-    std::vector<std::string> classes;
-    // The long side that it was trained for; 1280, as in MegaDetector, if the file does not say.
-    size_t image_size = 1280;
-    std::string version = {};  // of MegaDetector; empty if the file does not say
-    // Confidences that MegaDetector's users work with: from the file, else by its name.
-    double typical_threshold = 0.2, conservative_threshold = 0.1;
-    std::vector<std::string> notes = {};  // of the file, for people: WeightFile::notes
-    StateDict state = {};                 // names as in models/yolov5.h; for training or folded for inference
-
-    size_t letterbox_stride() const;  // the sides of a letterboxed image are multiples of it
-};
-
-// Fault::usage if the file holds another network, Fault::damaged if it contradicts itself. Focus layers (release 5.0)
-// become the 6x6 convolution that computes the same.
-YoloModel yolov5_model(WeightFile file);
-YoloModel read_yolov5(const std::filesystem::path& path);
-
-// The same with its normalization, to train it further. Fault::usage if the file holds folded weights.
-YoloModel read_yolov5_unfolded(const std::filesystem::path& path);
-YoloModel folded(YoloModel model);
-
-// The model as safetensors: its weights in float32, and as metadata everything else that read_yolov5() returns.
-void write_yolov5(const std::filesystem::path& path, const YoloModel& model);
+// Focus layers (release 5.0) in `file` become the 6x6 convolution that computes the same. Fault::damaged if the file
+// contradicts itself, Fault::usage if it has other layers than a YOLOv5 or more.
+YoloConfig read_yolov5(WeightFile& file);

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes tests/data/tta.json: augmented inference of the networks in tests/golden/yolo, computed by PyTorch.
+"""Makes tests/data/tta.json: augmented inference of the networks in tests/golden/yolo and yolo11, computed by PyTorch.
 
-    python3 tests/data/make_tta.py [GOLDEN/yolo [OUT]]
+    python3 tests/data/make_tta.py [GOLDEN [OUT]]
 
-Needs torch and numpy. The pickled modules are loaded as empty shells (their classes are not needed) and run by type from the description in
-models/yolov5.h; the augmentation follows predict/detector.h. Float64 throughout: tests allow what float32 rounding makes of it.
+Needs torch and numpy. The pickled modules are loaded as empty shells (their classes are not needed) and run by type from the descriptions in
+models/yolov5.h and models/anchor_free.h; the augmentation follows predict/detector.h. Float64 throughout: tests allow what float32 rounding makes of it.
 """
 import json
 import math
@@ -22,7 +22,9 @@ SHELLS = {}
 
 class Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if module.split(".")[0] in ("models", "utils", "yolov5"):
+        if module.startswith("dill"):
+            return lambda name: set
+        if module.split(".")[0] in ("models", "utils", "yolov5", "ultralytics"):
             return SHELLS.setdefault(name, type(name, (torch.nn.Module,), {}))
         return super().find_class(module, name)
 
@@ -32,29 +34,76 @@ class Shells:  # what torch.load wants of a pickle module
     load = staticmethod(lambda file, **options: Unpickler(file, **options).load())
 
 
+def attention(layer, x):
+    n, c, h, w = x.shape
+    heads = max(c // 64, 1)
+    value, key = c // heads, c // heads // 2
+    q, k, v = run(layer.qkv, x).view(n, heads, 2 * key + value, h * w).split((key, key, value), 2)
+    scores = torch.softmax(torch.einsum("nhki,nhkj->nhij", q, k) / math.sqrt(key), 3)
+    y = torch.einsum("nhij,nhcj->nhci", scores, v).reshape(n, c, h, w)
+    return run(layer.proj, y + run(layer.pe, v.reshape(n, c, h, w)))
+
+
 def run(layer, x):
     kind = type(layer).__name__
-    if kind == "Conv":
-        return F.silu(layer.bn(layer.conv(x)))
-    if kind == "Bottleneck":
+    if kind in ("Conv", "DWConv"):
+        y = layer.bn(layer.conv(x))
+        return y if type(getattr(layer, "act", None)).__name__ == "Identity" else F.silu(y)
+    if kind in ("RepConv", "RepConvN"):
+        return F.silu(sum(part.bn(part.conv(x)) for part in (layer.conv1, layer.conv2)))
+    if kind in ("Sequential", "Conv2d"):
+        for part in layer if kind == "Sequential" else ():
+            x = run(part, x)
+        return layer(x) if kind == "Conv2d" else x
+    if kind in ("Bottleneck", "RepBottleneck", "RepNBottleneck"):
         y = run(layer.cv2, run(layer.cv1, x))
         return x + y if layer.add else y
-    if kind == "C3":
+    if kind in ("C3", "C3k", "RepCSP", "RepNCSP"):
         a = run(layer.cv1, x)
         for block in layer.m:
             a = run(block, a)
         return run(layer.cv3, torch.cat((a, run(layer.cv2, x)), 1))
-    if kind == "SPPF":
+    if kind == "C3k2":
+        parts = list(run(layer.cv1, x).chunk(2, 1))
+        for block in layer.m:
+            parts.append(run(block, parts[-1]))
+        return run(layer.cv2, torch.cat(parts, 1))
+    if kind == "RepNCSPELAN4":
+        parts = list(run(layer.cv1, x).chunk(2, 1))
+        for branch in (layer.cv2, layer.cv3):
+            parts.append(run(branch, parts[-1]))
+        return run(layer.cv4, torch.cat(parts, 1))
+    if kind == "ADown":
+        a, b = F.avg_pool2d(x, 2, 1).chunk(2, 1)
+        return torch.cat((run(layer.cv1, a), run(layer.cv2, F.max_pool2d(b, 3, 2, 1))), 1)
+    if kind == "C2PSA":
+        a, b = run(layer.cv1, x).chunk(2, 1)
+        for block in layer.m:
+            b = b + attention(block.attn, b)
+            b = b + run(block.ffn, b)
+        return run(layer.cv2, torch.cat((a, b), 1))
+    if kind in ("SPPF", "SPPELAN"):
         parts = [run(layer.cv1, x)]
-        k = layer.m.kernel_size
+        k = layer.m.kernel_size if kind == "SPPF" else 5
         for _ in range(3):
             parts.append(F.max_pool2d(parts[-1], k, 1, k // 2))
-        return run(layer.cv2, torch.cat(parts, 1))
+        return run(layer.cv2 if kind == "SPPF" else layer.cv5, torch.cat(parts, 1))
     if kind == "Upsample":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
     if kind == "Concat":
         return torch.cat(x, 1)
     raise ValueError(kind)
+
+
+def distances(box, score, stride):
+    """(1, 64, h, w) and (1, classes, h, w) -> (rows, 5 + classes)."""
+    _, classes, h, w = score.shape
+    sides = torch.einsum("sbp,b->sp", torch.softmax(box.view(4, 16, h * w), 1), torch.arange(16.0))
+    rows, columns = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+    x = columns.reshape(-1) + (sides[2] - sides[0]) / 2
+    y = rows.reshape(-1) + (sides[3] - sides[1]) / 2
+    values = [x, y, sides[0] + sides[2], sides[1] + sides[3]]
+    return torch.stack([v * stride for v in values] + [torch.ones_like(x)] + list(torch.sigmoid(score.view(classes, -1))), 1)
 
 
 def predict(model, x):
@@ -67,6 +116,9 @@ def predict(model, x):
         outputs.append(run(layer, inputs[0] if len(inputs) == 1 else inputs))
     detect, levels = layers[-1], []
     for i, source in enumerate(detect.f):
+        if not hasattr(detect, "m"):
+            levels.append(distances(run(detect.cv2[i], outputs[source]), run(detect.cv3[i], outputs[source]), float(detect.stride[i])))
+            continue
         y = torch.sigmoid(detect.m[i](outputs[source]))
         _, channels, h, w = y.shape
         y = y.view(3, channels // 3, h, w).permute(0, 2, 3, 1).clone()
@@ -140,11 +192,11 @@ def picture(path):
 
 def main():
     here = Path(__file__).resolve().parent
-    golden = Path(sys.argv[1]) if len(sys.argv) > 1 else here.parent / "golden/yolo"
+    golden = Path(sys.argv[1]) if len(sys.argv) > 1 else here.parent / "golden"
     out = Path(sys.argv[2]) if len(sys.argv) > 2 else here / "tta.json"
     torch.set_default_dtype(torch.float64)
     result = {"torch": torch.__version__, "models": {}}
-    for folder in sorted(p for p in golden.iterdir() if p.is_dir()):
+    for folder in sorted(p for kind in ("yolo", "yolo11") for p in (golden / kind).iterdir() if p.is_dir()):
         checkpoint = torch.load(folder / "model.pt", map_location="cpu", pickle_module=Shells, weights_only=False)
         model = (checkpoint.get("ema") or checkpoint["model"]).double().eval()
         pictures = {}
@@ -161,7 +213,7 @@ def main():
             pictures[file.stem] = {"h": pixels.shape[0], "w": pixels.shape[1], "plain_rows": len(plain), "plain_sum": plain.sum(0).tolist(),
                                    "rows": len(rows), "settings": settings}
             print(folder.name, file.stem, pixels.shape, len(rows), [(len(s["detections"]), s["margin"]) for s in settings], flush=True)
-        result["models"][folder.name] = pictures
+        result["models"][f"{folder.parent.name}/{folder.name}"] = pictures
     out.write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 

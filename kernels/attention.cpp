@@ -1,0 +1,79 @@
+// Attention on the CPU: see attention.h. The unit of work is a block of queries of a head: two products of matrices as
+// they lie in memory, and a softmax in between while the scores are in the cache.
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/index.h"
+#include "kernels/onednn.h"
+#include "kernels/vector_math.h"
+
+namespace {
+
+constexpr size_t kQueries = 64;
+
+// y = scale * a * b, or a * b^T; rows of the matrices are `pitch` apart.
+struct Matrix {
+    const float* data;
+    size_t pitch;
+};
+void product(size_t m, size_t n, size_t k, float scale, Matrix a, Matrix b, bool b_transposed, float* y, size_t pitch) {
+    check_onednn(dnnl_sgemm('N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n), dnnl_dim_t(k), scale, a.data,
+                            dnnl_dim_t(a.pitch), b.data, dnnl_dim_t(b.pitch), 0, y, dnnl_dim_t(pitch)),
+                 "matrix product");
+}
+
+// Replaces n numbers by exp(number - largest); returns their sum. Sixteen at a time, so that both loops vectorise.
+float exponentials(float* scores, size_t n) {
+    constexpr size_t kLanes = 16;
+    float largest[kLanes], sums[kLanes] = {};
+    std::fill_n(largest, kLanes, scores[0]);
+    const size_t whole = n / kLanes * kLanes;
+    for (size_t j = 0; j < whole; j += kLanes)
+        for (size_t k = 0; k < kLanes; ++k) largest[k] = select(scores[j + k] > largest[k], scores[j + k], largest[k]);
+    float most = *std::max_element(largest, largest + kLanes);
+    for (size_t j = whole; j < n; ++j) most = std::max(most, scores[j]);
+    for (size_t j = 0; j < n; ++j) scores[j] = fast_exp(scores[j] - most);
+    for (size_t j = 0; j < whole; j += kLanes)
+        for (size_t k = 0; k < kLanes; ++k) sums[k] += scores[j + k];
+    float sum = 0;
+    for (const float part : sums) sum += part;
+    for (size_t j = whole; j < n; ++j) sum += scores[j];
+    return sum;
+}
+
+size_t scores_of_thread(const Attention<float>& op) { return kQueries * op.positions; }
+
+}  // namespace
+
+size_t scratch_bytes(const Cpu& cpu, const Attention<float>& op) {
+    return size_t(cpu.threads) * scores_of_thread(op) * sizeof(float);
+}
+
+void compute(const Cpu& cpu, const Attention<float>& op) {
+    const size_t blocks = ceil_div(op.positions, kQueries), units = op.n * op.heads * blocks;
+    const size_t pitch = op.pitch(), out_pitch = op.heads * op.value;
+    const float scale = 1 / std::sqrt(float(op.key));
+    float* const all_scores = cpu.scratch.take<float>(size_t(cpu.threads) * scores_of_thread(op));
+    use_threads(
+        cpu);  // in a parallel region each thread multiplies by itself, in the same order however many there are
+#pragma omp parallel for num_threads(cpu.threads) schedule(static)
+    for (size_t unit = 0; unit < units; ++unit) {
+        const size_t first = unit % blocks * kQueries, count = std::min(kQueries, op.positions - first);
+        const size_t head = unit / blocks % op.heads, image = unit / blocks / op.heads;
+        const float* const q = op.qkv + image * op.positions * pitch + head * (2 * op.key + op.value);
+        const float *const k = q + op.key, *const v = k + op.key;
+        const size_t out = (image * op.positions + first) * out_pitch + head * op.value;
+        float* const scores = all_scores + size_t(omp_get_thread_num()) * scores_of_thread(op);
+        product(count, op.positions, op.key, scale, {q + first * pitch, pitch}, {k, pitch}, true, scores, op.positions);
+        float sums[kQueries];
+        for (size_t i = 0; i < count; ++i) sums[i] = exponentials(scores + i * op.positions, op.positions);
+        product(count, op.value, op.positions, 1, {scores, op.positions}, {v, pitch}, false, op.y + out, out_pitch);
+        for (size_t i = 0; i < count; ++i) {
+            float* const y = op.y + out + i * out_pitch;
+            for (size_t c = 0; c < op.value; ++c) y[c] /= sums[i];
+            std::copy_n(v + (first + i) * pitch, op.value, op.v + out + i * out_pitch);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+// Depthwise convolution: every channel has its own filter and sees no other. Chollet 2017,
+// https://arxiv.org/abs/1610.02357
+//
+//   x, residual, y: (n, h, w, c)   weight: (c, kernel, kernel, 1)   bias: (c), float
+//   y[n,p,q,c] = activation(bias[c] + sum over r,s of x[n, p + r - m, q + s - m, c] * weight[c,r,s]) +
+//   residual[n,p,q,c] m = (kernel - 1) / 2, stride 1; outside x counts as 0; kernel is 3; the residual may be null
+//
+// Forward only: the networks that need it are not trained here.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/types.h"
+
+template <class T>
+struct DepthwiseConv {
+    size_t n, h, w, c;
+    Activation activation;
+    const T *x, *weight;
+    const float* bias;
+    const T* residual;
+    T* y;
+};
+
+void compute(const Cpu&, const DepthwiseConv<float>&);
+template <class T>
+void compute(const Simt&, const DepthwiseConv<T>&);
+template <class T>
+void compute(const Cuda&, const DepthwiseConv<T>&);

@@ -1,0 +1,160 @@
+#include "models/files/detector_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "base/safetensors.h"
+#include "base/text.h"
+#include "kernels/detect.h"
+#include "models/files/anchor_free_file.h"
+#include "models/files/yolov5_file.h"
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kVariance = ".bn.running_var";
+
+// The thresholds that MegaDetector publishes for the release in the file's name, else its general ones.
+void take_thresholds_by_name(DetectorModel& model) {
+    const std::string name = lower(model.file_name);
+    if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) model.conservative_threshold = 0.05;
+    if (name.find("redwood") != name.npos) model.typical_threshold = 0.3;
+}
+
+void take_metadata(const WeightFile& file, DetectorModel& model) {
+    take_thresholds_by_name(model);
+    if (!file.model.text.starts_with("YOLOv5"))  // settings of the training, by ultralytics and by YOLOv9's authors
+        for (const char* key : {"args.imgsz", "opt.imgsz", "train_args.imgsz"})
+            if (const auto said = file.metadata.find(key); said != file.metadata.end())
+                if (const int size = std::atoi(said->second.c_str()); size > 0) model.image_size = size_t(size);
+    const auto found = file.metadata.find("megadetector_info.json");
+    const json info = found == file.metadata.end() ? json() : json::parse(found->second, nullptr, false);
+    if (info.is_object()) {
+        const auto number = [&](const char* key) {
+            return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt;
+        };
+        if (const auto size = number("image_size")) model.image_size = size_t(std::clamp(*size, 0.0, 1e6));
+        model.typical_threshold = number("typical_detection_threshold").value_or(model.typical_threshold);
+        model.conservative_threshold =
+            number("conservative_detection_threshold").value_or(model.conservative_threshold);
+        if (info.contains("model_type") && info["model_type"].is_string())
+            model.whole_padding = info["model_type"] == "ultralytics";
+        for (const char* key : {"megadetector_version", "model_version_string"})
+            if (model.version.empty() && info.contains(key) && info[key].is_string())
+                model.version = info[key].get<std::string>();
+    }
+    if (model.image_size < 64 || model.image_size > 8192)
+        fail(Fault::damaged, "{}: states an image size of {}", file.path, model.image_size);
+}
+
+DetectorModel model_as_it_is(WeightFile file) {
+    if (file.model.task != "detect")
+        fail(Fault::usage, "{}: holds {}; this command takes a detector such as a MegaDetector", file.path,
+             file.model.text);
+    for (const std::string& number : bad_numbers(file.state))
+        fail(Fault::damaged, "{}: {}; download or train the weights again", file.path, number);
+    DetectorModel model{.file_name = std::filesystem::path(file.path).filename().string(),
+                        .classes = file.model.class_names,
+                        .notes = std::move(file.notes)};
+    for (size_t i = model.classes.size(); i < file.model.classes; ++i)
+        model.classes.push_back(fmt::format("class {}", i));
+    take_metadata(file, model);
+    if (file.model.text.starts_with("YOLOv5")) {
+        model.config = read_yolov5(file);
+        model.state = std::move(file.state);
+    } else {
+        AnchorFreeWeights weights = read_anchor_free(file);
+        model.others = std::move(weights.config);
+        model.state = std::move(weights.state);
+        model.whole_padding |= weights.ultralytics;
+    }
+    return model;
+}
+
+}  // namespace
+
+// MegaDetector pads by multiples of 64 if the model's image size is 1280, whatever size it is run at, and of 32
+// otherwise; the network may need 64 in either case.
+size_t DetectorModel::letterbox_stride() const {
+    return std::max<size_t>(image_size == 1280 ? 64 : 32, network().stride);
+}
+
+DetectorModel detector_model(WeightFile file) { return folded(model_as_it_is(std::move(file))); }
+DetectorModel read_detector(const std::filesystem::path& path) { return detector_model(read_weights(path)); }
+
+DetectorModel read_detector_unfolded(const std::filesystem::path& path) {
+    DetectorModel model = model_as_it_is(read_weights(path));
+    if (model.others)
+        fail(Fault::usage, "{}: is a {}, which can only detect; training starts from a YOLOv5", path.string(),
+             model.others->family);
+    if (!model.state.contains("model.0" + std::string(kVariance)))
+        fail(Fault::usage,
+             "{}: its normalization is folded into the weights, so it can only detect; train from the original "
+             "file",
+             path.string());
+    return model;
+}
+
+DetectorModel folded(DetectorModel model) {
+    if (model.others) return model;  // was folded as it was read
+    Folding folding{.eps = model.config.epsilon};
+    for (const auto& [name, values] : model.state)
+        if (name.ends_with(kVariance)) {
+            const std::string layer = name.substr(0, name.size() - kVariance.size());
+            folding.conv_bn.emplace_back(layer + ".conv", layer + ".bn");
+        }
+    model.state = fold_batch_norm(std::move(model.state), folding);
+    return model;
+}
+
+DetectorModel random_detector(Device& device, const std::string& name) {
+    DetectorModel model{.file_name = "random " + name, .classes = {"animal", "person", "vehicle"}};
+    if (name.starts_with("yolov5"))
+        model.config = yolov5_config(name, model.classes.size());
+    else
+        model.others = anchor_free_config(name, model.classes.size());
+    const Model network = model.network();
+    Graph graph;
+    network.trace(graph.input("x", {1, network.stride, network.stride, 3}, DType::f32));
+    Parameters parameters(device, graph);
+    initialize(parameters, 1);
+    model.state = download(parameters);
+    for (auto& [key, tensor] : model.state)
+        if (key.find(".cv3.") != key.npos && key.ends_with(".2.bias"))
+            std::ranges::fill(tensor.values.mutable_data(), -6.0f);
+    return model;
+}
+
+void write_detector(const std::filesystem::path& path, const DetectorModel& model) {
+    std::vector<FileTensor> tensors;
+    for (const auto& [name, t] : model.state)
+        tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
+    json info = {{"image_size", model.image_size},
+                 {"typical_detection_threshold", model.typical_threshold},
+                 {"conservative_detection_threshold", model.conservative_threshold}};
+    if (!model.version.empty()) info["megadetector_version"] = model.version;
+    if (model.others) info["model_type"] = model.whole_padding ? "ultralytics" : "yolov9";
+    std::vector<float> bins(kDistanceBins);  // by which this and other programs know such a network
+    std::iota(bins.begin(), bins.end(), 0.0f);
+    if (model.others)
+        tensors.push_back({fmt::format("model.{}.dfl.conv.weight", model.others->family == "YOLO11" ? 23 : 22),
+                           DType::f32,
+                           {1, kDistanceBins, 1, 1},
+                           std::as_bytes(std::span(bins))});
+    std::map<std::string, std::string> metadata = {
+        {"format", "pt"},
+        {"tundra.model", model.others ? lower(std::string(model.others->family)) : "yolov5"},
+        {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
+        {"megadetector_info.json", info.dump(-1, ' ', false, json::error_handler_t::replace)}};
+    if (model.others) {
+        if (model.others->plain_pool) metadata["tundra.plain_pool"] = "1";
+    } else {
+        metadata["tundra.pool"] = std::to_string(model.config.pool);
+        metadata["batch_norm_epsilon"] = fmt::format("{}", model.config.epsilon);
+        if (model.config.pool_first) metadata["tundra.pool_first"] = "1";
+    }
+    write_safetensors(path, tensors, metadata);
+}

@@ -1,0 +1,112 @@
+// Several training steps as one recorded graph, over the stand-in for the CUDA runtime (virtual_gpu/cuda_runtime), with
+// the kernels of simt and, in cuda_runtime_ptx_test, those of ptx.
+#include <algorithm>
+#include <map>
+
+#include "tests/cuda_training.h"
+
+namespace {
+
+// Several steps in one graph: losses, loss scale and weights are those of steps one by one, also where what is queued
+// is finished in the middle of a graph, and where the device cannot record. 3 s.
+TEST(CudaGraphs, StepsInOneGraphGiveTheBitsOfSingleSteps) {
+    constexpr size_t kSteps = 11, kStop = 7;
+    using Weights = std::map<std::string, std::vector<float>>;
+    struct Trained {
+        std::vector<float> losses;
+        Weights state, averaged;
+        bool operator==(const Trained&) const = default;
+    };
+    const auto weights = [](const StateDict& state) {
+        Weights values;
+        for (const auto& [name, tensor] : state) values[name] = {tensor.values.begin(), tensor.values.end()};
+        return values;
+    };
+    const auto train = [&](Device& device, size_t together, bool eager = false) {
+        Arena arena(device);
+        TrainerConfig c = config(eager);
+        c.optimizer.ema_decay = 0.9f, c.optimizer.ema_ramp = 2, c.steps_per_graph = together;
+        Trainer trainer(device, arena, c, initialize_state(c.model, 1));
+        Trained result;
+        const auto keep = [&](const std::vector<StepStats>& all) {
+            for (const StepStats& stats : all) result.losses.push_back(float(stats.loss));
+        };
+        size_t allocations = 0;
+        for (size_t step = 1; step <= kSteps; ++step) {
+            Batch b = batch(unsigned(step));
+            trainer.step(b, 0.01 * double(step), 0.9, step);
+            std::ranges::fill(b.images, 0), std::ranges::fill(b.labels, 0);
+            keep(trainer.arrived());
+            if (step == 1) allocations = fake_cuda::counts().allocations;
+            if (step == kStop) {
+                keep(trainer.finish());
+                EXPECT_EQ(result.losses.size(), kStop);
+                result.state = weights(trainer.state());
+            }
+        }
+        EXPECT_EQ(trainer.steps_per_graph(), device.facts().overlaps && !eager ? together : 1);
+        if (trainer.steps_per_graph() > 2) {
+            std::string text;  // 11 steps: some are queued
+            EXPECT_EQ(fault_of([&] { trainer.state(); }, text), Fault::runtime) << "the state of other steps";
+        }
+        keep(trainer.finish());
+        EXPECT_EQ(fake_cuda::counts().allocations, allocations) << "memory was taken after the first step";
+        result.averaged = weights(trainer.averaged());
+        return result;
+    };
+    const Trained want = train(*open_device(kKernelsOf), 1);
+    ASSERT_EQ(want.losses.size(), kSteps);
+    EXPECT_NE(want.losses[9], want.losses[10]);
+    for (const size_t together : {2, 3, 8}) {
+        fake_cuda::reset({});
+        EXPECT_TRUE(train(*open_cuda({}), together) == want) << together;
+        // One by one: the first graph, of which the first step is not recorded; what is finished early. Then graphs.
+        const size_t graphs = kStop / together, later = (kSteps - kStop) / together,
+                     singly = kSteps - (graphs + later) * together + (graphs ? together : 0);
+        EXPECT_EQ(fake_cuda::counts().graph_launches, singly - 1 + (graphs ? graphs - 1 : 0) + later) << together;
+        if (together < 8) {  // 8: every start follows a finish()
+            EXPECT_GE(fake_cuda::counts().overlapped_copies, 1u) << "inputs wait for the steps before";
+        }
+        EXPECT_EQ(fake_cuda::counts().alive, 0u);
+    }
+    fake_cuda::reset({});
+    EXPECT_TRUE(train(*open_cuda({}), 3, true) == want) << "eager";
+    fake_cuda::reset({.refuses_capture = true});
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(train(*open_cuda({}), 3) == want) << "not recorded";
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+    fake_cuda::reset({});
+}
+
+// Without a number, the first steps are run both ways, and the faster one stays. 4 s.
+TEST(CudaGraphs, StepsPerGraphAreChosenByTheirTime) {
+    constexpr size_t kSteps = 67;  // 8 singly twice, six graphs of 8, and 3 more
+    const auto train = [&](Device& device, size_t together, size_t& chosen) {
+        Arena arena(device);
+        TrainerConfig c = config();
+        c.batch = 2, c.steps_per_graph = together;
+        Trainer trainer(device, arena, c, initialize_state(c.model, 1));
+        std::vector<float> result;
+        for (size_t step = 1; step <= kSteps; ++step) {
+            Batch b = batch(unsigned(step));
+            b.images.resize(2 * kSize * kSize * 3), b.transform.resize(12), b.color.resize(4), b.labels.resize(2);
+            trainer.step(b, 0.01, 0.9, step);
+            for (const StepStats& stats : trainer.arrived()) result.push_back(float(stats.loss));
+        }
+        chosen = trainer.steps_per_graph();
+        for (const StepStats& stats : trainer.finish()) result.push_back(float(stats.loss));
+        return result;
+    };
+    size_t chosen = 0;
+    const std::vector<float> want = train(*open_device(kKernelsOf), 1, chosen);
+    EXPECT_EQ(chosen, 1u);
+    fake_cuda::reset({});
+    EXPECT_EQ(train(*open_cuda({}), 0, chosen), want);
+    EXPECT_TRUE(chosen == 1 || chosen == 8) << chosen;
+    // 15 of the first 16 steps, 8 of the first graph, five graphs, the last three: singly, queued or not.
+    EXPECT_EQ(fake_cuda::counts().graph_launches, 15u + 8 + 5 + 3);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+}  // namespace

@@ -1,0 +1,193 @@
+// What a review reads and takes in: tables that a spreadsheet or an earlier review saved, names that are not UTF-8,
+// answers of other files and of earlier models. 0.3 s.
+#include <gtest/gtest.h>
+
+#include "app/review/measure.h"
+#include "app/review/session.h"
+#include "app/review/state.h"
+#include "base/error.h"
+#include "tests/files.h"
+#include "tests/survey_folder.h"
+
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string kHeader = "file,box,field,old,new,reviewer,time\n";
+
+struct Opened {
+    SurveyFolder survey;
+    CorrectionLog corrections;
+    ReviewSession session;
+    explicit Opened(const TrialSurvey& trial)
+        : survey(trial.folder, ""),
+          corrections(trial.folder / "corrections.csv"),
+          session(survey, (corrections.open_for_writing(), corrections), "Ann") {}
+    Json item(uint32_t image) const { return session.items({image}).at("items")[0]; }
+};
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+        text.replace(at, from.size(), to);
+    return text;
+}
+
+std::string error_of(const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "";
+}
+
+// images.csv as `tundra survey` writes it after Ann called the hare of A/2.jpg a fox and A/3.jpg bad.
+void write_reviewed(const TrialSurvey& trial) {
+    std::string table = content(trial.folder / "images.csv");
+    table = replaced(table, "final,reviewed,review", "final,reviewed,models,review");
+    for (const char* end : {",animal,,animal,", ",empty,,sample,", ",bad,,,", ",human,,,", ",repeated,,repeat,"}) {
+        const std::string text = end;
+        const size_t second = text.find(',', 1) + 1;
+        table = replaced(table, text + "\n", text.substr(0, second) + "," + text.substr(second) + "\n");
+    }
+    table = replaced(table, "fox|hare,1|1,0.8|0.6,,animal,,,", "fox,2,1.000,,animal,Ann,animal fox:1|hare:1,");
+    table = replaced(table, "good,0.4,0,0,0,0,,,,,empty,,,", "bad,0.4,0,0,0,0,,,,,bad,Ann,empty,");
+    trial.write("images.csv", table);
+}
+
+TEST(WrongProbability, FollowsTheRuleOfTheTable) {
+    const ClassFacts facts{.animal = 0.8, .bad = 0.5, .human = 0.1};
+    EXPECT_NEAR(wrong_probability(facts, "human"), 0.9, 1e-12);
+    EXPECT_NEAR(wrong_probability(facts, "bad"), 1 - 0.9 * 0.5, 1e-12);
+    EXPECT_NEAR(wrong_probability(facts, "animal"), 1 - 0.9 * 0.5 * 0.8, 1e-12);
+    EXPECT_NEAR(wrong_probability(facts, "empty"), 1 - 0.9 * 0.5 * 0.2, 1e-12);
+    EXPECT_NEAR(wrong_probability({}, "empty"), 0, 1e-12);
+}
+
+// An animal box that its model takes for a rock, or for a person, is in doubt as that.
+TEST(WrongProbability, WeighsBoxesByTheirClasses) {
+    const TrialSurvey trial("review_files_classes");
+    trial.write("results.json", replaced(replaced(content(trial.folder / "results.json"), R"([["0", 0.8]])",
+                                                  R"([["2", 0.6], ["0", 0.2], ["3", 0.2]])"),
+                                         R"("1": "hare"})", R"("1": "hare", "2": "rock", "3": "human"})"));
+    const SurveyFolder survey(trial.folder, "");
+    const SurveyBox& box = survey.boxes(1)[0];
+    EXPECT_NEAR(box.animal, 0.2, 1e-6);
+    EXPECT_NEAR(box.human, 0.2, 1e-6);
+    EXPECT_FALSE(box.repeated);
+    EXPECT_FLOAT_EQ(survey.boxes(1)[2].animal, 1);  // not classified
+    EXPECT_FLOAT_EQ(survey.boxes(4)[0].human, 1);   // by its category
+    EXPECT_TRUE(survey.boxes(5)[0].repeated);
+    EXPECT_NEAR(survey.images[5].wrong, 0.1, 1e-6);  // only the quality is in doubt
+}
+
+TEST(ReviewedTable, StillSaysWhatTheModelsSaid) {
+    const TrialSurvey trial("review_files_models");
+    write_reviewed(trial);
+    trial.write("corrections.csv", kHeader +
+                                       "A/2.jpg,2,species,hare,fox,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/2.jpg,,seen,animal fox:1|hare:1,yes,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/3.jpg,,quality,good,bad,Ann,2026-11-30T08:00:01Z\n"
+                                       "A/3.jpg,,seen,empty,yes,Ann,2026-11-30T08:00:01Z\n");
+    Opened opened(trial);
+    EXPECT_EQ(opened.item(1).at("species"), "fox:2");
+    EXPECT_EQ(opened.item(1).at("model_species"), "fox:1|hare:1");
+    EXPECT_EQ(opened.item(2).at("final"), "bad");
+    EXPECT_EQ(opened.item(2).at("model"), "empty");
+    const SurveyMeasures m = measure_survey(opened.survey, opened.corrections);
+    EXPECT_EQ(m.measured, 2u);
+    EXPECT_EQ(m.species.at("hare").only_model, 1u);
+    EXPECT_EQ(m.finals.at("empty").only_model, 1u);
+    // Taken back, everything is as the models had it, and can be said again.
+    Json set = Json::array();
+    for (const char* field : {"quality", "seen"}) set.push_back({{"box", ""}, {"field", field}, {"value", ""}});
+    opened.session.save({{"images", {{{"id", 2}, {"set", set}}}}});
+    EXPECT_EQ(opened.item(2).at("final"), "empty");
+    EXPECT_EQ(opened.item(2).at("quality"), "good");
+    opened.session.save({{"images", {{{"id", 2}, {"set", Json::array()}}}}});
+    EXPECT_NE(content(opened.corrections.path()).rfind("A/3.jpg,,seen,empty,yes,"), std::string::npos);
+    EXPECT_EQ(opened.item(2).at("final"), "empty");
+}
+
+// A yes to a fox stays a fox when the next model says hare.
+TEST(ReviewedTable, AcceptedAnswersOutliveTheModels) {
+    const TrialSurvey trial("review_files_accepted");
+    trial.write("corrections.csv", kHeader +
+                                       "A/1.jpg,,seen,animal hare:3,yes,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/2.jpg,,seen,empty,yes,Ann,2026-11-30T08:00:00Z\n");
+    const Opened opened(trial);
+    EXPECT_EQ(opened.item(0).at("species"), "hare:3");
+    EXPECT_EQ(opened.item(1).at("final"), "empty");
+    EXPECT_EQ(opened.item(1).at("species"), "");
+    const SurveyMeasures m = measure_survey(opened.survey, opened.corrections);
+    EXPECT_EQ(m.right, 1u);  // both are animals, and A/2.jpg is none
+    EXPECT_EQ(m.right_species, 0u);
+    EXPECT_EQ(m.disagreements.size(), 2u);
+}
+
+TEST(ReviewedTable, SpreadsheetsMaySaveIt) {
+    const TrialSurvey trial("review_files_sheet");
+    const std::string table = content(trial.folder / "images.csv");
+    std::string sheet = replaced(replaced(replaced(table, "\"A/4, \"\"x\"\".jpg\"", "NAME"), ",", ";"), "\n", "\r\n");
+    sheet = "\xef\xbb\xbf" + replaced(sheet, "NAME", "\"A/4, \"\"x\"\".jpg\"");
+    trial.write("images.csv", sheet);
+    const SurveyFolder survey(trial.folder, "");
+    ASSERT_EQ(survey.images.size(), 6u);
+    EXPECT_EQ(survey.file(3), "A/4, \"x\".jpg");
+    EXPECT_EQ(survey.species_of(1), "fox:1|hare:1");
+    EXPECT_EQ(survey.row(5).at("review"), "repeat");
+    // Numbers as the language of the spreadsheet has them would change the order in silence.
+    trial.write("images.csv", replaced(sheet, ";0.97;", ";0,97;"));
+    EXPECT_NE(error_of([&] { SurveyFolder(trial.folder, ""); }).find("row 5: '0,97' is not a score"),
+              std::string::npos);
+}
+
+TEST(ReviewedTable, NamesThatAreNotUtf8) {
+    const TrialSurvey trial("review_files_names");
+    const std::string raw = "A/\xe4.jpg";
+    trial.write("images.csv", replaced(content(trial.folder / "images.csv"), "A/3.jpg", raw));
+    trial.write("results.json", replaced(replaced(content(trial.folder / "results.json"), "A/3.jpg", "A/%E4.jpg"),
+                                         "A/%E4.jpg\", \"detections\": []",
+                                         "A/%E4.jpg\", \"detections\": [{\"category\": \"1\", \"conf\": 0.1, "
+                                         "\"bbox\": [0, 0, 1, 1]}]"));
+    Opened opened(trial);
+    EXPECT_TRUE(opened.survey.notes.empty());
+    EXPECT_EQ(opened.item(2).at("file"), "A/%E4.jpg");
+    EXPECT_EQ(opened.item(2).at("boxes").size(), 1u);
+    opened.session.save({{"images", {{{"id", 2}, {"set", Json::array()}}}}});
+    EXPECT_NE(content(opened.corrections.path()).find(raw + ",,seen,"), std::string::npos);
+    EXPECT_TRUE(CorrectionLog(opened.corrections.path()).of(raw));
+}
+
+TEST(AddedAnswers, TheLaterOneHolds) {
+    const TrialSurvey trial("review_files_add");
+    Opened opened(trial);
+    trial.write("stick.csv", kHeader +
+                                 "A/1.jpg,,final,animal,empty,Eve,2020-01-01T08:00:00Z\n"
+                                 "A/2.jpg,2,species,hare,fox,Eve,2026-11-30T08:00:00Z\n"
+                                 "A/2.jpg,,seen,animal fox:1|hare:1,yes,Eve,2026-11-30T08:00:00Z\n"
+                                 "A/3.jpg,,final,empty,bad,Eve,2026-11-30T08:00:00Z\n"
+                                 "A/3.jpg,,final,bad,,Eve,2026-11-30T08:00:01Z\n"
+                                 "C/9.jpg,,final,empty,bad,Eve,2026-11-30T08:00:00Z\n");
+    opened.session.save(
+        Json::parse(R"({"images": [{"id": 0, "set": [{"box": "", "field": "final", "value": "bad"}]}]})"));
+    const CorrectionLog stick(trial.folder / "stick.csv", CorrectionLog::Use::reading);
+    const ReviewSession::Added added = opened.session.add(stick);
+    EXPECT_EQ(added.rows, 2u);
+    EXPECT_EQ(added.images, 1u);
+    EXPECT_EQ(added.older, 1u);
+    EXPECT_EQ(added.unknown, std::vector<std::string>{"C/9.jpg"});
+    EXPECT_EQ(opened.item(0).at("final"), "bad");
+    EXPECT_EQ(opened.item(1).at("species"), "fox:2");
+    EXPECT_EQ(opened.item(1).at("by"), "Eve");
+    EXPECT_FALSE(opened.item(2).at("seen").get<bool>());  // taken back on the stick
+    const std::string once = content(opened.corrections.path());
+    EXPECT_EQ(opened.session.add(stick).rows, 0u);
+    EXPECT_EQ(content(opened.corrections.path()), once);
+    trial.write("stick.csv", kHeader + "A/1.jpg,7,species,hare,fox,Eve,2026-11-30T08:00:00Z\n");
+    EXPECT_NE(error_of([&] { opened.session.add(CorrectionLog(trial.folder / "stick.csv")); }).find("no box 7"),
+              std::string::npos);
+    EXPECT_EQ(content(opened.corrections.path()), once);
+}
+
+}  // namespace
