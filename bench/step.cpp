@@ -1,8 +1,8 @@
 // Whole steps of ResNet and YOLO: images/s, the share of each operation, bytes against the roofline's levels, memory.
 //
-//   step [--model resnet50|yolov5s|yolo11s|yolov9c|...] [--size 224|960x1280] [--batch 8] [--inference] [--device cpu]
-//   [--threads 0]
-//        [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers] [--losses]
+//   step [--model resnet50|yolov5s|yolo11s|yolov9c|...] [--size 224|960x1280] [--batch 8] [--inference]
+//        [--device cpu] [--threads 0] [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers]
+//        [--losses]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
 //        result FILE     writes what Workload::result() gives as raw floats

@@ -56,8 +56,8 @@ void compute(const Cpu& cpu, const Attention<float>& op) {
     const size_t pitch = op.pitch(), out_pitch = op.heads * op.value;
     const float scale = 1 / std::sqrt(float(op.key));
     float* const all_scores = cpu.scratch.take<float>(size_t(cpu.threads) * scores_of_thread(op));
-    use_threads(
-        cpu);  // in a parallel region each thread multiplies by itself, in the same order however many there are
+    // In a parallel region each thread multiplies by itself, in the same order however many there are.
+    use_threads(cpu);
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
     for (size_t unit = 0; unit < units; ++unit) {
         const size_t first = unit % blocks * kQueries, count = std::min(kQueries, op.positions - first);

@@ -26,9 +26,8 @@ __global__ void __launch_bounds__(kWarps * 32) attention(Attention<T> p, float s
     const size_t pitch = p.pitch(), image = blockIdx.z, out_pitch = p.heads * p.value;
     const T* const qkv = p.qkv + image * positions * pitch + size_t(head) * (2 * key + value);
     const size_t out = (image * positions + i) * out_pitch + size_t(head) * value;
-    if (i < positions)
-        for (unsigned k = lane; k < key; k += 32)
-            queries[warp * kMaxAttentionKey + k] = scale * float(qkv[i * pitch + k]);
+    for (unsigned k = lane; k < key; k += 32)  // warps without a query read theirs too
+        queries[warp * kMaxAttentionKey + k] = i < positions ? scale * float(qkv[i * pitch + k]) : 0.0f;
     float largest = -INFINITY, sum = 0, sums[kParts] = {};
     for (unsigned first = 0; first < positions; first += kTile) {
         __syncthreads();

@@ -1,9 +1,9 @@
 // Depthwise convolution: every channel has its own filter and sees no other. Chollet 2017,
 // https://arxiv.org/abs/1610.02357
 //
-//   x, residual, y: (n, h, w, c)   weight: (c, kernel, kernel, 1)   bias: (c), float
-//   y[n,p,q,c] = activation(bias[c] + sum over r,s of x[n, p + r - m, q + s - m, c] * weight[c,r,s]) +
-//   residual[n,p,q,c] m = (kernel - 1) / 2, stride 1; outside x counts as 0; kernel is 3; the residual may be null
+//   x, residual, y: (n, h, w, c)   weight: (c, 3, 3, 1)   bias: (c), float   the residual may be null
+//   y[n,p,q,c] = activation(bias[c] + sum over r,s of x[n,p+r-1,q+s-1,c] * weight[c,r,s]) + residual[n,p,q,c]
+//   outside x counts as 0
 //
 // Forward only: the networks that need it are not trained here.
 #pragma once

@@ -5,13 +5,13 @@
 // where nothing is said; [a, b] joins channels.
 //   Bottleneck   x + Conv3x3(Conv3x3(x))
 //   C3k          Conv([Bottleneck(Bottleneck(Conv(x))), Conv(x)])
-//   C3k2         Conv([y0, y1, y2, ...]), y0 and y1 the halves of Conv(x), each further one C3k or Bottleneck of the
-//   last
-//                (YOLOv8 calls it C2f, and leaves out the addition outside the backbone)
+//   C3k2         Conv([y0, y1, y2, ...]), y0 and y1 the halves of Conv(x), each further one a C3k or Bottleneck of
+//                the one before (YOLOv8 calls it C2f, and leaves out the addition outside the backbone)
 //   SPPF, SPPELAN   Conv([a, p(a), p(p(a)), p(p(p(a)))]) with a = Conv(x) and p a 5x5 max pool of stride 1
 //   C2PSA        Conv([u, PSA(v)]), u and v the halves of Conv(x)
 //   PSA          z + ffn(z), z = x + proj(attention(qkv(x)) + depthwise3x3(values))
-//   RepCSP       Conv([RepBottleneck(...(Conv(x))), Conv(x)])
+//   RepCSP       C3k of any number of bottlenecks whose first convolution is a RepConv: the sum of a 3x3 and a 1x1
+//                convolution, which arrives as one
 //   ELAN         Conv([y0, y1, y2, y3]), y0 and y1 the halves of Conv(x), y2 = Conv3x3(RepCSP(y1)), y3 of y2 alike
 //   ADown        [Conv3x3/2(u), Conv(maxpool3x3/2(v))], u and v the halves of the 2x2 mean of x
 // A head gives per level the distribution of the distances to the four sides (4 x 16) and the scores of the classes.

@@ -126,6 +126,12 @@ TEST(DetectorFile, ModulesThatComputeSomethingElseAreNamed) {
                    "model.11 does not repeat each pixel twice");
     expect_refused(with_value(kYolo11, "d", one, two), usage, "model.12 does not join channels");
     expect_refused(with_value(kYolo11, "reg_max", "K\x10", "K\x08"), usage, "model.23 has distances of 8 steps");
+    expect_refused(with_pickle(kYolo11,
+                               [](std::string& p) {  // torch runs layers in the order of the file; earlier: storages
+                                   const size_t three = p.rfind(text_op("3")), five = p.rfind(text_op("5"));
+                                   std::swap(p[three + 5], p[five + 5]);
+                               }),
+                   usage, "model.3 is not in its place");
     const std::string eps = raw(double(1e-3));
     expect_refused(with_value(kYolo11, "eps", "G" + std::string(eps.rbegin(), eps.rend()), real_op(1e-5)), usage,
                    "has an epsilon of 0.001, those before it 1e-05");

@@ -86,6 +86,12 @@ void Optimizer::set(double learning_rate, double momentum, size_t step, const Wr
     write(ema_rate_.data(), {&rate, sizeof rate});
 }
 
+void Optimizer::set(double learning_rate, double momentum, size_t step) {
+    set(learning_rate, momentum, step, [this](void* to, Piece piece) {
+        parameters_.device().upload_async(to, {&piece, 1});
+    });
+}
+
 void Optimizer::reset_ema() {
     if (config_.ema_decay == 0) return;
     for (const ParameterRole role : kAveraged) {

@@ -2,6 +2,8 @@
 // few numbers that change from step to step, in device memory.
 #pragma once
 
+#include <functional>
+
 #include "engine/ops.h"
 #include "engine/parameters.h"
 
@@ -28,9 +30,10 @@ public:
     // gradients(), because nodes run in the order in which they are added.
     void append(Graph& graph) const;
 
-    // Before each step, through write(): `step` counts from 1 (Adam's bias correction).
+    // Before each step: `step` counts from 1 (Adam's bias correction). Uploads, or what `write` does instead.
     using Write = std::function<void(void* to, Piece piece)>;
     void set(double learning_rate, double momentum, size_t step, const Write& write);
+    void set(double learning_rate, double momentum, size_t step);
     StepState state() const;  // waits for the device
     const Buffer& step_state() const { return state_; }
 

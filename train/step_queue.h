@@ -2,7 +2,6 @@
 // each of them is uploaded at once, and copied to where the steps read it by kernels between them.
 #pragma once
 
-#include <functional>
 #include <memory_resource>
 #include <vector>
 

@@ -136,6 +136,7 @@ public:
         for (size_t i = 0; i < std::max(wanted.size(), layers.size()); ++i) {
             const std::string name = fmt::format("model.{}", i);
             const std::string_view want = i < wanted.size() ? wanted[i] : "nothing";
+            if (i < layers.size() && layers.key(i).text() != std::to_string(i)) differs(name, "is not in its place");
             const size_t colon = want.find(':');
             layer_ = child_module(file_.module, name), number_ = i, parent_ = {};
             check_class(layer_, name, want.substr(0, colon));
@@ -165,11 +166,13 @@ private:
         if (text != wanted) differs(name, "reads the layers '{}' where '{}' is usual", text, wanted);
     }
 
-    // A module may have a forward() of its own. That of fused files is the one that its class has for them.
+    // A module may have a forward() of its own; in fused files it is the one of its class that skips what was folded.
     void own_forward(PickleValue m, const std::string& name) const {
         const PickleValue forward = m.find("forward");
-        if (forward.is(PickleKind::object) && forward.arguments()[1].text() == "forward_fuse") return;
-        if (!forward.is(PickleKind::absent)) differs(name, "has a forward() of its own");
+        const bool fused = forward.is(PickleKind::object) && forward.arguments()[1].text() == "forward_fuse";
+        if (!fused && !forward.is(PickleKind::absent)) differs(name, "has a forward() of its own");
+        for (const char* part : {"bn", "conv1"})
+            if (fused && child_module(m, part).is(PickleKind::object)) differs(name, "is fused and has a {}", part);
         for (const char* hooks : {"_forward_hooks", "_forward_pre_hooks"})
             if (m.find(hooks).size() > 0) differs(name, "has hooks");
     }
@@ -189,6 +192,7 @@ private:
             if (!child.is(PickleKind::object)) continue;  // None: left out
             const std::string key(modules.key(i).text()), child_name = name + "." + key;
             const std::string child_path = path.empty() ? key : path + "." + key;
+            if (!path.empty() && key != std::to_string(i)) differs(child_name, "is not in its place");
             const std::string_view wanted = classes_at(class_of(around), child_path);
             check_class(child, child_name, wanted.empty() ? "nothing" : wanted);
             if (class_of(child) == "Sequential" || class_of(child) == "ModuleList") {
@@ -277,8 +281,7 @@ private:
         if (!eps.is(PickleKind::real) || !(eps.real() > 0 && eps.real() < 1)) differs(name, "has no epsilon");
         if (normalized_ && eps.real() != found.epsilon)
             differs(name, "has an epsilon of {}, those before it {}", eps.real(), found.epsilon);
-        found.epsilon = eps.real();
-        normalized_ = true;
+        found.epsilon = eps.real(), normalized_ = true;
     }
 
     // Heads of 64 values, each with keys of half of that.

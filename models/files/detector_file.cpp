@@ -54,6 +54,8 @@ DetectorModel model_as_it_is(WeightFile file) {
     if (file.model.task != "detect")
         fail(Fault::usage, "{}: holds {}; this command takes a detector such as a MegaDetector", file.path,
              file.model.text);
+    if (file.model.classes > 256)
+        fail(Fault::usage, "{}: has {} classes; at most 256 are possible", file.path, file.model.classes);
     for (const std::string& number : bad_numbers(file.state))
         fail(Fault::damaged, "{}: {}; download or train the weights again", file.path, number);
     DetectorModel model{.file_name = std::filesystem::path(file.path).filename().string(),
@@ -92,8 +94,7 @@ DetectorModel read_detector_unfolded(const std::filesystem::path& path) {
              model.others->family);
     if (!model.state.contains("model.0" + std::string(kVariance)))
         fail(Fault::usage,
-             "{}: its normalization is folded into the weights, so it can only detect; train from the original "
-             "file",
+             "{}: its normalization is folded into the weights, so it can only detect; train from the original file",
              path.string());
     return model;
 }

@@ -110,8 +110,6 @@ YoloConfig config_of(const WeightFile& file, bool focus) {
     const bool p6 = file.state.contains("model.33.anchors");
     const size_t stages = p6 ? 5 : 4;
     config.classes = file.model.classes;
-    if (config.classes > 256)
-        fail(Fault::usage, "{}: has {} classes; at most 256 are possible", file.path, config.classes);
     config.pool_first = focus;
     config.channels.push_back(tensor(file, "model.0.conv.weight", 4).shape[0]);
     for (size_t stage = 1; stage <= stages; ++stage) {
