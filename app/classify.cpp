@@ -179,6 +179,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
     size_t done = data.samples.size() - numbers.size();
     if (done) {
         run.note(fmt::format("resumed after {} of {} images", done, data.samples.size()));
+        run.count(done, data.samples.size());
         if (log.has_read_one()) data.drive->require_any();
     }
     Loader loader(data, std::move(numbers),

@@ -250,8 +250,7 @@ std::function<int()> add(CLI::App& app) {
 Command doctor_command() {
     return {
         .name = "doctor",
-        .summary =
-            "Check this machine: devices, libraries, memory, disk, the detector that suits it, and a short self-test.",
+        .summary = "Check this machine: devices, libraries, memory, disk, detectors that suit it; a short self-test.",
         .examples = {"tundra doctor", "tundra doctor --json", "mpirun -n 4 tundra doctor --mpi"},
         .add = add};
 }

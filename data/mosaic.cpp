@@ -58,14 +58,13 @@ Composition compose(const BoxAugment& augment, const AugmentKey& key, const Data
     for (size_t tile = 0; tile < 4; ++tile) {
         const uint32_t sample = tile == 0 ? uint32_t(key.sample) : samples[draw.below(samples.size())];
         const Letterbox place = place_in_frame(data.samples[sample], fit);
-        const bool supports_this_cpu = tile % 2, is_low = tile / 2;
+        const bool is_right = tile % 2, is_low = tile / 2;
         Axis x{1 / scale, double(w) - (middle_x + right) / scale - centre_x + double(place.left)};
         Axis y{1 / scale, double(h) - (middle_y + down) / scale - centre_y + double(place.top)};
-        if (!supports_this_cpu) x.offset += double(place.inner_w);
+        if (!is_right) x.offset += double(place.inner_w);
         if (!is_low) y.offset += double(place.inner_h);
         add(sample, place, x, y,
-            {supports_this_cpu ? split_x : 0, is_low ? split_y : 0, supports_this_cpu ? w : split_x,
-             is_low ? h : split_y});
+            {is_right ? split_x : 0, is_low ? split_y : 0, is_right ? w : split_x, is_low ? h : split_y});
     }
     return result;
 }

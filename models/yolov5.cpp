@@ -136,7 +136,7 @@ YoloConfig yolov5_config(std::string_view name, size_t classes) {
     for (const Size& s : kSizes)
         if (!size.empty() && size[0] == s.name && (size.size() == 1 || size.substr(1) == "6"))
             return yolov5_config(size.size() == 2, s.depth, s.width, classes);
-    fail(Fault::usage, "YOLOv5 has no size '{}'; the sizes are t, n, s, m, l, x, t6, n6, s6, m6, l6, x6", size);
+    fail(Fault::usage, "YOLOv5 has no size '{}'; the sizes are t, n, s, m, l, x, n6, s6, m6, l6, x6", size);
 }
 
 std::vector<Value> yolov5(Value x, const YoloConfig& config) {
@@ -208,6 +208,7 @@ ModelFamily yolov5_family() {
                            },
                        .recognise = recognise};
     for (const char* p6 : {"", "6"})
-        for (const Size& size : kSizes) family.names.push_back(fmt::format("yolov5{}{}", size.name, p6));
+        for (const Size& size : kSizes)
+            if (size.name != 't' || !*p6) family.names.push_back(fmt::format("yolov5{}{}", size.name, p6));
     return family;
 }

@@ -55,7 +55,7 @@ protected:
         write("survey/repeats.csv", "group,file,box\n1,north/a/2.jpg,1\n1,.hidden/8.jpg,1\n");
         write("survey/corrections.csv",
               "file,box,field,old,new,reviewer,time\n"
-              "north/a/2.jpg,2,bbox,,0.5 0.5 0.6 0.1,ann,2025-11-01T08:00:00Z\n"
+              "north/a/2.jpg,2,bbox,,0.5 0.5 0.5 0.1,ann,2025-11-01T08:00:00Z\n"
               "north/a/2.jpg,2,category,,none,ann,2025-11-01T08:00:01Z\n"
               "north/a/2.jpg,2,category,,,ann,2025-11-01T08:00:02Z\n"
               "north/a/2.jpg,3,category,animal,none,ann,2025-11-01T08:00:03Z\n");
@@ -171,7 +171,7 @@ TEST_F(Export, EveryTableMeetsItsSchema) {
     EXPECT_EQ(foxes[1][9], "ran_tar");
     EXPECT_EQ(foxes[1][18] + " " + foxes[1][20], "0.0000 0.4900");
     EXPECT_EQ(foxes[0][3], of_image["2.jpg"][0][3]);  // one event
-    // Reviewed: a repeated box, a removed one, one moved beyond the edge; the count says two more.
+    // Reviewed: a repeated box, a removed one, one moved to the edge; the count says two more.
     const auto& checked = of_image["2.jpg"];
     ASSERT_EQ(checked.size(), 2u);
     EXPECT_EQ(checked[0][18] + " " + checked[0][20], "0.5000 0.5000");

@@ -1,5 +1,7 @@
 // Kernels over rows of channels on ptx, with so many rows that each thread has several and all of those that it loads
 // together: the grids have at most 528 (sums) or 1056 blocks of 256 rows. Beside the CPU loops; 4 s.
+#include <fmt/format.h>
+
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
 #include "kernels/layout.h"

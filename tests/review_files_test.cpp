@@ -125,6 +125,24 @@ TEST(ReviewedTable, AcceptedAnswersOutliveTheModels) {
     EXPECT_EQ(m.disagreements.size(), 2u);
 }
 
+// As SurveyTable has them.
+TEST(ReviewedTable, AcceptedAnswersBesideOthers) {
+    const TrialSurvey trial("review_files_beside");
+    trial.write("corrections.csv", kHeader +
+                                       "A/1.jpg,,seen,bad hare:3,yes,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/1.jpg,,quality,bad,good,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/2.jpg,,seen,animal animal:3,yes,Ann,2026-11-30T08:00:00Z\n"
+                                       "A/3.jpg,,seen,failed,yes,Ann,2026-11-30T08:00:00Z\n"
+                                       "B/1.jpg,7,category,person,animal,Ann,2026-11-30T08:00:00Z\n");
+    const Opened opened(trial);
+    EXPECT_EQ(opened.item(0).at("final"), "animal");
+    EXPECT_EQ(opened.item(0).at("species"), "hare:3");
+    EXPECT_EQ(opened.item(1).at("species"), "fox:1|hare:1") << "without a species model only the animal was accepted";
+    EXPECT_EQ(opened.item(2).at("final"), "empty") << "readable by now";
+    EXPECT_EQ(opened.item(4).at("final"), "human");
+    EXPECT_EQ(opened.item(4).at("boxes").size(), 1u) << "no box of today's detector";
+}
+
 TEST(ReviewedTable, SpreadsheetsMaySaveIt) {
     const TrialSurvey trial("review_files_sheet");
     const std::string table = content(trial.folder / "images.csv");
@@ -150,13 +168,23 @@ TEST(ReviewedTable, NamesThatAreNotUtf8) {
                                          "A/%E4.jpg\", \"detections\": []",
                                          "A/%E4.jpg\", \"detections\": [{\"category\": \"1\", \"conf\": 0.1, "
                                          "\"bbox\": [0, 0, 1, 1]}]"));
+    const std::string table = content(trial.folder / "images.csv"), on_disk = (trial.folder / "images" / raw).string();
+    std::filesystem::rename(trial.folder / "images/A/3.jpg", on_disk);
+    trial.write("images.csv", replaced(table, raw, "A/%E4.jpg"));  // as `tundra survey` writes it
+    EXPECT_EQ(SurveyFolder(trial.folder, "").path(2), on_disk);
+    trial.write("images.csv", table);
     Opened opened(trial);
     EXPECT_TRUE(opened.survey.notes.empty());
     EXPECT_EQ(opened.item(2).at("file"), "A/%E4.jpg");
+    EXPECT_EQ(opened.survey.path(2), on_disk);
     EXPECT_EQ(opened.item(2).at("boxes").size(), 1u);
     opened.session.save({{"images", {{{"id", 2}, {"set", Json::array()}}}}});
     EXPECT_NE(content(opened.corrections.path()).find(raw + ",,seen,"), std::string::npos);
     EXPECT_TRUE(CorrectionLog(opened.corrections.path()).of(raw));
+    // As a static page writes the name.
+    trial.write("corrections.csv", kHeader + "A/%E4.jpg,,final,empty,animal,Ann,2026-11-30T08:00:00Z\n");
+    const CorrectionLog log(opened.corrections.path());
+    EXPECT_EQ(state_of(opened.survey, 2, log.of(opened.survey.file(2))).final, "animal");
 }
 
 TEST(AddedAnswers, TheLaterOneHolds) {

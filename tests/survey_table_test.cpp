@@ -198,6 +198,13 @@ TEST(Vote, LeavesAloneWhatAPersonAccepted) {
     words["s/04.jpg"].values[{"", "quality"}] = "good";
     EXPECT_EQ(Table(shots, words).species(4), "elk:1");
     EXPECT_EQ(Table(shots, words)->final_class(4), FinalClass::animal);
+    // A count given by hand, over an answer that had none; and a final class that leaves no room for species.
+    words = accepted("s/00.jpg", "empty");
+    words["s/00.jpg"].values[{"", "species"}] = "fox:9";
+    EXPECT_EQ(Table(burst({{}}), words)->final_class(0), FinalClass::animal);
+    EXPECT_EQ(Table(burst({{}}), words).species(0), "fox:9");
+    words["s/00.jpg"].values[{"", "final"}] = "empty";
+    EXPECT_EQ(Table(burst({{}}), words).species(0), "");
     // The score stays the model's.
     EXPECT_NEAR(Table(burst({{{fox, 0.7f}}}), accepted("s/00.jpg", "animal fox:1"))->row(0).species[0].score, 0.7,
                 1e-6);
@@ -307,7 +314,7 @@ TEST(Corrections, ThatCannotBeAreToldWithFileAndRow) {
              {"a.jpg,1,bbox,,0.1 0.2 0.3", "bbox '0.1 0.2 0.3'"},
              {"a.jpg,1,bbox,,0.5 0.2 0.6 0.1", "bbox"}}) {
         std::string text;
-        EXPECT_EQ(fault_of([&] { read(row); }, text), Fault::damaged) << row;
+        EXPECT_EQ(fault_of([&, &line = row] { read(line); }, text), Fault::damaged) << row;
         has(text, csv.string() + ": row 3: ");
         has(text, part);
         has(text, "correct or delete this row");
@@ -316,6 +323,7 @@ TEST(Corrections, ThatCannotBeAreToldWithFileAndRow) {
                             "a.jpg,,species,,red: fox:12|hare", "a.jpg,,final,,human", "a.jpg,2,bbox,,0.1 0.2 0.3 0.4",
                             "a.jpg,2,species,,any name"})
         EXPECT_EQ(read(row).size(), 1u) << row;
+    EXPECT_EQ(read("b.jpg,,seen,failed,yes").at("b.jpg").accepted, "") << "it may be readable today";
 }
 
 TEST(Corrections, OfShardsAreJoined) {

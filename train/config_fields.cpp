@@ -42,7 +42,7 @@ std::span<const ConfigField> config_fields() {
         {"validation", "data", "share for validation if the data has no parts", result, &C::validation, none, 0, 0.9},
         {"test", "data", "share for testing if the data has no parts", result, &C::test, none, 0, 0.9},
 
-        {"model", "model", "network architecture", result, &C::model, model_names()},
+        {"model", "model", "network", result, &C::model, model_names()},
         {"image_size", "model", "side of the network's input in pixels; detect: the longer side", result,
          &C::image_size, none, 32, 4096},
         {"init", "model", "weight file to start from; empty: random weights", result, &C::init},

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <map>
 
 #include "app/detect/result_file.h"
 #include "app/export/survey_files.h"
+#include "app/jobs/names.h"
 #include "app/review/state.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -78,27 +78,6 @@ std::string copy_image(const AnsweredImage& image, const CopyOptions& o, const f
     write_jpeg(to.string(), decoded.image.rgb.data(), decoded.image.h, decoded.image.w, {.quality = 92}, &exif);
     blurred = true;
     return "";
-}
-
-// A result file alone has its names as JSON can hold them: "%FF" for a byte that is not UTF-8.
-std::string raw_name(const std::string& name) {
-    std::string raw;
-    for (size_t i = 0; i < name.size(); ++i) {
-        unsigned byte = 0;
-        const char* digits = name.data() + i + 1;
-        if (name[i] == '%' && i + 2 < name.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2 &&
-            byte >= 0x80)
-            raw += char(byte), i += 2;
-        else
-            raw += name[i];
-    }
-    return raw;
-}
-
-std::string name_on_disk(const fs::path& images, const std::string& name) {
-    const std::string raw = raw_name(name);
-    std::error_code none;
-    return raw == name || fs::exists(images / name, none) || !fs::exists(images / raw, none) ? name : raw;
 }
 
 void refuse_folders(const CopyOptions& o, const fs::path& images) {

@@ -1,6 +1,7 @@
 #include "app/jobs/names.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -18,6 +19,28 @@ std::string json_name(std::string_view name) {
         name.remove_prefix(std::max<size_t>(1, length));
     }
     return result;
+}
+
+std::string raw_name(const std::string& name) {
+    std::string raw;
+    for (size_t i = 0; i < name.size(); ++i) {
+        unsigned byte = 0;
+        const char* digits = name.data() + i + 1;
+        if (name[i] == '%' && i + 2 < name.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2 &&
+            byte >= 0x80)
+            raw += char(byte), i += 2;
+        else
+            raw += name[i];
+    }
+    return raw;
+}
+
+std::string name_on_disk(const std::filesystem::path& folder, const std::string& name) {
+    const std::string raw = raw_name(name);
+    std::error_code none;
+    return raw == name || std::filesystem::exists(folder / name, none) || !std::filesystem::exists(folder / raw, none)
+               ? name
+               : raw;
 }
 
 std::string list_hash(size_t count, const std::function<std::string(size_t)>& name) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,9 @@
 
 // UTF-8 is unchanged; a byte that is not UTF-8 becomes %FF, so that different names stay different.
 std::string json_name(std::string_view name);
+// Back: "%FF" is the byte again where it cannot have been UTF-8; and which of both names a file of `folder` has.
+std::string raw_name(const std::string& name);
+std::string name_on_disk(const std::filesystem::path& folder, const std::string& name);
 
 // Identifies a list of names in their order.
 std::string list_hash(size_t count, const std::function<std::string(size_t)>& name);

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "app/jobs/names.h"
 #include "app/review/csv_rows.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -29,7 +30,7 @@ bool is_place(const std::string& text) {  // "x y w h", shares of the sides
     double x = -1, y = -1, w = -1, h = -1;
     int used = 0;
     return std::sscanf(text.c_str(), "%lf %lf %lf %lf%n", &x, &y, &w, &h, &used) == 4 && size_t(used) == text.size() &&
-           x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0001 && y + h <= 1.0001;
+           x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= 1.0002 && y + h <= 1.0002;
 }
 
 // Why this cannot be a row of ours; "" if it can.
@@ -51,7 +52,12 @@ std::string fault_of(const std::vector<std::string>& row) {
 }  // namespace
 
 std::string accepted_answer(std::span<const Correction> said) {
-    return said.size() == 1 && said[0].box.empty() && said[0].field == "seen" ? said[0].old : "";
+    std::string accepted;
+    for (const Correction& c : said) {
+        if (!c.box.empty()) return "";
+        if (c.field == "seen") accepted = c.old;
+    }
+    return accepted.starts_with("failed") ? "" : accepted;
 }
 
 std::string fault_of_answer(const std::string& box, const std::string& field, const std::string& value) {
@@ -136,15 +142,15 @@ CorrectionLog::CorrectionLog(const std::filesystem::path& file, Use use) : path_
 }
 
 void CorrectionLog::take(Correction row) {
-    std::vector<Correction>& rows = said_[row.file];
+    const std::string file = json_name(row.file);
+    std::vector<Correction>& rows = said_[file];
     std::erase_if(rows, [&](const Correction& other) { return other.box == row.box && other.field == row.field; });
-    const std::string file = row.file;
     if (!row.value.empty()) rows.push_back(std::move(row));
     if (rows.empty()) said_.erase(file);
 }
 
 const std::vector<Correction>* CorrectionLog::of(const std::string& file) const {
-    const auto found = said_.find(file);
+    const auto found = said_.find(json_name(file));
     return found == said_.end() ? nullptr : &found->second;
 }
 

@@ -44,6 +44,7 @@ public:
 
     // What holds now, in the order in which it was said; undone answers are absent. nullptr: nothing was said.
     const std::vector<Correction>* of(const std::string& file) const;
+    // By json_name() of the file.
     const std::unordered_map<std::string, std::vector<Correction>>& all() const { return said_; }
     const std::filesystem::path& path() const { return path_; }
     std::vector<std::string> notes;
@@ -58,8 +59,8 @@ private:
     bool needs_newline_ = false;  // the last row is whole, but somebody saved it without its line feed
 };
 
-// The answer that a person found right and said nothing else about, such as "animal fox:2"; "" else, or if it is not
-// known. It holds, whatever models say that look at the image later.
+// The answer that a person looked at, such as "animal fox:2", which holds whatever models say that look at the image
+// later, but for what this person corrected. "": not known, boxes were changed, or the image could not be read.
 std::string accepted_answer(std::span<const Correction> said);
 
 // Why no image (box "") or box can have this answer; "" if one can. An empty one takes an answer back.

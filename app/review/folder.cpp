@@ -253,6 +253,8 @@ std::span<const SurveyBox> SurveyFolder::boxes(size_t image) const {
     return std::span(boxes_).subspan(images[image].first_box, images[image].boxes);
 }
 
+std::string SurveyFolder::path(size_t image) const { return (base / name_on_disk(base, files_[image])).string(); }
+
 size_t SurveyFolder::find(std::string_view file) const {
     if (const auto found = numbers_.find(file); found != numbers_.end()) return found->second;
     const auto found = json_numbers_.find(file);
@@ -270,8 +272,9 @@ std::map<std::string, std::string> SurveyFolder::row(size_t image) const {
 
 std::string SurveyFolder::quality_of(size_t image) const {
     const auto fields = row(image);
+    if (images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
     const double score = number_in(fields.at("quality_score"), NAN);
-    if (std::isnan(score) || images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
+    if (std::isnan(score)) return "";  // no model: what the table has is a person's
     const auto good = std::ranges::find_if(qualities, [&](const std::string& name) { return name != bad; });
     return score >= bad_threshold_ || good == qualities.end() ? bad : *good;
 }

@@ -53,6 +53,7 @@ public:
 
     std::span<const SurveyBox> boxes(size_t image) const;
     const std::string& file(size_t image) const { return files_[image]; }
+    std::string path(size_t image) const;  // of it on the disk
     // Its name, or how JSON writes it (json_name()); images.size() if there is none.
     size_t find(std::string_view file) const;
     std::map<std::string, std::string> row(size_t image) const;  // column: text, as images.csv has it

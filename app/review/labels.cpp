@@ -52,7 +52,7 @@ struct Writer {
     std::vector<std::string> notes = {};
     size_t labels = 0, unclear = 0, unreadable = 0;
 
-    std::string path(size_t image) const { return fs::absolute(survey.base / survey.file(image)).string(); }
+    std::string path(size_t image) const { return fs::absolute(survey.path(image)).string(); }
     std::string camera(size_t image) const {
         const auto row = survey.row(image);
         const auto camera = row.find("camera");

@@ -56,7 +56,7 @@ function keptApart() {  // the page without a server: what the server's state_of
       for (const b of live) { const name = b.species || b.category; if (!repeats.includes(b) && !persons.includes(b) && !KEPT.about.not_animals.includes(name)) sums.set(name, (sums.get(name) || 0) + 1); }
       if (counted) item.species = [...sums].map(([name, n]) => `${name}:${n}`).join('|');
       if (species) item.species = species;
-      item.final = persons.length ? 'human' : item.quality === KEPT.about.bad ? 'bad' : sums.size || species ? 'animal' : repeats.length ? 'repeated' : 'empty';
+      item.final = persons.length ? 'human' : item.quality === KEPT.about.bad ? 'bad' : (counted ? sums.size : item.species) || species ? 'animal' : repeats.length ? 'repeated' : 'empty';
     }
     if (final) item.final = final;
     if (item.final !== 'animal') item.species = '';
@@ -75,7 +75,7 @@ function keptApart() {  // the page without a server: what the server's state_of
     return { items: touched, progress: progress() };
   }
   function take(added, undoes) {
-    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[4], held(row), row[5]]));
+    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[2] === 'seen' ? row[3] : row[4], held(row), row[5]]));
     rows.push(...added);
   }
   function readAll() {

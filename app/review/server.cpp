@@ -159,7 +159,7 @@ struct ReviewServer::State {
             response.status = 404;
             return;
         }
-        const std::string path = (survey.base / survey.file(image)).string();
+        const std::string path = survey.path(image);
         struct stat status {};
         const bool is_there = ::stat(path.c_str(), &status) == 0;
         const std::string tag =

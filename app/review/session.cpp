@@ -273,7 +273,8 @@ ReviewSession::Json ReviewSession::save(const Json& answer) {
             if (before ? before->value == value : value.empty()) return;  // holds already
             const std::string old = value_before(survey_, i, said, box, field);
             rows.push_back({survey_.file(i), box, field, old, value, reviewer_, time});
-            back.push_back({survey_.file(i), box, field, value, before ? before->value : "", reviewer_, time});
+            back.push_back({survey_.file(i), box, field, before && field == "seen" ? before->old : value,
+                            before ? before->value : "", reviewer_, time});
         };
         bool seen = true;
         if (const Json& set = member(one, "set"); set.is_array())

@@ -13,23 +13,6 @@ bool is_human(const std::string& name) {
     return std::ranges::find(names, lower(name)) != names.end();
 }
 
-namespace {
-
-StatedBox& box_of(StatedImage& image, const std::string& number) {
-    const auto found = std::ranges::find(image.boxes, number, &StatedBox::number);
-    if (found != image.boxes.end()) return *found;
-    image.boxes.push_back({.number = number,
-                           .at = {},
-                           .category = "none",
-                           .species = "",
-                           .confidence = 1,
-                           .touched = true,
-                           .repeated = false});
-    return image.boxes.back();
-}
-
-}  // namespace
-
 std::string species_text(const std::map<std::string, int>& species) {
     std::vector<std::pair<std::string, int>> all(species.begin(), species.end());
     std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.second > b.second; });
@@ -69,10 +52,12 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
     if (const std::string text = said ? accepted_answer(*said) : ""; !text.empty()) {
         const size_t space = std::min(text.find(' '), text.size());
         now.final = text.substr(0, space);
-        now.species = now.final == "animal"
-                          ? species_counts(std::string_view(text).substr(std::min(space + 1, text.size())))
-                          : std::map<std::string, int>();
-        return now;
+        std::map<std::string, int> accepted =
+            species_counts(std::string_view(text).substr(std::min(space + 1, text.size())));
+        if (std::ranges::none_of(accepted, [&](const auto& one) {  // "animal": there was no species model then
+                return std::ranges::find(survey.categories, one.first) != survey.categories.end();
+            }))
+            now.species = std::move(accepted);
     }
     std::string final, species;
     for (const Correction& c : said ? *said : std::vector<Correction>()) {
@@ -82,11 +67,16 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             if (c.field == "quality") now.quality = c.value, quality_changed = true;
             continue;
         }
-        StatedBox& box = box_of(now, c.box);
+        boxes_changed = true;
+        auto known = std::ranges::find(now.boxes, c.box, &StatedBox::number);
+        if (known == now.boxes.end()) {
+            if (!c.box.starts_with('+')) continue;  // of another detector; the table passes it over, too
+            known = now.boxes.insert(known, {c.box, {}, "none", "", 1, true, false});
+        }
+        StatedBox& box = *known;
         box.touched = true;
         box.repeated = false;
         box.confidence = 1;
-        boxes_changed = true;
         if (c.field == "category") box.category = c.value;
         if (c.field == "species") box.species = c.value;
         if (c.field == "bbox") {
@@ -113,6 +103,7 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             }
         }
         if (boxes_changed) now.species = counted;
+        if (!boxes_changed) animal = !now.species.empty();  // which a vote may have changed
         if (!species.empty()) now.species = species_counts(species), animal = true;
         now.final = human                       ? "human"
                     : now.quality == survey.bad ? "bad"

@@ -24,7 +24,7 @@ StaticPage write_static_page(const std::filesystem::path& file, const SurveyFold
     images.resize(page.images);
     nlohmann::json items = session.items(images).at("items"), pictures = nlohmann::json::array();
     for (const uint32_t i : images) {
-        const Thumbnail picture = make_thumbnail((survey.base / survey.file(i)).string(), kSide);
+        const Thumbnail picture = make_thumbnail(survey.path(i), kSide);
         page.unreadable += picture.data_url.empty();
         pictures.push_back(picture.data_url.empty() ? "!" + picture.trouble : picture.data_url);
         progress(pictures.size(), images.size());

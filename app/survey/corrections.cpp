@@ -52,9 +52,8 @@ Corrections read_corrections(const std::filesystem::path& csv, const std::vector
                 fail(Fault::damaged, "{}: row {}: {} '{}' must be one of {}; correct or delete this row", csv.string(),
                      row.row, row.field, row.value, fmt::join(known, ", "));
             image.values[{row.box, row.field}] = row.value;
-            if (row.box.empty() && row.field == "seen") image.accepted = row.old;
         }
-        if (image.of_boxes()) image.accepted.clear();
+        image.accepted = accepted_answer(rows);
         image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
     if (note)
@@ -68,7 +67,8 @@ void merge_words(const std::vector<std::string>& folders, const std::filesystem:
     std::string groups = "group,file,box\n";
     size_t count = 0;
     for (const std::string& folder : folders) {
-        const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv");
+        const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv", CorrectionLog::Use::reading);
+        for (const std::string& text : log.notes) note(text);
         for (const auto& [file, rows] : log.all()) said.insert(said.end(), rows.begin(), rows.end());
         std::map<std::string, size_t> numbers;
         for (const CsvRow& row : rows_of(std::filesystem::path(folder) / "repeats.csv", kRepeatColumns)) {

@@ -15,7 +15,7 @@
 struct ImageCorrections {
     std::map<std::pair<std::string, std::string>, std::string> values = {};  // (box, field) -> new
     std::string reviewer = {};                                               // of the last row that counts
-    std::string accepted = {};  // "animal fox:2|hare:1": the answer that was looked at; "" where boxes were changed
+    std::string accepted = {};  // "animal fox:2|hare:1": what was looked at: accepted_answer()
 
     std::string value(const std::string& box, const std::string& field) const;  // "" if there is none
     bool of_boxes() const { return !values.empty() && !values.rbegin()->first.first.empty(); }

@@ -160,7 +160,8 @@ std::optional<std::vector<SpeciesCount>> SurveyTable::species_said(const std::st
     if (!said) return {};
     std::string text = said->value("", "species");
     const std::string final = said->value("", "final");
-    const bool as_accepted = text.empty() && (final.empty() || final == final_name(FinalClass::animal));
+    if (!final.empty() && final != final_name(FinalClass::animal)) return std::vector<SpeciesCount>();
+    const bool as_accepted = text.empty();
     if (as_accepted) {
         if (said->accepted.empty()) return {};
         const size_t space = said->accepted.find(' ');
@@ -334,7 +335,7 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
     if (human) row.final = FinalClass::human, doubtful = doubtful || animal;
     if (!r.failure.empty()) row.final = FinalClass::failed;
     std::string final = said ? said->value("", "final") : "";
-    if (said && final.empty() && said->value("", "quality").empty())
+    if (said && final.empty() && (said->value("", "quality") + said->value("", "species")).empty())
         final = said->accepted.substr(0, said->accepted.find(' '));
     for (const FinalClass one : {FinalClass::animal, FinalClass::empty, FinalClass::bad, FinalClass::human,
                                  FinalClass::repeated})  // not "failed": it may be readable today
