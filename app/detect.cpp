@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/detect/job.h"
+#include "app/detect/shard.h"
 #include "app/jobs/long_run.h"
 #include "app/survey/survey.h"
 #include "app/terminal.h"
@@ -26,6 +27,7 @@ int run_detect(Options& o) {
     o.job.tile = o.tile ? o.tile_size : 0;
     o.job.note = [&](const std::string& text) { run.note(text); };
     o.job.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
+    take_own_shard(o.job.shard, o.job.out);
     DetectOutcome outcome;
     if (const auto code = run.run([&] { return (outcome = detect(o.job)).finished; })) return *code;
     const DetectCounts& c = outcome.counts;
@@ -125,7 +127,10 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--update", job.update, "keep the results of this earlier file and process only images it lacks")
         ->type_name("FILE")
         ->group(group);
-    app.add_option("--shard", job.shard, "process only part I of N of the images; `tundra merge` joins the results")
+    app.add_option(
+           "--shard", job.shard,
+           "process only part I of N of the images; `tundra merge` joins the results. auto, auto/N: the part of this "
+           "task of a Slurm array or rank of MPI, whose number takes the place of {shard} in --out")
         ->type_name("I/N")
         ->group(group);
     app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")

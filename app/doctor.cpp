@@ -9,13 +9,16 @@
 
 #include "app/command.h"
 #include "app/detect/advice.h"
+#include "app/jobs/together.h"
 #include "app/terminal.h"
 #include "base/error.h"
+#include "base/processors.h"
 #include "data/cache.h"
 #include "data/image.h"
 #include "kernels/cuda_libraries.h"
 #include "models/resnet.h"
 #include "train/machine.h"
+#include "train/ranks.h"
 #include "train/trainer.h"
 
 namespace {
@@ -84,6 +87,56 @@ Check self_test(const std::string& kind) {
     } catch (const std::exception& error) {
         return {"self-test", error.what(), false};
     }
+}
+
+// What the ranks of a launcher are, and how fast they add arrays. Every rank computes, the first one prints.
+int test_ranks(Ranks* ranks, bool as_json) {
+    using Clock = std::chrono::steady_clock;
+    const json here = {{"rank", ranks->rank},
+                       {"machine", ranks->machine},
+                       {"device", device_check("cpu").text},
+                       {"processors", usable_processors()},
+                       {"ranks_that_share_them", ranks->on_processors}};
+    json out = {{"mpi", mpi_library().version}, {"ranks", json::array()}, {"sums", json::array()}};
+    for (const std::string& text : ranks->gather(here.dump(-1, ' ', false, json::error_handler_t::replace)))
+        out["ranks"].push_back(json::parse(text));
+    for (const size_t megabytes : {1, 16, 100}) {
+        std::vector<float> values(megabytes * 250000, 1.0f);
+        double best = INFINITY;
+        for (int i = 0; i < 4; ++i) {
+            double nothing = 0;
+            ranks->sum({&nothing, 1});  // all begin together
+            const Clock::time_point start = Clock::now();
+            ranks->start_sum(values, 1 / float(ranks->count));
+            ranks->wait();
+            best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+        }
+        for (const float v : values) require(v == 1, "doctor --mpi: a sum over ranks is wrong");
+        out["sums"].push_back({{"megabytes", megabytes}, {"seconds", best}});
+    }
+    if (!ranks->first()) return 0;
+    if (as_json) {
+        print_output("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
+        return 0;
+    }
+    print_output("MPI      {}\n", out["mpi"].get<std::string>());
+    for (const json& r : out["ranks"])
+        print_output("rank {:<3} {}, {}; {} processors, used by {} of the ranks\n", r["rank"].get<size_t>(),
+                     printable(r["machine"].get<std::string>()), printable(r["device"].get<std::string>()),
+                     r["processors"].get<size_t>(), r["ranks_that_share_them"].get<size_t>());
+    for (const json& s : out["sums"])
+        print_output("sum      {:>3} MB in {:6.1f} ms, {:.2f} GB/s\n", s["megabytes"].get<size_t>(),
+                     1e3 * s["seconds"].get<double>(),
+                     1e-3 * s["megabytes"].get<double>() / s["seconds"].get<double>());
+    print_output("Sums between ranks are right. Training uses the device cpu of every rank.\n");
+    return 0;
+}
+
+int run_mpi(bool as_json) {
+    const std::unique_ptr<Ranks> ranks = open_ranks();
+    if (ranks->count == 1)
+        fail(Fault::usage, "doctor --mpi: there is one process; start it as `mpirun -n 2 tundra doctor --mpi`");
+    return run_together(*ranks, [&] { return test_ranks(ranks.get(), as_json); });
 }
 
 int run(bool as_json, const std::string& self_test_device) {
@@ -161,6 +214,9 @@ int run(bool as_json, const std::string& self_test_device) {
                                : l.missing);
     if (std::ranges::none_of(linked_libraries(), [](const Library& l) { return l.name == "HDF5"; }))
         line("no", "HDF5", "not built in: Keras' .h5 files cannot be read; install libhdf5-dev and build again");
+    const MpiLibrary mpi = mpi_library();
+    line(mpi.missing.empty() ? "ok" : "no", "MPI",
+         mpi.missing.empty() ? mpi.version : "training with several processes: " + mpi.missing);
     for (const FormatLibrary& l : format_libraries())
         if (!*l.version)
             line("no", l.library,
@@ -178,13 +234,15 @@ int run(bool as_json, const std::string& self_test_device) {
 std::function<int()> add(CLI::App& app) {
     auto as_json = std::make_shared<bool>(false);
     app.add_flag("--json", *as_json, "print JSON");
+    auto mpi = std::make_shared<bool>(false);
+    app.add_flag("--mpi", *mpi, "under mpirun or srun: the ranks, their machines, and the speed of a sum over them");
     auto device = std::make_shared<std::string>("simt");
     app.add_option("--device", *device,
                    "the device whose results the self-test compares with those of cpu: simt, ptx or cuda; where a GPU "
                    "is usable, cuda is compared too")
         ->check(CLI::IsMember({"simt", "ptx", "cuda"}))
         ->capture_default_str();
-    return [as_json, device] { return run(*as_json, *device); };
+    return [=] { return *mpi ? run_mpi(*as_json) : run(*as_json, *device); };
 }
 
 }  // namespace
@@ -193,6 +251,6 @@ Command doctor_command() {
     return {
         .name = "doctor",
         .summary = "Check this machine: devices, libraries, memory, disk, which detector suits it, and a self-test.",
-        .examples = {"tundra doctor", "tundra doctor --json"},
+        .examples = {"tundra doctor", "tundra doctor --json", "mpirun -n 4 tundra doctor --mpi"},
         .add = add};
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "app/command.h"
+#include "app/detect/shard.h"
 #include "app/jobs/long_run.h"
 #include "app/terminal.h"
 #include "base/error.h"
@@ -16,6 +17,7 @@ int run_survey(SurveyJob& job) {
     LongRun run(job.detect.machine.quiet);
     job.detect.note = [&](const std::string& text) { run.note(text); };
     job.detect.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
+    take_own_shard(job.detect.shard, job.detect.out);
     SurveyOutcome outcome;
     if (const auto code = run.run([&] { return (outcome = survey(job)).detect.finished; })) return *code;
     const DetectCounts& c = outcome.detect.counts;
@@ -93,7 +95,10 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--base", job.base, "folder to which the file names are relative [the given folder]")
         ->type_name("FOLDER")
         ->group(group);
-    app.add_option("--shard", job.shard, "process only part I of N of the images; `tundra merge` joins the folders")
+    app.add_option(
+           "--shard", job.shard,
+           "process only part I of N of the images; `tundra merge` joins the folders. auto, auto/N: the part of this "
+           "task of a Slurm array or rank of MPI, whose number takes the place of {shard} in --out")
         ->type_name("I/N")
         ->group(group);
     add_machine_options(app, job.machine, "detector: cpu 1, cuda 8; classifiers: 16");

@@ -1,17 +1,22 @@
 // `tundra train`: trains on labelled images and writes a run folder.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "app/command.h"
 #include "app/jobs/machine.h"
+#include "app/jobs/together.h"
 #include "app/report/report.h"
 #include "app/review/labels.h"
 #include "app/terminal.h"
 #include "app/train_options.h"
 #include "base/error.h"
+#include "base/processors.h"
+#include "train/ranks.h"
 #include "train/run.h"
 
 namespace {
@@ -59,9 +64,13 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
 RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     RunEvents events;
     events.note = [&](const std::string& text) { print_note(progress, text); };
+    if (!o.run.ranks->first()) events.note = {};
     if (o.quiet) return events;
     events.planned = [&](const RunPlan& plan) {
         print_plan(progress, config, plan);
+        if (o.run.ranks->count > 1)
+            print_line(progress, fmt::format("{:<10} {}, each with {} of the {} images of a step", "ranks",
+                                             o.run.ranks->count, config.batch / o.run.ranks->count, config.batch));
         for (const std::string& text : plan.notes) print_note(progress, text);
         if (!o.run.plan_only) return;
         print_line(progress, fmt::format("{:<10} {} in the run folder", "disk", bytes_text(double(plan.disk_bytes))));
@@ -78,8 +87,9 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                                             p.images_per_second, stats.loss, duration_text(p.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        print_line(progress, fmt::format("epoch {:>3}/{}  {}  {}{}", e.epoch, e.epochs, metrics_text(e.metrics),
-                                         duration_text(e.seconds), e.best ? "  best" : ""));
+        const std::string waited = o.run.ranks->count > 1 ? fmt::format("  sums exposed {:.2f} s", e.waited) : "";
+        print_line(progress, fmt::format("epoch {:>3}/{}  {}  {}{}{}", e.epoch, e.epochs, metrics_text(e.metrics),
+                                         duration_text(e.seconds), waited, e.best ? "  best" : ""));
     };
     return events;
 }
@@ -99,6 +109,7 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
                    data = labels / (o.labels == "boxes" ? "labels.json" : "labels.csv");
     const std::string with = app.count("DATA") ? app.get_option("DATA")->as<std::string>() : "";
     o.config.set_data(data.string());
+    if (!o.run.ranks->first()) return {};  // rank 0 writes them
     if (!o.run.fresh && fs::exists(fs::path(o.run.folder) / "config") && fs::exists(data)) return {};
     const bool is_file = fs::is_regular_file(o.corrections);
     const fs::path where = is_file ? fs::absolute(o.corrections).parent_path() : fs::path(o.corrections);
@@ -110,21 +121,25 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     return written.notes;
 }
 
-int run(Options& o, const CLI::App& app) {
+int train(Options& o, const CLI::App& app) {
     const std::filesystem::path& folder = o.run.folder;
     std::error_code ignored;
     std::vector<std::string> notes;
     if (!o.corrections.empty() && !std::filesystem::is_regular_file(folder, ignored)) notes = take_corrections(o, app);
+    std::byte ready{};
+    o.run.ranks->broadcast({&ready, 1});  // the other ranks wait for the labels
     const TrainConfig config = o.config.resolve(app);
     if (std::filesystem::exists(folder, ignored) && !std::filesystem::is_directory(folder, ignored))
         fail(Fault::usage, "--out {}: is a file; name a folder for the run", folder.string());
     if (std::filesystem::equivalent(folder, config.data, ignored))
         fail(Fault::usage, "--out {}: is the folder of the images; name another one for the run", folder.string());
     Progress progress(o.quiet);
-    for (const std::string& text : notes) print_note(progress, text);
+    if (o.run.ranks->first())
+        for (const std::string& text : notes) print_note(progress, text);
     const RunResult result = train_run(config, o.run, events_of(o, config, progress));
     const std::string& out = o.run.folder;
     std::string report;
+    if (!o.run.ranks->first()) return result.exit_code;
     if (result.end != RunEnd::planned) try {
             report = write_report(out).string();
         } catch (const std::exception& e) {  // the run itself is saved already
@@ -153,6 +168,23 @@ int run(Options& o, const CLI::App& app) {
             break;
     }
     return result.exit_code;
+}
+
+// The launcher may have bound this process to a part of the machine that is smaller than its share.
+void note_unused_processors(const Ranks& ranks) {
+    const auto here = size_t(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))), mine = size_t(usable_processors());
+    if (std::getenv("OMPI_COMM_WORLD_SIZE") && mine * ranks.on_machine < here)
+        write_error(
+            fmt::format("note: mpirun lets {} use {} of the {} processors; mpirun --bind-to none lets it use all\n",
+                        ranks.count > 1 ? "each rank" : "this process", mine, here));
+}
+
+int run(Options& o, const CLI::App& app) {
+    const std::unique_ptr<Ranks> ranks = open_ranks();
+    o.run.ranks = ranks.get();
+    if (ranks->first()) note_unused_processors(*ranks);
+    if (!ranks->first()) o.quiet = true;
+    return run_together(*ranks, [&] { return train(o, app); });
 }
 
 std::function<int()> add(CLI::App& app) {

@@ -10,13 +10,18 @@
 
 namespace {
 
-constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 std::atomic<int> first_signal = 0;
+std::atomic<bool> save_wanted = false;
 stack_t stack_before = {};  // AddressSanitizer has one of its own
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void note_signal(int signal) {
+    if (signal == SIGUSR1) {
+        save_wanted = true;
+        return;
+    }
     int none = 0;
     if (!first_signal.compare_exchange_strong(none, signal) && signal != SIGHUP) _exit(128 + signal);
 }
@@ -37,7 +42,7 @@ void install(void (*handler)(int)) {
 }  // namespace
 
 StopSignals::StopSignals() {
-    first_signal = 0;
+    first_signal = 0, save_wanted = false;
     static char own_stack[1 << 16];  // of the thread that is asked first, the one that came here
     const stack_t stack = {.ss_sp = own_stack, .ss_flags = 0, .ss_size = sizeof own_stack};
     sigaltstack(&stack, &stack_before);
@@ -50,6 +55,8 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const { return first_signal; }
+
+bool StopSignals::take_save_request() { return save_wanted.exchange(false); }
 
 int StopSignals::exit_code() const {
     const int signal = received();

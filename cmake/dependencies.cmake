@@ -45,6 +45,10 @@ if(hdf5_FOUND)
     endif()
 endif()
 
+# MPI: several processes train one network; only tundra_mpi.so, which the program opens under mpirun, is linked with it.
+set(MPI_CXX_SKIP_MPICXX TRUE)
+find_package(MPI QUIET COMPONENTS CXX)
+
 # cpp-httplib serves the page of `tundra review`; without it that command says so.
 pkg_check_modules(httplib cpp-httplib)
 

@@ -78,11 +78,11 @@ uint64_t available_memory_bytes() {
     return limit == kNoLimit ? available : std::min(available, limit - std::min(limit, used));
 }
 
-Cache::Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder)
+Cache::Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder, size_t processes)
     : data_(data), fit_(fit), mode_(mode), pixels_bytes_(fit.bytes()) {
     const uint64_t needed = uint64_t(pixels_bytes_) * data.samples.size(), memory = available_memory_bytes();
     if (mode == CacheMode::automatic) {
-        if (needed <= memory / 2)
+        if (needed * processes <= memory / 2)
             mode_ = CacheMode::memory;
         else if (!folder.empty() && free_disk_bytes(folder) > needed + needed / 10)
             mode_ = CacheMode::disk;

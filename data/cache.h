@@ -27,7 +27,8 @@ class Cache {
 public:
     // automatic: memory if the slots take at most half of what is available, else disk if `folder` is given and has
     // space, else off. Throws Error (Fault::environment) if `disk` is requested and folder or space are missing.
-    Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder);
+    // `processes`: of this machine, which each keep all images.
+    Cache(const Dataset& data, const Fit& fit, CacheMode mode, const std::string& folder, size_t processes = 1);
     ~Cache();
     Cache(const Cache&) = delete;
 

@@ -45,7 +45,8 @@ Batch blank_batch(const LoaderOptions& o) {
 }
 
 size_t Loader::steps() const {
-    const size_t whole = samples_.size() / options_.batch, rest = samples_.size() % options_.batch;
+    const size_t batch = options_.batch * options_.shares;
+    const size_t whole = samples_.size() / batch, rest = samples_.size() % batch;
     return rest == 0 || (options_.drop_last && whole > 0) ? whole : whole + 1;
 }
 
@@ -83,8 +84,12 @@ void Loader::prepare(Slot& slot) {
     if (options_.boxes) slot.batch.boxes.assign(batch * options_.boxes->max_boxes * 5, -1);
     slot.good.assign(batch, 0);
     slot.missing = batch;
+    const size_t first = step * batch * options_.shares;
     for (size_t row = 0; row < batch; ++row)
-        if (const size_t at = step * batch + row; at < samples_.size()) slot.batch.samples[row] = samples_[order_[at]];
+        if (const size_t at = first + row * options_.shares + options_.share; at < samples_.size())
+            slot.batch.samples[row] = samples_[order_[at]];
+    slot.counts = slot.batch.samples[0] >= 0;
+    if (!slot.counts) slot.batch.samples[0] = samples_[order_[first]];
 }
 
 // Under the lock.
@@ -187,7 +192,7 @@ void Loader::finish(Slot& slot) const {
             std::copy(augmented.color.begin(), augmented.color.end(), &batch.color[row * 2]);
         uint8_t* rgb = &batch.images[row * image_bytes_];
         if (slot.good[row])
-            batch.labels[row] = int32_t(data_.samples[size_t(batch.samples[row])].label);
+            batch.labels[row] = slot.counts ? int32_t(data_.samples[size_t(batch.samples[row])].label) : -1;
         else if (good.empty())
             std::memset(rgb, 128, image_bytes_);
         else {

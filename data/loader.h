@@ -27,6 +27,9 @@ struct LoaderOptions {
     bool shuffle = false;
     uint64_t epochs = 0;     // number after which reading ahead stops; 0: never
     bool drop_last = false;  // skip an incomplete last batch, unless it is the only one
+    // This loader makes rows share, share + shares, ... of batches of batch * shares rows: other processes make the
+    // rest. A share without images of its own repeats one of the batch, which does not count.
+    size_t share = 0, shares = 1;
     int threads = 1;
     size_t ahead = 3;             // batches ready or in preparation, besides the two in use
     bool accept_damaged = false;  // use truncated and corrupt images as far as possible
@@ -91,6 +94,7 @@ private:
         Batch batch;
         std::vector<uint8_t> good = {};  // whether the row has pixels of its image
         size_t missing = 0;              // rows that are not ready yet
+        bool counts = true;              // false: a share without images
         uint64_t serial = 0;             // number of the batch since start()
     };
     struct Ticket {

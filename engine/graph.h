@@ -13,6 +13,7 @@
 #include "engine/tensor.h"
 
 class Graph;
+class Ranks;
 struct Op;
 
 struct Value {  // a tensor that some node of the graph produces, or that comes from outside
@@ -95,7 +96,9 @@ public:
 
     const DType compute;
     const bool training;
-    std::string layer;  // layer of the next nodes
+    std::string layer;             // layer of the next nodes
+    Ranks* ranks = nullptr;        // that the loss is summed over; null: this process alone
+    bool sync_batch_norm = false;  // batch norm over the images of all ranks
     std::vector<ValueInfo> values;
     std::vector<Node> nodes;  // in the order in which they run
 

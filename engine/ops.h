@@ -137,4 +137,8 @@ const OptimizerRule& optimizer_rule(std::string_view name);  // Fault::usage for
 // average += rate * (parameter - average); float arrays of any ParameterRole, rate: (1)
 void ema_update(Value state, Value rate, Value parameter, Value average);
 void check_finite(Value state, Value gradient);
+// For a graph with ranks: starts the sum of `values` over them in place (values = factor * sum), and waits for all
+// sums.
+void start_sum_over_ranks(Value values, float factor = 1);
+void wait_for_ranks(Value any);
 void finish_step(Value state, float growth_interval = 0, float max_scale = 65536);

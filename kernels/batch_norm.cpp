@@ -4,6 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "base/ranks.h"
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
 
@@ -58,6 +59,19 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
             sum[c] += a;
             squares[c] += a * a;
         }
+}
+
+// From sums of x - pivot and its square to those of all ranks, whose pivots differ: they meet at the running mean, or
+// at 0. `sums` becomes relative to that.
+void sum_statistics_of_ranks(const BatchNormForward<float>& op, double* sums) {
+    const size_t channels = op.shape.channels;
+    for (size_t c = 0; c < channels; ++c) {
+        const double common = op.running_mean ? double(op.running_mean[c]) : 0, shift = double(op.x[c]) - common;
+        double &sum = sums[c], &squares = sums[channels + c];
+        squares += shift * (2 * sum + double(op.shape.rows) * shift);
+        sum += double(op.shape.rows) * shift;
+    }
+    op.ranks->sum({sums, 2 * channels});
 }
 
 size_t partial_doubles(const BatchNormShape& shape) { return RowTiles(shape.rows).count * 2 * shape.channels; }
@@ -126,8 +140,12 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
     for (size_t c = 0; c < channels; ++c) {
         op.dshift[c] = float(sums[c]);
         op.dscale[c] = float(sums[channels + c]);
-        mean_g[c] = float(sums[c] / double(rows));
-        mean_gx[c] = float(sums[channels + c] / double(rows));
+    }
+    if (op.ranks) op.ranks->sum({sums, 2 * channels});
+    const size_t all_rows = op.ranks ? rows * op.ranks->count : rows;
+    for (size_t c = 0; c < channels; ++c) {
+        mean_g[c] = float(sums[c] / double(all_rows));
+        mean_gx[c] = float(sums[channels + c] / double(all_rows));
     }
     backwards(cpu, rows, channels, [=](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
@@ -159,9 +177,11 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
         sum_statistics(op.x + begin * channels, op.x, end - begin, channels, sum, squares);
     });
 
-    const double count = double(rows);
+    if (op.ranks) sum_statistics_of_ranks(op, sums);
+    const double count = double(op.ranks ? rows * op.ranks->count : rows);
     for (size_t c = 0; c < channels; ++c) {
-        const double offset = sums[c] / count, mean = double(op.x[c]) + offset;
+        const float pivot = !op.ranks ? op.x[c] : op.running_mean ? op.running_mean[c] : 0.0f;
+        const double offset = sums[c] / count, mean = double(pivot) + offset;
         const double var = std::max(0.0, sums[channels + c] / count - offset * offset);
         const double rstd = 1 / std::sqrt(var + double(op.shape.eps));
         op.mean[c] = float(mean);

@@ -14,6 +14,9 @@
 //   dshift = sum(g)      dscale = sum(g * xhat)      dresidual = g
 //   dx = scale * rstd * (g - (dshift + xhat * dscale) / rows)
 //
+// With `ranks`, the sums over rows behind mean, var and dx are those over the rows of all ranks, each of which has as
+// many; dscale and dshift stay those of this rank, as other gradients.
+//
 // All gradients are assigned, not accumulated. dy2 is the second of two gradients that meet here (a residual
 // connection), so that their sum is never written to memory. Forward moves x twice and residual and y once; backward x,
 // dy and dy2 twice and dx once; with a residual x and dresidual twice, y, dy, dy2 and dx once: g is rounded to T where
@@ -22,6 +25,8 @@
 
 #include "kernels/device.h"
 #include "kernels/types.h"
+
+class Ranks;  // base/ranks.h
 
 struct BatchNormShape {
     size_t rows, channels;
@@ -39,6 +44,7 @@ struct BatchNormForward {
     float *running_mean, *running_var;  // updated; may both be null
     T* y;
     float *mean, *rstd;
+    Ranks* ranks = nullptr;  // Cpu only, here and below
 };
 
 template <class T>
@@ -49,6 +55,7 @@ struct BatchNormBackward {
     T* dx;
     float *dscale, *dshift;
     T* dresidual;  // null exactly where forward had no residual
+    Ranks* ranks = nullptr;
 };
 
 void compute(const Cpu&, const BatchNormForward<float>&);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/ranks.h"
 #include "kernels/parallel.h"
 
 namespace {
@@ -49,8 +50,7 @@ void compute(const Cpu& cpu, const CrossEntropyForward& op) {
     parallel_for(cpu, rows, grain, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) op.sample_loss[row] = forward_row(op, row);
     });
-    double loss = 0;
-    size_t first = 0, fifth = 0;
+    double loss = 0, first = 0, fifth = 0;
     for (size_t row = 0; row < rows; ++row) {
         if (op.labels[row] < 0) continue;
         loss += double(op.sample_loss[row]);
@@ -61,15 +61,18 @@ void compute(const Cpu& cpu, const CrossEntropyForward& op) {
         first += above < 1;
         fifth += above < 5;
     }
-    const double weight = total_weight(op.shape, op.labels, op.class_weight);
-    *op.loss = weight > 0 ? float(loss / weight) : 0.0f;
-    op.correct[0] = float(first);
-    op.correct[1] = float(fifth);
+    double sums[] = {loss, first, fifth, total_weight(op.shape, op.labels, op.class_weight)};
+    if (op.ranks) op.ranks->sum(sums);
+    const double weight = sums[3];
+    *op.loss = weight > 0 ? float(sums[0] / weight) : 0.0f;
+    op.correct[0] = float(sums[1]);
+    op.correct[1] = float(sums[2]);
 }
 
 void compute(const Cpu& cpu, const CrossEntropyBackward& op) {
     const size_t classes = op.shape.classes;
-    const double weight = total_weight(op.shape, op.labels, op.class_weight);
+    double weight = total_weight(op.shape, op.labels, op.class_weight);
+    if (op.ranks) op.ranks->sum({&weight, 1});
     const float factor = weight > 0 ? float(double(*op.dloss) / weight) : 0.0f;
     const float uniform = op.shape.smoothing / float(classes);
     parallel_for(cpu, op.shape.rows, grain, [&](size_t begin, size_t end) {

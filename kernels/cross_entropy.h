@@ -13,11 +13,14 @@
 // A label of -1 marks a row that does not count: its sample is 0, its gradient 0, the denominator leaves it out; a
 // batch without any row that counts has loss 0.
 // Ties: a row is correct in the top k if fewer than k classes have a logit above the label's.
+// With `ranks`, the sums over rows (loss, correct, both denominators) are those over the rows of all ranks.
 // Everything is float and assigned.
 #pragma once
 
 #include "kernels/device.h"
 #include "kernels/types.h"
+
+class Ranks;  // base/ranks.h
 
 struct CrossEntropyShape {
     size_t rows, classes;
@@ -30,6 +33,7 @@ struct CrossEntropyForward {
     const int32_t* labels;
     const float* class_weight;  // may be null
     float *loss, *sample_loss, *probabilities, *correct;
+    Ranks* ranks = nullptr;  // Cpu only, here and below
 };
 
 struct CrossEntropyBackward {
@@ -38,6 +42,7 @@ struct CrossEntropyBackward {
     const int32_t* labels;
     const float *class_weight, *dloss;
     float* dlogits;
+    Ranks* ranks = nullptr;
 };
 
 void compute(const Cpu&, const CrossEntropyForward&);

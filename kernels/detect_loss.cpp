@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/ranks.h"
 #include "kernels/detect_loss_math.h"
 #include "kernels/parallel.h"
 
@@ -45,6 +46,11 @@ struct Piece {
     }
 };
 
+DetectLossShape of_all_ranks(DetectLossShape shape, const Ranks* ranks) {
+    if (ranks) shape.n *= ranks->count;
+    return shape;
+}
+
 template <class Op, class Body>
 void for_pieces(const Cpu& cpu, const Op& op, const Body& body) {  // body(piece, level, number)
     for (size_t l = 0; l < op.shape.levels; ++l)
@@ -80,30 +86,35 @@ void compute(const Cpu& cpu, const DetectLossForward<float>& op) {
         all[l * pieces + number] = sums;
     });
     double parts[3] = {};
-    for (size_t l = 0; l < s.levels; ++l) {
-        Sums sums;
+    Sums levels[kMaxLevels];
+    for (size_t l = 0; l < s.levels; ++l)
         for (size_t k = 0; k < pieces; ++k) {
             const Sums& part = all[l * pieces + k];
-            sums.box += part.box, sums.objectness += part.objectness, sums.classes += part.classes,
-                sums.matches += part.matches;
+            levels[l].box += part.box, levels[l].objectness += part.objectness, levels[l].classes += part.classes,
+                levels[l].matches += part.matches;
         }
-        const LossWeights weight = loss_weights(s, op.level[l], float(sums.matches));
+    if (op.ranks) op.ranks->sum({&levels[0].box, s.levels * sizeof(Sums) / sizeof(double)});
+    const DetectLossShape whole = of_all_ranks(s, op.ranks);
+    for (size_t l = 0; l < s.levels; ++l) {
+        const Sums& sums = levels[l];
+        const LossWeights weight = loss_weights(whole, op.level[l], float(sums.matches));
         parts[0] += double(weight.box) * sums.box;
         parts[1] += double(weight.objectness) * sums.objectness;
         parts[2] += double(weight.classes) * sums.classes;
         op.matches[l] = float(sums.matches);
     }
     for (size_t k = 0; k < 3; ++k) op.parts[k] = float(parts[k]);
-    *op.loss = float(double(s.n) * (parts[0] + parts[1] + parts[2]));
+    *op.loss = float(double(whole.n) * (parts[0] + parts[1] + parts[2]));
 }
 
 void compute(const Cpu& cpu, const DetectLossBackward<float>& op) {
     const DetectLossShape& s = op.shape;
+    const DetectLossShape whole = of_all_ranks(s, op.ranks);
     const size_t values = 5 + s.classes;
     for_pieces(cpu, op, [&](const Piece& piece, size_t l, size_t) {
         const DetectLossLevel<float>& level = op.level[l];
-        LossWeights weight = loss_weights(s, level, op.matches[l]);
-        const float scale = *op.dloss * float(s.n);
+        LossWeights weight = loss_weights(whole, level, op.matches[l]);
+        const float scale = *op.dloss * float(whole.n);
         weight = {weight.box * scale, weight.objectness * scale, weight.classes * scale};
         for (size_t i = 0; i < level.h; ++i)
             for (size_t j = 0; j < level.w; ++j) {

@@ -23,6 +23,8 @@
 //   classes    = sum over levels of the mean over matches and classes of bce(t5.., q); q is 1 - smoothing / 2 for the
 //                class of the box and smoothing / 2 for the others; 0 where there is only one class
 //   parts = gains * (box, objectness, classes)         loss = n * (their sum)
+// With `ranks`, n and all sums are those over the images of all ranks.
+//
 // The factor n is YOLOv5's: the gradient is a sum over images, so a learning rate holds for any batch.
 //
 // Two boxes in one cell and anchor both count in `box` and `classes`; objectness takes the better of them. (YOLOv5
@@ -35,6 +37,8 @@
 
 #include "kernels/device.h"
 #include "kernels/types.h"
+
+class Ranks;  // base/ranks.h
 
 struct DetectLossShape {
     size_t n, classes, max_boxes, levels;  // up to 4 levels
@@ -59,6 +63,7 @@ struct DetectLossForward {
     DetectLossLevel<T> level[kMaxLevels];
     const float* boxes;
     float *loss, *parts, *matches;
+    Ranks* ranks = nullptr;  // Cpu only, here and below
 };
 
 template <class T>
@@ -66,6 +71,7 @@ struct DetectLossBackward {
     DetectLossShape shape;
     DetectLossLevel<T> level[kMaxLevels];
     const float *boxes, *matches, *dloss;
+    Ranks* ranks = nullptr;
 };
 
 void compute(const Cpu&, const DetectLossForward<float>&);

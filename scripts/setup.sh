@@ -21,7 +21,7 @@ fi
 
 needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-dev libstb-dev libexif-dev libzip-dev
         libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"
-optional="libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev libheif-dev libutf8proc-dev libcpp-httplib-dev ccache"
+optional="libopenmpi-dev openmpi-bin libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev libheif-dev libutf8proc-dev libcpp-httplib-dev ccache"
 what=${1:-demo}
 [ "$what" = demo ] || needed="$needed libgtest-dev"
 

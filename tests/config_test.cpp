@@ -191,4 +191,20 @@ TEST(Config, ReadsAFile) {
     EXPECT_THROW(read_config(path), Error);
 }
 
+// Goyal et al. 2017: eight times the default batch, eight times the rate, which begins where a single batch would and
+// gets there in five of 50 epochs.
+TEST(Config, LargeBatchesScaleTheLearningRate) {
+    const Schedule plain(schedule_options(configured("epochs = 50")), 1000),
+        scaled(schedule_options(configured("epochs = 50\nbatch = 256\nscale_lr = linear")), 1000);
+    const auto ratio = [&](size_t step) { return scaled.at(step).learning_rate / plain.at(step).learning_rate; };
+    EXPECT_NEAR(ratio(0), 1, 1e-9);
+    EXPECT_NEAR(ratio(50), 4.5, 1e-9);
+    EXPECT_NEAR(ratio(100), 8, 1e-9);
+    EXPECT_NEAR(ratio(999), 8, 1e-9);
+    const Schedule small(schedule_options(configured("batch = 16\nscale_lr = linear")), 1000);
+    EXPECT_NEAR(small.at(0).learning_rate / plain.at(0).learning_rate, 0.5, 1e-9);
+    EXPECT_NE(config_hash(configured("")), config_hash(configured("scale_lr = linear")));
+    EXPECT_NE(config_hash(configured("")), config_hash(configured("sync_batch_norm = true")));
+}
+
 }  // namespace

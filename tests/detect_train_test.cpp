@@ -89,7 +89,8 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     const TrainConfig c = config();
     const auto device = open_device("cpu", {.threads = 1});
     Arena arena(*device);
-    const std::unique_ptr<Task> task = make_task(c);
+    Ranks alone;
+    const std::unique_ptr<Task> task = make_task(c, alone);
     const Dataset data = task->open_data();
     task->build({*device, arena, DType::f32, false, 1}, data, [](const std::string&) {});
     StateDict state = task->trainer().averaged();

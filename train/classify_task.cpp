@@ -1,9 +1,12 @@
 // The task `classify`: cross entropy, accuracy.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "predict/evaluation.h"
 #include "predict/model_file.h"
 #include "train/machine.h"
+#include "train/ranks.h"
 #include "train/setup.h"
 #include "train/task.h"
 
@@ -11,11 +14,12 @@ namespace {
 
 class ClassifyTask final : public Task {
 public:
-    explicit ClassifyTask(const TrainConfig& config)
-        : Task(config, {.parts = kClassificationParts,
-                        .train = {"loss", "accuracy"},
-                        .evaluation = {"loss", "accuracy"},
-                        .objective = "validation loss"}) {}
+    ClassifyTask(const TrainConfig& config, Ranks& ranks)
+        : Task(config, ranks,
+               {.parts = kClassificationParts,
+                .train = {"loss", "accuracy"},
+                .evaluation = {"loss", "accuracy"},
+                .objective = "validation loss"}) {}
 
     Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
 
@@ -25,13 +29,20 @@ public:
         model_ = initial.model;
         TrainerConfig c = trainer_config(config_, data, model_, context.precision);
         c.eager = context.eager, c.steps_per_graph = context.steps_per_graph;
+        c.batch = batch();
+        if (ranks_.count > 1) c.ranks = &ranks_, c.sync_batch_norm = config_.sync_batch_norm;
         trainer_ = std::make_unique<Trainer>(context.device, context.arena, c, initial.state);
         classifier_ = std::make_unique<Classifier>(
             context.device, context.arena,
             ClassifierConfig{model_, c.batch, c.height, c.normalize, context.precision, context.eager});
     }
 
-    LoaderOptions loader(bool training) const override { return loader_options(config_, training); }
+    LoaderOptions loader(bool training) const override {
+        LoaderOptions o = loader_options(config_, training);
+        o.batch = batch();
+        if (training) o.share = ranks_.rank, o.shares = ranks_.count;
+        return o;
+    }
 
     std::vector<double> train_metrics(const StepStats& epoch) const override {
         const double correct = epoch.steps ? epoch.part("correct") : 0;
@@ -42,8 +53,9 @@ public:
 
     Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) override {
         Predictions& p = found_[part];
-        p = predict(*classifier_, *data_, data_->part(part), loader_options(config_, false), cache,
+        p = predict(*classifier_, *data_, share_of(data_->part(part)), loader(false), cache,
                     [&](size_t) { return keep_going(); });
+        if (ranks_.count > 1) p = of_all_ranks(p);
         const double accuracy = p.rows.empty() ? std::nan("") : p.metrics(*data_).all.accuracy();
         return {.complete = keep_going(),
                 .metrics = {p.mean_loss(), accuracy},
@@ -68,6 +80,28 @@ public:
     }
 
 private:
+    // In the order of the data set. A row travels as numbers, its probabilities last.
+    Predictions of_all_ranks(const Predictions& own) const {
+        const size_t columns = 5 + data_->classes.size();
+        std::vector<float> numbers;
+        for (const Prediction& p : own.rows) {
+            numbers.insert(numbers.end(), {std::bit_cast<float>(p.sample), std::bit_cast<float>(p.label),
+                                           std::bit_cast<float>(p.predicted), p.confidence, p.loss});
+            numbers.insert(numbers.end(), p.probabilities.begin(), p.probabilities.end());
+        }
+        Predictions all{.rows = {}, .bad_files = ::of_all_ranks(ranks_, own.bad_files), .counts = own.counts};
+        for (const std::vector<float>& of_rank : gather(ranks_, std::span<const float>(numbers)))
+            for (auto x = of_rank.begin(); x != of_rank.end(); x += ptrdiff_t(columns))
+                all.rows.push_back({std::bit_cast<uint32_t>(x[0]),
+                                    std::bit_cast<uint32_t>(x[1]),
+                                    std::bit_cast<uint32_t>(x[2]),
+                                    x[3],
+                                    x[4],
+                                    {x + 5, x + ptrdiff_t(columns)}});
+        std::ranges::sort(all.rows, {}, &Prediction::sample);
+        return all;
+    }
+
     const Dataset* data_ = nullptr;
     Model model_;
     std::unique_ptr<Classifier> classifier_;
@@ -76,4 +110,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_classify_task(const TrainConfig& config) { return std::make_unique<ClassifyTask>(config); }
+std::unique_ptr<Task> make_classify_task(const TrainConfig& config, Ranks& ranks) {
+    return std::make_unique<ClassifyTask>(config, ranks);
+}

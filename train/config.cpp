@@ -83,6 +83,11 @@ void set(TrainConfig& config, const ConfigField& field, const Assignment& a) {
     }
 }
 
+// Settings that do not change what runs of earlier versions are, which lack them.
+bool is_newer_default(const TrainConfig& config, std::string_view key) {
+    return (key == "scale_lr" && config.scale_lr == "none") || (key == "sync_batch_norm" && !config.sync_batch_norm);
+}
+
 std::vector<double> explicit_weights(const TrainConfig& config) {
     std::vector<double> weights;
     const std::string& text = config.class_weights;
@@ -228,7 +233,7 @@ std::vector<std::string> config_differences(const TrainConfig& before, const Tra
 std::string config_hash(const TrainConfig& config) {
     Hash hash;
     for (const ConfigField& field : config_fields())
-        if (field.makes_the_result) {
+        if (field.makes_the_result && !is_newer_default(config, field.key)) {
             hash.add(field.key), hash.add(value_text(config, field));
             if (field.key == "precision") hash.add(kRemoved), hash.add("false");  // older runs continue
         }
@@ -236,8 +241,11 @@ std::string config_hash(const TrainConfig& config) {
 }
 
 ScheduleOptions schedule_options(const TrainConfig& config) {
+    const double batches = double(config.batch) / double(recipe_named("default", config.task).batch),
+                 factor = config.scale_lr == "linear" ? batches : 1;
+    const bool ramps = factor > 1;
     return {.curve = curve_named(config.schedule),
-            .learning_rate = config.learning_rate,
+            .learning_rate = factor * config.learning_rate,
             .div_factor = config.div_factor,
             .final_div = config.final_div,
             .warmup_fraction = config.warmup_fraction,
@@ -246,7 +254,9 @@ ScheduleOptions schedule_options(const TrainConfig& config) {
             .cycle_momentum = config.cycle_momentum,
             .momentum_high = config.momentum_high,
             .momentum_low = config.momentum_low,
-            .momentum = config.momentum};
+            .momentum = config.momentum,
+            .ramp_from = ramps ? 1 / factor : 1,
+            .ramp_share = ramps ? std::min(1.0, 5 / double(config.epochs)) : 0};
 }
 
 std::vector<float> class_weight_values(const TrainConfig& config, std::span<const size_t> images_per_class) {

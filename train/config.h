@@ -50,6 +50,8 @@ struct TrainConfig {
     bool three_phase = false, cycle_momentum = true;
     double momentum_high = 0.95, momentum_low = 0.85;
 
+    std::string scale_lr = "none";  // "linear": lr * batch / the task's default batch, with gradual warm-up
+
     double label_smoothing = 0;
     std::string class_weights = "none";  // "none", "balanced", or one number per class: "1,2.5"
 
@@ -58,6 +60,8 @@ struct TrainConfig {
     bool accept_damaged = true;        // use truncated and corrupt images as far as they decode
 
     std::string select = "last";  // which weights are the result: "last", or "best" by validation loss
+
+    bool sync_batch_norm = false;  // with several ranks: statistics over the images of all of them
 
     std::string precision = "auto", device = "auto";
     uint64_t threads = 0;        // 0: all

@@ -86,6 +86,10 @@ std::span<const ConfigField> config_fields() {
          0.9999},
         {"momentum_low", "schedule", "momentum at the peak learning rate", result, &C::momentum_low, none, 0, 0.9999},
 
+        {"scale_lr", "schedule",
+         "linear: peak learning rate = lr * batch / 32 (detect: 16), with warm-up over 5 epochs (Goyal et al. 2017)",
+         result, &C::scale_lr, one_of("none", "linear")},
+
         {"label_smoothing", "loss", "share of each label that is spread over all classes", result, &C::label_smoothing,
          none, 0, 0.99},
         {"class_weights", "loss", "weights of the classes in the loss: none, balanced, or one number per class (1,2.5)",
@@ -106,6 +110,8 @@ std::span<const ConfigField> config_fields() {
 
         {"select", "length", "which weights become the model: the last, or the best by validation", result, &C::select,
          one_of("last", "best")},
+        {"sync_batch_norm", "machine", "several ranks: batch norm over the images of all of them, not of each", result,
+         &C::sync_batch_norm},
         {"precision", "machine", "number format of activations and gradients", result, &C::precision,
          one_of("auto", "fp32", "bf16", "fp16")},
         {"device", "machine", "device to run on", execution, &C::device, one_of("auto", "cpu", "cuda", "simt", "ptx")},

@@ -7,6 +7,7 @@
 #include "models/yolov5_start.h"
 #include "predict/detect_evaluation.h"
 #include "predict/model_file.h"
+#include "train/ranks.h"
 #include "train/setup.h"
 #include "train/task.h"
 
@@ -16,11 +17,12 @@ constexpr size_t kMaxBoxes = 300;  // of one composed image
 
 class DetectTask final : public Task {
 public:
-    explicit DetectTask(const TrainConfig& config)
-        : Task(config, {.parts = kDetectionParts,
-                        .train = {"loss", "box", "objectness", "class"},
-                        .evaluation = {"map50", "map"},
-                        .objective = "validation mAP"}) {}
+    DetectTask(const TrainConfig& config, Ranks& ranks)
+        : Task(config, ranks,
+               {.parts = kDetectionParts,
+                .train = {"loss", "box", "objectness", "class"},
+                .evaluation = {"map50", "map"},
+                .objective = "validation mAP"}) {}
 
     Dataset open_data() override { return open_box_dataset(config_.data, dataset_options(config_)); }
 
@@ -35,7 +37,7 @@ public:
             context.device, context.arena,
             TrainerConfig{
                 .model = network,
-                .batch = size_t(config_.batch),
+                .batch = batch(),
                 .height = fit_.h(),
                 .width = fit_.w(),
                 .normalize = normalize_named("unit"),
@@ -44,17 +46,20 @@ public:
                 .trained = layers_from(config_.freeze ? 2 * model_.config.channels.size() : 0),
                 .precision = context.precision,
                 .eager = context.eager,
-                .steps_per_graph = context.steps_per_graph},
+                .steps_per_graph = context.steps_per_graph,
+                .ranks = ranks_.count > 1 ? &ranks_ : nullptr,
+                .sync_batch_norm = config_.sync_batch_norm},
             model_.state);
-        detector_ = std::make_unique<Detector>(
-            context.device, folded(model_),
-            DetectorOptions{.batch = size_t(config_.batch), .precision = kDetectorPrecision}, &context.arena);
+        detector_ = std::make_unique<Detector>(context.device, folded(model_),
+                                               DetectorOptions{.batch = batch(), .precision = kDetectorPrecision},
+                                               &context.arena);
         detector_->program(fit_.h(), fit_.w());  // now, so that too little memory is known before the first step
     }
 
     LoaderOptions loader(bool training) const override {
         LoaderOptions o = loader_options(config_, training);
-        o.fit = fit_;
+        o.fit = fit_, o.batch = batch();
+        if (training) o.share = ranks_.rank, o.shares = ranks_.count;
         if (training) o.boxes = {.augment = box_augment(config_), .max_boxes = max_boxes_};
         return o;
     }
@@ -71,8 +76,9 @@ public:
 
     Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) override {
         FoundBoxes& found = found_[part];
-        found = find_boxes(*detector_, *data_, data_->part(part), loader(false), cache,
+        found = find_boxes(*detector_, *data_, share_of(data_->part(part)), loader(false), cache,
                            [&](size_t) { return keep_going(); });
+        if (ranks_.count > 1) found = of_all_ranks(found);
         const BoxMetrics m = measure_boxes(found.images, data_->classes.size());
         std::string note;  // the run continues, because the weights may recover
         if (found.overflown)
@@ -103,6 +109,39 @@ public:
     }
 
 private:
+    // In the order of the data set. A box travels as numbers, behind those of its image.
+    FoundBoxes of_all_ranks(const FoundBoxes& own) const {
+        static_assert(std::is_trivially_copyable_v<FoundBox>);
+        struct Row {
+            uint32_t sample;
+            uint8_t is_box;
+            FoundBox box;
+        };
+        std::vector<Row> rows;
+        for (size_t i = 0; i < own.images.size(); ++i) {
+            rows.push_back({own.samples[i], false, {}});
+            for (const FoundBox& box : own.images[i].found) rows.push_back({own.samples[i], true, box});
+        }
+        std::map<uint32_t, ImageBoxes> images;
+        for (const std::vector<Row>& of_rank : gather(ranks_, std::span<const Row>(rows)))
+            for (const Row& row : of_rank) {
+                const Sample& sample = data_->samples[row.sample];
+                ImageBoxes& image = images[row.sample];
+                if (row.is_box)
+                    image.found.push_back(row.box);
+                else
+                    image = {.truth = sample.boxes, .found = {}, .h = sample.h, .w = sample.w};
+            }
+        double overflown = double(own.overflown);
+        ranks_.sum({&overflown, 1});
+        FoundBoxes all{.samples = {},
+                       .images = {},
+                       .bad_files = ::of_all_ranks(ranks_, own.bad_files),
+                       .overflown = size_t(overflown)};
+        for (auto& [sample, image] : images) all.samples.push_back(sample), all.images.push_back(std::move(image));
+        return all;
+    }
+
     DetectorModel with(StateDict state) const {
         DetectorModel model = model_;
         model.state = std::move(state);
@@ -132,4 +171,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Task> make_detect_task(const TrainConfig& config) { return std::make_unique<DetectTask>(config); }
+std::unique_ptr<Task> make_detect_task(const TrainConfig& config, Ranks& ranks) {
+    return std::make_unique<DetectTask>(config, ranks);
+}

@@ -6,11 +6,11 @@
 
 namespace {
 
-uint64_t memory_needed(TrainConfig config, uint64_t batch, const Dataset& data, const TaskContext& c) {
+uint64_t memory_needed(TrainConfig config, uint64_t batch, Ranks& ranks, const Dataset& data, const TaskContext& c) {
     config.batch = batch;
     MetaDevice counting(c.device);
     Arena arena(counting);
-    const std::unique_ptr<Task> task = make_task(config);
+    const std::unique_ptr<Task> task = make_task(config, ranks);
     task->build({counting, arena, c.precision, c.eager, c.steps_per_graph}, data, [](const std::string&) {});
     return counting.bytes();
 }
@@ -24,14 +24,17 @@ void require_memory(const Device& device) {
              bytes_text(double(free)));
 }
 
-void fail_for_memory(const TrainConfig& config, const Dataset& data, const TaskContext& context, const Error& error) {
-    const auto needed = [&](uint64_t batch) { return BatchMemory{batch, memory_needed(config, batch, data, context)}; };
+void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data, const TaskContext& context,
+                     const Error& error) {
+    const auto needed = [&](uint64_t batch) {
+        return BatchMemory{batch, memory_needed(config, batch, ranks, data, context)};
+    };
     const size_t known = context.device.free_bytes();
     const uint64_t free = known == kUnknownBytes ? available_memory_bytes() : known;
     const BatchMemory all = needed(config.batch);
     if (free / 20 * 19 >= all.bytes)  // the memory that ran out is another one, whose size is not known
         fail(Fault::memory, "{}; training needs {} in all", error.what(), bytes_text(double(all.bytes)));
-    const uint64_t fitting = config.batch > 2 ? largest_batch(free, needed(2), all) : 0;
+    const uint64_t fitting = config.batch > 2 * ranks.count ? largest_batch(free, needed(2 * ranks.count), all) : 0;
     fail(Fault::memory, "training needs {} and {} are free; {}", bytes_text(double(all.bytes)),
          bytes_text(double(free)),
          fitting ? fmt::format("--batch {} would fit", fitting) : "a smaller --image-size or model would fit");

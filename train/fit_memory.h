@@ -9,5 +9,5 @@ void require_memory(const Device& device);
 
 // Throws the report after `error`, which ended the construction of a task; its memory, and the arena's, which is not
 // used, must be released by now.
-[[noreturn]] void fail_for_memory(const TrainConfig& config, const Dataset& data, const TaskContext& context,
-                                  const Error& error);
+[[noreturn]] void fail_for_memory(const TrainConfig& config, Ranks& ranks, const Dataset& data,
+                                  const TaskContext& context, const Error& error);

@@ -117,11 +117,13 @@ void RunRecord::event(const std::string& kind, json details) {
     record_["wall_seconds"] = seconds;
     record_["pictures"] = images;
     record_["energy_joules"] = all_measured ? json(energy) : json(kNotMeasured);
+    if (path_.empty()) return;
     std::string text = record_.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
     write_file_durably(path_, [&](FileWriter& writer) { writer.write(text); });
 }
 
 LineFile::LineFile(const fs::path& path, const std::function<bool(std::string_view)>& keep) : path_(path) {
+    if (path.empty()) return;
     std::string old = text_of(path), kept;
     for (size_t begin = 0, end; (end = old.find('\n', begin)) != old.npos; begin = end + 1) {
         std::string_view line(old.data() + begin, end - begin);
@@ -138,6 +140,7 @@ LineFile::~LineFile() {
 }
 
 void LineFile::append(std::string line) {
+    if (descriptor_ < 0) return;
     line.push_back('\n');
     FileCalls calls;
     FileWriter(descriptor_, path_, calls).write(line);

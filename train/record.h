@@ -14,8 +14,8 @@
 // energy_joules is a number or "not measured". Times are UTC. Every write replaces the file as a whole (base/file.h).
 class RunRecord {
 public:
-    // Adds a session to the file, which may exist. `session` holds the caller's facts (device, precision, libraries
-    // that come with the device, ...) and is merged into it.
+    // An empty path, here and below: nothing is written. Adds a session to the file, which may exist. `session` holds
+    // the caller's facts (device, precision, libraries that come with the device, ...) and is merged into it.
     RunRecord(std::filesystem::path path, const nlohmann::json& session);
 
     // Facts of the whole run: seed, data, config_hash, classes, ... Takes effect with the next event.

@@ -10,6 +10,7 @@
 #include "predict/evaluation.h"
 #include "train/checkpoint.h"
 #include "train/fit_memory.h"
+#include "train/ranks.h"
 #include "train/record.h"
 #include "train/run_data.h"
 #include "train/run_facts.h"
@@ -29,18 +30,12 @@ constexpr size_t kMaxLostSteps = 20, kMaxBadFileNotes = 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Throws if the network holds numbers that are not finite: such weights are never saved over good ones.
-void require_finite(const StateDict& network, size_t step, double learning_rate) {
-    for (const std::string& number : bad_numbers(network))
-        fail(Fault::not_finite, "step {}: {}; lower --lr (now {}), the last checkpoint stays", step, number,
-             learning_rate);
-}
-
 struct PendingStep {  // started and not logged yet
     uint64_t step;
     ScheduleValue value;
     Clock::time_point begin;
     size_t images;  // readable ones
+    double waited;  // StepStats::waited
 };
 
 class Run {
@@ -49,28 +44,35 @@ public:
         : config_(std::move(config)),
           options_(options),
           events_(events),
-          folder_(options.folder, options.fresh),
-          task_(make_task(config_)) {}
+          ranks_(options.ranks ? *options.ranks : alone_),
+          folder_(options.folder, options.fresh, ranks_.first()),
+          task_(make_task(config_, ranks_)) {
+        share_machine(ranks_, config_);
+    }
 
     RunResult operator()() {
         open_data();
-        if (!options_.plan_only && folder_.holds(config_) && folder_.finished()) return {RunEnd::already_finished};
+        std::byte finished{!options_.plan_only && folder_.holds(config_) && folder_.finished()};
+        ranks_.broadcast({&finished, 1});
+        if (finished != std::byte(0)) return {RunEnd::already_finished};
         std::string reason;
         device_ = open_device(config_.device,
                               {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
         if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
+        require_device(ranks_, *device_);
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_on(config_, *device_);
         build();
         schedule_ = std::make_unique<Schedule>(schedule_options(config_), total_steps_);
-        RunPlan what = plan();
-        if (options_.plan_only) what.seconds_per_step = time_of_a_step(*task_);
+        RunPlan what = plan_of(config_, data_, *task_, *device_, precision_, steps_per_epoch_, *schedule_);
+        if (options_.plan_only) what.seconds_per_step = time_of_a_step(*task_, ranks_);
         if (events_.planned) events_.planned(what);
         if (options_.plan_only) return {RunEnd::planned};
         try {
             return train();
         } catch (const Error& e) {  // such as a full disk or a lost GPU: say what is saved, and where
             if (e.fault != Fault::environment) throw;
+            if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.checkpoints);
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
             fail(e.fault, "{}; the last checkpoint is {}, and the same command resumes from it", e.what(),
                  checkpoint_path(folder_ / "checkpoints", saved_step_).string());
@@ -85,28 +87,9 @@ private:
     void open_data() {
         data_ = open_run_data(*task_, config_, folder_, options_.plan_only, [this](auto& text) { note(text); });
         const size_t images = data_.part(Part::train).size(), batch = size_t(config_.batch);
+        require_same_data(ranks_, data_);
         steps_per_epoch_ = config_.drop_last ? std::max<size_t>(1, images / batch) : (images + batch - 1) / batch;
         total_steps_ = steps_per_epoch_ * config_.epochs;
-    }
-
-    RunPlan plan() const {
-        const size_t images = data_.samples.size(), parameters = task_->trainer().parameters().scalar_count();
-        size_t optimizer = 0;
-        for (const Optimizer::Slot& slot : task_->trainer().optimizer().slots()) optimizer += slot.memory->bytes();
-        return {.classes = data_.classes,
-                .train_images = data_.part(Part::train).size(),
-                .validation_images = data_.part(Part::validation).size(),
-                .test_images = data_.part(Part::test).size(),
-                .parameters = parameters,
-                .steps_per_epoch = steps_per_epoch_,
-                .total_steps = total_steps_,
-                .memory_bytes = device_->allocated(),
-                .cache_bytes = config_.cache == "off" ? 0 : images * task_->loader(false).fit.bytes(),
-                .disk_bytes = (config_.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
-                .device = device_->description(),
-                .precision = std::string(precision_name(precision_)),
-                .schedule = schedule_->describe(),
-                .notes = data_.notes};
     }
 
     void build() {
@@ -117,25 +100,30 @@ private:
         } catch (const Error& e) {
             if (e.fault != Fault::memory) throw;
             task_.reset(), arena_.reset();
-            fail_for_memory(config_, data_, context, e);
+            fail_for_memory(config_, ranks_, data_, context, e);
         }
     }
 
     RunResult train() {
-        for (const std::string& text : folder_.start(config_)) note(text);
+        TrainConfig written = config_;
+        if (ranks_.count > 1) written.threads = 0;  // they follow from the number of ranks
+        for (const std::string& text : folder_.start(written)) note(text);
         const CacheMode mode = cache_mode(config_);
-        cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_ / "cache").string());
+        cache_ = std::make_unique<Cache>(data_, task_->loader(false).fit, mode, (folder_.path() / "cache").string(),
+                                         ranks_.on_machine);
         if (mode == CacheMode::automatic && cache_->mode() != CacheMode::memory)
             note("decoded images: " + cache_->choice());
-        resume();
-        record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_));
+        if (ranks_.first()) resume();
+        share(ranks_, task_->trainer(), state_);
+        ranks_.checkpoints = (folder_.path() / "checkpoints").string();
+        record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_, ranks_));
         const json facts = run_facts(config_, data_, total_steps_);
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
         log_.emplace(folder_ / "log.jsonl", state_.step, state_.step - (state_.position > 0));
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step - (state_.position > 0));
-        writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
+        if (ranks_.first()) writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
         LoaderOptions options = task_->loader(true);
         options.memory = &device_->host_memory();
         loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), options, cache_.get());
@@ -158,16 +146,23 @@ private:
     }
 
     bool is_stopped() const {
-        return signals_->received() || (options_.stop_after_steps && state_.step == options_.stop_after_steps);
+        // Several ranks stop at the step on which they have agreed.
+        return stop_code_ || (ranks_.count == 1 && signals_->received()) ||
+               (options_.stop_after_steps && state_.step == options_.stop_after_steps);
+    }
+
+    // Returns the images of all ranks.
+    size_t agree(size_t images) {
+        const Agreement all = ::agree(ranks_, *signals_, images);
+        stop_code_ = all.stop_code, save_now_ = save_now_ || all.save;
+        return all.images;
     }
 
     // The remaining steps of this epoch; false if it was stopped before its end. Every step is logged on return.
     bool run_epoch() {
         while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
-            if (lost_in_a_row_ || state_.position == steps_per_epoch_ ||
-                seconds_since(saved_) <= 60 * config_.save_minutes)
-                continue;
+            if (lost_in_a_row_ || state_.position == steps_per_epoch_ || !is_save_due()) continue;
             finish_pending_steps();
             if (!lost_in_a_row_) save();
         }
@@ -175,17 +170,22 @@ private:
         return state_.position == steps_per_epoch_;
     }
 
+    bool is_save_due() const { return save_now_ || seconds_since(saved_) > 60 * config_.save_minutes; }
+
     // Starts a step, or queues it, and logs earlier ones meanwhile, so that a GPU need not wait.
     void one_step() {
         const Clock::time_point begin = Clock::now();
         const Batch& batch = loader_->next();
-        const auto readable = size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; }));
+        const size_t readable =
+            agree(size_t(std::ranges::count_if(batch.labels, [](int32_t label) { return label >= 0; })));
+        if (is_stopped()) return;
         empty_in_a_row_ = readable ? 0 : empty_in_a_row_ + 1;
         if (empty_in_a_row_ == kMaxLostSteps) fail_without_images();
         const ScheduleValue value = schedule_->at(state_.step);
+        const double waited = ranks_.waited_seconds;
         task_->trainer().step(batch, value.learning_rate, value.momentum, state_.step + 1);
         ++state_.step, ++state_.position;
-        pending_.push_back({.step = state_.step, .value = value, .begin = begin, .images = readable});
+        pending_.push_back({state_.step, value, begin, readable, ranks_.waited_seconds - waited});
         log_steps(task_->trainer().arrived());
     }
 
@@ -210,23 +210,13 @@ private:
         const bool lost = !std::isfinite(stats.loss) || stats.skipped_steps > skipped_steps_;
         skipped_steps_ = stats.skipped_steps;
         lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
-        stats.images = s.images;
+        stats.images = s.images, stats.waited = s.waited;
         stats.seconds = std::chrono::duration<double>(end - s.begin).count();
         stats.learning_rate = s.value.learning_rate, stats.momentum = s.value.momentum;
         step_seconds_ = step_seconds_ ? 0.9 * step_seconds_ + 0.1 * stats.seconds : stats.seconds;
         epoch_.add(stats, lost);
         record_->count(stats.images, stats.seconds);
-        json line = {{"step", s.step},
-                     {"epoch", state_.epoch},
-                     {"loss", stats.loss},
-                     {"rate", stats.learning_rate},
-                     {"momentum", stats.momentum},
-                     {"pictures", stats.images},
-                     {"seconds", stats.seconds},
-                     {"images_per_second", double(stats.images) / stats.seconds},
-                     {"skipped", lost}};
-        for (const auto& [name, value] : stats.parts) line[name] = value;
-        log_->append(line);
+        log_->append(step_line(s.step, state_.epoch, stats, lost, ranks_));
         if (events_.step)
             events_.step(stats, {s.step, total_steps_, state_.epoch + 1, config_.epochs,
                                  double(config_.batch) / step_seconds_, step_seconds_ * double(total_steps_ - s.step)});
@@ -238,15 +228,15 @@ private:
     }
 
     RunResult stopped() {
+        agree(0);
         record_->event("stop", {{"step", state_.step}});
-        return {
-            .end = RunEnd::stopped, .exit_code = signals_->exit_code(), .step = state_.step, .bad_files = bad_.size()};
+        return {.end = RunEnd::stopped, .exit_code = stop_code_, .step = state_.step, .bad_files = bad_.size()};
     }
 
     // Nothing if a signal came before its end.
     std::optional<Evaluated> evaluate(Part part) {
         Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
-        if (!e.complete) return std::nullopt;
+        if (!on_all_ranks(ranks_, e.complete)) return std::nullopt;
         const size_t images = data_.part(part).size();
         if (images && size_t(std::ranges::count(e.bad_files, false, &FailedImage::used)) == images)
             throw ImagesLost(Fault::usage, fmt::format("none of {} {} images could be read (first: {})", images,
@@ -268,18 +258,17 @@ private:
 
     // Validates, logs and saves; false if a signal interrupted the validation, which the resumed run then repeats.
     bool end_epoch() {
-        if (!epoch_.images) fail_without_images();
+        if (!epoch_.images && ranks_.first()) fail_without_images();
         const StateDict network = task_->trainer().averaged();
         require_finite(network, state_.step, config_.learning_rate);
         task_->load_result(network);
         const std::optional<Evaluated> validation = evaluate(Part::validation);
         if (!validation) return false;
-        report_bad_files(loader_->bad_files());
+        report_bad_files(of_all_ranks(ranks_, loader_->bad_files()));
         state_.position = 0;
         ++state_.epoch;
         const EpochReport report = log_epoch(*validation);
-        const bool due = seconds_since(saved_) > 60 * config_.save_minutes;
-        if ((report.best && config_.select == "best") || state_.step == total_steps_ || due) save();
+        if ((report.best && config_.select == "best") || state_.step == total_steps_ || is_save_due()) save();
         record_->event("epoch", {{"epoch", state_.epoch}, {"step", state_.step}});
         if (events_.epoch) events_.epoch(report);
         if (!cache_problem_told_ && !cache_->problem().empty()) note(cache_->problem()), cache_problem_told_ = true;
@@ -289,6 +278,7 @@ private:
     EpochReport log_epoch(const Evaluated& validation) {
         EpochReport report{
             .epoch = state_.epoch, .epochs = config_.epochs, .metrics = {}, .seconds = epoch_.seconds, .best = false};
+        report.waited = epoch_.waited;
         std::vector<double> values = task_->train_metrics(epoch_);
         values.insert(values.end(), validation.metrics.begin(), validation.metrics.end());
         epoch_ = {};
@@ -311,6 +301,9 @@ private:
     }
 
     void save() {
+        save_now_ = false;
+        if (!ranks_.first()) return;
+        ranks_.watched = false;  // a slow disk does not make a lost rank
         const StateDict network = task_->trainer().state();
         require_finite(network, state_.step, config_.learning_rate);
         state_.total_steps = total_steps_;
@@ -319,7 +312,7 @@ private:
         state_.config_hash = config_hash(config_);
         save_trainer(task_->trainer(), network, state_, *writer_);
         saved_ = Clock::now();
-        saved_step_ = state_.step;
+        saved_step_ = state_.step, ranks_.watched = true;
     }
 
     void resume() {
@@ -336,7 +329,8 @@ private:
 
     // The last step was saved before: from here on the trainer may hold the best weights instead.
     RunResult finish() {
-        if (config_.select == "best" && state_.best_step && state_.best_step != state_.step) try {
+        const bool best = config_.select == "best" && state_.best_step && state_.best_step != state_.step;
+        if (best && ranks_.first()) try {
                 restore_trainer(task_->trainer(),
                                 load_checkpoint(checkpoint_path(folder_ / "checkpoints", state_.best_step)));
                 note(fmt::format("the best weights by {} are those of step {}", task_->names.objective,
@@ -344,6 +338,7 @@ private:
             } catch (const Error& e) {
                 note(fmt::format("the last weights are used, because the best ones cannot be read: {}", e.what()));
             }
+        if (best) share(ranks_, task_->trainer(), state_);
         StateDict network = task_->trainer().averaged();
         task_->load_result(network);
         RunResult result{.end = RunEnd::finished, .step = state_.step};
@@ -354,6 +349,8 @@ private:
                 result.metrics.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
                                             e->metrics[i]);
         }
+        if (!ranks_.first()) return result;
+        ranks_.watched = false;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
         std::vector<FailedImage> bad;
@@ -367,9 +364,12 @@ private:
     }
 
     TrainConfig config_;
-    bool cache_problem_told_ = false;
+    bool cache_problem_told_ = false, save_now_ = false;
+    int stop_code_ = 0;  // of the signal that some rank received
     const RunOptions& options_;
     const RunEvents& events_;
+    Ranks alone_;
+    Ranks& ranks_;
     RunFolder folder_;
     Dataset data_;
     size_t steps_per_epoch_ = 0, total_steps_ = 0, saved_step_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;

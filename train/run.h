@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ranks.h"
 #include "train/config.h"
 #include "train/step_stats.h"
 
@@ -43,6 +44,7 @@ struct EpochReport {
     NamedNumbers metrics;  // "train_loss", "validation_accuracy", ... as the task has them
     double seconds;
     bool best;
+    double waited = 0;  // of the seconds, for sums over ranks that nothing hid
 };
 
 struct RunEvents {  // each may be empty
@@ -55,6 +57,7 @@ struct RunEvents {  // each may be empty
 struct RunOptions {
     std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
+    Ranks* ranks = nullptr;       // that train together; null: this process alone
     size_t steps_per_graph = 0;   // TrainerConfig
     size_t stop_after_steps = 0;  // stop as on a signal, for tests; 0: never
 };
@@ -63,7 +66,7 @@ enum class RunEnd { planned, finished, already_finished, stopped };
 
 struct RunResult {
     RunEnd end;
-    int exit_code = 0;  // 130 or 143 where a signal stopped the run
+    int exit_code = 0;  // 130 or 143 where a signal stopped the run, on whichever rank
     size_t step = 0;
     NamedNumbers metrics = {};  // of validation and test images
     size_t bad_files = 0;

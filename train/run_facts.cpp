@@ -4,7 +4,28 @@
 
 using nlohmann::json;
 
-json session_facts(const TrainConfig& config, const Device& device, DType precision) {
+RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, const Device& device, DType precision,
+                size_t steps_per_epoch, const Schedule& schedule) {
+    const size_t images = data.samples.size(), parameters = task.trainer().parameters().scalar_count();
+    size_t optimizer = 0;
+    for (const Optimizer::Slot& slot : task.trainer().optimizer().slots()) optimizer += slot.memory->bytes();
+    return {.classes = data.classes,
+            .train_images = data.part(Part::train).size(),
+            .validation_images = data.part(Part::validation).size(),
+            .test_images = data.part(Part::test).size(),
+            .parameters = parameters,
+            .steps_per_epoch = steps_per_epoch,
+            .total_steps = steps_per_epoch * config.epochs,
+            .memory_bytes = device.allocated(),
+            .cache_bytes = config.cache == "off" ? 0 : images * task.loader(false).fit.bytes(),
+            .disk_bytes = (config.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
+            .device = device.description(),
+            .precision = std::string(precision_name(precision)),
+            .schedule = schedule.describe(),
+            .notes = data.notes};
+}
+
+json session_facts(const TrainConfig& config, const Device& device, DType precision, Ranks& ranks) {
     json facts = {{"device", device.description()},
                   {"gpu", nullptr},
                   {"precision", precision_name(precision)},
@@ -15,6 +36,13 @@ json session_facts(const TrainConfig& config, const Device& device, DType precis
                         {"memory_bytes", gpu.memory_bytes},
                         {"driver", gpu.driver},
                         {"libraries", gpu.libraries}};
+    if (ranks.count == 1) return facts;
+    const json here = {{"rank", ranks.rank},
+                       {"machine", ranks.machine},
+                       {"device", device.description()},
+                       {"threads", thread_count(config)}};
+    for (const std::string& text : ranks.gather(here.dump(-1, ' ', false, json::error_handler_t::replace)))
+        facts["ranks"].push_back(json::parse(text));
     return facts;
 }
 
@@ -31,4 +59,19 @@ json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_st
               {"fingerprint", data.fingerprint.hash}}},
             {"config_hash", config_hash(config)},
             {"finished", false}};
+}
+
+json step_line(uint64_t step, uint64_t epoch, const StepStats& stats, bool lost, const Ranks& ranks) {
+    json line = {{"step", step},
+                 {"epoch", epoch},
+                 {"loss", stats.loss},
+                 {"rate", stats.learning_rate},
+                 {"momentum", stats.momentum},
+                 {"pictures", stats.images},
+                 {"seconds", stats.seconds},
+                 {"images_per_second", double(stats.images) / stats.seconds},
+                 {"skipped", lost}};
+    if (ranks.count > 1) line["waited"] = stats.waited;
+    for (const auto& [name, value] : stats.parts) line[name] = value;
+    return line;
 }

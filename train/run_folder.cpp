@@ -36,6 +36,7 @@ bool RunFolder::holds(const TrainConfig& config) const {
 }
 
 bool RunFolder::finished() const {
+    if (!used_) return false;
     const json about = record();
     return about.is_object() && about.value("finished", false) && fs::exists(path_ / "model.safetensors");
 }
@@ -57,6 +58,7 @@ std::optional<RecordedData> RunFolder::recorded_data(const std::string& data) co
 }
 
 std::vector<std::string> RunFolder::start(const TrainConfig& config) {
+    if (!used_) return {};
     std::error_code error;
     fs::create_directories(path_, error);
     if (error) fail(Fault::environment, "{}: cannot create the run folder: {}", path_.string(), error.message());

@@ -21,11 +21,13 @@ struct RecordedData {  // of a run, from its run.json
 
 class RunFolder {
 public:
-    // `fresh`: ignores the content of the folder; start() deletes it.
-    RunFolder(std::filesystem::path path, bool fresh) : path_(std::move(path)), fresh_(fresh) {}
+    // `fresh`: ignores the content of the folder; start() deletes it. `used`: false for a rank that neither reads nor
+    // writes it; its files then have empty names.
+    RunFolder(std::filesystem::path path, bool fresh, bool used = true)
+        : path_(std::move(path)), fresh_(fresh || !used), used_(used) {}
 
     const std::filesystem::path& path() const { return path_; }
-    std::filesystem::path operator/(const char* name) const { return path_ / name; }
+    std::filesystem::path operator/(const char* name) const { return used_ ? path_ / name : ""; }
 
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
@@ -42,7 +44,7 @@ private:
     nlohmann::json record() const;  // run.json, or null
 
     std::filesystem::path path_;
-    bool fresh_;
+    bool fresh_, used_;
     std::optional<Descriptor> lock_;
 };
 

@@ -113,7 +113,9 @@ ScheduleValue Schedule::at(size_t step) const {
     double t = length > 0 ? (position - from.position) / length : 1;
     if (options_.curve == Curve::fastai || (options_.curve == Curve::torch && options_.cosine))
         t = (1 - std::cos(std::numbers::pi * t)) / 2;
-    return {.learning_rate = from.learning_rate + (to.learning_rate - from.learning_rate) * t,
+    const double ramp = options_.ramp_share * double(total_);
+    const double factor = position < ramp ? options_.ramp_from + (1 - options_.ramp_from) * position / ramp : 1;
+    return {.learning_rate = factor * (from.learning_rate + (to.learning_rate - from.learning_rate) * t),
             .momentum = from.momentum + (to.momentum - from.momentum) * t};
 }
 
@@ -137,6 +139,7 @@ std::string Schedule::describe() const {
         add(knot.learning_rate, knot.momentum, fmt::format(" at {:.6g}", knot.position));
         reached = knot.position;
     }
-    return fmt::format("{}, {} steps: learning rate {}; momentum {}", to_string(options_.curve), total_, rates,
-                       momenta);
+    const double ramp = options_.ramp_share * double(total_);
+    return fmt::format("{}, {} steps: learning rate {}{}; momentum {}", to_string(options_.curve), total_, rates,
+                       ramp > 0 ? fmt::format(", times {:.4g} -> 1 at {:.6g}", options_.ramp_from, ramp) : "", momenta);
 }

@@ -35,6 +35,9 @@ struct ScheduleOptions {
     bool cycle_momentum = true;
     double momentum_high = 0.95, momentum_low = 0.85;  // beta1 of Adam
     double momentum = 0.9;                             // used if the schedule does not cycle momentum
+    // The learning rate is multiplied by a factor that grows in a line from ramp_from to 1 over the first ramp_share of
+    // the steps: gradual warm-up, Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
+    double ramp_from = 1, ramp_share = 0;
 };
 
 // The numbers of a preset as its source has them: "triangle", "torch", "smith" or "fastai".

@@ -1,5 +1,11 @@
 #include "train/snapshot.h"
 
+void require_finite(const StateDict& network, size_t step, double learning_rate) {
+    for (const std::string& number : bad_numbers(network))
+        fail(Fault::not_finite, "step {}: {}; lower --lr (now {}), the last checkpoint stays", step, number,
+             learning_rate);
+}
+
 void save_trainer(Trainer& trainer, const StateDict& network, const TrainingState& state, CheckpointWriter& writer) {
     std::vector<FileTensor> tensors;
     std::vector<std::vector<std::byte>> slots;

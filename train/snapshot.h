@@ -4,6 +4,9 @@
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
+// Throws if the network holds numbers that are not finite: such weights are never saved over good ones.
+void require_finite(const StateDict& network, size_t step, double learning_rate);
+
 // `network`: Trainer::state().
 void save_trainer(Trainer& trainer, const StateDict& network, const TrainingState& state, CheckpointWriter& writer);
 

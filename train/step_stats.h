@@ -18,8 +18,8 @@ struct StepStats {
     float loss_scale = 1, skipped_steps = 0;  // current scale; steps skipped since the start of the run
 
     // Filled in by the run:
-    size_t images = 0;  // readable ones, without repetitions that fill the batch
-    double seconds = 0;
+    size_t images = 0;               // readable ones, without repetitions that fill the batch
+    double seconds = 0, waited = 0;  // waited: for sums over ranks that nothing hid
     double learning_rate = 0, momentum = 0;
 
     double mean(double sum) const { return steps ? sum / double(steps) : std::nan(""); }
@@ -31,7 +31,7 @@ struct StepStats {
 
     // `lost`: the step had no finite loss or gradients, so that only its images and time count.
     void add(const StepStats& step, bool lost) {
-        images += step.images, seconds += step.seconds;
+        images += step.images, seconds += step.seconds, waited += step.waited;
         if (lost) return;
         ++steps;
         loss += step.loss;

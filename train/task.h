@@ -38,7 +38,8 @@ struct TaskNames {
 
 class Task {
 public:
-    Task(const TrainConfig& config, TaskNames names) : names(std::move(names)), config_(config) {}
+    Task(const TrainConfig& config, Ranks& ranks, TaskNames names)
+        : names(std::move(names)), config_(config), ranks_(ranks) {}
     virtual ~Task() = default;
 
     const TaskNames names;
@@ -48,24 +49,29 @@ public:
     // the model are reported in a note.
     virtual void build(const TaskContext& context, const Dataset& data, const Note& note) = 0;
     Trainer& trainer() { return *trainer_; }
-    virtual LoaderOptions loader(bool training) const = 0;
+    virtual LoaderOptions loader(bool training) const = 0;                        // training: of the share of this rank
     virtual std::vector<double> train_metrics(const StepStats& epoch) const = 0;  // as in TaskNames::train
 
     // Sets the weights of evaluate(), as Trainer::averaged() returns them.
     virtual void load_result(const StateDict& result) = 0;
+    // Each rank evaluates a share of the images; the answer is that of all ranks, except for `complete`.
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) = 0;
     // After evaluate(), because the file may hold a threshold chosen by it.
     virtual void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const = 0;
     virtual void write_evaluation(const std::filesystem::path& path) const = 0;  // of the last evaluate() of each part
 
 protected:
+    std::vector<uint32_t> share_of(const std::vector<uint32_t>& samples) const;  // that this rank evaluates
+    size_t batch() const { return size_t(config_.batch) / ranks_.count; }        // images per step of this rank
+
     const TrainConfig& config_;
+    Ranks& ranks_;
     std::unique_ptr<Trainer> trainer_;
 };
 
-double time_of_a_step(Task& task);  // in seconds; uses grey images and learning rate 0
+double time_of_a_step(Task& task, Ranks& ranks);  // in seconds; uses grey images and learning rate 0
 
-// The task that `config` names; `config` must outlive it.
-std::unique_ptr<Task> make_task(const TrainConfig& config);
-std::unique_ptr<Task> make_classify_task(const TrainConfig& config);
-std::unique_ptr<Task> make_detect_task(const TrainConfig& config);
+// The task that `config` names; `config` and `ranks` must outlive it.
+std::unique_ptr<Task> make_task(const TrainConfig& config, Ranks& ranks);
+std::unique_ptr<Task> make_classify_task(const TrainConfig& config, Ranks& ranks);
+std::unique_ptr<Task> make_detect_task(const TrainConfig& config, Ranks& ranks);

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "train/ranks.h"
+
 namespace {
 // Without a wish for another number: where a step reads little, launching it may cost more than the GPU's work.
 constexpr size_t kStepsPerGraph = 8, kSmallInputs = size_t(4) << 20;  // bytes
@@ -25,6 +27,7 @@ Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, cons
 
 std::unique_ptr<Graph> Trainer::trace(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, !config_.fold_frozen);
+    graph->ranks = config_.ranks, graph->sync_batch_norm = config_.sync_batch_norm;
     const size_t n = config_.batch, h = config_.height, w = config_.width;
     const Value images = graph->input("images", {n, h, w, 3}, DType::u8),
                 transform = graph->input("transform", {n, 6}, DType::f32),
@@ -45,6 +48,10 @@ std::unique_ptr<Graph> Trainer::with_gradients() {
     const std::vector<Value> grads = gradients(loss_.loss, optimizer_.loss_scale(*graph_), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
         graph_->bind(grads[i], parameters_.gradient(graph_->values[size_t(wanted[i].id)].name));
+    if (config_.ranks) {
+        sum_over_ranks(*graph_, parameters_);
+        wait_for_ranks(loss_.loss);
+    }
     optimizer_.append(*graph_);
     return std::move(graph_);
 }

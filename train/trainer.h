@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "base/ranks.h"
 #include "data/loader.h"
 #include "engine/program.h"
 #include "train/loss.h"
@@ -23,6 +24,8 @@ struct TrainerConfig {
     // How many steps a GPU runs as one recorded graph (single ones if a batch has no multiple of four pixels). 0: 8 or
     // 1, whichever the first steps show to be faster, where what a step reads is small; else 1.
     size_t steps_per_graph = 1;
+    Ranks* ranks = nullptr;  // that train together, each on its share of a batch; null: this process alone
+    bool sync_batch_norm = false;
 };
 
 class Trainer {

@@ -12,6 +12,7 @@
 #include "app/detect/classifiers.h"
 #include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
+#include "app/detect/shard.h"
 #include "app/detect/shipped.h"
 #include "app/jobs/image_list.h"
 #include "base/error.h"

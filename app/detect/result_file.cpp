@@ -7,6 +7,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "app/detect/shard.h"
 #include "app/jobs/names.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -212,15 +213,6 @@ ResultFile parse_results(ordered_json json, const std::string& path) {
         if (!file.images.try_emplace(name, std::move(image)).second) wrong(fmt::format("'{}' occurs twice", name));
     }
     return file;
-}
-
-Shard parse_shard(const std::string& text) {
-    Shard shard{0, 0};
-    int used = 0;
-    if (std::sscanf(text.c_str(), "%zu/%zu%n", &shard.number, &shard.of, &used) != 2 || size_t(used) != text.size() ||
-        shard.number < 1 || shard.number > shard.of)
-        fail(Fault::usage, "--shard {}: must be I/N with I from 1 to N, such as 3/8", text);
-    return shard;
 }
 
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out) {

@@ -48,12 +48,6 @@ std::filesystem::path folder_of_images(const std::filesystem::path& file, const 
                                        const std::string& first, const char* help);
 std::set<std::string> damaged_images(const ResultHead& head);  // from info.custom_metadata.tundra
 
-// The part of a list of images that a run processed: info.custom_metadata.tundra.shard.
-struct Shard {
-    size_t number = 1, of = 1;  // from 1
-};
-Shard parse_shard(const std::string& text);  // "3/8"; Fault::usage
-
 // Merges the files of all shards. Fault::usage if one is missing, given twice, or of another model or list;
 // Fault::damaged if the images are not exactly those of the list. Returns the number of images.
 size_t merge_results(const std::vector<std::string>& paths, const std::filesystem::path& out);

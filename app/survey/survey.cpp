@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "app/detect/shard.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"

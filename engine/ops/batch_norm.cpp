@@ -10,8 +10,9 @@ struct Backward {
     static constexpr std::string_view name = "batch_norm_backward";
     BatchNormShape shape;
     bool residual;
+    Ranks* ranks;
     void bind(auto& k, auto& slot) const {
-        k.shape = shape;
+        k.shape = shape, k.ranks = ranks;
         // With a residual g is written to dresidual and read there: kernels/batch_norm.h.
         const int passes = residual ? 1 : 2;
         slot.in("x", k.x, 2), slot.in("y", k.y), slot.in("dy", k.dy, passes), slot.in("dy2", k.dy2, passes);
@@ -25,8 +26,9 @@ struct Forward {
     static constexpr std::string_view name = "batch_norm";
     BatchNormShape shape;
     float momentum;
+    Ranks* ranks;
     void bind(auto& k, auto& slot) const {
-        k.shape = shape, k.momentum = momentum;
+        k.shape = shape, k.momentum = momentum, k.ranks = ranks;
         slot.in("x", k.x, 2), slot.in("scale", k.scale), slot.in("shift", k.shift), slot.in("residual", k.residual);
         slot.in("running_mean", k.running_mean), slot.in("running_var", k.running_var);
         slot.out("y", k.y, "residual"), slot.out("mean", k.mean), slot.out("rstd", k.rstd);
@@ -39,7 +41,7 @@ struct Forward {
         if (shape.activation != Activation::none) in[residual ? "y" : "shift"] = node[residual ? "y" : "shift"];
         std::tie(in["dy"], in["dy2"]) = node.two_grads("y");
         return add_node<BatchNormBackward>(
-            Backward{shape, residual}, in,
+            Backward{shape, residual, ranks}, in,
             {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}, {"dresidual", node["residual"]}});
     }
 };
@@ -59,7 +61,7 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
     require(bool(o.running_mean) == bool(o.running_var), "batch_norm: running_mean and running_var come together");
     require(o.activation != Activation::silu || !o.residual, "batch_norm: silu takes no residual");
     const BatchNormShape shape{rows, channels, o.eps, o.activation};
-    return add_node<BatchNormForward>(Forward{shape, o.momentum},
+    return add_node<BatchNormForward>(Forward{shape, o.momentum, x.graph->sync_batch_norm ? x.graph->ranks : nullptr},
                                       {{"x", x},
                                        {"scale", scale},
                                        {"shift", shift},

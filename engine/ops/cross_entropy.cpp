@@ -9,8 +9,9 @@ namespace {
 struct Backward {
     static constexpr std::string_view name = "cross_entropy_backward";
     CrossEntropyShape shape;
+    Ranks* ranks;
     void bind(auto& k, auto& slot) const {
-        k.shape = shape;
+        k.shape = shape, k.ranks = ranks;
         slot.in("probabilities", k.probabilities), slot.in("labels", k.labels);
         slot.in("class_weight", k.class_weight), slot.in("dloss", k.dloss);
         slot.out("dlogits", k.dlogits);
@@ -20,8 +21,9 @@ struct Backward {
 struct Forward {
     static constexpr std::string_view name = "cross_entropy";
     CrossEntropyShape shape;
+    Ranks* ranks;
     void bind(auto& k, auto& slot) const {
-        k.shape = shape;
+        k.shape = shape, k.ranks = ranks;
         slot.in("logits", k.logits), slot.in("labels", k.labels);
         slot.in("class_weight", k.class_weight);
         slot.out("loss", k.loss), slot.out("sample_loss", k.sample_loss);
@@ -30,7 +32,7 @@ struct Forward {
     NamedValues backward(const BackwardArgs& node) const {
         NamedValues in = node.pick({"probabilities", "labels", "class_weight"});
         in["dloss"] = node.only_grad("loss");
-        return add_node<CrossEntropyBackward>(Backward{shape}, in, {{"dlogits", node["logits"]}});
+        return add_node<CrossEntropyBackward>(Backward{shape, ranks}, in, {{"dlogits", node["logits"]}});
     }
 };
 
@@ -47,11 +49,12 @@ CrossEntropyResult cross_entropy(Value logits, Value labels, const CrossEntropyO
     require(!o.class_weight || o.class_weight.shape() == Shape{s[1]},
             "cross_entropy: {} classes, class_weight has shape {}", s[1],
             o.class_weight ? to_string(o.class_weight.shape()) : "");
-    NamedValues out = add_node<CrossEntropyForward>(
-        Forward{{s[0], s[1], o.smoothing}}, {{"logits", logits}, {"labels", labels}, {"class_weight", o.class_weight}},
-        {{"loss", {1}, DType::f32},
-         {"sample_loss", {s[0]}, DType::f32},
-         {"probabilities", logits},
-         {"correct", {2}, DType::f32}});
+    NamedValues out =
+        add_node<CrossEntropyForward>(Forward{{s[0], s[1], o.smoothing}, logits.graph->ranks},
+                                      {{"logits", logits}, {"labels", labels}, {"class_weight", o.class_weight}},
+                                      {{"loss", {1}, DType::f32},
+                                       {"sample_loss", {s[0]}, DType::f32},
+                                       {"probabilities", logits},
+                                       {"correct", {2}, DType::f32}});
     return {out["loss"], out["sample_loss"], out["probabilities"], out["correct"]};
 }

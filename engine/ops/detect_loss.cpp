@@ -12,8 +12,10 @@ struct Common {
     Shape boxes;
     size_t classes;
     DetectLossOptions o;
+    Ranks* ranks;
 
     void set(auto& k) const {
+        k.ranks = ranks;
         k.shape = {.n = boxes[0],
                    .classes = classes,
                    .max_boxes = boxes[1],
@@ -90,7 +92,7 @@ DetectLossResult detect_loss(Values heads, Value boxes, std::span<const BoxLevel
     require(o.anchor_threshold > 1, "detect_loss: an anchor_threshold of {} would leave no box", o.anchor_threshold);
     require(o.balance.empty() || o.balance.size() == levels.size(), "detect_loss: {} balances for {} levels",
             o.balance.size(), levels.size());
-    const Common common{{levels.begin(), levels.end()}, shapes, b, classes, o};
+    const Common common{{levels.begin(), levels.end()}, shapes, b, classes, o, boxes.graph->ranks};
     NamedValues out = add_node<DetectLossForward>(
         Forward{common}, in,
         {{"loss", {1}, DType::f32}, {"parts", {3}, DType::f32}, {"matches", {levels.size()}, DType::f32}});

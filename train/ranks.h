@@ -1,0 +1,59 @@
+// Starting and using several ranks: base/ranks.h says what they can do, docs/scaling.md how a training uses them.
+#pragma once
+
+#include <cstring>
+#include <memory>
+
+#include "base/ranks.h"
+#include "base/signals.h"
+#include "data/loader.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/trainer.h"
+
+// All ranks of the launcher that started this process (mpirun, mpiexec, srun), or this process alone. Errors (usage):
+// the launcher started several processes that do not know each other, because it belongs to another MPI or this build
+// has none: they would all write one run.
+std::unique_ptr<Ranks> open_ranks();
+
+struct MpiLibrary {
+    std::string version;  // empty: it cannot be used, and `missing` says why
+    std::string missing;
+};
+MpiLibrary mpi_library();
+
+// Where the configuration leaves it open, each rank takes its share of the processors. Errors (usage): a batch that
+// cannot be split evenly.
+void share_machine(const Ranks& ranks, TrainConfig& config);
+void require_device(const Ranks& ranks, const Device& device);  // Fault::usage unless several ranks can train on it
+void require_same_data(Ranks& ranks, const Dataset& data);      // Fault::usage if a rank sees other images
+
+// What the ranks tell each other before each step, so that all of them stop, or save, behind the same one.
+struct Agreement {
+    size_t images;  // of all ranks together
+    int stop_code;  // the exit code for the signal that some rank received; 0: none
+    bool save;      // some rank received SIGUSR1
+};
+Agreement agree(Ranks& ranks, StopSignals& signals, size_t images);
+
+bool on_all_ranks(Ranks& ranks, bool here);
+
+// Adds to the graph, behind the backward pass, the sums of the gradients and the means of the running statistics.
+// Gradients are summed in buckets of the flat arrays, from the last layer to the first, as soon as they are there.
+void sum_over_ranks(Graph& graph, const Parameters& parameters);
+
+// Makes every rank's network, optimizer and state those of rank 0.
+void share(Ranks& ranks, Trainer& trainer, TrainingState& state);
+
+// The numbers of every rank, on every rank.
+template <class T>
+std::vector<std::vector<T>> gather(Ranks& ranks, std::span<const T> own) {
+    std::vector<std::vector<T>> all;
+    for (const std::string& bytes : ranks.gather({reinterpret_cast<const char*>(own.data()), own.size_bytes()})) {
+        all.emplace_back(bytes.size() / sizeof(T));
+        std::memcpy(all.back().data(), bytes.data(), bytes.size());
+    }
+    return all;
+}
+
+std::vector<FailedImage> of_all_ranks(Ranks& ranks, const std::vector<FailedImage>& files);  // each path once
