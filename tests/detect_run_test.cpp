@@ -7,6 +7,7 @@
 #include <atomic>
 #include <thread>
 
+#include "app/detect/shard.h"
 #include "base/error.h"
 #include "tests/detect_fixture.h"
 
