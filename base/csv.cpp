@@ -98,9 +98,15 @@ std::vector<CsvRow> parse_csv(std::string_view bytes, const std::string& name) {
     std::string whole = utf8_text(bytes, name);
     if (whole.find('\n') == whole.npos) std::ranges::replace(whole, '\r', '\n');  // as Excel for Macintosh saves
     const std::string_view text = whole;
-    if (!text.starts_with("sep=") || text.size() < 6) return Reader(text, name, separator_of(text, name), 1).rows();
+    if (text.starts_with("PK\x03\x04"))
+        fail(Fault::usage, "{}: is a workbook of a spreadsheet program or a zip archive; save the table as CSV", name);
+    // What Excel and PowerShell write above the table, also in quotes: "sep=;" and "#TYPE ...".
     const size_t line = text.find('\n');
-    return Reader(line == text.npos ? "" : text.substr(line + 1), name, text[4], 2).rows();
+    const std::string_view rest = line == text.npos ? "" : text.substr(line + 1);
+    const std::string first = lower(std::string(text.substr(text.starts_with('"'), 6)));
+    if (first.starts_with("sep=") && first.size() > 5) return Reader(rest, name, first[4], 2).rows();
+    if (first == "#type ") return Reader(rest, name, separator_of(rest, name), 2).rows();
+    return Reader(text, name, separator_of(text, name), 1).rows();
 }
 
 std::string utf8_text(std::string_view bytes, const std::string& name) {

@@ -159,10 +159,18 @@ bool is_utf8(const std::string& text) {
     }
 }
 
-// Without the blanks around it that quotes may have kept.
-std::string trimmed(const std::string& text) {
-    const size_t first = text.find_first_not_of(" \t");
-    return first == text.npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+// Without the blanks around it that quotes may have kept, and without non-breaking spaces, which nobody sees: tables
+// copied from a web page or a text document hold them.
+std::string trimmed(std::string text) {
+    constexpr std::string_view kHardSpace = "\xc2\xa0";
+    const auto take = [&](std::string_view blank) {
+        const bool in_front = text.starts_with(blank), behind = text.ends_with(blank);
+        if (in_front || behind) text.erase(in_front ? 0 : text.size() - blank.size(), blank.size());
+        return in_front || behind;
+    };
+    while (take(" ") || take("\t") || take(kHardSpace)) {
+    }
+    return text;
 }
 
 Row row_of(const CsvRow& row, const Columns& columns, const std::string& file) {
@@ -176,6 +184,8 @@ Row row_of(const CsvRow& row, const Columns& columns, const std::string& file) {
              row.line);
     if (!is_utf8(label))
         fail(Fault::usage, "{}: line {}: the label is not UTF-8; save the file as \"CSV UTF-8\"", file, row.line);
+    if (std::ranges::any_of(label, [](char c) { return uint8_t(c) < 0x20; }))
+        fail(Fault::usage, "{}: line {}: the label '{}' holds a control character", file, row.line, label);
     const std::optional<Part> known = part_of(part);
     if (!part.empty() && !known)
         fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
@@ -233,15 +243,24 @@ Table read_csv(const std::string& file) {
     std::vector<CsvRow> rows = parse_csv(text, file);
     if (rows.empty()) fail(Fault::usage, "{}: no lines; each is path,label[,split[,camera]]", file);
     Columns columns;
+    size_t most = SIZE_MAX;  // fields in a line
     if (const std::optional<Columns> header = header_of(rows[0], file)) {
         columns = *header;
+        most = rows[0].fields.size();
         rows.erase(rows.begin());
+        if (rows.empty()) fail(Fault::usage, "{}: no lines below the names of the columns", file);
     }
     Table table;
     std::map<std::string, size_t> lines;
     UnicodeNames unicode;
     Warnings odd;
     for (const CsvRow& row : rows) {
+        // Such as a label with a comma, without quotes: its first part would be taken for all of it.
+        for (size_t i = most; i < row.fields.size(); ++i)
+            if (!row.fields[i].empty())
+                fail(Fault::usage,
+                     "{}: line {}: has {} fields, the first line names {}; a field with a comma needs quotes", file,
+                     row.line, row.fields.size(), most);
         if (columns.folder >= 0 && left_out(row, columns, odd)) continue;
         Row read = row_of(row, columns, file);
         read.sample.name = unicode.on_disk(fs::path(file).parent_path(), read.sample.name);
@@ -261,8 +280,21 @@ Table read_csv(const std::string& file) {
     return table;
 }
 
+// Names of one class that was written in several ways are several classes: fox and Fox, red fox and red_fox.
+void note_similar_classes(Dataset& data) {
+    std::map<std::string, std::string> seen;
+    for (const std::string& name : data.classes) {
+        std::string letters = lower(name);
+        std::erase_if(letters, [](char c) { return c == ' ' || c == '_' || c == '-'; });
+        if (const auto [first, is_new] = seen.emplace(letters, name); !is_new)
+            data.notes.push_back(fmt::format("'{}' and '{}' are two classes; if they mean the same, give them one name",
+                                             first->second, name));
+    }
+}
+
 void number_classes(const std::string& path, Table& table, Dataset& data) {
     data.classes.assign(table.classes.begin(), table.classes.end());
+    note_similar_classes(data);
     if (data.classes.size() == 1)
         fail(Fault::usage, "{}: only one class, '{}'; a classifier needs two or more", path, data.classes[0]);
     std::sort(table.rows.begin(), table.rows.end(),

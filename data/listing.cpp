@@ -15,9 +15,24 @@ namespace fs = std::filesystem;
 namespace {
 
 bool is_system_folder(const std::string& name) {
-    static constexpr std::array kNames{"@eadir",     "@recycle",     "@recently-snapshot", "#recycle",
-                                       "#snapshot",  "$recycle.bin", "recycler",           "system volume information",
-                                       "lost+found", "__macosx"};
+    static constexpr std::array kNames{"@eadir",
+                                       "@recycle",
+                                       "@recently-snapshot",
+                                       "#recycle",
+                                       "#snapshot",
+                                       "~snapshot",
+                                       "$recycle.bin",
+                                       "recycler",
+                                       "recycled",
+                                       "system volume information",
+                                       "lost+found",
+                                       "__macosx",
+                                       "@tmp",
+                                       "@__thumb",
+                                       "@sharebin",
+                                       "found.000",
+                                       "@synoeastream",
+                                       "network trash folder"};
     return std::ranges::find(kNames, lower(name)) != kNames.end();
 }
 

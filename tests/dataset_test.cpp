@@ -168,12 +168,32 @@ TEST(Dataset, columns_are_known_or_refused) {
     expect_error(csv("path,genus\nday/a.jpg,fox\n"), "is the label; known columns");
     expect_error(csv("fox,day/a.jpg\nhare,day/b.jpg\n"), "line 1: none of the columns");
     expect_error(csv("path,class,species\nday/a.jpg,Mammalia,fox\n"), "columns 'class' and 'species' mean the same");
+    expect_error(csv("path,label\nday/a.jpg,fox, red\nday/b.jpg,hare\n"),
+                 "line 2: has 3 fields, the first line names 2");
+    EXPECT_EQ(open_dataset(csv("path,label,\nday/a.jpg,fox,,\nday/b.jpg,hare,\n")).classes.size(), 2u) << "Excel's";
+    expect_error(csv("path,label\n"), "no lines below the names of the columns");
+}
+
+TEST(Dataset, one_class_written_in_two_ways) {
+    const TemporaryFolder folder;
+    for (const char* name : {"a.jpg", "b.jpg", "c.jpg"}) folder.write(name, small_jpeg());
+    const auto csv = [&](const std::string& text) { return folder.write("x.csv", text_content(text)); };
+    // A non-breaking space, as in what is copied from a web page.
+    const Dataset hard =
+        open_dataset(csv("a.jpg,fox\nb.jpg,hare\nc.jpg,\xc2\xa0"
+                         "fox\xc2\xa0 \n"));
+    EXPECT_EQ(hard.classes, (std::vector<std::string>{"fox", "hare"}));
+    const Dataset two = open_dataset(csv("a.jpg,Red fox\nb.jpg,hare\nc.jpg,red_fox\n"));
+    EXPECT_EQ(two.classes.size(), 3u);
+    ASSERT_GE(two.notes.size(), 1u);
+    EXPECT_EQ(two.notes[0], "'Red fox' and 'red_fox' are two classes; if they mean the same, give them one name");
+    expect_error(csv("a.jpg,fox\nb.jpg,ha" + std::string(1, '\0') + "re\n"), "line 2: the label 'ha");
 }
 
 TEST(Dataset, folders_that_are_no_classes) {
     const TemporaryFolder folder;
     for (const char* name : {"fox/a.jpg", "hare/b.jpg", "fox/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "@eaDir/c.jpg",
-                             "$Recycle.Bin/d.jpg", "run/checkpoints/e.jpg"})
+                             "$Recycle.Bin/d.jpg", "FOUND.000/f.jpg", "fox/~snapshot/a.jpg", "run/checkpoints/e.jpg"})
         folder.write(name, small_jpeg());
     folder.write("run/run.json", {1});
     folder.write("run/config", {1});
@@ -182,7 +202,7 @@ TEST(Dataset, folders_that_are_no_classes) {
     EXPECT_EQ(data.samples.size(), 2u);
     ASSERT_GE(data.notes.size(), 2u);
     EXPECT_NE(data.notes[0].find("run: is a run folder of tundra"), std::string::npos) << data.notes[0];
-    EXPECT_NE(data.notes[1].find("3 system folders were left out (first: "), std::string::npos);
+    EXPECT_NE(data.notes[1].find("5 system folders were left out (first: "), std::string::npos);
     if (geteuid() == 0) return;  // nothing is closed to root
     std::filesystem::permissions(folder.path / "hare", std::filesystem::perms::none);
     expect_error(folder.path.string(), "class 'hare' has no images: ");
@@ -309,6 +329,11 @@ TEST(Csv, as_spreadsheets_save_it) {
     const Fields expected{{"path", "label"}, {"a, b.jpg", "f\xc3\xbc\xf0\x9f\xa6\x8a"}};
     EXPECT_EQ(fields("path;label\r\na, b.jpg;f\xc3\xbc\xf0\x9f\xa6\x8a\r\n;\r\n"), expected);
     EXPECT_EQ(fields("sep=|\r\npath|label\r\na, b.jpg|f\xc3\xbc\xf0\x9f\xa6\x8a"), expected);
+    EXPECT_EQ(fields("\"SEP=|\"\r\npath|label\r\na, b.jpg|f\xc3\xbc\xf0\x9f\xa6\x8a"), expected);
+    EXPECT_EQ(fields("#TYPE System.IO.FileInfo\r\n\"path\";\"label\"\r\n\"a, b.jpg\";\"f\xc3\xbc\xf0\x9f\xa6\x8a\""),
+              expected)
+        << "PowerShell's";
+    EXPECT_THROW(fields("PK\x03\x04 workbook"), Error);
     EXPECT_EQ(fields("path\tlabel\ra, b.jpg\tf\xc3\xbc\xf0\x9f\xa6\x8a\r"), expected);
     EXPECT_EQ(fields(" path , label\n \"a, b.jpg\" ,f\xc3\xbc\xf0\x9f\xa6\x8a \n"), expected);
     EXPECT_EQ(fields("a;1.jpg,fox\nb.jpg,hare\n"), (Fields{{"a;1.jpg", "fox"}, {"b.jpg", "hare"}}));
