@@ -73,16 +73,13 @@ Dataset open_box_dataset(const std::string& path, const DatasetOptions& options)
         fail(Fault::usage, "{}: {}", problem.path1().string(), problem.code().message());
     }
     std::ranges::sort(source.rows, {}, [](const SourceRow& row) { return row.sample.name; });
-    for (size_t i = 1; i < source.rows.size(); ++i)
-        if (source.rows[i].sample.name == source.rows[i - 1].sample.name)
-            fail(Fault::usage, "{}: the image {} occurs twice", path, source.rows[i].sample.name);
-
     Dataset data{.root = source.root.string(),
                  .classes = source.classes,
                  .samples = {},
                  .notes = source.notes,
                  .fingerprint = {}};
     for (const SourceRow& row : source.rows) data.samples.push_back(row.sample);
+    refuse_repeated_images(path, data);
     read_all_facts(data, options, {.serial_first = true, .size = true});
     std::vector<Sample> kept;
     std::string first_missing;

@@ -156,6 +156,14 @@ public:
 
     // `numbers`: of the classes, by category id.
     void finish(const std::map<std::string, uint32_t>& numbers) {
+        const auto in_first_pixel = [](const Placed& b) {
+            return b.box.w > 0 && b.box.x + b.box.w <= 1.01 && b.box.y + b.box.h <= 1.01;
+        };
+        if (!boxes_.empty() && std::ranges::all_of(boxes_, in_first_pixel))
+            fail(Fault::usage,
+                 "{}: all boxes lie within the first pixel; COCO's bbox is left, top, width, height in pixels, not in "
+                 "shares of the sides",
+                 file_);
         for (auto& [row, category, box] : boxes_) {
             box.category = numbers.at(category);
             own_[row].boxes.push_back(std::move(box));

@@ -223,10 +223,6 @@ Table read_label_file(const std::string& file) {
         table.rows.push_back({.sample = std::move(image.sample), .label = image.label});
     }
     table.notes = source.odd.notes();
-    std::ranges::sort(table.rows, {}, [](const Row& row) { return row.sample.name; });
-    for (size_t i = 1; i < table.rows.size(); ++i)
-        if (table.rows[i].sample.name == table.rows[i - 1].sample.name)
-            fail(Fault::usage, "{}: the image {} occurs twice", file, table.rows[i].sample.name);
     return table;
 }
 
@@ -346,6 +342,7 @@ Dataset open_dataset(const std::string& path, const DatasetOptions& options) {
                  .notes = table.notes,
                  .fingerprint = {}};
     number_classes(path, table, data);
+    refuse_repeated_images(path, data);
     std::vector<size_t> images(data.classes.size());
     for (const Sample& sample : data.samples) ++images[sample.label];
     for (size_t c = 0; c < images.size(); ++c)

@@ -79,6 +79,22 @@ std::optional<Part> part_of(const std::string& name) {
     return found == kNames.end() ? std::nullopt : std::optional(found->second);
 }
 
+void refuse_repeated_images(const std::string& path, const Dataset& data) {
+    std::map<fs::path, fs::path> folders;  // as they are written, and as they are
+    std::map<fs::path, const Sample*> seen;
+    for (const Sample& sample : data.samples) {
+        const fs::path file = fs::path(data.path(sample)).lexically_normal();
+        const auto [folder, is_new] = folders.try_emplace(file.parent_path());
+        std::error_code error;
+        if (is_new) folder->second = fs::weakly_canonical(folder->first.empty() ? "." : folder->first, error);
+        const auto [first, once] = seen.try_emplace(folder->second / file.filename(), &sample);
+        if (once) continue;
+        const bool same = first->second->name == sample.name;
+        fail(Fault::usage, "{}: the image {} occurs twice{}", path, sample.name,
+             same ? "" : ", also as " + first->second->name);
+    }
+}
+
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted) {
     std::atomic<size_t> next = 0;
     const auto read = [&] {

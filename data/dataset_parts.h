@@ -13,6 +13,10 @@ std::optional<Part> part_of(const std::string& name);
 // Replaces the backslashes of a Windows path, one without slashes.
 std::string with_slashes(std::string path);
 
+// An image under two names (absolute and relative, `a` and `./a`, through a link to its folder) would be in training
+// and in validation. Fault::usage with `path`, the data set's.
+void refuse_repeated_images(const std::string& path, const Dataset& data);
+
 struct WantedFacts {
     bool serial_first = false;  // the serial number in EXIF replaces a known camera
     bool size = false;          // h and w

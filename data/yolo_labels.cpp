@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <set>
 #include <sstream>
 
 #ifdef TUNDRA_YAML
@@ -119,6 +120,9 @@ Description read_yaml(const fs::path& file) {
     try {
         const YAML::Node yaml = YAML::Load(text_of(file));
         result.names = class_names(yaml["names"], file.string());
+        if (const auto nc = yaml["nc"]; nc && nc.as<size_t>() != result.names.size() && !result.names.empty())
+            result.notes.push_back(fmt::format("{}: says nc: {} and names {} classes; the names count", file.string(),
+                                               nc.as<size_t>(), result.names.size()));
         if (yaml["kpt_shape"]) result.key_points = yaml["kpt_shape"].as<std::vector<size_t>>();
         fs::path base = file.parent_path();
         if (yaml["path"]) base /= with_slashes(yaml["path"].as<std::string>());
@@ -335,6 +339,11 @@ SourceRow row_of(const fs::path& image, const fs::path& folder, std::optional<Pa
 
 BoxSource read_yolo_labels(const fs::path& path) {
     const Description description = describe(path);
+    std::set<std::string> distinct;
+    for (const std::string& name : description.names)
+        if (name.empty() || !distinct.insert(name).second)
+            fail(Fault::usage, "{}: {}", path.string(),
+                 name.empty() ? "a class has an empty name" : "two classes are called '" + name + "'");
     BoxSource source{.root = fs::is_directory(path) ? path : path.parent_path(),
                      .classes = description.names,
                      .rows = {},

@@ -133,6 +133,10 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, "3", 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, nullptr, 4}; }), "is not four numbers");
     says(with([&](json& c) { c["annotations"][1]["bbox"] = {1, 2, -3, 4}; }), "has a negative side");
+    says(with([&](json& c) {
+             for (json& a : c["annotations"]) a["bbox"] = {0.2, 0.2, 0.5, 0.6};
+         }),
+         "all boxes lie within the first pixel");
     says(with([&](json& c) { c["images"][1]["id"] = "a"; }), "image id \"a\" occurs twice");
     says(with([&](json& c) { c["images"][1]["file_name"] = "a.jpg"; }), "a.jpg occurs twice");
     says(with([&](json& c) { c["images"][1].erase("file_name"); }), "has no id or no file_name");
@@ -359,6 +363,18 @@ TEST_F(BoxDataset, DataYaml) {
     says(refusal((folder_.path / "y").string()), "is missing");
     folder_.write("y/data.yaml", text_content("train: train/images"));
     says(refusal((folder_.path / "y").string()), "has no class names");
+    says(notes(opened("train: train/images\nval: valid/images\nnc: 3\n" + names)), "says nc: 3 and names 2 classes");
+    // Validation on what was trained on: a folder above, and a link to the same folder.
+    std::filesystem::create_directory_symlink("train", folder_.path / "y/link");
+    for (const char* parts : {"train: .\nval: valid/images\n", "train: train/images\nval: link/images\n"}) {
+        folder_.write("y/data.yaml", text_content(parts + names));
+        says(refusal((folder_.path / "y").string()), "occurs twice, also as ");
+    }
+    for (const auto& [wrong, message] : {std::pair("[animal, animal]", "two classes are called 'animal'"),
+                                         std::pair("[animal, '']", "a class has an empty name")}) {
+        folder_.write("y/data.yaml", text_content(std::string("train: train/images\nnames: ") + wrong));
+        says(refusal((folder_.path / "y").string()), message);
+    }
 }
 #endif
 

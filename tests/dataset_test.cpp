@@ -140,6 +140,9 @@ TEST(Dataset, mistakes_are_named) {
     expect_error(csv("a.jpg,fox\nb.jpg,hare,val\n"), "line 2: split 'val'");
     expect_error(csv("a.jpg,fox\n./a.jpg,hare\n"), "line 2: a.jpg is already on line 1");
     expect_error(csv("a.jpg,fox\n\"b.jpg,hare\n"), "line 2: a quote");
+    folder.write("set/a.jpg", small_jpeg());
+    std::filesystem::create_directory_symlink("set", folder.path / "link");
+    expect_error(csv("set/a.jpg,fox,train\nlink/a.jpg,hare,val\n"), "occurs twice, also as link/a.jpg");
     folder.write("a.jpg", small_jpeg());
     folder.write("b.jpg", small_jpeg());
     EXPECT_EQ(open_dataset(csv("a.jpg,fox\nb.jpg,hare\ngone.jpg,hare\n")).samples[2].bytes, 0u)
