@@ -80,6 +80,13 @@ int run(const Command& command, int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return print_option_error(command, app, error);
     }
+    // CLI11's ranges let it pass, because no comparison with it is true.
+    for (const CLI::Option* option : app.get_options())
+        for (const std::string& value : option->results())
+            if (const std::string text = lower(value); text == "nan" || text == "-nan" || text == "+nan")
+                if (const std::string type = option->get_type_name(), of = type.substr(0, type.find(':'));
+                    of == "N" || of == "X")
+                    fail(Fault::usage, "{} {}: is not a number", option->get_name(), value);
     return action();
 }
 

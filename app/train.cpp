@@ -16,6 +16,7 @@
 #include "app/train_options.h"
 #include "base/error.h"
 #include "base/processors.h"
+#include "data/listing.h"
 #include "train/ranks.h"
 #include "train/run.h"
 
@@ -133,6 +134,11 @@ int train(Options& o, const CLI::App& app) {
         fail(Fault::usage, "--out {}: is a file; name a folder for the run", folder.string());
     if (std::filesystem::equivalent(folder, config.data, ignored))
         fail(Fault::usage, "--out {}: is the folder of the images; name another one for the run", folder.string());
+    // As a run folder, a class folder would no longer be a class.
+    if (std::filesystem::is_directory(folder, ignored) && !std::filesystem::exists(folder / "config", ignored))
+        for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+            if (is_image_name(entry.path().filename().string()))
+                fail(Fault::usage, "--out {}: holds images; name another folder for the run", folder.string());
     Progress progress(o.quiet);
     if (o.run.ranks->first())
         for (const std::string& text : notes) print_note(progress, text);

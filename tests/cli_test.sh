@@ -32,6 +32,8 @@ expect 2 "$tundra" train shots --out run --ephocs 3; says "did you mean --epochs
 expect 2 "$tundra" train shots --out run --image_size 3; says "did you mean --image-size?"
 expect 2 "$tundra" train shots; says "--out"; one_line
 expect 2 "$tundra" train shots --out run --epochs many; says "--epochs"; says "whole number"; one_line
+expect 2 "$tundra" detect nowhere -o x.json --iou nan; says "--iou nan: is not a number"; one_line
+expect 2 "$tundra" eval nowhere --min-accuracy NaN; says "is not a number"
 expect 2 "$tundra" train shots --out run --optimizer sdg; says "did you mean 'sgd'?"
 expect 2 "$tundra" train nowhere --out run; says "nowhere"; one_line
 expect 2 "$tundra" train nowhere --out run --device gpu; says "gpu"
@@ -57,6 +59,7 @@ expect 4 "$tundra" inspect broken.safetensors; says "broken.safetensors"; one_li
 expect 0 "$tundra" synth shots --images 40 --size 96x64 --cameras 4 --seed 3; says "40 images"
 expect 2 "$tundra" synth more --size 96; says "640x480"
 expect 2 "$tundra" synth shots; says "is not empty"; one_line
+expect 2 "$tundra" train shots --out "$(dirname "$(find shots -name '*.jpg' | head -1)")"; says "holds images; name another folder"; one_line
 settings="--image-size 32 --epochs 4 --batch 8 --lr 0.01 --seed 5"
 expect 0 "$tundra" train shots --out run $settings --plan
 says "2: bad, good"; says "parameters"; says "memory"; says "disk"; says "time"

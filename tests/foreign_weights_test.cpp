@@ -136,6 +136,13 @@ TEST(ForeignWeights, OtherNetworksAreNamed) {
     expect_text(with("conv1.weight", {1, 1, 7, 7}), "images of 1 channels");
     expect_text(read_bytes(zip(state_op(without("layer3.5.bn2.bias", items)))), "has no layer3.5.bn2.bias");
     expect_text(read_bytes(zip(state_op(without("layer4.2", items)))), "3, 4, 6, 2 bottleneck blocks");
+    // Layers that prepare the images.
+    for (const auto& [name, shape] : {std::pair("norm.running_mean", std::vector<int32_t>{3}),
+                                      std::pair("normalize.mean", std::vector<int32_t>{1, 3, 1, 1})}) {
+        Items prepared = prefixed("net.", items);
+        prepared.push_back({name, shape});
+        expect_text(read_bytes(zip(state_op(prepared))), std::string(name) + ", and tundra does not know how");
+    }
     Items folded = without("downsample.1", without("bn", items));
     for (const char* conv : {"conv1.bias", "layer1.0.conv1.bias"}) folded.push_back({conv, {1}});
     expect_text(read_bytes(zip(state_op(folded))), "folded");
@@ -219,6 +226,11 @@ TEST(ForeignWeights, NamesOfClasses) {
         EXPECT_EQ(read_names(more), names);
     }
     EXPECT_TRUE(read_names(entry("classes", list({"fox", "hare"}))).empty());
+    const std::string gap = dict_op(by_name + text_op("wolf") + int_op(7));
+    const WeightFile with_gap = read_bytes(zip(dict_op(state + entry("class_to_idx", gap))));
+    EXPECT_TRUE(with_gap.model.class_names.empty());
+    ASSERT_EQ(with_gap.notes.size(), 1u);
+    EXPECT_EQ(with_gap.notes[0], "class_to_idx is not used: its names repeat, or their numbers are not 0, 1, 2, ...");
     EXPECT_TRUE(read_names(entry("classes", list({"a", "b", "c", "d", "a"}))).empty());
     EXPECT_TRUE(read_names(entry("class_to_idx", dict_op(by_name)) +
                            entry("classes", list({"hare", "fox", "empty", "deer", "badger"})))

@@ -80,6 +80,8 @@ private:
         } else if (type.ends_with("AvgPool2d")) {
             all = {{"output_size", both(1)}};
         }
+        for (const char* code : {"forward", "_forward_hooks"})
+            if (changes_.contains((path.empty() ? "" : path + ".") + code)) all.emplace(code, "");
         std::string text;
         for (auto& [name, value] : all) {
             const auto changed = changes_.find((path.empty() ? "" : path + ".") + name);
@@ -120,6 +122,9 @@ TEST(PickledNetwork, EveryLayerOfAPickledNetworkIsChecked) {
         {"'conv1' does not have a padding of 3", {{"conv1.padding", text_op("same")}}},
         {"'maxpool' is a pooling of another kind", {{"maxpool.ceil_mode", "\x88"}}},
         {"'layer2.0.bn1' has an epsilon of 0.1", {{"layer2.0.bn1.eps", real_op(0.1)}}},
+        {"its outermost module has hooks", {{"_forward_hooks", dict_op(entry("7", class_op("mine.hook")))}}},
+        {"'layer3.0' has hooks", {{"layer3.0._forward_hooks", dict_op(entry("7", class_op("mine.hook")))}}},
+        {"'fc' has a forward() of its own", {{"fc.forward", class_op("mine.forward")}}},
     };
     for (const auto& [part, changes] : other) expect_text(read_bytes(zip(Pickled(changes).op())), part);
 

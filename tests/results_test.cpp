@@ -134,6 +134,11 @@ TEST_F(Results, files_that_cannot_be_the_output) {
     EXPECT_TRUE(fs::is_character_file("/dev/null"));
     EXPECT_EQ(result_format("", "R.CSV"), ResultFormat::csv);
     EXPECT_EQ(result_format("", "r.Json"), ResultFormat::megadetector);
+    for (const char* other : {"r.jsonl", "r.TSV", "r.json.gz", "r.xlsx"})
+        EXPECT_THROW(result_format("", other), Error) << other;
+    EXPECT_THROW(result_format("coco", "r.csv"), Error);
+    EXPECT_THROW(result_format("csv", "r.json"), Error);
+    EXPECT_EQ(result_format("csv", "r.txt"), ResultFormat::csv);
     EXPECT_THROW(merge_results({(folder_ / "list.json").string()}, folder_ / "list.json"), Error);
 }
 

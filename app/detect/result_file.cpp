@@ -1,5 +1,7 @@
 #include "app/detect/result_file.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
@@ -162,7 +164,15 @@ ordered_json shard_settings(const ResultFile& file, const std::string& path) {
 }  // namespace
 
 ResultFormat result_format(const std::string& name, const std::filesystem::path& path) {
-    if (name == "csv" || (name.empty() && lower(path.extension().string()) == ".csv")) return ResultFormat::csv;
+    static constexpr std::array kOthers{".jsonl", ".tsv",  ".xls", ".xlsx", ".ods",
+                                        ".xml",   ".yaml", ".yml", ".gz",   ".zip"};
+    const std::string end = lower(path.extension().string());
+    const bool table = name == "csv" || (name.empty() && end == ".csv");
+    if (std::ranges::find(kOthers, end) != kOthers.end() || (table ? end == ".json" : end == ".csv"))
+        fail(Fault::usage,
+             "--out {}: would hold {}, which its name does not say; name a .json file, or a .csv file for a table",
+             path.string(), table ? "a CSV table" : "JSON");
+    if (table) return ResultFormat::csv;
     if (name == "coco") return ResultFormat::coco;
     if (name.empty() || name == "megadetector") return ResultFormat::megadetector;
     fail(Fault::usage, "--format {}: must be megadetector, coco or csv", name);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "kernels/detect.h"
 #include "kernels/types.h"
+#include "models/files/module_check.h"
 
 namespace {
 
@@ -166,15 +167,8 @@ private:
         if (text != wanted) differs(name, "reads the layers '{}' where '{}' is usual", text, wanted);
     }
 
-    // A module may have a forward() of its own; in fused files it is the one of its class that skips what was folded.
     void own_forward(PickleValue m, const std::string& name) const {
-        const PickleValue forward = m.find("forward");
-        const bool fused = forward.is(PickleKind::object) && forward.arguments()[1].text() == "forward_fuse";
-        if (!fused && !forward.is(PickleKind::absent)) differs(name, "has a forward() of its own");
-        for (const char* part : {"bn", "conv1"})
-            if (fused && child_module(m, part).is(PickleKind::object)) differs(name, "is fused and has a {}", part);
-        for (const char* hooks : {"_forward_hooks", "_forward_pre_hooks"})
-            if (m.find(hooks).size() > 0) differs(name, "has hooks");
+        if (const std::string code = own_code(m); !code.empty()) differs(name, "{}", code);
     }
 
     void block(PickleValue m, const std::string& name, size_t depth = 0) {

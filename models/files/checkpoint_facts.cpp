@@ -116,6 +116,14 @@ std::vector<std::string> names_in(const json& value) {
     return distinct.size() == names.size() ? names : std::vector<std::string>{};
 }
 
+// Texts, or texts with numbers.
+bool looks_like_names(const json& value) {
+    if (!value.is_array() && !value.is_object()) return false;
+    return !value.empty() && std::ranges::all_of(value, [&](const json& v) {
+        return v.is_string() || (value.is_object() && v.is_number_integer());
+    });
+}
+
 }  // namespace
 
 json facts_of(PickleValue root) {
@@ -201,7 +209,12 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
             if (found == level.end()) continue;
             const std::vector<std::string> names = names_in(*found);
             const std::string here = above.empty() ? key : above + "." + key;
-            if (names.empty()) continue;
+            if (names.empty()) {
+                if (looks_like_names(*found))
+                    notes.push_back(
+                        fmt::format("{} is not used: its names repeat, or their numbers are not 0, 1, 2, ...", here));
+                continue;
+            }
             if (!fits(names)) {
                 notes.push_back(fmt::format("{} names {} classes, the network has {}: these names are not used", here,
                                             names.size(), classes));

@@ -1,7 +1,9 @@
 #include "models/files/find_network.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -191,6 +193,17 @@ private:
                 left_out_[g.root] = shown(g);
                 return;
             }
+        // Statistics of three colours: the network normalizes its images itself, and not as tundra would.
+        const auto colours = [&](size_t i) {
+            const CheckpointTensor& t = tensors_[i];
+            const auto elements = std::accumulate(t.shape.begin(), t.shape.end(), size_t(1), std::multiplies());
+            return elements == 3 && t.name.find("mean", t.name.rfind('.') + 1) != t.name.npos;
+        };
+        if (const auto mean = std::ranges::find_if(g.members, colours); mean != g.members.end()) {
+            found_.trouble = fmt::format("a ResNet with {}, and tundra does not know how that prepares its images",
+                                         tensors_[*mean].name.substr(found_.container.size()));
+            return;
+        }
         if (const std::optional<Head> head = linear(g)) {
             const auto same = [&](const Head& other) {  // under a second name
                 const CheckpointTensor &w = tensors_[other.weight], &b = tensors_[other.bias];

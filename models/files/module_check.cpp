@@ -34,7 +34,8 @@ public:
         // The modules around the network are those whose names its prefix begins with.
         const bool around = prefix_.starts_with(dotted) && dotted.size() < prefix_.size();
         const bool inside = dotted.starts_with(prefix_);
-        const std::string problem = around ? wrapper(type) : inside ? layer(module, type, path) : beside(type);
+        std::string problem = around ? wrapper(type) : inside ? layer(module, type, path) : beside(type);
+        if (problem.empty() && (inside || !headless_)) problem = own_code(module);
         if (!problem.empty()) {
             const std::string what = path.empty() ? "its outermost module" : fmt::format("its layer '{}'", path);
             result.problem = fmt::format("{} {}", what, problem);
@@ -194,6 +195,18 @@ private:
 };
 
 }  // namespace
+
+std::string own_code(PickleValue module) {
+    const PickleValue forward = module.find("forward");
+    const bool fused = forward.is(PickleKind::object) && forward.arguments()[1].text() == "forward_fuse";
+    if (!fused && !forward.is(PickleKind::absent)) return "has a forward() of its own";
+    for (const char* part : {"bn", "conv1"})
+        if (fused && module.find("_modules").find(part).is(PickleKind::object))
+            return fmt::format("is fused and has a {}", part);
+    for (const char* hooks : {"_forward_hooks", "_forward_pre_hooks"})
+        if (module.find(hooks).size() > 0) return "has hooks";
+    return "";
+}
 
 ModuleCheck check_modules(PickleValue outermost, const std::string& path, const std::string& prefix,
                           const std::map<std::string, std::string>& names, bool headless) {

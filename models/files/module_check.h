@@ -11,6 +11,10 @@ struct ModuleCheck {
     double epsilon = 0;     // of its normalizations; 0 if it has none
 };
 
+// What a module runs besides the forward() of its class: one of its own or hooks; "" if nothing. In fused files
+// forward() is the one of the class that skips what was folded.
+std::string own_code(PickleValue module);
+
 // Looks at every module below `outermost`: its class and every setting that changes results (stride, padding, groups,
 // dilation, activation, epsilon, pooling, upsampling). `names`: from the full name of each tensor of the network to the
 // name that it has in models/resnet.h or models/yolov5.h. Modules outside of `prefix`, where the network begins, may be
