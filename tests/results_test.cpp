@@ -73,6 +73,13 @@ TEST_F(Results, earlier_names_in_other_spellings) {
     twice["images"].back()["file"] = (folder_ / "in" / twice["images"][0]["file"].get<std::string>()).string();
     std::ofstream(folder_ / "strange.json") << twice;
     EXPECT_EQ(refused(j).fault, Fault::damaged);
+    for (const json& wrong : {json{{"category", "1"}, {"conf", 1.5}, {"bbox", {0, 0, 1, 1}}},
+                              json{{"category", "1"}, {"conf", 0.5}, {"bbox", {10, 10, 50, 50}}}}) {
+        json changed = old;
+        changed["images"][0]["detections"] = {wrong};
+        std::ofstream(folder_ / "strange.json") << changed;
+        EXPECT_EQ(refused(j).fault, Fault::damaged) << wrong;
+    }
 }
 
 // Boxes of another detector are moved a little; each takes the classes of the one that it covers best.

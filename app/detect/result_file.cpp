@@ -114,12 +114,15 @@ std::string entry_trouble(ordered_json& image, const ordered_json& categories) {
             !categories.contains(d["category"].get<std::string>()))
             return "has a detection of an unknown category";
         if (!d.contains("conf") || !d["conf"].is_number()) return "has a detection without a confidence";
-        d["conf"] = d["conf"].get<double>();
+        const double confidence = d["conf"].get<double>();
+        if (confidence < 0 || confidence > 1) return "has a confidence that is not from 0 to 1";
+        d["conf"] = confidence;
         if (!d.contains("bbox") || !d["bbox"].is_array() || d["bbox"].size() != 4)
             return "has a detection without a box";
         for (ordered_json& v : d["bbox"]) {
             if (!v.is_number()) return "has a box that is not four numbers";
             v = v.get<double>();
+            if (std::abs(v.get<double>()) > 2) return "has a box in pixels, not in shares of the image's sides";
         }
     }
     return "";
