@@ -8,6 +8,8 @@
 #include "bench/cudnn_operations.h"
 #include "bench/device_time_cuda.h"
 #include "engine/device_cuda.h"
+#include "engine/op.h"
+#include "kernels/conv/cudnn_plans.h"
 
 namespace {
 
@@ -145,9 +147,33 @@ CudnnOperation cudnn_operation(std::string_view op, const Shape& x, const Shape&
 
 namespace {
 
+// Seconds of a plan on these operands: 20 runs between two events.
+double seconds_of_plan(const Cuda& cuda, const ConvPlan& plan, std::span<const int64_t> ids,
+                       std::span<const void* const> pointers) {
+    constexpr int kRuns = 20;
+    CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids)
+        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers)
+        .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, cuda.scratch.memory)
+        .finalize("cuDNN: variant pack");
+    const auto run = [&] {
+        check(cudnnBackendExecute(cuda.cudnn, plan.plan.get(), pack.get()), "cuDNN: running an operation");
+    };
+    run();
+    cudaEvent_t start = nullptr, stop = nullptr;
+    cudaEventCreate(&start), cudaEventCreate(&stop);
+    cudaEventRecord(start, cuda.stream);
+    for (int i = 0; i < kRuns; ++i) run();
+    cudaEventRecord(stop, cuda.stream);
+    float milliseconds = 0;
+    const bool good =
+        cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&milliseconds, start, stop) == cudaSuccess;
+    cudaEventDestroy(start), cudaEventDestroy(stop);
+    return good ? 1e-3 * double(milliseconds) / kRuns : std::numeric_limits<double>::infinity();
+}
+
 // Memory of one set of operands: what fits into the GPU's second cache stays there.
 double fastest_run(Device& device, const CudnnOperation& operation) {
-    constexpr int kRuns = 20;
     const Cuda& cuda = cuda_of(device);
     const CudnnDescriptor properties = cudnn_device(cuda.cudnn);
     std::vector<Buffer> memory;
@@ -162,33 +188,34 @@ double fastest_run(Device& device, const CudnnOperation& operation) {
         else
             pointers.push_back(&numbers.emplace_back(operand.value));
     }
-    CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const int64_t>(ids))
-        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, std::span<const void* const>(pointers))
-        .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, cuda.scratch.memory)
-        .finalize("cuDNN: variant pack");
-    cudaEvent_t start = nullptr, stop = nullptr;
-    cudaEventCreate(&start), cudaEventCreate(&stop);
-    float fastest = std::numeric_limits<float>::infinity();
+    double fastest = std::numeric_limits<double>::infinity();
     const ConvEngineRules rules{.workspace = cuda.scratch.bytes};
     for (const ConvEngine& engine : conv_engines(operation.graph, properties, operation.type, rules, 4)) try {
             const ConvPlan plan = conv_plan(operation.graph, properties, operation.type, rules, engine);
-            const auto run = [&] {
-                check(cudnnBackendExecute(cuda.cudnn, plan.plan.get(), pack.get()), "cuDNN: running an operation");
-            };
-            run();
-            cudaEventRecord(start, cuda.stream);
-            for (int i = 0; i < kRuns; ++i) run();
-            cudaEventRecord(stop, cuda.stream);
-            float milliseconds = 0;
-            if (cudaEventSynchronize(stop) == cudaSuccess &&
-                cudaEventElapsedTime(&milliseconds, start, stop) == cudaSuccess)
-                fastest = std::min(fastest, milliseconds / float(kRuns));
+            fastest = std::min(fastest, seconds_of_plan(cuda, plan, ids, pointers));
         } catch (const CudnnError&) {  // heuristics only propose
         }
-    cudaEventDestroy(start), cudaEventDestroy(stop);
-    return 1e-3 * double(fastest);
+    return fastest;
 }
+
+// The cuDNN problem of a convolution, which is asked for here instead of being run. A bias that cuDNN wants rounded
+// stays as it is: other numbers, the same time.
+struct Asked final : CudaConvolutions {
+    ConvProblem problem{};
+    std::vector<int64_t> ids;
+    std::vector<const void*> pointers;
+
+    Asked(const Cuda& cuda, const Step& step) {
+        Cuda asking = cuda;
+        asking.convolutions = this;
+        step.op->run(asking, step.in, step.out);
+    }
+    void run(const Cuda&, const ConvProblem& asked, const Pointers& operands) override {
+        problem = asked;
+        for (const auto& [id, pointer] : operands)
+            if (pointer) ids.push_back(id), pointers.push_back(pointer);
+    }
+};
 
 }  // namespace
 
@@ -196,6 +223,29 @@ std::optional<double> seconds_of_cudnn(Device& device, std::string_view op, cons
                                        DType type) {
     try {
         const double seconds = fastest_run(device, cudnn_operation(op, x, y, type));
+        if (std::isfinite(seconds)) return seconds;
+    } catch (const CudnnError&) {
+    }
+    return {};
+}
+
+std::vector<std::string> cudnn_engines(Device& device, const Step& step) {
+    const Cuda& cuda = cuda_of(device);
+    const Asked asked(cuda, step);
+    std::vector<std::string> names;
+    for (const ConvEngine& engine : conv_engines(conv_graph(asked.problem), cudnn_device(cuda.cudnn),
+                                                 asked.problem.type, {.workspace = cuda.scratch.bytes}, 100))
+        names.push_back(to_string(engine));
+    return names;
+}
+
+std::optional<double> seconds_of_cudnn(Device& device, const Step& step, const std::string& engine) {
+    const Cuda& cuda = cuda_of(device);
+    const Asked asked(cuda, step);
+    try {
+        const ConvPlan plan = conv_plan(conv_graph(asked.problem), cudnn_device(cuda.cudnn), asked.problem.type,
+                                        {.workspace = cuda.scratch.bytes}, parse_conv_engine(engine).value());
+        const double seconds = seconds_of_plan(cuda, plan, asked.ids, asked.pointers);
         if (std::isfinite(seconds)) return seconds;
     } catch (const CudnnError&) {
     }
