@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "bench/cudnn_operations.h"
 #include "bench/device_time_cuda.h"
@@ -145,15 +146,59 @@ CudnnOperation cudnn_operation(std::string_view op, const Shape& x, const Shape&
     return pool(builder, x, y, op == "max_pool_backward");
 }
 
+// Which cuDNN problem a convolution is: it is asked for here instead of being run.
+struct Asked final : CudaConvolutions {
+    ConvProblem problem{};
+    Pointers pointers;
+    void run(const Cuda&, const ConvProblem& asked, const Pointers& operands) override {
+        problem = asked, pointers = operands;
+    }
+};
+
+CudnnOperation cudnn_operation(Step step) {
+    std::map<const void*, size_t> bytes;  // by an address that nothing reads
+    for (std::vector<Tensor>* tensors : {&step.in, &step.out})
+        for (Tensor& t : *tensors)
+            if (t.data) bytes[t.data = reinterpret_cast<void*>((bytes.size() + 1) << 12)] = t.bytes();
+    Asked asked;
+    step.op->run(Cuda{.convolutions = &asked, .scratch = {}}, step.in, step.out);
+    CudnnOperation result{conv_graph(asked.problem), asked.problem.type, {}};
+    for (const auto& [id, pointer] : asked.pointers)
+        if (pointer) result.operands.push_back({id, bytes.at(pointer)});
+    return result;
+}
+
 namespace {
 
-// Seconds of a plan on these operands: 20 runs between two events.
-double seconds_of_plan(const Cuda& cuda, const ConvPlan& plan, std::span<const int64_t> ids,
-                       std::span<const void* const> pointers) {
+// Memory full of zeros, one set of it: what fits into the GPU's second cache stays there.
+struct OperandMemory {
+    std::vector<Buffer> memory;
+    std::vector<float> numbers;
+    std::vector<int64_t> ids;
+    std::vector<const void*> pointers;
+
+    OperandMemory(Device& device, const CudnnOperation& operation) {
+        numbers.reserve(operation.operands.size());
+        for (const auto& operand : operation.operands) {
+            ids.push_back(operand.id);
+            if (operand.bytes)
+                pointers.push_back(memory.emplace_back(device, operand.bytes).data());
+            else
+                pointers.push_back(&numbers.emplace_back(operand.value));
+        }
+    }
+};
+
+// Infinity where it cannot run after all: heuristics only propose.
+double seconds_of_engine(const Cuda& cuda, const CudnnOperation& operation, const ConvEngine& engine,
+                         const OperandMemory& operands) try {
     constexpr int kRuns = 20;
+    const ConvPlan plan =
+        conv_plan(operation.graph, cudnn_device(cuda.cudnn), operation.type, {.workspace = cuda.scratch.bytes}, engine);
     CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids)
-        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers)
+    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const int64_t>(operands.ids))
+        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
+             std::span<const void* const>(operands.pointers))
         .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, cuda.scratch.memory)
         .finalize("cuDNN: variant pack");
     const auto run = [&] {
@@ -170,84 +215,42 @@ double seconds_of_plan(const Cuda& cuda, const ConvPlan& plan, std::span<const i
         cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&milliseconds, start, stop) == cudaSuccess;
     cudaEventDestroy(start), cudaEventDestroy(stop);
     return good ? 1e-3 * double(milliseconds) / kRuns : std::numeric_limits<double>::infinity();
+} catch (const CudnnError&) {
+    return std::numeric_limits<double>::infinity();
 }
 
-// Memory of one set of operands: what fits into the GPU's second cache stays there.
-double fastest_run(Device& device, const CudnnOperation& operation) {
-    const Cuda& cuda = cuda_of(device);
-    const CudnnDescriptor properties = cudnn_device(cuda.cudnn);
-    std::vector<Buffer> memory;
-    std::vector<float> numbers;
-    numbers.reserve(operation.operands.size());
-    std::vector<int64_t> ids;
-    std::vector<const void*> pointers;
-    for (const auto& operand : operation.operands) {
-        ids.push_back(operand.id);
-        if (operand.bytes)
-            pointers.push_back(memory.emplace_back(device, operand.bytes).data());
-        else
-            pointers.push_back(&numbers.emplace_back(operand.value));
-    }
-    double fastest = std::numeric_limits<double>::infinity();
-    const ConvEngineRules rules{.workspace = cuda.scratch.bytes};
-    for (const ConvEngine& engine : conv_engines(operation.graph, properties, operation.type, rules, 4)) try {
-            const ConvPlan plan = conv_plan(operation.graph, properties, operation.type, rules, engine);
-            fastest = std::min(fastest, seconds_of_plan(cuda, plan, ids, pointers));
-        } catch (const CudnnError&) {  // heuristics only propose
-        }
-    return fastest;
+std::vector<ConvEngine> engines_of(const Cuda& cuda, const CudnnOperation& operation, size_t compiled) {
+    return conv_engines(operation.graph, cudnn_device(cuda.cudnn), operation.type, {.workspace = cuda.scratch.bytes},
+                        compiled);
 }
 
-// The cuDNN problem of a convolution, which is asked for here instead of being run. A bias that cuDNN wants rounded
-// stays as it is: other numbers, the same time.
-struct Asked final : CudaConvolutions {
-    ConvProblem problem{};
-    std::vector<int64_t> ids;
-    std::vector<const void*> pointers;
-
-    Asked(const Cuda& cuda, const Step& step) {
-        Cuda asking = cuda;
-        asking.convolutions = this;
-        step.op->run(asking, step.in, step.out);
-    }
-    void run(const Cuda&, const ConvProblem& asked, const Pointers& operands) override {
-        problem = asked;
-        for (const auto& [id, pointer] : operands)
-            if (pointer) ids.push_back(id), pointers.push_back(pointer);
-    }
-};
+std::optional<double> fastest(Device& device, const CudnnOperation& operation, std::span<const ConvEngine> engines) {
+    const OperandMemory operands(device, operation);
+    double seconds = std::numeric_limits<double>::infinity();
+    for (const ConvEngine& engine : engines)
+        seconds = std::min(seconds, seconds_of_engine(cuda_of(device), operation, engine, operands));
+    return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
+}
 
 }  // namespace
 
 std::optional<double> seconds_of_cudnn(Device& device, std::string_view op, const Shape& x, const Shape& y,
                                        DType type) {
     try {
-        const double seconds = fastest_run(device, cudnn_operation(op, x, y, type));
-        if (std::isfinite(seconds)) return seconds;
+        const CudnnOperation operation = cudnn_operation(op, x, y, type);
+        return fastest(device, operation, engines_of(cuda_of(device), operation, 4));
     } catch (const CudnnError&) {
+        return {};
     }
-    return {};
 }
 
 std::vector<std::string> cudnn_engines(Device& device, const Step& step) {
-    const Cuda& cuda = cuda_of(device);
-    const Asked asked(cuda, step);
     std::vector<std::string> names;
-    for (const ConvEngine& engine : conv_engines(conv_graph(asked.problem), cudnn_device(cuda.cudnn),
-                                                 asked.problem.type, {.workspace = cuda.scratch.bytes}, 100))
+    for (const ConvEngine& engine : engines_of(cuda_of(device), cudnn_operation(step), 100))
         names.push_back(to_string(engine));
     return names;
 }
 
 std::optional<double> seconds_of_cudnn(Device& device, const Step& step, const std::string& engine) {
-    const Cuda& cuda = cuda_of(device);
-    const Asked asked(cuda, step);
-    try {
-        const ConvPlan plan = conv_plan(conv_graph(asked.problem), cudnn_device(cuda.cudnn), asked.problem.type,
-                                        {.workspace = cuda.scratch.bytes}, parse_conv_engine(engine).value());
-        const double seconds = seconds_of_plan(cuda, plan, asked.ids, asked.pointers);
-        if (std::isfinite(seconds)) return seconds;
-    } catch (const CudnnError&) {
-    }
-    return {};
+    return fastest(device, cudnn_operation(step), std::array{parse_conv_engine(engine).value()});
 }

@@ -280,12 +280,10 @@ void add_cudnn_row(const std::string& name, const std::function<std::optional<do
 [[maybe_unused]] void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows, bool plans) {
     for (const Row& row : rows) {
         const std::string_view op = row.op->name();
-        if (plans && op.starts_with("conv") && op != "conv_direct") {
-            for (const std::string& engine : cudnn_engines(cuda, Fixture(cuda, row, row.op, 1).step()))
-                add_cudnn_row("cuda/plans/" + row.name + "/" + engine, [&cuda, &row, engine] {
-                    return seconds_of_cudnn(cuda, Fixture(cuda, row, row.op, 1).step(), engine);
-                });
-        }
+        if (plans && op.starts_with("conv") && op != "conv_direct")
+            for (const std::string& engine : cudnn_engines(cuda, row.without_memory()))
+                add_cudnn_row("cuda/plans/" + row.name + "/" + engine,
+                              [&, engine] { return seconds_of_cudnn(cuda, row.without_memory(), engine); });
         if (!op.starts_with("batch_norm") && !op.starts_with("max_pool")) continue;
         const auto in = std::ranges::find(row.in, op == "max_pool_backward" ? "dy" : "x", &Slot::name);
         const Shape other = row.out.at(0).shape;  // y or dx
