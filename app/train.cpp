@@ -217,6 +217,12 @@ std::function<int()> add(CLI::App& app) {
         ->capture_default_str()
         ->check(CLI::Range(0, 64))
         ->group("Machine");
+    app.add_option("--join-gradients", o->run.join_gradients,
+                   "add gradients that meet in the convolution that gives one of them; auto: where that is faster")
+        ->type_name("on|off|auto")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"on", "off", "auto"}))
+        ->group("Machine");
     app.add_flag("--deterministic", o->run.deterministic, "give bit-identical results in every run (cuda)")
         ->group("Machine");
     add_quiet_option(app, o->quiet);

@@ -4,10 +4,13 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "bench/cudnn_operations.h"
 #include "bench/device_time_cuda.h"
 #include "engine/device_cuda.h"
+#include "engine/op.h"
+#include "kernels/conv/cudnn_plans.h"
 
 namespace {
 
@@ -143,51 +146,90 @@ CudnnOperation cudnn_operation(std::string_view op, const Shape& x, const Shape&
     return pool(builder, x, y, op == "max_pool_backward");
 }
 
+// Which cuDNN problem a convolution is: it is asked for here instead of being run.
+struct Asked final : CudaConvolutions {
+    ConvProblem problem{};
+    Pointers pointers;
+    void run(const Cuda&, const ConvProblem& asked, const Pointers& operands) override {
+        problem = asked, pointers = operands;
+    }
+};
+
+CudnnOperation cudnn_operation(Step step) {
+    std::map<const void*, size_t> bytes;  // by an address that nothing reads
+    for (std::vector<Tensor>* tensors : {&step.in, &step.out})
+        for (Tensor& t : *tensors)
+            if (t.data) bytes[t.data = reinterpret_cast<void*>((bytes.size() + 1) << 12)] = t.bytes();
+    Asked asked;
+    step.op->run(Cuda{.convolutions = &asked, .scratch = {}}, step.in, step.out);
+    CudnnOperation result{conv_graph(asked.problem), asked.problem.type, {}};
+    for (const auto& [id, pointer] : asked.pointers)
+        if (pointer) result.operands.push_back({id, bytes.at(pointer)});
+    return result;
+}
+
 namespace {
 
-// Memory of one set of operands: what fits into the GPU's second cache stays there.
-double fastest_run(Device& device, const CudnnOperation& operation) {
-    constexpr int kRuns = 20;
-    const Cuda& cuda = cuda_of(device);
-    const CudnnDescriptor properties = cudnn_device(cuda.cudnn);
+// Memory full of zeros, one set of it: what fits into the GPU's second cache stays there.
+struct OperandMemory {
     std::vector<Buffer> memory;
     std::vector<float> numbers;
-    numbers.reserve(operation.operands.size());
     std::vector<int64_t> ids;
     std::vector<const void*> pointers;
-    for (const auto& operand : operation.operands) {
-        ids.push_back(operand.id);
-        if (operand.bytes)
-            pointers.push_back(memory.emplace_back(device, operand.bytes).data());
-        else
-            pointers.push_back(&numbers.emplace_back(operand.value));
+
+    OperandMemory(Device& device, const CudnnOperation& operation) {
+        numbers.reserve(operation.operands.size());
+        for (const auto& operand : operation.operands) {
+            ids.push_back(operand.id);
+            if (operand.bytes)
+                pointers.push_back(memory.emplace_back(device, operand.bytes).data());
+            else
+                pointers.push_back(&numbers.emplace_back(operand.value));
+        }
     }
+};
+
+// Infinity where it cannot run after all: heuristics only propose.
+double seconds_of_engine(const Cuda& cuda, const CudnnOperation& operation, const ConvEngine& engine,
+                         const OperandMemory& operands) try {
+    constexpr int kRuns = 20;
+    const ConvPlan plan =
+        conv_plan(operation.graph, cudnn_device(cuda.cudnn), operation.type, {.workspace = cuda.scratch.bytes}, engine);
     CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const int64_t>(ids))
-        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, std::span<const void* const>(pointers))
+    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const int64_t>(operands.ids))
+        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
+             std::span<const void* const>(operands.pointers))
         .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, cuda.scratch.memory)
         .finalize("cuDNN: variant pack");
+    const auto run = [&] {
+        check(cudnnBackendExecute(cuda.cudnn, plan.plan.get(), pack.get()), "cuDNN: running an operation");
+    };
+    run();
     cudaEvent_t start = nullptr, stop = nullptr;
     cudaEventCreate(&start), cudaEventCreate(&stop);
-    float fastest = std::numeric_limits<float>::infinity();
-    const ConvEngineRules rules{.workspace = cuda.scratch.bytes};
-    for (const ConvEngine& engine : conv_engines(operation.graph, properties, operation.type, rules, 4)) try {
-            const ConvPlan plan = conv_plan(operation.graph, properties, operation.type, rules, engine);
-            const auto run = [&] {
-                check(cudnnBackendExecute(cuda.cudnn, plan.plan.get(), pack.get()), "cuDNN: running an operation");
-            };
-            run();
-            cudaEventRecord(start, cuda.stream);
-            for (int i = 0; i < kRuns; ++i) run();
-            cudaEventRecord(stop, cuda.stream);
-            float milliseconds = 0;
-            if (cudaEventSynchronize(stop) == cudaSuccess &&
-                cudaEventElapsedTime(&milliseconds, start, stop) == cudaSuccess)
-                fastest = std::min(fastest, milliseconds / float(kRuns));
-        } catch (const CudnnError&) {  // heuristics only propose
-        }
+    cudaEventRecord(start, cuda.stream);
+    for (int i = 0; i < kRuns; ++i) run();
+    cudaEventRecord(stop, cuda.stream);
+    float milliseconds = 0;
+    const bool good =
+        cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&milliseconds, start, stop) == cudaSuccess;
     cudaEventDestroy(start), cudaEventDestroy(stop);
-    return 1e-3 * double(fastest);
+    return good ? 1e-3 * double(milliseconds) / kRuns : std::numeric_limits<double>::infinity();
+} catch (const CudnnError&) {
+    return std::numeric_limits<double>::infinity();
+}
+
+std::vector<ConvEngine> engines_of(const Cuda& cuda, const CudnnOperation& operation, size_t compiled) {
+    return conv_engines(operation.graph, cudnn_device(cuda.cudnn), operation.type, {.workspace = cuda.scratch.bytes},
+                        compiled);
+}
+
+std::optional<double> fastest(Device& device, const CudnnOperation& operation, std::span<const ConvEngine> engines) {
+    const OperandMemory operands(device, operation);
+    double seconds = std::numeric_limits<double>::infinity();
+    for (const ConvEngine& engine : engines)
+        seconds = std::min(seconds, seconds_of_engine(cuda_of(device), operation, engine, operands));
+    return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
 }
 
 }  // namespace
@@ -195,9 +237,20 @@ double fastest_run(Device& device, const CudnnOperation& operation) {
 std::optional<double> seconds_of_cudnn(Device& device, std::string_view op, const Shape& x, const Shape& y,
                                        DType type) {
     try {
-        const double seconds = fastest_run(device, cudnn_operation(op, x, y, type));
-        if (std::isfinite(seconds)) return seconds;
+        const CudnnOperation operation = cudnn_operation(op, x, y, type);
+        return fastest(device, operation, engines_of(cuda_of(device), operation, 4));
     } catch (const CudnnError&) {
+        return {};
     }
-    return {};
+}
+
+std::vector<std::string> cudnn_engines(Device& device, const Step& step) {
+    std::vector<std::string> names;
+    for (const ConvEngine& engine : engines_of(cuda_of(device), cudnn_operation(step), 100))
+        names.push_back(to_string(engine));
+    return names;
+}
+
+std::optional<double> seconds_of_cudnn(Device& device, const Step& step, const std::string& engine) {
+    return fastest(device, cudnn_operation(step), std::array{parse_conv_engine(engine).value()});
 }

@@ -3,7 +3,9 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/device.h"
 
@@ -15,3 +17,8 @@ bool has_cudnn(Device& device);  // not where the CUDA runtime is the stand-in f
 // Seconds of cuDNN's own batch_norm, batch_norm_backward, max_pool or max_pool_backward on these images (NHWC), without
 // activation and residual: its fastest engine, 20 runs between two events. Nothing where cuDNN has no such operation.
 std::optional<double> seconds_of_cudnn(Device& device, std::string_view op, const Shape& x, const Shape& y, DType type);
+
+// The engines that cuDNN proposes for the step of a convolution, ready-made ones and all that it compiles, and the
+// seconds of one: 20 runs between two events, nothing where it cannot run after all. The step's memory is not used.
+std::vector<std::string> cudnn_engines(Device& device, const Step& step);
+std::optional<double> seconds_of_cudnn(Device& device, const Step& step, const std::string& engine);

@@ -47,7 +47,12 @@ private:
                                .y = at("y"),
                                .weight_is_constant = constant});
         else if (original->name() == "conv_backward_data")
-            run(ConvBackwardData<T>{.shape = shape, .dy = at("dy"), .weight = at("weight"), .dx = at("dx")});
+            run(ConvBackwardData<T>{.shape = shape,
+                                    .dy = at("dy"),
+                                    .weight = at("weight"),
+                                    .dx = at("dx"),
+                                    .dx2 = at("dx2"),
+                                    .x = at("x")});
         else
             run(ConvBackwardWeight<T>{.shape = shape, .x = at("x"), .dy = at("dy"), .dweight = at("dweight")});
     }

@@ -1,7 +1,7 @@
 // Every operation of a training step and of inference of ResNet-50, and of inference of YOLOv5x6, one by one.
 //
 //   kernels [--device cpu|cuda|ptx|all] [--precision fp32|bf16|fp16] [--batch 8] [--size 224] [--pixels 960x1280]
-//           [--yolo yolov5x6] [--threads 2] [--direct] [--cases]
+//           [--yolo yolov5x6] [--threads 2] [--direct] [--cases] [--plans]
 //           [options of Google Benchmark: --benchmark_filter=..., --benchmark_out=FILE, ...]
 //
 // The rows are the distinct nodes of the graphs that the engine traces (train, infer: ResNet-50 of that batch and size;
@@ -15,7 +15,9 @@
 // memcpy and fused multiply-adds, on a GPU a copy within it and cuBLASLt's product of large matrices in that precision.
 // --direct: the hand-written direct convolutions as rows of their own beside the library's; on a CPU they take minutes.
 // --cases: the operations of bench/op_cases.h too. Rows that begin with cuda/cudnn/: cuDNN's own batch normalization
-// and pooling of those shapes, without activation and residual; errors where it has none.
+// and pooling of those shapes, without activation and residual; errors where it has none. --plans: rows cuda/plans/
+// with each engine that cuDNN proposes for a convolution; the row of the convolution itself has the one that Tundra
+// chose.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -25,6 +27,7 @@
 #include "bench/device_time.h"
 #include "bench/device_time_cuda.h"
 #include "bench/direct_conv.h"
+#include "bench/kernel_row.h"
 #include "bench/op_cases.h"
 #include "bench/workload.h"
 #include "engine/meta_device.h"
@@ -33,29 +36,6 @@
 namespace {
 
 constexpr size_t kRotated = size_t(128) << 20;
-
-struct Slot {  // one operand of a row
-    std::string name;
-    Shape shape;
-    DType dtype;
-};
-
-// One operation with its operands' shapes: what a row of the table times.
-struct Row {
-    std::shared_ptr<const Op> op, reference;  // reference: same operands; null where another device is the reference
-    std::vector<Slot> in;                     // without those that are absent
-    std::vector<OutputSpec> out;
-    std::string name;
-
-    size_t bytes() const {
-        size_t sum = 0;
-        for (const Slot& s : in) sum += numel(s.shape) * size_of(s.dtype);
-        for (const OutputSpec& o : out) sum += numel(o.shape) * size_of(o.dtype);
-        return sum;
-    }
-};
-
-bool is_float(DType type) { return type == DType::f32 || type == DType::bf16 || type == DType::f16; }
 
 // Numbers for the operand of that name, the same on every device.
 Floats numbers_for(const Row& row, std::string_view name) {
@@ -259,7 +239,7 @@ std::vector<Row> all_rows(const WorkloadOptions& resnet, const WorkloadOptions& 
 struct Options {
     WorkloadOptions resnet, yolo{.model = "yolov5x6", .batch = 1, .h = 960, .w = 1280};
     int threads = 2;
-    bool direct = false, cases = false;
+    bool direct = false, cases = false, plans = false;
     std::string device = "all";
 };
 
@@ -278,29 +258,40 @@ void add_rows(Device& device, Device& other, const std::vector<Row>& rows, const
     }
 }
 
-// What cuDNN has in the place of our own kernels. Builds without CUDA have no use for it.
-[[maybe_unused]] void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows) {
+// A row that cuDNN alone runs, in `seconds` or not at all.
+void add_cudnn_row(const std::string& name, const std::function<std::optional<double>()>& seconds) {
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [seconds](benchmark::State& state) {
+                                     for (auto _ : state)
+                                         if (const auto taken = seconds())
+                                             state.SetIterationTime(*taken);
+                                         else
+                                             return state.SkipWithError("cuDNN has no such operation");
+                                 })
+        ->UseManualTime()
+        ->Iterations(1)
+        ->Repetitions(5)
+        ->ReportAggregatesOnly()
+        ->Unit(benchmark::kMillisecond);
+}
+
+// What cuDNN has in the place of our own kernels, and its engines for convolutions. Builds without CUDA have no use for
+// it.
+[[maybe_unused]] void add_cudnn_rows(Device& cuda, const std::vector<Row>& rows, bool plans) {
     for (const Row& row : rows) {
         const std::string_view op = row.op->name();
+        if (plans && op.starts_with("conv") && op != "conv_direct")
+            for (const std::string& engine : cudnn_engines(cuda, row.without_memory()))
+                add_cudnn_row("cuda/plans/" + row.name + "/" + engine,
+                              [&, engine] { return seconds_of_cudnn(cuda, row.without_memory(), engine); });
         if (!op.starts_with("batch_norm") && !op.starts_with("max_pool")) continue;
         const auto in = std::ranges::find(row.in, op == "max_pool_backward" ? "dy" : "x", &Slot::name);
         const Shape other = row.out.at(0).shape;  // y or dx
         const Shape x = op == "max_pool_backward" ? other : in->shape,
                     y = op == "max_pool_backward" ? in->shape : other;
-        if (x.size() != 4) continue;
-        benchmark::RegisterBenchmark(("cuda/cudnn/" + row.name).c_str(),
-                                     [&cuda, op, x, y, type = in->dtype](benchmark::State& state) {
-                                         for (auto _ : state)
-                                             if (const auto seconds = seconds_of_cudnn(cuda, op, x, y, type))
-                                                 state.SetIterationTime(*seconds);
-                                             else
-                                                 return state.SkipWithError("cuDNN has no such operation");
-                                     })
-            ->UseManualTime()
-            ->Iterations(1)
-            ->Repetitions(5)
-            ->ReportAggregatesOnly()
-            ->Unit(benchmark::kMillisecond);
+        if (x.size() == 4)
+            add_cudnn_row("cuda/cudnn/" + row.name,
+                          [&cuda, op, x, y, type = in->dtype] { return seconds_of_cudnn(cuda, op, x, y, type); });
     }
 }
 
@@ -337,7 +328,7 @@ struct Bench {
         if (kind != "cpu") benchmark::AddCustomContext(kind + "_device", device->description());
         add_rows(*device, *other, rows, peaks);
         if constexpr (has_cuda)
-            if (kind == "cuda" && has_cudnn(*device)) add_cudnn_rows(*device, rows);
+            if (kind == "cuda" && has_cudnn(*device)) add_cudnn_rows(*device, rows, o.plans);
     }
 };
 
@@ -364,6 +355,8 @@ int run(int argc, char** argv) {
             o.direct = true;
         else if (option == "--cases")
             o.cases = true;
+        else if (option == "--plans")
+            o.plans = true;
         else if (option == "--threads")
             o.threads = int(number());
         else

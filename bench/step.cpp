@@ -2,12 +2,13 @@
 //
 //   step [--model resnet50|yolov5s|yolo11s|yolov9c|...] [--size 224|960x1280] [--batch 8] [--inference]
 //        [--device cpu] [--threads 0] [--precision fp32] [--weights FILE] [--steps 10] [--json] [--cpu-time] [--layers]
-//        [--losses]
+//        [--losses] [--join-gradients] [--steps-per-graph 1]
 //   step ... --serve     for bench/compare: obeys lines on its input and answers each with a line of JSON
 //        run N           {"seconds": [...]}
 //        result FILE     writes what Workload::result() gives as raw floats
 //
 // --losses     only prints what Workload::result() gives of a training step: the losses of three steps from the start
+// --join-gradients, --steps-per-graph  as tundra train has them, of a classifier on a GPU
 // --layers     instead of whole steps: every kind of node beside its floor, from peaks that are measured first
 //
 // --cpu-time counts the time that the program had a core instead of the clock on the wall: with --threads 1 other
@@ -46,10 +47,10 @@ double now() {
     return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
-double timed(Workload& work) {
+double timed(Workload& work, size_t steps = 1) {
     const double start = now();
     work.run();
-    return now() - start;
+    return (now() - start) / double(steps);
 }
 
 double quantile(std::vector<double> v, double q) {
@@ -137,7 +138,7 @@ int run(const Options& o) {
         return 0;
     }
     std::vector<double> taken;
-    for (size_t i = 0; i < o.steps; ++i) taken.push_back(timed(*work));
+    for (size_t i = 0; i < o.steps; ++i) taken.push_back(timed(*work, o.work.steps_per_graph));
     Cost cost;
     for (const Step& step : work->program().steps()) cost += cost_of(step);
     const Plan& plan = work->program().plan();
@@ -203,6 +204,8 @@ int main(int argc, char** argv) try {
     app.add_option("--threads", o.threads);
     app.add_option("--steps", o.steps)->check(CLI::PositiveNumber);
     app.add_flag("--inference", o.inference);
+    app.add_flag("--join-gradients", o.work.join_gradients);
+    app.add_option("--steps-per-graph", o.work.steps_per_graph)->check(CLI::Range(1, 64));
     app.add_flag("--cpu-time", count_cpu_time);
     app.add_flag("--json", o.json);
     app.add_flag("--losses", o.losses);

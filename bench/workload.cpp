@@ -52,10 +52,14 @@ private:
 class TrainingStep final : public Workload {
 public:
     TrainingStep(Device& device, const TrainerConfig& config, const StateDict& state, Batch batch, double scale)
-        : arena_(device), batch_(std::move(batch)), scale_(scale), trainer_(device, arena_, config, state) {}
+        : arena_(device),
+          batch_(std::move(batch)),
+          scale_(scale),
+          trainer_(device, arena_, config, state),
+          together_(config.steps_per_graph) {}
     void run() override {
-        step();
-        trainer_.arrived();  // one step late: a GPU goes on meanwhile
+        for (size_t i = 0; i < together_; ++i) step();
+        trainer_.arrived();  // one start late: a GPU goes on meanwhile
     }
     Program& program() override { return trainer_.program(); }
     std::vector<float> result() override {
@@ -73,7 +77,7 @@ private:
     Batch batch_;
     double scale_;
     Trainer trainer_;
-    size_t steps_ = 0;
+    size_t together_, steps_ = 0;
 };
 
 float loss_scale_of(const WorkloadOptions& o) { return o.precision == DType::f16 ? 1024.0f : 1.0f; }
@@ -97,7 +101,9 @@ std::unique_ptr<Workload> classifier_training(Device& device, const WorkloadOpti
                                .normalize = kImageNet,
                                .loss = classification_loss(),
                                .optimizer = {.decay_vectors = true, .loss_scale = loss_scale_of(o)},
-                               .precision = o.precision};
+                               .precision = o.precision,
+                               .join_gradients = o.join_gradients,
+                               .steps_per_graph = o.steps_per_graph};
     Batch batch = batch_of(o);
     for (size_t i = 0; i < o.batch; ++i) batch.labels.push_back(int32_t(i % 1000));
     return std::make_unique<TrainingStep>(device, config, state, std::move(batch), 1);

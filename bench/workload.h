@@ -10,7 +10,9 @@ struct WorkloadOptions {
     bool training = false;
     size_t batch = 8, h = 224, w = 224;
     DType precision = DType::f32;
-    std::string weights = {};  // a file that Tundra reads; empty: random ones
+    bool join_gradients = false;  // TrainerConfig, as the next
+    size_t steps_per_graph = 1;   // of a classifier: run() makes so many
+    std::string weights = {};     // a file that Tundra reads; empty: random ones
 };
 
 // Stripes of another slope on each image, and noise: with equal images batch norm would blow up rounding. No file

@@ -86,11 +86,15 @@ done
 # What ours and PyTorch's steps take, and how large: a GPU's, or the rehearsal's.
 if [ "$mode" = run ]; then
     device=cuda peer=cuda precisions="bf16 fp16" tolerance=0.04 loss_size="--size 224 --batch 16" train="--size 224 --batch 256 --steps 30"
+    small="--size 32 --batch 128 --steps 40" together=8
     yolo=x6 yolo_size="--size 960x1280 --batch 8 --steps 20" yolo_peer="--pixels 960x1280 --batch 8 --steps 20"
+    detectors="yolo11s/736x960 yolov9c/480x640" detector_size="--batch 8 --steps 20"
     export TUNDRA_GPU=cuda TUNDRA_GOLDEN_DEVICE=cuda
 else
     device=ptx peer=cpu precisions=bf16 tolerance=0.1 loss_size="--size 32 --batch 4" train="--size 32 --batch 2 --steps 1"
+    small="--size 32 --batch 2 --steps 1" together=2
     yolo=n6 yolo_size="--size 64x64 --batch 1 --steps 1" yolo_peer="--pixels 64x64 --batch 1 --steps 1"
+    detectors="yolo11n/64x64 yolov9c/64x64" detector_size="--batch 1 --steps 1"
     export TUNDRA_GPU=ptx
 fi
 
@@ -142,6 +146,10 @@ ours() {
     local s=$1 limit=$2 program=$3
     shift 3
     step "$s" "$limit" env "LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bundle/bin/$program" "$@"
+    local code=$?
+    cat "$XDG_CACHE_HOME"/tundra/convolutions* 2>/dev/null | sed 's/ {.*//' >"$work/engines"  # without their code
+    [ ! -s "$work/engines" ] || cp "$work/engines" "$out/engines.txt"
+    return $code
 }
 theirs() {
     local s=$1 limit=$2
@@ -224,14 +232,16 @@ speed() {  # step, limit, options
     ours "$s" "$limit" step --device $device "$@"
 }
 for precision in $precisions; do speed train-$precision 35 $train --precision $precision; done
+# What two options of `tundra train` gain: several steps as one graph, gradients joined in convolutions.
+for steps in 1 $together; do speed small-$steps 25 $small --precision bf16 --steps-per-graph $steps; done
+speed train-joined 50 $train --precision bf16 --join-gradients
 theirs peer-train 40 $train --modes eager --precisions bf16,fp16
 [ "$mode" = run ] && theirs peer-compile 60 $train --modes compile --precisions bf16,fp16
 for precision in $precisions; do speed infer-$precision 30 $train --precision $precision --inference; done
-speed yolo 70 --model yolov5$yolo --precision fp16 --inference $yolo_size
+speed yolo 110 --model yolov5$yolo --precision fp16 --inference $yolo_size
 theirs peer-yolo 40 --yolo $yolo $yolo_peer --modes eager --precisions fp16
-cp "$XDG_CACHE_HOME"/tundra/convolutions* "$out/engines.txt" 2>/dev/null
 
-# ---- tools: memory errors of our own kernels; ten kernels of a step
+# ---- tools: memory errors of our own kernels; detectors without anchors; ten kernels of a step
 tool() {  # step, limit, program, arguments...
     local s=$1 limit=$2 program=$3 found check=()
     shift 3
@@ -253,6 +263,11 @@ export -f profiled
 if [ "$mode" = run ]; then
     tool sanitizer 60 compute-sanitizer --tool memcheck --error-exitcode 9 --log-file "$out/sanitizer.txt" \
         "$bundle/bin/kernels_cuda_test" --gtest_brief=1 --gtest_filter='*OwnKernels*'
+fi
+for detector in $detectors; do  # cuDNN compiles engines for their SiLU
+    speed "detect-${detector%/*}" 60 --model "${detector%/*}" --size "${detector#*/}" --precision fp16 --inference $detector_size
+done
+if [ "$mode" = run ]; then
     # In the order of a step: ten launches of nearly as many kernels, and the first normalization.
     of_a_step=("$bundle/bin/step" --device cuda --precision bf16 --size 224 --batch 64 --steps 1)
     profile() {  # step, limit, number of launches, names

@@ -59,18 +59,28 @@ void check_forward(const auto& gpu, const ConvShape& shape, const Extras& extras
     expect_stored(want, got, kSumError, "y");
 }
 
+// `joined`: with a second gradient, and 0 where the ReLU behind x gave 0.
 template <class T>
-void check_backward_data(const auto& gpu, const ConvShape& shape) {
+void check_backward_data(const auto& gpu, const ConvShape& shape, bool joined) {
     const auto dy = representable<T>(random_floats(shape.y_count(), 5)),
-               weight = representable<T>(random_floats(shape.weight_count(), 6));
+               weight = representable<T>(random_floats(shape.weight_count(), 6)),
+               dx2 = representable<T>(random_floats(shape.x_count(), 9));
+    auto x = representable<T>(random_floats(shape.x_count(), 10));
+    for (float& value : x) value = std::max(value, 0.0f);
     std::vector<float> want(shape.x_count());
     compute_direct(
         cpu, ConvBackwardData<float>{.shape = shape, .dy = dy.data(), .weight = weight.data(), .dx = want.data()});
-    const DeviceArray<T> device_dy(stored<T>(dy)), device_weight(stored<T>(weight));
+    for (size_t i = 0; i < want.size() && joined; ++i) want[i] = x[i] > 0 ? want[i] + dx2[i] : 0;
+    const DeviceArray<T> device_dy(stored<T>(dy)), device_weight(stored<T>(weight)), device_dx2(stored<T>(dx2)),
+        device_x(stored<T>(x));
     const auto [got] = in_every_order([&] {
         const DeviceArray<T> dx(shape.x_count());
-        compute(gpu, ConvBackwardData<T>{
-                         .shape = shape, .dy = device_dy.get(), .weight = device_weight.get(), .dx = dx.get()});
+        compute(gpu, ConvBackwardData<T>{.shape = shape,
+                                         .dy = device_dy.get(),
+                                         .weight = device_weight.get(),
+                                         .dx = dx.get(),
+                                         .dx2 = joined ? device_dx2.get() : nullptr,
+                                         .x = joined ? device_x.get() : nullptr});
         return std::tuple(dx.host());
     });
     expect_stored(want, got, kSumError, "dx");
@@ -112,7 +122,8 @@ TYPED_TEST(SimtKernels, conv_forward_and_what_follows) {
 }
 
 TYPED_TEST(SimtKernels, conv_backward_data) {
-    for (const ConvShape& shape : backward_shapes) check_backward_data<typename TypeParam::Type>(this->gpu, shape);
+    for (const ConvShape& shape : backward_shapes)
+        for (const bool joined : {false, true}) check_backward_data<typename TypeParam::Type>(this->gpu, shape, joined);
 }
 
 TYPED_TEST(SimtKernels, conv_backward_weight) {

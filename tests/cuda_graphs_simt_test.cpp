@@ -2,8 +2,14 @@
 // the kernels of simt and, in cuda_runtime_ptx_test, those of ptx.
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 
+#include "app/synth/synth.h"
+#include "predict/model_file.h"
 #include "tests/cuda_training.h"
+#include "tests/files.h"
+#include "tests/images.h"
+#include "train/run.h"
 
 namespace {
 
@@ -75,7 +81,7 @@ TEST(CudaGraphs, StepsInOneGraphGiveTheBitsOfSingleSteps) {
     testing::internal::CaptureStderr();
     EXPECT_TRUE(train(*open_cuda({}), 3) == want) << "not recorded";
     const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+    EXPECT_EQ(std::ranges::count(said, '\n'), 2) << "of single steps and of three together, each once: " << said;
     fake_cuda::reset({});
 }
 
@@ -106,6 +112,73 @@ TEST(CudaGraphs, StepsPerGraphAreChosenByTheirTime) {
     EXPECT_TRUE(chosen == 1 || chosen == 8) << chosen;
     // 15 of the first 16 steps, 8 of the first graph, five graphs, the last three: singly, queued or not.
     EXPECT_EQ(fake_cuda::counts().graph_launches, 15u + 8 + 5 + 3);
+    EXPECT_EQ(fake_cuda::counts().alive, 0u);
+}
+
+// --join-gradients auto: a new run times both ways and keeps to what it chose, whatever a later session would choose;
+// run.json says it, and how many steps a graph has. In float32 both ways give the same bits. 5 s.
+TEST(CudaGraphs, TheChoiceOfJoinedGradientsStaysWithTheRun) {
+    const TemporaryFolder folder;
+    const auto path = [&](const std::string& name) { return (folder.path / name).string(); };
+    synthesize({.out = path("shots"), .images = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+    const Model model = config().model;
+    write_model(path("narrow.safetensors"), {.model = model,
+                                             .classes = {"a", "b", "c"},
+                                             .input = {.fit = {}, .normalize = "imagenet"},
+                                             .state = initialize_state(model, 1),
+                                             .steps = 0,
+                                             .more = {}});
+    TrainConfig c = recipe_named("default");
+    c.data = path("shots"), c.init = path("narrow.safetensors"), c.device = "cuda", c.precision = "fp32";
+    c.image_size = 32, c.epochs = 2, c.batch = 4, c.cache = "memory";
+    std::string notes;
+    const auto train = [&](const std::string& name, RunOptions options) {
+        fake_cuda::reset({});
+        notes.clear(), options.folder = path(name);
+        train_run(c, options, {.note = [&](const std::string& text) { notes += text + "\n"; }});
+        return nlohmann::json::parse(content(path(name + "/run.json")));
+    };
+    EXPECT_EQ(train("off", {.join_gradients = "off"}).at("joined_gradients"), false);
+    EXPECT_EQ(train("on", {.join_gradients = "on"}).at("joined_gradients"), true);
+    EXPECT_EQ(notes.find("joined"), notes.npos) << notes;
+    EXPECT_TRUE(content(path("on/model.safetensors")) == content(path("off/model.safetensors")));
+
+    nlohmann::json record = train("auto", {.steps_per_graph = 2, .stop_after_steps = 3});
+    EXPECT_NE(notes.find("joined in convolutions: "), notes.npos) << notes;
+    EXPECT_EQ(record.at("steps_per_graph"), 2);
+    const bool other = !record.at("joined_gradients").get<bool>();
+    record["joined_gradients"] = other;
+    std::ofstream(path("auto/run.json")) << record.dump();
+    EXPECT_EQ(train("auto", {}).at("joined_gradients"), other);
+    EXPECT_EQ(notes.find("joined"), notes.npos) << "measured again: " << notes;
+    EXPECT_TRUE(content(path("auto/model.safetensors")) == content(path("off/model.safetensors")));
+    c.device = "cpu";
+    std::string text;
+    EXPECT_EQ(fault_of([&] { train("cpu", {.join_gradients = "on"}); }, text), Fault::usage);
+    EXPECT_EQ(text, "--join-gradients on: the device is the CPU");
+    fake_cuda::reset({});
+}
+
+// Epochs that are too short for a comparison end it. 1 s.
+TEST(CudaGraphs, AComparisonThatIsInterruptedOftenIsGivenUp) {
+    fake_cuda::reset({});
+    for (const size_t epoch : {size_t(5), size_t(20)}) {  // shorter than steps one by one, and than graphs
+        const auto device = open_cuda({});
+        Arena arena(*device);
+        TrainerConfig c = config();
+        c.steps_per_graph = 0;
+        Trainer trainer(*device, arena, c, initialize_state(c.model, 1));
+        size_t told = 0;
+        for (size_t step = 1; step <= 8 * epoch; ++step) {
+            EXPECT_TRUE(trainer.comparing()) << step;
+            trainer.step(batch(unsigned(step)), 0.01, 0.9, step);
+            told += trainer.arrived().size();
+            if (step % epoch == 0) told += trainer.finish().size() + trainer.finish().size();
+        }
+        EXPECT_FALSE(trainer.comparing());
+        EXPECT_EQ(trainer.steps_per_graph(), 1u);
+        EXPECT_EQ(told, 8 * epoch);
+    }
     EXPECT_EQ(fake_cuda::counts().alive, 0u);
 }
 

@@ -51,8 +51,10 @@ private:
 
 size_t image_channels(DType type) { return type == DType::f32 ? 3 : 8; }
 
-void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training) {
+void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training,
+                bool joined = false) {
     Graph graph(type, training);
+    graph.join_gradients = joined;
     const Value y = resnet(graph.input("x", {batch, 224, 224, image_channels(type)}, type), config);
     if (training) {
         std::vector<Value> wanted;
@@ -130,6 +132,34 @@ TEST_P(CudnnSupport, NormalizationAndPoolingOfItsOwn) {
         }
 }
 
+// The rows of bench/kernels --plans: the step of a convolution says all that cuDNN has to be asked. (3 s)
+TEST_P(CudnnSupport, EngineByEngine) {
+    Graph graph(DType::bf16, true);
+    graph.join_gradients = true;
+    const Value y = resnet(graph.input("x", {8, 224, 224, 8}, DType::bf16), {.depth = 50}),
+                weight = graph.parameter("layer1.0.conv1.weight", {64, 1, 1, 64}, {});
+    gradients(y, graph.input("dy", y.shape(), y.dtype()), std::array{weight});
+    std::map<std::string, size_t> engines;  // of the first problem of a kind
+    const std::vector<void*> storage(graph.values.size(), reinterpret_cast<void*>(4096));
+    for (const Step& step : bind_steps(graph, plan_memory(graph, {}), storage[0], storage)) {
+        if (!step.op->name().starts_with("conv")) continue;
+        const CudnnOperation operation = cudnn_operation(step);
+        double bytes = 0;
+        for (const auto& operand : operation.operands) bytes += double(operand.bytes);
+        EXPECT_EQ(bytes, step.op->bytes(step.in, step.out)) << to_string(step);
+        const std::string kind = fmt::format("{} of {}", step.op->name(), operation.operands.size());
+        if (engines.contains(kind)) continue;
+        const auto all = conv_engines(operation.graph, device_, operation.type, {}, 100);
+        engines[kind] = all.size();
+        ASSERT_FALSE(all.empty()) << to_string(step);
+        EXPECT_NO_THROW(
+            conv_plan(operation.graph, device_, operation.type, {}, parse_conv_engine(to_string(all[0])).value()))
+            << to_string(step);
+    }
+    for (const auto& [kind, count] : engines) std::printf("%s: %zu engines\n", kind.c_str(), count);
+    EXPECT_EQ(engines.size(), 4u);  // three directions, and gradients that are joined
+}
+
 // Engines that are there ready-made: plans are cheap. The paper's form has a bias behind each convolution and is in the
 // other test.
 TEST_P(CudnnSupport, ResNetTraining) {
@@ -137,6 +167,16 @@ TEST_P(CudnnSupport, ResNetTraining) {
     for (const DType type : kTypes)
         for (const size_t depth : {50, 101, 152}) add_resnet(problems, {.depth = depth}, type, 256, true);
     expect(problems, true);
+}
+
+// Two gradients joined in a convolution: --join-gradients. cuDNN compiles all engines for it. (20 s)
+TEST_P(CudnnSupport, JoinedGradients) {
+    Problems problems, joined;
+    for (const DType type : kTypes) add_resnet(problems, {.depth = 50}, type, 256, true, true);
+    for (const auto& [name, problem] : problems.all())
+        if (problem.joined) joined.run({}, problem, {});
+    EXPECT_EQ(joined.all().size(), 7 * 3u);
+    expect(joined, kPlans);
 }
 
 TEST_P(CudnnSupport, ResNetOfThePaper) {

@@ -22,7 +22,7 @@ if [ -n "${TUNDRA_REHEARSE:-}" ]; then
     code=$?
     [ $code = 0 ] || [ $code = 3 ] || { cat "$work/said"; bad "exit code $code"; }
     grep -q '"rehearsal": true' "$work/out/result.json" || bad "result.json does not say that it is a rehearsal"
-    for step in doctor kernels libraries training golden losses-ptx-bf16 losses train-bf16 infer-bf16 yolo; do
+    for step in doctor kernels libraries training golden losses-ptx-bf16 losses train-bf16 small-2 train-joined infer-bf16 yolo detect-yolov9c; do
         [ "$(status $step)" = pass ] || { grep " $step " "$work/said"; bad "$step: $(status $step)"; }
     done
     grep -q "[1-9][0-9]* cases on PTX" "$work/out/log.txt" || bad "no case was compared"

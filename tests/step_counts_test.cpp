@@ -136,8 +136,9 @@ TEST(StepCounts, resnet50_moves_the_bytes_of_its_shapes) {
 }
 
 // The bytes of the step that a GPU runs, traced as it traces it: 102 GB when block ends still moved 10es, relu's mask
-// was read from y and the gradients behind the max pool met in a node of their own.
-TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) {
+// was read from y and the gradients behind the max pool met in a node of their own. `joined`: the 15 ends of blocks
+// whose two gradients meet in a convolution move 7es instead of 8es, e = 92.5 M elements together for each.
+double bytes_of_a_gpu_step(bool joined) {
     MetaDevice device(device_facts("cuda"));
     Arena arena(device);
     const Model model = make_model("resnet50", 1000);
@@ -148,7 +149,8 @@ TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) {
                      .width = 224,
                      .normalize = {{1, 1, 1}, {0, 0, 0}},
                      .loss = classification_loss(),
-                     .precision = DType::bf16},
+                     .precision = DType::bf16,
+                     .join_gradients = joined},
                     initialize_state(model, 1));
     std::map<std::string, double> bytes;
     double sum = 0;
@@ -159,9 +161,12 @@ TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) {
     for (const auto& [name, of] : bytes) std::printf("%-28s %6.2f GB\n", name.c_str(), of / 1e9);
     std::printf("%zu steps, %.2f GB, arena %.2f GB\n", trainer.program().steps().size(), sum / 1e9,
                 double(trainer.program().plan().bytes) / 1e9);
-    EXPECT_LE(sum, 92.5e9);
     EXPECT_EQ(bytes.count("add"), 0u) << "gradients that meet are added by the operation that reads them";
+    return sum;
 }
+
+TEST(StepCounts, a_gpu_step_of_resnet50_moves_at_most_92_GB) { EXPECT_LE(bytes_of_a_gpu_step(false), 92.5e9); }
+TEST(StepCounts, a_gpu_step_with_joined_gradients_moves_at_most_90_GB) { EXPECT_LE(bytes_of_a_gpu_step(true), 89.6e9); }
 
 // Pixels to boxes: after the second image of a size nothing is allocated on the device, no primitive is created, and
 // each image takes as many calls of the heap as the one before.

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kBatch = 4, kSize = 32, kClasses = 2, kSteps = 20;
 
-std::vector<float> losses(const char* kind, DType precision) {
+std::vector<float> losses(const char* kind, DType precision, size_t steps = kSteps, bool joined = false) {
     const auto device = open_device(kind, {.threads = 2});
     Arena arena(*device);
     const Model model = make_model(ResNetConfig{.depth = 50, .classes = kClasses, .width = 8});
@@ -22,12 +22,14 @@ std::vector<float> losses(const char* kind, DType precision) {
                      .width = kSize,
                      .normalize = {{1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, {-2, -2, -2}},
                      .loss = classification_loss(),
-                     .precision = precision},
+                     .precision = precision,
+                     .join_gradients = joined},
                     initialize_state(model, 3));
+    EXPECT_EQ(trainer.joins_gradients(), joined);
     std::mt19937 rng(5);
     std::vector<float> result;
     Batch batch = blank_batch({.batch = kBatch, .fit = {.size = kSize}});
-    for (size_t step = 1; step <= kSteps; ++step) {
+    for (size_t step = 1; step <= steps; ++step) {
         batch.images.clear(), batch.labels.clear();
         for (size_t i = 0; i < kBatch; ++i) {  // dark and bright noise: the two classes
             const auto label = int32_t((step + i) % kClasses);
@@ -56,9 +58,20 @@ void follows_cpu(const char* kind) {
     }
 }
 
+// Gradients that meet at the end of a block, added in the convolution before it: the same bits in float32; in bf16 one
+// rounding less. 3 s.
+void joins_gradients(const char* kind) {
+    constexpr size_t kJoined = 3;
+    EXPECT_EQ(losses(kind, DType::f32, kJoined, true), losses(kind, DType::f32, kJoined));
+    const std::vector<float> want = losses(kind, DType::bf16, kJoined), got = losses(kind, DType::bf16, kJoined, true);
+    for (size_t i = 0; i < kJoined; ++i) EXPECT_NEAR(got[i], want[i], 0.05 * (1 + want[i])) << "bf16, step " << i + 1;
+}
+
 TEST(TrainSimt, FollowsCpu) { follows_cpu("simt"); }
+TEST(TrainSimt, JoinsGradients) { joins_gradients("simt"); }
 #ifdef TUNDRA_HAS_CUDA
 TEST(TrainPtx, FollowsCpu) { follows_cpu("ptx"); }
+TEST(TrainPtx, JoinsGradients) { joins_gradients("ptx"); }
 #endif
 
 }  // namespace

@@ -29,6 +29,7 @@ public:
         model_ = initial.model;
         TrainerConfig c = trainer_config(config_, data, model_, context.precision);
         c.eager = context.eager, c.steps_per_graph = context.steps_per_graph;
+        c.join_gradients = context.join_gradients;
         c.batch = batch();
         if (ranks_.count > 1) c.ranks = &ranks_, c.sync_batch_norm = config_.sync_batch_norm;
         trainer_ = std::make_unique<Trainer>(context.device, context.arena, c, initial.state);

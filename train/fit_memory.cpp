@@ -11,7 +11,8 @@ uint64_t memory_needed(TrainConfig config, uint64_t batch, Ranks& ranks, const D
     MetaDevice counting(c.device);
     Arena arena(counting);
     const std::unique_ptr<Task> task = make_task(config, ranks);
-    task->build({counting, arena, c.precision, c.eager, c.steps_per_graph}, data, [](const std::string&) {});
+    task->build({counting, arena, c.precision, c.eager, c.steps_per_graph, c.join_gradients}, data,
+                [](const std::string&) {});
     return counting.bytes();
 }
 

@@ -10,6 +10,7 @@
 #include "predict/evaluation.h"
 #include "train/checkpoint.h"
 #include "train/fit_memory.h"
+#include "train/join_gradients.h"
 #include "train/ranks.h"
 #include "train/record.h"
 #include "train/run_data.h"
@@ -29,14 +30,6 @@ using nlohmann::json;
 constexpr size_t kMaxLostSteps = 20, kMaxBadFileNotes = 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-struct PendingStep {  // started and not logged yet
-    uint64_t step;
-    ScheduleValue value;
-    Clock::time_point begin;
-    size_t images;  // readable ones
-    double waited;  // StepStats::waited
-};
 
 class Run {
 public:
@@ -93,8 +86,10 @@ private:
     }
 
     void build() {
-        const TaskContext context{*device_, *arena_, precision_, options_.eager, options_.steps_per_graph};
+        TaskContext context{*device_, *arena_, precision_, options_.eager, options_.steps_per_graph, false};
         try {
+            context.join_gradients = joins_gradients(options_, folder_.record(), config_, ranks_, context, data_,
+                                                     [this](auto& text) { note(text); });
             task_->build(context, data_, [this](const std::string& text) { note(text); });
             require_memory(*device_);
         } catch (const Error& e) {
@@ -117,6 +112,7 @@ private:
         share(ranks_, task_->trainer(), state_);
         ranks_.checkpoints = (folder_.path() / "checkpoints").string();
         record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_, ranks_));
+        if (!device_->facts().in_place) record_->fact("joined_gradients", task_->trainer().joins_gradients());
         const json facts = run_facts(config_, data_, total_steps_);
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
@@ -187,6 +183,9 @@ private:
         ++state_.step, ++state_.position;
         pending_.push_back({state_.step, value, begin, readable, ranks_.waited_seconds - waited});
         log_steps(task_->trainer().arrived());
+        if (!graphs_told_)
+            graphs_told_ = record_steps_per_graph(*record_, *device_, task_->trainer(), options_.steps_per_graph,
+                                                  [this](auto& text) { note(text); });
     }
 
     [[noreturn]] void fail_without_images() const {
@@ -364,7 +363,7 @@ private:
     }
 
     TrainConfig config_;
-    bool cache_problem_told_ = false, save_now_ = false;
+    bool cache_problem_told_ = false, save_now_ = false, graphs_told_ = false;
     int stop_code_ = 0;  // of the signal that some rank received
     const RunOptions& options_;
     const RunEvents& events_;

@@ -57,8 +57,11 @@ struct RunEvents {  // each may be empty
 struct RunOptions {
     std::string folder = {};
     bool plan_only = false, fresh = false, eager = false, deterministic = false;
-    Ranks* ranks = nullptr;       // that train together; null: this process alone
-    size_t steps_per_graph = 0;   // TrainerConfig
+    Ranks* ranks = nullptr;      // that train together; null: this process alone
+    size_t steps_per_graph = 0;  // TrainerConfig
+    // "on" or "off": TrainerConfig. "auto": as the run began; a new one takes what whole steps on the GPU show to be
+    // faster. run.json has it as "joined_gradients".
+    std::string join_gradients = "auto";
     size_t stop_after_steps = 0;  // stop as on a signal, for tests; 0: never
 };
 

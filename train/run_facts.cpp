@@ -61,6 +61,16 @@ json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_st
             {"finished", false}};
 }
 
+bool record_steps_per_graph(RunRecord& record, const Device& device, const Trainer& trainer, size_t asked,
+                            const Note& note) {
+    if (device.facts().in_place) return true;
+    if (trainer.comparing()) return false;
+    const size_t steps = trainer.steps_per_graph();
+    record.fact("steps_per_graph", steps);
+    if (asked == 0 && steps > 1) note(fmt::format("{} steps per graph, which showed to be faster", steps));
+    return true;
+}
+
 json step_line(uint64_t step, uint64_t epoch, const StepStats& stats, bool lost, const Ranks& ranks) {
     json line = {{"step", step},
                  {"epoch", epoch},

@@ -1,5 +1,6 @@
 #include "train/step_queue.h"
 
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -76,7 +77,7 @@ std::vector<Step> StepQueue::copies_behind(size_t step, const std::vector<Piece>
     return copies;
 }
 
-// A device that records no single step records no more of them: then each runs as ever.
+// Where they cannot be recorded together each runs as ever.
 void StepQueue::record(Program& program, const std::vector<Piece>& results) try {
     std::vector<Step> all;
     const auto add = [&](std::span<const Step> steps) { all.insert(all.end(), steps.begin(), steps.end()); };
@@ -85,6 +86,10 @@ void StepQueue::record(Program& program, const std::vector<Piece>& results) try 
     recording_ = device_.record(all);
 } catch (const Error& e) {
     if (e.fault == Fault::environment) throw;  // the device is lost
+    refused_ = true;
+    const std::string note =
+        fmt::format("note: {} steps are not recorded as one graph but run one by one: {}\n", steps_, e.what());
+    std::fputs(note.c_str(), stderr);  // as in Program::run()
 }
 
 Piece StepQueue::start(Program& program, const std::vector<Piece>& results) {
@@ -94,7 +99,7 @@ Piece StepQueue::start(Program& program, const std::vector<Piece>& results) {
         // As a single step, the first time eager.
         const bool again = std::exchange(bound_to_, results.at(0).from) == results[0].from;
         if (!again) recording_.reset();
-        if (again && !recording_) record(program, results);
+        if (again && !recording_ && !refused_) record(program, results);
     }
     if (full() && recording_)
         recording_->launch();

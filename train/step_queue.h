@@ -40,5 +40,6 @@ private:
     std::vector<Input> inputs_;  // in the order in which a step writes them; from the first step
     size_t queued_ = 0, written_ = 0, starts_ = 0;
     std::unique_ptr<Recording> recording_;  // of steps_ steps
+    bool refused_ = false;                  // to be recorded: not tried again
     const void* bound_to_ = nullptr;        // where the results of the last full queue were: they move with the arena
 };

@@ -13,7 +13,7 @@ std::vector<std::string> TaskNames::columns() const {
 }
 
 // The best time counts: the first step is slower, because it sets things up.
-double time_of_a_step(Task& task, Ranks& ranks) {
+double time_of_a_step(Task& task, Ranks& ranks, double seconds) {
     using Clock = std::chrono::steady_clock;
     const auto since = [](Clock::time_point start) {
         return std::chrono::duration<double>(Clock::now() - start).count();
@@ -27,7 +27,7 @@ double time_of_a_step(Task& task, Ranks& ranks) {
         task.trainer().step(grey, 0, 0, 1);
         task.trainer().stats();
         best = std::min(best, since(start));
-        again = std::byte(since(begin) < 3);
+        again = std::byte(since(begin) < seconds);
         ranks.broadcast({&again, 1});  // every rank makes as many steps
     } while (again == std::byte(1));
     return best;

@@ -15,7 +15,8 @@ struct TaskContext {  // device and memory of the networks
     Arena& arena;
     DType precision;
     bool eager;
-    size_t steps_per_graph;  // TrainerConfig
+    size_t steps_per_graph;  // TrainerConfig, as the next
+    bool join_gradients;
 };
 
 struct Evaluated {
@@ -69,7 +70,8 @@ protected:
     std::unique_ptr<Trainer> trainer_;
 };
 
-double time_of_a_step(Task& task, Ranks& ranks);  // in seconds; uses grey images and learning rate 0
+// In seconds, measured for as long; uses grey images and learning rate 0.
+double time_of_a_step(Task& task, Ranks& ranks, double seconds = 3);
 
 // The task that `config` names; `config` and `ranks` must outlive it.
 std::unique_ptr<Task> make_task(const TrainConfig& config, Ranks& ranks);

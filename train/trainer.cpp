@@ -1,14 +1,17 @@
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "engine/op.h"
 #include "train/ranks.h"
 
 namespace {
 // Without a wish for another number: where a step reads little, launching it may cost more than the GPU's work.
 constexpr size_t kStepsPerGraph = 8, kSmallInputs = size_t(4) << 20;  // bytes
 constexpr double kWorthwhile = 0.98;                                  // of the time
+constexpr size_t kInterruptions = 8;                                  // of a comparison, which is then given up
 }  // namespace
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
@@ -28,6 +31,7 @@ Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, cons
 std::unique_ptr<Graph> Trainer::trace(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, !config_.fold_frozen);
     graph->ranks = config_.ranks, graph->sync_batch_norm = config_.sync_batch_norm;
+    graph->join_gradients = config_.join_gradients;
     const size_t n = config_.batch, h = config_.height, w = config_.width;
     const Value images = graph->input("images", {n, h, w, 3}, DType::u8),
                 transform = graph->input("transform", {n, 6}, DType::f32),
@@ -108,8 +112,11 @@ void Trainer::compare_graphs() {
     const size_t turn = ++compared_ % kStepsPerGraph ? 0 : compared_ / kStepsPerGraph;
     if (turn == 1 || turn == 6) compared_since_ = now;
     if (turn == 2) alone_ = seconds, grouped_ = true;
-    if (turn < 8 || queue_->queued()) return;
-    comparing_ = false, grouped_ = seconds / 2 < kWorthwhile * alone_;
+    if (turn >= 8 && !queue_->queued()) stop_comparing(seconds / 2 < kWorthwhile * alone_);
+}
+
+void Trainer::stop_comparing(bool grouped) {
+    comparing_ = false, grouped_ = grouped;
     if (grouped_) return;
     shown_[(starts_ - 1) % 2]->wait();  // nothing reads the queue any more
     queue_.reset();
@@ -148,6 +155,11 @@ std::vector<StepStats> Trainer::stats_of(size_t start) const {
     return result;
 }
 
+bool Trainer::joins_gradients() {
+    return std::ranges::any_of(
+        program_.steps(), [](const Step& step) { return step.op->name() == "conv_backward_data" && step["dx2"].data; });
+}
+
 StepStats Trainer::stats() {
     start_queued();
     require(starts_ > 0, "there are no statistics before the first step");
@@ -169,7 +181,10 @@ std::vector<StepStats> Trainer::finish() {
         start_queued();
     }
     if (starts_) add(untold(starts_ - 1));
-    if (comparing_) compared_ = grouped_ ? 2 * kStepsPerGraph : 0;  // what comes now would count as time of steps
+    const size_t begin = grouped_ ? 2 * kStepsPerGraph : 0;
+    if (!comparing_ || compared_ == begin) return result;
+    compared_ = begin;  // what comes now would count as time of steps
+    if (++interrupted_ == kInterruptions) stop_comparing(false);
     return result;
 }
 

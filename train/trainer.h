@@ -21,6 +21,7 @@ struct TrainerConfig {
     bool fold_frozen = false;
     DType precision = DType::f32;
     bool eager = false;
+    bool join_gradients = false;  // Graph::join_gradients; not on the CPU
     // How many steps a GPU runs as one recorded graph (single ones if a batch has no multiple of four pixels). 0: 8 or
     // 1, whichever the first steps show to be faster, where what a step reads is small; else 1.
     size_t steps_per_graph = 1;
@@ -41,7 +42,9 @@ public:
     // on a GPU; and of all, for which finish() starts what is queued, and waits.
     std::vector<StepStats> arrived();
     std::vector<StepStats> finish();
-    size_t steps_per_graph() const { return grouped_ ? queue_->capacity() : 1; }
+    size_t steps_per_graph() const { return grouped_ ? queue_->capacity() : 1; }  // now
+    bool comparing() const { return comparing_; }  // steps one by one with graphs: see TrainerConfig::steps_per_graph
+    bool joins_gradients();                        // TrainerConfig::join_gradients, and the network has such gradients
 
     // Behind finish() or stats(). The network as it is now, with normalization, in the layout of weight files.
     StateDict state() const;
@@ -66,6 +69,7 @@ private:
     std::vector<StepStats> untold(size_t start);
     void open_queue(Device& device, size_t result_bytes);
     void compare_graphs();
+    void stop_comparing(bool grouped);
     void require_finished() const;
     StateDict completed(StateDict downloaded) const;
 
@@ -86,6 +90,7 @@ private:
     bool grouped_ = false;              // steps go through it
     bool comparing_ = false;            // both ways, by their time
     size_t compared_ = 0;               // steps
+    size_t interrupted_ = 0;            // comparisons, by the end of an epoch, say
     double alone_ = 0;                  // seconds of as many steps, one by one, as a graph holds
     std::chrono::steady_clock::time_point compared_since_ = {};
     StateDict frozen_;  // with fold_frozen: the state before its normalization was folded

@@ -3,6 +3,7 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/joined_gradient.h"
 
 namespace {
 
@@ -36,10 +37,22 @@ struct Forward {
     NamedValues backward(const BackwardArgs& node) const {
         NamedValues in = node.pick({"x", "scale", "mean", "rstd"});
         const bool residual = bool(node["residual"]);
+        const auto [dy, dy2] = node.two_grads("y");
+        if (residual && shape.activation == Activation::relu)
+            if (const Value g = joined_gradient(dy, dy2, node["y"])) {
+                BatchNormShape linear = shape;
+                linear.activation = Activation::none;
+                in["dy"] = g;
+                NamedValues grads =
+                    add_node<BatchNormBackward>(Backward{linear, false, ranks}, in,
+                                                {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}});
+                grads["dresidual"] = g;
+                return grads;
+            }
         // The activation's input is computed again from x; only with a residual relu's gradient reads y, which else
         // need not live until the backward pass.
         if (shape.activation != Activation::none) in[residual ? "y" : "shift"] = node[residual ? "y" : "shift"];
-        std::tie(in["dy"], in["dy2"]) = node.two_grads("y");
+        in["dy"] = dy, in["dy2"] = dy2;
         return add_node<BatchNormBackward>(
             Backward{shape, residual, ranks}, in,
             {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}, {"dresidual", node["residual"]}});

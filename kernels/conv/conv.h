@@ -9,6 +9,9 @@
 //   dx[n,i,j,c]      = sum over k and all p,q,r,s that meet i and j of dy[n,p,q,k] * weight[k,r,s,c]
 //   dweight[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n,i,j,c]
 //
+// With dx2 and x, where x is the output of a ReLU, dx is the gradient of what the ReLU read: dx + dx2 where x > 0,
+// else 0. Not on Cpu.
+//
 // Outside the image, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
 //
 // compute() on Cpu chooses among Winograd's method, matrix products, oneDNN and the plain loops (cpu.cpp); on Cuda it
@@ -52,6 +55,7 @@ struct ConvBackwardData {
     ConvShape shape;
     const T *dy, *weight;
     T* dx;
+    const T *dx2 = nullptr, *x = nullptr;  // both or none
 };
 
 template <class T>

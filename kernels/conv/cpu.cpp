@@ -153,6 +153,7 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    if (op.dx2) throw std::invalid_argument("conv: two gradients are not joined on the CPU");
     if (by_product(op)) return run_product(cpu, op);
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);

@@ -25,8 +25,13 @@ void compute(const Cuda& cuda, const ConvForward<T>& op) {
 template <class T>
 void compute(const Cuda& cuda, const ConvBackwardData<T>& op) {
     if (!cuda.convolutions) return compute_direct(cuda, op);
-    cuda.convolutions->run(cuda, {.direction = ConvDirection::backward_data, .shape = op.shape, .type = cudnn_type<T>},
-                           {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}});
+    cuda.convolutions->run(
+        cuda,
+        {.direction = ConvDirection::backward_data,
+         .shape = op.shape,
+         .type = cudnn_type<T>,
+         .joined = op.dx2 != nullptr},
+        {{kConvX, op.dx}, {kConvWeight, op.weight}, {kConvY, op.dy}, {kConvResidual, op.dx2}, {kConvRelu, op.x}});
 }
 
 template <class T>

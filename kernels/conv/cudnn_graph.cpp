@@ -85,19 +85,32 @@ CudnnDescriptor backward_weight(const CudnnDescriptor& x, const CudnnDescriptor&
         .finalize("cuDNN: gradient of a convolution's weight");
 }
 
+CudnnDescriptor pointwise_mode(cudnnPointwiseMode_t mode) {
+    CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    return kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode)
+        .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
+        .finalize("cuDNN: pointwise");
+}
+
 // y = mode(x), or x + b where b is given.
 CudnnDescriptor pointwise(cudnnPointwiseMode_t mode, const CudnnDescriptor& x, const CudnnDescriptor* b,
                           const CudnnDescriptor& y) {
-    CudnnDescriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode)
-        .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT)
-        .finalize("cuDNN: pointwise");
     CudnnDescriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind)
+    op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise_mode(mode))
         .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x)
         .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
     if (b) op.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
     return op.finalize("cuDNN: pointwise operation");
+}
+
+// dx = dy where y > 0, else 0
+CudnnDescriptor relu_backward(const CudnnDescriptor& dy, const CudnnDescriptor& y, const CudnnDescriptor& dx) {
+    CudnnDescriptor op(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    return op.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise_mode(CUDNN_POINTWISE_RELU_BWD))
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, y)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, dx)
+        .finalize("cuDNN: gradient of a ReLU");
 }
 
 CudnnDescriptor per_channel(int64_t id, size_t channels, cudnnDataType_t type) {
@@ -151,6 +164,16 @@ std::vector<CudnnDescriptor> forward_chain(const ConvProblem& p, const CudnnDesc
     return ops;
 }
 
+std::vector<CudnnDescriptor> joined_chain(const ConvProblem& p, const CudnnDescriptor& weight,
+                                          const CudnnDescriptor& dy) {
+    const ConvShape& s = p.shape;
+    const auto like_x = [&](int64_t id) { return pixels(id, s.n, s.c_in, s.h, s.w, p.type); };
+    const CudnnDescriptor gradient = inside(like_x(kConvX), 100, CUDNN_DATA_FLOAT),
+                          sum = inside(like_x(kConvX), 101, CUDNN_DATA_FLOAT), other = tensor(like_x(kConvResidual));
+    return {backward_data(gradient, weight, dy, s), pointwise(CUDNN_POINTWISE_ADD, gradient, &other, sum),
+            relu_backward(sum, tensor(like_x(kConvRelu)), tensor(like_x(kConvX)))};
+}
+
 }  // namespace
 
 std::string to_string(const ConvProblem& p) {
@@ -167,6 +190,7 @@ std::string to_string(const ConvProblem& p) {
                               size_t(p.activation), size_t(p.bias), size_t(p.residual), size_t(p.residual_last)})
         out << '-' << part;
     if (p.rounded_bias) out << "-rounded";
+    if (p.joined) out << "-joined";
     return out.str();
 }
 
@@ -188,7 +212,9 @@ CudnnDescriptor conv_graph(const ConvProblem& p) {
     const TensorSpec y = pixels(kConvY, s.n, s.c_out, s.out_h(), s.out_w(), p.type);
     const CudnnDescriptor x = tensor(pixels(kConvX, s.n, s.c_in, s.h, s.w, p.type));
     std::vector<CudnnDescriptor> ops;
-    if (p.direction == ConvDirection::backward_data)
+    if (p.joined)
+        ops = joined_chain(p, weight, tensor(y));
+    else if (p.direction == ConvDirection::backward_data)
         ops.push_back(backward_data(x, weight, tensor(y), s));
     else if (p.direction == ConvDirection::backward_weight)
         ops.push_back(backward_weight(x, weight, tensor(y), s));

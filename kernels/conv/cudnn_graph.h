@@ -4,6 +4,8 @@
 // The graph of a forward convolution, each arrow a tensor that exists inside the engine only:
 //   conv(x, w) -> + bias -> + residual -> activation = y       or, with residual_last, activation -> + residual = y
 //   conv(x, w) -> + residual -> + rounded bias -> relu = y     for which cuDNN has ready-made engines
+// and, joined, of the gradient of its input:
+//   gradient(dy, w) -> + the other gradient (residual) -> 0 where the ReLU's output is = dx
 #pragma once
 
 #include <optional>
@@ -27,12 +29,13 @@ struct ConvProblem {  // all that decides which engines are possible
     Activation activation = Activation::none;
     bool bias = false, residual = false, residual_last = false;
     bool rounded_bias = false;  // to `type`, and added after the residual
+    bool joined = false;        // ConvBackwardData with dx2
     bool operator==(const ConvProblem&) const = default;
 };
 std::string to_string(const ConvProblem&);  // one word; the key of stored choices
 
 // The names of the tensors in a variant pack.
-enum ConvTensor : int64_t { kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual };
+enum ConvTensor : int64_t { kConvX = 1, kConvWeight, kConvY, kConvBias, kConvResidual, kConvRelu };
 
 CudnnDescriptor cudnn_device(cudnnHandle_t handle);
 CudnnDescriptor cudnn_device(const std::string& properties_json);

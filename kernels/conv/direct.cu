@@ -133,8 +133,7 @@ __global__ void __launch_bounds__(kTileThreads) conv_backward_data(ConvBackwardD
     const int first_pixel = int(blockIdx.x) * kTile + t / 8 * kSide, channel = int(blockIdx.y) * kTile + t % 8 * kSide;
     SIMT_UNROLL
     for (int i = 0; i < kSide; ++i)
-        if (first_pixel + i < pixels)
-            store_row(op.dx + size_t(first_pixel + i) * shape.c_in, channel, channels, wide, sum[i]);
+        if (first_pixel + i < pixels) finish_pixel(op, size_t(first_pixel + i), channel, wide, sum[i]);
 }
 
 // Block z sums the pixels [z * part, (z + 1) * part) of y. `to` is (parts, c_out, kernel_h, kernel_w, c_in).

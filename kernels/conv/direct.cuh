@@ -56,3 +56,20 @@ __device__ __forceinline__ void finish_pixel(const ConvForward<T>& op, size_t pi
     }
     store_row(op.y + pixel * op.shape.c_out, channel, channels, wide, sum);
 }
+
+// The second gradient, the ReLU's, and the store of 8 channels of one input pixel.
+template <class T>
+__device__ __forceinline__ void finish_pixel(const ConvBackwardData<T>& op, size_t pixel, int channel, bool wide,
+                                             float (&sum)[kSide]) {
+    const int channels = int(op.shape.c_in);
+    const size_t first = pixel * op.shape.c_in;
+    if (op.dx2) {
+        SIMT_UNROLL
+        for (int j = 0; j < kSide; ++j) {
+            if (channel + j >= channels) break;
+            const size_t i = first + size_t(channel + j);
+            sum[j] = float(op.x[i]) > 0 ? sum[j] + float(op.dx2[i]) : 0.0f;
+        }
+    }
+    store_row(op.dx + first, channel, channels, wide, sum);
+}
