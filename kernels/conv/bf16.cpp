@@ -52,6 +52,12 @@ struct Windows {
         return alignment + aligned(packed_bytes(loops)) + size_t(cpu.threads) * capacity(loops) * row_bytes(loops);
     }
 
+    // The pixels of x are the rows as they lie. Rows 4096 bytes apart share a few lines of the first cache.
+    bool are_rows() const {
+        return runs == 1 && columns == 1 && stride == 1 && top == 0 && left == 0 && grid_h == h && grid_w == w &&
+               c % 2 == 0 && c * sizeof(bf16) % 4096 != 0;
+    }
+
     void find_rows(size_t begin, size_t count, Bf16Row* row) const {
         size_t q = begin % grid_w, p = begin / grid_w % grid_h, image = begin / grid_w / grid_h;
         const auto clip = [](ptrdiff_t at, size_t size) {
@@ -87,6 +93,7 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
                       const Bf16Result& result, const Bf16Loops& loops) {
     uint32_t* const scratch = aligned_scratch(cpu, w.scratch(cpu, loops));
     uint32_t* const all_gathered = scratch + aligned(w.packed_bytes(loops)) / sizeof(uint32_t);
+    const bool direct = w.are_rows();
     const size_t capacity = w.capacity(loops), panels = ceil_div(w.outs, 2 * loops.lanes), pixels = w.pixels();
     const size_t panel_size = w.packed_bytes(loops) / panels / sizeof(uint32_t);
     // Few blocks are split by columns, so that each thread reads a part of the weights.
@@ -107,8 +114,9 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
         Bf16Task task{.runs = w.runs,
                       .run = w.run(),
                       .rows = 0,
-                      .capacity = capacity,
                       .outs = w.outs,
+                      .left_pitch = direct ? w.c / 2 : loops.lanes,
+                      .left_step = direct ? loops.lanes : capacity * loops.lanes,
                       .left = gathered,
                       .right = nullptr,
                       .row = row,
@@ -118,6 +126,9 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
             if (block != last) {
                 task.rows = pixels * (block + 1) / blocks - begin;
                 w.find_rows(begin, task.rows, row);
+                task.left = direct ? static_cast<const void*>(x + begin * w.c) : gathered;
+            }
+            if (block != last && !direct)
                 loops.gather({.x = x,
                               .runs = w.runs,
                               .run = w.run(),
@@ -126,7 +137,6 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
                               .rows = task.rows,
                               .capacity = capacity,
                               .to = gathered});
-            }
             for (size_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
                 task.right = packed + panel * panel_size;
                 loops.multiply(task, panel);

@@ -42,8 +42,10 @@ struct Bf16Result {
     bf16* y;
 };
 struct Bf16Task {
-    size_t runs, run, rows, capacity, outs;
-    const uint32_t *left, *right;  // gathered; packed
+    size_t runs, run, rows, outs;
+    size_t left_pitch, left_step;  // pairs from row to row and from chunk to chunk
+    const void* left;              // gathered, or x itself
+    const uint32_t* right;         // packed
     const Bf16Row* row;
     Bf16Result result;
 };

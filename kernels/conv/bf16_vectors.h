@@ -12,6 +12,7 @@ namespace {
 constexpr size_t pair_numbers = 2 * lanes;  // of a vector of pairs
 typedef uint16_t Halves __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
 typedef int Pairs __attribute__((vector_size(4 * lanes), aligned(2), may_alias));
+typedef int Pair __attribute__((aligned(2), may_alias));
 
 inline Pairs load_pairs(const void* from) { return *static_cast<const Pairs*>(from); }
 inline void store_pairs(void* to, Pairs value) { *static_cast<Pairs*>(to) = value; }
@@ -35,6 +36,15 @@ inline Halves load_halves(const bf16* from, size_t first, size_t last) {
     return (Halves)_mm256_maskz_loadu_epi16(__mmask16(bits_between(first, last)), from);
 }
 inline Halves round(Vector value) { return (Halves)_mm512_cvtneps_pbh((__m512)value); }
+inline Vector at_most(Vector limit, Vector value) {
+    return (Vector)_mm512_maskz_min_ps(0xffff, (__m512)limit, (__m512)value);
+}
+inline Vector at_least(Vector limit, Vector value) {
+    return (Vector)_mm512_maskz_max_ps(0xffff, (__m512)limit, (__m512)value);
+}
+inline void store_two(bf16* to, Vector first, Vector second) {
+    store_pairs(to, (Pairs)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+}
 inline void store_halves(bf16* to, Vector value, size_t count) {
     _mm256_mask_storeu_epi16(to, __mmask16(bits_between(0, count)), (__m256i)round(value));
 }
@@ -60,6 +70,12 @@ inline Halves round(Vector value) {
     const Bits bits = (Bits)value, rounded = bits + 0x7fff + ((bits >> 16) & 1);
     return __builtin_convertvector((value != value ? Bits{} + 0x7fff0000 : rounded) >> 16, Halves);
 }
+inline Vector at_most(Vector limit, Vector value) { return (Vector)_mm256_min_ps((__m256)limit, (__m256)value); }
+inline Vector at_least(Vector limit, Vector value) { return (Vector)_mm256_max_ps((__m256)limit, (__m256)value); }
+inline void store_two(bf16* to, Vector first, Vector second) {
+    *reinterpret_cast<Halves*>(to) = round(first);
+    *reinterpret_cast<Halves*>(to + lanes) = round(second);
+}
 inline void store_halves(bf16* to, Vector value, size_t count) {
     const Halves rounded = round(value);
     if (count >= lanes) {
@@ -76,10 +92,7 @@ inline Vector load_floats(const bf16* from, size_t count) {
 
 // x * sigmoid(x) with 2^t as a cubic: within 1.1e-4, below the rounding to bf16 of 2e-3.
 inline Vector silu(Vector x) {
-    const Vector max = Vector{} + 126.0f, min = Vector{} - 126.0f;
-    Vector t = x * -1.44269504f;
-    t = t > max ? max : t;
-    t = t < min ? min : t;
+    const Vector t = at_least(Vector{} - 126.0f, at_most(Vector{} + 126.0f, x * -1.44269504f));
     const Vector shifted = t + exp_round, r = t - (shifted - exp_round);
     const Vector p = ((r * 0.05500885f + 0.24221095f) * r + 0.69328293f) * r + 1.0f;
     return x / (1.0f + (Vector)((Bits)p + ((Bits)shifted << 23)));
@@ -147,24 +160,55 @@ void pack_product(const Bf16Pack& w, size_t panel) {
 }
 
 // What follows the sums of some rows: residual, activation, rounding.
-template <size_t vectors>
+enum class Residual { none, before, last };
+template <Activation activation, Residual residual>
+inline Vector follow(Vector sum, Vector added) {
+    if (residual == Residual::before) sum += added;
+    if (activation == Activation::relu) sum = at_least(Vector{}, sum);
+    if (activation == Activation::silu) sum = silu(sum);
+    return residual == Residual::last ? sum + added : sum;
+}
+template <size_t vectors, Activation activation, Residual residual>
 void finish(const Bf16Task& t, const Vector (*sum)[vectors], size_t rows, const Bf16Row* row, size_t column) {
-    const Bf16Result& to = t.result;
-    for (size_t r = 0; r < rows; ++r)
-        for (size_t k = 0; k < vectors; ++k) {
-            const size_t at = row[r].to + column + k * lanes, count = smaller(t.outs - column - k * lanes, lanes);
-            Vector value = sum[r][k];
-            if (to.residual && !to.residual_last) value += load_floats(to.residual + at, count);
-            if (to.activation == Activation::relu) value = value < Vector{} ? Vector{} : value;
-            if (to.activation == Activation::silu) value = silu(value);
-            if (to.residual && to.residual_last) value += load_floats(to.residual + at, count);
-            store_halves(to.y + at, value, count);
+    const size_t count = t.outs - column;
+    const auto add = [&](const bf16* from, size_t some) {
+        return residual == Residual::none ? Vector{} : load_floats(from, some);
+    };
+    for (size_t r = 0; r < rows; ++r) {
+        bf16* const y = t.result.y + row[r].to + column;
+        const bf16* const from = residual == Residual::none ? y : t.result.residual + row[r].to + column;
+        if (vectors == 2 && count >= 2 * lanes) {
+            const Vector first = follow<activation, residual>(sum[r][0], add(from, lanes));
+            store_two(y, first, follow<activation, residual>(sum[r][vectors - 1], add(from + lanes, lanes)));
+        } else {
+            for (size_t k = 0; k < vectors; ++k) {
+                const size_t some = smaller(count - k * lanes, lanes);
+                store_halves(y + k * lanes, follow<activation, residual>(sum[r][k], add(from + k * lanes, some)), some);
+            }
         }
+    }
+}
+template <size_t vectors>
+using Finish = void (*)(const Bf16Task&, const Vector (*)[vectors], size_t, const Bf16Row*, size_t);
+template <size_t vectors, Activation activation>
+Finish<vectors> finish_of(const Bf16Result& to) {
+    return !to.residual       ? finish<vectors, activation, Residual::none>
+           : to.residual_last ? finish<vectors, activation, Residual::last>
+                              : finish<vectors, activation, Residual::before>;
+}
+template <size_t vectors>
+Finish<vectors> finish_of(const Bf16Result& to) {
+    switch (to.activation) {
+        case Activation::relu: return finish_of<vectors, Activation::relu>(to);
+        case Activation::silu: return finish_of<vectors, Activation::silu>(to);
+        default: return finish_of<vectors, Activation::none>(to);
+    }
 }
 
 // y (rows, vectors * lanes) = left (rows, depth) * right (depth, vectors * lanes) + bias, and what follows
 template <size_t rows, size_t vectors>
-void multiply_rows(const Bf16Task& t, const uint32_t* v, const uint32_t* u, const Bf16Row* row, size_t column) {
+void multiply_rows(const Bf16Task& t, const char* v, const uint32_t* u, const Bf16Row* row, size_t column,
+                   Finish<vectors> finish) {
     Vector sum[rows][vectors];
     for (size_t k = 0; k < vectors; ++k) {
         const Vector bias =
@@ -173,27 +217,40 @@ void multiply_rows(const Bf16Task& t, const uint32_t* v, const uint32_t* u, cons
 #pragma GCC unroll 14
         for (size_t r = 0; r < rows; ++r) sum[r][k] = bias;
     }
-    const auto step = [&](size_t pair) __attribute__((always_inline)) {
+    // Three rows share an address: a processor adds an index once or twice for nothing.
+    const size_t pitch = t.left_pitch * sizeof(uint32_t), step = t.left_step * sizeof(uint32_t);
+    constexpr size_t groups = ceil_div(rows, 3);
+    const char* left[groups];
+    for (size_t r = 0; r < groups; ++r) left[r] = v + 3 * r * pitch;
+    const auto multiply = [&](size_t pair) __attribute__((always_inline)) {
         Pairs weight[vectors];
 #pragma GCC unroll 2
-        for (size_t k = 0; k < vectors; ++k) weight[k] = load_pairs(u + k * lanes);
+        for (size_t k = 0; k < vectors; ++k) weight[k] = load_pairs(u + pair * panel_lanes + k * lanes);
 #pragma GCC unroll 14
         for (size_t r = 0; r < rows; ++r) {
-            const Pairs value = Pairs{} + int(v[r * lanes + pair]);
+            const Pairs value = Pairs{} + *reinterpret_cast<const Pair*>(left[r / 3] + r % 3 * pitch + 4 * pair);
 #pragma GCC unroll 2
             for (size_t k = 0; k < vectors; ++k) sum[r][k] = dot(sum[r][k], weight[k], value);
         }
-        u += panel_lanes;
     };
-    for (size_t run = t.runs; run--;)
-        for (size_t pairs = ceil_div(t.run, 2); pairs; v += t.capacity * lanes) {
-            const size_t now = smaller(pairs, lanes);
-            pairs -= now;
-            size_t pair = 0;
-            for (; pair + 4 <= now; pair += 4) step(pair), step(pair + 1), step(pair + 2), step(pair + 3);
-            for (; pair < now; ++pair) step(pair);
+    const auto advance = [&](size_t pairs, size_t bytes) __attribute__((always_inline)) {
+        u += pairs * panel_lanes;
+        for (size_t r = 0; r < groups; ++r) left[r] += bytes;
+    };
+    for (size_t run = t.runs; run--;) {
+        size_t pairs = ceil_div(t.run, 2);
+        for (; pairs >= lanes; pairs -= lanes) {
+            for (size_t some = 0; some < lanes; some += 4) {
+                multiply(0), multiply(1), multiply(2), multiply(3);
+                advance(4, 16);
+            }
+            advance(0, step - lanes * 4);
         }
-    finish<vectors>(t, sum, rows, row, column);
+        if (!pairs) continue;
+        for (size_t pair = 0; pair < pairs; ++pair) multiply(0), advance(1, 4);
+        advance(0, step - pairs * 4);
+    }
+    finish(t, sum, rows, row, column);
 }
 
 template <size_t vectors, size_t... i>
@@ -202,14 +259,21 @@ auto multiply_rows_of(size_t rows, std::index_sequence<i...>) {
     return table[rows - 1];
 }
 
-void multiply_product(const Bf16Task& t, size_t panel) {
+template <size_t vectors>
+void multiply_panel(const Bf16Task& t, size_t column) {
     constexpr std::make_index_sequence<max_rows> all_rows;
-    const size_t column = panel * panel_lanes, groups = ceil_div(t.rows, max_rows);
+    const size_t groups = ceil_div(t.rows, max_rows);
+    const Finish<vectors> finish = finish_of<vectors>(t.result);
     for (size_t group = 0; group < groups; ++group) {
         const size_t first = t.rows * group / groups, rows = t.rows * (group + 1) / groups - first;
-        (t.outs - column > lanes ? multiply_rows_of<2>(rows, all_rows) : multiply_rows_of<1>(rows, all_rows))(
-            t, t.left + first * lanes, t.right, t.row + first, column);
+        multiply_rows_of<vectors>(rows, all_rows)(
+            t, static_cast<const char*>(t.left) + first * t.left_pitch * sizeof(uint32_t), t.right, t.row + first,
+            column, finish);
     }
+}
+void multiply_product(const Bf16Task& t, size_t panel) {
+    const size_t column = panel * panel_lanes;
+    t.outs - column > lanes ? multiply_panel<2>(t, column) : multiply_panel<1>(t, column);
 }
 
 inline Halves load_span(const bf16* x, const Bf16Span& span, size_t from) {
