@@ -42,17 +42,20 @@ endfunction()
 if(NOT TUNDRA_SANITIZE)
     set_source_files_properties(${kernel_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O3>")
 endif()
-# The same loops for two instruction sets; the machine decides at run time (kernels/conv/simd_loops.cpp). They are written as
+# The same loops for two instruction sets; the machine decides at run time (kernels/conv/simd_loops.cpp, bf16.cpp). They are written as
 # vectors, so the compiler has nothing to find, and GCC 12's fault with AVX-512 constants (see the main file) no occasion.
-foreach(set avx2 avx512)
+foreach(set avx2 avx512 bf16_avx2 bf16_avx512)
     set(flags -mavx2 -mfma -ffp-contract=fast -fno-tree-vectorize -fno-tree-slp-vectorize)
     # Tuned for some processors, GCC leaves some multiplications and additions apart (GCC 14 for Zen 5 those of 512 bits): the two
     # sets would give different results (tests/conv_product_test.cpp).
     if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
         list(APPEND flags --param=avoid-fma-max-bits=0)
     endif()
-    if(set STREQUAL avx512)
+    if(set MATCHES avx512)
         list(APPEND flags -mavx512f -mprefer-vector-width=512)
+    endif()
+    if(set STREQUAL bf16_avx512)
+        list(APPEND flags -mavx512bw -mavx512vl -mavx512bf16)
     endif()
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/conv/loops_${set}.cpp PROPERTIES COMPILE_OPTIONS "-O3;${flags}")

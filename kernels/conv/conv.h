@@ -14,9 +14,9 @@
 //
 // Outside the image, x counts as 0. Gradients are assigned. The bias gradient is kernels/bias.h.
 //
-// compute() on Cpu chooses among Winograd's method, matrix products, oneDNN and the plain loops (cpu.cpp); on Cuda it
-// is cuDNN, on Simt the kernels of direct.cu. compute_direct() is the readable reference on every device: the loops of
-// loops.cpp, the kernels of direct.cu.
+// compute() on Cpu chooses among Winograd's method, matrix products, oneDNN and the plain loops (cpu.cpp) in float, and
+// is bf16.h in bf16; on Cuda it is cuDNN, on Simt the kernels of direct.cu. compute_direct() is the readable reference
+// on every device: the loops of loops.cpp, the kernels of direct.cu.
 #pragma once
 
 #include <compare>
@@ -71,6 +71,12 @@ void compute(const Cpu&, const ConvBackwardWeight<float>&);
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // see device.h; these create the oneDNN primitive
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
+void compute(const Cpu&, const ConvForward<bf16>&);
+void compute(const Cpu&, const ConvBackwardData<bf16>&);
+void compute(const Cpu&, const ConvBackwardWeight<bf16>&);
+size_t scratch_bytes(const Cpu&, const ConvForward<bf16>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardData<bf16>&);
+size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<bf16>&);
 template <class T>
 void compute(const Simt&, const ConvForward<T>&);
 template <class T>
@@ -84,9 +90,12 @@ void compute(const Cuda&, const ConvBackwardData<T>&);
 template <class T>
 void compute(const Cuda&, const ConvBackwardWeight<T>&);
 
-void compute_direct(const Cpu&, const ConvForward<float>&);
-void compute_direct(const Cpu&, const ConvBackwardData<float>&);
-void compute_direct(const Cpu&, const ConvBackwardWeight<float>&);
+template <class T>
+void compute_direct(const Cpu&, const ConvForward<T>&);
+template <class T>
+void compute_direct(const Cpu&, const ConvBackwardData<T>&);
+template <class T>
+void compute_direct(const Cpu&, const ConvBackwardWeight<T>&);
 template <class T>
 void compute_direct(const Simt&, const ConvForward<T>&);
 template <class T>

@@ -2,11 +2,9 @@
 #include "kernels/conv/cpu.h"
 
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <tuple>
 
-#include "base/aligned_memory.h"
+#include "kernels/conv/bf16.h"
+#include "kernels/conv/constant_weights.h"
 #include "kernels/conv/onednn.h"
 #include "kernels/conv/product.h"
 #include "kernels/conv/winograd.h"
@@ -60,40 +58,6 @@ ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
     return {.shape = back, .x = op.dy, .weight = op.weight, .bias = nullptr, .residual = nullptr, .y = op.dx};
 }
 
-// Transformed weights of inference, found by address. Several convolutions may run at once.
-class ConstantWeights {
-public:
-    // Null at the first use: a network that runs once needs no new memory, and scratch memory lies in the cache.
-    const float* find(const Cpu& cpu, const ConvForward<float>& op) {
-        const std::lock_guard lock(mutex_);
-        const auto [found, first_use] = all_.try_emplace({op.weight, op.shape.c_in, op.shape.c_out});
-        if (first_use) return nullptr;
-        AlignedMemory& packed = found->second;
-        if (!packed) {
-            packed = aligned_memory(winograd_packed_count(op.shape) * sizeof(float));
-            winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(packed.get()));
-        }
-        return static_cast<float*>(packed.get());
-    }
-    void drop(const void* memory, size_t bytes) {
-        const std::lock_guard lock(mutex_);
-        const auto* const begin = static_cast<const float*>(memory);
-        all_.erase(all_.lower_bound({begin, 0, 0}), all_.lower_bound({begin + bytes / sizeof(float), 0, 0}));
-    }
-    size_t count() {
-        const std::lock_guard lock(mutex_);
-        return size_t(std::ranges::count_if(all_, [](const auto& one) { return bool(one.second); }));
-    }
-
-private:
-    std::mutex mutex_;
-    std::map<std::tuple<const float*, size_t, size_t>, AlignedMemory> all_;
-};
-ConstantWeights& constant_weights() {
-    static ConstantWeights all;
-    return all;
-}
-
 // Many weights and few tiles. Does not depend on the number of threads: the order of the sums differs.
 bool streams_weights(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
@@ -134,14 +98,22 @@ void convolve(const Cpu& cpu, const Op& op) {
 void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (streams_weights(op)) return winograd_streamed_forward(cpu, op, flipped, scratch);
-    if (op.weight_is_constant)
-        if (const float* const packed = constant_weights().find(cpu, op))
-            return winograd_forward(cpu, op, packed, scratch);
+    if (op.weight_is_constant) {
+        const auto pack = [&](void* to) { winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(to)); };
+        if (const void* const packed = constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out,
+                                                               winograd_packed_count(op.shape) * sizeof(float), pack))
+            return winograd_forward(cpu, op, static_cast<const float*>(packed), scratch);
+    }
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
     winograd_forward(cpu, op, scratch,
                      scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
 }
 }  // namespace
+
+ConstantWeights& constant_weights() {
+    static ConstantWeights all;
+    return all;
+}
 
 void compute(const Cpu& cpu, const ConvForward<float>& op) {
     if (by_product(op)) return run_product(cpu, op);
@@ -183,6 +155,25 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
     if (by_product(op)) return product_bytes(cpu, op);
     if (is_matrix_product(op.shape)) return 0;
     return by_winograd(op) ? winograd_bytes(cpu, op) : convolve_bytes(cpu, op);
+}
+
+void compute(const Cpu& cpu, const ConvForward<bf16>& op) {
+    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+}
+void compute(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
+    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+}
+void compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
+    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvForward<bf16>& op) {
+    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
+    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+}
+size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
+    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
 }
 
 void drop_packed_weights(const void* memory, size_t bytes) {

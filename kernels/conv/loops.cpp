@@ -37,7 +37,8 @@ float activate(Activation activation, float x) {
 constexpr size_t block = 64;  // channels summed at a time
 }  // namespace
 
-void compute_direct(const Cpu& cpu, const ConvForward<float>& op) {
+template <class T>
+void compute_direct(const Cpu& cpu, const ConvForward<T>& op) {
     const ConvShape& shape = op.shape;
     const size_t out_h = shape.out_h(), out_w = shape.out_w(), c_in = shape.c_in, c_out = shape.c_out;
     parallel_for(cpu, shape.n * out_h * out_w, 1, [&](size_t begin, size_t end) {
@@ -46,20 +47,21 @@ void compute_direct(const Cpu& cpu, const ConvForward<float>& op) {
             for (size_t k = 0; k < c_out; ++k) {
                 double sum = op.bias ? double(op.bias[k]) : 0;
                 for_taps(shape, p, q, [&](size_t r, size_t s, size_t i, size_t j) {
-                    const float* const x = op.x + ((n * shape.h + i) * shape.w + j) * c_in;
-                    const float* const weight = op.weight + ((k * shape.kernel_h + r) * shape.kernel_w + s) * c_in;
+                    const T* const x = op.x + ((n * shape.h + i) * shape.w + j) * c_in;
+                    const T* const weight = op.weight + ((k * shape.kernel_h + r) * shape.kernel_w + s) * c_in;
 #pragma omp simd reduction(+ : sum)
-                    for (size_t c = 0; c < c_in; ++c) sum += double(x[c]) * double(weight[c]);
+                    for (size_t c = 0; c < c_in; ++c) sum += double(float(x[c])) * double(float(weight[c]));
                 });
-                const float residual = op.residual ? op.residual[pixel * c_out + k] : 0;
-                op.y[pixel * c_out + k] = op.residual_last ? activate(op.activation, float(sum)) + residual
-                                                           : activate(op.activation, float(sum + double(residual)));
+                const float residual = op.residual ? float(op.residual[pixel * c_out + k]) : 0;
+                op.y[pixel * c_out + k] = T(op.residual_last ? activate(op.activation, float(sum)) + residual
+                                                             : activate(op.activation, float(sum + double(residual))));
             }
         }
     });
 }
 
-void compute_direct(const Cpu& cpu, const ConvBackwardData<float>& op) {
+template <class T>
+void compute_direct(const Cpu& cpu, const ConvBackwardData<T>& op) {
     const ConvShape& shape = op.shape;
     const size_t out_h = shape.out_h(), out_w = shape.out_w(), c_in = shape.c_in, c_out = shape.c_out;
     parallel_for(cpu, shape.n * shape.h * shape.w, 1, [&](size_t begin, size_t end) {
@@ -70,20 +72,22 @@ void compute_direct(const Cpu& cpu, const ConvBackwardData<float>& op) {
                 double sum[block] = {};
                 for_windows(i, shape.kernel_h, out_h, shape, [&](size_t p, size_t r) {
                     for_windows(j, shape.kernel_w, out_w, shape, [&](size_t q, size_t s) {
-                        const float* const dy = op.dy + ((n * out_h + p) * out_w + q) * c_out;
+                        const T* const dy = op.dy + ((n * out_h + p) * out_w + q) * c_out;
                         for (size_t k = 0; k < c_out; ++k) {
-                            const float* const weight =
+                            const T* const weight =
                                 op.weight + ((k * shape.kernel_h + r) * shape.kernel_w + s) * c_in + c0;
-                            for (size_t c = 0; c < count; ++c) sum[c] += double(dy[k]) * double(weight[c]);
+                            for (size_t c = 0; c < count; ++c)
+                                sum[c] += double(float(dy[k])) * double(float(weight[c]));
                         }
                     });
                 });
-                for (size_t c = 0; c < count; ++c) op.dx[pixel * c_in + c0 + c] = float(sum[c]);
+                for (size_t c = 0; c < count; ++c) op.dx[pixel * c_in + c0 + c] = T(float(sum[c]));
             }
     });
 }
 
-void compute_direct(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+template <class T>
+void compute_direct(const Cpu& cpu, const ConvBackwardWeight<T>& op) {
     const ConvShape& shape = op.shape;
     const size_t out_h = shape.out_h(), out_w = shape.out_w(), c_in = shape.c_in, c_out = shape.c_out;
     const size_t taps = shape.kernel_h * shape.kernel_w;
@@ -98,11 +102,18 @@ void compute_direct(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
                     const auto i = ptrdiff_t(pixel / out_w % out_h * shape.stride + r) - ptrdiff_t(shape.padding);
                     const auto j = ptrdiff_t(pixel % out_w * shape.stride + s) - ptrdiff_t(shape.padding);
                     if (!inside(i, shape.h) || !inside(j, shape.w)) continue;
-                    const float* const x = op.x + ((n * shape.h + size_t(i)) * shape.w + size_t(j)) * c_in + c0;
-                    const double dy = op.dy[pixel * c_out + k];
-                    for (size_t c = 0; c < count; ++c) sum[c] += dy * double(x[c]);
+                    const T* const x = op.x + ((n * shape.h + size_t(i)) * shape.w + size_t(j)) * c_in + c0;
+                    const double dy = double(float(op.dy[pixel * c_out + k]));
+                    for (size_t c = 0; c < count; ++c) sum[c] += dy * double(float(x[c]));
                 }
-                for (size_t c = 0; c < count; ++c) op.dweight[weight * c_in + c0 + c] = float(sum[c]);
+                for (size_t c = 0; c < count; ++c) op.dweight[weight * c_in + c0 + c] = T(float(sum[c]));
             }
     });
 }
+
+template void compute_direct(const Cpu&, const ConvForward<float>&);
+template void compute_direct(const Cpu&, const ConvForward<bf16>&);
+template void compute_direct(const Cpu&, const ConvBackwardData<float>&);
+template void compute_direct(const Cpu&, const ConvBackwardData<bf16>&);
+template void compute_direct(const Cpu&, const ConvBackwardWeight<float>&);
+template void compute_direct(const Cpu&, const ConvBackwardWeight<bf16>&);

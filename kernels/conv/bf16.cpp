@@ -1,0 +1,379 @@
+// Convolution in bf16 on the CPU: see bf16.h. Shares blocks among threads; the arithmetic is in bf16_vectors.h.
+#include "kernels/conv/bf16.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/aligned_memory.h"
+#include "kernels/conv/constant_weights.h"
+#include "kernels/parallel.h"
+
+const Bf16Loops* bf16_loops() {
+    static const Bf16Loops* const fastest = []() -> const Bf16Loops* {
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512vl"))
+            return &bf16_loops_avx512;
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &bf16_loops_avx2;
+#endif
+        return nullptr;
+    }();
+    return fastest;
+}
+
+namespace {
+constexpr size_t max_capacity = 128;               // rows of a block
+constexpr size_t block_bytes = size_t(256) << 10;  // of a block's gathered rows: they stay in the second cache
+
+// The windows of a grid of pixels over x (n, h, w, c), and where the pixels lie in y (n, out_h, out_w, outs).
+struct Windows {
+    size_t n, h, w, c;
+    size_t runs, columns;  // of a window; each run is `columns` pixels that follow each other
+    size_t grid_h, grid_w, stride;
+    ptrdiff_t top, left;  // where the window of the first pixel starts
+    size_t out_h, out_w, outs, out_step = 1, out_top = 0, out_left = 0;
+
+    size_t run() const { return columns * c; }
+    size_t pixels() const { return n * grid_h * grid_w; }
+    size_t packed_bytes(const Bf16Loops& loops) const {
+        const size_t panel = runs * ceil_div(run(), 2) * 2 * loops.lanes * sizeof(uint32_t);
+        return ceil_div(outs, 2 * loops.lanes) * panel;
+    }
+    size_t row_bytes(const Bf16Loops& loops) const {
+        return runs * ceil_div(run(), 2 * loops.lanes) * loops.lanes * sizeof(uint32_t);
+    }
+    size_t block_rows(const Bf16Loops& loops) const {
+        const size_t fit = block_bytes / std::max<size_t>(1, row_bytes(loops)) / loops.max_rows;
+        return std::clamp<size_t>(fit, 1, (max_capacity - 1) / loops.max_rows) * loops.max_rows;
+    }
+    // Odd, so that the parts of a row fall on different lines of the first cache.
+    size_t capacity(const Bf16Loops& loops) const { return block_rows(loops) | 1; }
+    size_t scratch(const Cpu& cpu, const Bf16Loops& loops) const {
+        return alignment + aligned(packed_bytes(loops)) + size_t(cpu.threads) * capacity(loops) * row_bytes(loops);
+    }
+
+    // The pixels of x are the rows as they lie. Rows 4096 bytes apart share a few lines of the first cache.
+    bool are_rows() const {
+        return runs == 1 && columns == 1 && stride == 1 && top == 0 && left == 0 && grid_h == h && grid_w == w &&
+               c % 2 == 0 && c * sizeof(bf16) % 4096 != 0;
+    }
+
+    void find_rows(size_t begin, size_t count, Bf16Row* row) const {
+        size_t q = begin % grid_w, p = begin / grid_w % grid_h, image = begin / grid_w / grid_h;
+        const auto clip = [](ptrdiff_t at, size_t size) {
+            return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(size)));
+        };
+        for (; count; --count, ++row) {
+            const ptrdiff_t i = ptrdiff_t(p * stride) + top, j = ptrdiff_t(q * stride) + left;
+            *row = {.at = ((ptrdiff_t(image * h) + i) * ptrdiff_t(w) + j) * ptrdiff_t(c),
+                    .top = clip(-i, runs),
+                    .bottom = clip(ptrdiff_t(h) - i, runs),
+                    .first = clip(-j, columns) * c,
+                    .last = clip(ptrdiff_t(w) - j, columns) * c,
+                    .to = ((image * out_h + p * out_step + out_top) * out_w + q * out_step + out_left) * outs};
+            if (++q < grid_w) continue;
+            q = 0;
+            if (++p == grid_h) p = 0, ++image;
+        }
+    }
+};
+
+uint32_t* aligned_scratch(const Cpu& cpu, size_t bytes) {
+    return reinterpret_cast<uint32_t*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
+}
+
+void pack_all(const Cpu& cpu, const Bf16Pack& pack, const Bf16Loops& loops) {
+    const size_t panels = ceil_div(pack.outs, 2 * loops.lanes);
+#pragma omp parallel for num_threads(cpu.threads) schedule(static)
+    for (size_t panel = 0; panel < panels; ++panel) loops.pack(pack, panel);
+}
+
+// `kept`: weights packed before, or null.
+void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack pack, const void* kept,
+                      const Bf16Result& result, const Bf16Loops& loops) {
+    uint32_t* const scratch = aligned_scratch(cpu, w.scratch(cpu, loops));
+    uint32_t* const all_gathered = scratch + aligned(w.packed_bytes(loops)) / sizeof(uint32_t);
+    const bool direct = w.are_rows();
+    const size_t capacity = w.capacity(loops), panels = ceil_div(w.outs, 2 * loops.lanes), pixels = w.pixels();
+    const size_t panel_size = w.packed_bytes(loops) / panels / sizeof(uint32_t);
+    // Few blocks are split by columns, so that each thread reads a part of the weights.
+    const size_t blocks = ceil_div(pixels, w.block_rows(loops)), wanted = 4 * size_t(cpu.threads);
+    const size_t parts = std::min(panels, ceil_div(wanted, std::max<size_t>(1, blocks))), tasks = blocks * parts;
+    pack.packed = scratch;
+    const auto* const packed = kept ? static_cast<const uint32_t*>(kept) : scratch;
+    std::atomic<size_t> claimed = 0;
+#pragma omp parallel num_threads(cpu.threads)
+    {
+        if (!kept) {
+#pragma omp for schedule(static)
+            for (size_t panel = 0; panel < panels; ++panel) loops.pack(pack, panel);
+        }
+        uint32_t* const gathered =
+            all_gathered + size_t(omp_get_thread_num()) * capacity * w.row_bytes(loops) / sizeof(uint32_t);
+        Bf16Row row[max_capacity];
+        Bf16Task task{.runs = w.runs,
+                      .run = w.run(),
+                      .rows = 0,
+                      .outs = w.outs,
+                      .left_pitch = direct ? w.c / 2 : loops.lanes,
+                      .left_step = direct ? loops.lanes : capacity * loops.lanes,
+                      .left = gathered,
+                      .right = nullptr,
+                      .row = row,
+                      .result = result};
+        for (size_t i, last = tasks; (i = claimed++) < tasks; last = i / parts) {
+            const size_t block = i / parts, part = i % parts, begin = pixels * block / blocks;
+            if (block != last) {
+                task.rows = pixels * (block + 1) / blocks - begin;
+                w.find_rows(begin, task.rows, row);
+                task.left = direct ? static_cast<const void*>(x + begin * w.c) : gathered;
+            }
+            if (block != last && !direct)
+                loops.gather({.x = x,
+                              .runs = w.runs,
+                              .run = w.run(),
+                              .pitch = w.w * w.c,
+                              .row = row,
+                              .rows = task.rows,
+                              .capacity = capacity,
+                              .to = gathered});
+            for (size_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
+                task.right = packed + panel * panel_size;
+                loops.multiply(task, panel);
+            }
+        }
+    }
+}
+
+Windows windows_of(const ConvShape& s) {
+    return {.n = s.n,
+            .h = s.h,
+            .w = s.w,
+            .c = s.c_in,
+            .runs = s.kernel_h,
+            .columns = s.kernel_w,
+            .grid_h = s.out_h(),
+            .grid_w = s.out_w(),
+            .stride = s.stride,
+            .top = -ptrdiff_t(s.padding),
+            .left = -ptrdiff_t(s.padding),
+            .out_h = s.out_h(),
+            .out_w = s.out_w(),
+            .outs = s.c_out};
+}
+
+// One axis of the gradient of x. The inputs i with (i + padding) % stride == phase meet the taps phase, phase + stride,
+// ... only; the taps run against the outputs.
+struct Phase {
+    size_t taps, first_tap, first, count;
+    ptrdiff_t start;  // output that the first input's window starts with
+
+    Phase(size_t phase, size_t size, size_t kernel, const ConvShape& s) {
+        taps = ceil_div(kernel - std::min(kernel, phase), s.stride);
+        first_tap = taps ? phase + s.stride * (taps - 1) : 0;
+        first = (phase + s.stride * s.padding - s.padding) % s.stride;
+        count = ceil_div(size - std::min(size, first), s.stride);
+        start = ptrdiff_t((first + s.padding) / s.stride) - ptrdiff_t(taps) + 1;
+    }
+};
+Windows windows_of(const ConvShape& s, const Phase& rows, const Phase& columns) {
+    return {.n = s.n,
+            .h = s.out_h(),
+            .w = s.out_w(),
+            .c = s.c_out,
+            .runs = columns.taps ? rows.taps : 0,
+            .columns = columns.taps,
+            .grid_h = rows.count,
+            .grid_w = columns.count,
+            .stride = 1,
+            .top = rows.start,
+            .left = columns.start,
+            .out_h = s.h,
+            .out_w = s.w,
+            .outs = s.c_in,
+            .out_step = s.stride,
+            .out_top = rows.first,
+            .out_left = columns.first};
+}
+template <class Visit>
+void for_phases(const ConvShape& s, const Visit& visit) {
+    for (size_t i = 0; i < s.stride; ++i)
+        for (size_t j = 0; j < s.stride; ++j) visit(Phase(i, s.h, s.kernel_h, s), Phase(j, s.w, s.kernel_w, s));
+}
+
+// The gradient of the weights is summed over blocks of pixels. Threads share the result as a grid of outputs and
+// channels, the longer side first; each gathers its operands and waits for no other.
+struct Gradient {
+    size_t taps, columns, width;  // numbers of `columns` pixels of a window's row are taken at once
+    size_t blocks, pairs;         // of pixels; does not depend on the number of threads, which the sums must not
+    size_t rows_parts, columns_parts, max_k, max_c, row_step;
+    bool several;
+
+    Gradient(const Cpu& cpu, const ConvShape& s, const Bf16Loops& loops) {
+        const size_t lanes = loops.lanes, threads = size_t(cpu.threads);
+        columns = s.kernel_w * s.c_in <= 2 * lanes ? s.kernel_w : 1;
+        width = columns * s.c_in;
+        taps = s.kernel_h * s.kernel_w / columns;
+        const size_t pixels = s.n * s.out_h() * s.out_w();
+        const size_t fit = (size_t(512) << 10) / (sizeof(uint32_t) * (s.c_out + width));
+        blocks = ceil_div(pixels, 2 * std::clamp<size_t>(fit, 128, max_pairs));
+        pairs = ceil_div(ceil_div(pixels, blocks), 2);
+        blocks = ceil_div(pixels, 2 * pairs);
+        const size_t most_rows = ceil_div(s.c_out, lanes), most_columns = ceil_div(width, 2 * lanes);
+        const bool rows_first = taps == 1 && s.c_out >= s.c_in;
+        rows_parts =
+            std::min(most_rows, rows_first ? threads : std::max<size_t>(1, threads / std::min(most_columns, threads)));
+        columns_parts = std::min(most_columns, std::max<size_t>(1, threads / rows_parts));
+        max_k = ceil_div(most_rows, rows_parts) * lanes;
+        max_c = ceil_div(most_columns, columns_parts) * 2 * lanes;
+        several = blocks > 1;
+    }
+    static constexpr size_t max_pairs = 512;
+    size_t capacity() const { return pairs | 1; }
+    size_t left_size(const Bf16Loops& loops) const {
+        return (ceil_div(max_k, loops.max_rows) + 1) * capacity() * loops.lanes;
+    }
+    size_t part_size(const Bf16Loops& loops) const { return left_size(loops) + max_c * capacity(); }
+    size_t sums(const ConvShape& s) const { return several ? aligned(s.weight_count() * sizeof(float)) : 0; }
+    size_t scratch(const ConvShape& s, const Bf16Loops& loops) const {
+        return alignment + sums(s) + rows_parts * columns_parts * part_size(loops) * sizeof(uint32_t);
+    }
+};
+}  // namespace
+
+size_t bf16_scratch_bytes(const Cpu& cpu, const ConvForward<bf16>& op, const Bf16Loops& loops) {
+    return windows_of(op.shape).scratch(cpu, loops);
+}
+size_t bf16_scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op, const Bf16Loops& loops) {
+    size_t bytes = 0;
+    for_phases(op.shape, [&](const Phase& rows, const Phase& columns) {
+        bytes = std::max(bytes, windows_of(op.shape, rows, columns).scratch(cpu, loops));
+    });
+    return bytes;
+}
+size_t bf16_scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, const Bf16Loops& loops) {
+    return Gradient(cpu, op.shape, loops).scratch(op.shape, loops);
+}
+
+void bf16_compute(const Cpu& cpu, const ConvForward<bf16>& op, const Bf16Loops& loops) {
+    const ConvShape& s = op.shape;
+    const Windows windows = windows_of(s);
+    Bf16Pack pack{.weight = op.weight,
+                  .runs = s.kernel_h,
+                  .columns = s.kernel_w,
+                  .channels = s.c_in,
+                  .outs = s.c_out,
+                  .run_step = ptrdiff_t(s.kernel_w * s.c_in),
+                  .column_step = ptrdiff_t(s.c_in),
+                  .channel_step = 1,
+                  .out_step = ptrdiff_t(s.kernel_h * s.kernel_w * s.c_in),
+                  .packed = nullptr};
+    const void* kept = nullptr;
+    if (op.weight_is_constant)
+        kept = constant_weights().find(op.weight, s.c_in, s.c_out, windows.packed_bytes(loops), [&](void* to) {
+            pack.packed = static_cast<uint32_t*>(to);
+            pack_all(cpu, pack, loops);
+        });
+    multiply_windows(cpu, windows, op.x, pack, kept,
+                     {.bias = op.bias,
+                      .residual = op.residual,
+                      .activation = op.activation,
+                      .residual_last = op.residual_last,
+                      .y = op.y},
+                     loops);
+}
+
+void bf16_compute(const Cpu& cpu, const ConvBackwardData<bf16>& op, const Bf16Loops& loops) {
+    const ConvShape& s = op.shape;
+    for_phases(s, [&](const Phase& rows, const Phase& columns) {
+        const Windows windows = windows_of(s, rows, columns);
+        if (windows.pixels() == 0) return;
+        const auto c_in = ptrdiff_t(s.c_in), row = ptrdiff_t(s.kernel_w) * c_in, step = ptrdiff_t(s.stride);
+        const Bf16Pack pack{.weight = op.weight + ptrdiff_t(rows.first_tap) * row + ptrdiff_t(columns.first_tap) * c_in,
+                            .runs = windows.runs,
+                            .columns = windows.columns,
+                            .channels = s.c_out,
+                            .outs = s.c_in,
+                            .run_step = -step * row,
+                            .column_step = -step * c_in,
+                            .channel_step = ptrdiff_t(s.kernel_h) * row,
+                            .out_step = 1,
+                            .packed = nullptr};
+        multiply_windows(cpu, windows, op.dy, pack, nullptr, {.y = op.dx}, loops);
+    });
+}
+
+void bf16_compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, const Bf16Loops& loops) {
+    const ConvShape& s = op.shape;
+    const Gradient g(cpu, s, loops);
+    uint32_t* const scratch = aligned_scratch(cpu, g.scratch(s, loops));
+    auto* const sums = reinterpret_cast<float*>(scratch);
+    const size_t pixels = s.n * s.out_h() * s.out_w(), out_h = s.out_h(), out_w = s.out_w(), capacity = g.capacity();
+#pragma omp parallel for num_threads(cpu.threads) schedule(static)
+    for (size_t part = 0; part < g.rows_parts * g.columns_parts; ++part) {
+        const auto cut = [](size_t count, size_t unit, size_t i, size_t of) {
+            return std::min(count, ceil_div(count, unit) * i / of * unit);
+        };
+        const size_t lanes = loops.lanes, row = part % g.rows_parts, column = part / g.rows_parts;
+        const size_t k = cut(s.c_out, lanes, row, g.rows_parts),
+                     k_count = cut(s.c_out, lanes, row + 1, g.rows_parts) - k;
+        const size_t c = cut(g.width, 2 * lanes, column, g.columns_parts),
+                     c_count = cut(g.width, 2 * lanes, column + 1, g.columns_parts) - c;
+        const size_t row_step = ceil_div(k_count, ceil_div(k_count, loops.max_rows));
+        uint32_t* const left = scratch + g.sums(s) / sizeof(uint32_t) + part * g.part_size(loops);
+        uint32_t* const right = left + g.left_size(loops);
+        Bf16Span dy[2 * Gradient::max_pairs], x[2 * Gradient::max_pairs];
+        for (size_t block = 0; block < g.blocks; ++block) {
+            const size_t first = block * 2 * g.pairs, count = std::min(pixels, first + 2 * g.pairs) - first;
+            const size_t pairs = ceil_div(count, 2);
+            for (size_t i = 0; i < 2 * pairs; ++i)
+                dy[i] = {ptrdiff_t((first + i) * s.c_out), 0, i < count ? s.c_out : 0};
+            loops.gather_pairs({.x = op.dy,
+                                .span = dy,
+                                .pairs = pairs,
+                                .offset = k,
+                                .width = k_count,
+                                .step = row_step,
+                                .capacity = capacity,
+                                .to = left});
+            for (size_t tap = 0; tap < g.taps; ++tap) {
+                const size_t r = tap * g.columns / s.kernel_w, t = tap * g.columns % s.kernel_w;
+                size_t q = first % out_w, p = first / out_w % out_h, image = first / out_w / out_h;
+                for (size_t i = 0; i < 2 * pairs; ++i) {
+                    const auto y_at = ptrdiff_t(p * s.stride + r) - ptrdiff_t(s.padding);
+                    const auto x_at = ptrdiff_t(q * s.stride + t) - ptrdiff_t(s.padding);
+                    const auto clip = [&](ptrdiff_t at) {
+                        return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(g.columns))) * s.c_in;
+                    };
+                    const bool counts = i < count && inside(y_at, s.h);
+                    x[i] = {((ptrdiff_t(image * s.h) + y_at) * ptrdiff_t(s.w) + x_at) * ptrdiff_t(s.c_in), clip(-x_at),
+                            counts ? clip(ptrdiff_t(s.w) - x_at) : 0};
+                    if (++q < out_w) continue;
+                    q = 0;
+                    if (++p == out_h) p = 0, ++image;
+                }
+                loops.gather_pairs({.x = op.x,
+                                    .span = x,
+                                    .pairs = pairs,
+                                    .offset = c,
+                                    .width = c_count,
+                                    .step = lanes,
+                                    .capacity = capacity,
+                                    .to = right});
+                const size_t at = (k * g.taps + tap) * g.width + c;
+                loops.accumulate({.pairs = pairs,
+                                  .capacity = capacity,
+                                  .rows = k_count,
+                                  .row_step = row_step,
+                                  .columns = c_count,
+                                  .pitch = g.taps * g.width,
+                                  .first = block == 0,
+                                  .last = block + 1 == g.blocks,
+                                  .left = left,
+                                  .right = right,
+                                  .sums = sums + at,
+                                  .out = op.dweight + at});
+            }
+        }
+    }
+}
