@@ -33,7 +33,10 @@ struct LinearBackward {
 
 void compute(const Cpu&, const LinearForward<float>&);
 void compute(const Cpu&, const LinearBackward<float>&);
+void compute(const Cpu&, const LinearForward<bf16>&);
+void compute(const Cpu&, const LinearBackward<bf16>&);
 size_t scratch_bytes(const Cpu&, const LinearBackward<float>&);  // see device.h
+size_t scratch_bytes(const Cpu&, const LinearBackward<bf16>&);
 template <class T>
 void compute(const Simt&, const LinearForward<T>&);
 template <class T>

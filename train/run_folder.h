@@ -32,6 +32,7 @@ public:
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
+    nlohmann::json record() const;  // run.json, or null
     // Nothing if it holds no run of this data set that has begun.
     std::optional<RecordedData> recorded_data(const std::string& data) const;
 
@@ -41,8 +42,6 @@ public:
     std::vector<std::string> start(const TrainConfig& config);
 
 private:
-    nlohmann::json record() const;  // run.json, or null
-
     std::filesystem::path path_;
     bool fresh_, used_;
     std::optional<Descriptor> lock_;
