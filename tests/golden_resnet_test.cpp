@@ -242,7 +242,7 @@ TEST_F(GoldenResNet, Bf16FollowsAutocastOfPyTorch) {
         program.run();
         const double want = curve["autocast"][step], got = program.read<float>(loss)[0];
         printf("step %zu: autocast %.4f, here %.4f\n", step, want, got);
-        EXPECT_NEAR(got, want, 0.03) << "step " << step;
+        EXPECT_NEAR(got, want, 0.02) << "step " << step;
     }
 }
 
