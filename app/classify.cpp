@@ -167,6 +167,8 @@ std::string settings(const ReadyModel& model, const Dataset& data) {
         {"list", list_hash(data.samples.size(), [&](size_t i) { return data.samples[i].name; })}};
     if (fit.shorter) json["resize"] = fit.shorter;
     if (config.precision != model.device->default_precision()) json["precision"] = precision_name(config.precision);
+    if (const std::string level = model.device->instructions(config.precision); !level.empty())
+        json["instructions"] = level;
     return one_line(json);
 }
 
@@ -235,13 +237,15 @@ int run_classify(const Options& o) {
     ImagePaths images = find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
-    ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input);
+    ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input,
+                                  {.name = precision_of_journal(o.out + ".journal")});
     data.classes = model.file.classes;
     data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     LongRun run(o.machine.quiet);
     for (const std::vector<std::string>* notes : {&images.notes, &model.file.notes})
         for (const std::string& text : *notes) run.note(text);
+    if (!model.precision.why.empty()) run.note("precision: " + to_text(model.precision));
     const size_t batch = model.classifier->config().batch;
     PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
     if (!log.note().empty()) run.note(log.note());

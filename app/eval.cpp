@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "app/command.h"
+#include "app/jobs/image_list.h"
 #include "app/jobs/model.h"
 #include "app/tables.h"
 #include "base/error.h"
@@ -26,21 +27,38 @@ bool is_detector(const std::string& model) {
 }
 
 int run(EvalOptions& o) {
+    if (o.unlabelled && !(o.check_bf16 && !o.data.empty()))
+        fail(Fault::usage,
+             "--unlabelled: goes with --check-bf16 and names the images, as in `tundra eval MODEL IMAGES "
+             "--check-bf16 --unlabelled`");
     if (!o.out.empty()) check_output("--out", o.out, {o.model, o.data});
     if (fs::exists(fs::path(o.model) / "survey.json")) return eval_survey(o);
     if (is_detector(o.model)) return eval_detector(o);
     if (o.min_map50 > 0)
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);
-    Dataset data = open_data(o, config_of(o.model, {}), open_dataset);
+    Dataset data = o.unlabelled ? images_without_labels(o) : open_data(o, config_of(o.model, {}), open_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
+    if (o.check_bf16) o.machine.precision = "fp32";
     ReadyModel model = open_model(o.model, o.machine, numbers.size(), o.input);
     match_classes(data, model.file.classes);
     Progress progress(o.machine.quiet);
-    const Predictions predictions = predict(
-        model.ready(), data, numbers, {.fit = model.file.input.fit, .threads = model.threads, .accept_damaged = true},
-        nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "images"), true; });
-    progress.clear();
+    const auto predictions_of = [&](ReadyModel& m) {
+        Predictions found =
+            predict(m.ready(), data, numbers, {.fit = m.file.input.fit, .threads = m.threads, .accept_damaged = true},
+                    nullptr, [&](size_t done) { return progress.count(done, numbers.size(), "images"), true; });
+        progress.clear();
+        return found;
+    };
+    if (!model.precision.why.empty()) print_note(progress, "precision: " + to_text(model.precision));
+    const Predictions predictions = predictions_of(model);
     if (predictions.rows.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
+    if (o.check_bf16) {
+        o.machine.precision = "bf16";
+        ReadyModel other = open_model(o.model, o.machine, numbers.size(), o.input);
+        Bf16Check check = compare_classes(predictions, predictions_of(other), !o.unlabelled);
+        check.weights = model.fingerprint;
+        return end_check(o, progress, check);
+    }
     const Metrics metrics = predictions.metrics(data);
     for (const std::string& text : model.file.notes) print_note(progress, text);
     print_notes(progress, data, predictions.bad_files);
@@ -69,6 +87,13 @@ std::function<int()> add(CLI::App& app) {
     app.add_option("--min-map50", o->min_map50, "exit with code 1 if a detector's mAP50 is lower")
         ->type_name("X")
         ->check(CLI::Range(0.0, 1.0));
+    app.add_flag(
+           "--check-bf16", o->check_bf16,
+           "compare the answers in bf16 with those in fp32 and store in MODEL whether `--precision auto` may take "
+           "bf16 on the device cpu")
+        ->group("Machine");
+    app.add_flag("--unlabelled", o->unlabelled, "for --check-bf16: DATA are images without labels, at least 1000")
+        ->group("Machine");
     add_input_options(app, o->input);
     add_machine_options(app, o->machine, "classifier 16; detector: cpu 1, cuda 8");
     return [o] { return run(*o); };
@@ -127,6 +152,24 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
         for (TrueBox& box : sample.boxes) box.category = number[box.category];
     }
     data.classes = classes;
+}
+
+Dataset images_without_labels(const EvalOptions& o) {
+    Dataset data{.root = {}, .classes = {}, .samples = {}, .notes = {}, .fingerprint = {}};
+    ImagePaths images = find_images({o.data}, {});
+    for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
+    data.notes = std::move(images.notes);
+    data.watch_drive();
+    return data;
+}
+
+int end_check(const EvalOptions& o, Progress& progress, const Bf16Check& check) {
+    if (!o.machine.quiet)
+        for (const std::string& line : check.lines()) print_line(progress, line);
+    store_check(weight_file(o.model), check);
+    if (check.passed()) return 0;
+    fail(Fault::runtime, "eval: bf16 does not pass on {} images of {}: --precision auto stays with fp32", check.images,
+         o.data.empty() ? "the run's data" : o.data);
 }
 
 void print_notes(Progress& progress, const Dataset& data, const std::vector<FailedImage>& bad_files) {

@@ -4,12 +4,14 @@
 #include "app/jobs/machine.h"
 #include "app/terminal.h"
 #include "data/loader.h"
+#include "predict/bf16_check.h"
 #include "predict/preprocessing.h"
 #include "train/config.h"
 
 struct EvalOptions {
     std::string model, data, part, out;
     double min_accuracy = 0, min_map50 = 0;
+    bool check_bf16 = false, unlabelled = false;
     InputOptions input;  // of a classifier
     MachineOptions machine;
 };
@@ -29,6 +31,12 @@ std::vector<uint32_t> images_of_part(const Dataset& data, std::string& part);
 void match_classes(Dataset& data, const std::vector<std::string>& classes);
 
 void print_notes(Progress& progress, const Dataset& data, const std::vector<FailedImage>& bad_files);
+
+// DATA of --unlabelled: images as `tundra classify` takes them, without classes.
+Dataset images_without_labels(const EvalOptions& o);
+
+// Prints the result of --check-bf16 and stores it in the model; Fault::runtime if it did not pass.
+int end_check(const EvalOptions& o, Progress& progress, const Bf16Check& check);
 
 int eval_detector(EvalOptions& options);
 int eval_survey(const EvalOptions& options);  // prints, and writes survey.html into its folder

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "app/eval.h"
+#include "app/jobs/model.h"
 #include "app/tables.h"
 #include "base/error.h"
 #include "data/box_dataset.h"
@@ -21,7 +22,7 @@ int eval_detector(EvalOptions& o) {
              o.model);
     TrainConfig config = config_of(o.model, recipe_named("default", "detect"));
     config.threads = o.machine.threads;
-    Dataset data = open_data(o, config, open_box_dataset);
+    Dataset data = o.unlabelled ? images_without_labels(o) : open_data(o, config, open_box_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
     const DetectorModel model = read_detector(weight_file(o.model));
     match_classes(data, model.classes);
@@ -29,14 +30,26 @@ int eval_detector(EvalOptions& o) {
     LoaderOptions loader = loader_options(config, false);
     loader.fit = frame_for(config, data, model.network().stride);
     const auto device = o.machine.open();
-    Detector detector(*device, model,
-                      {.batch = std::clamp<size_t>(numbers.size(), 1, o.machine.detector_batch(*device)),
-                       .precision = o.machine.detector_precision(*device)});
     Progress progress(o.machine.quiet);
-    const FoundBoxes found = find_boxes(detector, data, numbers, loader, nullptr, [&](size_t done) {
-        return progress.count(done, numbers.size(), "images"), true;
-    });
-    progress.clear();
+    const auto boxes_in = [&](DType precision) {
+        Detector detector(*device, model,
+                          {.batch = std::clamp<size_t>(numbers.size(), 1, o.machine.detector_batch(*device)),
+                           .precision = precision});
+        FoundBoxes found = find_boxes(detector, data, numbers, loader, nullptr, [&](size_t done) {
+            return progress.count(done, numbers.size(), "images"), true;
+        });
+        progress.clear();
+        return found;
+    };
+    if (o.check_bf16) {
+        const FoundBoxes fp32 = boxes_in(DType::f32), bf16 = boxes_in(DType::bf16);
+        Bf16Check check = compare_boxes(fp32, bf16, data.classes.size(), model.image_size, !o.unlabelled);
+        check.weights = fingerprint(model.state);
+        return end_check(o, progress, check);
+    }
+    const PrecisionChoice precision = detector_precision(o.machine, *device, model);
+    if (!precision.why.empty()) print_note(progress, "precision: " + to_text(precision));
+    const FoundBoxes found = boxes_in(precision.type);
     if (found.images.empty()) fail(Fault::inputs, "eval: none of {} images could be read", numbers.size());
     if (found.overflown)
         fail(Fault::not_finite, "eval: numbers overflow in the network on {} of {} images", found.overflown,

@@ -61,8 +61,8 @@ DType precision_named(std::string_view name, const Device& device, DType automat
     if (name == "auto") return automatic;
     for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
         if (name != precision_name(type)) continue;
-        if (type != DType::f32 && device.kind() == "cpu")
-            fail(Fault::usage, "--precision {}: the device cpu supports only fp32", name);
+        if (type == DType::f16 && device.kind() == "cpu")
+            fail(Fault::usage, "--precision fp16: the device cpu computes in fp32 or bf16");
         return type;
     }
     fail(Fault::usage, "--precision {}: must be auto, fp32, bf16 or fp16", name);

@@ -73,9 +73,12 @@ struct DeviceFacts {
     bool overlaps = false;                 // run() returns before the steps are done
     bool in_place = false;                 // an output may take the memory of an input: Operand::overwrites
     size_t staging_buffers = 0;            // per input: copies that upload_async() keeps on the device
-    size_t guard_bytes = 0;  // between the values of an arena, which then do not share memory: see guard()
-    int architecture = 0;    // compute capability times ten; 0: not a GPU
+    size_t guard_bytes = 0;         // between the values of an arena, which then do not share memory: see guard()
+    int architecture = 0;           // compute capability times ten; 0: not a GPU
+    std::string instructions = {};  // cpu: of kBf16Instructions
 };
+// Levels of the device cpu whose results in bf16 have different bits, the highest first.
+constexpr const char* kBf16Instructions[] = {"amx", "avx512_bf16", "avx512", "avx2", "plain"};
 DeviceFacts device_facts(std::string_view kind);  // what is known before the device is opened
 
 constexpr size_t kUnknownBytes = size_t(-1);
@@ -88,6 +91,9 @@ public:
     const std::string& description() const { return facts_.description; }
     const GpuFacts& gpu() const { return facts_.gpu; }
     int architecture() const { return facts_.architecture; }
+    // Of results in `precision`, for records: results of other instructions have other bits. "" where that is no
+    // matter.
+    std::string instructions(DType precision) const { return precision == DType::f32 ? "" : facts_.instructions; }
     DType default_precision() const { return facts_.default_precision; }
     size_t image_channels(DType precision) const { return size_of(precision) == 2 ? facts_.image_channels_16bit : 3; }
 

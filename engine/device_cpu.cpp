@@ -1,6 +1,7 @@
 // The device cpu: threads of OpenMP, memory in large pages.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -20,6 +21,17 @@ std::string cpu_model() {
     return "unknown CPU";
 }
 
+const char* bf16_instructions() {
+    bool has[std::size(kBf16Instructions)] = {};
+    has[std::size(has) - 1] = true;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    has[0] = __builtin_cpu_supports("amx-bf16"), has[1] = __builtin_cpu_supports("avx512bf16");
+    has[2] = __builtin_cpu_supports("avx512bw"), has[3] = __builtin_cpu_supports("avx2");
+#endif
+    return kBf16Instructions[std::find(std::begin(has), std::end(has), true) - has];
+}
+
 class CpuDevice final : public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options)
@@ -29,6 +41,7 @@ public:
         const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
         facts_.description = fmt::format("{}, {} threads", cpu_model(), cpu_.threads);
+        facts_.instructions = bf16_instructions();
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }
 

@@ -123,8 +123,11 @@ struct KernelOp final : Op {
         return slot.list;
     }
     void run(const Cpu& cpu, Tensors in, Tensors out) const override {
-        require(type(in, out) == DType::f32, "{}: the device cpu supports only float32", name());
-        compute(cpu, bound<float>(in, out));
+        switch (type(in, out)) {
+            case DType::f32: return compute(cpu, bound<float>(in, out));
+            case DType::bf16: return compute(cpu, bound<bf16>(in, out));
+            default: fail(Fault::runtime, "{}: the device cpu cannot compute in {}", name(), to_string(type(in, out)));
+        }
     }
     void run(const Simt& simt, Tensors in, Tensors out) const override { run_typed(simt, in, out); }
     void run(const Cuda& cuda, Tensors in, Tensors out) const override {
@@ -132,7 +135,9 @@ struct KernelOp final : Op {
         fail(Fault::runtime, "{}: this build has no CUDA", name());
     }
     void prepare(const Cpu& cpu, Tensors in, Tensors out) const override {
-        if constexpr (requires { self.prepare(cpu, bound<float>(in, out)); }) self.prepare(cpu, bound<float>(in, out));
+        if constexpr (requires { self.prepare(cpu, bound<float>(in, out)); })
+            type(in, out) == DType::bf16 ? self.prepare(cpu, bound<bf16>(in, out))
+                                         : self.prepare(cpu, bound<float>(in, out));
     }
     NamedValues backward(const BackwardArgs& node) const override {
         if constexpr (requires { self.backward(node); }) return self.backward(node);

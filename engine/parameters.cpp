@@ -10,12 +10,14 @@ namespace {
 
 constexpr size_t kAlign = 64;  // elements: 16-byte vectors and cache lines never straddle two parameters
 
-std::vector<float> to_float(const std::byte* data, size_t count, DType dtype) {
+std::vector<float> numbers_at(Device& device, const void* address, size_t count, DType dtype) {
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    device.download(bytes.data(), address, bytes.size());
     std::vector<float> result(count);
     for (size_t i = 0; i < count; ++i) {
-        if (dtype == DType::f32) result[i] = reinterpret_cast<const float*>(data)[i];
-        if (dtype == DType::bf16) result[i] = float(reinterpret_cast<const bf16*>(data)[i]);
-        if (dtype == DType::f16) result[i] = float(reinterpret_cast<const fp16*>(data)[i]);
+        if (dtype == DType::f32) result[i] = reinterpret_cast<const float*>(bytes.data())[i];
+        if (dtype == DType::bf16) result[i] = float(reinterpret_cast<const bf16*>(bytes.data())[i]);
+        if (dtype == DType::f16) result[i] = float(reinterpret_cast<const fp16*>(bytes.data())[i]);
     }
     return result;
 }
@@ -48,7 +50,7 @@ Parameters::Parameters(Device& device, const Graph& graph, const Options& option
             if (!trained) g.frozen = g.count;
         }
     for (ParameterGroup& g : groups_) {
-        g.master = Buffer(device, g.count * sizeof(float));
+        if (options.gradients || g.dtype == DType::f32) g.master = Buffer(device, g.count * sizeof(float));
         if (g.dtype != DType::f32) g.copy = Buffer(device, g.count * size_of(g.dtype));
         if (options.gradients && &g != &group(ParameterRole::statistic))
             g.gradient = Buffer(device, g.count * size_of(g.dtype));
@@ -87,24 +89,23 @@ void Parameters::set(const std::string& name, std::span<const float> values) {
     const ParameterGroup& g = group(e.spec.role);
     require(values.size() == numel(e.shape), "parameter {} has shape {}, {} values were given", name,
             to_string(e.shape), values.size());
-    device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
+    if (g.master.data()) device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
     if (g.dtype == DType::bf16) device_.upload(address(name), rounded<bf16>(values).data(), values.size() * 2);
     if (g.dtype == DType::f16) device_.upload(address(name), rounded<fp16>(values).data(), values.size() * 2);
 }
 
 std::vector<float> Parameters::get(const std::string& name) const {
     const Entry& e = entry(name);
+    const ParameterGroup& g = group(e.spec.role);
+    if (!g.master.data()) return numbers_at(device_, address(name), numel(e.shape), g.dtype);
     std::vector<float> values(numel(e.shape));
-    device_.download(values.data(), group(e.spec.role).master.as<float>() + e.offset, values.size() * sizeof(float));
+    device_.download(values.data(), g.master.as<float>() + e.offset, values.size() * sizeof(float));
     return values;
 }
 
 std::vector<float> Parameters::get_gradient(const std::string& name) const {
     const Entry& e = entry(name);
-    const DType dtype = group(e.spec.role).dtype;
-    std::vector<std::byte> bytes(numel(e.shape) * size_of(dtype));
-    device_.download(bytes.data(), gradient(name), bytes.size());
-    return to_float(bytes.data(), numel(e.shape), dtype);
+    return numbers_at(device_, gradient(name), numel(e.shape), group(e.spec.role).dtype);
 }
 
 void initialize(Parameters& parameters, uint64_t seed) {

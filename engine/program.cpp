@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "engine/op.h"
+#include "kernels/types.h"
 
 void Arena::reserve(size_t bytes) {
     if (bytes <= memory_.bytes()) return;
@@ -97,11 +98,16 @@ std::span<const Step> Program::steps() {
 
 namespace {
 // The largest magnitude as the bits of a float, which are ordered as the numbers are: NaN and infinity come last.
-uint32_t largest(const Tensor& t) {
+template <class T>
+uint32_t largest(std::span<const T> numbers) {
     uint32_t most = 0;
-    for (const float& x : std::span(static_cast<const float*>(t.data), t.data ? numel(t.shape) : 0))
-        most = std::max(most, std::bit_cast<uint32_t>(x) & 0x7fffffffu);
+    for (const T& x : numbers) most = std::max(most, std::bit_cast<uint32_t>(float(x)) & 0x7fffffffu);
     return most;
+}
+uint32_t largest(const Tensor& t) {
+    if (!t.data) return 0;
+    return t.dtype == DType::bf16 ? largest(std::span(t.as<const bf16>(), numel(t.shape)))
+                                  : largest(std::span(t.as<const float>(), numel(t.shape)));
 }
 }  // namespace
 
@@ -111,7 +117,7 @@ void Program::run_with_checks(std::span<const Step> steps) {
     uint32_t most = 0;
     for (const Step& step : steps) {
         device_.run(std::span(&step, 1));
-        if (step.op->name() != "conv" || step.out[0].dtype != DType::f32) continue;
+        if (step.op->name() != "conv") continue;
         const uint32_t result = largest(step.out[0]);
         if (result >= infinity)
             fail(Fault::not_finite,

@@ -23,8 +23,10 @@ struct Attention {
 
 inline constexpr size_t kMaxAttentionKey = 64, kMaxAttentionValue = 128;
 
-void compute(const Cpu&, const Attention<float>&);
-size_t scratch_bytes(const Cpu&, const Attention<float>&);  // see device.h
+template <class T>
+void compute(const Cpu&, const Attention<T>&);
+template <class T>
+size_t scratch_bytes(const Cpu&, const Attention<T>&);  // see device.h
 template <class T>
 void compute(const Simt&, const Attention<T>&);
 template <class T>

@@ -43,19 +43,20 @@ void sum_tiles(const Cpu& cpu, const BatchNormShape& shape, double* partial, con
 
 // Sums of x - pivot and its square. The pivot, row 0, lies within a few standard deviations of the mean, so that
 // nothing cancels where |mean| is much larger than they are.
-void sum_statistics(const float* __restrict x, const float* __restrict pivot, size_t rows, size_t channels,
+template <class T>
+void sum_statistics(const T* __restrict x, const T* __restrict pivot, size_t rows, size_t channels,
                     double* __restrict sum, double* __restrict squares) {
     for (; rows >= 4; rows -= 4, x += 4 * channels)
         for (size_t c = 0; c < channels; ++c) {
-            const double p = pivot[c];
-            const double a = x[c] - p, b = x[channels + c] - p, d = x[2 * channels + c] - p,
-                         e = x[3 * channels + c] - p;
+            const double p = double(float(pivot[c]));
+            const double a = double(float(x[c])) - p, b = double(float(x[channels + c])) - p,
+                         d = double(float(x[2 * channels + c])) - p, e = double(float(x[3 * channels + c])) - p;
             sum[c] += (a + b) + (d + e);
             squares[c] += (a * a + b * b) + (d * d + e * e);
         }
     for (; rows; --rows, x += channels)
         for (size_t c = 0; c < channels; ++c) {
-            const double a = double(x[c]) - double(pivot[c]);
+            const double a = double(float(x[c])) - double(float(pivot[c]));
             sum[c] += a;
             squares[c] += a * a;
         }
@@ -63,10 +64,11 @@ void sum_statistics(const float* __restrict x, const float* __restrict pivot, si
 
 // From sums of x - pivot and its square to those of all ranks, whose pivots differ: they meet at the running mean, or
 // at 0. `sums` becomes relative to that.
-void sum_statistics_of_ranks(const BatchNormForward<float>& op, double* sums) {
+template <class T>
+void sum_statistics_of_ranks(const BatchNormForward<T>& op, double* sums) {
     const size_t channels = op.shape.channels;
     for (size_t c = 0; c < channels; ++c) {
-        const double common = op.running_mean ? double(op.running_mean[c]) : 0, shift = double(op.x[c]) - common;
+        const double common = op.running_mean ? double(op.running_mean[c]) : 0, shift = double(float(op.x[c])) - common;
         double &sum = sums[c], &squares = sums[channels + c];
         squares += shift * (2 * sum + double(op.shape.rows) * shift);
         sum += double(op.shape.rows) * shift;
@@ -93,8 +95,8 @@ void backwards(const Cpu& cpu, size_t rows, size_t channels, const Body& body) {
 // dy2 gives the second gradient of an element: it is fixed before the loops, which then have no branches. With a
 // residual the first pass stores g where the residual's gradient belongs, and the second reads it there. Without one,
 // relu's input is computed again from x, bit for bit as in forward, which saves reading y.
-template <class FixedActivation, class HasResidual, class SecondDy>
-void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivation, HasResidual, SecondDy dy2) {
+template <class T, class FixedActivation, class HasResidual, class SecondDy>
+void backward(const Cpu& cpu, const BatchNormBackward<T>& op, FixedActivation, HasResidual, SecondDy dy2) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
     float* const scale_rstd = reinterpret_cast<float*>(sums + partial_doubles(op.shape));
@@ -103,14 +105,15 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
     for (size_t c = 0; c < channels; ++c) scale_rstd[c] = op.scale[c] * op.rstd[c];
 
     // xhat and g of element i, which belongs to channel c.
-    const float *const x = op.x, *const y = op.y, *const dy = op.dy;
+    const T *const x = op.x, *const y = op.y, *const dy = op.dy;
     const float *const scale = op.scale, *const shift = op.shift, *const mean = op.mean, *const rstd = op.rstd;
-    float *const dx = op.dx, *const dresidual = op.dresidual;
-    const auto xhat_at = [=](size_t i, size_t c) { return (x[i] - mean[c]) * rstd[c]; };
+    T *const dx = op.dx, *const dresidual = op.dresidual;
+    const auto xhat_at = [=](size_t i, size_t c) { return (float(x[i]) - mean[c]) * rstd[c]; };
     const auto g_at = [=](size_t i, size_t c, float xhat) {
-        const float sum = dy[i] + dy2(i);
+        const float sum = float(dy[i]) + dy2(i);
         if constexpr (FixedActivation::value == Activation::relu)
-            return keep_if(HasResidual::value ? y[i] > 0 : scale_rstd[c] * (x[i] - mean[c]) + shift[c] > 0, sum);
+            return keep_if(
+                HasResidual::value ? float(y[i]) > 0 : scale_rstd[c] * (float(x[i]) - mean[c]) + shift[c] > 0, sum);
         if constexpr (FixedActivation::value == Activation::silu) return sum * silu_grad(scale[c] * xhat + shift[c]);
         return sum;
     };
@@ -121,8 +124,13 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
             float g_sum = 0, gx_sum = 0;
             for (size_t r = 0; r < count(); ++r) {
                 const size_t i = (row + r) * channels + c;
-                const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
-                if constexpr (HasResidual::value) dresidual[i] = g;
+                const float xhat = xhat_at(i, c);
+                float g = g_at(i, c, xhat);
+                if constexpr (HasResidual::value) {
+                    const T stored(g);
+                    dresidual[i] = stored;
+                    g = float(stored);
+                }
                 g_sum += g;
                 gx_sum += g * xhat;
             }
@@ -152,22 +160,25 @@ void backward(const Cpu& cpu, const BatchNormBackward<float>& op, FixedActivatio
 #pragma GCC ivdep
             for (size_t c = 0; c < channels; ++c) {
                 const size_t i = row * channels + c;
-                const float xhat = xhat_at(i, c), g = HasResidual::value ? dresidual[i] : g_at(i, c, xhat);
-                dx[i] = scale_rstd[c] * (g - (mean_g[c] + xhat * mean_gx[c]));
+                const float xhat = xhat_at(i, c), g = HasResidual::value ? float(dresidual[i]) : g_at(i, c, xhat);
+                dx[i] = T(scale_rstd[c] * (g - (mean_g[c] + xhat * mean_gx[c])));
             }
     });
 }
 }  // namespace
 
-size_t scratch_bytes(const Cpu&, const BatchNormForward<float>& op) {
+template <class T>
+size_t scratch_bytes(const Cpu&, const BatchNormForward<T>& op) {
     return partial_doubles(op.shape) * sizeof(double) + 2 * op.shape.channels * sizeof(float);
 }
 
-size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>& op) {
+template <class T>
+size_t scratch_bytes(const Cpu&, const BatchNormBackward<T>& op) {
     return partial_doubles(op.shape) * sizeof(double) + 3 * op.shape.channels * sizeof(float);
 }
 
-void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const BatchNormForward<T>& op) {
     const size_t rows = op.shape.rows, channels = op.shape.channels;
     if (op.running_var && rows < 2) throw std::invalid_argument("batch_norm: running statistics need two rows");
     double* const sums = reinterpret_cast<double*>(cpu.scratch.take<char>(scratch_bytes(cpu, op)));
@@ -180,7 +191,7 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
     if (op.ranks) sum_statistics_of_ranks(op, sums);
     const double count = double(op.ranks ? rows * op.ranks->count : rows);
     for (size_t c = 0; c < channels; ++c) {
-        const float pivot = !op.ranks ? op.x[c] : op.running_mean ? op.running_mean[c] : 0.0f;
+        const float pivot = !op.ranks ? float(op.x[c]) : op.running_mean ? op.running_mean[c] : 0.0f;
         const double offset = sums[c] / count, mean = double(pivot) + offset;
         const double var = std::max(0.0, sums[channels + c] / count - offset * offset);
         const double rstd = 1 / std::sqrt(var + double(op.shape.eps));
@@ -198,33 +209,43 @@ void compute(const Cpu& cpu, const BatchNormForward<float>& op) {
                 const float* __restrict shift = op.shift;
                 const float* __restrict a = scale_rstd;
                 for (size_t row = begin; row < end; ++row) {
-                    const float* x = op.x + row * channels;
-                    float* y = op.y + row * channels;
+                    const T* x = op.x + row * channels;
+                    T* y = op.y + row * channels;
 #pragma GCC ivdep
                     for (size_t c = 0; c < channels; ++c) {
-                        const float z = a[c] * (x[c] - mean[c]) + shift[c] + residual_of(row * channels + c);
-                        y[c] = fixed() == Activation::relu   ? (z < 0 ? 0 : z)
-                               : fixed() == Activation::silu ? silu(z)
-                                                             : z;
+                        const float z = a[c] * (float(x[c]) - mean[c]) + shift[c] + residual_of(row * channels + c);
+                        y[c] = T(fixed() == Activation::relu   ? (z < 0 ? 0 : z)
+                                 : fixed() == Activation::silu ? silu(z)
+                                                               : z);
                     }
                 }
             });
         };
         if (op.residual)
-            apply([residual = op.residual](size_t i) { return residual[i]; });
+            apply([residual = op.residual](size_t i) { return float(residual[i]); });
         else
             apply([](size_t) { return 0.0f; });
     });
 }
 
-void compute(const Cpu& cpu, const BatchNormBackward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const BatchNormBackward<T>& op) {
     with_activation(op.shape.activation, op.dresidual, [&](auto activation) {
         const auto run = [&](auto has_residual) {
             if (op.dy2)
-                backward(cpu, op, activation, has_residual, [dy2 = op.dy2](size_t i) { return dy2[i]; });
+                backward(cpu, op, activation, has_residual, [dy2 = op.dy2](size_t i) { return float(dy2[i]); });
             else
                 backward(cpu, op, activation, has_residual, [](size_t) { return 0.0f; });
         };
         op.dresidual ? run(std::true_type{}) : run(std::false_type{});
     });
 }
+
+template void compute(const Cpu&, const BatchNormForward<float>&);
+template void compute(const Cpu&, const BatchNormForward<bf16>&);
+template void compute(const Cpu&, const BatchNormBackward<float>&);
+template void compute(const Cpu&, const BatchNormBackward<bf16>&);
+template size_t scratch_bytes(const Cpu&, const BatchNormForward<float>&);
+template size_t scratch_bytes(const Cpu&, const BatchNormForward<bf16>&);
+template size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>&);
+template size_t scratch_bytes(const Cpu&, const BatchNormBackward<bf16>&);

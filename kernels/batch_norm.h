@@ -58,10 +58,14 @@ struct BatchNormBackward {
     Ranks* ranks = nullptr;
 };
 
-void compute(const Cpu&, const BatchNormForward<float>&);
-void compute(const Cpu&, const BatchNormBackward<float>&);
-size_t scratch_bytes(const Cpu&, const BatchNormForward<float>&);  // see device.h
-size_t scratch_bytes(const Cpu&, const BatchNormBackward<float>&);
+template <class T>
+void compute(const Cpu&, const BatchNormForward<T>&);
+template <class T>
+void compute(const Cpu&, const BatchNormBackward<T>&);
+template <class T>
+size_t scratch_bytes(const Cpu&, const BatchNormForward<T>&);  // see device.h
+template <class T>
+size_t scratch_bytes(const Cpu&, const BatchNormBackward<T>&);
 template <class T>
 void compute(const Simt&, const BatchNormForward<T>&);
 template <class T>

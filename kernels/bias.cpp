@@ -3,11 +3,13 @@
 
 #include "kernels/parallel.h"
 
-size_t scratch_bytes(const Cpu&, const BiasBackward<float>& op) {
+template <class T>
+size_t scratch_bytes(const Cpu&, const BiasBackward<T>& op) {
     return RowTiles(op.rows).count * op.channels * sizeof(double);
 }
 
-void compute(const Cpu& cpu, const BiasBackward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const BiasBackward<T>& op) {
     const size_t channels = op.channels;
     const RowTiles tiles(op.rows);
     double* const partial = cpu.scratch.take<double>(tiles.count * channels);  // (tiles, channels)
@@ -16,8 +18,8 @@ void compute(const Cpu& cpu, const BiasBackward<float>& op) {
             double* __restrict sum = partial + tile * channels;
             std::fill(sum, sum + channels, 0.0);
             for (size_t row = tiles.begin(tile); row < tiles.end(tile); ++row) {
-                const float* __restrict dy = op.dy + row * channels;
-                for (size_t c = 0; c < channels; ++c) sum[c] += double(dy[c]);
+                const T* __restrict dy = op.dy + row * channels;
+                for (size_t c = 0; c < channels; ++c) sum[c] += double(float(dy[c]));
             }
         }
     });
@@ -27,3 +29,8 @@ void compute(const Cpu& cpu, const BiasBackward<float>& op) {
         op.dbias[c] = float(sum);
     }
 }
+
+template size_t scratch_bytes(const Cpu&, const BiasBackward<float>&);
+template size_t scratch_bytes(const Cpu&, const BiasBackward<bf16>&);
+template void compute(const Cpu&, const BiasBackward<float>&);
+template void compute(const Cpu&, const BiasBackward<bf16>&);

@@ -12,8 +12,10 @@ struct BiasBackward {
     float* dbias;
 };
 
-void compute(const Cpu&, const BiasBackward<float>&);
-size_t scratch_bytes(const Cpu&, const BiasBackward<float>&);  // see device.h
+template <class T>
+void compute(const Cpu&, const BiasBackward<T>&);
+template <class T>
+size_t scratch_bytes(const Cpu&, const BiasBackward<T>&);  // see device.h
 template <class T>
 void compute(const Simt&, const BiasBackward<T>&);
 template <class T>

@@ -21,7 +21,8 @@ struct DepthwiseConv {
     T* y;
 };
 
-void compute(const Cpu&, const DepthwiseConv<float>&);
+template <class T>
+void compute(const Cpu&, const DepthwiseConv<T>&);
 template <class T>
 void compute(const Simt&, const DepthwiseConv<T>&);
 template <class T>

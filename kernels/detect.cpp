@@ -10,7 +10,8 @@
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
 
-void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const DecodeBoxes<T>& op) {
     const size_t values = 5 + op.classes;
     if (op.classes > kMaxClasses) throw std::invalid_argument("decode boxes: at most 256 classes are possible");
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
@@ -18,8 +19,8 @@ void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
         for (size_t line = begin; line < end; ++line) {
             const size_t n = line / op.h, i = line % op.h;
             for (size_t j = 0; j < op.w; ++j) {
-                const float* const head = op.head + (line * op.w + j) * 3 * values;
-                for (size_t k = 0; k < 3 * values; ++k) s[k] = sigmoid(head[k]);
+                const T* const head = op.head + (line * op.w + j) * 3 * values;
+                for (size_t k = 0; k < 3 * values; ++k) s[k] = sigmoid(float(head[k]));
                 for (size_t anchor = 0; anchor < 3; ++anchor) {
                     float* box = op.boxes + (n * op.rows + op.first_row + (anchor * op.h + i) * op.w + j) * values;
                     for (size_t k = 0; k < 4; ++k) box[k] = decoded_value(op, anchor, i, j, k, s[anchor * values + k]);
@@ -31,7 +32,10 @@ void compute(const Cpu& cpu, const DecodeBoxes<float>& op) {
 }
 
 namespace {
-float mean_distance(const float* bins) {
+template <class T>
+float mean_distance(const T* p) {
+    float bins[kDistanceBins];
+    for (size_t b = 0; b < kDistanceBins; ++b) bins[b] = float(p[b]);
     float largest = bins[0], sum = 0, weighted = 0;
     for (size_t b = 1; b < kDistanceBins; ++b) largest = select(bins[b] > largest, bins[b], largest);
     float part[kDistanceBins];
@@ -41,23 +45,23 @@ float mean_distance(const float* bins) {
 }
 }  // namespace
 
-void compute(const Cpu& cpu, const DecodeDistances<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const DecodeDistances<T>& op) {
     const size_t values = 5 + op.classes;
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
         for (size_t line = begin; line < end; ++line) {
             const size_t n = line / op.h, i = line % op.h;
             for (size_t j = 0; j < op.w; ++j) {
                 const size_t pixel = line * op.w + j;
-                const float *const score = op.score + pixel * op.classes, *const bins =
-                                                                              op.box + pixel * 4 * kDistanceBins;
+                const T *const scores = op.score + pixel * op.classes, *const bins = op.box + pixel * 4 * kDistanceBins;
                 float* const box = op.boxes + (n * op.rows + op.first_row + i * op.w + j) * values;
                 std::fill_n(box, values, 0.0f);
                 bool candidate = false;
                 for (size_t k = 0; k < op.classes; ++k) {
-                    const float s = sigmoid(score[k]);
+                    const float score = float(scores[k]), s = sigmoid(score);
                     box[5 + k] = s;
                     candidate |= s > op.threshold;
-                    box[4] += score[k] - score[k];  // 0, or NaN where the score is not finite
+                    box[4] += score - score;  // 0, or NaN where the score is not finite
                 }
                 if (!candidate || box[4] != 0) continue;
                 float d[4];
@@ -114,3 +118,8 @@ void compute(const Cpu& cpu, const SelectBoxes& op) {
         for (size_t image = begin; image < end; ++image) select_of_image(op, image, candidates);
     });
 }
+
+template void compute(const Cpu&, const DecodeBoxes<float>&);
+template void compute(const Cpu&, const DecodeBoxes<bf16>&);
+template void compute(const Cpu&, const DecodeDistances<float>&);
+template void compute(const Cpu&, const DecodeDistances<bf16>&);

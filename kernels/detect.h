@@ -64,8 +64,10 @@ struct SelectBoxes {
     int32_t* count;
 };
 
-void compute(const Cpu&, const DecodeBoxes<float>&);
-void compute(const Cpu&, const DecodeDistances<float>&);
+template <class T>
+void compute(const Cpu&, const DecodeBoxes<T>&);
+template <class T>
+void compute(const Cpu&, const DecodeDistances<T>&);
 void compute(const Cpu&, const SelectBoxes&);  // allocates a list of the candidates
 template <class T>
 void compute(const Simt&, const DecodeBoxes<T>&);

@@ -10,9 +10,10 @@
 namespace {
 
 // One anchor of one level in one image.
+template <class T>
 struct Piece {
     const DetectLossShape& shape;
-    const DetectLossLevel<float>& level;
+    const DetectLossLevel<T>& level;
     const float* boxes;
     size_t image, anchor;
 
@@ -62,24 +63,25 @@ void for_pieces(const Cpu& cpu, const Op& op, const Body& body) {  // body(piece
 
 }  // namespace
 
-void compute(const Cpu& cpu, const DetectLossForward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const DetectLossForward<T>& op) {
     const DetectLossShape& s = op.shape;
     const size_t pieces = s.n * 3;
     struct Sums {
         double box = 0, objectness = 0, classes = 0, matches = 0;
     };
     Sums* const all = cpu.scratch.take<Sums>(s.levels * pieces);
-    for_pieces(cpu, op, [&](const Piece& piece, size_t l, size_t number) {
-        const DetectLossLevel<float>& level = op.level[l];
+    for_pieces(cpu, op, [&](const Piece<T>& piece, size_t l, size_t number) {
+        const DetectLossLevel<T>& level = op.level[l];
         Sums sums;
         for (size_t i = 0; i < level.h; ++i)
             for (size_t j = 0; j < level.w; ++j)
-                sums.objectness += double(softplus(level.head[piece.offset(i, j) + 4]));
+                sums.objectness += double(softplus(float(level.head[piece.offset(i, j) + 4])));
         piece.for_matched_cells([&](const Cell& c) {
-            const float* t = level.head + piece.offset(c.i, c.j);
+            const T* t = level.head + piece.offset(c.i, c.j);
             const LossSums loss = cell_loss(s, c, t);
             sums.box += double(loss.box);
-            sums.objectness += double(loss.objectness) - double(softplus(t[4]));
+            sums.objectness += double(loss.objectness) - double(softplus(float(t[4])));
             sums.classes += double(loss.classes);
             sums.matches += double(loss.matches);
         });
@@ -107,20 +109,21 @@ void compute(const Cpu& cpu, const DetectLossForward<float>& op) {
     *op.loss = float(double(whole.n) * (parts[0] + parts[1] + parts[2]));
 }
 
-void compute(const Cpu& cpu, const DetectLossBackward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const DetectLossBackward<T>& op) {
     const DetectLossShape& s = op.shape;
     const DetectLossShape whole = of_all_ranks(s, op.ranks);
     const size_t values = 5 + s.classes;
-    for_pieces(cpu, op, [&](const Piece& piece, size_t l, size_t) {
-        const DetectLossLevel<float>& level = op.level[l];
+    for_pieces(cpu, op, [&](const Piece<T>& piece, size_t l, size_t) {
+        const DetectLossLevel<T>& level = op.level[l];
         LossWeights weight = loss_weights(whole, level, op.matches[l]);
         const float scale = *op.dloss * float(whole.n);
         weight = {weight.box * scale, weight.objectness * scale, weight.classes * scale};
         for (size_t i = 0; i < level.h; ++i)
             for (size_t j = 0; j < level.w; ++j) {
-                float* const dt = level.dhead + piece.offset(i, j);
-                std::fill_n(dt, values, 0.0f);
-                dt[4] = weight.objectness * precise_sigmoid(level.head[piece.offset(i, j) + 4]);
+                T* const dt = level.dhead + piece.offset(i, j);
+                std::fill_n(dt, values, T(0.0f));
+                dt[4] = T(weight.objectness * precise_sigmoid(float(level.head[piece.offset(i, j) + 4])));
             }
         piece.for_matched_cells([&](const Cell& c) {
             const size_t at = piece.offset(c.i, c.j);
@@ -128,3 +131,8 @@ void compute(const Cpu& cpu, const DetectLossBackward<float>& op) {
         });
     });
 }
+
+template void compute(const Cpu&, const DetectLossForward<float>&);
+template void compute(const Cpu&, const DetectLossForward<bf16>&);
+template void compute(const Cpu&, const DetectLossBackward<float>&);
+template void compute(const Cpu&, const DetectLossBackward<bf16>&);

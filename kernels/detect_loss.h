@@ -74,8 +74,10 @@ struct DetectLossBackward {
     Ranks* ranks = nullptr;
 };
 
-void compute(const Cpu&, const DetectLossForward<float>&);
-void compute(const Cpu&, const DetectLossBackward<float>&);
+template <class T>
+void compute(const Cpu&, const DetectLossForward<T>&);
+template <class T>
+void compute(const Cpu&, const DetectLossBackward<T>&);
 template <class T>
 void compute(const Simt&, const DetectLossForward<T>&);
 template <class T>

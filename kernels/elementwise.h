@@ -21,7 +21,8 @@ struct Cast {
     T* y;
 };
 
-void compute(const Cpu&, const Add<float>&);
+template <class T>
+void compute(const Cpu&, const Add<T>&);
 template <class T>
 void compute(const Simt&, const Add<T>&);
 template <class T>

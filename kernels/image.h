@@ -54,7 +54,8 @@ struct CameraBatch {
     uint8_t* y;
 };
 
-void compute(const Cpu&, const ImageBatch<float>&);
+template <class T>
+void compute(const Cpu&, const ImageBatch<T>&);
 template <class T>
 void compute(const Simt&, const ImageBatch<T>&);
 template <class T>

@@ -24,7 +24,8 @@ void compute(const Cpu& cpu, const ConvWeight& op) {
     });
 }
 
-void compute(const Cpu& cpu, const CopyChannels<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const CopyChannels<T>& op) {
     const size_t grain = std::max<size_t>(1, 4096 / std::max<size_t>(1, op.channels));
     parallel_for(cpu, op.rows, grain, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
@@ -32,13 +33,14 @@ void compute(const Cpu& cpu, const CopyChannels<float>& op) {
     });
 }
 
-void compute(const Cpu& cpu, const Upsample2<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const Upsample2<T>& op) {
     const size_t w = op.w, c = op.c;
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {
-            float* const upper = op.y + row * 4 * w * c;
+            T* const upper = op.y + row * 4 * w * c;
             for (size_t j = 0; j < w; ++j) {
-                const float* const pixel = op.x + (row * w + j) * c;
+                const T* const pixel = op.x + (row * w + j) * c;
                 std::copy_n(pixel, c, upper + 2 * j * c);
                 std::copy_n(pixel, c, upper + (2 * j + 1) * c);
             }
@@ -47,15 +49,24 @@ void compute(const Cpu& cpu, const Upsample2<float>& op) {
     });
 }
 
-void compute(const Cpu& cpu, const Upsample2Backward<float>& op) {
+template <class T>
+void compute(const Cpu& cpu, const Upsample2Backward<T>& op) {
     const size_t w = op.w, c = op.c;
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row)
             for (size_t j = 0; j < w; ++j) {
-                const float* const upper = op.dy + (row * 4 * w + 2 * j) * c;
-                const float* const lower = upper + 2 * w * c;
-                float* __restrict dx = op.dx + (row * w + j) * c;
-                for (size_t k = 0; k < c; ++k) dx[k] = (upper[k] + upper[c + k]) + (lower[k] + lower[c + k]);
+                const T* const upper = op.dy + (row * 4 * w + 2 * j) * c;
+                const T* const lower = upper + 2 * w * c;
+                T* __restrict dx = op.dx + (row * w + j) * c;
+                for (size_t k = 0; k < c; ++k)
+                    dx[k] = T((float(upper[k]) + float(upper[c + k])) + (float(lower[k]) + float(lower[c + k])));
             }
     });
 }
+
+template void compute(const Cpu&, const CopyChannels<float>&);
+template void compute(const Cpu&, const CopyChannels<bf16>&);
+template void compute(const Cpu&, const Upsample2<float>&);
+template void compute(const Cpu&, const Upsample2<bf16>&);
+template void compute(const Cpu&, const Upsample2Backward<float>&);
+template void compute(const Cpu&, const Upsample2Backward<bf16>&);

@@ -40,9 +40,12 @@ struct ConvWeight {
 };
 
 void compute(const Cpu&, const ConvWeight&);
-void compute(const Cpu&, const CopyChannels<float>&);
-void compute(const Cpu&, const Upsample2<float>&);
-void compute(const Cpu&, const Upsample2Backward<float>&);
+template <class T>
+void compute(const Cpu&, const CopyChannels<T>&);
+template <class T>
+void compute(const Cpu&, const Upsample2<T>&);
+template <class T>
+void compute(const Cpu&, const Upsample2Backward<T>&);
 template <class T>
 void compute(const Simt&, const CopyChannels<T>&);
 template <class T>

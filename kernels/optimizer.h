@@ -80,10 +80,13 @@ struct FinishStep {
     StepState* state;
 };
 
-void compute(const Cpu&, const SgdStep<float>&);
-void compute(const Cpu&, const AdamStep<float>&);
+template <class T>
+void compute(const Cpu&, const SgdStep<T>&);
+template <class T>
+void compute(const Cpu&, const AdamStep<T>&);
 void compute(const Cpu&, const EmaUpdate&);
-void compute(const Cpu&, const CheckFinite<float>&);
+template <class T>
+void compute(const Cpu&, const CheckFinite<T>&);
 void compute(const Cpu&, const FinishStep&);
 template <class T>
 void compute(const Simt&, const SgdStep<T>&);

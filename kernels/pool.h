@@ -58,15 +58,20 @@ struct AveragePool2 {
     T* y;
 };
 
-void compute(const Cpu&, const AveragePool2<float>&);
+template <class T>
+void compute(const Cpu&, const AveragePool2<T>&);
 template <class T>
 void compute(const Simt&, const AveragePool2<T>&);
 template <class T>
 void compute(const Cuda&, const AveragePool2<T>&);
-void compute(const Cpu&, const MaxPoolForward<float>&);
-void compute(const Cpu&, const MaxPoolBackward<float>&);
-void compute(const Cpu&, const GlobalAveragePoolForward<float>&);
-void compute(const Cpu&, const GlobalAveragePoolBackward<float>&);
+template <class T>
+void compute(const Cpu&, const MaxPoolForward<T>&);
+template <class T>
+void compute(const Cpu&, const MaxPoolBackward<T>&);
+template <class T>
+void compute(const Cpu&, const GlobalAveragePoolForward<T>&);
+template <class T>
+void compute(const Cpu&, const GlobalAveragePoolBackward<T>&);
 template <class T>
 void compute(const Simt&, const MaxPoolForward<T>&);
 template <class T>

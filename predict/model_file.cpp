@@ -113,6 +113,7 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     metadata["format"] = "pt";  // expected by PyTorch's readers
     metadata["tundra.model"] = m.model.name;
     metadata["tundra.epsilon"] = fmt::format("{}", float(m.model.folding.eps));
+    if (!m.bf16_check.empty()) metadata[kBf16Check] = m.bf16_check;
     store(m, metadata);
     write_safetensors(path, tensors, metadata);
 }
@@ -143,6 +144,7 @@ ModelFile read_model(const std::filesystem::path& path, const ReadModel& how) {
                 .input = {},
                 .state = std::move(file.state),
                 .lacks = file.model.lacks};
+    if (const auto check = file.metadata.find(kBf16Check); check != file.metadata.end()) m.bf16_check = check->second;
     for (const std::string& text : file.notes) m.notes.push_back(fmt::format("{}: {}", file.path, text));
     StatedPreprocessing stated =
         preprocessing_of(file.metadata, m.model.name.ends_with("-keras"), how.input, file.path);

@@ -16,6 +16,7 @@ struct ModelFile {
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
     std::vector<std::string> notes = {};           // for people: what was assumed, left out or overridden
     std::string lacks = {};                        // RecognisedModel::lacks
+    std::string bf16_check = {};                   // of the file: predict/bf16_check.h
     bool normalize_assumed = false;                // input.normalize: neither the file nor an option says it
 };
 

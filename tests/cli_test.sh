@@ -117,7 +117,7 @@ expect 0 "$tundra" eval run --part all -o figures.json; says "40 images (all)"
 [ "$(grep -c '"file"' figures.json)" = 40 ] || bad "figures.json has not 40 predictions"
 expect 0 "$tundra" eval run --part all --json old.json --precision fp32 -q; [ ! -s out ] || bad "-q is not quiet"
 cmp -s figures.json old.json || bad "--json is not what --out is"
-expect 2 "$tundra" eval run --device cpu --precision bf16; says "fp32"; one_line
+expect 2 "$tundra" eval run --device cpu --precision fp16; says "fp32 or bf16"; one_line
 expect 1 "$tundra" eval run --part all --min-accuracy 1.0; says "--min-accuracy"; one_line
 expect 2 "$tundra" eval first.safetensors; says "DATA"
 expect 0 "$tundra" eval run --normalize unit -o input.json; says "not imagenet"; grep -q '"input": "32 x 32.*unit' input.json || bad "input.json does not say the input"

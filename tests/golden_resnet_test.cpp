@@ -213,6 +213,39 @@ TEST_F(GoldenResNet, Steps) {
     expect_logits(evaluate(after, nullptr), after_the_steps(), 1e-2);
 }
 
+// Losses of autocast.json (scripts/golden_autocast.py): PyTorch's autocast is 0.011 from its float32. 5 s.
+TEST_F(GoldenResNet, Bf16FollowsAutocastOfPyTorch) {
+    const json curve = golden_json(golden_folder("resnet50") / "autocast.json");
+    auto owned = std::make_unique<Graph>(DType::bf16, true);
+    Graph& graph = *owned;
+    const Value x = graph.input("x", {batch, size, size, 3}, DType::bf16),
+                labels = graph.input("labels", {batch}, DType::i32);
+    const Value loss = cross_entropy(model.trace(x)[0], labels).loss;
+    Parameters parameters(*device, graph, {.gradients = true});
+    upload(state, parameters, "golden");
+    Optimizer optimizer(parameters, {.weight_decay = curve["weight_decay"], .decay_vectors = true});
+    std::vector<Value> wanted;
+    for (size_t v = 0; v < graph.values.size(); ++v)
+        if (graph.values[v].kind == ValueKind::parameter && graph.values[v].spec.role != ParameterRole::statistic)
+            wanted.push_back({&graph, int(v)});
+    const std::vector<Value> grads = gradients(loss, optimizer.loss_scale(graph), wanted);
+    for (size_t i = 0; i < wanted.size(); ++i)
+        graph.bind(grads[i], parameters.gradient(graph.values[size_t(wanted[i].id)].name));
+    optimizer.append(graph);
+    Arena arena(*device);
+    Program program(arena, std::move(owned), parameters, std::array{loss});
+    for (size_t step = 0; step < curve["autocast"].size(); ++step) {
+        const Floats images = nchw_to_nhwc(inputs.at("train_x" + std::to_string(step % 3)));
+        program.write<bf16>(x, std::vector<bf16>(images.begin(), images.end()));
+        program.write<int32_t>(labels, inputs.at("labels" + std::to_string(step % 3)).as<int32_t>());
+        optimizer.set(curve["rate"], curve["momentum"], step + 1);
+        program.run();
+        const double want = curve["autocast"][step], got = program.read<float>(loss)[0];
+        printf("step %zu: autocast %.4f, here %.4f\n", step, want, got);
+        EXPECT_NEAR(got, want, 0.02) << "step " << step;
+    }
+}
+
 TEST_F(GoldenResNet, MinimalTakesTheSameSteps) {
     for (const char* const kind : {golden_device(), "simt"}) {
         SCOPED_TRACE(kind);

@@ -111,6 +111,44 @@ TEST_F(Run, ContinuedFromEveryStepItEndsInTheSameBits) {
     EXPECT_EQ(train("whole", config()).end, RunEnd::already_finished);
 }
 
+// 3 s.
+TEST_F(Run, InBf16ItEndsInTheSameBitsAndStaysOnItsInstructions) {
+    TrainConfig c = config();
+    c.precision = "bf16";
+    ASSERT_EQ(train("bf16", c).end, RunEnd::finished);
+    for (const size_t step : {1, 3, 6}) ASSERT_EQ(train("bf16-parts", c, {.stop_after_steps = step}).step, step);
+    const fs::path file = folder() / "bf16-parts/run.json";
+    json record = json::parse(content(file));
+    EXPECT_EQ(record["precision"]["type"], "bf16");
+    const std::string here = record["precision"]["instructions"];
+    const auto write = [&] { std::ofstream(file) << record.dump(); };
+    record["precision"]["instructions"] = "another", write();
+    EXPECT_NE(refusal("bf16-parts", c).find("began on a processor with another"), std::string::npos);
+    record["precision"]["instructions"] = here, write();
+    EXPECT_EQ(train("bf16-parts", c).end, RunEnd::finished);
+    EXPECT_TRUE(content(folder() / "bf16/model.safetensors") == content(folder() / "bf16-parts/model.safetensors"));
+    EXPECT_EQ(content(folder() / "bf16/evaluation.json"), content(folder() / "bf16-parts/evaluation.json"));
+}
+
+// What `auto` chose when a run began stays, and an earlier version's run stays in float32.
+TEST_F(Run, AutoKeepsThePrecision) {
+    ASSERT_EQ(train("auto", config(), {.stop_after_steps = 1}).step, 1u);
+    const fs::path file = folder() / "auto/run.json";
+    json record = json::parse(content(file));
+    EXPECT_EQ(record["precision"], json({{"type", "fp32"}}));
+    const auto precision_after = [&](size_t step) {
+        std::ofstream(file) << record.dump();
+        train("auto", config(), {.stop_after_steps = step});
+        record = json::parse(content(file));
+        return record["sessions"].back()["precision"].get<std::string>();
+    };
+    record.erase("precision");
+    EXPECT_EQ(precision_after(2), "fp32");
+    record["precision"] = {{"type", "bf16"}, {"why", "of old"}};
+    EXPECT_EQ(precision_after(3), "bf16");
+    EXPECT_EQ(record["precision"]["why"], "of old");
+}
+
 TEST_F(Run, EveryFileAndEveryKeyIsDocumented) {
     const std::string page = content(fs::path(TUNDRA_TESTS) / "../docs/reference.md");
     const fs::path run = folder() / "documented";

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 
+#include "predict/bf16_check.h"
 #include "predict/evaluation.h"
 #include "predict/model_file.h"
 #include "train/machine.h"
@@ -24,7 +25,7 @@ public:
     Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
 
     void build(const TaskContext& context, const Dataset& data, const Note& note) override {
-        data_ = &data;
+        data_ = &data, device_ = &context.device, arena_ = &context.arena;
         const InitialModel initial = initial_classifier(config_, data.classes.size(), note);
         model_ = initial.model;
         TrainerConfig c = trainer_config(config_, data, model_, context.precision);
@@ -64,6 +65,22 @@ public:
                 .bad_files = p.bad_files};
     }
 
+    Evaluated check_bf16(const StateDict& result, Cache* cache, const std::function<bool()>& keep_going) override {
+        ClassifierConfig config = classifier_->config();
+        const bool in_bf16 = config.precision == DType::bf16;
+        config.precision = in_bf16 ? DType::f32 : DType::bf16;
+        const Predictions& own = found_.at(Part::validation);
+        if (device_->kind() != "cpu" || own.rows.size() < kFewestLabelled) return nothing_checked();
+        Classifier classifier(*device_, *arena_, config);
+        classifier.load(result, "the network in training");
+        Predictions others = predict(classifier, *data_, share_of(data_->part(Part::validation)), loader(false), cache,
+                                     [&](size_t) { return keep_going(); });
+        if (ranks_.count > 1) others = of_all_ranks(others);
+        if (!keep_going()) return {.complete = false};
+        return checked(in_bf16 ? compare_classes(others, own, true) : compare_classes(own, others, true),
+                       fingerprint(result));
+    }
+
     void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const override {
         ::write_model(path, {.model = model_,
                              .classes = data_->classes,
@@ -71,7 +88,8 @@ public:
                              .state = std::move(result),
                              .steps = steps,
                              .more = {{"tundra.version", this_build().version},
-                                      {"tundra.data_fingerprint", data_->fingerprint.hash}}});
+                                      {"tundra.data_fingerprint", data_->fingerprint.hash}},
+                             .bf16_check = bf16_check_});
     }
 
     void write_evaluation(const std::filesystem::path& path) const override {
@@ -104,6 +122,8 @@ private:
     }
 
     const Dataset* data_ = nullptr;
+    Device* device_ = nullptr;
+    Arena* arena_ = nullptr;
     Model model_;
     std::unique_ptr<Classifier> classifier_;
     std::map<Part, Predictions> found_;

@@ -5,7 +5,7 @@
 
 #include "data/box_dataset.h"
 #include "models/yolov5_start.h"
-#include "predict/detect_evaluation.h"
+#include "predict/bf16_check.h"
 #include "predict/model_file.h"
 #include "train/ranks.h"
 #include "train/setup.h"
@@ -27,7 +27,7 @@ public:
     Dataset open_data() override { return open_box_dataset(config_.data, dataset_options(config_)); }
 
     void build(const TaskContext& context, const Dataset& data, const Note& note) override {
-        data_ = &data;
+        data_ = &data, device_ = &context.device, arena_ = &context.arena;
         model_ = initial_detector(config_, data.classes, note);
         fit_ = frame_for(config_, data, model_.config.largest_stride());
         model_.image_size = std::max(fit_.h(), fit_.w());
@@ -94,11 +94,27 @@ public:
                 .note = note};
     }
 
+    Evaluated check_bf16(const StateDict& result, Cache* cache, const std::function<bool()>& keep_going) override {
+        const FoundBoxes& own = found_.at(Part::validation);
+        if (device_->kind() != "cpu" || own.images.size() < kFewestLabelled) return nothing_checked();
+        DetectorOptions options = detector_->options();
+        options.precision = DType::bf16;
+        const DetectorModel model = folded(with(result));
+        Detector detector(*device_, model, options, arena_);
+        FoundBoxes others = find_boxes(detector, *data_, share_of(data_->part(Part::validation)), loader(false), cache,
+                                       [&](size_t) { return keep_going(); });
+        if (ranks_.count > 1) others = of_all_ranks(others);
+        if (!keep_going()) return {.complete = false};
+        return checked(compare_boxes(own, others, data_->classes.size(), std::max(fit_.h(), fit_.w()), true),
+                       fingerprint(model.state));
+    }
+
     void write_model(const std::filesystem::path& path, StateDict result, uint64_t) const override {
         DetectorModel model = with(std::move(result));
         const BoxMetrics m = measure_boxes(found_.at(Part::validation).images, data_->classes.size());
         if (!std::isnan(m.map50))
             model.typical_threshold = m.best().threshold, model.conservative_threshold = m.best().threshold / 2;
+        model.bf16_check = bf16_check_;
         write_detector(path, model);
     }
 
@@ -162,6 +178,8 @@ private:
     }
 
     const Dataset* data_ = nullptr;
+    Device* device_ = nullptr;
+    Arena* arena_ = nullptr;
     DetectorModel model_;  // its state is where training started
     Fit fit_;
     size_t max_boxes_ = 0;

@@ -16,13 +16,13 @@
 #include "train/run_data.h"
 #include "train/run_facts.h"
 #include "train/run_folder.h"
+#include "train/run_precision.h"
 #include "train/setup.h"
 #include "train/snapshot.h"
 #include "train/task.h"
 
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
@@ -54,7 +54,7 @@ public:
         if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
         require_device(ranks_, *device_);
         arena_ = std::make_unique<Arena>(*device_);
-        precision_ = precision_on(config_, *device_);
+        precision_ = precision_of_run(config_, *device_, ranks_, folder_, data_);
         build();
         schedule_ = std::make_unique<Schedule>(schedule_options(config_), total_steps_);
         RunPlan what = plan_of(config_, data_, *task_, *device_, precision_, steps_per_epoch_, *schedule_);
@@ -86,7 +86,7 @@ private:
     }
 
     void build() {
-        TaskContext context{*device_, *arena_, precision_, options_.eager, options_.steps_per_graph, false};
+        TaskContext context{*device_, *arena_, precision_.type, options_.eager, options_.steps_per_graph, false};
         try {
             context.join_gradients = joins_gradients(options_, folder_.record(), config_, ranks_, context, data_,
                                                      [this](auto& text) { note(text); });
@@ -111,9 +111,9 @@ private:
         if (ranks_.first()) resume();
         share(ranks_, task_->trainer(), state_);
         ranks_.checkpoints = (folder_.path() / "checkpoints").string();
-        record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_, ranks_));
+        record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_.type, ranks_));
         if (!device_->facts().in_place) record_->fact("joined_gradients", task_->trainer().joins_gradients());
-        const json facts = run_facts(config_, data_, total_steps_);
+        const json facts = run_facts(config_, data_, total_steps_, precision_facts(precision_, *device_));
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
@@ -236,10 +236,7 @@ private:
     std::optional<Evaluated> evaluate(Part part) {
         Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
         if (!on_all_ranks(ranks_, e.complete)) return std::nullopt;
-        const size_t images = data_.part(part).size();
-        if (images && size_t(std::ranges::count(e.bad_files, false, &FailedImage::used)) == images)
-            throw ImagesLost(Fault::usage, fmt::format("none of {} {} images could be read (first: {})", images,
-                                                       part_name(part), e.bad_files[0].note()));
+        require_images(data_, part, e.bad_files);
         report_bad_files(e.bad_files);
         if (!e.note.empty()) note(e.note);
         return e;
@@ -348,6 +345,9 @@ private:
                 result.metrics.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
                                             e->metrics[i]);
         }
+        const Evaluated check = task_->check_bf16(network, cache_.get(), [&] { return !signals_->received(); });
+        if (!on_all_ranks(ranks_, check.complete)) return stopped();
+        if (!check.note.empty()) note(check.note);
         if (!ranks_.first()) return result;
         ranks_.watched = false;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
@@ -374,7 +374,7 @@ private:
     size_t steps_per_epoch_ = 0, total_steps_ = 0, saved_step_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
     std::unique_ptr<Device> device_;
     std::unique_ptr<Arena> arena_;
-    DType precision_ = DType::f32;
+    PrecisionChoice precision_;
     std::unique_ptr<Task> task_;
     std::unique_ptr<Schedule> schedule_;
     std::unique_ptr<Cache> cache_;

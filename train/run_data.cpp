@@ -69,6 +69,13 @@ Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, 
     return data;
 }
 
+void require_images(const Dataset& data, Part part, const std::vector<FailedImage>& bad_files) {
+    const size_t images = data.part(part).size();
+    if (images && size_t(std::ranges::count(bad_files, false, &FailedImage::used)) == images)
+        throw ImagesLost(Fault::usage, fmt::format("none of {} {} images could be read (first: {})", images,
+                                                   part_name(part), bad_files[0].note()));
+}
+
 void require_same_run(const TrainingState& checkpoint, const TrainConfig& config, const Dataset& data,
                       size_t total_steps, const RunFolder& folder) {
     if (checkpoint.data_fingerprint != data.fingerprint.hash)

@@ -10,6 +10,9 @@
 // note tells what became of the images, and without them nothing is returned, except where a plan needs them.
 Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, bool plan_only, const Note& note);
 
+// ImagesLost if none of the images of a part could be read.
+void require_images(const Dataset& data, Part part, const std::vector<FailedImage>& bad_files);
+
 // Errors (usage): the checkpoint in `folder` belongs to other images or another configuration.
 void require_same_run(const TrainingState& checkpoint, const TrainConfig& config, const Dataset& data,
                       size_t total_steps, const RunFolder& folder);

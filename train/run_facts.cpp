@@ -4,8 +4,8 @@
 
 using nlohmann::json;
 
-RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, const Device& device, DType precision,
-                size_t steps_per_epoch, const Schedule& schedule) {
+RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, const Device& device,
+                const PrecisionChoice& precision, size_t steps_per_epoch, const Schedule& schedule) {
     const size_t images = data.samples.size(), parameters = task.trainer().parameters().scalar_count();
     size_t optimizer = 0;
     for (const Optimizer::Slot& slot : task.trainer().optimizer().slots()) optimizer += slot.memory->bytes();
@@ -20,7 +20,7 @@ RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, cons
             .cache_bytes = config.cache == "off" ? 0 : images * task.loader(false).fit.bytes(),
             .disk_bytes = (config.keep + 1) * (optimizer + 4 * parameters) + 4 * parameters,
             .device = device.description(),
-            .precision = std::string(precision_name(precision)),
+            .precision = to_text(precision),
             .schedule = schedule.describe(),
             .notes = data.notes};
 }
@@ -46,8 +46,9 @@ json session_facts(const TrainConfig& config, const Device& device, DType precis
     return facts;
 }
 
-json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_steps) {
-    return {{"seed", config.seed},
+json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_steps, json precision) {
+    return {{"precision", std::move(precision)},
+            {"seed", config.seed},
             {"task", config.task},
             {"model", config.model},
             {"total_steps", total_steps},

@@ -6,16 +6,18 @@
 
 #include "data/dataset.h"
 #include "engine/device.h"
+#include "predict/precision.h"
 #include "train/record.h"
 #include "train/run.h"
 #include "train/schedule.h"
 #include "train/task.h"
 
-RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, const Device& device, DType precision,
-                size_t steps_per_epoch, const Schedule& schedule);
+RunPlan plan_of(const TrainConfig& config, const Dataset& data, Task& task, const Device& device,
+                const PrecisionChoice& precision, size_t steps_per_epoch, const Schedule& schedule);
 // With several ranks also where each of them runs; every rank calls it.
 nlohmann::json session_facts(const TrainConfig& config, const Device& device, DType precision, Ranks& ranks);
-nlohmann::json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_steps);
+nlohmann::json run_facts(const TrainConfig& config, const Dataset& data, uint64_t total_steps,
+                         nlohmann::json precision);
 // How many steps a graph has goes into the record once the trainer has decided; `note` says it where nobody `asked` for
 // a number. False: not yet.
 bool record_steps_per_graph(RunRecord& record, const Device& device, const Trainer& trainer, size_t asked,

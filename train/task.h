@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "predict/bf16_check.h"
 #include "train/config.h"
 #include "train/trainer.h"
 
@@ -20,10 +21,10 @@ struct TaskContext {  // device and memory of the networks
 };
 
 struct Evaluated {
-    bool complete;                // not stopped in the middle
-    std::vector<double> metrics;  // as in TaskNames::evaluation; NaN without images
-    double objective;             // minimised by `select = best`; NaN without images
-    std::vector<FailedImage> bad_files;
+    bool complete;                     // not stopped in the middle
+    std::vector<double> metrics = {};  // as in TaskNames::evaluation; NaN without images
+    double objective = 0;              // minimised by `select = best`; NaN without images
+    std::vector<FailedImage> bad_files = {};
     std::string note = "";  // one line for people
 };
 
@@ -57,20 +58,27 @@ public:
     virtual void load_result(const StateDict& result) = 0;
     // Each rank evaluates a share of the images; the answer is that of all ranks, except for `complete`.
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) = 0;
+    // Compares the answers to the validation images with those in bf16, or in float32 for a network that trains in
+    // bf16: predict/bf16_check.h. After evaluate(), as the next two. Does nothing on other devices than
+    // cpu and where there are too few images.
+    virtual Evaluated check_bf16(const StateDict& result, Cache* cache, const std::function<bool()>& keep_going) = 0;
     // After evaluate(), because the file may hold a threshold chosen by it.
     virtual void write_model(const std::filesystem::path& path, StateDict result, uint64_t steps) const = 0;
     virtual void write_evaluation(const std::filesystem::path& path) const = 0;  // of the last evaluate() of each part
 
 protected:
     std::vector<uint32_t> share_of(const std::vector<uint32_t>& samples) const;  // that this rank evaluates
-    size_t batch() const { return size_t(config_.batch) / ranks_.count; }        // images per step of this rank
+    static Evaluated nothing_checked() { return {.complete = true}; }
+    Evaluated checked(Bf16Check check, std::string weights);
+    size_t batch() const { return size_t(config_.batch) / ranks_.count; }  // images per step of this rank
 
     const TrainConfig& config_;
     Ranks& ranks_;
     std::unique_ptr<Trainer> trainer_;
+    std::string bf16_check_ = {};  // of the last check_bf16(), for the model's file
 };
 
-// In seconds, measured for as long; uses grey images and learning rate 0.
+// In seconds; uses grey images and learning rate 0. Measures for `seconds`, at least two steps.
 double time_of_a_step(Task& task, Ranks& ranks, double seconds = 3);
 
 // The task that `config` names; `config` and `ranks` must outlive it.

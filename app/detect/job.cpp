@@ -12,6 +12,7 @@
 #include "app/detect/classifiers.h"
 #include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
+#include "app/detect/precision.h"
 #include "app/detect/shard.h"
 #include "app/detect/shipped.h"
 #include "app/jobs/image_list.h"
@@ -39,6 +40,8 @@ struct Opened {
     ordered_json settings = {};  // of the results; written into the file as info.custom_metadata.tundra
     ResultFile earlier = {};     // of --update: entries that stay as they are
     std::shared_ptr<const GivenResults> given = {}, given_species = {};
+    std::unique_ptr<Device> device = {};  // of the network; null if that is given, or its results
+    PrecisionChoice precision = {};
     std::optional<ReadyModel> species = {}, quality = {};
     std::vector<std::string> species_names = {}, quality_names = {};
     std::array<std::string, 3> keys = {};  // of a survey
@@ -141,7 +144,7 @@ Opened open(const DetectJob& job) {
                   {"overlap", six_digits(job.iou)}};
     if (job.tta) o.settings["tta"] = true;
     if (job.tile) o.settings["tile"] = job.tile, o.settings["tile_overlap"] = six_digits(job.tile_overlap);
-    if (const std::string& p = job.machine.precision; p == "bf16" || p == "fp16") o.settings["precision"] = p;
+    o.settings["precision"] = o.settings["instructions"] = nullptr;  // by take_precision()
     open_classifiers(job, o);
     return o;
 }
@@ -157,6 +160,16 @@ void take_shard(const DetectJob& job, Opened& o) {
     o.list.files = files.filtered([&](size_t i) { return i % shard.of == shard.number - 1; });
 }
 
+void take_precision(const DetectJob& job, Opened& o) {
+    if (o.given) return;
+    if (!job.network) o.device = job.machine.open();
+    const auto key_of = [&](const ordered_json& settings) {
+        return key_of_boxes(settings, o.image_size, bool(o.given_species));
+    };
+    if (o.device) o.precision = choose_for_detector(job, o.model, *o.device, journal_of(job), o.settings, key_of);
+    set_precision(o.settings, o.precision.type, o.device ? o.device->instructions(o.precision.type) : "");
+}
+
 // Keeps the entries of the earlier file except failures that are retried; what remains are the images that it lacks.
 void take_earlier(const DetectJob& job, Opened& o) {
     if (job.update.empty()) return;
@@ -165,8 +178,8 @@ void take_earlier(const DetectJob& job, Opened& o) {
         fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
              old.head.info.value("detector", "another model"), o.head.info["detector"].get<std::string>());
     if (const ordered_json theirs = member(member(old.head.info, "custom_metadata"), "tundra"); theirs.is_object())
-        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision", "quality",
-                                "classify", "classify_threshold"})
+        for (const char* key : {"model", "threshold", "overlap", "tta", "tile", "tile_overlap", "precision",
+                                "instructions", "quality", "classify", "classify_threshold"})
             if (member(theirs, key) != member(o.settings, key))
                 fail(Fault::usage, "--update {}: was made with {} {}, this run has {}; use the same settings",
                      job.update, key, member(theirs, key).dump(), member(o.settings, key).dump());
@@ -197,17 +210,12 @@ std::string journal_settings(const DetectJob& job, const Opened& o) {
 // A survey keeps its journal: other models take the place of earlier ones, and images of earlier runs stay. The keys
 // say which records are of the present models.
 void extend_survey(const DetectJob& job, Opened& o) {
-    ordered_json boxes = o.settings;
-    for (const char* key : {"quality", "quality_classes", "classify", "shard", "pictures", "list"}) boxes.erase(key);
-    if (!o.given_species) boxes.erase("classify_threshold");
-    boxes["image_size"] = o.image_size;
-    if (o.given_species) boxes["classify"] = o.settings["classify"];
     const auto input = [](const std::optional<ReadyModel>& model) -> ordered_json {
         if (!model) return nullptr;
         const Preprocessing& p = model->file.input;
         return {model->fingerprint, input_text(p), precision_name(model->classifier->config().precision)};
     };
-    o.keys[0] = hash_hex(one_line(boxes));
+    o.keys[0] = key_of_boxes(o.settings, o.image_size, bool(o.given_species));
     o.keys[1] = hash_hex(one_line(input(o.quality)));
     o.keys[2] = hash_hex(one_line(ordered_json{o.keys[0], input(o.species), six_digits(o.outputs.threshold)}));
     std::error_code ignored;
@@ -271,20 +279,21 @@ Running resume(const DetectJob& job, Opened& o) {
     if (o.given) {
         options.given = [given = o.given](const std::string& file) { return given->images.at(file); };
     } else if (!job.network) {
-        r.device = job.machine.open();
+        r.device = std::move(o.device);
         options.batch = job.machine.detector_batch(*r.device);
         r.detector = std::make_unique<Detector>(*r.device, o.model,
                                                 DetectorOptions{.batch = options.batch,
                                                                 .threshold = job.threshold,
                                                                 .iou_threshold = job.iou,
-                                                                .precision = job.machine.detector_precision(*r.device),
+                                                                .precision = o.precision.type,
                                                                 .augmented = job.tta});
         options.device = r.device.get();
         options.network = [detector = r.detector.get()](std::span<const DetectorImage> images, size_t h, size_t w) {
             return [detector, started = detector->start(images, h, w)] { return detector->finish(started); };
         };
-        job.note(fmt::format("{}: {} classes, {} pixels, on {}", o.model.file_name, o.model.classes.size(),
-                             o.image_size, r.device->description()));
+        const bool is_plain = o.precision.type == DType::f32 && o.precision.why.empty();
+        job.note(fmt::format("{}: {} classes, {} pixels, on {}{}", o.model.file_name, o.model.classes.size(),
+                             o.image_size, r.device->description(), is_plain ? "" : ", " + to_text(o.precision)));
     }
     o.model.state.clear();
     if (!job.outputs.render.empty() || !job.outputs.crops.empty())
@@ -373,6 +382,7 @@ std::vector<std::string> survey_names(const std::filesystem::path& journal, cons
 DetectOutcome detect(const DetectJob& job) {
     Opened opened = open(job);
     take_shard(job, opened);
+    take_precision(job, opened);
     take_earlier(job, opened);
     if (job.check) job.check(opened.list.files, opened.head, opened.species_names, opened.quality_names);
     if (job.survey) extend_survey(job, opened);

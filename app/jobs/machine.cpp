@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "base/processors.h"
-#include "predict/detector.h"
 #include "train/config.h"
 
 namespace {
@@ -22,14 +21,6 @@ int MachineOptions::thread_count() const { return threads ? int(threads) : usabl
 
 std::unique_ptr<Device> MachineOptions::open() const { return open_device(device, {.threads = thread_count()}); }
 
-DType MachineOptions::classifier_precision(const Device& on) const {
-    return precision_named(precision, on, on.default_precision());
-}
-
-DType MachineOptions::detector_precision(const Device& on) const {
-    return precision_named(precision, on, kDetectorPrecision);
-}
-
 size_t MachineOptions::classifier_batch(size_t images) const {
     return std::clamp<size_t>(images, 1, batch ? batch : 16);
 }
@@ -43,7 +34,9 @@ void add_machine_options(CLI::App& app, MachineOptions& options, const std::stri
         ->capture_default_str()
         ->group("Machine");
     app.add_option("--precision", options.precision,
-                   "arithmetic of the network: fp32, bf16, fp16, or auto: fp32, but bf16 for a classifier on cuda")
+                   "arithmetic of the network: fp32, bf16, fp16 (not on cpu), or auto: bf16 for a classifier on cuda, "
+                   "and on cpu "
+                   "for a model that passed the check of bf16 (eval --check-bf16) where it is faster; else fp32")
         ->type_name("NAME")
         ->check(choices_of("precision"))
         ->capture_default_str()

@@ -17,12 +17,6 @@ struct MachineOptions {
     int thread_count() const;
     std::unique_ptr<Device> open() const;  // Fault::usage if the device is not there
 
-    // The precision of inference, the same in every command, so that eval measures what classify and detect compute.
-    // Unless --precision says otherwise a classifier takes the device's default, in which it was trained there, and a
-    // detector float32 on every device, because MegaDetector's published thresholds and numbers are float32.
-    DType classifier_precision(const Device& device) const;
-    DType detector_precision(const Device& device) const;
-
     // Batch of a classifier, at most the number of images.
     size_t classifier_batch(size_t images) const;
     // The same for a detector: a CPU gains nothing from batches, and a kill loses less without them.

@@ -2,23 +2,90 @@
 
 #include <CLI/CLI.hpp>
 
-ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images,
-                      const InputOptions& input) {
+#include <chrono>
+#include <fstream>
+#include <map>
+
+#include "base/json.h"
+#include "predict/bf16_check.h"
+
+namespace {
+
+constexpr size_t kTimedSide = 640;  // pixels, at most: a larger network would take seconds to time
+
+double seconds_of(const std::function<void()>& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+std::string precision_of_journal(const std::filesystem::path& journal) {
+    std::ifstream file(journal);
+    std::string line;
+    if (!std::getline(file, line) || line.size() < 17) return "";
+    const auto header = parse_foreign(std::string_view(line).substr(17));
+    if (!header.is_object()) return "";
+    const std::string said = text_of(header, "precision");
+    return said.empty() ? "fp32" : said;
+}
+
+PrecisionChoice detector_precision(const MachineOptions& options, Device& device, const DetectorModel& model,
+                                   const EarlierPrecision& earlier) {
+    const size_t stride = model.network().stride,
+                 side = std::max(stride, std::min(model.image_size, kTimedSide) / stride * stride);
+    std::map<DType, std::unique_ptr<Detector>> timed;
+    return choose_precision({.named = options.precision,
+                             .automatic = kDetectorPrecision,
+                             .earlier = earlier.name,
+                             .checked = bf16_passed(model.bf16_check, model.state),
+                             .alone = earlier.alone},
+                            device, [&](DType precision) {
+                                std::unique_ptr<Detector>& one = timed[precision];
+                                if (!one)
+                                    one = std::make_unique<Detector>(device, model,
+                                                                     DetectorOptions{.precision = precision});
+                                const std::vector<uint8_t> blank(side * side * 3, 128);
+                                return seconds_of([&] { one->run(blank, side, side); });
+                            });
+}
+
+ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images, const InputOptions& input,
+                      const EarlierPrecision& earlier) {
     ReadyModel m{.file = read_model(path, {.mapped = true, .input = input}),
                  .fingerprint = {},
                  .device = options.open(),
                  .arena = {},
                  .classifier = {},
+                 .precision = {},
                  .threads = options.thread_count(),
                  .loading = {}};
     m.arena = std::make_unique<Arena>(*m.device);
-    m.classifier = std::make_unique<Classifier>(*m.device, *m.arena,
-                                                ClassifierConfig{.model = m.file.model,
-                                                                 .batch = options.classifier_batch(images),
-                                                                 .size = m.file.input.fit.size,
-                                                                 .normalize = normalize_named(m.file.input.normalize),
-                                                                 .precision = options.classifier_precision(*m.device)});
     const StateDict state = std::exchange(m.file.state, {});
+    const auto classifier = [&](DType precision) {
+        return std::make_unique<Classifier>(*m.device, *m.arena,
+                                            ClassifierConfig{.model = m.file.model,
+                                                             .batch = options.classifier_batch(images),
+                                                             .size = m.file.input.fit.size,
+                                                             .normalize = normalize_named(m.file.input.normalize),
+                                                             .precision = precision});
+    };
+    std::map<DType, std::unique_ptr<Classifier>> timed;
+    m.precision =
+        choose_precision({.named = options.precision,
+                          .automatic = m.device->default_precision(),
+                          .earlier = earlier.name,
+                          .checked = bf16_passed(m.file.bf16_check, state),
+                          .alone = earlier.alone},
+                         *m.device, [&](DType precision) {
+                             std::unique_ptr<Classifier>& one = timed[precision];
+                             if (!one) one = classifier(precision), one->load(state, path);
+                             const std::vector<uint8_t> blank(one->config().batch * m.file.input.fit.bytes(), 128);
+                             return seconds_of([&] { one->run(blank); });
+                         });
+    timed.clear();
+    m.classifier = classifier(m.precision.type);
     m.loading =
         std::async(m.device->kind() == "cpu" ? std::launch::async | std::launch::deferred : std::launch::deferred,
                    m.classifier->prepare_load(state, path));

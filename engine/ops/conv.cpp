@@ -48,7 +48,10 @@ struct Forward {
     Activation activation;
     bool residual_last, weight_is_constant;
     double flops() const { return shape.flops(); }
-    void prepare(const Cpu& cpu, const ConvForward<float>& k) const { scratch_bytes(cpu, k); }
+    template <class T>
+    void prepare(const Cpu& cpu, const ConvForward<T>& k) const {
+        scratch_bytes(cpu, k);
+    }
     void bind(auto& k, auto& slot) const {
         k.shape = shape, k.activation = activation;
         k.residual_last = residual_last, k.weight_is_constant = weight_is_constant;

@@ -64,6 +64,8 @@ DetectorModel model_as_it_is(WeightFile file) {
     for (size_t i = model.classes.size(); i < file.model.classes; ++i)
         model.classes.push_back(fmt::format("class {}", i));
     take_metadata(file, model);
+    if (const auto check = file.metadata.find(kBf16Check); check != file.metadata.end())
+        model.bf16_check = check->second;
     if (file.model.text.starts_with("YOLOv5")) {
         model.config = read_yolov5(file);
         model.state = std::move(file.state);
@@ -157,5 +159,6 @@ void write_detector(const std::filesystem::path& path, const DetectorModel& mode
         metadata["batch_norm_epsilon"] = fmt::format("{}", model.config.epsilon);
         if (model.config.pool_first) metadata["tundra.pool_first"] = "1";
     }
+    if (!model.bf16_check.empty()) metadata[kBf16Check] = model.bf16_check;
     write_safetensors(path, tensors, metadata);
 }

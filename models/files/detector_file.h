@@ -18,6 +18,7 @@ struct DetectorModel {
     // Confidences that MegaDetector's users work with: from the file, else by its name.
     double typical_threshold = 0.2, conservative_threshold = 0.1;
     std::vector<std::string> notes = {};  // of the file, for people: WeightFile::notes
+    std::string bf16_check = {};          // of the file: see predict/bf16_check.h
     StateDict state = {};                 // names as in models/yolov5.h; for training or folded for inference
 
     // Boxes are scaled back as ultralytics does it, with whole pixels of padding: app/detect/detection.h

@@ -24,6 +24,9 @@ struct StoredTensor {
     Shape shape;
 };
 
+// The key of metadata under which a file has the result of predict/bf16_check.h.
+constexpr const char* kBf16Check = "tundra.bf16";
+
 struct WeightFile {
     std::string path, layout;  // "PyTorch zip", "PyTorch legacy", "safetensors", "Keras HDF5"
     std::string source;        // where in a checkpoint the weights were: "ema"; "" at the top
