@@ -99,7 +99,6 @@ public:
     std::string layer;             // layer of the next nodes
     Ranks* ranks = nullptr;        // that the loss is summed over; null: this process alone
     bool sync_batch_norm = false;  // batch norm over the images of all ranks
-    bool join_gradients = false;   // joined_gradient() of engine/ops/joined_gradient.h; not on the CPU
     std::vector<ValueInfo> values;
     std::vector<Node> nodes;  // in the order in which they run
 

@@ -17,6 +17,7 @@ TEST(CudnnSupport, Skipped) { GTEST_SKIP() << "this build has no cuDNN"; }
 
 #include "bench/cudnn_operations.h"
 #include "engine/op.h"
+#include "engine/ops/join_gradients.h"
 #include "engine/plan.h"
 #include "kernels/conv/cudnn_plans.h"
 #include "models/resnet.h"
@@ -54,7 +55,6 @@ size_t image_channels(DType type) { return type == DType::f32 ? 3 : 8; }
 void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size_t batch, bool training,
                 bool joined = false) {
     Graph graph(type, training);
-    graph.join_gradients = joined;
     const Value y = resnet(graph.input("x", {batch, 224, 224, image_channels(type)}, type), config);
     if (training) {
         std::vector<Value> wanted;
@@ -62,6 +62,7 @@ void add_resnet(Problems& problems, const ResNetConfig& config, DType type, size
             if (graph.values[v].kind == ValueKind::parameter && graph.values[v].spec.role != ParameterRole::statistic)
                 wanted.push_back({&graph, int(v)});
         gradients(y, graph.input("dy", y.shape(), y.dtype()), wanted);
+        if (joined) join_gradients(graph);
     }
     problems.take_from(graph);
 }
@@ -135,10 +136,10 @@ TEST_P(CudnnSupport, NormalizationAndPoolingOfItsOwn) {
 // The rows of bench/kernels --plans: the step of a convolution says all that cuDNN has to be asked. (3 s)
 TEST_P(CudnnSupport, EngineByEngine) {
     Graph graph(DType::bf16, true);
-    graph.join_gradients = true;
     const Value y = resnet(graph.input("x", {8, 224, 224, 8}, DType::bf16), {.depth = 50}),
                 weight = graph.parameter("layer1.0.conv1.weight", {64, 1, 1, 64}, {});
     gradients(y, graph.input("dy", y.shape(), y.dtype()), std::array{weight});
+    join_gradients(graph);
     std::map<std::string, size_t> engines;  // of the first problem of a kind
     const std::vector<void*> storage(graph.values.size(), reinterpret_cast<void*>(4096));
     for (const Step& step : bind_steps(graph, plan_memory(graph, {}), storage[0], storage)) {

@@ -1,4 +1,4 @@
-// Whether a run joins gradients in convolutions (Graph::join_gradients), which only a GPU can decide for itself.
+// Whether a run joins gradients in convolutions (engine/ops/join_gradients.h), which only a GPU can decide for itself.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

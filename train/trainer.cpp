@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/op.h"
+#include "engine/ops/join_gradients.h"
 #include "train/ranks.h"
 
 namespace {
@@ -31,7 +32,6 @@ Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, cons
 std::unique_ptr<Graph> Trainer::trace(size_t channels) {
     auto graph = std::make_unique<Graph>(config_.precision, !config_.fold_frozen);
     graph->ranks = config_.ranks, graph->sync_batch_norm = config_.sync_batch_norm;
-    graph->join_gradients = config_.join_gradients;
     const size_t n = config_.batch, h = config_.height, w = config_.width;
     const Value images = graph->input("images", {n, h, w, 3}, DType::u8),
                 transform = graph->input("transform", {n, 6}, DType::f32),
@@ -52,6 +52,7 @@ std::unique_ptr<Graph> Trainer::with_gradients() {
     const std::vector<Value> grads = gradients(loss_.loss, optimizer_.loss_scale(*graph_), wanted);
     for (size_t i = 0; i < wanted.size(); ++i)
         graph_->bind(grads[i], parameters_.gradient(graph_->values[size_t(wanted[i].id)].name));
+    if (config_.join_gradients) join_gradients(*graph_);
     if (config_.ranks) {
         sum_over_ranks(*graph_, parameters_);
         wait_for_ranks(loss_.loss);

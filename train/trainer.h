@@ -21,7 +21,7 @@ struct TrainerConfig {
     bool fold_frozen = false;
     DType precision = DType::f32;
     bool eager = false;
-    bool join_gradients = false;  // Graph::join_gradients; not on the CPU
+    bool join_gradients = false;  // engine/ops/join_gradients.h; not on the CPU
     // How many steps a GPU runs as one recorded graph (single ones if a batch has no multiple of four pixels). 0: 8 or
     // 1, whichever the first steps show to be faster, where what a step reads is small; else 1.
     size_t steps_per_graph = 1;

@@ -1,9 +1,11 @@
 // batch_norm in training, with the activation and the residual addition that follow it.
 #include "kernels/batch_norm.h"
 
+#include <algorithm>
+
 #include "engine/op.h"
 #include "engine/ops.h"
-#include "engine/ops/joined_gradient.h"
+#include "engine/ops/join_gradients.h"
 
 namespace {
 
@@ -37,22 +39,10 @@ struct Forward {
     NamedValues backward(const BackwardArgs& node) const {
         NamedValues in = node.pick({"x", "scale", "mean", "rstd"});
         const bool residual = bool(node["residual"]);
-        const auto [dy, dy2] = node.two_grads("y");
-        if (residual && shape.activation == Activation::relu)
-            if (const Value g = joined_gradient(dy, dy2, node["y"])) {
-                BatchNormShape linear = shape;
-                linear.activation = Activation::none;
-                in["dy"] = g;
-                NamedValues grads =
-                    add_node<BatchNormBackward>(Backward{linear, false, ranks}, in,
-                                                {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}});
-                grads["dresidual"] = g;
-                return grads;
-            }
         // The activation's input is computed again from x; only with a residual relu's gradient reads y, which else
         // need not live until the backward pass.
         if (shape.activation != Activation::none) in[residual ? "y" : "shift"] = node[residual ? "y" : "shift"];
-        in["dy"] = dy, in["dy2"] = dy2;
+        std::tie(in["dy"], in["dy2"]) = node.two_grads("y");
         return add_node<BatchNormBackward>(
             Backward{shape, residual, ranks}, in,
             {{"dx", in["x"]}, {"dscale", in["scale"]}, {"dshift", node["shift"]}, {"dresidual", node["residual"]}});
@@ -82,4 +72,54 @@ Value batch_norm(Value x, Value scale, Value shift, const BatchNormOptions& o) {
                                        {"running_mean", o.running_mean},
                                        {"running_var", o.running_var}},
                                       {{"y", x}, {"mean", scale}, {"rstd", scale}})["y"];
+}
+
+namespace {
+
+using BackwardOp = KernelOp<BatchNormBackward, Backward>;
+
+int& operand(Node& node, std::string_view name) {
+    const std::vector<Operand> list = node.op->operands().in;
+    return node.in.at(size_t(std::ranges::find(list, name, &Operand::name) - list.begin()));
+}
+
+// The convolution that gives one of the two gradients, which nobody else reads. One without a stride if there is a
+// choice: cuDNN computes each pixel of dx then from one of dy.
+std::vector<Node>::iterator convolution_before(Graph& graph, const Node& norm) {
+    const auto side = [&](int id) { return graph.values[size_t(id)].shape.at(1); };
+    auto chosen = graph.nodes.end();
+    for (auto node = graph.nodes.begin(); &*node != &norm; ++node) {
+        if (node->op->name() != "conv_backward_data" || (*node)["dx2"] >= 0) continue;
+        const int dx = (*node)["dx"];
+        if (dx != norm["dy"] && dx != norm["dy2"]) continue;
+        const auto reads = [&](const Node& other) { return std::ranges::count(other.in, dx); };
+        if (std::ranges::count_if(graph.nodes, reads) != 1 || graph.values[size_t(dx)].address) continue;
+        if (chosen == graph.nodes.end() || side(dx) == side((*node)["dy"])) chosen = node;
+    }
+    return chosen;
+}
+
+}  // namespace
+
+void join_gradients(Graph& graph) {
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+        Node& norm = graph.nodes[n];
+        const auto* op = dynamic_cast<const BackwardOp*>(norm.op.get());
+        if (!op || !op->self.residual || norm["y"] < 0 || norm["dy"] < 0 || norm["dy2"] < 0) continue;
+        const int of_residual = norm["dresidual"];
+        if (of_residual < 0 || graph.values[size_t(of_residual)].address) continue;  // somebody wants it elsewhere
+        const auto found = convolution_before(graph, norm);
+        if (found == graph.nodes.end()) continue;
+        const int g = (*found)["dx"], other = g == norm["dy"] ? norm["dy2"] : norm["dy"];
+        operand(*found, "dx2") = other, operand(*found, "x") = norm["y"];
+
+        Backward linear = op->self;
+        linear.shape.activation = Activation::none, linear.residual = false;
+        norm.op = std::make_shared<const BackwardOp>(linear);
+        operand(norm, "dy") = g, operand(norm, "dy2") = operand(norm, "y") = -1;
+        std::ranges::replace(norm.out, of_residual, -1);
+        for (size_t later = n + 1; later < graph.nodes.size(); ++later)
+            std::ranges::replace(graph.nodes[later].in, of_residual, g);
+        std::rotate(found, found + 1, graph.nodes.begin() + ptrdiff_t(n));  // behind the other gradient
+    }
 }

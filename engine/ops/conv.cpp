@@ -4,7 +4,6 @@
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/ops/conv_shape.h"
-#include "engine/ops/joined_gradient.h"
 #include "kernels/bias.h"
 
 namespace {
@@ -16,7 +15,7 @@ struct BackwardData {
     void bind(auto& k, auto& slot) const {
         k.shape = shape;
         slot.in("dy", k.dy), slot.in("weight", k.weight);
-        slot.in("dx2", k.dx2), slot.in("x", k.x);  // see joined_gradient()
+        slot.in("dx2", k.dx2), slot.in("x", k.x);  // see join_gradients()
         slot.out("dx", k.dx);
     }
 };
@@ -89,31 +88,6 @@ ConvShape conv_shape(Value x, Value weight, const ConvOptions& o) {
     require(o.padding < w[1] && o.padding < w[2], "conv: padding {} reaches past a {}x{} kernel", o.padding, w[1],
             w[2]);
     return {s[0], s[1], s[2], s[3], w[0], w[1], w[2], o.stride, o.padding};
-}
-
-// A convolution without a stride if there is one: cuDNN computes every pixel of dx from as many of dy.
-Value joined_gradient(Value a, Value b, Value y) {
-    Graph& graph = *y.graph;
-    if (!graph.join_gradients || !a || !b) return {};
-    const auto pixels = [&](int id) { return graph.values[size_t(id)].shape[1]; };
-    auto chosen = graph.nodes.end();
-    for (auto node = graph.nodes.begin(); node != graph.nodes.end(); ++node) {
-        if (node->op->name() != BackwardData::name || (*node)["dx2"] >= 0) continue;
-        const int dx = (*node)["dx"];
-        if (dx != a.id && dx != b.id) continue;
-        if (chosen == graph.nodes.end() || pixels(dx) == pixels((*node)["dy"])) chosen = node;
-    }
-    if (chosen == graph.nodes.end()) return {};
-    Node node = *chosen;
-    graph.nodes.erase(chosen);
-    const Value result = node["dx"] == a.id ? a : b, other = node["dx"] == a.id ? b : a;
-    const std::vector<Operand> operands = node.op->operands().in;
-    for (size_t i = 0; i < operands.size(); ++i) {
-        if (operands[i].name == "dx2") node.in[i] = other.id;
-        if (operands[i].name == "x") node.in[i] = y.id;
-    }
-    graph.nodes.push_back(std::move(node));
-    return result;
 }
 
 Value conv(Value x, Value weight, const ConvOptions& o) {
