@@ -22,8 +22,10 @@ const Bf16Loops* bf16_loops() {
 }
 
 namespace {
-constexpr size_t max_capacity = 128;               // rows of a block
-constexpr size_t block_bytes = size_t(256) << 10;  // of a block's gathered rows: they stay in the second cache
+constexpr size_t max_capacity = 128;  // rows of a block
+constexpr size_t max_lanes = 16;
+// What stays in the second cache: of a block the gathered rows, and of the weights either all or those of a panel.
+constexpr size_t block_bytes = size_t(512) << 10, kept_bytes = size_t(192) << 10;
 
 // The windows of a grid of pixels over x (n, h, w, c), and where the pixels lie in y (n, out_h, out_w, outs).
 struct Windows {
@@ -95,7 +97,10 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
     uint32_t* const all_gathered = scratch + aligned(w.packed_bytes(loops)) / sizeof(uint32_t);
     const bool direct = w.are_rows();
     const size_t capacity = w.capacity(loops), panels = ceil_div(w.outs, 2 * loops.lanes), pixels = w.pixels();
-    const size_t panel_size = w.packed_bytes(loops) / panels / sizeof(uint32_t);
+    const size_t chunks = ceil_div(w.run(), 2 * loops.lanes), run_size = ceil_div(w.run(), 2) * 2 * loops.lanes,
+                 panel_size = w.runs * run_size;
+    // Sums over many weights are made run by run, so that all rows of a block meet a run's weights in the cache.
+    const size_t runs_at_once = panel_size * sizeof(uint32_t) > kept_bytes ? 1 : w.runs;
     // Few blocks are split by columns, so that each thread reads a part of the weights.
     const size_t blocks = ceil_div(pixels, w.block_rows(loops)), wanted = 4 * size_t(cpu.threads);
     const size_t parts = std::min(panels, ceil_div(wanted, std::max<size_t>(1, blocks))), tasks = blocks * parts;
@@ -111,35 +116,52 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
         uint32_t* const gathered =
             all_gathered + size_t(omp_get_thread_num()) * capacity * w.row_bytes(loops) / sizeof(uint32_t);
         Bf16Row row[max_capacity];
+        alignas(alignment) float sums[max_capacity * 2 * max_lanes];
         Bf16Task task{.runs = w.runs,
                       .run = w.run(),
                       .rows = 0,
                       .outs = w.outs,
                       .left_pitch = direct ? w.c / 2 : loops.lanes,
                       .left_step = direct ? loops.lanes : capacity * loops.lanes,
-                      .left = gathered,
+                      .left = nullptr,
                       .right = nullptr,
                       .row = row,
-                      .result = result};
+                      .result = result,
+                      .sums = sums,
+                      .first = true,
+                      .last = true};
         for (size_t i, last = tasks; (i = claimed++) < tasks; last = i / parts) {
-            const size_t block = i / parts, part = i % parts, begin = pixels * block / blocks;
-            if (block != last) {
-                task.rows = pixels * (block + 1) / blocks - begin;
-                w.find_rows(begin, task.rows, row);
-                task.left = direct ? static_cast<const void*>(x + begin * w.c) : gathered;
-            }
+            const size_t block = i / parts, part = i % parts, begin = pixels * block / blocks,
+                         rows = pixels * (block + 1) / blocks - begin, groups = ceil_div(rows, loops.max_rows);
+            if (block != last) w.find_rows(begin, rows, row);
             if (block != last && !direct)
                 loops.gather({.x = x,
                               .runs = w.runs,
                               .run = w.run(),
                               .pitch = w.w * w.c,
                               .row = row,
-                              .rows = task.rows,
+                              .rows = rows,
                               .capacity = capacity,
                               .to = gathered});
-            for (size_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
-                task.right = packed + panel * panel_size;
+            const char* const left =
+                static_cast<const char*>(direct ? static_cast<const void*>(x + begin * w.c) : gathered);
+            const auto multiply = [&](size_t panel, size_t run, size_t runs, size_t group) {
+                const size_t first = rows * group / groups;
+                task.runs = runs, task.rows = rows * (group + 1) / groups - first;
+                task.first = run == 0, task.last = run + runs == w.runs;
+                task.left = left + (first * task.left_pitch + run * chunks * task.left_step) * sizeof(uint32_t);
+                task.right = packed + panel * panel_size + run * run_size;
+                task.row = row + first, task.sums = sums + first * 2 * loops.lanes;
                 loops.multiply(task, panel);
+            };
+            const size_t begin_panel = panels * part / parts, end_panel = panels * (part + 1) / parts;
+            if (w.packed_bytes(loops) <= kept_bytes) {
+                for (size_t group = 0; group < groups; ++group)
+                    for (size_t panel = begin_panel; panel < end_panel; ++panel) multiply(panel, 0, w.runs, group);
+            } else {
+                for (size_t panel = begin_panel; panel < end_panel; ++panel)
+                    for (size_t run = 0; run < w.runs; run += runs_at_once)
+                        for (size_t group = 0; group < groups; ++group) multiply(panel, run, runs_at_once, group);
             }
         }
     }
