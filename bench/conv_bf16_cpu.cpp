@@ -98,15 +98,16 @@ public:
         else if (direction == 2)
             compute(cpu, ConvBackwardWeight<T>{s, x, dy, out});
         else
-            compute(cpu, ConvForward<T>{.shape = s,
-                                        .activation = training_ ? Activation::none : layer.activation,
-                                        .residual_last = layer.residual_last,
-                                        .x = x,
-                                        .weight = weight,
-                                        .bias = training_ ? nullptr : biases_[i].data(),
-                                        .residual = layer.residual && !training_ ? dy : nullptr,
-                                        .y = out,
-                                        .weight_is_constant = !training_});
+            compute(cpu, ConvForward<T>{
+                             .shape = s,
+                             .activation = training_ ? Activation::none : layer.activation,
+                             .residual_last = layer.residual_last,
+                             .x = x,
+                             .weight = weight,
+                             .bias = training_ ? nullptr : biases_[i].data(),
+                             .residual = layer.residual && !training_ ? out : nullptr,  // in place, as in the network
+                             .y = out,
+                             .weight_is_constant = !training_});
         return seconds_now(cpu.threads) - start;
     }
 

@@ -127,6 +127,8 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
                       .right = nullptr,
                       .row = row,
                       .result = result,
+                      .soon = nullptr,
+                      .soon_rate = 0,
                       .sums = sums,
                       .first = true,
                       .last = true};
@@ -151,6 +153,12 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
                 task.first = run == 0, task.last = run + runs == w.runs;
                 task.left = left + (first * task.left_pitch + run * chunks * task.left_step) * sizeof(uint32_t);
                 task.right = packed + panel * panel_size + run * run_size;
+                // A panel's weights follow those of the one before; each group of rows fetches its share.
+                task.soon_rate = panel_size * sizeof(uint32_t) * panels > kept_bytes && groups > 1
+                                     ? ceil_div(8 * loops.lanes / max_lanes, groups)
+                                     : 0;
+                task.soon = reinterpret_cast<const char*>(task.right + runs * run_size) +
+                            group * runs * run_size * sizeof(uint32_t) / groups / alignment * alignment;
                 task.row = row + first, task.sums = sums + first * 2 * loops.lanes;
                 loops.multiply(task, panel);
             };

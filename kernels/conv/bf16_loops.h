@@ -48,6 +48,8 @@ struct Bf16Task {
     const uint32_t* right;         // packed
     const Bf16Row* row;
     Bf16Result result;
+    const char* soon;  // weights that will be multiplied next: fetched into the second cache meanwhile
+    size_t soon_rate;  // cache lines of them per four pairs
     float* sums;       // (rows, 2 * lanes), of the parts of the depth before this one
     bool first, last;  // of them: sums start with the bias; the result is written
 };

@@ -230,6 +230,7 @@ void multiply_rows(const Bf16Task& t, size_t column) {
     const size_t pitch = t.left_pitch * sizeof(uint32_t), step = t.left_step * sizeof(uint32_t);
     constexpr size_t groups = ceil_div(rows, 3);
     const uint32_t* u = t.right;
+    const char* soon = t.soon;
     const char* left[groups];
     for (size_t r = 0; r < groups; ++r) left[r] = static_cast<const char*>(t.left) + 3 * r * pitch;
     const auto multiply = [&](size_t pair) __attribute__((always_inline)) {
@@ -254,6 +255,7 @@ void multiply_rows(const Bf16Task& t, size_t column) {
             for (size_t r = 0; r < rows; ++r)  // the rows after these
                 __builtin_prefetch(left[r / 3] + (r % 3 + rows) * pitch);
             for (size_t some = 0; some < lanes; some += 4) {
+                for (size_t i = 0; i < t.soon_rate; ++i, soon += 64) __builtin_prefetch(soon, 0, 2);
                 multiply(0), multiply(1), multiply(2), multiply(3);
                 advance(4, 16);
             }
