@@ -117,6 +117,15 @@ void convolve(const Cpu& cpu, const Op& op) {
     onednn::supports_this_cpu() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
 }
 
+template <class Op>
+size_t bytes_in_bf16(const Cpu& cpu, const Op& op) {
+    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+}
+template <class Op>
+void convolve_in_bf16(const Cpu& cpu, const Op& op) {
+    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+}
+
 template <class T>
 void run_winograd(const Cpu& cpu, const ConvForward<T>& op, bool flipped) {
     const WinogradLoops& loops = std::is_same_v<T, float> ? *winograd_loops() : *winograd_bf16_loops();
@@ -183,28 +192,29 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvForward<bf16>& op) {
-    if (by_winograd(op)) return run_winograd(cpu, op, false);
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? run_winograd(cpu, op, false) : convolve_in_bf16(cpu, op);
 }
 void compute(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
-    if (by_winograd(op)) return run_winograd(cpu, forward_of(op), true);
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? run_winograd(cpu, forward_of(op), true) : convolve_in_bf16(cpu, op);
 }
 void compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
-    if (by_winograd(op)) return winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)));
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)))
+                    : convolve_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<bf16>& op) {
-    if (by_winograd(op)) return winograd_bytes(cpu, op);
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : bytes_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
-    if (by_winograd(op)) return winograd_bytes(cpu, forward_of(op));
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : bytes_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
-    if (by_winograd(op)) return winograd_bytes(cpu, op);
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : bytes_in_bf16(cpu, op);
 }
 
 void drop_packed_weights(const void* memory, size_t bytes) {
