@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 struct Peaks {
@@ -19,6 +20,14 @@ struct Peaks {
 
 inline double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// With one thread the thread's own CPU time, which other programs on the machine hardly disturb.
+inline double seconds_now(int threads) {
+    if (threads > 1) return seconds_now();
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
 namespace peaks {
@@ -32,6 +41,20 @@ __attribute__((target("avx512f"))) inline float multiply_add_512(size_t rounds) 
     for (size_t i = 0; i < rounds; ++i)
 #pragma GCC unroll 24
         for (size_t k = 0; k < kChains; ++k) sum[k] = _mm512_fmadd_ps(sum[k], x, y);
+    for (size_t k = 1; k < kChains; ++k) sum[0] = _mm512_add_ps(sum[0], sum[k]);
+    float lanes[16];
+    _mm512_storeu_ps(lanes, sum[0]);
+    return lanes[0];
+}
+
+// VDPBF16PS: two products per number of a vector.
+__attribute__((target("avx512f,avx512bf16"))) inline float multiply_add_bf16(size_t rounds) {
+    __m512 sum[kChains], x = _mm512_set1_ps(0.999f);
+    const __m512bh pair = reinterpret_cast<__m512bh>(x);
+    for (__m512& s : sum) s = x;
+    for (size_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 24
+        for (size_t k = 0; k < kChains; ++k) sum[k] = _mm512_dpbf16_ps(sum[k], pair, pair);
     for (size_t k = 1; k < kChains; ++k) sum[0] = _mm512_add_ps(sum[0], sum[k]);
     float lanes[16];
     _mm512_storeu_ps(lanes, sum[0]);
@@ -52,6 +75,7 @@ __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds)
 }
 
 inline bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+inline bool has_bf16() { return __builtin_cpu_supports("avx512bf16"); }
 #else
 // Another architecture: the compiler's own vectors.
 inline float multiply_add_256(size_t rounds) {
@@ -64,22 +88,29 @@ inline float multiply_add_256(size_t rounds) {
     return sum[0];
 }
 inline float multiply_add_512(size_t rounds) { return multiply_add_256(rounds); }
+inline float multiply_add_bf16(size_t rounds) { return multiply_add_256(rounds); }
 inline bool has_avx512() { return false; }
+inline bool has_bf16() { return false; }
 #endif
 
-inline double flops(int threads) {
+inline double flops(int threads, double per_round, float (*multiply_add)(size_t)) {
     constexpr size_t rounds = 2'000'000;
-    const bool wide = has_avx512();
-    const double per_round = wide ? kChains * 32.0 : 12 * 16.0;
     double best = 0;
     [[maybe_unused]] volatile float sink = 0;  // so that the loops are not left out
     for (int repeat = 0; repeat < 5; ++repeat) {
-        const double start = seconds_now();
+        const double start = seconds_now(threads);
 #pragma omp parallel num_threads(threads)
-        sink = wide ? multiply_add_512(rounds) : multiply_add_256(rounds);
-        best = std::max(best, per_round * rounds * threads / (seconds_now() - start));
+        sink = multiply_add(rounds);
+        best = std::max(best, per_round * rounds * threads / (seconds_now(threads) - start));
     }
     return best;
+}
+inline double flops(int threads) {
+    return has_avx512() ? flops(threads, kChains * 32.0, multiply_add_512)
+                        : flops(threads, 12 * 16.0, multiply_add_256);
+}
+inline double bf16_flops(int threads) {  // 0: the processor has no VDPBF16PS
+    return has_bf16() ? flops(threads, kChains * 64.0, multiply_add_bf16) : 0;
 }
 
 inline double bandwidth(int threads) {

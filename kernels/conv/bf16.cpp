@@ -1,4 +1,5 @@
-// Convolution in bf16 on the CPU: see bf16.h. Shares blocks among threads; the arithmetic is in bf16_vectors.h.
+// Convolution in bf16 on the CPU and its gradient of x: see bf16.h. Shares blocks among threads; the arithmetic is in
+// bf16_vectors.h.
 #include "kernels/conv/bf16.h"
 
 #include <algorithm>
@@ -22,8 +23,10 @@ const Bf16Loops* bf16_loops() {
 }
 
 namespace {
-constexpr size_t max_capacity = 128;               // rows of a block
-constexpr size_t block_bytes = size_t(256) << 10;  // of a block's gathered rows: they stay in the second cache
+constexpr size_t max_capacity = 128;  // rows of a block
+constexpr size_t max_lanes = 16;
+// What stays in the second cache: of a block the gathered rows, and of the weights either all or those of a panel.
+constexpr size_t block_bytes = size_t(512) << 10, kept_bytes = size_t(192) << 10;
 
 // The windows of a grid of pixels over x (n, h, w, c), and where the pixels lie in y (n, out_h, out_w, outs).
 struct Windows {
@@ -78,10 +81,6 @@ struct Windows {
     }
 };
 
-uint32_t* aligned_scratch(const Cpu& cpu, size_t bytes) {
-    return reinterpret_cast<uint32_t*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
-}
-
 void pack_all(const Cpu& cpu, const Bf16Pack& pack, const Bf16Loops& loops) {
     const size_t panels = ceil_div(pack.outs, 2 * loops.lanes);
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
@@ -91,11 +90,14 @@ void pack_all(const Cpu& cpu, const Bf16Pack& pack, const Bf16Loops& loops) {
 // `kept`: weights packed before, or null.
 void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack pack, const void* kept,
                       const Bf16Result& result, const Bf16Loops& loops) {
-    uint32_t* const scratch = aligned_scratch(cpu, w.scratch(cpu, loops));
+    uint32_t* const scratch = bf16_scratch(cpu, w.scratch(cpu, loops));
     uint32_t* const all_gathered = scratch + aligned(w.packed_bytes(loops)) / sizeof(uint32_t);
     const bool direct = w.are_rows();
     const size_t capacity = w.capacity(loops), panels = ceil_div(w.outs, 2 * loops.lanes), pixels = w.pixels();
-    const size_t panel_size = w.packed_bytes(loops) / panels / sizeof(uint32_t);
+    const size_t chunks = ceil_div(w.run(), 2 * loops.lanes), run_size = ceil_div(w.run(), 2) * 2 * loops.lanes,
+                 panel_size = w.runs * run_size;
+    // Sums over many weights are made run by run, so that all rows of a block meet a run's weights in the cache.
+    const size_t runs_at_once = panel_size * sizeof(uint32_t) > kept_bytes ? 1 : w.runs;
     // Few blocks are split by columns, so that each thread reads a part of the weights.
     const size_t blocks = ceil_div(pixels, w.block_rows(loops)), wanted = 4 * size_t(cpu.threads);
     const size_t parts = std::min(panels, ceil_div(wanted, std::max<size_t>(1, blocks))), tasks = blocks * parts;
@@ -111,35 +113,60 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const bf16* x, Bf16Pack 
         uint32_t* const gathered =
             all_gathered + size_t(omp_get_thread_num()) * capacity * w.row_bytes(loops) / sizeof(uint32_t);
         Bf16Row row[max_capacity];
+        alignas(alignment) float sums[max_capacity * 2 * max_lanes];
         Bf16Task task{.runs = w.runs,
                       .run = w.run(),
                       .rows = 0,
                       .outs = w.outs,
                       .left_pitch = direct ? w.c / 2 : loops.lanes,
                       .left_step = direct ? loops.lanes : capacity * loops.lanes,
-                      .left = gathered,
+                      .left = nullptr,
                       .right = nullptr,
                       .row = row,
-                      .result = result};
+                      .result = result,
+                      .soon = nullptr,
+                      .soon_rate = 0,
+                      .sums = sums,
+                      .first = true,
+                      .last = true};
         for (size_t i, last = tasks; (i = claimed++) < tasks; last = i / parts) {
-            const size_t block = i / parts, part = i % parts, begin = pixels * block / blocks;
-            if (block != last) {
-                task.rows = pixels * (block + 1) / blocks - begin;
-                w.find_rows(begin, task.rows, row);
-                task.left = direct ? static_cast<const void*>(x + begin * w.c) : gathered;
-            }
+            const size_t block = i / parts, part = i % parts, begin = pixels * block / blocks,
+                         rows = pixels * (block + 1) / blocks - begin, groups = ceil_div(rows, loops.max_rows);
+            if (block != last) w.find_rows(begin, rows, row);
             if (block != last && !direct)
                 loops.gather({.x = x,
                               .runs = w.runs,
                               .run = w.run(),
                               .pitch = w.w * w.c,
                               .row = row,
-                              .rows = task.rows,
+                              .rows = rows,
                               .capacity = capacity,
                               .to = gathered});
-            for (size_t panel = panels * part / parts; panel < panels * (part + 1) / parts; ++panel) {
-                task.right = packed + panel * panel_size;
+            const char* const left =
+                static_cast<const char*>(direct ? static_cast<const void*>(x + begin * w.c) : gathered);
+            const auto multiply = [&](size_t panel, size_t run, size_t runs, size_t group) {
+                const size_t first = rows * group / groups;
+                task.runs = runs, task.rows = rows * (group + 1) / groups - first;
+                task.first = run == 0, task.last = run + runs == w.runs;
+                task.left = left + (first * task.left_pitch + run * chunks * task.left_step) * sizeof(uint32_t);
+                task.right = packed + panel * panel_size + run * run_size;
+                // A panel's weights follow those of the one before; each group of rows fetches its share.
+                task.soon_rate = panel_size * sizeof(uint32_t) * panels > kept_bytes && groups > 1
+                                     ? ceil_div(8 * loops.lanes / max_lanes, groups)
+                                     : 0;
+                task.soon = reinterpret_cast<const char*>(task.right + runs * run_size) +
+                            group * runs * run_size * sizeof(uint32_t) / groups / alignment * alignment;
+                task.row = row + first, task.sums = sums + first * 2 * loops.lanes;
                 loops.multiply(task, panel);
+            };
+            const size_t begin_panel = panels * part / parts, end_panel = panels * (part + 1) / parts;
+            if (w.packed_bytes(loops) <= kept_bytes) {
+                for (size_t group = 0; group < groups; ++group)
+                    for (size_t panel = begin_panel; panel < end_panel; ++panel) multiply(panel, 0, w.runs, group);
+            } else {
+                for (size_t panel = begin_panel; panel < end_panel; ++panel)
+                    for (size_t run = 0; run < w.runs; run += runs_at_once)
+                        for (size_t group = 0; group < groups; ++group) multiply(panel, run, runs_at_once, group);
             }
         }
     }
@@ -200,45 +227,6 @@ void for_phases(const ConvShape& s, const Visit& visit) {
     for (size_t i = 0; i < s.stride; ++i)
         for (size_t j = 0; j < s.stride; ++j) visit(Phase(i, s.h, s.kernel_h, s), Phase(j, s.w, s.kernel_w, s));
 }
-
-// The gradient of the weights is summed over blocks of pixels. Threads share the result as a grid of outputs and
-// channels, the longer side first; each gathers its operands and waits for no other.
-struct Gradient {
-    size_t taps, columns, width;  // numbers of `columns` pixels of a window's row are taken at once
-    size_t blocks, pairs;         // of pixels; does not depend on the number of threads, which the sums must not
-    size_t rows_parts, columns_parts, max_k, max_c, row_step;
-    bool several;
-
-    Gradient(const Cpu& cpu, const ConvShape& s, const Bf16Loops& loops) {
-        const size_t lanes = loops.lanes, threads = size_t(cpu.threads);
-        columns = s.kernel_w * s.c_in <= 2 * lanes ? s.kernel_w : 1;
-        width = columns * s.c_in;
-        taps = s.kernel_h * s.kernel_w / columns;
-        const size_t pixels = s.n * s.out_h() * s.out_w();
-        const size_t fit = (size_t(512) << 10) / (sizeof(uint32_t) * (s.c_out + width));
-        blocks = ceil_div(pixels, 2 * std::clamp<size_t>(fit, 128, max_pairs));
-        pairs = ceil_div(ceil_div(pixels, blocks), 2);
-        blocks = ceil_div(pixels, 2 * pairs);
-        const size_t most_rows = ceil_div(s.c_out, lanes), most_columns = ceil_div(width, 2 * lanes);
-        const bool rows_first = taps == 1 && s.c_out >= s.c_in;
-        rows_parts =
-            std::min(most_rows, rows_first ? threads : std::max<size_t>(1, threads / std::min(most_columns, threads)));
-        columns_parts = std::min(most_columns, std::max<size_t>(1, threads / rows_parts));
-        max_k = ceil_div(most_rows, rows_parts) * lanes;
-        max_c = ceil_div(most_columns, columns_parts) * 2 * lanes;
-        several = blocks > 1;
-    }
-    static constexpr size_t max_pairs = 512;
-    size_t capacity() const { return pairs | 1; }
-    size_t left_size(const Bf16Loops& loops) const {
-        return (ceil_div(max_k, loops.max_rows) + 1) * capacity() * loops.lanes;
-    }
-    size_t part_size(const Bf16Loops& loops) const { return left_size(loops) + max_c * capacity(); }
-    size_t sums(const ConvShape& s) const { return several ? aligned(s.weight_count() * sizeof(float)) : 0; }
-    size_t scratch(const ConvShape& s, const Bf16Loops& loops) const {
-        return alignment + sums(s) + rows_parts * columns_parts * part_size(loops) * sizeof(uint32_t);
-    }
-};
 }  // namespace
 
 size_t bf16_scratch_bytes(const Cpu& cpu, const ConvForward<bf16>& op, const Bf16Loops& loops) {
@@ -250,9 +238,6 @@ size_t bf16_scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op, cons
         bytes = std::max(bytes, windows_of(op.shape, rows, columns).scratch(cpu, loops));
     });
     return bytes;
-}
-size_t bf16_scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, const Bf16Loops& loops) {
-    return Gradient(cpu, op.shape, loops).scratch(op.shape, loops);
 }
 
 void bf16_compute(const Cpu& cpu, const ConvForward<bf16>& op, const Bf16Loops& loops) {
@@ -301,79 +286,4 @@ void bf16_compute(const Cpu& cpu, const ConvBackwardData<bf16>& op, const Bf16Lo
                             .packed = nullptr};
         multiply_windows(cpu, windows, op.dy, pack, nullptr, {.y = op.dx}, loops);
     });
-}
-
-void bf16_compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, const Bf16Loops& loops) {
-    const ConvShape& s = op.shape;
-    const Gradient g(cpu, s, loops);
-    uint32_t* const scratch = aligned_scratch(cpu, g.scratch(s, loops));
-    auto* const sums = reinterpret_cast<float*>(scratch);
-    const size_t pixels = s.n * s.out_h() * s.out_w(), out_h = s.out_h(), out_w = s.out_w(), capacity = g.capacity();
-#pragma omp parallel for num_threads(cpu.threads) schedule(static)
-    for (size_t part = 0; part < g.rows_parts * g.columns_parts; ++part) {
-        const auto cut = [](size_t count, size_t unit, size_t i, size_t of) {
-            return std::min(count, ceil_div(count, unit) * i / of * unit);
-        };
-        const size_t lanes = loops.lanes, row = part % g.rows_parts, column = part / g.rows_parts;
-        const size_t k = cut(s.c_out, lanes, row, g.rows_parts),
-                     k_count = cut(s.c_out, lanes, row + 1, g.rows_parts) - k;
-        const size_t c = cut(g.width, 2 * lanes, column, g.columns_parts),
-                     c_count = cut(g.width, 2 * lanes, column + 1, g.columns_parts) - c;
-        const size_t row_step = ceil_div(k_count, ceil_div(k_count, loops.max_rows));
-        uint32_t* const left = scratch + g.sums(s) / sizeof(uint32_t) + part * g.part_size(loops);
-        uint32_t* const right = left + g.left_size(loops);
-        Bf16Span dy[2 * Gradient::max_pairs], x[2 * Gradient::max_pairs];
-        for (size_t block = 0; block < g.blocks; ++block) {
-            const size_t first = block * 2 * g.pairs, count = std::min(pixels, first + 2 * g.pairs) - first;
-            const size_t pairs = ceil_div(count, 2);
-            for (size_t i = 0; i < 2 * pairs; ++i)
-                dy[i] = {ptrdiff_t((first + i) * s.c_out), 0, i < count ? s.c_out : 0};
-            loops.gather_pairs({.x = op.dy,
-                                .span = dy,
-                                .pairs = pairs,
-                                .offset = k,
-                                .width = k_count,
-                                .step = row_step,
-                                .capacity = capacity,
-                                .to = left});
-            for (size_t tap = 0; tap < g.taps; ++tap) {
-                const size_t r = tap * g.columns / s.kernel_w, t = tap * g.columns % s.kernel_w;
-                size_t q = first % out_w, p = first / out_w % out_h, image = first / out_w / out_h;
-                for (size_t i = 0; i < 2 * pairs; ++i) {
-                    const auto y_at = ptrdiff_t(p * s.stride + r) - ptrdiff_t(s.padding);
-                    const auto x_at = ptrdiff_t(q * s.stride + t) - ptrdiff_t(s.padding);
-                    const auto clip = [&](ptrdiff_t at) {
-                        return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(g.columns))) * s.c_in;
-                    };
-                    const bool counts = i < count && inside(y_at, s.h);
-                    x[i] = {((ptrdiff_t(image * s.h) + y_at) * ptrdiff_t(s.w) + x_at) * ptrdiff_t(s.c_in), clip(-x_at),
-                            counts ? clip(ptrdiff_t(s.w) - x_at) : 0};
-                    if (++q < out_w) continue;
-                    q = 0;
-                    if (++p == out_h) p = 0, ++image;
-                }
-                loops.gather_pairs({.x = op.x,
-                                    .span = x,
-                                    .pairs = pairs,
-                                    .offset = c,
-                                    .width = c_count,
-                                    .step = lanes,
-                                    .capacity = capacity,
-                                    .to = right});
-                const size_t at = (k * g.taps + tap) * g.width + c;
-                loops.accumulate({.pairs = pairs,
-                                  .capacity = capacity,
-                                  .rows = k_count,
-                                  .row_step = row_step,
-                                  .columns = c_count,
-                                  .pitch = g.taps * g.width,
-                                  .first = block == 0,
-                                  .last = block + 1 == g.blocks,
-                                  .left = left,
-                                  .right = right,
-                                  .sums = sums + at,
-                                  .out = op.dweight + at});
-            }
-        }
-    }
 }

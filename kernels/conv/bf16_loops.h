@@ -48,6 +48,10 @@ struct Bf16Task {
     const uint32_t* right;         // packed
     const Bf16Row* row;
     Bf16Result result;
+    const char* soon;  // weights that will be multiplied next: fetched into the second cache meanwhile
+    size_t soon_rate;  // cache lines of them per four pairs
+    float* sums;       // (rows, 2 * lanes), of the parts of the depth before this one
+    bool first, last;  // of them: sums start with the bias; the result is written
 };
 
 // What a pixel gives to a sum over pixels. Two pixels make a row of pairs.
@@ -73,7 +77,7 @@ struct Bf16Loops {
     size_t lanes, max_rows;
     void (*gather)(const Bf16Gather&);
     void (*pack)(const Bf16Pack&, size_t panel);
-    void (*multiply)(const Bf16Task&, size_t panel);
+    void (*multiply)(const Bf16Task&, size_t panel);  // at most max_rows
     void (*gather_pairs)(const Bf16Pairs&);
     void (*accumulate)(const Bf16Sum&);
     void (*activate)(bf16* y, const bf16* residual, size_t count);  // y = silu(y) + residual, which may be null

@@ -10,13 +10,11 @@
 
 namespace {
 constexpr size_t pair_numbers = 2 * lanes;  // of a vector of pairs
-typedef uint16_t Halves __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
 typedef int Pairs __attribute__((vector_size(4 * lanes), aligned(2), may_alias));
 typedef int Pair __attribute__((aligned(2), may_alias));
 
 inline Pairs load_pairs(const void* from) { return *static_cast<const Pairs*>(from); }
 inline void store_pairs(void* to, Pairs value) { *static_cast<Pairs*>(to) = value; }
-inline Pairs widen(Halves values) { return __builtin_convertvector(values, Bits); }
 inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 inline size_t behind(size_t a, size_t b) { return a > b ? a - b : 0; }
 
@@ -66,10 +64,7 @@ inline Pairs load_pairs(const bf16* from, size_t first, size_t last) {
     for (size_t i = 0; i < pair_numbers; ++i) values[i].bits = i >= first && i < last ? from[i].bits : 0;
     return load_pairs(values);
 }
-inline Halves round(Vector value) {
-    const Bits bits = (Bits)value, rounded = bits + 0x7fff + ((bits >> 16) & 1);
-    return __builtin_convertvector((value != value ? Bits{} + 0x7fff0000 : rounded) >> 16, Halves);
-}
+inline Halves round(Vector value) { return round_halves(value); }
 inline Vector at_most(Vector limit, Vector value) { return (Vector)_mm256_min_ps((__m256)limit, (__m256)value); }
 inline Vector at_least(Vector limit, Vector value) { return (Vector)_mm256_max_ps((__m256)limit, (__m256)value); }
 inline void store_two(bf16* to, Vector first, Vector second) {
@@ -99,7 +94,7 @@ inline Vector silu(Vector x) {
 }
 
 void gather(const Bf16Gather& g) {
-    const size_t step = g.capacity * lanes;
+    const size_t step = g.capacity * lanes, whole_chunks = g.run - g.run % pair_numbers;
     for (size_t i = 0; i < g.rows; ++i) {
         const Bf16Row& row = g.row[i];
         uint32_t* to = g.to + i * lanes;
@@ -108,12 +103,14 @@ void gather(const Bf16Gather& g) {
             const bf16* const from = g.x + row.at + ptrdiff_t(r * g.pitch);
             if (r < row.top || r >= row.bottom) {
                 for (size_t c = 0; c < g.run; c += pair_numbers, to += step) store_pairs(to, Pairs{});
+            } else if (whole) {
+                for (size_t c = 0; c < whole_chunks; c += pair_numbers, to += step)
+                    store_pairs(to, load_pairs(from + c));
+                if (whole_chunks == g.run) continue;
+                store_pairs(to, load_pairs(from + whole_chunks, 0, g.run - whole_chunks));
+                to += step;
             } else {
-                size_t c = 0;
-                if (whole)
-                    for (; c + pair_numbers <= g.run; c += pair_numbers, to += step)
-                        store_pairs(to, load_pairs(from + c));
-                for (; c < g.run; c += pair_numbers, to += step)
+                for (size_t c = 0; c < g.run; c += pair_numbers, to += step)
                     store_pairs(to, load_pairs(from + c, behind(row.first, c), behind(row.last, c)));
             }
         }
@@ -169,27 +166,29 @@ inline Vector follow(Vector sum, Vector added) {
     return residual == Residual::last ? sum + added : sum;
 }
 template <size_t vectors, Activation activation, Residual residual>
-void finish(const Bf16Task& t, const Vector (*sum)[vectors], size_t rows, const Bf16Row* row, size_t column) {
+void finish(const Bf16Task& t, size_t column) {
     const size_t count = t.outs - column;
     const auto add = [&](const bf16* from, size_t some) {
         return residual == Residual::none ? Vector{} : load_floats(from, some);
     };
-    for (size_t r = 0; r < rows; ++r) {
-        bf16* const y = t.result.y + row[r].to + column;
-        const bf16* const from = residual == Residual::none ? y : t.result.residual + row[r].to + column;
+    for (size_t r = 0; r < t.rows; ++r) {
+        const float* const sums = t.sums + r * panel_lanes;
+        bf16* const y = t.result.y + t.row[r].to + column;
+        const bf16* const from = residual == Residual::none ? y : t.result.residual + t.row[r].to + column;
         if (vectors == 2 && count >= 2 * lanes) {
-            const Vector first = follow<activation, residual>(sum[r][0], add(from, lanes));
-            store_two(y, first, follow<activation, residual>(sum[r][vectors - 1], add(from + lanes, lanes)));
+            const Vector first = follow<activation, residual>(load(sums), add(from, lanes));
+            store_two(y, first, follow<activation, residual>(load(sums + lanes), add(from + lanes, lanes)));
         } else {
             for (size_t k = 0; k < vectors; ++k) {
                 const size_t some = smaller(count - k * lanes, lanes);
-                store_halves(y + k * lanes, follow<activation, residual>(sum[r][k], add(from + k * lanes, some)), some);
+                store_halves(y + k * lanes,
+                             follow<activation, residual>(load(sums + k * lanes), add(from + k * lanes, some)), some);
             }
         }
     }
 }
 template <size_t vectors>
-using Finish = void (*)(const Bf16Task&, const Vector (*)[vectors], size_t, const Bf16Row*, size_t);
+using Finish = void (*)(const Bf16Task&, size_t);
 template <size_t vectors, Activation activation>
 Finish<vectors> finish_of(const Bf16Result& to) {
     return !to.residual       ? finish<vectors, activation, Residual::none>
@@ -207,21 +206,33 @@ Finish<vectors> finish_of(const Bf16Result& to) {
 
 // y (rows, vectors * lanes) = left (rows, depth) * right (depth, vectors * lanes) + bias, and what follows
 template <size_t rows, size_t vectors>
-void multiply_rows(const Bf16Task& t, const char* v, const uint32_t* u, const Bf16Row* row, size_t column,
-                   Finish<vectors> finish) {
-    Vector sum[rows][vectors];
-    for (size_t k = 0; k < vectors; ++k) {
-        const Vector bias =
-            t.result.bias ? load_part(t.result.bias + column + k * lanes, smaller(t.outs - column - k * lanes, lanes))
-                          : Vector{};
+void multiply_rows(const Bf16Task& t, size_t column) {
+    Vector sum[rows][vectors], bias[vectors];
+    for (size_t k = 0; k < vectors; ++k)
+        bias[k] = t.result.bias && t.first
+                      ? load_part(t.result.bias + column + k * lanes, smaller(t.outs - column - k * lanes, lanes))
+                      : Vector{};
 #pragma GCC unroll 14
-        for (size_t r = 0; r < rows; ++r) sum[r][k] = bias;
-    }
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k) sum[r][k] = bias[k];
+    if (!t.first)
+#pragma GCC unroll 14
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; ++k) sum[r][k] = load(t.sums + r * panel_lanes + k * lanes);
+    if (t.last)
+        for (size_t r = 0; r < rows; ++r) {  // what finish() will need
+            __builtin_prefetch(t.result.y + t.row[r].to + column, 1);
+            if (t.result.residual) __builtin_prefetch(t.result.residual + t.row[r].to + column);
+        }
     // Three rows share an address: a processor adds an index once or twice for nothing.
     const size_t pitch = t.left_pitch * sizeof(uint32_t), step = t.left_step * sizeof(uint32_t);
     constexpr size_t groups = ceil_div(rows, 3);
+    const uint32_t* u = t.right;
+    const char* soon = t.soon;
     const char* left[groups];
-    for (size_t r = 0; r < groups; ++r) left[r] = v + 3 * r * pitch;
+    for (size_t r = 0; r < groups; ++r) left[r] = static_cast<const char*>(t.left) + 3 * r * pitch;
     const auto multiply = [&](size_t pair) __attribute__((always_inline)) {
         Pairs weight[vectors];
 #pragma GCC unroll 2
@@ -240,17 +251,30 @@ void multiply_rows(const Bf16Task& t, const char* v, const uint32_t* u, const Bf
     for (size_t run = t.runs; run--;) {
         size_t pairs = ceil_div(t.run, 2);
         for (; pairs >= lanes; pairs -= lanes) {
+#pragma GCC unroll 14
+            for (size_t r = 0; r < rows; ++r)  // the rows after these
+                __builtin_prefetch(left[r / 3] + (r % 3 + rows) * pitch);
             for (size_t some = 0; some < lanes; some += 4) {
+                for (size_t i = 0; i < t.soon_rate; ++i, soon += 64) __builtin_prefetch(soon, 0, 2);
                 multiply(0), multiply(1), multiply(2), multiply(3);
                 advance(4, 16);
             }
             advance(0, step - lanes * 4);
         }
         if (!pairs) continue;
-        for (size_t pair = 0; pair < pairs; ++pair) multiply(0), advance(1, 4);
+        size_t pair = 0;
+        for (; pair + 4 <= pairs; pair += 4) {
+            multiply(0), multiply(1), multiply(2), multiply(3);
+            advance(4, 16);
+        }
+        for (; pair < pairs; ++pair) multiply(0), advance(1, 4);
         advance(0, step - pairs * 4);
     }
-    finish(t, sum, rows, row, column);
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k) store(t.sums + r * panel_lanes + k * lanes, sum[r][k]);
+    if (t.last) finish_of<vectors>(t.result)(t, column);
 }
 
 template <size_t vectors, size_t... i>
@@ -259,21 +283,11 @@ auto multiply_rows_of(size_t rows, std::index_sequence<i...>) {
     return table[rows - 1];
 }
 
-template <size_t vectors>
-void multiply_panel(const Bf16Task& t, size_t column) {
-    constexpr std::make_index_sequence<max_rows> all_rows;
-    const size_t groups = ceil_div(t.rows, max_rows);
-    const Finish<vectors> finish = finish_of<vectors>(t.result);
-    for (size_t group = 0; group < groups; ++group) {
-        const size_t first = t.rows * group / groups, rows = t.rows * (group + 1) / groups - first;
-        multiply_rows_of<vectors>(rows, all_rows)(
-            t, static_cast<const char*>(t.left) + first * t.left_pitch * sizeof(uint32_t), t.right, t.row + first,
-            column, finish);
-    }
-}
 void multiply_product(const Bf16Task& t, size_t panel) {
+    constexpr std::make_index_sequence<max_rows> all_rows;
     const size_t column = panel * panel_lanes;
-    t.outs - column > lanes ? multiply_panel<2>(t, column) : multiply_panel<1>(t, column);
+    t.outs - column > lanes ? multiply_rows_of<2>(t.rows, all_rows)(t, column)
+                            : multiply_rows_of<1>(t.rows, all_rows)(t, column);
 }
 
 inline Halves load_span(const bf16* x, const Bf16Span& span, size_t from) {
@@ -282,7 +296,14 @@ inline Halves load_span(const bf16* x, const Bf16Span& span, size_t from) {
 void gather_pairs(const Bf16Pairs& g) {
     for (size_t i = 0; i < g.pairs; ++i) {
         uint32_t* to = g.to + i * lanes;
-        for (size_t c = 0; c < g.width; c += g.step, to += g.capacity * lanes)
+        const Bf16Span &one = g.span[2 * i], &two = g.span[2 * i + 1];
+        const size_t whole = one.first || two.first ? 0 : behind(smaller(one.last, two.last), g.offset);
+        const bf16 *const low = g.x + one.at + ptrdiff_t(g.offset), *const high = g.x + two.at + ptrdiff_t(g.offset);
+        size_t c = 0;
+        for (; c < g.width && c + lanes <= whole; c += g.step, to += g.capacity * lanes)
+            store_pairs(to,
+                        pair_up(*reinterpret_cast<const Halves*>(low + c), *reinterpret_cast<const Halves*>(high + c)));
+        for (; c < g.width; c += g.step, to += g.capacity * lanes)
             store_pairs(to, pair_up(load_span(g.x, g.span[2 * i], g.offset + c),
                                     load_span(g.x, g.span[2 * i + 1], g.offset + c)));
     }

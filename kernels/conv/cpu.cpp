@@ -2,6 +2,7 @@
 #include "kernels/conv/cpu.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/conv/bf16.h"
 #include "kernels/conv/constant_weights.h"
@@ -30,11 +31,28 @@ bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
     return winograd_supports(s) && s.c_in >= 16 && s.c_out >= 16 &&
            (weight_is_constant || s.n * s.h * s.w >= min_pixels);
 }
+constexpr size_t max_weights = 700 * 700;  // of the gradient: more sums would not fit into the scratch memory
 bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
 bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
-    constexpr size_t max_weights = 700 * 700;  // more sums would not fit into the scratch memory
     return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= max_weights;
+}
+
+// In bf16 only reading and writing is faster for Winograd's method, its arithmetic is that of float: it loses where
+// much of a tile lies outside the image, and in inference where weights of four bytes and four times the number have to
+// come from memory for a few pixels.
+bool fits_winograd_in_bf16(const ConvShape& s, bool weight_is_constant) {
+    return s.h * s.w >= (weight_is_constant ? 256 : 16);
+}
+bool by_winograd(const ConvForward<bf16>& op) {
+    return fits_winograd_in_bf16(op.shape, op.weight_is_constant) && winograd_wins(op.shape, op.weight_is_constant);
+}
+bool by_winograd(const ConvBackwardData<bf16>& op) {
+    return fits_winograd_in_bf16(op.shape, false) && winograd_wins(op.shape, false);
+}
+bool by_winograd(const ConvBackwardWeight<bf16>& op) {
+    return fits_winograd_in_bf16(op.shape, false) && winograd_wins(op.shape, true) &&
+           op.shape.c_in * op.shape.c_out <= max_weights;
 }
 
 // The products of product.h where they were measured to be faster than oneDNN: docs/performance.md.
@@ -52,25 +70,29 @@ bool by_product(const ConvBackwardWeight<float>& op) {
 }
 
 // The gradient of the data is the convolution of dy with flipped weights.
-ConvForward<float> forward_of(const ConvBackwardData<float>& op) {
+template <class T>
+ConvForward<T> forward_of(const ConvBackwardData<T>& op) {
     ConvShape back = op.shape;
     std::swap(back.c_in, back.c_out);
     return {.shape = back, .x = op.dy, .weight = op.weight, .bias = nullptr, .residual = nullptr, .y = op.dx};
 }
 
 // Many weights and few tiles. Does not depend on the number of threads: the order of the sums differs.
-bool streams_weights(const ConvForward<float>& op) {
+template <class T>
+bool streams_weights(const ConvForward<T>& op) {
     const ConvShape& s = op.shape;
     const size_t tiles = s.n * ((s.h + 3) / 4) * ((s.w + 3) / 4);
     return !op.weight_is_constant && s.c_in * s.c_out >= many_weights && tiles <= 512;
 }
 
-size_t winograd_bytes(const Cpu& cpu, const ConvForward<float>& op) {
+template <class T>
+size_t winograd_bytes(const Cpu& cpu, const ConvForward<T>& op) {
     if (streams_weights(op)) return alignment + winograd_streamed_scratch_count(cpu, op.shape) * sizeof(float);
     const size_t packed = aligned(winograd_packed_count(op.shape) * sizeof(float));
     return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
 }
-size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
+template <class T>
+size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<T>& op) {
     return alignment + winograd_weight_scratch_count(cpu, op.shape) * sizeof(float);
 }
 float* aligned_scratch(const Cpu& cpu, size_t bytes) {
@@ -95,16 +117,29 @@ void convolve(const Cpu& cpu, const Op& op) {
     onednn::supports_this_cpu() ? onednn::convolve(cpu, op) : compute_direct(cpu, op);
 }
 
-void run_winograd(const Cpu& cpu, const ConvForward<float>& op, bool flipped) {
+template <class Op>
+size_t bytes_in_bf16(const Cpu& cpu, const Op& op) {
+    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+}
+template <class Op>
+void convolve_in_bf16(const Cpu& cpu, const Op& op) {
+    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+}
+
+template <class T>
+void run_winograd(const Cpu& cpu, const ConvForward<T>& op, bool flipped) {
+    const WinogradLoops& loops = std::is_same_v<T, float> ? *winograd_loops() : *winograd_bf16_loops();
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (streams_weights(op)) return winograd_streamed_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant) {
-        const auto pack = [&](void* to) { winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(to)); };
+        const auto pack = [&](void* to) {
+            winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(to), loops);
+        };
         if (const void* const packed = constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out,
                                                                winograd_packed_count(op.shape) * sizeof(float), pack))
             return winograd_forward(cpu, op, static_cast<const float*>(packed), scratch);
     }
-    winograd_pack(cpu, op.shape, op.weight, flipped, scratch);
+    winograd_pack(cpu, op.shape, op.weight, flipped, scratch, loops);
     winograd_forward(cpu, op, scratch,
                      scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
 }
@@ -158,22 +193,29 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) {
 }
 
 void compute(const Cpu& cpu, const ConvForward<bf16>& op) {
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? run_winograd(cpu, op, false) : convolve_in_bf16(cpu, op);
 }
 void compute(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? run_winograd(cpu, forward_of(op), true) : convolve_in_bf16(cpu, op);
 }
 void compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
-    bf16_loops() ? bf16_compute(cpu, op, *bf16_loops()) : compute_direct(cpu, op);
+    if (onednn::has_amx()) return onednn::convolve(cpu, op);
+    by_winograd(op) ? winograd_backward_weight(cpu, op, aligned_scratch(cpu, winograd_bytes(cpu, op)))
+                    : convolve_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvForward<bf16>& op) {
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : bytes_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, forward_of(op)) : bytes_in_bf16(cpu, op);
 }
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) {
-    return bf16_loops() ? bf16_scratch_bytes(cpu, op, *bf16_loops()) : 0;
+    if (onednn::has_amx()) return onednn::scratch_bytes(cpu, op);
+    return by_winograd(op) ? winograd_bytes(cpu, op) : bytes_in_bf16(cpu, op);
 }
 
 void drop_packed_weights(const void* memory, size_t bytes) {

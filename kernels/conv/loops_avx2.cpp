@@ -5,6 +5,6 @@
 #include "kernels/conv/simd_loops.h"
 #include "kernels/conv/winograd_vectors.h"
 
-const SimdLoops avx2_loops = {
-    .winograd = {lanes, max_rows, transform, multiply, pack, transform_gradient, accumulate, finish},
-    .product = {lanes, gather, pack_product, multiply_product, accumulate_product}};
+const SimdLoops avx2_loops = {.winograd = winograd_loops_of<float>,
+                              .winograd_bf16 = winograd_loops_of<bf16>,
+                              .product = {lanes, gather, pack_product, multiply_product, accumulate_product}};

@@ -28,6 +28,27 @@ inline void store_part(float* to, Vector value, size_t count) {
     for (size_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
+// bf16, rounded as in types.h.
+typedef uint16_t Halves __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
+inline Bits widen(Halves values) { return __builtin_convertvector(values, Bits); }
+inline Halves round_halves(Vector value) {
+    const Bits bits = (Bits)value, rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    return __builtin_convertvector((value != value ? Bits{} + 0x7fff0000 : rounded) >> 16, Halves);
+}
+inline Vector load(const bf16* from) { return (Vector)(widen(*reinterpret_cast<const Halves*>(from)) << 16); }
+inline void store(bf16* to, Vector value) { *reinterpret_cast<Halves*>(to) = round_halves(value); }
+inline Vector load_part(const bf16* from, size_t count) {
+    if (count >= lanes) return load(from);
+    Halves value = {};
+    for (size_t i = 0; i < count; ++i) value[i] = from[i].bits;
+    return (Vector)(widen(value) << 16);
+}
+inline void store_part(bf16* to, Vector value, size_t count) {
+    if (count >= lanes) return store(to, value);
+    const Halves rounded = round_halves(value);
+    for (size_t i = 0; i < count; ++i) to[i].bits = rounded[i];
+}
+
 // fast_exp() of vector_math.h.
 inline Vector exp(Vector x) {
     const Vector max = Vector{} + exp_max, min = Vector{} + exp_min;

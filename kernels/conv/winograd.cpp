@@ -9,6 +9,7 @@
 #include "kernels/parallel.h"
 
 const WinogradLoops* winograd_loops() { return simd_loops() ? &simd_loops()->winograd : nullptr; }
+const WinogradLoops* winograd_bf16_loops() { return simd_loops() ? &simd_loops()->winograd_bf16 : nullptr; }
 
 namespace {
 size_t packed_panel(size_t c_in, const WinogradLoops& loops) {
@@ -46,7 +47,7 @@ size_t winograd_packed_count(const ConvShape& s, const WinogradLoops& loops) {
     return ceil_div(s.c_out, 2 * loops.lanes) * packed_panel(s.c_in, loops);
 }
 
-void winograd_pack(const Cpu& cpu, const ConvShape& s, const float* weight, bool flipped, float* packed,
+void winograd_pack(const Cpu& cpu, const ConvShape& s, const void* weight, bool flipped, float* packed,
                    const WinogradLoops& loops) {
     parallel_for(cpu, ceil_div(s.c_out, 2 * loops.lanes), 1, [&](size_t begin, size_t end) {
         for (size_t panel = begin; panel < end; ++panel)
@@ -63,7 +64,7 @@ void winograd_pack(const Cpu& cpu, const ConvShape& s, const float* weight, bool
 
 namespace {
 // All but the tiles and the memory of a thread.
-WinogradTask task_of(const ConvForward<float>& op, const auto& blocks) {
+WinogradTask task_of(const auto& op, const auto& blocks) {
     return {.h = op.shape.h,
             .w = op.shape.w,
             .c_in = op.shape.c_in,
@@ -76,8 +77,8 @@ WinogradTask task_of(const ConvForward<float>& op, const auto& blocks) {
             .activation = int(op.activation),
             .residual_last = op.residual_last,
             .x = op.x,
-            .bias = op.bias,
             .residual = op.residual,
+            .bias = op.bias,
             .y = op.y};
 }
 }  // namespace
@@ -87,8 +88,10 @@ size_t winograd_scratch_count(const Cpu& cpu, const ConvShape& s, const Winograd
     return blocks.transformed_kept(cpu) * blocks.transformed + size_t(cpu.threads) * blocks.products;
 }
 
-void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float* packed, float* scratch,
-                      const WinogradLoops& loops) {
+namespace {
+template <class T>
+void forward(const Cpu& cpu, const ConvForward<T>& op, const float* packed, float* scratch,
+             const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const Blocks blocks(cpu, s, loops);
     float* const products = scratch + blocks.transformed_kept(cpu) * blocks.transformed;
@@ -118,7 +121,6 @@ void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float*
     }
 }
 
-namespace {
 // How scratch memory is divided for a convolution with streamed weights.
 struct StreamedParts {
     static constexpr size_t depth = 64;  // channels of x whose weights are transformed at a time
@@ -143,8 +145,10 @@ size_t winograd_streamed_scratch_count(const Cpu& cpu, const ConvShape& s, const
     return parts.transformed + size_t(cpu.threads) * (parts.packed + parts.products);
 }
 
-void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
-                               const WinogradLoops& loops) {
+namespace {
+template <class T>
+void streamed_forward(const Cpu& cpu, const ConvForward<T>& op, bool flipped, float* scratch,
+                      const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const StreamedParts parts(s, loops);
     const size_t chunk = 16, chunks = ceil_div(parts.tiles, chunk);  // tiles of a thread's part of the transform
@@ -185,7 +189,6 @@ void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, boo
     }
 }
 
-namespace {
 // How scratch memory is divided for the gradient of the weights. Sums over tiles are made block by block, in order. If
 // one block has all tiles, a thread completes the sums of a few output channels while they lie in the cache.
 struct WeightParts {
@@ -213,12 +216,13 @@ size_t winograd_weight_scratch_count(const Cpu& cpu, const ConvShape& s, const W
     return parts.transformed + parts.gradient + (parts.single ? size_t(cpu.threads) : 1) * parts.sums;
 }
 
-void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch,
-                              const WinogradLoops& loops) {
+namespace {
+template <class T>
+void backward_weight(const Cpu& cpu, const ConvBackwardWeight<T>& op, float* scratch, const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const WeightParts parts(cpu, s, loops);
     float* const gradient = scratch + parts.transformed;
-    const auto side = [&](const float* from, size_t channels, float* to, size_t first, size_t offset, size_t tiles) {
+    const auto side = [&](const void* from, size_t channels, float* to, size_t first, size_t offset, size_t tiles) {
         return WinogradTask{.h = s.h,
                             .w = s.w,
                             .c_in = channels,
@@ -234,8 +238,8 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
                             .activation = 0,
                             .residual_last = false,
                             .x = from,
-                            .bias = nullptr,
                             .residual = nullptr,
+                            .bias = nullptr,
                             .packed = nullptr,
                             .y = nullptr,
                             .transformed = to + offset * loops.lanes,
@@ -289,4 +293,30 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& o
             for (size_t channel = 0; channel < s.c_out; ++channel) loops.finish(task, channel);
         }
     }
+}
+}  // namespace
+
+void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float* packed, float* scratch,
+                      const WinogradLoops& loops) {
+    forward(cpu, op, packed, scratch, loops);
+}
+void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
+                               const WinogradLoops& loops) {
+    streamed_forward(cpu, op, flipped, scratch, loops);
+}
+void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch,
+                              const WinogradLoops& loops) {
+    backward_weight(cpu, op, scratch, loops);
+}
+void winograd_forward(const Cpu& cpu, const ConvForward<bf16>& op, const float* packed, float* scratch,
+                      const WinogradLoops& loops) {
+    forward(cpu, op, packed, scratch, loops);
+}
+void winograd_streamed_forward(const Cpu& cpu, const ConvForward<bf16>& op, bool flipped, float* scratch,
+                               const WinogradLoops& loops) {
+    streamed_forward(cpu, op, flipped, scratch, loops);
+}
+void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, float* scratch,
+                              const WinogradLoops& loops) {
+    backward_weight(cpu, op, scratch, loops);
 }

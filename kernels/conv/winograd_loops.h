@@ -23,14 +23,16 @@ struct WinogradTask {
     bool first_part, last_part;   // of those: products are assigned, else added; the inverse transform follows the last
     int activation;               // enum Activation
     bool residual_last;
-    const float *x, *bias, *residual, *packed = nullptr;
-    float *y, *transformed = nullptr, *products = nullptr;
+    const void *x, *residual;  // float or bf16, as y
+    const float *bias, *packed = nullptr;
+    void* y;
+    float *transformed = nullptr, *products = nullptr;
 };
 struct WinogradPack {
     size_t c_in, c_out;   // of the convolution that the packed weights serve
     size_t first, depth;  // which of c_in
     bool flipped;
-    const float* weight;
+    const void* weight;  // float or bf16
     float* packed;
 };
 
@@ -39,10 +41,11 @@ struct WinogradWeightTask {
     size_t out_first, out_blocks;  // which vectors of c_out
     bool first;                    // of the blocks of tiles: sums are assigned, else added
     const float *transformed, *gradient;
-    float *sums, *dweight;
+    float* sums;
+    void* dweight;  // float or bf16
 };
 
-struct WinogradLoops {
+struct WinogradLoops {   // for x, y and weights of one type; sums and transformed numbers are always float
     size_t lanes, rows;  // rows: maximum of tiles whose products are summed in registers
     void (*transform)(const WinogradTask&, size_t channel_block);
     void (*multiply)(const WinogradTask&, size_t panel);  // and what follows, into y; packed are those of the panel

@@ -70,11 +70,12 @@ inline void transform_sums(const Vector (&in)[6], Vector (&out)[3]) {
     out[2] = p2 * a + (q2 * c + in[5]);
 }
 
+template <class T>
 void transform(const WinogradTask& t, size_t block) {
     const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Tile at(t, t.first + tile);
-        const float* const x = t.x + at.n * t.h * t.w * t.c_in + channel;
+        const T* const x = static_cast<const T*>(t.x) + at.n * t.h * t.w * t.c_in + channel;
         const bool whole = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
         Vector half[6][6];  // (column, row)
         for (size_t j = 0; j < 6; ++j) {
@@ -135,6 +136,7 @@ auto product_of(size_t rows, std::index_sequence<i...>) {
     return table[(rows + 1) / 2 - 1];
 }
 
+template <class T>
 void inverse(const WinogradTask& t, size_t channel, const float* products) {
     const size_t count = t.c_out - channel, stride = products_stride(t);
     const Vector bias = t.bias ? load_part(t.bias + channel, count) : Vector{};
@@ -154,14 +156,16 @@ void inverse(const WinogradTask& t, size_t channel, const float* products) {
             for (size_t j = 0; j < 4 && at.left + j < t.w; ++j) {
                 Vector y = out[j] + bias;
                 const Vector residual =
-                    t.residual ? load_part(t.residual + (pixel + j) * t.c_out + channel, count) : Vector{};
+                    t.residual ? load_part(static_cast<const T*>(t.residual) + (pixel + j) * t.c_out + channel, count)
+                               : Vector{};
                 y = t.residual_last ? activate(t.activation, y) + residual : activate(t.activation, y + residual);
-                store_part(t.y + (pixel + j) * t.c_out + channel, y, count);
+                store_part(static_cast<T*>(t.y) + (pixel + j) * t.c_out + channel, y, count);
             }
         }
     }
 }
 
+template <class T>
 void multiply(const WinogradTask& t, size_t panel) {
     const size_t channel = panel * panel_lanes;
     const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
@@ -175,12 +179,14 @@ void multiply(const WinogradTask& t, size_t panel) {
                 t, t.transformed + point * transformed_stride(t.c_in, t.capacity) + first * lanes, u,
                 t.products + point * products_stride(t) + first * panel_lanes);
         }
-    for (size_t k = 0; k < vectors && t.last_part; ++k) inverse(t, channel + k * lanes, t.products + k * lanes);
+    for (size_t k = 0; k < vectors && t.last_part; ++k) inverse<T>(t, channel + k * lanes, t.products + k * lanes);
 }
 
 // weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
+template <class T>
 void pack(const WinogradPack& w, size_t panel) {
     const size_t stride = packed_stride(w.depth);
+    const T* const weight = static_cast<const T*>(w.weight);
     for (size_t vector = 0; vector < 2; ++vector) {
         const size_t first = panel * panel_lanes + vector * lanes, count = first < w.c_out ? w.c_out - first : 0;
         for (size_t block = 0; block < w.depth; block += lanes) {
@@ -188,8 +194,8 @@ void pack(const WinogradPack& w, size_t panel) {
             Vector taps[9][lanes];  // (tap, c_in), vectors of c_out
             for (size_t tap = 0; tap < 9; ++tap) {
                 for (size_t i = 0; i < lanes; ++i) {
-                    const float* const row = w.flipped ? w.weight + ((channel + i) * 9 + 8 - tap) * w.c_out + first
-                                                       : w.weight + ((first + i) * 9 + tap) * w.c_in + channel;
+                    const T* const row = w.flipped ? weight + ((channel + i) * 9 + 8 - tap) * w.c_out + first
+                                                   : weight + ((first + i) * 9 + tap) * w.c_in + channel;
                     __builtin_prefetch(
                         row + (w.flipped ? lanes * 9 * w.c_out : lanes));  // too many streams for the processor to see
                     taps[tap][i] = i < (w.flipped ? rest : count) ? load_part(row, w.flipped ? count : rest) : Vector{};
@@ -214,6 +220,7 @@ void pack(const WinogradPack& w, size_t panel) {
     }
 }
 
+template <class T>
 void transform_gradient(const WinogradTask& t, size_t block) {
     const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
@@ -223,9 +230,11 @@ void transform_gradient(const WinogradTask& t, size_t block) {
             Vector column[4];
             for (size_t i = 0; i < 4; ++i) {
                 const size_t row = at.top + i, col = at.left + j;
-                column[i] = row < t.h && col < t.w
-                                ? load_part(t.x + ((at.n * t.h + row) * t.w + col) * t.c_in + channel, count)
-                                : Vector{};
+                column[i] =
+                    row < t.h && col < t.w
+                        ? load_part(static_cast<const T*>(t.x) + ((at.n * t.h + row) * t.w + col) * t.c_in + channel,
+                                    count)
+                        : Vector{};
             }
             transform_gradient(column, half[j]);
         }
@@ -281,6 +290,7 @@ void accumulate(const WinogradWeightTask& t, size_t point, size_t block) {
                                                                        sums + (half * blocks + c) * lanes);
 }
 
+template <class T>
 void finish(const WinogradWeightTask& t, size_t channel) {
     const size_t blocks = channel_blocks(t.c_in), stride = sums_stride(t);
     for (size_t block = 0; block < blocks; ++block) {
@@ -296,9 +306,14 @@ void finish(const WinogradWeightTask& t, size_t channel) {
             Vector out[3];
             transform_sums(row, out);
             for (size_t j = 0; j < 3; ++j)
-                store_part(t.dweight + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in + block * lanes,
+                store_part(static_cast<T*>(t.dweight) + ((t.out_first * lanes + channel) * 9 + i * 3 + j) * t.c_in +
+                               block * lanes,
                            out[j], t.c_in - block * lanes);
         }
     }
 }
+
+template <class T>
+constexpr WinogradLoops winograd_loops_of = {
+    lanes, max_rows, transform<T>, multiply<T>, pack<T>, transform_gradient<T>, accumulate, finish<T>};
 }  // namespace
