@@ -124,13 +124,8 @@ void backward(const Cpu& cpu, const BatchNormBackward<T>& op, FixedActivation, H
             float g_sum = 0, gx_sum = 0;
             for (size_t r = 0; r < count(); ++r) {
                 const size_t i = (row + r) * channels + c;
-                const float xhat = xhat_at(i, c);
-                float g = g_at(i, c, xhat);
-                if constexpr (HasResidual::value) {
-                    const T stored(g);
-                    dresidual[i] = stored;
-                    g = float(stored);
-                }
+                const float xhat = xhat_at(i, c), g = g_at(i, c, xhat);
+                if constexpr (HasResidual::value) dresidual[i] = T(g);
                 g_sum += g;
                 gx_sum += g * xhat;
             }

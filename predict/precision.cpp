@@ -1,13 +1,12 @@
 #include "predict/precision.h"
 
 #include <algorithm>
-#include <cmath>
+#include <vector>
 
 namespace {
-constexpr double kWorthwhile = 0.95;  // of float32's time
-constexpr double kLongest = 2;        // seconds: no round begins behind them
-constexpr int kRounds = 3;            // the first packs weights
-constexpr DType kBoth[] = {DType::f32, DType::bf16};
+constexpr double kWorthwhile = 0.9;  // of float32's time, so that chance does not choose
+constexpr double kLongest = 2;       // seconds: no round begins behind them
+constexpr size_t kRounds = 6;        // the first packs weights and counts only where it is the last
 }  // namespace
 
 std::string to_text(const PrecisionChoice& choice) {
@@ -24,12 +23,14 @@ PrecisionChoice choose_precision(const PrecisionWish& wish, const Device& device
     }
     if (!wish.checked) return {};
     if (!wish.alone.empty()) return {DType::f32, wish.alone};
-    double best[2] = {INFINITY, INFINITY}, spent = 0;
-    for (int round = 0; round < kRounds && spent < kLongest; ++round)
-        for (size_t i = 0; i < 2; ++i) {
-            const double time = seconds(kBoth[i]);
-            best[i] = std::min(best[i], time), spent += time;
-        }
-    const bool faster = best[1] < kWorthwhile * best[0];
-    return {kBoth[faster], fmt::format("bf16 takes {:.2f} of float32's time here", best[1] / best[0])};
+    std::vector<double> ratios;
+    for (double spent = 0; ratios.size() < kRounds && spent < kLongest;) {
+        const double fp32 = seconds(DType::f32), bf16 = seconds(DType::bf16);
+        ratios.push_back(bf16 / fp32), spent += fp32 + bf16;
+    }
+    if (ratios.size() > 1) ratios.erase(ratios.begin());
+    std::ranges::nth_element(ratios, ratios.begin() + ptrdiff_t(ratios.size() / 2));
+    const double ratio = ratios[ratios.size() / 2];
+    return {ratio < kWorthwhile ? DType::bf16 : DType::f32,
+            fmt::format("bf16 takes {:.2f} of float32's time here", ratio)};
 }

@@ -146,9 +146,9 @@ TEST(Precision, AutoTakesBf16WhereItIsCheckedAndFaster) {
     const PrecisionWish checked{.named = "auto", .checked = true};
     EXPECT_EQ(choose(checked, 0.1, *cpu).type, DType::bf16);
     EXPECT_EQ(to_text(choose(checked, 0.1, *cpu)), "bf16 (auto: bf16 takes 0.50 of float32's time here)");
-    EXPECT_EQ(choose(checked, 0.199, *cpu).type, DType::f32);
-    EXPECT_NE(choose(checked, 0.199, *cpu).why, "");
-    EXPECT_EQ(timed, 6u);
+    EXPECT_EQ(choose(checked, 0.185, *cpu).type, DType::f32);
+    EXPECT_NE(choose(checked, 0.185, *cpu).why, "");
+    EXPECT_EQ(timed, 12u);
     choose(checked, 5, *cpu);
     EXPECT_EQ(timed, 2u) << "a slow network is timed once";
     EXPECT_EQ(choose({.named = "auto"}, 0.1, *cpu).type, DType::f32);

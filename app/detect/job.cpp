@@ -144,7 +144,7 @@ Opened open(const DetectJob& job) {
                   {"overlap", six_digits(job.iou)}};
     if (job.tta) o.settings["tta"] = true;
     if (job.tile) o.settings["tile"] = job.tile, o.settings["tile_overlap"] = six_digits(job.tile_overlap);
-    o.settings["precision"] = o.settings["instructions"] = nullptr;  // by take_precision()
+    for (const char* key : {"precision", "instructions"}) o.settings[key] = nullptr;  // by take_precision()
     open_classifiers(job, o);
     return o;
 }
