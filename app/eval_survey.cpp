@@ -11,7 +11,8 @@ int eval_survey(const EvalOptions& o) {
     if (!o.data.empty())
         fail(Fault::usage, "eval: {} is a survey, which has its own images; leave {} out", o.model, o.data);
     const SurveyFolder survey(o.model, "");
-    const CorrectionLog corrections(survey.folder / "corrections.csv");
+    CorrectionLog corrections(survey.folder / "corrections.csv");
+    survey.match(corrections);
     Progress progress(o.machine.quiet);
     for (const auto* notes : std::initializer_list<const std::vector<std::string>*>{&survey.notes, &corrections.notes})
         for (const std::string& text : *notes) print_note(progress, text);

@@ -17,7 +17,11 @@ std::function<int()> add(CLI::App& app) {
     return [folder] {
         if (std::filesystem::exists(std::filesystem::path(*folder) / "survey.json")) {
             const SurveyFolder survey(*folder, "");
-            const SurveyMeasures measures = measure_survey(survey, CorrectionLog(survey.folder / "corrections.csv"));
+            CorrectionLog corrections(survey.folder / "corrections.csv");
+            survey.match(corrections);
+            Progress progress(false);
+            for (const std::string& text : corrections.notes) print_note(progress, text);
+            const SurveyMeasures measures = measure_survey(survey, corrections);
             print_output("{}\n", write_survey_report(survey, measures).string());
             return 0;
         }

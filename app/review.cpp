@@ -38,10 +38,11 @@ void refresh(const SurveyFolder& survey, bool quiet, Progress& progress) {
 
 int add_answers(const Options& o, const SurveyFolder& survey, ReviewSession& session, Progress& progress) {
     if (!std::filesystem::is_regular_file(o.add)) fail(Fault::usage, "--add {}: is no file", o.add);
-    const CorrectionLog other(o.add, CorrectionLog::Use::reading);
-    if (other.all().empty()) fail(Fault::usage, "--add {}: has no answers", o.add);
+    CorrectionLog other(o.add, CorrectionLog::Use::reading);
+    if (other.rows().empty()) fail(Fault::usage, "--add {}: has no answers", o.add);
+    survey.match(other);
     const ReviewSession::Added added = session.add(other);
-    if (added.unknown.size() == other.all().size())
+    if (!added.unknown.empty() && added.unknown.size() == other.all().size())
         fail(Fault::usage, "--add {}: belongs to another survey: {} has none of its {} images, such as {}", o.add,
              o.folder, added.unknown.size(), added.unknown[0]);
     for (const std::string& text : other.notes) print_note(progress, text);
@@ -51,6 +52,10 @@ int add_answers(const Options& o, const SurveyFolder& survey, ReviewSession& ses
     if (added.older)
         print_note(progress,
                    fmt::format("{}: {} answers are left out, because the survey has later ones", o.add, added.older));
+    if (!added.replaced.empty())
+        print_note(progress, fmt::format("{} images had an answer of another person, which is older and no longer "
+                                         "holds (first: {})",
+                                         added.replaced.size(), added.replaced[0]));
     if (!o.quiet)
         print_line(progress, fmt::format("{} answers about {} images were added to {}", count_text(added.rows),
                                          count_text(added.images), (survey.folder / "corrections.csv").string()));
@@ -68,6 +73,7 @@ int run(const Options& o) {
     const SurveyFolder survey(o.folder, o.base);
     if (o.add.empty()) survey.require_images();
     CorrectionLog corrections(survey.folder / "corrections.csv");
+    survey.match(corrections);
     Progress progress(o.quiet);
     if (o.page.empty()) corrections.open_for_writing();
     size_t strange = 0;

@@ -117,8 +117,10 @@ std::vector<std::string> take_corrections(Options& o, const CLI::App& app) {
     const SurveyFolder survey(where, o.base);
     survey.require_images();
     fs::remove_all(labels);
-    const TrainingLabels written = write_training_labels(
-        survey, CorrectionLog(is_file ? fs::path(o.corrections) : where / "corrections.csv"), o.labels, labels, with);
+    CorrectionLog corrections(is_file ? fs::path(o.corrections) : where / "corrections.csv");
+    survey.match(corrections);
+    TrainingLabels written = write_training_labels(survey, corrections, o.labels, labels, with);
+    written.notes.insert(written.notes.begin(), corrections.notes.begin(), corrections.notes.end());
     return written.notes;
 }
 

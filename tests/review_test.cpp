@@ -23,7 +23,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-const std::string kHeader = "file,box,field,old,new,reviewer,time\n";
+const std::string kHeader = "file,box,field,old,new,reviewer,time,place\n";
 
 template <class Work>
 std::pair<Fault, std::string> error_of(const Work& work) {
@@ -113,8 +113,8 @@ TEST(Corrections, LastRowHoldsAndAnEmptyOneTakesBack) {
 TEST(Corrections, HalfARowIsCutOffAndNothingElse) {
     const TrialSurvey trial("review_torn");
     const auto path = trial.folder / "corrections.csv";
-    const std::string whole = kHeader + "a,,seen,animal fox:1,yes,Ann,2026-11-30T08:00:00Z\n";
-    const std::string next = "\"b,\n2\",,final,animal,bad,Ann,2026-11-30T08:00:00Z";
+    const std::string whole = kHeader + "a,,seen,animal fox:1,yes,Ann,2026-11-30T08:00:00Z,\n";
+    const std::string next = "\"b,\n2\",,final,animal,bad,Ann,2026-11-30T08:00:00Z,";
     for (size_t cut = 0; cut <= next.size(); ++cut) {
         trial.write("corrections.csv", whole + next.substr(0, cut));
         CorrectionLog corrections(path);
@@ -124,14 +124,14 @@ TEST(Corrections, HalfARowIsCutOffAndNothingElse) {
         corrections.open_for_writing();
         corrections.append(std::vector<Correction>{{"c", "", "seen", "empty", "yes", "Ann", "2026-11-30T08:00:05Z"}});
         EXPECT_EQ(content(path),
-                  whole + (complete ? next + "\n" : "") + "c,,seen,empty,yes,Ann,2026-11-30T08:00:05Z\n");
+                  whole + (complete ? next + "\n" : "") + "c,,seen,empty,yes,Ann,2026-11-30T08:00:05Z,\n");
     }
     for (size_t cut = 0; cut < kHeader.size(); ++cut) {  // a kill while the very first answer was written
         trial.write("corrections.csv", kHeader.substr(0, cut));
         CorrectionLog corrections(path);
         corrections.open_for_writing();
         corrections.append(std::vector<Correction>{{"c", "", "seen", "empty", "yes", "Ann", "2026-11-30T08:00:05Z"}});
-        EXPECT_EQ(content(path), kHeader + "c,,seen,empty,yes,Ann,2026-11-30T08:00:05Z\n") << cut;
+        EXPECT_EQ(content(path), kHeader + "c,,seen,empty,yes,Ann,2026-11-30T08:00:05Z,\n") << cut;
     }
 }
 
@@ -144,7 +144,7 @@ TEST(Corrections, SpreadsheetsMaySaveThem) {
     const CorrectionLog read(trial.folder / "corrections.csv");
     EXPECT_EQ(read.of("A/1.jpg")->front().value, "bad");
     EXPECT_EQ(content(trial.folder / "corrections.csv"),
-              kHeader + "A/1.jpg,,final,animal,bad,Ann,2026-11-30T08:00:00Z\n");
+              "file,box,field,old,new,reviewer,time\nA/1.jpg,,final,animal,bad,Ann,2026-11-30T08:00:00Z\n");
 }
 
 TEST(Corrections, NamesTheRowThatIsNone) {
@@ -234,7 +234,9 @@ TEST(ReviewSession, EveryRowSaysWhatTheModelsSaid) {
     opened.session.save(answer(1, {{{"2", "species", "fox"}}}));  // says nothing new
     std::string text = content(opened.corrections.path());
     for (size_t at; (at = text.find(",20")) != std::string::npos;) text.erase(at, 21);
-    EXPECT_EQ(text, kHeader + "A/2.jpg,2,species,hare,fox,Ann\nA/2.jpg,,seen,animal fox:1|hare:1,yes,Ann\n");
+    EXPECT_EQ(text, kHeader +
+                        "A/2.jpg,2,species,hare,fox,Ann,0.5000 0.5000 0.5000 0.5000\n"
+                        "A/2.jpg,,seen,animal fox:1|hare:1,yes,Ann,\n");
 }
 
 TEST(ReviewSession, RefusesWhatIsNoAnswer) {

@@ -91,6 +91,32 @@ TEST_F(SurveyRun, ImagesThatAreAdded) {
     EXPECT_EQ(files_of("added"), whole);
 }
 
+// A card was cleared and its names were used again: what was found on the earlier images is not said of the new ones.
+TEST_F(SurveyRun, NamesThatWereUsedAgain) {
+    make_images(20);
+    ASSERT_TRUE(survey(survey_job("season")).detect.finished);
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder_ / "in/a")) files.push_back(entry.path());
+    ASSERT_NE(fs::file_size(files[0]), fs::file_size(files[1]));
+    fs::copy_file(files[1], files[0], fs::copy_options::overwrite_existing);
+    std::string notes;
+    SurveyJob j = survey_job("season");
+    j.detect.note = [&](const std::string& text) { notes += text + "\n"; };
+    EXPECT_EQ(survey(j).detect.counts.resumed, 19u);
+    EXPECT_NE(notes.find("1 files are others than those of this name before (first: a/"), notes.npos) << notes;
+    ASSERT_TRUE(survey(survey_job("fresh")).detect.finished);
+    EXPECT_EQ(files_of("season"), files_of("fresh"));
+    notes.clear();
+    EXPECT_EQ(survey(j).detect.counts.resumed, 20u);
+    EXPECT_EQ(notes.find("others"), notes.npos) << notes;
+    // A folder that was renamed comes in as new images; the earlier ones count on, which is told.
+    fs::rename(folder_ / "in/a", folder_ / "in/c");
+    EXPECT_EQ(survey(j).images, 30u);
+    EXPECT_NE(notes.find("10 images of earlier runs stay in the survey; 10 of them are no longer at their place"),
+              notes.npos)
+        << notes;
+}
+
 TEST_F(SurveyRun, ShardsWithWhatPeopleSaid) {
     make_images(30);
     std::vector<std::string> folders;

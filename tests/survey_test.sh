@@ -187,6 +187,15 @@ expect 0 "$tundra" survey burst --out voted2 --detector burst.json -q
 [ "$(column species voted2/images.csv | tr '\n' ' ')" = " fox raven " ] || bad "a corrected species"
 [ "$(column final voted2/images.csv | tr '\n' ' ')" = "repeated animal animal " ] || bad "a repeated box, a withdrawn correction"
 [ "$(column reviewed voted2/images.csv | tr '\n' ' ')" = " Bo Ann " ] || bad "reviewers"
+# Another detector finds other boxes: nothing goes to them, neither answers nor repeats; with the first one all is back.
+sed 's/\[0.1, 0.1, 0.3, 0.3\]/[0.6, 0.6, 0.3, 0.3]/g' burst.json >moved.json
+expect 0 "$tundra" survey burst --out voted2 --detector moved.json -q
+says "row 2: the detector no longer finds box 1 of 2.jpg"; says "repeats.csv was of the boxes of another detector"
+[ "$(column species voted2/images.csv | tr '\n' ' ')" = "fox fox hare " ] || bad "answers went to other boxes"
+[ "$(column reviewed voted2/images.csv | tr '\n' ' ')" = " Bo  " ] || bad "an answer about a box that is gone counts"
+[ ! -e voted2/repeats.csv ] || bad "repeats of another detector"
+expect 0 "$tundra" survey burst --out voted2 --detector burst.json -q
+[ "$(column species voted2/images.csv | tr '\n' ' ')" = "fox fox raven " ] || bad "an answer whose box is back"
 printf 'file,box,field,old,new,reviewer,time\n2.jpg,1,category,animal,unicorn,Ann,2026-11-30T08:00:00Z\n' >voted2/corrections.csv
 expect 4 "$tundra" survey burst --out voted2 --detector burst.json -q; says "voted2/corrections.csv: row 2: category 'unicorn' must be one of animal"; one_line
 # What a person says of one image of the burst counts in the vote of the others.

@@ -229,10 +229,9 @@ void extend_survey(const DetectJob& job, Opened& o) {
              "its names begin with --base, or another --out",
              std::filesystem::path(job.out).parent_path().string(), names[0], json_name(o.list.files[0]));
     std::erase_if(names, known);
-    const size_t more = std::set<std::string>(names.begin(), names.end()).size();
+    tell_earlier(o.list.base, {names.begin(), names.end()}, job.note);
     for (size_t i = 0; i < o.list.files.size(); ++i) names.emplace_back(o.list.files[i]);
     o.list.files = Names(std::move(names));
-    if (more) job.note(fmt::format("{} images of earlier runs stay in the survey", more));
 }
 
 int animal_category(const ResultHead& head) {  // 0: none is called so
@@ -269,6 +268,7 @@ Running resume(const DetectJob& job, Opened& o) {
                           .species_category = animal_category(o.head),
                           .keys = o.keys,
                           .cameras = job.survey,
+                          .check_files = job.survey,
                           .retry_failures = job.survey};
     if (o.quality) options.quality = stage_of(*o.quality);
     if (o.species) options.species = stage_of(*o.species);
@@ -303,6 +303,11 @@ Running resume(const DetectJob& job, Opened& o) {
     ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
     if (const std::string& text = r.run->journal().note(); !text.empty()) job.note(text);
+    if (const std::set<size_t>& changed = r.run->changed(); !changed.empty())
+        job.note(
+            fmt::format("{} files are others than those of this name before (first: {}), and are looked at again; "
+                        "what people said about the earlier ones is in corrections.csv still",
+                        changed.size(), json_name(r.run->options().files[*changed.begin()])));
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
     return r;

@@ -17,6 +17,7 @@ DetectRun::DetectRun(DetectOptions options)
     : options_(std::move(options)),
       failed_(options_.files.size()),
       damaged_(options_.files.size()),
+      bytes_(options_.cameras ? options_.files.size() : 0),
       drive_(options_.files.size(),
              [this](size_t i) { return (options_.base / std::string(options_.files[i])).string(); }),
       quality_(options_.quality,
@@ -31,6 +32,7 @@ DetectRun::DetectRun(DetectOptions options)
         options_.journal, options_.settings, stages * options_.files.size(),
         [&](const RecordJournal::Json& record) { return record_number(record); },
         [&](const RecordJournal::Json& record) { resumed(record); });
+    std::erase_if(changed_, [&](size_t file) { return journal_->has(file); });  // looked at again since
     for (size_t file = 0; file < options_.files.size(); ++file)
         if (settled(file)) {
             ++counts_.done, ++counts_.resumed;
@@ -39,12 +41,27 @@ DetectRun::DetectRun(DetectOptions options)
         }
 }
 
-size_t DetectRun::record_number(const RecordJournal::Json& record) const {
+// 0: it is not there now.
+uint32_t DetectRun::bytes_now(size_t file) {
+    std::error_code missing;
+    if (!bytes_[file])
+        if (const auto size = std::filesystem::file_size(options_.base / std::string(options_.files[file]), missing);
+            !missing)
+            bytes_[file] = uint32_t(size);
+    return bytes_[file];
+}
+
+size_t DetectRun::record_number(const RecordJournal::Json& record) {
     size_t stage = kBoxes;
     if (record.contains("quality")) stage = kQuality;
     if (record.contains("species")) stage = kSpecies;
     const size_t file = options_.files.find(record.at("file").get<std::string>());
     if (file == options_.files.size() || record.value("key", "") != options_.keys[stage]) return SIZE_MAX;
+    if (const auto bytes = record.value("bytes", uint32_t(0));
+        options_.check_files && bytes && bytes_now(file) && bytes != bytes_now(file)) {
+        changed_.insert(file);
+        return SIZE_MAX;
+    }
     return stage * options_.files.size() + file;
 }
 
@@ -80,6 +97,7 @@ bool DetectRun::has_crop(const Detection& d) const {
 void DetectRun::add_record(Stage stage, size_t file, RecordJournal::Json record) {
     if (stage != kBoxes) record["file"] = json_name(options_.files[file]);
     if (!options_.keys[stage].empty()) record["key"] = options_.keys[stage];
+    if (options_.cameras && bytes_[file]) record["bytes"] = bytes_[file];
     journal_->add(stage * options_.files.size() + file, record);
     if (!journal_->has(file) || !complete(file)) return;
     ++counts_.done;
@@ -159,6 +177,7 @@ bool DetectRun::take_all_boxes() {
 
 bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
     std::vector<size_t> pending;
+    pending.reserve(options_.files.size() - counts_.done);
     for (size_t i = 0; i < options_.files.size(); ++i)
         if (!settled(i)) pending.push_back(i);
     if (!pending.empty() && counts_.resumed > counts_.failed) drive_.require_any();

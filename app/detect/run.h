@@ -1,6 +1,6 @@
 // Many images through a detector and, in the same pass, through a quality model and a species model: decoding and
 // letterboxing on worker threads, the networks on the caller's thread, results into a journal. Memory grows with the
-// number of images only by their names and 40 bytes each.
+// number of images only by their names and about 40 bytes each.
 //
 // The journal has up to three records for an image, one of each stage, so that a kill loses no boxes of images whose
 // crops still wait for their batch.
@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 
 #include "app/detect/detection.h"
@@ -50,6 +51,7 @@ struct DetectOptions {
     // another key do not count. All empty: the journal's settings say it.
     std::array<std::string, 3> keys = {};
     bool cameras = false;         // record serial number and sequence
+    bool check_files = false;     // records of a file of another size do not count: its name was used again
     bool retry_failures = false;  // looks again at images that could not be read
     // Gets each image with its boxes before it counts as done; if empty, pixels are dropped early.
     std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
@@ -70,6 +72,7 @@ public:
 
     ImageResult result(size_t file) const;  // after it is done
     const DetectCounts& counts() const { return counts_; }
+    const std::set<size_t>& changed() const { return changed_; }  // files whose earlier results are of other images
     const DetectOptions& options() const { return options_; }
     const RecordJournal& journal() const { return *journal_; }
     void remove_journal() { journal_->remove(); }
@@ -80,7 +83,8 @@ private:
     struct NetworkInput;
     struct Running;
     class InputQueue;
-    size_t record_number(const RecordJournal::Json& record) const;
+    size_t record_number(const RecordJournal::Json& record);
+    uint32_t bytes_now(size_t file);
     void resumed(const RecordJournal::Json& record);
     bool runs(Stage stage) const;
     bool missing(Stage stage, size_t file) const;
@@ -100,7 +104,9 @@ private:
 
     DetectOptions options_;
     DetectCounts counts_;
-    std::vector<char> failed_, damaged_;  // by file; not bits, because workers read them
+    std::vector<char> failed_, damaged_;   // by file; not bits, because workers read them
+    mutable std::vector<uint32_t> bytes_;  // of the files, as far as known; where they are recorded
+    std::set<size_t> changed_;
     std::unique_ptr<RecordJournal> journal_;
     DriveWatch drive_;
     std::deque<std::shared_ptr<Running>> running_;  // groups whose boxes are not taken yet

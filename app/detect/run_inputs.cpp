@@ -50,6 +50,7 @@ std::shared_ptr<DetectRun::ImageJob> DetectRun::load(size_t file) const {
         bytes = read_image_file(path, decode.max_file_bytes);  // it may have been away for a moment
     }
     if (bytes.trouble != DecodeStatus::none) return refuse(bytes.trouble, bytes.text);
+    if (options_.cameras) bytes_[file] = uint32_t(bytes.bytes.size());
     if (device_letterboxes())
         if (Planes p = decode_planes(bytes.bytes, {.max_pixels = kMaxPlanes}, options_.device->host_memory()); p.h)
             job->planes.emplace(std::move(p));

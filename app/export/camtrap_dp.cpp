@@ -164,6 +164,7 @@ CamtrapSummary write_camtrap_dp(const CamtrapOptions& o) {
     CamtrapSummary summary;
     std::vector<Deployment> deployments = read_deployments(o.deployments, summary.notes);
     const SurveyAnswers answers = read_survey(o.survey);
+    summary.notes.insert(summary.notes.end(), answers.notes.begin(), answers.notes.end());
     if (o.decimals >= 0)
         for (Deployment& one : deployments) round_coordinates(one, o.decimals);
 

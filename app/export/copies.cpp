@@ -108,6 +108,7 @@ CopySummary write_copies(const CopyOptions& o, const std::function<bool(size_t, 
     refuse_folders(o, images);
     make_folder(o.out);
     CopySummary summary;
+    summary.notes = answers.notes;
     std::string list = "file,reason\n";
     std::map<std::string, std::pair<size_t, std::string>> reasons;
     for (AnsweredImage image : answers.images) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "app/review/state.h"
+#include "app/survey/final_class.h"
 #include "base/text.h"
 
 using namespace observation;
@@ -32,7 +33,7 @@ std::vector<Row> Observations::rows(const AnsweredImage& image, const Row& share
     if (image.final == "bad") add("unknown")[tags] = "quality:bad";
     if (image.final == "repeated") add("blank")[tags] = "repeatDetection";
     if (image.final == "empty") add("blank");
-    if (image.final == "animal" || image.final == "human") {
+    if (shows_animals(image.final)) {
         add_animals();
         for (const AnsweredBox& box : image.boxes)
             if (box.counts && is_human(box.category)) add_human(box);

@@ -53,9 +53,17 @@ struct Said {
     std::map<std::string, std::string> times;                                                 // by file
 };
 
-Said said_in(const fs::path& path) {
+Said said_in(const fs::path& path, const ResultFile& results, std::vector<std::string>& notes) {
     Said said;
-    const CorrectionLog log(path);
+    CorrectionLog log(path);
+    log.match([&](const std::string& file) -> std::optional<std::vector<BoxPlace>> {
+        const auto image = results.images.find(file);
+        if (image == results.images.end() || !member(image->second, "failure").is_null()) return {};
+        std::vector<BoxPlace> places;
+        for (const Json& d : member(image->second, "detections")) places.push_back(d["bbox"].get<BoxPlace>());
+        return places;
+    });
+    notes = log.notes;
     for (const auto& [name, rows] : log.all())
         for (const Correction& row : rows) {
             const std::string file = json_name(name);
@@ -131,16 +139,16 @@ SurveyAnswers read_survey(const fs::path& folder) {
             fail(Fault::usage, "{}: is not the folder of a survey: it has no {}", folder.string(), name);
     const CsvTable table = table_at(folder / "images.csv");
     const ResultFile results = read_results(folder / "results.json");
-    const Said said = said_in(folder / "corrections.csv");
+    SurveyAnswers answers{.images = {},
+                          .detector = text_of(results.head.info, "detector"),
+                          .classifier = text_of(results.head.info, "classifier")};
+    const Said said = said_in(folder / "corrections.csv", results, answers.notes);
     std::set<std::pair<std::string, std::string>> repeated;
     if (fs::exists(folder / "repeats.csv")) {
         const CsvTable repeats = table_at(folder / "repeats.csv");
         for (size_t i = 0; i < repeats.size(); ++i)
             repeated.emplace(json_name(repeats.at(i, "file")), repeats.at(i, "box"));
     }
-    SurveyAnswers answers{.images = {},
-                          .detector = text_of(results.head.info, "detector"),
-                          .classifier = text_of(results.head.info, "classifier")};
     for (const Json& category : results.head.categories) answers.categories.insert(category.get<std::string>());
     if (fs::exists(folder / "survey.json")) {
         const Json record = parse_foreign<Json>(read_file(folder / "survey.json").text());

@@ -40,6 +40,7 @@ struct SurveyAnswers {
     std::string detector = {}, classifier = {};  // names of the models, empty if there was none
     std::set<std::string> categories = {};       // of boxes
     std::string base = {};                       // folder of the images, if the survey says
+    std::vector<std::string> notes = {};         // on what in corrections.csv does not count
     int64_t event_seconds = 1800;                // visits of a species at most this far apart are one event
 };
 

@@ -57,7 +57,11 @@ public:
 private:
     void add_folder(const std::string& folder) {
         Listing listing = list_images(folder);
-        for (const std::string& file : listing.files) found_.paths.push_back((fs::path(folder) / file).string());
+        for (std::string& file : listing.files) file = (fs::path(folder) / file).string();
+        if (found_.paths.empty())
+            found_.paths = std::move(listing.files);  // the usual case, and hundreds of thousands of names
+        else
+            found_.paths.insert(found_.paths.end(), listing.files.begin(), listing.files.end());
         found_.notes.insert(found_.notes.end(), listing.problems.begin(), listing.problems.end());
         std::error_code error, ignored;
         for (fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error), end;
@@ -179,6 +183,21 @@ ImageList list_images_below(const std::vector<std::string>& arguments, const fs:
     }
     list.files = Names(std::move(paths));
     return list;
+}
+
+void tell_earlier(const fs::path& base, const std::set<std::string>& json_names,
+                  const std::function<void(const std::string&)>& note) {
+    if (json_names.empty()) return;
+    std::error_code ignored;
+    std::string first;
+    size_t gone = 0;
+    for (const std::string& name : json_names)
+        if (!fs::exists(base / name_on_disk(base, name), ignored) && gone++ == 0) first = name;
+    note(fmt::format("{} images of earlier runs stay in the survey{}", json_names.size(),
+                     gone ? fmt::format("; {} of them are no longer at their place (first: {}): if a folder was "
+                                        "renamed or moved they count twice, so begin a new --out then",
+                                        gone, first)
+                          : ""));
 }
 
 void leave_out(ImageList& list, const fs::path& folder, bool is_ours,

@@ -12,6 +12,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,10 @@ struct ImageList {
 // Fault::usage as find_images(), and if an image lies outside `base`.
 ImageList list_images_below(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
                             const std::string& base = "");
+
+// Notes on images of earlier runs that the list of now lacks: how many there are, and how many are not on the disk.
+void tell_earlier(const std::filesystem::path& base, const std::set<std::string>& json_names,
+                  const std::function<void(const std::string&)>& note);
 
 // Without the images in `folder`, where it lies below the base: a folder of results, which gets images such as copies.
 // Fault::usage if it is not ours yet and holds images: they are the user's.

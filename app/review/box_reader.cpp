@@ -70,6 +70,7 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
 
     void begin_image() {
         file.clear();
+        good_score = -1;
         first = out.boxes.size();
     }
     void begin_box() {
@@ -77,6 +78,8 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
             {.at = {}, .confidence = 0, .score = 0, .animal = 0, .human = 0, .category = 0, .species = -1});
     }
     bool number(double value) {
+        if (depth == 4 && in_images() && keys[3] == "quality" && keys[4] != out.survey.bad && value > good_score)
+            good = keys[4], good_score = value;
         if (!in_box()) return true;
         SurveyBox& box = out.boxes.back();
         if (depth == 5 && keys[5] == "conf") box.confidence = float(value);
@@ -97,8 +100,12 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
             while (!scores.empty() && scores.back().box >= first) scores.pop_back();
             return;
         }
-        out.survey.images[number].first_box = uint32_t(first);
-        out.survey.images[number].boxes = uint16_t(std::min<size_t>(out.boxes.size() - first, 65535));
+        SurveyImage& image = out.survey.images[number];
+        const auto& names = out.survey.qualities;
+        if (const auto known = std::ranges::find(names, good); good_score >= 0 && known != names.end())
+            image.good = uint16_t(known - names.begin());
+        image.first_box = uint32_t(first);
+        image.boxes = uint16_t(std::min<size_t>(out.boxes.size() - first, 65535));
     }
 
     // The names behind the ids may stand after the images.
@@ -151,7 +158,8 @@ struct Events : nlohmann::json_sax<nlohmann::json> {
     };
     BoxReader& out;
     std::vector<Score> scores;
-    std::string keys[kKept], file, fault;
+    std::string keys[kKept], file, fault, good;  // good: the best class of the quality that is not bad
+    double good_score = -1;
     Ids categories, classes;
     bool is_best = false, has_images = false;
     size_t depth = 0, first = 0, next = 0, side = 0;

@@ -8,6 +8,7 @@
 
 #include "app/jobs/names.h"
 #include "app/review/box_reader.h"
+#include "app/review/corrections.h"
 #include "app/review/csv_rows.h"
 #include "base/error.h"
 #include "base/hash.h"
@@ -113,7 +114,7 @@ void SurveyFolder::read_record() {
         if (list->is_array())
             for (const auto& name : *list)
                 if (name.is_string()) names->push_back(name.get<std::string>());
-    if (qualities.empty()) qualities = {bad, "good"};
+    if (std::ranges::all_of(qualities, [&](const std::string& name) { return name == bad; })) qualities = {bad, "good"};
 }
 
 void SurveyFolder::read_table() {
@@ -170,6 +171,7 @@ void SurveyFolder::read_table() {
                           .final = uint16_t(number_of_name(final_numbers, finals, row[final]))};
         if (image.sequence == sequences_.size()) sequences_.emplace_back();
         sequences_[image.sequence].push_back(uint32_t(images.size()));
+        image.good = uint16_t(qualities[0] == this->bad);  // results.json has the answer of the model, if there was one
         image.to_review = !row[review].empty();
         image.by_person = has_person && !(models < row.size() && !row[models].empty());
         if (const std::vector<std::string> all = parts(row[scores]); !all.empty()) {
@@ -274,9 +276,8 @@ std::string SurveyFolder::quality_of(size_t image) const {
     const auto fields = row(image);
     if (images[image].by_person || !is_reviewed(fields)) return fields.at("quality");
     const double score = number_in(fields.at("quality_score"), NAN);
-    if (std::isnan(score)) return "";  // no model: what the table has is a person's
-    const auto good = std::ranges::find_if(qualities, [&](const std::string& name) { return name != bad; });
-    return score >= bad_threshold_ || good == qualities.end() ? bad : *good;
+    if (std::isnan(score)) return "";                              // no model: what the table has is a person's
+    return float(score) >= bad_threshold_ ? bad : good_of(image);  // as precise as the model gave it
 }
 
 std::string SurveyFolder::species_of(size_t image) const {
@@ -295,6 +296,16 @@ std::vector<uint32_t> SurveyFolder::sequence(size_t image) const { return sequen
 std::vector<std::pair<uint32_t, uint32_t>> SurveyFolder::repeats(size_t image) const {
     if (images[image].repeat == ~0u) return {};
     return repeats_[images[image].repeat];
+}
+
+void SurveyFolder::match(CorrectionLog& log) const {
+    log.match([this](const std::string& file) -> std::optional<std::vector<BoxPlace>> {
+        const size_t i = find(file);
+        if (i == images.size() || finals[images[i].final] == "failed") return {};
+        std::vector<BoxPlace> places;
+        for (const SurveyBox& box : boxes(i)) places.push_back(place_of(box.at));
+        return places;
+    });
 }
 
 void SurveyFolder::require_images() const {

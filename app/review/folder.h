@@ -15,6 +15,8 @@
 
 #include "base/file.h"
 
+class CorrectionLog;
+
 struct SurveyBox {
     std::array<float, 4> at;  // left, top, width, height as shares of the sides
     float confidence, score;  // score of the class
@@ -27,11 +29,11 @@ struct SurveyBox {
 struct SurveyImage {
     uint64_t row;                                         // where its row begins in images.csv
     uint32_t site, sequence, species_set, first_box = 0;  // species_set: number in SurveyFolder::species_sets
-    uint16_t boxes = 0, final;
-    uint32_t repeat = ~0u;    // number of its group of repeat detections; ~0: none
-    float wrong = 0;          // probability that its final class is wrong: see wrong_probability()
-    float species_doubt = 0;  // expected number of wrong ones among its species, the sum of 1 - score
-    float score = 0;          // of its first species, else the highest confidence of its boxes
+    uint16_t boxes = 0, final, good = 0;  // good: number in SurveyFolder::qualities of its best class that is not bad
+    uint32_t repeat = ~0u;                // number of its group of repeat detections; ~0: none
+    float wrong = 0;                      // probability that its final class is wrong: see wrong_probability()
+    float species_doubt = 0;              // expected number of wrong ones among its species, the sum of 1 - score
+    float score = 0;                      // of its first species, else the highest confidence of its boxes
     bool to_review = false;
     bool by_person = false;  // the models' answer is not known: images.csv of an earlier version has a person's
 };
@@ -58,10 +60,13 @@ public:
     size_t find(std::string_view file) const;
     std::map<std::string, std::string> row(size_t image) const;  // column: text, as images.csv has it
     std::string quality_of(size_t image) const;
-    std::string species_of(size_t image) const;          // "fox:2|hare:1"
+    std::string good_of(size_t image) const { return qualities[images[image].good]; }  // its class if it is not bad
+    std::string species_of(size_t image) const;                                        // "fox:2|hare:1"
     std::vector<uint32_t> sequence(size_t image) const;  // the images of its burst, itself among them
     // The group of repeat detections of this image, and which box of each image is the repeated one.
     std::vector<std::pair<uint32_t, uint32_t>> repeats(size_t image) const;
+
+    void match(CorrectionLog& log) const;  // with the boxes of this survey: CorrectionLog::match()
 
     void require_images() const;  // Fault::usage if their folder is not there
 

@@ -66,11 +66,14 @@ struct Writer {
     }
 
     fs::path quality() {
-        const auto good = std::ranges::find_if(survey.qualities, [&](const auto& name) { return name != survey.bad; });
         each_reviewed([&](size_t i, const StatedImage& now) {
             if (now.final == "failed") return;
             const bool bad = now.final == "bad" || now.quality == survey.bad;
-            rows.push_back({path(i), bad ? survey.bad : *good, camera(i)});
+            rows.push_back({path(i),
+                            bad                   ? survey.bad
+                            : now.quality.empty() ? survey.good_of(i)
+                                                  : now.quality,
+                            camera(i)});
             ++labels;
         });
         return write_rows(true);

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "app/review/state.h"
+#include "app/survey/final_class.h"
 
 namespace {
 
@@ -131,7 +132,8 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
         const StatedImage answer = said ? state_of(survey, i, said)
                                         : StatedImage{.final = final, .quality = "", .species = species, .boxes = {}};
         ++m.found_finals[answer.final];
-        for (const auto& [name, n] : answer.species) ++m.found_species[name];
+        if (shows_animals(answer.final))
+            for (const auto& [name, n] : answer.species) ++m.found_species[name];
         bool right = false;
         std::map<std::string, int> truth;
         if (known) {
@@ -145,7 +147,8 @@ SurveyMeasures measure_survey(const SurveyFolder& survey, const CorrectionLog& c
             count(m.finals, final, now.final);
             count(m.site_finals[survey.sites[image.site]], final, now.final);
             ++(right ? m.sites[survey.sites[image.site]].right : m.sites[survey.sites[image.site]].only_model);
-            if (final != "animal") species.clear();
+            if (!shows_animals(final)) species.clear();
+            if (!shows_animals(now.final)) truth.clear();
             for (auto* names : {&species, &truth})  // an animal of which nobody said what it is
                 std::erase_if(*names, [&](const auto& each) {
                     return std::ranges::find(survey.categories, each.first) != survey.categories.end();

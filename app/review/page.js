@@ -32,6 +32,7 @@ const human = name => ['person', 'human', 'people', 'homo sapiens', 'vehicle', '
 function keptApart() {  // the page without a server: what the server's state_of() does, for the answers given here
   const prefix = `tundra-review:${KEPT.about.id}:`, plain = new Map(KEPT.items.map(item => [item.id, structuredClone(item)]));
   let rows = [], done = [], last = 0;
+  const placeOf = box => box.at.map(v => v.toFixed(4)).join(' ');
   const now = () => new Date().toISOString().slice(0, 19) + 'Z';
   const items = new Map(KEPT.items.map(item => [item.id, item]));
   const byFile = new Map(KEPT.items.map(item => [item.file, item]));
@@ -56,10 +57,10 @@ function keptApart() {  // the page without a server: what the server's state_of
       for (const b of live) { const name = b.species || b.category; if (!repeats.includes(b) && !persons.includes(b) && !KEPT.about.not_animals.includes(name)) sums.set(name, (sums.get(name) || 0) + 1); }
       if (counted) item.species = [...sums].map(([name, n]) => `${name}:${n}`).join('|');
       if (species) item.species = species;
-      item.final = persons.length ? 'human' : item.quality === KEPT.about.bad ? 'bad' : (counted ? sums.size : item.species) || species ? 'animal' : repeats.length ? 'repeated' : 'empty';
+      if (item.model !== 'failed') item.final = persons.length ? 'human' : item.quality === KEPT.about.bad ? 'bad' : (counted ? sums.size : item.species) || species ? 'animal' : repeats.length ? 'repeated' : 'empty';
     }
     if (final) item.final = final;
-    if (item.final !== 'animal') item.species = '';
+    if (final && final !== 'animal') item.species = '';
   }
   function progress() { const seen = KEPT.items.filter(i => i.seen).length; return { images: KEPT.items.length, to_review: KEPT.items.length, done: seen, reviewed: seen }; }
   // One entry of the storage per answer, by its time: other tabs write entries of their own. The undo of an answer takes it out again.
@@ -75,13 +76,19 @@ function keptApart() {  // the page without a server: what the server's state_of
     return { items: touched, progress: progress() };
   }
   function take(added, undoes) {
-    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[2] === 'seen' ? row[3] : row[4], held(row), row[5]]));
+    if (undoes) done.pop(); else done.push(added.map(row => [...row.slice(0, 3), row[2] === 'seen' ? row[3] : row[4], held(row), row[5], row[6], row[7]]));
     rows.push(...added);
   }
   function readAll() {
     rows = []; done = [];
     const keys = []; for (let i = 0; i < localStorage.length; ++i) if (localStorage.key(i).startsWith(prefix)) keys.push(localStorage.key(i));
-    for (const key of keys.sort()) { const { added, undoes } = JSON.parse(localStorage.getItem(key)); take(added.filter(row => byFile.has(row[0])), undoes); }
+    const lost = new Set(), entries = keys.sort().map(key => JSON.parse(localStorage.getItem(key)));
+    for (const { added } of entries) for (const row of added) if (byFile.has(row[0]) && row[7]) {  // of an earlier page, with other boxes
+      const item = byFile.get(row[0]), box = item.boxes.find(b => placeOf(b) === row[7]);
+      if (box) row[1] = box.n; else lost.add(row[0]);
+    }
+    for (const { added, undoes } of entries) take(added.filter(row => byFile.has(row[0]) && !lost.has(row[0])), undoes);
+    if (lost.size) setTimeout(() => tell(`${lost.size} images have other boxes than when you answered on an earlier page; they are to be looked at again.`));
     KEPT.items.forEach(redo);
   }
   const held = ([file, n, field]) => { for (let i = rows.length; i--;) if (rows[i][0] === file && rows[i][1] === n && rows[i][2] === field) return rows[i][4]; return ''; };
@@ -89,7 +96,7 @@ function keptApart() {  // the page without a server: what the server's state_of
   addEventListener('storage', event => { if (event.key?.startsWith(prefix)) act(async () => { readAll(); about.progress = progress(); drawProgress(); refresh(); }); });
   const stated = (item, n, field) => {
     if (!n) return field === 'seen' ? item.model + (item.model_species ? ' ' + item.model_species : '') : item[field] || '';
-    const box = item.boxes.find(b => b.n === n); return !box ? '' : field === 'bbox' ? box.at.map(v => v.toFixed(4)).join(' ') : box[field] || '';
+    const box = item.boxes.find(b => b.n === n); return !box ? '' : field === 'bbox' ? placeOf(box) : box[field] || '';
   };
   return {
     about: async () => Object.assign(KEPT.about, { progress: progress() }),
@@ -106,16 +113,16 @@ function keptApart() {  // the page without a server: what the server's state_of
       const added = [];
       for (const { id, set } of images) {
         const item = items.get(id); if (!item) continue;
-        const add = (n, field, value) => { if (held([item.file, n, field]) !== value) added.push([item.file, n, field, stated(item, n, field), value, KEPT.about.reviewer, now()]); };
+        const add = (n, field, value) => { if (held([item.file, n, field]) !== value) added.push([item.file, n, field, stated(item, n, field), value, KEPT.about.reviewer, now(), n && n[0] !== '+' ? placeOf(plain.get(id).boxes.find(b => b.n === n)) : '']); };
         for (const { box, field, value } of set) add(box, field, value);
         if (!set.some(s => s.field === 'seen')) add('', 'seen', 'yes');
       }
       return added.length ? store(added, false) : { items: images.map(i => items.get(i.id)).filter(Boolean), progress: progress() };
     },
-    undo: async () => done.length ? store(done[done.length - 1].map(row => [...row, now()]), true) : { items: [], progress: progress() },
+    undo: async () => done.length ? store(done[done.length - 1].map(row => [...row.slice(0, 6), now(), row[7]]), true) : { items: [], progress: progress() },
     picture: id => KEPT.pictures[KEPT.items.findIndex(i => i.id === id)],
     trouble: async id => KEPT.pictures[KEPT.items.findIndex(i => i.id === id)].slice(1),
-    csv: () => ['file,box,field,old,new,reviewer,time', ...rows.map(row => row.map(t => /[",\n\r]/.test(t) ? `"${t.replaceAll('"', '""')}"` : t).join(','))].join('\n') + '\n',
+    csv: () => ['file,box,field,old,new,reviewer,time,place', ...rows.map(row => row.map(t => /[",\n\r]/.test(t) ? `"${t.replaceAll('"', '""')}"` : t).join(','))].join('\n') + '\n',
   };
 }
 const source = KEPT ? keptApart() : served;
@@ -206,12 +213,13 @@ function drawEmpty() {
 }
 
 // ---- the panel ----
+const answerText = (final, species) => !species || !['animal', 'human'].includes(final) ? final : (final === 'human' ? 'human, ' : '') + plainSpecies(species);
 const plainSpecies = text => parse(text).map(([name, n]) => n > 1 ? `${n} × ${name}` : name).join(', ');
 function drawPanel(item) {
-  const facts = $('facts'), answer = item.final === 'animal' && item.species ? plainSpecies(item.species) : item.final;
+  const facts = $('facts'), answer = answerText(item.final, item.species);
   facts.replaceChildren(make('div', 'file', item.file), make('div', 'when', [item.site && 'site ' + item.site, item.date].filter(Boolean).join(' · ')), make('div', 'answer', answer));
   facts.firstChild.title = item.file;
-  const model = item.model === 'animal' && item.model_species ? plainSpecies(item.model_species) : item.model;
+  const model = answerText(item.model, item.model_species);
   if (item.seen) facts.append(make('div', 'said', `✓ ${item.by || 'seen'}` + (model !== answer ? `; the models said ${model}` : '')));
   const why = make('div', 'why');
   for (const reason of item.reasons.split('|').filter(Boolean)) why.append(make('span', 'chip', reason));
@@ -290,7 +298,7 @@ function drawGrid() {
   const paint = () => $('grid-window').replaceChildren(...ids.map((id, k) => {
     const i = first + k, c = cell(i), item = items.get(id);
     c.style.cssText = `left:${8 + (i % columns) * w + 3}px;top:${8 + Math.floor(i / columns) * h + 3}px;width:${w - 6}px;height:${h - 6}px`;
-    if (item) c.append(make('span', '', item.final === 'animal' && item.species ? plainSpecies(item.species) : item.final));
+    if (item) c.append(make('span', '', answerText(item.final, item.species)));
     c.onclick = event => {
       if (event.shiftKey) { for (let j = Math.min(at, i); j <= Math.max(at, i); ++j) picked.add(list[j]); }
       else if (event.ctrlKey || event.metaKey) { picked.has(id) ? picked.delete(id) : picked.add(id); at = i; }
@@ -364,7 +372,7 @@ async function answer(rows, moveOn) {
   else refresh();
 }
 const drop = (item, ...fields) => fields.filter(f => f).map(field => ({ box: '', field, value: '' }));
-const good = item => item.quality === about.bad ? [{ box: '', field: 'quality', value: about.qualities.find(name => name !== about.bad) || 'good' }] : [];
+const good = item => item.quality === about.bad ? [{ box: '', field: 'quality', value: item.good }] : [];
 const accept = () => answer(() => [], true);
 const setFinal = name => answer(item => [...(name === 'animal' ? [] : drop(item, 'species')), ...(name === 'bad' ? [{ box: '', field: 'quality', value: about.bad }] : good(item)), { box: '', field: 'final', value: name }], true);
 function setSpecies(name) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "app/jobs/names.h"
@@ -53,10 +54,7 @@ std::string value_before(const SurveyFolder& survey, size_t image, const std::ve
     if (box.empty()) return field == "final" ? now.final : field == "quality" ? now.quality : species_text(now.species);
     for (const StatedBox& b : now.boxes)
         if (b.number == box)
-            return field == "category" ? b.category
-                   : field == "species"
-                       ? b.species
-                       : fmt::format("{:.4f} {:.4f} {:.4f} {:.4f}", b.at[0], b.at[1], b.at[2], b.at[3]);
+            return field == "category" ? b.category : field == "species" ? b.species : place_text(place_of(b.at));
     return "";
 }
 
@@ -209,6 +207,7 @@ ReviewSession::Json ReviewSession::item(uint32_t i) const {
             {"final", now.final},
             {"model", survey_.finals[image.final]},
             {"quality", now.quality},
+            {"good", survey_.good_of(i)},
             {"bad", text("quality_score")},
             {"species", species_text(now.species)},
             {"model_species", survey_.species_of(i)},
@@ -272,9 +271,11 @@ ReviewSession::Json ReviewSession::save(const Json& answer) {
             const Correction* before = find_said(said, box, field);
             if (before ? before->value == value : value.empty()) return;  // holds already
             const std::string old = value_before(survey_, i, said, box, field);
-            rows.push_back({survey_.file(i), box, field, old, value, reviewer_, time});
+            const bool drawn = box.empty() || box[0] == '+';
+            const std::string place = drawn ? "" : place_text(place_of(survey_.boxes(i)[std::stoul(box) - 1].at));
+            rows.push_back({survey_.file(i), box, field, old, value, reviewer_, time, place});
             back.push_back({survey_.file(i), box, field, before && field == "seen" ? before->old : value,
-                            before ? before->value : "", reviewer_, time});
+                            before ? before->value : "", reviewer_, time, place});
         };
         bool seen = true;
         if (const Json& set = member(one, "set"); set.is_array())
@@ -299,27 +300,56 @@ ReviewSession::Added ReviewSession::add(const CorrectionLog& other) {
     const std::scoped_lock lock(mutex_);
     Added added;
     std::vector<Correction> rows;
+    const auto is_same = [](const Correction* a, const Correction& b) {
+        return a && a->value == b.value && (b.field != "seen" || a->old == b.old);
+    };
+    const auto take_back = [&](const Correction& ours, const Correction& by) {
+        rows.push_back(ours);
+        rows.back().old = ours.value, rows.back().value.clear();
+        rows.back().reviewer = by.reviewer, rows.back().time = by.time;
+    };
     for (const auto& [name, said] : other.all()) {
-        const size_t i = survey_.find(name);
+        const size_t i = survey_.find(name), before = rows.size();
         if (i == seen_.size()) {
             added.unknown.push_back(name);
             continue;
         }
-        const size_t before = rows.size();
-        const auto* held = corrections_.of(survey_.file(i));
-        for (const Correction& one : said) {
+        for (const Correction& one : said)
             if (const std::string fault = fault_of(survey_, i, one.box, one.field, one.value); !fault.empty())
                 fail(Fault::usage, "{}: {}: {}", other.path().string(), name, fault);
-            const Correction* ours = find_said(held, one.box, one.field);
-            if (ours && ours->value == one.value) continue;
-            if (ours && ours->time > one.time) {
-                ++added.older;
-                continue;
-            }
+        const Correction& latest = *std::ranges::max_element(said, {}, &Correction::time);
+        const auto* held = corrections_.of(survey_.file(i));
+        const bool is_older = held && std::ranges::max(*held, {}, &Correction::time).time > latest.time;
+        if (held && !is_older)
+            for (const Correction& ours : *held)
+                if (!find_said(&said, ours.box, ours.field)) take_back(ours, latest);
+        for (const Correction& one : said) {
+            if (is_same(find_said(held, one.box, one.field), one)) continue;
+            added.older += is_older;
+            if (is_older) continue;
             rows.push_back(one);
             rows.back().file = survey_.file(i);
         }
         added.images += rows.size() > before;
+        if (held && rows.size() > before && held->back().reviewer != latest.reviewer) added.replaced.push_back(name);
+    }
+    // What its reviewer took back after it was taken in once.
+    std::map<std::string, std::vector<const Correction*>> undone;
+    for (const Correction& one : other.rows())
+        if (!other.of(one.file) && std::ranges::count(other.lost(), json_name(one.file)) == 0)
+            undone[json_name(one.file)].push_back(&one);
+    for (const auto& [name, theirs] : undone) {
+        const size_t i = survey_.find(name);
+        const auto* held = i == seen_.size() ? nullptr : corrections_.of(survey_.file(i));
+        if (!held || !std::ranges::all_of(*held, [&](const Correction& ours) {
+                return std::ranges::any_of(theirs, [&](const Correction* one) {
+                    return one->field == ours.field && one->value == ours.value && one->time == ours.time &&
+                           one->reviewer == ours.reviewer;
+                });
+            }))
+            continue;
+        for (const Correction& ours : *held) take_back(ours, *theirs.back());
+        ++added.images;
     }
     added.rows = rows.size();
     if (!rows.empty()) write(rows);

@@ -32,12 +32,14 @@ public:
     // on the disk when this returns. Every image counts as seen. Throws Fault::usage and saves nothing if a part is no
     // possible answer, and as CorrectionLog::append(). Returns {"items": [...], "progress": ...}.
     Json save(const Json& answer);
-    // Takes the answers of another file of corrections in, such as the one that a static page saved; they are on the
-    // disk when this returns. An answer that is older than the one of the survey is left out. Fault::usage, with the
-    // image, and nothing is taken, if one is not possible here.
+    // Takes the answers of another file of corrections in, such as the one that a static page saved, after
+    // SurveyFolder::match(); they are on the disk when this returns. Of two people's answers about one image the later
+    // one holds as a whole, because each was given without the other. Fault::usage, with the image, and nothing is
+    // taken, if one is not possible here.
     struct Added {
         size_t images = 0, rows = 0, older = 0;
-        std::vector<std::string> unknown = {};  // images that this survey does not have
+        std::vector<std::string> unknown = {};   // images that this survey does not have
+        std::vector<std::string> replaced = {};  // images whose answer of another person no longer holds
     };
     Added add(const CorrectionLog& other);
     Json undo();  // takes the last answer of this session back; as save(). Without one: {"items": []}

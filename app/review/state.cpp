@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "app/survey/final_class.h"
 #include "base/text.h"
 
 bool is_human(const std::string& name) {
@@ -84,7 +85,8 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
             for (float& side : box.at) in >> side;
         }
     }
-    // Counted again as the survey's table does: animal or empty, then bad, then human, as in the paper.
+    // Counted again as the survey's table does.
+    const bool is_readable = survey.finals[survey.images[image].final] != "failed";
     if (boxes_changed || quality_changed || !species.empty()) {
         std::map<std::string, int> counted;
         bool animal = false, human = false, repeated = false;
@@ -105,13 +107,9 @@ StatedImage state_of(const SurveyFolder& survey, size_t image, const std::vector
         if (boxes_changed) now.species = counted;
         if (!boxes_changed) animal = !now.species.empty();  // which a vote may have changed
         if (!species.empty()) now.species = species_counts(species), animal = true;
-        now.final = human                       ? "human"
-                    : now.quality == survey.bad ? "bad"
-                    : animal                    ? "animal"
-                    : repeated                  ? "repeated"
-                                                : "empty";
+        if (is_readable) now.final = final_name(final_of(animal, repeated, now.quality == survey.bad, human));
     }
     if (!final.empty()) now.final = final;
-    if (now.final != "animal") now.species.clear();
+    if (!final.empty() && final != "animal") now.species.clear();
     return now;
 }

@@ -53,14 +53,49 @@ std::string interval_text(const Estimate& e) {
                                                 percent_text(e.low), percent_text(e.high));
 }
 
-// The members of survey.json that say where the models come from, whatever they are called.
-void provenance_rows(Rows& rows, const nlohmann::json& value, const std::string& name) {
-    if (value.is_object() && rows.size() < 200)
-        for (const auto& [key, inner] : value.items())
-            provenance_rows(rows, inner, name.empty() ? key : name + ", " + key);
-    else
-        rows.push_back({html_escaped(shortened(name, 80)),
-                        html_escaped(shortened(value.is_string() ? value.get<std::string>() : one_line(value), 300))});
+// What made the survey, in words; survey.json has all of it.
+Rows provenance_rows(const Json& record) {
+    constexpr std::pair<const char*, const char*> kWords[] = {
+        {"/base", "Folder of the images"},
+        {"/written", "Tables written"},
+        {"/tundra", "By the program"},
+        {"/models/detector", "Detector"},
+        {"/settings/model", "Detector: fingerprint of its weights, or of the file"},
+        {"/categories", "Detector: what its boxes can be"},
+        {"/settings/tta", "Detector: also mirrored and smaller"},
+        {"/settings/tile", "Detector: also in tiles of this many pixels"},
+        {"/settings/precision", "Detector: computed in"},
+        {"/table/box_threshold", "Boxes count from the confidence"},
+        {"/models/quality", "Quality model"},
+        {"/settings/quality", "Quality model: fingerprint of its weights"},
+        {"/quality", "Quality model: classes"},
+        {"/table/bad_threshold", "An image is bad from the probability"},
+        {"/models/species", "Species model"},
+        {"/settings/classify", "Species model: fingerprint of its weights, or of the file"},
+        {"/species", "Species model: classes"},
+        {"/table/not_animals", "Classes that are no animals"},
+        {"/table/burst_seconds", "Images at most this many seconds apart are a burst"},
+        {"/table/event_seconds", "Visits at most this many seconds apart are one event"},
+        {"/table/sample", "Share of each site and final class for a person"},
+        {"/table/seed", "Random seed of that sample"},
+    };
+    Rows rows;
+    for (const auto& [key, words] : kWords) {
+        const Json::json_pointer at(key);
+        if (!record.is_object() || !record.contains(at)) continue;
+        const Json& value = record[at];
+        std::string text = value.is_string() ? value.get<std::string>() : one_line(value);
+        if (value.is_boolean()) text = value.get<bool>() ? "yes" : "no";
+        if (value.is_array()) {
+            text.clear();
+            for (const Json& one : value)
+                text += (text.empty() ? "" : ", ") + (one.is_string() ? one.get<std::string>() : one_line(one));
+        }
+        if (text.empty())
+            text = at.back() == "detector" ? "the small one for synthetic scenes that comes with tundra" : "none";
+        rows.push_back({words, html_escaped(shortened(text, 300))});
+    }
+    return rows;
 }
 
 std::string thresholds_table(const SurveyMeasures& m) {
@@ -243,11 +278,9 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             m.disagreements.size() > wrong.size() ? "<p class=\"quiet\">`tundra eval FOLDER --out FILE` lists all.</p>"
                                                   : "");
     }
-    Rows provenance;
-    const auto record = parse_foreign(read_file(survey.folder / "survey.json").text());
-    provenance_rows(provenance, record, "");
-    body +=
-        "<section><h2>Provenance</h2>" + html_table("", {{"What"}, {"Value"}}, provenance) + "</section>\n</main>\n";
+    const auto record = parse_foreign<Json>(read_file(survey.folder / "survey.json").text());
+    body += "<section><h2>Provenance</h2>" + html_table("", {{"What"}, {"Value"}}, provenance_rows(record)) +
+            "<p class=\"quiet\">survey.json in the folder of the survey has every setting.</p></section>\n</main>\n";
     const std::filesystem::path path = survey.folder / "survey.html";
     write_file_durably(path, [&](FileWriter& out) {
         out.write(fmt::format(

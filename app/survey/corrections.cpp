@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <tuple>
 
 #include "app/jobs/names.h"
 #include "app/review/corrections.h"
@@ -39,9 +38,11 @@ std::string ImageCorrections::value(const std::string& box, const std::string& f
 
 Corrections read_corrections(const std::filesystem::path& csv, const std::vector<std::string>& categories,
                              const std::vector<std::string>& quality,
+                             const std::function<std::optional<std::vector<BoxPlace>>(const std::string&)>& boxes_now,
                              const std::function<void(const std::string&)>& note) {
     Corrections corrections;
-    const CorrectionLog log(csv);
+    CorrectionLog log(csv);
+    if (boxes_now) log.match(boxes_now);
     for (const auto& [file, rows] : log.all()) {
         ImageCorrections& image = corrections[json_name(file)];
         for (const Correction& row : rows) {
@@ -56,6 +57,7 @@ Corrections read_corrections(const std::filesystem::path& csv, const std::vector
         image.accepted = accepted_answer(rows);
         image.reviewer = rows.back().reviewer.empty() ? "unknown" : rows.back().reviewer;
     }
+    for (const std::string& file : log.lost()) corrections[file].lost = true;
     if (note)
         for (const std::string& text : log.notes) note(text);
     return corrections;
@@ -63,13 +65,17 @@ Corrections read_corrections(const std::filesystem::path& csv, const std::vector
 
 void merge_words(const std::vector<std::string>& folders, const std::filesystem::path& out,
                  const std::function<void(const std::string&)>& note) {
-    std::vector<Correction> said;
+    std::vector<Correction> said;  // also what was taken back: an image may be in two shards, if images were added
     std::string groups = "group,file,box\n";
     size_t count = 0;
     for (const std::string& folder : folders) {
         const CorrectionLog log(std::filesystem::path(folder) / "corrections.csv", CorrectionLog::Use::reading);
         for (const std::string& text : log.notes) note(text);
-        for (const auto& [file, rows] : log.all()) said.insert(said.end(), rows.begin(), rows.end());
+        std::string time;  // the order of a folder holds, also where its clock went back
+        for (Correction row : log.rows()) {
+            row.time = time = std::max(time, row.time);
+            said.push_back(std::move(row));
+        }
         std::map<std::string, size_t> numbers;
         for (const CsvRow& row : rows_of(std::filesystem::path(folder) / "repeats.csv", kRepeatColumns)) {
             const auto [group, is_new] = numbers.try_emplace(row.fields[0], count + 1);
@@ -77,8 +83,7 @@ void merge_words(const std::vector<std::string>& folders, const std::filesystem:
             groups += fmt::format("{},{},{}\n", group->second, csv_field(row.fields[1]), row.fields[2]);
         }
     }
-    // In an order that does not depend on the machine: the last row for an answer counts.
-    std::ranges::stable_sort(said, {}, [](const Correction& c) { return std::tie(c.time, c.file, c.row); });
+    std::ranges::stable_sort(said, {}, &Correction::time);
     if (!said.empty()) {
         CorrectionLog log(out / "corrections.csv");
         log.open_for_writing();

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 
 #include "app/detect/shard.h"
+#include "app/review/corrections.h"
+#include "app/review/folder.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "train/machine.h"
 
 using nlohmann::ordered_json;
 
@@ -70,12 +74,23 @@ std::vector<std::string> qualities(const TableOptions& options) {
     return options.quality.empty() ? std::vector<std::string>{options.bad, "good"} : options.quality;
 }
 
-std::unique_ptr<SurveyTable> table_of(const fs::path& folder, const DetectRun& run, const TableOptions& options) {
+std::unique_ptr<SurveyTable> table_of(const fs::path& folder, const DetectRun& run, const TableOptions& options,
+                                      const std::function<void(const std::string&)>& note) {
+    const Names& files = run.options().files;
+    const auto boxes_now = [&](const std::string& file) -> std::optional<std::vector<BoxPlace>> {
+        const size_t i = files.find(file);
+        if (i == files.size()) return {};
+        const ImageResult result = run.result(i);
+        if (!result.failure.empty()) return {};
+        std::vector<BoxPlace> places;
+        for (const Detection& d : result.detections) places.push_back({d.x, d.y, d.w, d.h});
+        return places;
+    };
     return std::make_unique<SurveyTable>(
-        SurveyResults{run.options().files.size(), [&run](size_t i) { return run.result(i); },
+        SurveyResults{files.size(), [&run](size_t i) { return run.result(i); },
                       [&run](size_t i) { return json_name(run.options().files[i]); }},
         sites_of(folder, options), read_repeats(folder / "repeats.csv"),
-        read_corrections(folder / "corrections.csv", options.categories, qualities(options)), options);
+        read_corrections(folder / "corrections.csv", options.categories, qualities(options), boxes_now, note), options);
 }
 
 // No time stands in results.json, so that a resumed survey gives the same bytes; survey.json has it.
@@ -95,6 +110,35 @@ void write_json(const fs::path& folder, const ordered_json& record, const Detect
                    }});
 }
 
+// Corrections of earlier versions have no places of their boxes: they get them before other models may run.
+void keep_places(const fs::path& folder, const std::function<void(const std::string&)>& note) {
+    std::error_code ignored;
+    if (!fs::exists(folder / "corrections.csv", ignored) || !fs::exists(folder / "results.json", ignored)) return;
+    try {
+        CorrectionLog log(folder / "corrections.csv");
+        if (log.has_places()) return;
+        SurveyFolder(folder, "").match(log);
+        log.open_for_writing();
+        for (const std::string& text : log.notes) note(text);  // half a last row goes now
+    } catch (const Error&) {                                   // what is wrong is told elsewhere, or mended by this run
+    }
+}
+
+// Boxes that were repeats are others now.
+void drop_repeats(const fs::path& folder, const ordered_json& record,
+                  const std::function<void(const std::string&)>& note) {
+    std::error_code error;
+    if (!fs::exists(folder / "repeats.csv", error) || !fs::exists(folder / "survey.json", error)) return;
+    const auto earlier = parse_foreign<ordered_json>(read_file(folder / "survey.json").text());
+    const ordered_json& keys = member(earlier, "keys");
+    if (!keys.is_array() || keys.empty() || keys[0] == record.at("keys")[0]) return;
+    fs::remove(folder / "repeats.csv", error);
+    note(
+        fmt::format("repeats.csv was of the boxes of another detector and is removed; `tundra tidy {}` finds the "
+                    "repeats anew",
+                    (folder / "results.json").string()));
+}
+
 // Half-written files that a kill left behind; nobody else writes here now.
 void remove_leftovers(const fs::path& folder) {
     std::error_code ignored;
@@ -107,7 +151,7 @@ void remove_leftovers(const fs::path& folder) {
 SurveyOutcome write_survey(const fs::path& folder, ordered_json record, const DetectRun& run,
                            const std::function<void(const std::string&)>& note) {
     const TableOptions options = table_options(record);
-    const std::unique_ptr<SurveyTable> table = table_of(folder, run, options);
+    const std::unique_ptr<SurveyTable> table = table_of(folder, run, options, note);
     if (note)
         for (const std::string& text : table->notes()) note(text);
     remove_leftovers(folder);
@@ -147,7 +191,8 @@ SurveyOutcome survey(SurveyJob job) {
         job.table.not_animals = classes_without_animals(job.not_animals, species);
         job.table.quality = quality;
         for (const auto& name : head.categories) job.table.categories.push_back(name);
-        (void)read_corrections(folder / "corrections.csv", job.table.categories, qualities(job.table), detect_job.note);
+        keep_places(folder, detect_job.note);
+        (void)read_corrections(folder / "corrections.csv", job.table.categories, qualities(job.table));
         (void)read_repeats(folder / "repeats.csv");
         const fs::path csv = job.sites.empty() ? folder / "sites.csv" : fs::path(job.sites);
         if (job.sites.empty() && !fs::exists(csv, error)) return;
@@ -163,7 +208,9 @@ SurveyOutcome survey(SurveyJob job) {
             {"categories", parts.head.categories}, {"classes", parts.head.classes}, {"info", parts.head.info}};
         head["info"].erase("detection_completion_time");
         head["info"].erase("classification_completion_time");
+        const Build build = this_build();
         ordered_json record{
+            {"tundra", fmt::format("tundra {}, commit {}", build.version, build.commit)},
             {"base", fs::absolute(parts.run.options().base).lexically_normal().string()},
             {"models",
              {{"detector", detect_job.model}, {"quality", detect_job.quality}, {"species", detect_job.classify}}},
@@ -175,6 +222,7 @@ SurveyOutcome survey(SurveyJob job) {
             {"quality", parts.quality},
             {"table", to_json(job.table)},
             {"head", head}};
+        drop_repeats(folder, record, detect_job.note);
         outcome = write_survey(folder, std::move(record), parts.run, detect_job.note);
     };
     try {
@@ -212,7 +260,7 @@ OpenedSurvey open_survey(const fs::path& folder) {
         s.run = std::make_shared<DetectRun>(std::move(run));
         if (s.run->counts().done < s.run->options().files.size())
             fail(Fault::usage, "{}: the survey is not finished; run the same `tundra survey` again", folder.string());
-        s.table = table_of(folder, *s.run, options);
+        s.table = table_of(folder, *s.run, options, {});
     } catch (const nlohmann::json::exception& e) {
         fail(Fault::damaged, "{}: is not the record of a survey: {}", (folder / "survey.json").string(), e.what());
     }

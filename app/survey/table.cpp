@@ -35,12 +35,6 @@ std::string camera_folder(const std::string& file) {
     return folder.generic_string();
 }
 
-}  // namespace
-
-std::string camera_of(const ImageResult& r) { return r.camera.empty() ? camera_folder(r.file) : r.camera; }
-
-namespace {
-
 // "2024:07:31 13:05:59" as tables have it; empty if it is no date.
 std::string table_date(const std::string& date) {
     if (exif_seconds(date) < 0) return "";
@@ -52,10 +46,7 @@ std::string table_date(const std::string& date) {
 
 }  // namespace
 
-const char* final_name(FinalClass final) {
-    constexpr const char* names[] = {"animal", "empty", "bad", "human", "repeated", "failed"};
-    return names[size_t(final)];
-}
+std::string camera_of(const ImageResult& r) { return r.camera.empty() ? camera_folder(r.file) : r.camera; }
 
 struct SurveyTable::Answer {
     struct Box {
@@ -80,7 +71,7 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
     size_t undated = 0, resets = 0, of_repeats = 0;
     int64_t latest = -1;
     bool reset = false;
-    std::vector<size_t> corrected;
+    std::vector<size_t> corrected, lost;
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageResult r = results_.at(i);
         const std::string site = sites_.name_of(r.file), folder = r.file.substr(0, r.file.rfind('/') + 1);
@@ -95,7 +86,8 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
              .review = 0,
              .clock_reset = false};
         of_repeats += repeats_.contains(json_name(r.file));
-        if (corrections.contains(json_name(r.file))) corrected.push_back(i);
+        if (const auto said = corrections.find(json_name(r.file)); said != corrections.end())
+            (said->second.lost ? lost : corrected).push_back(i);
         if (!r.failure.empty()) continue;
         if (f.time < 0 && undated++ == 0) first_undated = r.file;
         if (folder != last_folder) latest = -1, reset = false, last_folder = folder;
@@ -115,12 +107,13 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
         notes_.push_back(fmt::format(
             "the clock seems to have been reset in {} folders: {}; such images are named in the column problem", resets,
             first_reset));
-    if (of_repeats < repeats_.size() || corrected.size() < corrections.size())
-        notes_.push_back(fmt::format("corrections.csv or repeats.csv name {} images that the survey does not have",
-                                     repeats_.size() - of_repeats + corrections.size() - corrected.size()));
+    if (const size_t strange = repeats_.size() - of_repeats + corrections.size() - corrected.size() - lost.size())
+        notes_.push_back(
+            fmt::format("corrections.csv or repeats.csv name {} images that the survey does not have", strange));
+    std::erase_if(corrections, [](const auto& said) { return said.second.lost; });
     std::vector<uint32_t> order(facts_.size());
     std::iota(order.begin(), order.end(), 0);
-    std::ranges::stable_sort(order, {}, [&](uint32_t i) { return std::pair(facts_[i].camera, facts_[i].time); });
+    std::ranges::sort(order, {}, [&](uint32_t i) { return std::tuple(facts_[i].camera, facts_[i].time, i); });
     for (size_t k = 0; k < order.size(); ++k) facts_[k].order = order[k];
     for (size_t first = 0, last = 1; last <= order.size(); ++last) {
         if (last < order.size()) {
@@ -136,6 +129,7 @@ SurveyTable::SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Co
     }
     order = {};
     draw_sample();
+    for (const size_t i : lost) facts_[i].review |= kReviewDoubtful;
     apply_corrections(std::move(corrections), corrected);
 }
 
@@ -330,9 +324,8 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
         doubtful = doubtful || (!is_bad && row.quality_score >= kDoubtful) || (is_bad && animal);
     }
     if (const std::string text = said ? said->value("", "quality") : ""; !text.empty()) row.quality = text;
-    row.final = animal ? FinalClass::animal : repeated ? FinalClass::repeated : FinalClass::empty;
-    if (!row.quality.empty() && row.quality == options_.bad) row.final = FinalClass::bad;
-    if (human) row.final = FinalClass::human, doubtful = doubtful || animal;
+    row.final = final_of(animal, repeated, !row.quality.empty() && row.quality == options_.bad, human);
+    doubtful = doubtful || (human && animal);
     if (!r.failure.empty()) row.final = FinalClass::failed;
     std::string final = said ? said->value("", "final") : "";
     if (said && final.empty() && (said->value("", "quality") + said->value("", "species")).empty())
@@ -349,25 +342,33 @@ ImageRow SurveyTable::row(size_t i, const Answer& a) const {
 // Every site and final class gets its share, with the images that follow from the seed and their names alone, so that
 // new images hardly change the sample. The models' answers decide, not corrections: what was drawn stays drawn.
 void SurveyTable::draw_sample() {
-    // A deque, because a vector that grows takes twice the memory.
-    std::map<std::pair<uint32_t, FinalClass>, std::deque<std::pair<uint64_t, uint32_t>>> groups;
+    const auto place = [&](size_t i) {  // in the order of its group
+        Hash hash;
+        hash.add(options_.seed);
+        hash.add(results_.file(i));
+        return hash.value();
+    };
+    std::map<std::pair<uint32_t, FinalClass>, std::deque<uint64_t>> groups;  // a vector that grows takes twice as much
     for (size_t i = 0; i < facts_.size(); ++i) {
         const ImageRow row = this->row(i);
         facts_[i].final = row.final;
-        Hash hash;
-        hash.add(options_.seed);
-        hash.add(row.file);
-        groups[{facts_[i].site, row.final}].emplace_back(hash.value(), uint32_t(i));
         facts_[i].review = row.review;
         if (row.final == FinalClass::animal) facts_[i].review |= kReviewAnimal;
-        if (row.final == FinalClass::failed) facts_[i].review = kReviewUnreadable;
+        if (row.final == FinalClass::failed)
+            facts_[i].review = kReviewUnreadable;
+        else if (options_.sample > 0)
+            groups[{facts_[i].site, row.final}].push_back(place(i));
     }
-    for (auto& [key, images] : groups) {
-        if (key.second == FinalClass::failed) continue;
-        const auto drawn = size_t(std::ceil(options_.sample * double(images.size()) - 1e-9));
-        std::ranges::nth_element(images, images.begin() + ptrdiff_t(std::min(drawn, images.size())));
-        for (size_t k = 0; k < std::min(drawn, images.size()); ++k) facts_[images[k].second].review |= kReviewSample;
+    for (auto& [key, places] : groups) {  // of each group the last place that is drawn
+        const auto drawn = size_t(std::ceil(options_.sample * double(places.size()) - 1e-9));
+        const auto last = places.begin() + ptrdiff_t(std::clamp<size_t>(drawn, 1, places.size()) - 1);
+        std::ranges::nth_element(places, last);
+        places = {*last};
     }
+    for (size_t i = 0; i < facts_.size(); ++i)
+        if (const auto group = groups.find({facts_[i].site, facts_[i].final});
+            group != groups.end() && place(i) <= group->second.front())
+            facts_[i].review |= kReviewSample;
 }
 
 // Bursts about which a person said something vote again; in all others nothing changes.

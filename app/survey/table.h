@@ -10,10 +10,8 @@
 #include <vector>
 
 #include "app/survey/corrections.h"
+#include "app/survey/final_class.h"
 #include "app/survey/sites.h"
-
-enum class FinalClass : uint8_t { animal, empty, bad, human, repeated, failed };
-const char* final_name(FinalClass final);
 
 // Why a person should look, as bits.
 constexpr uint8_t kReviewAnimal = 1, kReviewSample = 2, kReviewDoubtful = 4, kReviewRepeat = 8, kReviewUnreadable = 16;
@@ -58,14 +56,14 @@ struct ImageRow {
     std::string problem = {};
 };
 
-// Visits of a species to one place, not far apart.
+// Visits of a species to one site, not far apart.
 struct SurveyEvent {
-    std::string site, camera, species;               // camera: "" where the events of a site are asked for
-    std::string start, end, first_file;              // dates as in images.csv; empty: not known
-    int64_t from, to;                                // the same in seconds since 1970 by the camera's clock; -1
-    size_t sequences = 1, images = 0, reviewed = 0;  // bursts, images, and those that a person looked at
-    size_t count = 0;                                // the largest number in one image
-    double score = 0;                                // of the surest box
+    std::string site = {}, species = {};
+    std::string start = {}, end = {}, first_file = {};  // dates as in images.csv; empty: not known
+    int64_t from = -1, to = -1;        // the same in seconds since 1970 by the camera's clock; -1: not known
+    size_t sequences = 1, images = 0;  // bursts
+    size_t count = 0;                  // the largest number in one image
+    double score = 0;                  // of the surest box
 };
 
 class SurveyTable {
@@ -79,9 +77,8 @@ public:
     uint8_t review(size_t i) const { return facts_[i].review; }  // as the models' answers have it, before corrections
     const std::vector<std::string>& notes() const { return notes_; }  // missing dates, clocks that were reset
 
-    // Events of sites, as events.csv has them, or of each camera, as Camtrap DP's event-level observations need them,
-    // because an event there belongs to one deployment. By place, species and time.
-    std::vector<SurveyEvent> events(bool by_camera) const;
+    // As events.csv has them: by site, species and time.
+    void each_event(const std::function<void(const SurveyEvent&)>& each) const;
 
     void write_images(const std::filesystem::path& csv) const;
     void write_events(const std::filesystem::path& csv) const;

@@ -1,6 +1,7 @@
 // images.csv and events.csv.
 #include <algorithm>
-#include <set>
+#include <deque>
+#include <map>
 #include <string_view>
 #include <tuple>
 
@@ -53,79 +54,75 @@ void SurveyTable::write_images(const std::filesystem::path& csv) const {
     });
 }
 
-std::vector<SurveyEvent> SurveyTable::events(bool by_camera) const {
+void SurveyTable::each_event(const std::function<void(const SurveyEvent&)>& each) const {
     struct Visit {  // of one species in one burst; small, because there may be one for each image
-        uint32_t place, first, last;
-        const std::string* species;
-        uint32_t images, reviewed, count;
+        uint32_t first, last, species, images, count;
         float score;
     };
-    std::set<std::string> names;
-    std::vector<Visit> visits;
-    size_t burst_begin = 0;  // of the visits of the burst at hand
+    std::map<std::string, uint32_t> numbers;
+    std::vector<const std::string*> names;
+    std::deque<Visit> visits;  // a vector that grows takes twice the memory
+    size_t burst_begin = 0;    // of the visits of the burst at hand
     for (size_t k = 0; k < size(); ++k) {
         const uint32_t i = facts_[k].order;
         if (k == 0 || facts_[i].burst != facts_[facts_[k - 1].order].burst) burst_begin = visits.size();
-        if (facts_[i].final != FinalClass::animal && facts_[i].final != FinalClass::human) continue;
-        const ImageRow r = row(i);
-        for (const SpeciesCount& s : r.species) {
-            const std::string* species = &*names.insert(s.name).first;
-            auto visit =
-                std::ranges::find(visits.begin() + ptrdiff_t(burst_begin), visits.end(), species, &Visit::species);
-            if (visit == visits.end())
-                visit =
-                    visits.insert(visit, {by_camera ? facts_[i].camera : facts_[i].site, i, i, species, 0, 0, 0, 0});
+        if (!shows_animals(final_name(facts_[i].final))) continue;
+        for (const SpeciesCount& s : row(i).species) {
+            const auto [number, is_new] = numbers.try_emplace(s.name, uint32_t(names.size()));
+            if (is_new) names.push_back(&number->first);
+            auto visit = std::ranges::find(visits.begin() + ptrdiff_t(burst_begin), visits.end(), number->second,
+                                           &Visit::species);
+            if (visit == visits.end()) visit = visits.insert(visit, {i, i, number->second, 0, 0, 0});
             visit->last = i;
             ++visit->images;
-            visit->reviewed += !r.reviewed.empty();
             visit->count = std::max(visit->count, uint32_t(s.count));
             visit->score = std::max(visit->score, float(s.score));
         }
     }
-    // The text of a camera is its site, a line feed and its name.
     std::ranges::sort(visits, {}, [&](const Visit& v) {
-        return std::tuple(std::string_view(texts_[v.place]), std::string_view(*v.species), facts_[v.first].time,
-                          v.first);
+        return std::tuple(std::string_view(texts_[facts_[v.first].site]), std::string_view(*names[v.species]),
+                          facts_[v.first].time, v.first);
     });
-    std::vector<SurveyEvent> events;
+    SurveyEvent event;
     const Visit* before = nullptr;
     uint32_t last = 0;  // image of the event at hand
-    const auto begin = [&](const Visit& v) {
-        const ImageRow r = row(v.first);
-        events.push_back({.site = r.site,
-                          .camera = by_camera ? r.camera : "",
-                          .species = *v.species,
-                          .start = r.date,
-                          .end = {},
-                          .first_file = r.file,
-                          .from = facts_[v.first].time,
-                          .to = facts_[v.last].time});
-        last = v.last;
-    };
     const auto end = [&] {
-        if (!events.empty()) events.back().end = row(last).date;
+        if (!before) return;
+        event.end = row(last).date;
+        each(event);
     };
     for (const Visit& v : visits) {
-        const bool same = before && before->place == v.place && before->species == v.species &&
-                          events.back().from >= 0 && facts_[v.first].time - events.back().to <= options_.event_seconds;
-        if (!same) end(), begin(v);
-        SurveyEvent& event = events.back();
-        if (facts_[v.last].time > event.to) event.to = facts_[v.last].time, last = v.last;
+        const Facts &first = facts_[v.first], &latest = facts_[v.last];
+        const bool same = before && facts_[before->first].site == first.site && before->species == v.species &&
+                          event.from >= 0 && first.time - event.to <= options_.event_seconds;
+        if (!same) {
+            end();
+            const ImageRow r = row(v.first);
+            event = {.site = r.site,
+                     .species = *names[v.species],
+                     .start = r.date,
+                     .end = {},
+                     .first_file = r.file,
+                     .from = first.time,
+                     .to = latest.time};
+            last = v.last;
+        }
+        if (latest.time > event.to) event.to = latest.time, last = v.last;
         event.sequences += same;
-        event.images += v.images, event.reviewed += v.reviewed;
+        event.images += v.images;
         event.count = std::max<size_t>(event.count, v.count);
         event.score = std::max(event.score, double(v.score));
         before = &v;
     }
     end();
-    return events;
 }
 
 void SurveyTable::write_events(const std::filesystem::path& csv) const {
     write_file_durably(csv, [&](FileWriter& out) {
         out.write("site,species,start,end,sequences,images,count,score,first_file\n");
-        for (const SurveyEvent& v : events(false))
+        each_event([&](const SurveyEvent& v) {
             out.write(fmt::format("{},{},{},{},{},{},{},{:.3f},{}\n", csv_field(v.site), csv_field(v.species), v.start,
                                   v.end, v.sequences, v.images, v.count, v.score, csv_field(v.first_file)));
+        });
     });
 }
