@@ -72,7 +72,7 @@ public:
             return train();
         } catch (const Error& e) {  // such as a full disk or a lost GPU: say what is saved, and where
             if (e.fault != Fault::environment) throw;
-            if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.checkpoints);
+            if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.process->checkpoints);
             if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
             fail(e.fault, "{}; the last checkpoint is {}, and the same command resumes from it", e.what(),
                  checkpoint_path(folder_ / "checkpoints", saved_step_).string());
@@ -115,7 +115,7 @@ private:
             note("decoded images: " + cache_->choice());
         if (ranks_.first()) resume();
         share(ranks_, task_->trainer(), state_);
-        ranks_.checkpoints = (folder_.path() / "checkpoints").string();
+        if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
         record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_, ranks_));
         const json facts = run_facts(config_, data_, total_steps_);
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
@@ -129,7 +129,7 @@ private:
         loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), options, cache_.get());
         loader_->start(state_.epoch, state_.position);
         skipped_steps_ = task_->trainer().optimizer().state().skipped_steps;
-        signals_.emplace();
+        if (ranks_.leads) signals_.emplace();
         try {
             while (state_.step < total_steps_ || state_.position > 0)
                 if (!run_epoch() || !end_epoch()) {
@@ -153,7 +153,7 @@ private:
 
     // Returns the images of all ranks.
     size_t agree(size_t images) {
-        const Agreement all = ::agree(ranks_, *signals_, images);
+        const Agreement all = ::agree(ranks_, signals_ ? &*signals_ : nullptr, images);
         stop_code_ = all.stop_code, save_now_ = save_now_ || all.save;
         return all.images;
     }
@@ -235,7 +235,7 @@ private:
 
     // Nothing if a signal came before its end.
     std::optional<Evaluated> evaluate(Part part) {
-        Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
+        Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_ || !signals_->received(); });
         if (!on_all_ranks(ranks_, e.complete)) return std::nullopt;
         const size_t images = data_.part(part).size();
         if (images && size_t(std::ranges::count(e.bad_files, false, &FailedImage::used)) == images)
@@ -303,7 +303,7 @@ private:
     void save() {
         save_now_ = false;
         if (!ranks_.first()) return;
-        ranks_.watched = false;  // a slow disk does not make a lost rank
+        ranks_.process->watched = false;  // a slow disk does not make a lost rank
         const StateDict network = task_->trainer().state();
         require_finite(network, state_.step, config_.learning_rate);
         state_.total_steps = total_steps_;
@@ -312,7 +312,7 @@ private:
         state_.config_hash = config_hash(config_);
         save_trainer(task_->trainer(), network, state_, *writer_);
         saved_ = Clock::now();
-        saved_step_ = state_.step, ranks_.watched = true;
+        saved_step_ = state_.step, ranks_.process->watched = true;
     }
 
     void resume() {
@@ -350,7 +350,7 @@ private:
                                             e->metrics[i]);
         }
         if (!ranks_.first()) return result;
-        ranks_.watched = false;
+        ranks_.process->watched = false;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
         std::vector<FailedImage> bad;
@@ -395,6 +395,6 @@ private:
 
 }  // namespace
 
-RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events) {
+RunResult train_as_rank(TrainConfig config, const RunOptions& options, const RunEvents& events) {
     return Run(std::move(config), options, events)();
 }

@@ -21,14 +21,20 @@ std::string text_of(const fs::path& path) {
 
 }  // namespace
 
-bool RunFolder::holds(const TrainConfig& config) const {
+std::optional<TrainConfig> RunFolder::config() const {
     const fs::path file = path_ / "config";
-    if (fresh_ || !fs::exists(file)) return false;
-    TrainConfig before;
+    if (fresh_ || !fs::exists(file)) return std::nullopt;
+    TrainConfig config;
     const std::vector<Assignment> of_file = read_config(file.string());
     refuse_removed_settings(of_file);
-    assign(before, of_file);
-    if (const auto lines = config_differences(before, config); !lines.empty())
+    assign(config, of_file);
+    return config;
+}
+
+bool RunFolder::holds(const TrainConfig& config) const {
+    const std::optional<TrainConfig> before = this->config();
+    if (!before) return false;
+    if (const auto lines = config_differences(*before, config); !lines.empty())
         fail(Fault::usage,
              "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",
              path_.string(), fmt::join(lines, "\n  "));

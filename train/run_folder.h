@@ -29,6 +29,8 @@ public:
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path operator/(const char* name) const { return used_ ? path_ / name : ""; }
 
+    // Of the run that it holds.
+    std::optional<TrainConfig> config() const;
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
