@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "data/loader.h"
 #include "train/config.h"
+#include "train/record.h"
 #include "train/task.h"
 
 struct RecordedData {  // of a run, from its run.json
@@ -57,3 +58,8 @@ struct LoggedEpoch {
 };
 void read_log(const std::filesystem::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts,
               StepStats& epoch, std::map<std::string, FailedImage>& bad);
+
+// Adds files to those that are known; a new one is logged, and of the first ones people are told. `list`: where the
+// rest will be.
+void log_bad_files(const std::vector<FailedImage>& files, RunLog& log, std::map<std::string, FailedImage>& bad,
+                   const std::filesystem::path& list, const Note& note);
