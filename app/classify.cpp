@@ -5,11 +5,13 @@
 #include <cmath>
 
 #include "app/command.h"
-#include "app/detect/result_file.h"
+#include "app/detect/shard.h"
 #include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/long_run.h"
 #include "app/jobs/model.h"
+#include "app/jobs/names.h"
+#include "app/merge_classified.h"
 #include "app/terminal.h"
 #include "base/csv.h"
 #include "base/error.h"
@@ -24,7 +26,7 @@ using nlohmann::ordered_json;
 
 struct Options {
     std::vector<std::string> images, thresholds;
-    std::string model, out;
+    std::string model, out, shard;
     size_t max_failures = SIZE_MAX;
     InputOptions input;
     MachineOptions machine;
@@ -110,8 +112,10 @@ private:
 
 class Table {
 public:
-    Table(FileWriter& out, const std::vector<std::string>& classes, bool as_csv)
+    // `about`: the settings of a shard, or null.
+    Table(FileWriter& out, const std::vector<std::string>& classes, bool as_csv, const ordered_json& about)
         : out_(out), classes_(classes), as_csv_(as_csv) {
+        if (!about.is_null()) out_.write(shard_line(about, as_csv));
         if (!as_csv_) return;
         std::string head = "path,predicted,confidence";
         for (const std::string& name : classes_) head += "," + csv_field("p_" + name);
@@ -154,7 +158,7 @@ struct Counts {
 };
 
 // Everything that the predictions depend on.
-std::string settings(const ReadyModel& model, const Dataset& data) {
+ordered_json settings(const ReadyModel& model, const Dataset& data) {
     const Fit& fit = model.file.input.fit;
     const ClassifierConfig& config = model.classifier->config();
     ordered_json json{
@@ -169,7 +173,7 @@ std::string settings(const ReadyModel& model, const Dataset& data) {
     if (config.precision != model.device->default_precision()) json["precision"] = precision_name(config.precision);
     if (const std::string level = model.device->instructions(config.precision); !level.empty())
         json["instructions"] = level;
-    return one_line(json);
+    return json;
 }
 
 // Makes the predictions that are still missing; false if a signal stopped it.
@@ -229,7 +233,23 @@ Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, 
     return counts;
 }
 
-int run_classify(const Options& o) {
+// Keeps the images of the shard. Returns what the first line of its table says.
+ordered_json take_shard(const Options& o, const ReadyModel& model, Dataset& data) {
+    if (o.shard.empty()) return nullptr;
+    const Shard shard = parse_shard(o.shard);
+    ordered_json about = settings(model, data);
+    about["list"] =
+        list_hash(data.samples.size(), [&](size_t i) { return one_line(ordered_json(data.samples[i].name)); });
+    about["thresholds"] = o.thresholds;
+    about["shard"] = fmt::format("{}/{}", shard.number, shard.of);
+    std::vector<Sample> own;
+    for (size_t i = shard.number - 1; i < data.samples.size(); i += shard.of) own.push_back(std::move(data.samples[i]));
+    data.samples = std::move(own);
+    return about;
+}
+
+int run_classify(Options& o) {
+    take_own_shard(o.shard, o.out);
     const std::string extension = lower(std::filesystem::path(o.out).extension().string());
     const bool as_csv = extension == ".csv";
     if (!as_csv && extension != ".jsonl") fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
@@ -240,6 +260,7 @@ int run_classify(const Options& o) {
     ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input,
                                   {.name = precision_of_journal(o.out + ".journal")});
     data.classes = model.file.classes;
+    const ordered_json about = take_shard(o, model, data);
     data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     LongRun run(o.machine.quiet);
@@ -247,12 +268,14 @@ int run_classify(const Options& o) {
         for (const std::string& text : *notes) run.note(text);
     if (!model.precision.why.empty()) run.note("precision: " + to_text(model.precision));
     const size_t batch = model.classifier->config().batch;
-    PredictionLog log(o.out + ".journal", settings(model, data), (data.samples.size() + batch - 1) / batch);
+    ordered_json fixed = settings(model, data);
+    if (!about.is_null()) fixed["shard"] = about["shard"], fixed["all"] = about["list"];
+    PredictionLog log(o.out + ".journal", one_line(fixed), (data.samples.size() + batch - 1) / batch);
     if (!log.note().empty()) run.note(log.note());
     if (const auto code = run.run([&] { return classify(model, data, log, run); })) return *code;
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
-        Table table(out, data.classes, as_csv);
+        Table table(out, data.classes, as_csv, about);
         counts = write_table(table, log, data, thresholds);
     });
     log.remove();
@@ -287,6 +310,11 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("CLASS=X")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_option(
+           "--shard", o->shard,
+           "process only part I of N of the images; `tundra merge` joins the results. auto, auto/N: the part of this "
+           "task of a Slurm array or rank of MPI, whose number takes the place of {shard} in --out")
+        ->type_name("I/N");
     app.add_option("--max-failures", o->max_failures, "exit with code 3 if more images than this fail [no limit]")
         ->type_name("N");
     add_input_options(app, o->input);

@@ -5,9 +5,11 @@
 #include "app/detect/job.h"
 #include "app/detect/shard.h"
 #include "app/jobs/long_run.h"
+#include "app/merge_classified.h"
 #include "app/survey/survey.h"
 #include "app/terminal.h"
 #include "base/error.h"
+#include "base/text.h"
 
 namespace {
 
@@ -154,7 +156,10 @@ std::function<int()> add_merge(CLI::App& app) {
         const bool surveys = std::filesystem::is_directory(o->files[0]);
         Progress progress(true);
         const auto note = [&](const std::string& text) { print_note(progress, text); };
-        const size_t n = surveys ? merge_surveys(o->files, o->out, note).images : merge_results(o->files, o->out);
+        const std::string end = lower(std::filesystem::path(o->files[0]).extension().string());
+        const size_t n = surveys                            ? merge_surveys(o->files, o->out, note).images
+                         : end == ".csv" || end == ".jsonl" ? merge_classified(o->files, o->out)
+                                                            : merge_results(o->files, o->out);
         print_line(progress,
                    fmt::format("{} images from {} shards, none missing: {}", count_text(n), o->files.size(), o->out));
         return 0;

@@ -225,7 +225,8 @@ std::function<int()> add(CLI::App& app) {
         ->capture_default_str()
         ->check(CLI::IsMember({"on", "off", "auto"}))
         ->group("Machine");
-    app.add_flag("--deterministic", o->run.deterministic, "give bit-identical results in every run (cuda)")
+    app.add_flag("--deterministic", o->run.deterministic,
+                 "give bit-identical results in every run (cuda), and on fewer ranks")
         ->group("Machine");
     add_quiet_option(app, o->quiet);
     return [o, &app] { return run(*o, app); };

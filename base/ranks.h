@@ -1,8 +1,8 @@
-// The processes that train one network together ("ranks", as MPI calls them). docs/scaling.md has the design.
+// Those who train one network together ("ranks", as MPI calls them). docs/scaling.md has the design.
 //
 // Every rank calls the same functions in the same order. Sums run pairwise over the ranks, (0 + 1) + (2 + 3), in the
 // same order every time, and give the same bits on every rank. This class is a process alone, for which all of it does
-// nothing; train/ranks_mpi.cpp is several of them over MPI.
+// nothing; train/ranks_mpi.cpp is several processes over MPI, train/micro_batches.cpp several threads of each.
 #pragma once
 
 #include <atomic>
@@ -18,12 +18,16 @@ public:
     Ranks(const Ranks&) = delete;
 
     size_t rank = 0, count = 1;
-    std::string machine = {};           // its name, for people
-    size_t on_machine = 1;              // ranks on this machine
-    size_t on_processors = 1;           // ranks that share the processors of this one
-    std::string checkpoints;            // where they are, for the last words of a rank that misses another
-    std::atomic<bool> watched = false;  // whether a rank that uses no processor for long is taken for lost
-    double waited_seconds = 0;          // in wait(): the part of the sums that no computation hides
+    Ranks* process = this;     // for a thread that is a rank: the ranks that its process is one of
+    bool leads = true;         // the first rank of its process, whose thread gets the signals
+    std::string machine = {};  // its name, for people
+    size_t on_machine = 1;     // ranks on this machine
+    size_t on_processors = 1;  // ranks that share the processors of this one
+    // Of a process: where the checkpoints are, for the last words of a rank that misses another, and whether one that
+    // uses no processor for long is taken for lost.
+    std::string checkpoints;
+    std::atomic<bool> watched = false;
+    double waited_seconds = 0;  // in wait(): the part of the sums that no computation hides
 
     bool first() const { return rank == 0; }  // it writes all files
     std::string name() const { return "rank " + std::to_string(rank) + " on " + machine; }

@@ -5,10 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "base/error.h"
+#include "train/snapshot.h"
 
 namespace {
 
@@ -312,6 +316,55 @@ TEST_F(CheckpointTest, ACrashAtAnyCallLeavesTheOldOrTheNew) {
         EXPECT_EQ(files(), steps().size()) << "leftovers after call " << at;
     }
     EXPECT_EQ(load_newest_checkpoint(folder_, notes_)->state.step, 2u);
+}
+
+Snapshot snapshot(uint64_t step) {
+    Snapshot s{.state = state_of(step), .network = {}, .slots = {}};
+    s.network["w"] = HostTensor{{2}, std::vector<float>{float(step), 1}};
+    s.slots.emplace_back("momentum", std::vector<std::byte>(8, std::byte(step)));
+    return s;
+}
+
+// The disk takes its time: start() returns before the file is there, the next one waits for it, and a checkpoint that
+// could not be written is told once, by whatever is called next. 0 s.
+TEST_F(CheckpointTest, IsWrittenInTheBackground) {
+    std::atomic<bool> slow = true, broken = false;
+    std::atomic<int> waiting = 0;
+    FileCalls calls;
+    calls.fsync = [&, real = calls.fsync](int file) {
+        ++waiting;
+        slow.wait(true);
+        if (broken) return errno = EIO, -1;
+        return real(file);
+    };
+    BackgroundWriter writer(folder_, 3, 7, calls);
+    EXPECT_EQ(writer.last_written(), 7u);
+    writer.start(snapshot(10));
+    while (!waiting) std::this_thread::yield();
+    EXPECT_TRUE(steps().empty());
+    writer.look();
+    std::thread next([&] { writer.start(snapshot(20)); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(waiting, 1);
+    slow = false;
+    slow.notify_all();
+    next.join();
+    writer.finish();
+    EXPECT_EQ(steps(), (std::vector<uint64_t>{10, 20}));
+    EXPECT_EQ(writer.last_written(), 20u);
+    const Checkpoint read = load_checkpoint(checkpoint_path(folder_, 20));
+    EXPECT_EQ(elements<float>(read.file.at("model.w")), (std::vector<float>{20, 1}));
+    EXPECT_EQ(read.file.at("optimizer.momentum").data[0], std::byte(20));
+
+    broken = true;
+    writer.start(snapshot(30));
+    EXPECT_EQ(writer.last_written(), 20u);
+    EXPECT_THROW(writer.look(), Error);
+    writer.look();
+    broken = false;
+    writer.start(snapshot(40));
+    writer.finish();
+    EXPECT_EQ(steps(), (std::vector<uint64_t>{10, 20, 40}));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# --shard auto and the scripts for Slurm, with a faked environment; about 8 s.
+# --shard auto and the scripts for Slurm, with a faked environment; about 12 s.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") slurm=$(realpath "$2")/scripts/slurm
@@ -39,6 +39,46 @@ done
 [ "$(shard rank-2.json)" = 2/2 ] || bad "rank 1: shard $(shard rank-2.json)"
 expect 2 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "${detect[@]}" -o rank.json --shard auto
 says "put {shard} into its name"
+
+# classify: what merge joins are the bytes of the whole table; a name with quotes and a line break, files that are no images.
+cp -r scenes/images "odd"; cp "$(find odd -name '*.jpg' | sort | head -1)" odd/$'a "b",\nc.jpg'; : >odd/empty.jpg
+"$tundra" synth shots --task quality --images 30 --cameras 2 --size 64x64 --seed 2 -q >/dev/null || exit 1
+expect 0 "$tundra" train shots -o quality --image-size 32 --epochs 1 --batch 8 --device cpu --threads 1 -q
+classify=("$tundra" classify odd --model quality -q --threads 1 --batch 3)
+for format in csv jsonl; do
+    expect 0 "${classify[@]}" -o whole.$format
+    for task in 1 2 3; do expect 0 array $task 1 3 3 "${classify[@]}" -o "class-{shard}.$format" --shard auto; done
+    expect 0 "$tundra" merge class-{3,1,2}.$format -o joined.$format
+    says "12 images from 3 shards, none missing"
+    cmp whole.$format joined.$format || bad "joined.$format is not whole.$format"
+    expect 2 "$tundra" merge class-{1,3}.$format -o joined.$format
+    says "shard 2 of 3 is missing"
+    expect 2 "$tundra" merge class-{1,2,2}.$format -o joined.$format
+    says "are both shard 2 of 3"
+    expect 2 "$tundra" merge whole.$format -o joined.$format
+    says "is no part of a list"
+    cmp whole.$format joined.$format || bad "a refused merge changed joined.$format"
+    head -c -1 class-2.$format >cut.$format
+    expect 4 "$tundra" merge class-1.$format cut.$format class-3.$format -o joined.$format
+    sed '$d' class-2.$format >short.$format
+    expect 4 "$tundra" merge class-1.$format short.$format class-3.$format -o joined.$format
+    says "shard 2 of 3 has 4"
+    sed 's/empty/other/' class-2.$format >renamed-2.$format; sed 's/empty/other/' class-1.$format >renamed-1.$format
+    sed 's/empty/other/' class-3.$format >renamed-3.$format
+    expect 4 "$tundra" merge renamed-{1,2,3}.$format -o joined.$format
+    says "are not those of the list"
+    expect 0 "${classify[@]}" -o strict.$format --shard 2/3 --threshold good=0.9
+    expect 2 "$tundra" merge class-1.$format strict.$format class-3.$format -o joined.$format
+    says "with other settings"
+    # Submitted again alone, it knows from its table which shard it is.
+    expect 0 array 2 2 2 1 "${classify[@]}" -o "class-{shard}.$format" --shard auto
+done
+for i in $(seq 13); do "${classify[@]}" -o many-$i.csv --shard $i/13 2>err; done  # the last part is empty, one has no good image
+expect 0 "$tundra" merge many-*.csv -o joined.csv
+cmp whole.csv joined.csv || bad "13 parts of 12 images"
+expect 2 "$tundra" merge class-1.csv class-2.jsonl class-3.csv -o joined.csv
+expect 2 array 2 2 2 1 "${classify[@]}" -o new.csv --shard auto
+says "task 2 cannot know of how many shards it is one"
 
 # The scripts as people start them.
 mkdir bin; ln -s "$tundra" bin/tundra

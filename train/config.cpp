@@ -85,7 +85,8 @@ void set(TrainConfig& config, const ConfigField& field, const Assignment& a) {
 
 // Settings that do not change what runs of earlier versions are, which lack them.
 bool is_newer_default(const TrainConfig& config, std::string_view key) {
-    return (key == "scale_lr" && config.scale_lr == "none") || (key == "sync_batch_norm" && !config.sync_batch_norm);
+    return (key == "scale_lr" && config.scale_lr == "none") || (key == "sync_batch_norm" && !config.sync_batch_norm) ||
+           (key == "micro_batch" && !config.micro_batch);
 }
 
 std::vector<double> explicit_weights(const TrainConfig& config) {

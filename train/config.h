@@ -32,7 +32,8 @@ struct TrainConfig {
     bool freeze = false;
 
     uint64_t epochs = 20, batch = 32, seed = 0;
-    bool drop_last = true;  // skip the incomplete last batch of an epoch
+    uint64_t micro_batch = 0;  // images that are computed together; 0: all of a rank
+    bool drop_last = true;     // skip the incomplete last batch of an epoch
 
     std::string optimizer = "sgd";
     double learning_rate = 0.05;  // key "lr"; at the peak

@@ -112,6 +112,10 @@ std::span<const ConfigField> config_fields() {
          one_of("last", "best")},
         {"sync_batch_norm", "machine", "several ranks: batch norm over the images of all of them, not of each", result,
          &C::sync_batch_norm},
+        {"micro_batch", "machine",
+         "divide the batch into parts of N images, so that any number of ranks gives the same bits; 0: one part per "
+         "rank",
+         result, &C::micro_batch, none, 0, 65536},
         {"precision", "machine", "number format of activations and gradients", result, &C::precision,
          one_of("auto", "fp32", "bf16", "fp16")},
         {"device", "machine", "device to run on", execution, &C::device, one_of("auto", "cpu", "cuda", "simt", "ptx")},

@@ -108,7 +108,9 @@ void share_machine(const Ranks& ranks, TrainConfig& config) {
 
 void require_device(const Ranks& ranks, const Device& device) {
     if (ranks.count > 1 && device.kind() != "cpu")
-        fail(Fault::usage, "--device {}: several ranks train on the device cpu only; add --device cpu", device.kind());
+        fail(Fault::usage,
+             "--device {}: several ranks, or --micro-batch, train on the device cpu only; add --device cpu",
+             device.kind());
 }
 
 void require_same_data(Ranks& ranks, const Dataset& data) {
@@ -118,10 +120,10 @@ void require_same_data(Ranks& ranks, const Dataset& data) {
             fail(Fault::usage, "rank {} sees other images than rank 0; DATA must hold the same on every machine", r);
 }
 
-Agreement agree(Ranks& ranks, StopSignals& signals, size_t images) {
-    const int code = signals.exit_code();
+Agreement agree(Ranks& ranks, StopSignals* signals, size_t images) {
+    const int code = signals ? signals->exit_code() : 0;
     double told[] = {double(images), double(code == 143), double(code == 130), double(code == 75),
-                     double(signals.take_save_request())};
+                     double(signals && signals->take_save_request())};
     ranks.sum(told);
     return {.images = size_t(told[0]),
             .stop_code = told[1] > 0   ? 143
@@ -193,7 +195,7 @@ void share(Ranks& ranks, Trainer& trainer, TrainingState& state) {
                         state.loss_scale,   double(state.best_step), state.best_metric};
     ranks.broadcast(std::as_writable_bytes(std::span(numbers)));
     state.step = uint64_t(numbers[0]), state.epoch = uint64_t(numbers[1]), state.position = uint64_t(numbers[2]);
-    ranks.watched = true;  // from here on it computes or reads images
+    ranks.process->watched = true;  // from here on it computes or reads images
     state.loss_scale = numbers[3], state.best_step = uint64_t(numbers[4]), state.best_metric = numbers[5];
 }
 

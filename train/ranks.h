@@ -34,7 +34,7 @@ struct Agreement {
     int stop_code;  // the exit code for the signal that some rank received; 0: none
     bool save;      // some rank received SIGUSR1
 };
-Agreement agree(Ranks& ranks, StopSignals& signals, size_t images);
+Agreement agree(Ranks& ranks, StopSignals* signals, size_t images);  // null: those of another thread
 
 bool on_all_ranks(Ranks& ranks, bool here);
 

@@ -33,7 +33,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kBeat = 1s, kSilence = 20s;  // a rank that is silent for so long is lost
 constexpr auto kPatience = 5s;              // with MPI_Abort
-constexpr auto kPause = 100us;              // between two looks at a large sum
+constexpr auto kPause = 100us;              // between two looks at a sum
+constexpr auto kHurry = 2ms;                // how long to look at a small one without pauses
 constexpr int kLost = 75, kBeatTag = 1;     // Fault::environment
 constexpr size_t kPiece = size_t(1) << 30;  // MPI counts in int
 
@@ -209,12 +210,13 @@ private:
                 if (count > 1) beat();
                 progress(large_);
                 const bool hurry = progress(small_);
+                const Clock::duration still = Clock::now() - moved_;
                 std::unique_lock lock(mutex_);
-                if (hurry || !small_.jobs.empty()) {
+                if (hurry && still < kHurry) {
                     lock.unlock();
-                    sched_yield();  // somebody waits for it
-                } else if (!large_.jobs.empty()) {
-                    changed_.wait_for(lock, kPause);
+                    sched_yield();                                          // somebody waits for it
+                } else if (!small_.jobs.empty() || !large_.jobs.empty()) {  // the longer, the less it matters
+                    changed_.wait_for(lock, std::clamp<Clock::duration>(still / 50, kPause, 20 * kPause));
                 } else {
                     changed_.wait_for(lock, 200ms, [this] {
                         return !small_.jobs.empty() || !large_.jobs.empty() || ending_ || abort_code_;
@@ -269,6 +271,7 @@ private:
         if (channel.started) check(MPI_Test(&channel.request, &done, MPI_STATUS_IGNORE), "MPI_Test");
         if (!done) return true;
         if (channel.started) job->pop_front();
+        moved_ = Clock::now();
         channel.started = !job->empty();
         if (channel.started) {
             channel.request = job->front()();
@@ -345,6 +348,7 @@ private:
     int previous_ = 0, next_ = 0;
     MPI_Request listening_ = MPI_REQUEST_NULL, beating_ = MPI_REQUEST_NULL;
     char received_ = 0, sent_ = 0;
+    Clock::time_point moved_ = {};  // when the last stage began
     Clock::time_point heard_ = Clock::now(), worked_ = Clock::now(), beat_ = {};
     double used_ = 0;  // seconds of the processor
 };

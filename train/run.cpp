@@ -26,8 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-// Consecutive steps without finite loss and gradients before the run gives up; lines about bad files.
-constexpr size_t kMaxLostSteps = 20, kMaxBadFileNotes = 10;
+constexpr size_t kMaxLostSteps = 20;  // without finite loss and gradients, in a row, before the run gives up
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -65,10 +64,11 @@ public:
             return train();
         } catch (const Error& e) {  // such as a full disk or a lost GPU: say what is saved, and where
             if (e.fault != Fault::environment) throw;
-            if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.checkpoints);
-            if (!saved_step_) fail(e.fault, "{}; no checkpoint was written yet", e.what());
+            if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.process->checkpoints);
+            const uint64_t saved = writer_ ? writer_->last_written() : saved_step_;
+            if (!saved) fail(e.fault, "{}; no checkpoint was written yet", e.what());
             fail(e.fault, "{}; the last checkpoint is {}, and the same command resumes from it", e.what(),
-                 checkpoint_path(folder_ / "checkpoints", saved_step_).string());
+                 checkpoint_path(folder_ / "checkpoints", saved).string());
         }
     }
 
@@ -110,7 +110,7 @@ private:
             note("decoded images: " + cache_->choice());
         if (ranks_.first()) resume();
         share(ranks_, task_->trainer(), state_);
-        ranks_.checkpoints = (folder_.path() / "checkpoints").string();
+        if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
         record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_.type, ranks_));
         if (!device_->facts().in_place) record_->fact("joined_gradients", task_->trainer().joins_gradients());
         const json facts = run_facts(config_, data_, total_steps_, precision_facts(precision_, *device_));
@@ -119,22 +119,22 @@ private:
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
         log_.emplace(folder_ / "log.jsonl", state_.step, state_.step - (state_.position > 0));
         table_.emplace(folder_ / "metrics.csv", task_->names.columns(), state_.step - (state_.position > 0));
-        if (ranks_.first()) writer_ = std::make_unique<CheckpointWriter>(folder_ / "checkpoints", config_.keep);
+        if (ranks_.first()) writer_.emplace(folder_ / "checkpoints", config_.keep, saved_step_);
         LoaderOptions options = task_->loader(true);
         options.memory = &device_->host_memory();
         loader_ = std::make_unique<Loader>(data_, data_.part(Part::train), options, cache_.get());
         loader_->start(state_.epoch, state_.position);
         skipped_steps_ = task_->trainer().optimizer().state().skipped_steps;
-        signals_.emplace();
+        if (ranks_.leads) signals_.emplace();
         try {
             while (state_.step < total_steps_ || state_.position > 0)
                 if (!run_epoch() || !end_epoch()) {
-                    save();
+                    save(), finish_saving();
                     return stopped();
                 }
         } catch (const ImagesLost&) {  // no step has seen a batch without them
             finish_pending_steps();
-            if (!lost_in_a_row_) save();
+            if (!lost_in_a_row_) save(), finish_saving();
             record_->event("stop", {{"step", state_.step}});
             throw;
         }
@@ -149,7 +149,7 @@ private:
 
     // Returns the images of all ranks.
     size_t agree(size_t images) {
-        const Agreement all = ::agree(ranks_, *signals_, images);
+        const Agreement all = ::agree(ranks_, signals_ ? &*signals_ : nullptr, images);
         stop_code_ = all.stop_code, save_now_ = save_now_ || all.save;
         return all.images;
     }
@@ -158,6 +158,7 @@ private:
     bool run_epoch() {
         while (state_.position < steps_per_epoch_ && !is_stopped()) {
             one_step();
+            if (writer_) writer_->look();
             if (lost_in_a_row_ || state_.position == steps_per_epoch_ || !is_save_due()) continue;
             finish_pending_steps();
             if (!lost_in_a_row_) save();
@@ -234,7 +235,7 @@ private:
 
     // Nothing if a signal came before its end.
     std::optional<Evaluated> evaluate(Part part) {
-        Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_->received(); });
+        Evaluated e = task_->evaluate(part, cache_.get(), [&] { return !signals_ || !signals_->received(); });
         if (!on_all_ranks(ranks_, e.complete)) return std::nullopt;
         require_images(data_, part, e.bad_files);
         report_bad_files(e.bad_files);
@@ -243,13 +244,7 @@ private:
     }
 
     void report_bad_files(const std::vector<FailedImage>& files) {
-        for (const FailedImage& f : files) {
-            if (!bad_.insert({f.path, f}).second) continue;
-            log_->append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
-            if (bad_.size() <= kMaxBadFileNotes) note(f.note());
-            if (bad_.size() == kMaxBadFileNotes)
-                note("more files with problems will be listed in " + (folder_ / "bad_files.csv").string());
-        }
+        log_bad_files(files, *log_, bad_, folder_ / "bad_files.csv", [this](const std::string& text) { note(text); });
     }
 
     // Validates, logs and saves; false if a signal interrupted the validation, which the resumed run then repeats.
@@ -283,32 +278,32 @@ private:
             if (report.best) state_.best_step = state_.step, state_.best_metric = validation.objective;
         }
         const std::vector<std::string> names = task_->names.columns();
-        std::vector<std::optional<double>> row = {double(report.epoch)};
-        json line = {{"step", state_.step}, {"epoch_done", report.epoch}, {"seconds", report.seconds}};
-        for (size_t i = 0; i < values.size(); ++i) {
-            report.metrics.emplace_back(names[i + 1], values[i]);
-            row.push_back(std::isnan(values[i]) ? std::nullopt : std::optional(values[i]));
-            line[names[i + 1]] = values[i];
-        }
-        row.insert(row.end(), {schedule_->at(state_.step - 1).learning_rate, report.seconds});
-        table_->append(state_.step, row);
-        log_->append(line);
+        for (size_t i = 0; i < values.size(); ++i) report.metrics.emplace_back(names[i + 1], values[i]);
+        table_->append(state_.step, epoch_row(report, schedule_->at(state_.step - 1).learning_rate));
+        log_->append(epoch_line(state_.step, report));
         return report;
     }
 
+    // The file is written while the training goes on.
     void save() {
         save_now_ = false;
         if (!ranks_.first()) return;
-        ranks_.watched = false;  // a slow disk does not make a lost rank
-        const StateDict network = task_->trainer().state();
+        finish_saving();
+        StateDict network = task_->trainer().state();
         require_finite(network, state_.step, config_.learning_rate);
         state_.total_steps = total_steps_;
         state_.seed = config_.seed;
         state_.data_fingerprint = data_.fingerprint.hash;
         state_.config_hash = config_hash(config_);
-        save_trainer(task_->trainer(), network, state_, *writer_);
+        writer_->start(snapshot_of(task_->trainer(), std::move(network), state_));
         saved_ = Clock::now();
-        saved_step_ = state_.step, ranks_.watched = true;
+    }
+
+    void finish_saving() {
+        if (!writer_) return;
+        ranks_.process->watched = false;  // a slow disk does not make a lost rank
+        writer_->finish();
+        ranks_.process->watched = true;
     }
 
     void resume() {
@@ -325,6 +320,7 @@ private:
 
     // The last step was saved before: from here on the trainer may hold the best weights instead.
     RunResult finish() {
+        finish_saving();
         const bool best = config_.select == "best" && state_.best_step && state_.best_step != state_.step;
         if (best && ranks_.first()) try {
                 restore_trainer(task_->trainer(),
@@ -349,7 +345,7 @@ private:
         if (!on_all_ranks(ranks_, check.complete)) return stopped();
         if (!check.note.empty()) note(check.note);
         if (!ranks_.first()) return result;
-        ranks_.watched = false;
+        ranks_.process->watched = false;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
         std::vector<FailedImage> bad;
@@ -378,7 +374,7 @@ private:
     std::unique_ptr<Task> task_;
     std::unique_ptr<Schedule> schedule_;
     std::unique_ptr<Cache> cache_;
-    std::unique_ptr<CheckpointWriter> writer_;
+    std::optional<BackgroundWriter> writer_;
     TrainingState state_;
     std::optional<RunRecord> record_;
     std::optional<RunLog> log_;
@@ -394,6 +390,6 @@ private:
 
 }  // namespace
 
-RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events) {
+RunResult train_as_rank(TrainConfig config, const RunOptions& options, const RunEvents& events) {
     return Run(std::move(config), options, events)();
 }

@@ -78,3 +78,5 @@ struct RunResult {
 // Errors: Fault::usage for a configuration that does not fit the folder's run or the data, Fault::not_finite if the
 // loss diverges, Fault::memory, Fault::environment; the last checkpoint stays.
 RunResult train_run(TrainConfig config, const RunOptions& options, const RunEvents& events);
+RunResult train_as_rank(TrainConfig config, const RunOptions& options,
+                        const RunEvents& events);  // without micro-batches

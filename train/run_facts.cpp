@@ -1,5 +1,7 @@
 #include "train/run_facts.h"
 
+#include <cmath>
+
 #include "train/setup.h"
 
 using nlohmann::json;
@@ -70,6 +72,20 @@ bool record_steps_per_graph(RunRecord& record, const Device& device, const Train
     record.fact("steps_per_graph", steps);
     if (asked == 0 && steps > 1) note(fmt::format("{} steps per graph, which showed to be faster", steps));
     return true;
+}
+
+std::vector<std::optional<double>> epoch_row(const EpochReport& report, double learning_rate) {
+    std::vector<std::optional<double>> row = {double(report.epoch)};
+    for (const auto& [name, value] : report.metrics)
+        row.push_back(std::isnan(value) ? std::nullopt : std::optional(value));
+    row.insert(row.end(), {learning_rate, report.seconds});
+    return row;
+}
+
+json epoch_line(uint64_t step, const EpochReport& report) {
+    json line = {{"step", step}, {"epoch_done", report.epoch}, {"seconds", report.seconds}};
+    for (const auto& [name, value] : report.metrics) line[name] = value;
+    return line;
 }
 
 json step_line(uint64_t step, uint64_t epoch, const StepStats& stats, bool lost, const Ranks& ranks) {

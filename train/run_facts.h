@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "data/dataset.h"
 #include "engine/device.h"
@@ -30,4 +32,7 @@ struct PendingStep {  // started and not logged yet
     size_t images;  // readable ones
     double waited;  // StepStats::waited
 };
+// The row of metrics.csv behind its step, and the line of the log.
+std::vector<std::optional<double>> epoch_row(const EpochReport& report, double learning_rate);
+nlohmann::json epoch_line(uint64_t step, const EpochReport& report);
 nlohmann::json step_line(uint64_t step, uint64_t epoch, const StepStats& stats, bool lost, const Ranks& ranks);

@@ -14,6 +14,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr size_t kMaxBadFileNotes = 10;
+
 std::string text_of(const fs::path& path) {
     const FileBytes bytes = read_file(path);
     return {reinterpret_cast<const char*>(bytes.span().data()), bytes.size};
@@ -21,14 +23,20 @@ std::string text_of(const fs::path& path) {
 
 }  // namespace
 
-bool RunFolder::holds(const TrainConfig& config) const {
+std::optional<TrainConfig> RunFolder::config() const {
     const fs::path file = path_ / "config";
-    if (fresh_ || !fs::exists(file)) return false;
-    TrainConfig before;
+    if (fresh_ || !fs::exists(file)) return std::nullopt;
+    TrainConfig config;
     const std::vector<Assignment> of_file = read_config(file.string());
     refuse_removed_settings(of_file);
-    assign(before, of_file);
-    if (const auto lines = config_differences(before, config); !lines.empty())
+    assign(config, of_file);
+    return config;
+}
+
+bool RunFolder::holds(const TrainConfig& config) const {
+    const std::optional<TrainConfig> before = this->config();
+    if (!before) return false;
+    if (const auto lines = config_differences(*before, config); !lines.empty())
         fail(Fault::usage,
              "{}: holds a run with another configuration; use --fresh to start over, or another --out\n  {}",
              path_.string(), fmt::join(lines, "\n  "));
@@ -115,5 +123,15 @@ void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<s
         if (!lost) step.loss = line.at("loss").get<double>();
         for (const std::string& part : parts) step.parts.emplace_back(part, lost ? 0 : line.value(part, 0.0));
         epoch.add(step, lost);
+    }
+}
+
+void log_bad_files(const std::vector<FailedImage>& files, RunLog& log, std::map<std::string, FailedImage>& bad,
+                   const fs::path& list, const Note& note) {
+    for (const FailedImage& f : files) {
+        if (!bad.insert({f.path, f}).second) continue;
+        log.append({{"bad_file", f.path}, {"code", f.code}, {"used", f.used}, {"text", f.text}});
+        if (bad.size() <= kMaxBadFileNotes) note(f.note());
+        if (bad.size() == kMaxBadFileNotes) note("more files with problems will be listed in " + list.string());
     }
 }

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "data/loader.h"
 #include "train/config.h"
+#include "train/record.h"
 #include "train/task.h"
 
 struct RecordedData {  // of a run, from its run.json
@@ -29,6 +30,8 @@ public:
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path operator/(const char* name) const { return used_ ? path_ / name : ""; }
 
+    // Of the run that it holds.
+    std::optional<TrainConfig> config() const;
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
@@ -54,3 +57,8 @@ struct LoggedEpoch {
 };
 void read_log(const std::filesystem::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts,
               StepStats& epoch, std::map<std::string, FailedImage>& bad);
+
+// Adds files to those that are known; a new one is logged, and of the first ones people are told. `list`: where the
+// rest will be.
+void log_bad_files(const std::vector<FailedImage>& files, RunLog& log, std::map<std::string, FailedImage>& bad,
+                   const std::filesystem::path& list, const Note& note);

@@ -48,7 +48,7 @@ PrecisionChoice precision_of_run(const TrainConfig& config, Device& device, Rank
     PrecisionChoice choice = choose_precision(wish, device, [&](DType precision) {
         Arena arena(device);
         const std::unique_ptr<Task> task = make_task(config, ranks);
-        task->build({device, arena, precision, false, 1}, data, [](const std::string&) {});
+        task->build({device, arena, precision, false, 1, false}, data, [](const std::string&) {});
         return time_of_a_step(*task, ranks, 0);
     });
     if (!earlier_why.empty()) choice.why = earlier_why;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -23,16 +24,18 @@ std::optional<size_t> number_in(const char* variable) {
     return number;
 }
 
-// Of the JSON that this file begins with, or is: the journal of an interrupted run, or the result of a finished one.
+// The journal of an interrupted run begins with JSON that says it, and the result of a finished one does, or is.
 std::string shard_in(const fs::path& file, bool journal) {
     std::ifstream in(file);
     std::string text;
-    if (journal)
+    const std::string end = lower(file.extension().string());
+    const size_t before = journal ? 17 : end == ".csv" ? 8 : 0;  // a checksum; "#tundra "
+    if (journal || end == ".csv" || end == ".jsonl")
         std::getline(in, text);
     else
         text.assign(std::istreambuf_iterator<char>(in), {});
-    const json all = json::parse(journal && text.size() > 17 ? text.substr(17) : text, nullptr, false);
-    for (const char* at : {"/shard", "/settings/shard", "/info/custom_metadata/tundra/shard"}) {
+    const json all = json::parse(text.size() > before ? text.substr(before) : "", nullptr, false);
+    for (const char* at : {"/shard", "/tundra/shard", "/settings/shard", "/info/custom_metadata/tundra/shard"}) {
         const json::json_pointer path(at);
         if (all.is_object() && all.contains(path) && all[path].is_string()) return all[path];
     }
