@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <thread>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "data/bursts.h"
@@ -80,14 +81,14 @@ std::optional<Part> part_of(const std::string& name) {
 }
 
 void refuse_repeated_images(const std::string& path, const Dataset& data) {
-    std::map<fs::path, fs::path> folders;  // as they are written, and as they are
-    std::map<fs::path, const Sample*> seen;
+    std::unordered_map<std::string, std::string> folders;  // as they are written, and as they are
+    std::unordered_map<std::string, const Sample*> seen;
     for (const Sample& sample : data.samples) {
-        const fs::path file = fs::path(data.path(sample)).lexically_normal();
-        const auto [folder, is_new] = folders.try_emplace(file.parent_path());
+        const std::string file = data.path(sample), written = file.substr(0, file.rfind('/') + 1);
+        const auto [folder, is_new] = folders.try_emplace(written);
         std::error_code error;
-        if (is_new) folder->second = fs::weakly_canonical(folder->first.empty() ? "." : folder->first, error);
-        const auto [first, once] = seen.try_emplace(folder->second / file.filename(), &sample);
+        if (is_new) folder->second = fs::weakly_canonical(written.empty() ? "." : written, error).string() + "/";
+        const auto [first, once] = seen.try_emplace(folder->second + file.substr(written.size()), &sample);
         if (once) continue;
         const bool same = first->second->name == sample.name;
         fail(Fault::usage, "{}: the image {} occurs twice{}", path, sample.name,
