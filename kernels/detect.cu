@@ -37,8 +37,7 @@ __global__ void __launch_bounds__(kThreads) decode_boxes(DecodeBoxes<T> op) {
 template <class T>
 __device__ __forceinline__ float mean_distance(const T* p) {
     float bins[kDistanceBins], largest = -INFINITY, sum = 0, weighted = 0;
-    SIMT_UNROLL
-    for (unsigned b = 0; b < kDistanceBins; ++b) bins[b] = float(p[b]);
+    load_floats(p, bins);
     SIMT_UNROLL
     for (unsigned b = 0; b < kDistanceBins; ++b) largest = fmaxf(largest, bins[b]);
     SIMT_UNROLL
@@ -151,6 +150,7 @@ template void compute(const Gpu&, const DecodeBoxes<fp16>&);
 
 template <class T>
 void compute(const Gpu& gpu, const DecodeDistances<T>& op) {
+    if (!aligned(op.box)) throw std::invalid_argument("decode distances: box is not aligned to 16 bytes");
     simt::launch(decode_distances<T>, dim3(unsigned(ceil_div(op.n * op.h * op.w, kThreads))), dim3(kThreads), 0,
                  stream_of(gpu), op);
 }

@@ -85,6 +85,12 @@ TEST(CudaGraphs, StepsInOneGraphGiveTheBitsOfSingleSteps) {
     fake_cuda::reset({});
 }
 
+Batch two_of_a_batch(size_t seed) {
+    Batch b = batch(unsigned(seed));
+    b.images.resize(2 * kSize * kSize * 3), b.transform.resize(12), b.color.resize(4), b.labels.resize(2);
+    return b;
+}
+
 // Without a number, the first steps are run both ways, and the faster one stays. 4 s.
 TEST(CudaGraphs, StepsPerGraphAreChosenByTheirTime) {
     constexpr size_t kSteps = 67;  // 8 singly twice, six graphs of 8, and 3 more
@@ -95,9 +101,7 @@ TEST(CudaGraphs, StepsPerGraphAreChosenByTheirTime) {
         Trainer trainer(device, arena, c, initialize_state(c.model, 1));
         std::vector<float> result;
         for (size_t step = 1; step <= kSteps; ++step) {
-            Batch b = batch(unsigned(step));
-            b.images.resize(2 * kSize * kSize * 3), b.transform.resize(12), b.color.resize(4), b.labels.resize(2);
-            trainer.step(b, 0.01, 0.9, step);
+            trainer.step(two_of_a_batch(step), 0.01, 0.9, step);
             for (const StepStats& stats : trainer.arrived()) result.push_back(float(stats.loss));
         }
         chosen = trainer.steps_per_graph();
@@ -159,25 +163,25 @@ TEST(CudaGraphs, TheChoiceOfJoinedGradientsStaysWithTheRun) {
     fake_cuda::reset({});
 }
 
-// Epochs that are too short for a comparison end it. 1 s.
+// Epochs that are too short for a comparison end it. 2 s.
 TEST(CudaGraphs, AComparisonThatIsInterruptedOftenIsGivenUp) {
     fake_cuda::reset({});
     for (const size_t epoch : {size_t(5), size_t(20)}) {  // shorter than steps one by one, and than graphs
         const auto device = open_cuda({});
         Arena arena(*device);
         TrainerConfig c = config();
-        c.steps_per_graph = 0;
+        c.batch = 2, c.steps_per_graph = 0;
         Trainer trainer(*device, arena, c, initialize_state(c.model, 1));
         size_t told = 0;
-        for (size_t step = 1; step <= 8 * epoch; ++step) {
+        for (size_t step = 1; step <= 4 * epoch; ++step) {
             EXPECT_TRUE(trainer.comparing()) << step;
-            trainer.step(batch(unsigned(step)), 0.01, 0.9, step);
+            trainer.step(two_of_a_batch(step), 0.01, 0.9, step);
             told += trainer.arrived().size();
             if (step % epoch == 0) told += trainer.finish().size() + trainer.finish().size();
         }
         EXPECT_FALSE(trainer.comparing());
         EXPECT_EQ(trainer.steps_per_graph(), 1u);
-        EXPECT_EQ(told, 8 * epoch);
+        EXPECT_EQ(told, 4 * epoch);
     }
     EXPECT_EQ(fake_cuda::counts().alive, 0u);
 }

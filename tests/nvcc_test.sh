@@ -35,7 +35,7 @@ cross_entropy forward_batch - a number per row
 cross_entropy backward_rows - as forward_rows
 depthwise depthwise_conv ls
 detect decode_boxes ls
-detect decode_distances - a few scores per pixel; only candidates read more
+detect decode_distances l I4bf16E
 detect candidate_keys - of nearly every row only objectness is read
 detect select_boxes - 8-byte keys, side by side; waiting for the rounds is what counts
 detect_loss detect_sums - of nearly every row only objectness is read

@@ -12,7 +12,7 @@ namespace {
 // Without a wish for another number: where a step reads little, launching it may cost more than the GPU's work.
 constexpr size_t kStepsPerGraph = 8, kSmallInputs = size_t(4) << 20;  // bytes
 constexpr double kWorthwhile = 0.98;                                  // of the time
-constexpr size_t kInterruptions = 8;                                  // of a comparison, which is then given up
+constexpr size_t kInterruptions = 4;                                  // of a comparison, which is then given up
 }  // namespace
 
 Trainer::Trainer(Device& device, Arena& arena, const TrainerConfig& config, const StateDict& initial)
