@@ -270,6 +270,20 @@ void multiply_rows(const Bf16Task& t, size_t column) {
         for (; pair < pairs; ++pair) multiply(0), advance(1, 4);
         advance(0, step - pairs * 4);
     }
+    const Bf16Result& to = t.result;
+    if (vectors == 2 && t.last && to.activation != Activation::silu && !(to.residual && to.residual_last) &&
+        t.outs - column >= 2 * lanes) {  // the common case without a way through memory
+        const Vector least = Vector{} + (to.activation == Activation::relu ? 0 : -__builtin_inff());
+#pragma GCC unroll 14
+        for (size_t r = 0; r < rows; ++r) {
+            const size_t at = t.row[r].to + column;
+            if (to.residual)
+#pragma GCC unroll 2
+                for (size_t k = 0; k < vectors; ++k) sum[r][k] += load(to.residual + at + k * lanes);
+            store_two(to.y + at, at_least(least, sum[r][0]), at_least(least, sum[r][vectors - 1]));
+        }
+        return;
+    }
 #pragma GCC unroll 14
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
