@@ -25,7 +25,7 @@ grep -qa '"tundra.bf16":' run/model.safetensors || bad "the model does not hold 
 expect 0 "$tundra" train shots --out small "${settings[@]}" --validation 0.1; says "threads, fp32"
 grep -qa '"tundra.bf16":' small/model.safetensors && bad "28 images are no check"
 expect 2 "$tundra" train shots --out half "${settings[@]}" --precision fp16; says "fp32 or bf16"; one_line
-expect 2 "$tundra" train shots --out run "${settings[@]}"; says "precision: bf16 -> auto"
+expect 2 "$tundra" train shots --out run "${settings[@]}"; says 'precision: "bf16" -> "auto"'
 
 expect 0 "$tundra" eval run --precision bf16; says "accuracy"
 expect 0 "$tundra" eval run --part all --check-bf16; says "same class"; says "280"
