@@ -40,8 +40,7 @@ PrecisionChoice precision_of_run(const TrainConfig& config, Device& device, Rank
         if (!there.empty() && there != here)
             fail(Fault::usage,
                  "{}: the run trains in bf16 and began on a processor with {}, this one has {}, which gives other "
-                 "bits; go "
-                 "on there, or begin anew with --fresh",
+                 "bits; go on there, or begin anew with --fresh",
                  folder.path().string(), there, here);
     }
     if (automatic && on_cpu && wish.earlier.empty()) wish.checked = passed_the_check(config);

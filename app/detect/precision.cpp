@@ -5,7 +5,6 @@
 #include "app/jobs/journal.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "predict/bf16_check.h"
 
 using nlohmann::ordered_json;
 
@@ -57,19 +56,16 @@ std::string key_of_boxes(ordered_json settings, size_t image_size, bool given_sp
 
 PrecisionChoice choose_for_detector(const DetectJob& job, const DetectorModel& model, Device& device,
                                     const std::string& journal, const ordered_json& settings, const KeyOf& key_of) {
-    const std::string& named = job.machine.precision;
     EarlierPrecision earlier;
     if (!job.shard.empty()) earlier.alone = "shards must agree; name --precision for all of them";
-    if (device.kind() == "cpu" &&
-        (named == "bf16" || (named == "auto" && bf16_passed(model.bf16_check, model.state)))) {
+    if (device.kind() == "cpu" && job.machine.precision != "fp32") {
         const Begun begun = begun_in(job, journal, settings, key_of);
         earlier.name = begun.precision;
         if (const std::string here = device.instructions(DType::bf16);
             !begun.instructions.empty() && begun.instructions != here)
             fail(Fault::usage,
                  "{}: was begun in bf16 on a processor with {}, this one has {}, which gives other bits; go on there, "
-                 "or "
-                 "begin another survey",
+                 "or begin another survey",
                  std::filesystem::path(journal).parent_path().string(), begun.instructions, here);
     }
     return detector_precision(job.machine, device, model, earlier);

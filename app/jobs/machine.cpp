@@ -35,8 +35,7 @@ void add_machine_options(CLI::App& app, MachineOptions& options, const std::stri
         ->group("Machine");
     app.add_option("--precision", options.precision,
                    "arithmetic of the network: fp32, bf16, fp16 (not on cpu), or auto: bf16 for a classifier on cuda, "
-                   "and on cpu "
-                   "for a model that passed the check of bf16 (eval --check-bf16) where it is faster; else fp32")
+                   "and on cpu for a model that passed eval --check-bf16 where it is faster; else fp32")
         ->type_name("NAME")
         ->check(choices_of("precision"))
         ->capture_default_str()
