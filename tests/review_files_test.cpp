@@ -256,7 +256,7 @@ TEST(AddedAnswers, AreNotMixedWithAnEarlierPersons) {
                                  "A/3.jpg,,quality,bad,,Eve,2026-11-30T11:00:00Z\n");
     CorrectionLog again(trial.folder / "stick.csv", CorrectionLog::Use::reading);
     opened.survey.match(again);
-    EXPECT_EQ(opened.session.add(again).rows, 1u);
+    EXPECT_EQ(opened.session.add(again).images, 1u);
     EXPECT_FALSE(opened.item(4).at("seen").get<bool>());
     EXPECT_EQ(opened.item(2).at("final"), "human");
 }

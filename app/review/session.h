@@ -37,7 +37,7 @@ public:
     // one holds as a whole, because each was given without the other. Fault::usage, with the image, and nothing is
     // taken, if one is not possible here.
     struct Added {
-        size_t images = 0, rows = 0, older = 0;
+        size_t images = 0, rows = 0, older = 0;  // rows: without those that take an answer back
         std::vector<std::string> unknown = {};   // images that this survey does not have
         std::vector<std::string> replaced = {};  // images whose answer of another person no longer holds
     };

@@ -244,7 +244,7 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             "all {}: {}.{}</p><p class=\"quiet\">The estimate weighs the looked-at images of each site and final class "
             "by the number of "
             "images there (stratified sampling, Cochran 1977, chapter 5; 95{}% interval after Wilson 1927). {} of the "
-            "images lie in strata with a looked-at one.</p>\n<div "
+            "images have a looked-at one of their site and class.</p>\n<div "
             "class=\"grid\"><div>{}</div><div>{}</div></div></section>\n",
             images_text(m.measured), percent_text(share(m.right, m.measured)),
             m.with_species ? ", the species with their counts in " +

@@ -219,8 +219,9 @@ SurveyTable::Answer SurveyTable::answer(size_t i) const {
     ImageResult& r = a.result;
     const ImageCorrections* said = said_of(r.file);
     const auto value = [&](const std::string& box, const char* field) { return said ? said->value(box, field) : ""; };
-    // Where a person changed boxes the others have their own answers, as the review shows them.
-    const auto winner = said && said->of_boxes() ? winners_.end() : winners_.find(facts_[i].burst);
+    // No vote changes what a person looked at. Where boxes were changed the others have their own answers, as the
+    // review shows them; else species_said() has what the models had said, their vote included.
+    const auto winner = said ? winners_.end() : winners_.find(facts_[i].burst);
     std::set<std::string> before;
     bool changed = false;
     for (size_t k = 0; k < r.detections.size(); ++k) {
@@ -379,6 +380,8 @@ void SurveyTable::apply_corrections(Corrections corrections, const std::vector<s
         for (const SpeciesCount& one : row.species)
             species += fmt::format("{}{}:{}", species.empty() ? " " : "|", one.name, one.count);
         models_[row.file] = final_name(row.final) + species;
+        if (ImageCorrections& said = corrections.at(json_name(row.file)); said.accepted.empty() && !said.of_boxes())
+            said.accepted = models_[row.file];
     }
     corrections_ = std::move(corrections);
     std::set<uint32_t> bursts;

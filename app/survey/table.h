@@ -68,7 +68,8 @@ struct SurveyEvent {
 
 class SurveyTable {
 public:
-    // Reads every result once, and those of bursts a second time. Memory: 48 bytes per image.
+    // Reads every result once, and those of bursts a second time. Memory: 32 bytes per image, and up to 24
+    // more for a moment.
     SurveyTable(SurveyResults results, Sites sites, Repeats repeats, Corrections corrections, TableOptions options);
 
     size_t size() const { return facts_.size(); }
