@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/cpu_level.h"
 #include "base/processors.h"
 #include "base/text.h"
 #include "engine/device.h"
@@ -28,7 +29,8 @@ public:
           waiting_(cpu_.threads) {
         const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
-        facts_.description = fmt::format("{}, {} threads", cpu_model(), cpu_.threads);
+        facts_.description = fmt::format("{}, {} threads, {}{}", cpu_model(), cpu_.threads, cpu_level_name(),
+                                         onednn_missing().empty() ? "" : ", without oneDNN");
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }
 

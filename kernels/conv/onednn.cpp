@@ -286,6 +286,7 @@ size_t bytes_of(const Cpu& cpu, const Op& op) {
 
 namespace onednn {
 bool supports_this_cpu() {
+    if (!has_onednn()) return false;
     static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return isa != dnnl_cpu_isa_sse41 && isa != dnnl_cpu_isa_avx;
 }
@@ -337,6 +338,7 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<float>& op) { return
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<float>& op) { return bytes_of(cpu, op); }
 
 void drop_packed_weights(const void* memory, size_t bytes) {
+    if (!has_onednn()) return;
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     const auto* const begin = static_cast<const float*>(memory);
@@ -345,12 +347,14 @@ void drop_packed_weights(const void* memory, size_t bytes) {
 }
 
 size_t packed_weight_count() {
+    if (!has_onednn()) return 0;
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     return size_t(std::ranges::count_if(all.constant_weights, [](const auto& one) { return bool(one.second.memory); }));
 }
 
 size_t primitives_created() {
+    if (!has_onednn()) return 0;
     const std::lock_guard lock(convolutions().mutex);
     return convolutions().created;
 }

@@ -8,8 +8,9 @@ void convolve(const Cpu&, const ConvForward<float>&);
 void convolve(const Cpu&, const ConvBackwardData<float>&);
 void convolve(const Cpu&, const ConvBackwardWeight<float>&);
 
-// False without AVX2 (an old processor, or DNNL_MAX_CPU_ISA): oneDNN 2.6 then computes wrong forward results where
-// something follows the convolution and the channels do not fill vectors. The plain loops are used instead.
+// False where it is not installed, and without AVX2 (an old processor, or DNNL_MAX_CPU_ISA): oneDNN 2.6 then computes
+// wrong forward results where something follows the convolution and the channels do not fill vectors. The plain loops
+// are used instead.
 bool supports_this_cpu();
 
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // these create the primitive
