@@ -11,10 +11,12 @@
 #include "app/detect/advice.h"
 #include "app/jobs/together.h"
 #include "app/terminal.h"
+#include "base/cpu_level.h"
 #include "base/error.h"
 #include "base/processors.h"
 #include "data/cache.h"
 #include "data/image.h"
+#include "kernels/conv/cpu.h"
 #include "kernels/cuda_libraries.h"
 #include "models/resnet.h"
 #include "train/machine.h"
@@ -169,6 +171,7 @@ int run(bool as_json, const std::string& self_test_device) {
                      {{"processor", machine.processor.model},
                       {"cores", machine.processor.cores},
                       {"isa", machine.processor.isa},
+                      {"level", cpu_level_name()},
                       {"threads", machine.threads},
                       {"memory_bytes", machine.memory_bytes},
                       {"memory_available_bytes", available_memory_bytes()},
@@ -200,6 +203,8 @@ int run(bool as_json, const std::string& self_test_device) {
     line("ok", "processor",
          fmt::format("{}, {} cores, {} threads, {}", machine.processor.model, machine.processor.cores, machine.threads,
                      fmt::join(machine.processor.isa, " ")));
+    line("ok", "instructions",
+         fmt::format("{}{}", cpu_level_name(), cpu_level_is_lowered() ? ", lowered by TUNDRA_CPU_LEVEL" : ""));
     line("ok", "memory",
          fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)),
                      bytes_text(double(available_memory_bytes()))));
@@ -207,7 +212,12 @@ int run(bool as_json, const std::string& self_test_device) {
     for (const Check& d : devices)
         line(d.good ? "ok" : d.what == "cuda" || d.what == "ptx" ? "no" : "BAD", "device " + d.what, d.text);
     for (const Library& l : linked_libraries())
-        line("ok", l.name, fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
+        if (l.name == "oneDNN" && !onednn_missing().empty())
+            line("no", l.name,
+                 fmt::format("own loops compute all convolutions, several times slower: {}", onednn_missing()));
+        else
+            line("ok", l.name,
+                 fmt::format("built with {}{}", l.compiled, l.loaded.empty() ? "" : ", loaded " + l.loaded));
     for (const CudaLibraryFile& l : of_cuda)
         line(l.missing.empty() ? "ok" : "no", l.name,
              l.missing.empty() ? fmt::format("built with {}, loaded {} from {}", l.compiled, l.loaded, l.file)

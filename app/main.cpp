@@ -12,6 +12,7 @@
 
 #include "app/help.h"
 #include "app/terminal.h"
+#include "base/cpu_level.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -115,6 +116,7 @@ int dispatch(int argc, char** argv) {
 
 int run_catching(int argc, char** argv) {
     try {
+        check_cpu_level_wanted();
         return dispatch(argc, argv);
     } catch (const Error& error) {
         return print_error(error.what(), hint_for(error.fault), int(error.fault));

@@ -12,7 +12,10 @@ pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 find_package(ZLIB REQUIRED)
 
-# oneDNN: Debian's 2.6 has a CMake package; TUNDRA_ONEDNN_ROOT names the folder of another one.
+include(${CMAKE_SOURCE_DIR}/cmake/image_formats.cmake)
+
+# oneDNN; TUNDRA_ONEDNN_ROOT names the folder of another one than the system's. The program opens it when it is first needed, by the
+# name it is built with (kernels/load_onednn.cpp): each function of its headers becomes a macro that looks it up.
 if(TUNDRA_ONEDNN_ROOT)
     find_path(DNNL_INCLUDE dnnl.hpp PATHS ${TUNDRA_ONEDNN_ROOT}/include NO_DEFAULT_PATH REQUIRED)
     find_library(DNNL_LIBRARY dnnl PATHS ${TUNDRA_ONEDNN_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
@@ -20,15 +23,29 @@ else()
     find_path(DNNL_INCLUDE dnnl.hpp REQUIRED)
     find_library(DNNL_LIBRARY dnnl REQUIRED)
 endif()
+set(calls "")
+file(GLOB headers ${DNNL_INCLUDE}/oneapi/dnnl/dnnl.h ${DNNL_INCLUDE}/oneapi/dnnl/dnnl_common.h)
+foreach(header ${headers})
+    file(READ ${header} text)
+    string(REGEX MATCHALL "DNNL_API[ \n*]+dnnl_[a-z0-9_]+\\(" found "${text}")
+    list(TRANSFORM found REPLACE ".*(dnnl_[a-z0-9_]+)\\(" "#define \\1 ONEDNN(\\1)\n")
+    list(APPEND calls ${found})
+endforeach()
+list(JOIN calls "" calls)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/onednn/onednn_calls.h CONTENT "${calls}" @ONLY)
+tundra_soname(onednn_soname ${DNNL_LIBRARY})
 add_library(tundra_onednn INTERFACE)
-target_include_directories(tundra_onednn SYSTEM INTERFACE ${DNNL_INCLUDE})
-target_link_libraries(tundra_onednn INTERFACE ${DNNL_LIBRARY})
+target_include_directories(tundra_onednn SYSTEM INTERFACE ${DNNL_INCLUDE} ${CMAKE_BINARY_DIR}/generated/onednn)
+target_link_libraries(tundra_onednn INTERFACE ${CMAKE_DL_LIBS})
+set_source_files_properties(kernels/load_onednn.cpp PROPERTIES COMPILE_DEFINITIONS "TUNDRA_ONEDNN=\"${onednn_soname}\"")
+cmake_path(GET DNNL_LIBRARY PARENT_PATH folder)
+if(NOT folder IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+    list(APPEND CMAKE_INSTALL_RPATH ${folder})
+endif()
 
 find_path(STB_INCLUDE stb_image.h PATH_SUFFIXES stb REQUIRED)
 add_library(tundra_stb INTERFACE)
 target_include_directories(tundra_stb SYSTEM INTERFACE ${STB_INCLUDE})
-
-include(${CMAKE_SOURCE_DIR}/cmake/image_formats.cmake)
 
 # HDF5 reads Keras weights; without it `.h5` files are refused with a message. The program opens it when the first such file comes,
 # by this name: it brings forty libraries with it, half of what an empty start takes.

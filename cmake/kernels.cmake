@@ -38,34 +38,32 @@ function(tundra_simt_flavour)
         COMPILE_OPTIONS "${options}" COMPILE_DEFINITIONS "${definitions}")
 endfunction()
 
-# GCC 12 vectorises the plain loops only at -O3: batch norm is four times slower without.
+# The convolution loops are written as vectors, so the compiler has nothing to find, and GCC 12's fault with AVX-512 constants
+# (cmake/levels.cmake) no occasion.
+set(loop_options -ffp-contract=fast -fno-tree-vectorize -fno-tree-slp-vectorize)
+# Tuned for some processors, GCC leaves some multiplications and additions apart (GCC 14 for Zen 5 those of 512 bits): the two
+# levels would give different results (tests/conv_product_test.cpp).
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    list(APPEND loop_options --param=avoid-fma-max-bits=0)
+endif()
+set_source_files_properties(kernels/conv/loops_avx2.cpp kernels/conv/loops_bf16_avx2.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
+list(APPEND loop_options -mprefer-vector-width=512)
+set_source_files_properties(kernels/conv/loops_avx512.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
+list(APPEND loop_options -mavx512bw -mavx512vl -mavx512bf16)
+set_source_files_properties(kernels/conv/loops_bf16_avx512.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
+
+# Loops are compiled per instruction level; what chooses, remembers and calls libraries is not.
+set(loop_sources ${kernel_sources})
+list(FILTER loop_sources EXCLUDE REGEX "(onednn|cudnn|cublas)[a-z_]*\\.cpp$")
+list(FILTER loop_sources EXCLUDE REGEX "conv/(cpu|product|winograd|simd_loops|bf16|bf16_weight)\\.cpp$")
+list(REMOVE_ITEM kernel_sources ${loop_sources})
 if(NOT TUNDRA_SANITIZE)
     set_source_files_properties(${kernel_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O3>")
 endif()
-# The same loops for two instruction sets; the machine decides at run time (kernels/conv/simd_loops.cpp, bf16.cpp). They are written as
-# vectors, so the compiler has nothing to find, and GCC 12's fault with AVX-512 constants (see the main file) no occasion.
-foreach(set avx2 avx512 bf16_avx2 bf16_avx512)
-    set(flags -mavx2 -mfma -ffp-contract=fast -fno-tree-vectorize -fno-tree-slp-vectorize)
-    # Tuned for some processors, GCC leaves some multiplications and additions apart (GCC 14 for Zen 5 those of 512 bits): the two
-    # sets would give different results (tests/conv_product_test.cpp).
-    if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-        list(APPEND flags --param=avoid-fma-max-bits=0)
-    endif()
-    if(set MATCHES avx512)
-        list(APPEND flags -mavx512f -mprefer-vector-width=512)
-    endif()
-    if(set STREQUAL bf16_avx512)
-        list(APPEND flags -mavx512bw -mavx512vl -mavx512bf16)
-    endif()
-    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-        set_source_files_properties(${CMAKE_SOURCE_DIR}/kernels/conv/loops_${set}.cpp PROPERTIES COMPILE_OPTIONS "-O3;${flags}")
-    else()
-        list(FILTER kernel_sources EXCLUDE REGEX "_${set}\\.cpp$")
-    endif()
-endforeach()
 add_library(tundra_kernels STATIC ${kernel_sources} ${cuda_sources} ${empty_source})
 tundra_simt_flavour(${cuda_sources})
-target_link_libraries(tundra_kernels PUBLIC tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)
+tundra_levels(tundra_kernels "tundra_onednn;OpenMP::OpenMP_CXX" ${loop_sources})
+target_link_libraries(tundra_kernels PUBLIC tundra_base tundra_simt tundra_onednn OpenMP::OpenMP_CXX Threads::Threads)
 
 if(TUNDRA_HAS_CUDA)
     add_subdirectory(cmake/cuda)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/cpu_level.h"
 #include "base/processors.h"
 #include "base/text.h"
 #include "engine/device.h"
@@ -25,9 +26,10 @@ const char* bf16_instructions() {
     bool has[std::size(kBf16Instructions)] = {};
     has[std::size(has) - 1] = true;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    has[0] = __builtin_cpu_supports("amx-bf16"), has[1] = __builtin_cpu_supports("avx512bf16");
-    has[2] = __builtin_cpu_supports("avx512bw"), has[3] = __builtin_cpu_supports("avx2");
+    const CpuLevel level = cpu_level();
+    has[0] = level == CpuLevel::avx512 && __builtin_cpu_supports("amx-bf16") && onednn_missing().empty();
+    has[1] = level == CpuLevel::avx512 && __builtin_cpu_supports("avx512bf16");
+    has[2] = level == CpuLevel::avx512, has[3] = level >= CpuLevel::avx2;
 #endif
     return kBf16Instructions[std::find(std::begin(has), std::end(has), true) - has];
 }
@@ -40,7 +42,8 @@ public:
           waiting_(cpu_.threads) {
         const size_t bytes = Cpu::scratch_reserved(cpu_.threads);
         cpu_.scratch = {CpuDevice::allocate(bytes), bytes};
-        facts_.description = fmt::format("{}, {} threads", cpu_model(), cpu_.threads);
+        facts_.description = fmt::format("{}, {} threads, {}{}", cpu_model(), cpu_.threads, cpu_level_name(),
+                                         onednn_missing().empty() ? "" : ", without oneDNN");
         facts_.instructions = bf16_instructions();
     }
     ~CpuDevice() override { CpuDevice::release(cpu_.scratch.memory, cpu_.scratch.bytes); }

@@ -21,6 +21,20 @@ struct Matrix {
     size_t pitch;
 };
 void product(size_t m, size_t n, size_t k, float scale, Matrix a, Matrix b, bool b_transposed, float* y, size_t pitch) {
+    if (!has_onednn())
+        return compute(Cpu{}, MatrixProduct{.m = m,
+                                            .n = n,
+                                            .k = k,
+                                            .a = a.data,
+                                            .a_pitch = a.pitch,
+                                            .a_transposed = false,
+                                            .b = b.data,
+                                            .b_pitch = b.pitch,
+                                            .b_transposed = b_transposed,
+                                            .scale = scale,
+                                            .beta = 0,
+                                            .y = y,
+                                            .y_pitch = pitch});
     check_onednn(dnnl_sgemm('N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n), dnnl_dim_t(k), scale, a.data,
                             dnnl_dim_t(a.pitch), b.data, dnnl_dim_t(b.pitch), 0, y, dnnl_dim_t(pitch)),
                  "matrix product");

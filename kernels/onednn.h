@@ -1,15 +1,32 @@
 // Shared by the oneDNN files: the differences between versions 2 and 3 (3 has no operation descriptors) end here.
 // oneDNN: https://uxlfoundation.github.io/oneDNN/
+//
+// The library is opened when it is first needed, and a program runs without it: products and convolutions are then
+// computed by own loops, which are slower.
 #pragma once
 
+#include <dnnl.h>
 #include <omp.h>
 
-#include <dnnl.hpp>
 #include <stdexcept>
 #include <string>
 
 #include "kernels/device.h"
+#include "kernels/matrix_product.h"
 #include "kernels/types.h"
+
+bool has_onednn();
+void* onednn_symbol(const char* function);  // throws std::runtime_error if there is none
+
+// Every function of the library, found once by its name. The list is made from dnnl.h (cmake/dependencies.cmake).
+#define ONEDNN(name)                                                                        \
+    (*[] {                                                                                  \
+        static const auto call = reinterpret_cast<decltype(&::name)>(onednn_symbol(#name)); \
+        return call;                                                                        \
+    }())
+#include "onednn_calls.h"
+// After the list: its inline functions call what the list names.
+#include <dnnl.hpp>
 
 inline void check_onednn(dnnl_status_t status, const char* what) {
     if (status != dnnl_success)
@@ -24,6 +41,19 @@ inline void use_threads(const Cpu& cpu) {
 // y (m, n) = a (m, k) * b (k, n) + beta * y, all row-major; `a_transposed`: a is stored as (k, m), likewise b.
 inline void multiply(const Cpu& cpu, size_t m, size_t n, size_t k, const float* a, bool a_transposed, const float* b,
                      bool b_transposed, float beta, float* y) {
+    if (!has_onednn())
+        return compute(cpu, MatrixProduct{.m = m,
+                                          .n = n,
+                                          .k = k,
+                                          .a = a,
+                                          .a_pitch = a_transposed ? m : k,
+                                          .a_transposed = a_transposed,
+                                          .b = b,
+                                          .b_pitch = b_transposed ? k : n,
+                                          .b_transposed = b_transposed,
+                                          .beta = beta,
+                                          .y = y,
+                                          .y_pitch = n});
     use_threads(cpu);
     check_onednn(dnnl_sgemm(a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', dnnl_dim_t(m), dnnl_dim_t(n),
                             dnnl_dim_t(k), 1.0f, a, dnnl_dim_t(a_transposed ? m : k), b,

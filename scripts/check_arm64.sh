@@ -19,7 +19,7 @@ emulator=$(command -v qemu-aarch64-static || command -v qemu-aarch64) && command
 }
 
 export PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig
-scripts/build.sh build-arm64 --target all benchmarks -- -DCMAKE_BUILD_TYPE=Release -DTUNDRA_NATIVE=OFF -DTUNDRA_CUDA=OFF \
+scripts/build.sh build-arm64 --target all benchmarks -- -DCMAKE_BUILD_TYPE=Release -DTUNDRA_CUDA=OFF \
     -DTUNDRA_WERROR="${TUNDRA_WERROR:-OFF}" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
     -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_CROSSCOMPILING_EMULATOR="$emulator"
 [ "${1:-}" != --build-only ] || exit 0

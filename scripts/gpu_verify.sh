@@ -22,7 +22,7 @@ gpu_tests="kernels_cuda_test golden_resnet_test"
 
 bundle_up() {
     local build=build-gpu folder=.gpu/bundle programs program library
-    cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DTUNDRA_NATIVE=OFF -DTUNDRA_CUDA=ON \
+    cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DTUNDRA_CUDA=ON \
         "-DTUNDRA_CUDA_ARCHS=${TUNDRA_CUDA_ARCHS:-90-real;80-virtual;100-virtual}" || return 1
     # shellcheck disable=SC2086
     cmake --build $build -j "${JOBS:-$(nproc)}" --target tundra bench_step $gpu_tests || return 1

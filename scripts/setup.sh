@@ -23,7 +23,7 @@ needed="g++ cmake ninja-build pkg-config libdnnl-dev libturbojpeg0-dev libjpeg-d
         libcli11-dev nlohmann-json3-dev libfmt-dev libxxhash-dev zlib1g-dev"
 optional="libopenmpi-dev openmpi-bin libhdf5-dev libyaml-cpp-dev libtiff-dev libwebp-dev libgif-dev libheif-dev libutf8proc-dev libcpp-httplib-dev ccache"
 what=${1:-demo}
-[ "$what" = demo ] || needed="$needed libgtest-dev"
+[ "$what" = demo ] || needed="$needed libgtest-dev" optional="$optional qemu-user-static"
 
 # For this architecture: a library for cross compilers does not count.
 installed() { dpkg-query -W -f='${Status} ${Architecture}\n' "$1" 2>/dev/null | grep -qE "ok installed ($architecture|all)$"; }

@@ -4,7 +4,7 @@
 #   scripts/test.sh           everything that fits ten minutes on two cores
 #   scripts/test.sh --full    also: the PTX of older GPUs, AddressSanitizer and UBSan, the race checker over the CUDA
 #                             kernels, removed barriers, fuzzing for a minute each, 1,000 stops at random moments, nvcc for
-#                             every architecture, aarch64 in an emulator
+#                             every architecture, old processors and aarch64 in an emulator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=0
@@ -51,5 +51,7 @@ echo "== 1,000 stops at random moments"
 TUNDRA_STOPS=1000 build/tests/stops_test --gtest_filter='*EveryCommand*'
 echo "== nvcc for every architecture"
 tests/nvcc_test.sh build/tundra . --full || [ $? = 77 ]
+echo "== old processors, in an emulator"
+TUNDRA_FULL=1 tests/other_machines_test.sh build/tundra . || [ $? = 77 ]
 echo "== aarch64, compiled here and run in an emulator"
 scripts/check_arm64.sh || [ $? = 77 ]

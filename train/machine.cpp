@@ -2,7 +2,6 @@
 #include "train/machine.h"
 
 #include <dlfcn.h>
-#include <dnnl.h>
 #include <fmt/format.h>
 #include <sys/utsname.h>
 #include <turbojpeg.h>
@@ -21,6 +20,7 @@
 #include "base/processors.h"
 #include "build_info.h"
 #include "data/image.h"
+#include "kernels/onednn.h"
 
 namespace {
 
@@ -93,10 +93,10 @@ Machine this_machine() {
 }
 
 std::vector<Library> linked_libraries() {
-    const dnnl_version_t* onednn = dnnl_version();
+    const dnnl_version_t* onednn = has_onednn() ? dnnl_version() : nullptr;
     std::vector<Library> libraries = {
         {"oneDNN", fmt::format("{}.{}.{}", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH),
-         fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
+         onednn ? fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch) : ""},
         {"libjpeg-turbo", TUNDRA_TURBOJPEG, file_of(reinterpret_cast<void*>(&tjInitDecompress))},
         {"libzip", LIBZIP_VERSION, zip_libzip_version()},
     };

@@ -6,6 +6,7 @@
 
 #include <charconv>
 
+#include "base/cpu_level.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -35,6 +36,7 @@ json describe(const Machine& machine) {
     return {{"processor", machine.processor.model},
             {"cores", machine.processor.cores},
             {"isa", machine.processor.isa},
+            {"level", cpu_level_name()},
             {"threads", machine.threads},
             {"memory_bytes", machine.memory_bytes},
             {"system", machine.system},

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "app/terminal.h"
 #include "base/processors.h"
+#include "kernels/conv/cpu.h"
 #include "train/config.h"
 
 namespace {
@@ -19,7 +21,13 @@ CLI::IsMember choices_of(std::string_view key) {
 
 int MachineOptions::thread_count() const { return threads ? int(threads) : usable_processors(); }
 
-std::unique_ptr<Device> MachineOptions::open() const { return open_device(device, {.threads = thread_count()}); }
+std::unique_ptr<Device> MachineOptions::open() const {
+    std::unique_ptr<Device> opened = open_device(device, {.threads = thread_count()});
+    if (opened->kind() == "cpu" && !onednn_missing().empty())
+        write_error(fmt::format("note: without oneDNN ({}) own loops compute all convolutions, several times slower\n",
+                                printable(onednn_missing())));
+    return opened;
+}
 
 size_t MachineOptions::classifier_batch(size_t images) const {
     return std::clamp<size_t>(images, 1, batch ? batch : 16);

@@ -6,16 +6,15 @@
 #include <atomic>
 
 #include "base/aligned_memory.h"
+#include "base/cpu_level.h"
 #include "kernels/conv/constant_weights.h"
 #include "kernels/parallel.h"
 
 const Bf16Loops* bf16_loops() {
     static const Bf16Loops* const fastest = []() -> const Bf16Loops* {
 #if defined(__x86_64__)
-        if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl"))
-            return &bf16_loops_avx512;
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &bf16_loops_avx2;
+        if (cpu_level() == CpuLevel::avx512 && __builtin_cpu_supports("avx512bf16")) return &bf16_loops_avx512;
+        if (cpu_level() >= CpuLevel::avx2) return &bf16_loops_avx2;
 #endif
         return nullptr;
     }();

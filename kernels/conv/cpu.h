@@ -1,7 +1,12 @@
-// The caches of the CPU convolutions: their statistics, and when packed weights become invalid.
+// The CPU convolutions as a device sees them: whether their library is there, the statistics of their caches, and when
+// packed weights become invalid.
 #pragma once
 
 #include <cstddef>
+#include <string>
+
+// Why oneDNN is not used; empty where it is. Without it all convolutions and products are own loops.
+const std::string& onednn_missing();
 
 size_t conv_primitives_created();  // of oneDNN, since the program started; a replayed step must not add any
 

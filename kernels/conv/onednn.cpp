@@ -348,11 +348,12 @@ void run(const Cpu& cpu, const ConvBackwardWeight<T>& op) {
 namespace onednn {
 bool has_amx() {
     static const bool amx =
-        (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+        has_onednn() && (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
     return amx;
 }
 
 bool supports_this_cpu() {
+    if (!has_onednn()) return false;
     static const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return isa != dnnl_cpu_isa_sse41 && isa != dnnl_cpu_isa_avx;
 }
@@ -379,6 +380,7 @@ size_t scratch_bytes(const Cpu& cpu, const ConvBackwardData<bf16>& op) { return 
 size_t scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op) { return bytes_of(cpu, op); }
 
 void drop_packed_weights(const void* memory, size_t bytes) {
+    if (!has_onednn()) return;
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     const auto* const begin = static_cast<const char*>(memory);
@@ -387,12 +389,14 @@ void drop_packed_weights(const void* memory, size_t bytes) {
 }
 
 size_t packed_weight_count() {
+    if (!has_onednn()) return 0;
     Convolutions& all = convolutions();
     const std::lock_guard lock(all.mutex);
     return size_t(std::ranges::count_if(all.constant_weights, [](const auto& one) { return bool(one.second.memory); }));
 }
 
 size_t primitives_created() {
+    if (!has_onednn()) return 0;
     const std::lock_guard lock(convolutions().mutex);
     return convolutions().created;
 }

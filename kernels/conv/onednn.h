@@ -11,8 +11,9 @@ void convolve(const Cpu&, const ConvForward<bf16>&);  // needs AVX-512, as all o
 void convolve(const Cpu&, const ConvBackwardData<bf16>&);
 void convolve(const Cpu&, const ConvBackwardWeight<bf16>&);
 
-// False without AVX2 (an old processor, or DNNL_MAX_CPU_ISA): oneDNN 2.6 then computes wrong forward results where
-// something follows the convolution and the channels do not fill vectors. The plain loops are used instead.
+// False where it is not installed, and without AVX2 (an old processor, or DNNL_MAX_CPU_ISA): oneDNN 2.6 then computes
+// wrong forward results where something follows the convolution and the channels do not fill vectors. The plain loops
+// are used instead.
 bool supports_this_cpu();
 
 // oneDNN uses the processor's matrix unit, several times faster in bf16 than own kernels without it.
