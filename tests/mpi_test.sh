@@ -92,7 +92,7 @@ bits() {
     wait $job; code=$?
     [ $code = 143 ] || bad "exit code $code instead of 143"
     expect 2 ranks 3 "$tundra" train "${eight[@]}" -o elastic
-    says "the 4 of a batch of 8 cannot be dealt to 3 ranks"
+    says "the 4 of a batch of 8 cannot be dealt evenly to 3 ranks"
     expect 0 "$tundra" train "${boxes[@]}" --epochs 6 --batch 8 -o elastic -q
     same parts1 elastic
     expect 0 ranks 2 "$tundra" train "${boxes[@]}" -o two -q
@@ -101,8 +101,11 @@ bits() {
     [ "$(steps loss two)" = "$(steps loss ../exact/sync2)" ] && bad "--sync-batch-norm changes nothing"
     expect 2 "$tundra" train "${boxes[@]}" --micro-batch 4 -o refused
     says "--micro-batch 4: must divide --batch 6"
-    expect 2 ranks 2 "$tundra" train "${boxes[@]}" --micro-batch 1 -o refused
-    says "the 6 of a batch of 6 cannot be dealt to 2 ranks"
+    # Six parts: three of each of two ranks, two of each of three.
+    for n in 2 3; do expect 0 ranks $n "$tundra" train "${boxes[@]}" --micro-batch 1 -o "sixths$n" -q; done
+    same sixths2 sixths3
+    expect 2 ranks 4 "$tundra" train "${boxes[@]}" --micro-batch 1 -o refused
+    says "the 6 of a batch of 6 cannot be dealt evenly to 4 ranks"
 }
 
 # A classifier whose last batch has 8 images of 12.
