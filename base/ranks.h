@@ -32,10 +32,16 @@ public:
     bool first() const { return rank == 0; }  // it writes all files
     std::string name() const { return "rank " + std::to_string(rank) + " on " + machine; }
 
-    // In place, for a few numbers; returns when they are there.
-    virtual void sum(std::span<double>) {}
-    // In place, values = factor * sum, while the caller goes on; `values` stay untouched until wait() returns.
-    virtual void start_sum(std::span<float> /*values*/, float /*factor*/) {}
+    // In place, for a few numbers; returns when they are there. Every rank may have `rows` of them, one behind the
+    // other, all of which are added up, those of rank 0 first; the sum is the first row.
+    virtual void sum(std::span<double> /*values*/, size_t /*rows*/ = 1) {}
+    // rows[0] = factor * sum of the rows of all ranks, while the caller goes on; they stay untouched until wait()
+    // returns.
+    virtual void start_sum(std::span<float* const> /*rows*/, size_t /*width*/, float /*factor*/) {}
+    void start_sum(std::span<float> values, float factor) {
+        float* const row = values.data();
+        start_sum({&row, 1}, values.size(), factor);
+    }
     virtual void wait() {}  // for all sums that were started
     // The texts of all ranks, on every rank.
     virtual std::vector<std::string> gather(const std::string& text) { return {text}; }

@@ -50,8 +50,11 @@ ended() {  # after what; within 30 s, with a checkpoint that is not older than t
     now=$(ls run/checkpoints | sed 's/step-\([0-9]*\).*/\1/' | sort -n | tail -1)
     [ "$now" -ge "$newest" ] || bad "$1: the newest checkpoint was $newest and is $now"
     newest=$now
-    for pid in $(cat pid.*); do
-        [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1)" != R ] || bad "$1: a rank still runs"
+    for pid in $(cat pid.*); do  # mpirun may end a moment before them
+        while [[ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1)" == [RSD] ]]; do
+            [ $((SECONDS - start)) -le 30 ] || { bad "$1: a rank still runs"; break; }
+            sleep 0.1
+        done
     done
 }
 newest=0

@@ -46,6 +46,7 @@ fault() {
 }
 fault full sh -c 'prlimit --fsize=1000:1000 --pid $(cat pid.0)'
 fault killed sh -c 'kill -KILL $(cat pid.1)'
+fault all sh -c 'sleep 3; kill -KILL $(cat pid.*)'
 fault silent sh -c 'kill -STOP $(cat pid.1)'
 RANK_1_PRELOADS=$(dirname "$tundra")/libhang.so fault hanging touch hang
 
@@ -92,7 +93,7 @@ bits() {
     wait $job; code=$?
     [ $code = 143 ] || bad "exit code $code instead of 143"
     expect 2 ranks 3 "$tundra" train "${eight[@]}" -o elastic
-    says "the 4 of a batch of 8 cannot be dealt to 3 ranks"
+    says "the 4 of a batch of 8 cannot be dealt evenly to 3 ranks"
     expect 0 "$tundra" train "${boxes[@]}" --epochs 6 --batch 8 -o elastic -q
     same parts1 elastic
     expect 0 ranks 2 "$tundra" train "${boxes[@]}" -o two -q
@@ -101,8 +102,11 @@ bits() {
     [ "$(steps loss two)" = "$(steps loss ../exact/sync2)" ] && bad "--sync-batch-norm changes nothing"
     expect 2 "$tundra" train "${boxes[@]}" --micro-batch 4 -o refused
     says "--micro-batch 4: must divide --batch 6"
-    expect 2 ranks 2 "$tundra" train "${boxes[@]}" --micro-batch 1 -o refused
-    says "the 6 of a batch of 6 cannot be dealt to 2 ranks"
+    # Six parts: three of each of two ranks, two of each of three.
+    for n in 2 3; do expect 0 ranks $n "$tundra" train "${boxes[@]}" --micro-batch 1 -o "sixths$n" -q; done
+    same sixths2 sixths3
+    expect 2 ranks 4 "$tundra" train "${boxes[@]}" --micro-batch 1 -o refused
+    says "the 6 of a batch of 6 cannot be dealt evenly to 4 ranks"
 }
 
 # A classifier whose last batch has 8 images of 12.
@@ -124,6 +128,25 @@ unreadable() {
     [ "$(wc -l <bad1/bad_files.csv)" = 2 ] || bad "bad_files.csv of one process"
     cmp bad1/bad_files.csv bad3/bad_files.csv || bad "bad_files.csv"
     [ "$(steps pictures bad1)" = "$(steps pictures bad3)" ] || bad "images of a step with a bad one"
+}
+
+# A disk that takes its time: the training continues until the next checkpoint is due, 6 s later, and then waits for it.
+slow_disk() {
+    touch slow
+    LD_PRELOAD=$(dirname "$tundra")/libhang.so "$tundra" train "${slow[@]}" --save-minutes 0.1 -o run -q >out 2>err &
+    job=$!
+    for _ in $(seq 600); do [ -e waiting ] && break; sleep 0.1; done
+    local before now then
+    before=$(steps step run | tail -1) now=0
+    for _ in $(seq 60); do now=$(steps step run | tail -1); [ "$now" -gt "$before" ] && break; sleep 0.1; done
+    [ "$now" -gt "$before" ] || bad "the training waits for the checkpoint of step $before"
+    for _ in $(seq 20); do then=$now; sleep 1; now=$(steps step run | tail -1); [ "$now" = "$then" ] && break; done
+    [ "$now" = "$then" ] || bad "no checkpoint since step $before, and it does not wait"
+    [ -z "$(newest run)" ] || bad "there is a checkpoint"
+    rm slow
+    for _ in $(seq 100); do [ -n "$(newest run)" ] && [ "$(steps step run | tail -1)" -gt "$now" ] && break; sleep 0.1; done
+    [ -n "$(newest run)" ] && [ "$(steps step run | tail -1)" -gt "$now" ] || bad "it does not continue behind step $now"
+    kill -KILL $job
 }
 
 # SIGUSR1 on one rank saves and goes on; SIGTERM on one rank stops all; another number of ranks goes on from there.
@@ -187,7 +210,7 @@ errors() {
 
 lane exact bits & lanes=$!
 lane signals classes & lanes="$lanes $!"
-(lane unreadable errors) || failures=$((failures + 1))
+(lane slow_disk unreadable errors) || failures=$((failures + 1))
 for lane in $lanes; do wait "$lane" || failures=$((failures + 1)); done
 
 # ---- what ranks that fail leave
@@ -206,6 +229,11 @@ ends full 75
 one_line
 says_of full "the last checkpoint is run/checkpoints/step-"
 ends killed 1
+# What is lost with all of them: two intervals of 0.6 s at most, and the seconds that the disk of this machine takes.
+ends all 1
+saved=$(newest all/run)
+lost=$(grep '"rate"' all/run/log.jsonl | sed 's/.*"seconds":\([0-9.e-]*\).*"step":\([0-9]*\).*/\1 \2/' | awk -v saved="${saved%.*}" '$2 > saved { t += $1 } END { print int(t) }')
+[ "$lost" -le 5 ] || bad "$lost s of the training are lost"
 ends silent 75
 says_of silent "rank 1 on $(hostname) has not answered"
 says_of silent "the checkpoints are in run/checkpoints"

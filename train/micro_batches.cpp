@@ -20,14 +20,19 @@ namespace {
 
 struct AnotherFailed {};  // ends a thread that waits for one that has thrown
 
-// Row 0 becomes the sum of all rows, pairwise.
+// Adds the rows of a process up pairwise, as far as that is the same whatever rows other processes have: in groups of a
+// power of two, and all of them where it is alone. Returns one row of each group, with its sum.
 template <class T>
-void add_rows(std::span<T* const> rows, size_t width) {
-    for (size_t step = 1; step < rows.size(); step *= 2)
+std::vector<T*> added_rows(const Ranks& process, std::span<T* const> rows, size_t width) {
+    const size_t group = process.count > 1 ? rows.size() & (~rows.size() + 1) : std::bit_ceil(rows.size());
+    for (size_t step = 1; step < group; step *= 2)
         for (size_t row = 0; row + step < rows.size(); row += 2 * step) {
             T* __restrict to = rows[row], * __restrict from = rows[row + step];
             for (size_t i = 0; i < width; ++i) to[i] += from[i];
         }
+    std::vector<T*> sums;
+    for (size_t row = 0; row < rows.size(); row += group) sums.push_back(rows[row]);
+    return sums;
 }
 
 template <class T>
@@ -88,28 +93,29 @@ public:
         on_machine = p.on_machine * group.threads, on_processors = p.on_processors * group.threads;
     }
 
-    void sum(std::span<double> values) override {
+    void sum(std::span<double> values, size_t) override {  // one row of each thread
         group_.numbers[thread_] = values.data();
         group_.meet([&] {
-            const std::span<double* const> rows(group_.numbers);
-            add_rows(rows, values.size());
-            process->sum({rows[0], values.size()});
-            copy_to_all(rows, values.size());
+            std::vector<double> sums;
+            for (const double* row : added_rows<double>(*process, group_.numbers, values.size()))
+                sums.insert(sums.end(), row, row + values.size());
+            process->sum(sums, sums.size() / values.size());
+            std::copy_n(sums.begin(), values.size(), group_.numbers[0]);
+            copy_to_all<double>(group_.numbers, values.size());
         });
     }
 
-    void start_sum(std::span<float> values, float factor) override {
+    void start_sum(std::span<float* const> rows, size_t width, float factor) override {
         const std::lock_guard lock(group_.mutex);
         if (group_.failure) throw AnotherFailed();
-        sizes_.push_back(values.size());
+        sizes_.push_back(width);
         if (group_.sums.size() < sizes_.size()) group_.sums.push_back({std::vector<float*>(group_.threads)});
         Group::Sum& sum = group_.sums[sizes_.size() - 1];
-        sum.rows[thread_] = values.data();
+        sum.rows[thread_] = rows[0];
         if (++sum.arrived < group_.threads) return;
-        add_rows<float>(sum.rows, values.size());
-        const std::span<float> total(sum.rows[0], values.size());
-        if (process->count > 1) return process->start_sum(total, factor);
-        for (float& x : total) x *= factor;
+        const std::vector<float*> sums = added_rows<float>(*process, sum.rows, width);
+        if (process->count > 1) return process->start_sum(sums, width, factor);
+        for (float& x : std::span(sums[0], width)) x *= factor;
     }
 
     void wait() override {
@@ -196,11 +202,9 @@ size_t parts_of_share(Ranks& ranks, TrainConfig& config, const RunOptions& optio
     if (!size) return 1;
     const uint64_t all = config.batch / size, parts = all / ranks.count;
     if (config.batch % size) fail(Fault::usage, "--micro-batch {}: must divide --batch {}", size, config.batch);
-    if (all % ranks.count || (ranks.count > 1 && !std::has_single_bit(parts)))
-        fail(Fault::usage,
-             "--micro-batch {}: the {} of a batch of {} cannot be dealt to {} ranks; for sums in the same order each "
-             "rank must have 1, 2, 4, 8, ... of them",
-             size, all, config.batch, ranks.count);
+    if (all % ranks.count)
+        fail(Fault::usage, "--micro-batch {}: the {} of a batch of {} cannot be dealt evenly to {} ranks", size, all,
+             config.batch, ranks.count);
     return size_t(parts);
 }
 

@@ -86,47 +86,54 @@ public:
         thread_.join();
     }
 
-    void sum(std::span<double> values) override {
+    void sum(std::span<double> values, size_t rows) override {
         std::vector<double> all(values.size() * count);
         add(small_, {[&] {
                 return start(MPI_Iallgather, "MPI_Iallgather", values.data(), int(values.size()), MPI_DOUBLE,
                              all.data(), int(values.size()), MPI_DOUBLE, small_.comm);
             }});
         wait_for(small_);
-        add_rows(all.data(), count, values.size());
-        std::copy_n(all.begin(), values.size(), values.begin());
+        const size_t width = values.size() / rows;
+        add_rows(all.data(), count * rows, width);
+        std::copy_n(all.begin(), width, values.begin());
     }
 
     // Every rank gets its part of the array from all ranks, adds them up and sends the sum to all: as many bytes as the
     // ring takes, and the order of the additions is ours.
-    void start_sum(std::span<float> values, float factor) override {
-        if (values.empty()) return;
-        const auto begin = [n = values.size(), this](size_t r) { return int(n * r / count); };
+    void start_sum(std::span<float* const> rows, size_t size, float factor) override {
+        if (size == 0) return;
+        const auto begin = [size, this](size_t r) { return int(size * r / count); };
         std::vector<int> counts, offsets, own, own_offsets;
+        const size_t of_rank = rows.size();
         const int width = begin(rank + 1) - begin(rank);
         for (size_t r = 0; r < count; ++r) {
             counts.push_back(begin(r + 1) - begin(r)), offsets.push_back(begin(r));
-            own.push_back(width), own_offsets.push_back(width * int(r));
+            own.push_back(width), own_offsets.push_back(width * int(r * of_rank));
         }
-        float* const data = values.data();
+        float* const data = rows[0];
         // One copy for both stages: MPI may read the counts until the operation is done.
         const auto tables =
             std::make_shared<std::array<std::vector<int>, 4>>(std::array{counts, offsets, own, own_offsets});
-        const auto scatter = [this, data, width, tables] {
-            parts_.resize(std::max(parts_.size(), size_t(width) * count));
-            const auto& [counts, offsets, own, own_offsets] = *tables;
-            return start(MPI_Ialltoallv, "MPI_Ialltoallv", data, counts.data(), offsets.data(), MPI_FLOAT,
-                         parts_.data(), own.data(), own_offsets.data(), MPI_FLOAT, large_.comm);
-        };
-        const auto collect = [this, data, width, tables, factor] {
-            add_rows(parts_.data(), count, size_t(width));
+        Stages stages;
+        for (size_t row = 0; row < of_rank; ++row)
+            stages.push_back(
+                [this, from = rows[row], to = row * size_t(width), all = size_t(width) * count * of_rank, tables] {
+                    parts_.resize(std::max(parts_.size(), all));
+                    const auto& [counts, offsets, own, own_offsets] = *tables;
+                    return start(MPI_Ialltoallv, "MPI_Ialltoallv", from, counts.data(), offsets.data(), MPI_FLOAT,
+                                 parts_.data() + to, own.data(), own_offsets.data(), MPI_FLOAT, large_.comm);
+                });
+        const auto collect = [this, data, width, tables, factor, all = count * of_rank] {
+            add_rows(parts_.data(), all, size_t(width));
             const auto& [counts, offsets, own, own_offsets] = *tables;
             float* const to = data + offsets[rank];
             for (size_t i = 0; i < size_t(width); ++i) to[i] = factor * parts_[i];
             return start(MPI_Iallgatherv, "MPI_Iallgatherv", MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, counts.data(),
                          offsets.data(), MPI_FLOAT, large_.comm);
         };
-        add(large_, {scatter, collect, [tables] { return MPI_REQUEST_NULL; }});
+        stages.push_back(collect);
+        stages.push_back([tables] { return MPI_REQUEST_NULL; });
+        add(large_, std::move(stages));
     }
 
     void wait() override {
