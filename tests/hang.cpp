@@ -1,6 +1,6 @@
 // Preloaded by mpi_test.sh: once the file `hang` is in the current folder, opening an image never returns, as on a
-// drive that does not answer. While the file `slow` is there, no checkpoint can be opened; the file `waiting` tells that
-// one would be.
+// drive that does not answer. While the file `slow` is there, no checkpoint can be opened; the file `waiting` tells
+// that one would be.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
