@@ -115,8 +115,8 @@ sed -i 's/^[^,]*,,final/no.jpg,,final/' saved.csv
 expect 2 "$tundra" review S --add saved.csv; says "another survey"; one_line
 
 # A row that is newer than the table reaches the package.
-printf '%s,,species,,fox:9,Cy,2026-11-30T08:00:00Z\n' "$fox" >>S/corrections.csv
-expect 0 "$tundra" export S --camtrap-dp dp2 --deployments season/deployments.csv
+printf '%s,,species,,fox:9,Cy,2026-11-30T08:00:00Z\n%s,,fin' "$fox" "$fox" >>S/corrections.csv
+expect 0 "$tundra" export S --camtrap-dp dp2 --deployments season/deployments.csv; says "the last row is half written"
 [ "$(foxes dp2 Cy)" = 9 ] || bad "Cy's foxes in observations.csv are $(foxes dp2 Cy)"
 
 # Shards give the same tables.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "app/jobs/names.h"
 #include "app/review/box_reader.h"
