@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # nvcc accepts every kernel without a warning, no register is spilled, and kernels move 16 bytes per access or say why not.
-# usage: nvcc_test.sh BINARY SOURCE_DIR [--full]   --full: sm_80 and sm_100 besides sm_90 (also: TUNDRA_NVCC_FULL=1)
+# usage: nvcc_test.sh BINARY SOURCE_DIR [--full]   --full: sm_80, 100 and 120 besides sm_90 (also: TUNDRA_NVCC_FULL=1)
 set -u
 cd "$2" || exit 2
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || { echo "skipped: there is no nvcc here"; exit 77; }
 architectures=90
-[ "${3:-}" = --full ] || [ -n "${TUNDRA_NVCC_FULL:-}" ] && architectures="80 90 100"
+[ "${3:-}" = --full ] || [ -n "${TUNDRA_NVCC_FULL:-}" ] && architectures="80 90 100 120"
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 
