@@ -236,7 +236,8 @@ TEST(ConvBf16Scratch, of_resnet50_fits_into_what_a_device_has) {
 
 TEST(LinearBf16, follows_the_formula) {
     const CpuDevice cpu, one(1);
-    for (const auto& [rows, in, out] : {LinearShape{1, 1, 1}, {3, 7, 33}, {33, 513, 3}, {8, 2048, 2}, {70, 33, 1000}}) {
+    for (const LinearShape shape : {LinearShape{1, 1, 1}, {3, 7, 33}, {33, 513, 3}, {8, 2048, 2}, {70, 33, 1000}}) {
+        const size_t rows = shape.rows, in = shape.in, out = shape.out;
         const Halves x = rounded(random_floats(rows * in, 1)), weight = rounded(random_floats(out * in, 2));
         const Floats bias = random_floats(out, 3), dy = random_floats(rows * out, 4);
         Floats ey(rows * out), edx(rows * in), edweight(out * in), edbias(out);
@@ -260,7 +261,6 @@ TEST(LinearBf16, follows_the_formula) {
                 edweight[k * in + i] =
                     float(dot(rows, [&](size_t r) { return double(dy[r * out + k]) * double(float(x[r * in + i])); }));
         }
-        const LinearShape shape{rows, in, out};
         const auto check = [&](const Cpu& device) {
             Floats y = unwritten(rows * out), dbias = unwritten(out);
             Halves dx = unwritten_halves(rows * in), dweight = unwritten_halves(out * in);

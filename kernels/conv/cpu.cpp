@@ -159,8 +159,13 @@ void compute(const Cpu& cpu, const ConvForward<float>& op) {
     convolve(cpu, op);
 }
 
-void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+template <class T>
+static void refuse_joined(const ConvBackwardData<T>& op) {
     if (op.dx2) throw std::invalid_argument("conv: two gradients are not joined on the CPU");
+}
+
+void compute(const Cpu& cpu, const ConvBackwardData<float>& op) {
+    refuse_joined(op);
     if (by_product(op)) return run_product(cpu, op);
     if (const ConvShape& s = op.shape; is_matrix_product(s))
         return multiply(cpu, s.n * s.h * s.w, s.c_in, s.c_out, op.dy, false, op.weight, false, 0, op.dx);
@@ -197,6 +202,7 @@ void compute(const Cpu& cpu, const ConvForward<bf16>& op) {
     by_winograd(op) ? run_winograd(cpu, op, false) : convolve_in_bf16(cpu, op);
 }
 void compute(const Cpu& cpu, const ConvBackwardData<bf16>& op) {
+    refuse_joined(op);
     if (onednn::has_amx()) return onednn::convolve(cpu, op);
     by_winograd(op) ? run_winograd(cpu, forward_of(op), true) : convolve_in_bf16(cpu, op);
 }
