@@ -14,6 +14,7 @@
 #include "app/tables.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "data/dataset_parts.h"
 #include "predict/evaluation.h"
 #include "train/setup.h"
 
@@ -157,7 +158,10 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
 Dataset images_without_labels(const EvalOptions& o) {
     Dataset data{.root = {}, .classes = {}, .samples = {}, .notes = {}, .fingerprint = {}};
     ImagePaths images = find_images({o.data}, {});
-    for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
+    for (std::string& path : images.paths) {
+        const Decoded header = read_header(path);  // a detector's boxes are shares of the sides
+        data.samples.push_back({.name = std::move(path), .h = header.full_h, .w = header.full_w});
+    }
     data.notes = std::move(images.notes);
     data.watch_drive();
     return data;

@@ -10,7 +10,7 @@
 struct ParameterGroup {
     DType dtype = DType::f32;      // of the copy and of the gradient
     size_t count = 0, frozen = 0;  // elements; the range [frozen, count) is trained
-    Buffer master;                 // count floats
+    Buffer master;                 // count floats; empty for 16 bits without gradients
     Buffer gradient;               // count elements of dtype; only if gradients are wanted
     Buffer copy;                   // count elements of dtype; only if dtype is not f32
     size_t trained() const { return count - frozen; }

@@ -46,6 +46,8 @@ detect=("$tundra" detect scenes --model detector.safetensors --device cpu)
 expect 0 "${detect[@]}" -o fp32.json; ! grep -q auto: err || bad "a model without a check has nothing to say"
 is "$(said_of fp32.json info/custom_metadata/tundra/precision)" "" "float32 is not named, as before"
 expect 0 "$tundra" eval detector.safetensors scenes/annotations.json --part all --check-bf16; says "recall, small objects"
+expect 1 "$tundra" eval detector.safetensors scenes --check-bf16 --unlabelled; says "recall, small objects"; says "1000 are needed"
+expect 0 "$tundra" eval detector.safetensors scenes/annotations.json --part all --check-bf16 -q
 expect 0 "${detect[@]}" -o bf16.json --precision bf16; says "threads, bf16"
 is "$(said_of bf16.json info/custom_metadata/tundra/precision)" bf16 "the result's settings"
 "${detect[@]}" -o killed.json --precision bf16 -q >/dev/null 2>&1 & pid=$!
