@@ -92,7 +92,7 @@ for suite in "${suites[@]}"; do
             apt-get -qq purge -y tundra >&2"
     done
     for tar in "$packages"/*.tar.xz; do
-        row "$suite" tar "apt-get -qq update >&2; apt-get -qq install -y --no-install-recommends xz-utils >&2
+        [ ! -e "$tar" ] || row "$suite" tar "apt-get -qq update >&2; apt-get -qq install -y --no-install-recommends xz-utils >&2
             mkdir '/opt/a folder'; tar -C '/opt/a folder' -xf /packages/${tar##*/}
             '/opt/a folder'/*/bin/tundra version >&2
             mv '/opt/a folder'/* /srv/moved; rmdir '/opt/a folder'
@@ -101,7 +101,7 @@ for suite in "${suites[@]}"; do
             rm -r /srv/moved"
     done
     for wheel in "$packages"/*.whl; do
-        row "$suite" wheel "apt-get -qq update >&2; apt-get -qq install -y --no-install-recommends python3-venv python3-pip >&2
+        [ ! -e "$wheel" ] || row "$suite" wheel "apt-get -qq update >&2; apt-get -qq install -y --no-install-recommends python3-venv python3-pip >&2
             python3 -m pip install -q --no-index --user --break-system-packages /packages/${wheel##*/} >&2
             /root/.local/bin/tundra detect -h >/dev/null
             python3 -m pip uninstall -q -y --break-system-packages tundra-cameratrap >&2
