@@ -1,6 +1,10 @@
 #include "app/merge_classified.h"
 
+#include <fmt/format.h>
+
 #include <map>
+#include <string_view>
+#include <utility>
 
 #include "app/detect/shard.h"
 #include "app/jobs/names.h"

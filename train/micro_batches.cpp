@@ -9,7 +9,11 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
+#include <span>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "train/ranks.h"

@@ -1,6 +1,7 @@
 #include "train/snapshot.h"
 
 #include <chrono>
+#include <memory>
 #include <system_error>
 
 void require_finite(const StateDict& network, size_t step, double learning_rate) {
