@@ -375,15 +375,6 @@ void write(const DetectJob& job, Opened& o, DetectRun& run, DetectOutcome& outco
 
 }  // namespace
 
-std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key) {
-    std::vector<std::string> names;
-    Journal(journal, kSurveyJournal, [&](std::string_view line, uint64_t) {
-        const ordered_json record = ordered_json::parse(line);
-        if (record.value("key", "") == key) names.push_back(record.at("file"));
-    });
-    return names;
-}
-
 DetectOutcome detect(const DetectJob& job) {
     Opened opened = open(job);
     take_shard(job, opened);

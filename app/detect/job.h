@@ -58,5 +58,3 @@ struct DetectOutcome {
 DetectOutcome detect(const DetectJob& job);
 
 inline const std::string kSurveyJournal = R"({"survey":1})";  // header of a survey's journal
-// Images that a survey's journal has under the first key of its run (DetectOptions::keys).
-std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key);

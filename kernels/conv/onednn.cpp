@@ -5,12 +5,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <type_traits>
-#include <vector>
 
 #include "base/aligned_memory.h"
 #include "kernels/conv/bf16.h"
