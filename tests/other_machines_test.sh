@@ -10,6 +10,7 @@ trap 'rm -rf "$work"' EXIT
 failed=0
 bad() { echo "FAILED: $*"; failed=1; }
 [ "$(uname -m)" = x86_64 ] || { echo "not an x86-64"; exit 77; }
+nm -D "$binary" | grep -q __asan_init && { echo "sanitizers: the levels are not joined"; exit 77; }
 
 # ---- the code. Registers of AVX and AVX-512, and what SSE3 to SSE4.2 brought.
 objdump -d --no-show-raw-insn "$binary" >"$work/code" || bad "objdump failed"
