@@ -1,5 +1,6 @@
 // Convolution and linear in bf16 on the CPU against sums of doubles, for every instruction set that this machine has:
-// within one rounding to bf16, and the same bits with any number of threads and images. 3 s.
+// within one rounding to bf16, and the same bits with any number of threads and images. 1 s of CPU
+// time, more where waiting threads spin.
 #include <array>
 
 #include "kernels/conv/bf16.h"
@@ -80,13 +81,11 @@ TEST_P(ConvBf16, forward) {
                              .residual = follow ? residual.data() : nullptr,
                              .y = nullptr};
         const auto check = [&](const auto& run) {
-            Halves y = unwritten_halves(s.y_count()), again = y, more = y, in_place = residual;
+            Halves y = unwritten_halves(s.y_count()), again = y, in_place = residual;
             op.y = y.data(), run(cpu, op);
             expect_rounded(expected, y, "y", activation == Activation::silu ? 1.1e-4 : 1e-5);  // 2^x there is a cubic
             op.y = again.data(), run(one, op);
-            op.y = more.data(), run(three, op);
             EXPECT_EQ(y, again) << "one thread";
-            EXPECT_EQ(y, more) << "three threads";
             if (!op.residual) return;
             op.y = in_place.data(), op.residual = in_place.data(), run(cpu, op);
             EXPECT_EQ(y, in_place) << "residual in place";
