@@ -35,6 +35,10 @@ size_t launched() {
 void* open_library(std::string& why) {
     std::error_code error;
     const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+    if (folder.empty()) {  // a relative path would open a library of the current folder
+        why = "/proc/self/exe does not say where the program is";
+        return nullptr;
+    }
     for (const std::filesystem::path& path : {folder / "tundra_mpi.so", folder / "../lib/tundra/tundra_mpi.so"})
         if (std::filesystem::exists(path, error)) {
             // The parts of Open MPI that it opens later look for its names.
