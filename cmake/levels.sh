@@ -26,7 +26,7 @@ for level in $levels; do
     # What other files may use: all but inline functions. Instances of templates that are operations look like those. Variables
     # of inline functions (u) stay global, but under another name.
     "$NM" -gp --defined-only "$level.all.o" |
-        awk '$2 ~ /[TDRBu]/ || $2 == "W" && $3 ~ /^_Z(7compute|13scratch_bytes)I/ { print $2, $3 }' >"$level.symbols"
+        awk '$2 ~ /[TDRBu]/ || $2 == "W" && $3 ~ /^_Z(7compute|14compute_direct|13scratch_bytes)I/ { print $2, $3 }' >"$level.symbols"
     if [ "$level" = plain ] && grep '^[DRB]' plain.symbols; then
         echo "levels: these variables would exist once per level" >&2
         exit 1

@@ -92,7 +92,7 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     Ranks alone;
     const std::unique_ptr<Task> task = make_task(c, alone);
     const Dataset data = task->open_data();
-    task->build({*device, arena, DType::f32, false, 1}, data, [](const std::string&) {});
+    task->build({*device, arena, DType::f32, false, 1, false}, data, [](const std::string&) {});
     StateDict state = task->trainer().averaged();
     for (auto& [name, tensor] : state)
         for (float& v : tensor.values.mutable_data()) v *= 1e12f;

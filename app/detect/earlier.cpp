@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "app/jobs/journal.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -239,4 +240,13 @@ void take_classes(const ImageResult& given, ImageResult& result) {
             if (const double overlap = iou(d, other); overlap >= 0.5 && overlap > best && !other.classes.empty())
                 best = overlap, d.classes = other.classes;
     }
+}
+
+std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key) {
+    std::vector<std::string> names;
+    Journal(journal, kSurveyJournal, [&](std::string_view line, uint64_t) {
+        const ordered_json record = ordered_json::parse(line);
+        if (record.value("key", "") == key) names.push_back(record.at("file"));
+    });
+    return names;
 }

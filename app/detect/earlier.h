@@ -1,6 +1,8 @@
 // Result files of earlier runs and of other programs, for the images of this run.
 #pragma once
 
+#include <filesystem>
+
 #include "app/detect/result_file.h"
 #include "app/jobs/image_list.h"
 
@@ -27,3 +29,7 @@ GivenResults read_given(const std::string& option, const std::string& path, cons
 
 // Gives the boxes of `result` the classes of those that `given` has in the same places (IoU of at least 0.5).
 void take_classes(const ImageResult& given, ImageResult& result);
+
+// The header of a survey's journal, and the images that it has under the first key of its run (DetectOptions::keys).
+inline const std::string kSurveyJournal = R"({"survey":1})";
+std::vector<std::string> survey_names(const std::filesystem::path& journal, const std::string& key);

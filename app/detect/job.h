@@ -56,5 +56,3 @@ struct DetectOutcome {
 };
 
 DetectOutcome detect(const DetectJob& job);
-
-inline const std::string kSurveyJournal = R"({"survey":1})";  // header of a survey's journal

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "app/detect/earlier.h"
 #include "app/jobs/journal.h"
 #include "base/error.h"
 #include "base/hash.h"

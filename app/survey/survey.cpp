@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "app/detect/earlier.h"
 #include "app/detect/shard.h"
 #include "app/jobs/journal.h"
 #include "app/review/corrections.h"
@@ -36,16 +37,6 @@ std::vector<std::string> classes_without_animals(const std::vector<std::string>&
             fail(Fault::usage, "--not-animals: no model knows the class '{}'; known are {}", name,
                  fmt::join(species, ", "));
     return result;
-}
-
-// Images that a survey's journal has under the first key of its run (DetectOptions::keys).
-std::vector<std::string> survey_names(const fs::path& journal, const std::string& key) {
-    std::vector<std::string> names;
-    Journal(journal, kSurveyJournal, [&](std::string_view line, uint64_t) {
-        const ordered_json record = ordered_json::parse(line);
-        if (record.value("key", "") == key) names.push_back(record.at("file"));
-    });
-    return names;
 }
 
 ordered_json to_json(const TableOptions& t) {
