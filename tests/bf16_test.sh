@@ -18,11 +18,11 @@ is() { [ "$1" = "$2" ] || bad "'$1' is not '$2': $3"; }
 "$tundra" synth all --images 400 --size 64x64 --cameras 4 --seed 1 -q >/dev/null || exit 1
 mv all/train shots || exit 1  # without parts of its own
 settings=(--image-size 32 --batch 20 --epochs 1 --validation 0.5 --test 0 --lr 0.001 --optimizer adam --device cpu)
-expect 0 "$tundra" train shots --out run "${settings[@]}" --precision bf16; says "threads, bf16"; says "its check on"
+expect 0 "$tundra" train shots --out run "${settings[@]}" --precision bf16; says ", bf16"; says "its check on"
 is "$(said_of run/run.json precision/type)" bf16 "run.json"
 [ -n "$(said_of run/run.json precision/instructions)" ] || bad "run.json does not say the instructions"
 grep -qa '"tundra.bf16":' run/model.safetensors || bad "the model does not hold the check"
-expect 0 "$tundra" train shots --out small "${settings[@]}" --validation 0.1; says "threads, fp32"
+expect 0 "$tundra" train shots --out small "${settings[@]}" --validation 0.1; says ", fp32"
 grep -qa '"tundra.bf16":' small/model.safetensors && bad "28 images are no check"
 expect 2 "$tundra" train shots --out half "${settings[@]}" --precision fp16; says "fp32 or bf16"; one_line
 expect 2 "$tundra" train shots --out run "${settings[@]}"; says 'precision: "bf16" -> "auto"'
@@ -48,7 +48,7 @@ is "$(said_of fp32.json info/custom_metadata/tundra/precision)" "" "float32 is n
 expect 0 "$tundra" eval detector.safetensors scenes/annotations.json --part all --check-bf16; says "recall, small objects"
 expect 1 "$tundra" eval detector.safetensors scenes --check-bf16 --unlabelled; says "recall, small objects"; says "1000 are needed"
 expect 0 "$tundra" eval detector.safetensors scenes/annotations.json --part all --check-bf16 -q
-expect 0 "${detect[@]}" -o bf16.json --precision bf16; says "threads, bf16"
+expect 0 "${detect[@]}" -o bf16.json --precision bf16; says ", bf16"
 is "$(said_of bf16.json info/custom_metadata/tundra/precision)" bf16 "the result's settings"
 "${detect[@]}" -o killed.json --precision bf16 -q >/dev/null 2>&1 & pid=$!
 for ((i = 0; i < 200; ++i)); do [ "$(wc -l 2>/dev/null <killed.json.journal || echo 0)" -gt 5 ] && break; sleep 0.05; done
