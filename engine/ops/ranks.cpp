@@ -17,6 +17,7 @@ struct RanksOp : Op {
 struct StartSum final : RanksOp {
     float factor;
     StartSum(Ranks& r, float f) : RanksOp(r), factor(f) {}
+    using RanksOp::run;
     std::string_view name() const override { return "start_sum_over_ranks"; }
     Operands operands() const override { return {.in = {{"values", 2}}, .out = {}}; }
     void run(const Cpu&, Tensors in, Tensors) const override {
@@ -25,7 +26,7 @@ struct StartSum final : RanksOp {
 };
 
 struct WaitForSums final : RanksOp {
-    using RanksOp::RanksOp;
+    using RanksOp::RanksOp, RanksOp::run;
     std::string_view name() const override { return "wait_for_ranks"; }
     Operands operands() const override { return {.in = {{"any", 0}}, .out = {}}; }
     void run(const Cpu&, Tensors, Tensors) const override { ranks.wait(); }
