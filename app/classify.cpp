@@ -257,8 +257,9 @@ int run_classify(Options& o) {
     ImagePaths images = find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
-    ReadyModel model = open_model(o.model, o.machine, data.samples.size(), o.input,
-                                  {.name = precision_of_journal(o.out + ".journal")});
+    ReadyModel model = open_model(
+        o.model, o.machine, data.samples.size(), o.input,
+        {.name = precision_of_journal(o.out + ".journal"), .alone = o.shard.empty() ? "" : "shards must agree"});
     data.classes = model.file.classes;
     const ordered_json about = take_shard(o, model, data);
     data.watch_drive();

@@ -32,6 +32,9 @@ int run(EvalOptions& o) {
         fail(Fault::usage,
              "--unlabelled: goes with --check-bf16 and names the images, as in `tundra eval MODEL IMAGES "
              "--check-bf16 --unlabelled`");
+    if (o.check_bf16 && (!o.out.empty() || o.min_accuracy > 0 || o.min_map50 > 0))
+        fail(Fault::usage,
+             "--check-bf16: goes without --out, --min-accuracy and --min-map50; evaluate in a second run");
     if (!o.out.empty()) check_output("--out", o.out, {o.model, o.data});
     if (fs::exists(fs::path(o.model) / "survey.json")) return eval_survey(o);
     if (is_detector(o.model)) return eval_detector(o);
@@ -170,6 +173,10 @@ Dataset images_without_labels(const EvalOptions& o) {
 int end_check(const EvalOptions& o, Progress& progress, const Bf16Check& check) {
     if (!o.machine.quiet)
         for (const std::string& line : check.lines()) print_line(progress, line);
+    if (!check.images) fail(Fault::inputs, "eval: no image could be read");
+    if (check.images < check.fewest)  // says nothing about the model: what is stored stays
+        fail(Fault::runtime, "eval: {} images are too few for a check of bf16; {} are needed", check.images,
+             check.fewest);
     store_check(weight_file(o.model), check);
     if (check.passed()) return 0;
     fail(Fault::runtime, "eval: bf16 does not pass on {} images of {}: --precision auto stays with fp32", check.images,

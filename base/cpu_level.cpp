@@ -28,7 +28,10 @@ CpuLevel highest() {
 #endif
 }
 
-const char* wanted() { return std::getenv("TUNDRA_CPU_LEVEL"); }
+const char* wanted() {  // null if not set, or empty
+    const char* const name = std::getenv("TUNDRA_CPU_LEVEL");
+    return name && *name ? name : nullptr;
+}
 
 // Before all other constructors, any of which may come to a loop.
 [[gnu::constructor(101)]] void choose() {

@@ -87,7 +87,10 @@ void refuse_repeated_images(const std::string& path, const Dataset& data) {
         const std::string file = data.path(sample), written = file.substr(0, file.rfind('/') + 1);
         const auto [folder, is_new] = folders.try_emplace(written);
         std::error_code error;
-        if (is_new) folder->second = fs::weakly_canonical(written.empty() ? "." : written, error).string() + "/";
+        if (is_new) {
+            folder->second = fs::weakly_canonical(written.empty() ? "." : written, error).string() + "/";
+            if (error) folder->second = written;
+        }
         const auto [first, once] = seen.try_emplace(folder->second + file.substr(written.size()), &sample);
         if (once) continue;
         const bool same = first->second->name == sample.name;

@@ -12,6 +12,7 @@
 #include "engine/op.h"
 #include "engine/waiting.h"
 #include "kernels/conv/cpu.h"
+#include "kernels/conv/onednn.h"
 
 namespace {
 
@@ -27,7 +28,7 @@ const char* bf16_instructions() {
     has[std::size(has) - 1] = true;
 #if defined(__x86_64__)
     const CpuLevel level = cpu_level();
-    has[0] = level == CpuLevel::avx512 && __builtin_cpu_supports("amx-bf16") && onednn_missing().empty();
+    has[0] = level == CpuLevel::avx512 && onednn::has_amx();
     has[1] = level == CpuLevel::avx512 && __builtin_cpu_supports("avx512bf16");
     has[2] = level == CpuLevel::avx512, has[3] = level >= CpuLevel::avx2;
 #endif

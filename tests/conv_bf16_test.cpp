@@ -214,6 +214,31 @@ TEST(ConvBf16Weights, are_packed_until_forgotten) {
     }
 }
 
+// One network sees images of several sizes, which want its weights packed in different ways (Winograd's for large
+// ones).
+TEST(ConvBf16Weights, serve_large_and_small_images) {
+    const ConvShape large{1, 20, 15, 128, 128, 3, 3, 1, 1}, small{1, 20, 12, 128, 128, 3, 3, 1, 1};
+    const Halves weight = rounded(random_weight(large)), x = rounded(random_floats(large.x_count(), 1));
+    const Halves of_large = weight, of_small = weight;
+    const CpuDevice cpu;
+    const auto y_of = [&](const ConvShape& s, const Halves& w) {
+        Halves y(s.y_count());
+        compute(cpu, ConvForward<bf16>{.shape = s,
+                                       .x = x.data(),
+                                       .weight = w.data(),
+                                       .bias = nullptr,
+                                       .residual = nullptr,
+                                       .y = y.data(),
+                                       .weight_is_constant = true});
+        return y;
+    };
+    for (int round = 0; round < 3; ++round) {  // packed weights are kept from the second use on
+        EXPECT_TRUE(y_of(large, weight) == y_of(large, of_large)) << round;
+        EXPECT_TRUE(y_of(small, weight) == y_of(small, of_small)) << round;
+    }
+    for (const Halves* w : {&weight, &of_large, &of_small}) drop_packed_weights(w->data(), w->size() * sizeof(bf16));
+}
+
 TEST(ConvBf16Scratch, of_resnet50_fits_into_what_a_device_has) {
     for (const auto& [n, size] : {std::pair<size_t, size_t>{8, 224}, {64, 224}, {256, 64}})
         for (const ConvShape& s : resnet50(n, size))

@@ -70,9 +70,10 @@ TEST(CpuLevel, matrix_products_are_right_and_have_the_same_bits) {
     struct Sizes {
         size_t m, n, k;
     };
-    for (const auto [m, n, k] : {Sizes{1, 1, 1}, {3, 70, 5}, {130, 9, 300}, {65, 129, 128}, {4, 64, 257}})
+    for (const Sizes& sizes : {Sizes{1, 1, 1}, {3, 70, 5}, {130, 9, 300}, {65, 129, 128}, {4, 64, 257}})
         for (const int transposed : {0, 1, 2, 3})
             for (const float beta : {0.0f, 0.5f}) {
+                const size_t m = sizes.m, n = sizes.n, k = sizes.k;
                 const bool ta = transposed & 1, tb = transposed & 2;
                 std::mt19937 random(unsigned(m + n + k));
                 std::normal_distribution<float> normal;

@@ -76,7 +76,7 @@ public:
         Predictions others = predict(classifier, *data_, share_of(data_->part(Part::validation)), loader(false), cache,
                                      [&](size_t) { return keep_going(); });
         if (ranks_.count > 1) others = of_all_ranks(others);
-        if (!keep_going()) return {.complete = false};
+        if (!on_all_ranks(ranks_, keep_going())) return {.complete = false};
         return checked(in_bf16 ? compare_classes(others, own, true) : compare_classes(own, others, true),
                        fingerprint(result));
     }

@@ -104,7 +104,7 @@ public:
         FoundBoxes others = find_boxes(detector, *data_, share_of(data_->part(Part::validation)), loader(false), cache,
                                        [&](size_t) { return keep_going(); });
         if (ranks_.count > 1) others = of_all_ranks(others);
-        if (!keep_going()) return {.complete = false};
+        if (!on_all_ranks(ranks_, keep_going())) return {.complete = false};
         return checked(compare_boxes(own, others, data_->classes.size(), std::max(fit_.h(), fit_.w()), true),
                        fingerprint(model.state));
     }

@@ -44,5 +44,6 @@ bool joins_gradients(const RunOptions& options, const nlohmann::json& record, co
         begun = std::byte(record.at("joined_gradients") == true ? yes : no);
     ranks.broadcast({&begun, 1});
     if (begun != std::byte(unknown)) return begun == std::byte(yes);
-    return device.overlaps && !options.plan_only && faster_when_joined(config, ranks, context, data, note);
+    return device.overlaps && !options.plan_only && !options.deterministic &&
+           faster_when_joined(config, ranks, context, data, note);
 }

@@ -181,9 +181,13 @@ void run_in_threads(Ranks& process, size_t threads, const Work& work) {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&stops, signal);
     pthread_sigmask(SIG_BLOCK, &stops, &before);
     std::vector<std::jthread> others;
-    for (size_t t = 1; t < threads; ++t) others.emplace_back(run, t);
+    try {
+        for (size_t t = 1; t < threads; ++t) others.emplace_back(run, t);
+    } catch (...) {  // no thread is left; those that began wait for the others
+        group.fail(std::current_exception());
+    }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    run(0);
+    if (!group.failure) run(0);
     others.clear();
     if (group.failure) std::rethrow_exception(group.failure);
 }

@@ -63,6 +63,7 @@ public:
         try {
             return train();
         } catch (const Error& e) {  // such as a full disk or a lost GPU: say what is saved, and where
+            if (const std::string fault = writer_ ? writer_->fault() : ""; !fault.empty()) note(fault);
             if (e.fault != Fault::environment) throw;
             if (!ranks_.first()) fail(e.fault, "{}; the checkpoints are in {}", e.what(), ranks_.process->checkpoints);
             const uint64_t saved = writer_ ? writer_->last_written() : saved_step_;
@@ -341,7 +342,8 @@ private:
                 result.metrics.emplace_back(fmt::format("{}_{}", part_name(part), task_->names.evaluation[i]),
                                             e->metrics[i]);
         }
-        const Evaluated check = task_->check_bf16(network, cache_.get(), [&] { return !signals_->received(); });
+        const Evaluated check =
+            check_of_bf16(*task_, ranks_, network, cache_.get(), [&] { return !signals_ || !signals_->received(); });
         if (!on_all_ranks(ranks_, check.complete)) return stopped();
         if (!check.note.empty()) note(check.note);
         if (!ranks_.first()) return result;

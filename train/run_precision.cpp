@@ -29,14 +29,18 @@ PrecisionChoice precision_of_run(const TrainConfig& config, Device& device, Rank
     const bool automatic = config.precision == "auto", on_cpu = device.kind() == "cpu";
     PrecisionWish wish{.named = config.precision, .automatic = device.default_precision()};
     if (ranks.count > 1 && !automatic && config.precision != "fp32")
-        fail(Fault::usage, "--precision {}: several ranks train in fp32; leave it out", config.precision);
+        fail(Fault::usage, "--precision {}: several ranks, or parts of --micro-batch, train in fp32; leave it out",
+             config.precision);
     if (ranks.count > 1) wish.alone = "several ranks";
     std::string earlier_why;
-    if (const json before = folder.record(); on_cpu && ranks.count == 1 && before.is_object()) {
+    if (const json before = folder.record(); on_cpu && before.is_object()) {
         const json& precision = member(before, "precision");
-        wish.earlier = precision.is_object() ? text_of(precision, "type") : "fp32";  // without: of an earlier version
-        earlier_why = text_of(precision, "why");
         const std::string there = text_of(precision, "instructions"), here = device.instructions(DType::bf16);
+        wish.earlier = there.empty() ? "fp32" : text_of(precision, "type");  // of an earlier version, or of a GPU
+        if (!there.empty() && ranks.count > 1)
+            fail(Fault::usage, "{}: the run trains in bf16, which several ranks cannot; go on with one",
+                 folder.path().string());
+        earlier_why = text_of(precision, "why");
         if (!there.empty() && there != here)
             fail(Fault::usage,
                  "{}: the run trains in bf16 and began on a processor with {}, this one has {}, which gives other "

@@ -48,6 +48,15 @@ void BackgroundWriter::finish() {
     if (writing_.valid()) writing_.get();
 }
 
+std::string BackgroundWriter::fault() {
+    try {
+        finish();
+    } catch (const std::exception& e) {
+        return e.what();
+    }
+    return "";
+}
+
 uint64_t BackgroundWriter::last_written() {
     if (writing_.valid()) writing_.wait();
     return newest_;

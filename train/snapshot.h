@@ -30,6 +30,7 @@ public:
     void start(Snapshot snapshot);
     void look();              // throws if a checkpoint could not be written; does not wait
     void finish();            // waits until all are on the disk
+    std::string fault();      // waits too; why the last one could not be written, "" if it was or that was told before
     uint64_t last_written();  // waits too; the step of the newest checkpoint that was written; throws nothing
 
 private:

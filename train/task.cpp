@@ -12,6 +12,16 @@ std::vector<std::string> TaskNames::columns() const {
     return names;
 }
 
+Evaluated check_of_bf16(Task& task, Ranks& ranks, const StateDict& result, Cache* cache,
+                        const std::function<bool()>& keep_going) {
+    try {
+        return task.check_bf16(result, cache, keep_going);
+    } catch (const Error& e) {
+        if (ranks.count > 1) throw;
+        return {.complete = true, .note = fmt::format("bf16 was not checked: {}", e.what())};
+    }
+}
+
 // The best time counts: the first step is slower, because it sets things up.
 double time_of_a_step(Task& task, Ranks& ranks, double seconds) {
     using Clock = std::chrono::steady_clock;

@@ -78,6 +78,10 @@ protected:
     std::string bf16_check_ = {};  // of the last check_bf16(), for the model's file
 };
 
+// Task::check_bf16(). What goes wrong there in one process is a note, because the training does not depend on it.
+Evaluated check_of_bf16(Task& task, Ranks& ranks, const StateDict& result, Cache* cache,
+                        const std::function<bool()>& keep_going);
+
 // In seconds; uses grey images and learning rate 0. Measures for `seconds`, at least two steps.
 double time_of_a_step(Task& task, Ranks& ranks, double seconds = 3);
 

@@ -9,8 +9,8 @@
 ReadyModel open_classifier(const std::string& path, MachineOptions machine,
                            const std::function<void(const std::string&)>& note) {
     machine.batch = 0;  // --batch is the detector's
-    // Its answers are kept under names that do not say the time that another machine would measure.
-    ReadyModel model = open_model(path, machine, SIZE_MAX, {}, {.name = "", .alone = "beside a detector"});
+    // Its answers are kept under names that do not say in which precision, and with which instructions, a cpu ran.
+    ReadyModel model = open_model(path, machine, SIZE_MAX, {}, {.fp32_on_cpu = true});
     for (const std::string& text : model.file.notes) note(fmt::format("{}: {}", path, text));
     return model;
 }

@@ -306,7 +306,7 @@ Running resume(const DetectJob& job, Opened& o) {
     if (const std::set<size_t>& changed = r.run->changed(); !changed.empty())
         job.note(
             fmt::format("{} files are others than those of this name before (first: {}), and are looked at again; "
-                        "what people said about the earlier ones is in corrections.csv still",
+                        "what people said about the earlier ones still counts: review these images again",
                         changed.size(), json_name(r.run->options().files[*changed.begin()])));
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));

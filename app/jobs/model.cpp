@@ -73,7 +73,7 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
     };
     std::map<DType, std::unique_ptr<Classifier>> timed;
     m.precision =
-        choose_precision({.named = options.precision,
+        choose_precision({.named = earlier.fp32_on_cpu && m.device->kind() == "cpu" ? "fp32" : options.precision,
                           .automatic = m.device->default_precision(),
                           .earlier = earlier.name,
                           .checked = bf16_passed(m.file.bf16_check, state),

@@ -31,6 +31,7 @@ struct ReadyModel {
 struct EarlierPrecision {
     std::string name = {};   // PrecisionWish::earlier
     std::string alone = {};  // PrecisionWish::alone
+    bool fp32_on_cpu = false;
 };
 
 // `images`: how many will come; the batch is never larger.

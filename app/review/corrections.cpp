@@ -217,6 +217,11 @@ void CorrectionLog::take(Correction row) {
     if (rows.empty()) said_.erase(file);
 }
 
+bool CorrectionLog::lacks_places() const {
+    return !has_places_ ||
+           std::ranges::any_of(rows_, [](const Correction& row) { return is_detectors(row.box) && row.place.empty(); });
+}
+
 void CorrectionLog::match(const std::function<std::optional<std::vector<BoxPlace>>(const std::string&)>& boxes_now) {
     std::map<std::string, std::vector<size_t>> files;  // numbers of their rows
     for (size_t i = 0; i < rows_.size(); ++i) files[json_name(rows_[i].file)].push_back(i);
@@ -227,7 +232,10 @@ void CorrectionLog::match(const std::function<std::optional<std::vector<BoxPlace
             Correction row = rows_[i];
             if (boxes && is_detectors(row.box)) {
                 const size_t box = box_now(row, *boxes);
-                if (box && row.place.empty()) row.place = rows_[i].place = place_text((*boxes)[box - 1]);
+                if (box && row.place.empty()) {
+                    row.place = rows_[i].place = place_text((*boxes)[box - 1]);
+                    filled_ = true;
+                }
                 row.box = box ? std::to_string(box) : kGone + row.place + row.box;
             }
             take(std::move(row));
@@ -276,11 +284,11 @@ void CorrectionLog::lock() {
 
 void CorrectionLog::open_for_writing() {
     lock();
-    if (!has_places_) {
+    if (!has_places_ || filled_) {
         std::string text(kHeader);
         for (const Correction& row : rows_) text += text_of(row);
         write_file_durably(path_, [&](FileWriter& out) { out.write(text); });
-        has_places_ = true, needs_newline_ = false, size_ = text.size();
+        has_places_ = true, filled_ = needs_newline_ = false, size_ = text.size();
         lock();  // the new file
     }
     if (::ftruncate(descriptor_->number, off_t(size_)) != 0)

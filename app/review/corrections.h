@@ -67,7 +67,7 @@ public:
     const std::unordered_map<std::string, std::vector<Correction>>& all() const { return said_; }
     const std::vector<Correction>& rows() const { return rows_; }  // of the file, also those that no longer hold
     const std::filesystem::path& path() const { return path_; }
-    bool has_places() const { return has_places_; }  // false: the file is of an earlier version
+    bool lacks_places() const;  // of boxes, as rows of earlier versions do
     std::vector<std::string> notes;
 
 private:
@@ -81,6 +81,7 @@ private:
     std::unique_ptr<Descriptor> descriptor_;
     uint64_t size_ = 0;           // of the whole rows
     bool has_places_ = true;      // the file has the column `place`
+    bool filled_ = false;         // match() gave places to rows that the file has without
     bool needs_newline_ = false;  // the last row is whole, but somebody saved it without its line feed
 };
 

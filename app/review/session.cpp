@@ -341,8 +341,8 @@ ReviewSession::Added ReviewSession::add(const CorrectionLog& other) {
     for (const auto& [name, theirs] : undone) {
         const size_t i = survey_.find(name);
         const auto* held = i == seen_.size() ? nullptr : corrections_.of(survey_.file(i));
-        if (!held || !std::ranges::all_of(*held, [&](const Correction& ours) {
-                return std::ranges::any_of(theirs, [&](const Correction* one) {
+        if (!held || !std::ranges::all_of(*held, [&rows = theirs](const Correction& ours) {
+                return std::ranges::any_of(rows, [&](const Correction* one) {
                     return one->field == ours.field && one->value == ours.value && one->time == ours.time &&
                            one->reviewer == ours.reviewer;
                 });

@@ -118,11 +118,15 @@ void keep_places(const fs::path& folder, const std::function<void(const std::str
     if (!fs::exists(folder / "corrections.csv", ignored) || !fs::exists(folder / "results.json", ignored)) return;
     try {
         CorrectionLog log(folder / "corrections.csv");
-        if (log.has_places()) return;
+        if (!log.lacks_places()) return;
         SurveyFolder(folder, "").match(log);
         log.open_for_writing();
         for (const std::string& text : log.notes) note(text);  // half a last row goes now
-    } catch (const Error&) {                                   // what is wrong is told elsewhere, or mended by this run
+    } catch (const Error& e) {
+        note(
+            fmt::format("what corrections.csv says of boxes goes by their numbers, because their places cannot be "
+                        "found ({}); if the detector changed, look at these images again",
+                        e.what()));
     }
 }
 
@@ -134,9 +138,9 @@ void drop_repeats(const fs::path& folder, const ordered_json& record,
     const auto earlier = parse_foreign<ordered_json>(read_file(folder / "survey.json").text());
     const ordered_json& keys = member(earlier, "keys");
     if (!keys.is_array() || keys.empty() || keys[0] == record.at("keys")[0]) return;
-    fs::remove(folder / "repeats.csv", error);
+    fs::rename(folder / "repeats.csv", folder / "repeats.csv.old", error);
     note(
-        fmt::format("repeats.csv was of the boxes of another detector and is removed; `tundra tidy {}` finds the "
+        fmt::format("repeats.csv was made with other models and is repeats.csv.old now; `tundra tidy {}` finds the "
                     "repeats anew",
                     (folder / "results.json").string()));
 }

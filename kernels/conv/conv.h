@@ -74,9 +74,6 @@ void compute(const Cpu&, const ConvBackwardWeight<bf16>&);
 size_t scratch_bytes(const Cpu&, const ConvForward<float>&);  // see device.h; these create the oneDNN primitive
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<float>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<float>&);
-void compute(const Cpu&, const ConvForward<bf16>&);
-void compute(const Cpu&, const ConvBackwardData<bf16>&);
-void compute(const Cpu&, const ConvBackwardWeight<bf16>&);
 size_t scratch_bytes(const Cpu&, const ConvForward<bf16>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardData<bf16>&);
 size_t scratch_bytes(const Cpu&, const ConvBackwardWeight<bf16>&);
