@@ -17,6 +17,7 @@
 
 #include "app/synth/synth.h"
 #include "base/error.h"
+#include "engine/device.h"
 
 namespace {
 
@@ -144,8 +145,12 @@ TEST_F(Run, AutoKeepsThePrecision) {
     };
     record.erase("precision");
     EXPECT_EQ(precision_after(2), "fp32");
-    record["precision"] = {{"type", "bf16"}, {"why", "of old"}};
-    EXPECT_EQ(precision_after(3), "bf16");
+    record["precision"] = {{"type", "bf16"}, {"why", "of a GPU"}};
+    EXPECT_EQ(precision_after(3), "fp32");
+    record["precision"] = {{"type", "bf16"},
+                           {"why", "of old"},
+                           {"instructions", open_device("cpu", {.threads = 1})->instructions(DType::bf16)}};
+    EXPECT_EQ(precision_after(4), "bf16");
     EXPECT_EQ(record["precision"]["why"], "of old");
 }
 

@@ -190,7 +190,7 @@ expect 0 "$tundra" survey burst --out voted2 --detector burst.json -q
 # Another detector finds other boxes: nothing goes to them, neither answers nor repeats; with the first one all is back.
 sed 's/\[0.1, 0.1, 0.3, 0.3\]/[0.6, 0.6, 0.3, 0.3]/g' burst.json >moved.json
 expect 0 "$tundra" survey burst --out voted2 --detector moved.json -q
-says "row 2: the detector no longer finds box 1 of 2.jpg"; says "repeats.csv was of the boxes of another detector"
+says "row 2: the detector no longer finds box 1 of 2.jpg"; says "repeats.csv was made with other models"
 [ "$(column species voted2/images.csv | tr '\n' ' ')" = "fox fox hare " ] || bad "answers went to other boxes"
 [ "$(column reviewed voted2/images.csv | tr '\n' ' ')" = " Bo  " ] || bad "an answer about a box that is gone counts"
 [ ! -e voted2/repeats.csv ] || bad "repeats of another detector"
