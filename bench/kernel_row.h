@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/op.h"
+#include "engine/plan.h"
 
 struct Slot {  // one operand of a row
     std::string name;
