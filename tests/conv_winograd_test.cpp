@@ -40,7 +40,7 @@ Floats packed_weight(const Cpu& cpu, const ConvShape& s, const Floats& weight, b
 
 void run(const Cpu& cpu, const ConvForward<float>& op, const Floats& packed, const WinogradLoops& loops) {
     Floats scratch = unwritten(winograd_scratch_count(cpu, op.shape, loops));
-    winograd_forward(cpu, op, packed.data(), scratch.data(), loops);
+    winograd_forward<float>(cpu, op, packed.data(), scratch.data(), loops);
 }
 
 class Winograd : public testing::TestWithParam<ConvShape> {
@@ -117,16 +117,16 @@ TEST_P(Winograd, streamed_weights_match_the_loops) {
             Floats y = unwritten(s.y_count()), dx = unwritten(s.x_count());
             Floats scratch = unwritten(winograd_streamed_scratch_count(cpu, s, *loops));
             op.y = y.data();
-            winograd_streamed_forward(cpu, op, false, scratch.data(), *loops);
+            winograd_streamed_forward<float>(cpu, op, false, scratch.data(), *loops);
             scratch = unwritten(winograd_streamed_scratch_count(cpu, back, *loops));
-            winograd_streamed_forward(cpu,
-                                      {.shape = back,
-                                       .x = dy.data(),
-                                       .weight = weight.data(),
-                                       .bias = nullptr,
-                                       .residual = nullptr,
-                                       .y = dx.data()},
-                                      true, scratch.data(), *loops);
+            winograd_streamed_forward<float>(cpu,
+                                             {.shape = back,
+                                              .x = dy.data(),
+                                              .weight = weight.data(),
+                                              .bias = nullptr,
+                                              .residual = nullptr,
+                                              .y = dx.data()},
+                                             true, scratch.data(), *loops);
             expect_close(expected_y, y, tolerance, "y");
             expect_close(expected_dx, dx, tolerance, "dx");
             if (first_y.empty()) first_y = y, first_dx = dx;
@@ -146,7 +146,7 @@ TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
             const CpuDevice cpu(threads, 8);
             Floats dweight = unwritten(s.weight_count()),
                    scratch = unwritten(winograd_weight_scratch_count(cpu, s, *loops));
-            winograd_backward_weight(cpu, {s, x.data(), dy.data(), dweight.data()}, scratch.data(), *loops);
+            winograd_backward_weight<float>(cpu, {s, x.data(), dy.data(), dweight.data()}, scratch.data(), *loops);
             expect_close(expected, dweight, tolerance);
             if (first.empty()) first = dweight;
             EXPECT_EQ(first, dweight) << threads << " threads, " << loops->lanes << " lanes";

@@ -36,6 +36,7 @@ bool joins_gradients(const RunOptions& options, const nlohmann::json& record, co
                      const TaskContext& context, const Dataset& data, const Note& note) {
     const DeviceFacts& device = context.device.facts();
     const bool on = options.join_gradients == "on";
+    if (on && config.task == "detect") fail(Fault::usage, "--join-gradients on: only ResNet has gradients to join");
     if (on && device.in_place) fail(Fault::usage, "--join-gradients on: the device is the CPU");
     if (on || options.join_gradients == "off" || device.in_place) return on;
     enum : uint8_t { unknown, no, yes };

@@ -39,6 +39,13 @@ std::string differences(std::string_view before, std::string_view now) {
 
 }  // namespace
 
+std::string header_of_journal(const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::string line;
+    std::getline(in, line);
+    return std::string(content(line));
+}
+
 Journal::Journal(const std::filesystem::path& path, const std::string& header,
                  const std::function<void(std::string_view, uint64_t)>& visit)
     : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {

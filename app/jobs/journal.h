@@ -13,6 +13,8 @@
 
 #include "base/file.h"
 
+std::string header_of_journal(const std::filesystem::path& path);  // "" if there is none
+
 class Journal {
 public:
     // Resumes the file if it exists; `visit` gets the JSON of every whole line after the header and the line's offset.

@@ -3,9 +3,9 @@
 #include <CLI/CLI.hpp>
 
 #include <chrono>
-#include <fstream>
 #include <map>
 
+#include "app/jobs/journal.h"
 #include "base/json.h"
 #include "predict/bf16_check.h"
 
@@ -22,10 +22,7 @@ double seconds_of(const std::function<void()>& work) {
 }  // namespace
 
 std::string precision_of_journal(const std::filesystem::path& journal) {
-    std::ifstream file(journal);
-    std::string line;
-    if (!std::getline(file, line) || line.size() < 17) return "";
-    const auto header = parse_foreign(std::string_view(line).substr(17));
+    const auto header = parse_foreign(header_of_journal(journal));
     if (!header.is_object()) return "";
     const std::string said = text_of(header, "precision");
     return said.empty() ? "fp32" : said;

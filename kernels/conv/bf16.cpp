@@ -254,10 +254,11 @@ void bf16_compute(const Cpu& cpu, const ConvForward<bf16>& op, const Bf16Loops& 
                   .packed = nullptr};
     const void* kept = nullptr;
     if (op.weight_is_constant)
-        kept = constant_weights().find(op.weight, s.c_in, s.c_out, windows.packed_bytes(loops), [&](void* to) {
-            pack.packed = static_cast<uint32_t*>(to);
-            pack_all(cpu, pack, loops);
-        });
+        kept = constant_weights().find(op.weight, s.c_in, s.c_out, ConstantWeights::Packing::bf16_pairs,
+                                       windows.packed_bytes(loops), [&](void* to) {
+                                           pack.packed = static_cast<uint32_t*>(to);
+                                           pack_all(cpu, pack, loops);
+                                       });
     multiply_windows(cpu, windows, op.x, pack, kept,
                      {.bias = op.bias,
                       .residual = op.residual,

@@ -128,15 +128,16 @@ void convolve_in_bf16(const Cpu& cpu, const Op& op) {
 
 template <class T>
 void run_winograd(const Cpu& cpu, const ConvForward<T>& op, bool flipped) {
-    const WinogradLoops& loops = std::is_same_v<T, float> ? *winograd_loops() : *winograd_bf16_loops();
+    const WinogradLoops& loops = *winograd_loops<T>();
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (streams_weights(op)) return winograd_streamed_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant) {
         const auto pack = [&](void* to) {
             winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(to), loops);
         };
-        if (const void* const packed = constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out,
-                                                               winograd_packed_count(op.shape) * sizeof(float), pack))
+        if (const void* const packed =
+                constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out, ConstantWeights::Packing::winograd,
+                                        winograd_packed_count(op.shape) * sizeof(float), pack))
             return winograd_forward(cpu, op, static_cast<const float*>(packed), scratch);
     }
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch, loops);

@@ -8,8 +8,14 @@
 #include "kernels/index.h"
 #include "kernels/parallel.h"
 
-const WinogradLoops* winograd_loops() { return simd_loops() ? &simd_loops()->winograd : nullptr; }
-const WinogradLoops* winograd_bf16_loops() { return simd_loops() ? &simd_loops()->winograd_bf16 : nullptr; }
+template <>
+const WinogradLoops* winograd_loops<float>() {
+    return simd_loops() ? &simd_loops()->winograd : nullptr;
+}
+template <>
+const WinogradLoops* winograd_loops<bf16>() {
+    return simd_loops() ? &simd_loops()->winograd_bf16 : nullptr;
+}
 
 namespace {
 size_t packed_panel(size_t c_in, const WinogradLoops& loops) {
@@ -40,7 +46,7 @@ struct Blocks {
 }  // namespace
 
 bool winograd_supports(const ConvShape& s) {
-    return winograd_loops() && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1;
+    return winograd_loops<float>() && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1;
 }
 
 size_t winograd_packed_count(const ConvShape& s, const WinogradLoops& loops) {
@@ -88,10 +94,9 @@ size_t winograd_scratch_count(const Cpu& cpu, const ConvShape& s, const Winograd
     return blocks.transformed_kept(cpu) * blocks.transformed + size_t(cpu.threads) * blocks.products;
 }
 
-namespace {
 template <class T>
-void forward(const Cpu& cpu, const ConvForward<T>& op, const float* packed, float* scratch,
-             const WinogradLoops& loops) {
+void winograd_forward(const Cpu& cpu, const ConvForward<T>& op, const float* packed, float* scratch,
+                      const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const Blocks blocks(cpu, s, loops);
     float* const products = scratch + blocks.transformed_kept(cpu) * blocks.transformed;
@@ -121,6 +126,7 @@ void forward(const Cpu& cpu, const ConvForward<T>& op, const float* packed, floa
     }
 }
 
+namespace {
 // How scratch memory is divided for a convolution with streamed weights.
 struct StreamedParts {
     static constexpr size_t depth = 64;  // channels of x whose weights are transformed at a time
@@ -145,10 +151,9 @@ size_t winograd_streamed_scratch_count(const Cpu& cpu, const ConvShape& s, const
     return parts.transformed + size_t(cpu.threads) * (parts.packed + parts.products);
 }
 
-namespace {
 template <class T>
-void streamed_forward(const Cpu& cpu, const ConvForward<T>& op, bool flipped, float* scratch,
-                      const WinogradLoops& loops) {
+void winograd_streamed_forward(const Cpu& cpu, const ConvForward<T>& op, bool flipped, float* scratch,
+                               const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const StreamedParts parts(s, loops);
     const size_t chunk = 16, chunks = ceil_div(parts.tiles, chunk);  // tiles of a thread's part of the transform
@@ -189,6 +194,7 @@ void streamed_forward(const Cpu& cpu, const ConvForward<T>& op, bool flipped, fl
     }
 }
 
+namespace {
 // How scratch memory is divided for the gradient of the weights. Sums over tiles are made block by block, in order. If
 // one block has all tiles, a thread completes the sums of a few output channels while they lie in the cache.
 struct WeightParts {
@@ -216,9 +222,9 @@ size_t winograd_weight_scratch_count(const Cpu& cpu, const ConvShape& s, const W
     return parts.transformed + parts.gradient + (parts.single ? size_t(cpu.threads) : 1) * parts.sums;
 }
 
-namespace {
 template <class T>
-void backward_weight(const Cpu& cpu, const ConvBackwardWeight<T>& op, float* scratch, const WinogradLoops& loops) {
+void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<T>& op, float* scratch,
+                              const WinogradLoops& loops) {
     const ConvShape& s = op.shape;
     const WeightParts parts(cpu, s, loops);
     float* const gradient = scratch + parts.transformed;
@@ -294,29 +300,9 @@ void backward_weight(const Cpu& cpu, const ConvBackwardWeight<T>& op, float* scr
         }
     }
 }
-}  // namespace
-
-void winograd_forward(const Cpu& cpu, const ConvForward<float>& op, const float* packed, float* scratch,
-                      const WinogradLoops& loops) {
-    forward(cpu, op, packed, scratch, loops);
-}
-void winograd_streamed_forward(const Cpu& cpu, const ConvForward<float>& op, bool flipped, float* scratch,
-                               const WinogradLoops& loops) {
-    streamed_forward(cpu, op, flipped, scratch, loops);
-}
-void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<float>& op, float* scratch,
-                              const WinogradLoops& loops) {
-    backward_weight(cpu, op, scratch, loops);
-}
-void winograd_forward(const Cpu& cpu, const ConvForward<bf16>& op, const float* packed, float* scratch,
-                      const WinogradLoops& loops) {
-    forward(cpu, op, packed, scratch, loops);
-}
-void winograd_streamed_forward(const Cpu& cpu, const ConvForward<bf16>& op, bool flipped, float* scratch,
-                               const WinogradLoops& loops) {
-    streamed_forward(cpu, op, flipped, scratch, loops);
-}
-void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, float* scratch,
-                              const WinogradLoops& loops) {
-    backward_weight(cpu, op, scratch, loops);
-}
+template void winograd_forward(const Cpu&, const ConvForward<float>&, const float*, float*, const WinogradLoops&);
+template void winograd_streamed_forward(const Cpu&, const ConvForward<float>&, bool, float*, const WinogradLoops&);
+template void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<float>&, float*, const WinogradLoops&);
+template void winograd_forward(const Cpu&, const ConvForward<bf16>&, const float*, float*, const WinogradLoops&);
+template void winograd_streamed_forward(const Cpu&, const ConvForward<bf16>&, bool, float*, const WinogradLoops&);
+template void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<bf16>&, float*, const WinogradLoops&);

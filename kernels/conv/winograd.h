@@ -26,33 +26,35 @@
 #include "kernels/conv/conv.h"
 
 struct WinogradLoops;
-const WinogradLoops* winograd_loops();       // of simd_loops(); null: none
-const WinogradLoops* winograd_bf16_loops();  // likewise: x, y and weights are bf16, the arithmetic is that of float
-bool winograd_supports(const ConvShape&);    // this shape, on this machine
+template <class T>
+const WinogradLoops*
+winograd_loops();  // of simd_loops(); null: none. In bf16 x, y and weights: the arithmetic is float
+template <>
+const WinogradLoops* winograd_loops<float>();
+template <>
+const WinogradLoops* winograd_loops<bf16>();
+bool winograd_supports(const ConvShape&);  // this shape, on this machine
 
 // Transforms weights: as they are, or for the gradient of the data, flipped and with c_in and c_out exchanged. The
 // shape given is then that of the convolution from dy to dx.
-size_t winograd_packed_count(const ConvShape&, const WinogradLoops& = *winograd_loops());
+size_t winograd_packed_count(const ConvShape&, const WinogradLoops& = *winograd_loops<float>());
 void winograd_pack(const Cpu&, const ConvShape&, const void* weight, bool flipped, float* packed,
-                   const WinogradLoops& = *winograd_loops());
+                   const WinogradLoops& = *winograd_loops<float>());
 
 // The y of ConvForward; `weight` of the struct is not read. `scratch` has winograd_scratch_count() floats.
-size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
-void winograd_forward(const Cpu&, const ConvForward<float>&, const float* packed, float* scratch,
-                      const WinogradLoops& = *winograd_loops());
-void winograd_forward(const Cpu&, const ConvForward<bf16>&, const float* packed, float* scratch,
-                      const WinogradLoops& = *winograd_bf16_loops());
+size_t winograd_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops<float>());
+template <class T>
+void winograd_forward(const Cpu&, const ConvForward<T>&, const float* packed, float* scratch,
+                      const WinogradLoops& = *winograd_loops<T>());
 
 // The same for few tiles and many weights that change from call to call: `weight` of the struct is transformed panel by
 // panel, each just before it is multiplied with all tiles, so that transformed weights never leave the cache.
-size_t winograd_streamed_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
-void winograd_streamed_forward(const Cpu&, const ConvForward<float>&, bool flipped, float* scratch,
-                               const WinogradLoops& = *winograd_loops());
-void winograd_streamed_forward(const Cpu&, const ConvForward<bf16>&, bool flipped, float* scratch,
-                               const WinogradLoops& = *winograd_bf16_loops());
+size_t winograd_streamed_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops<float>());
+template <class T>
+void winograd_streamed_forward(const Cpu&, const ConvForward<T>&, bool flipped, float* scratch,
+                               const WinogradLoops& = *winograd_loops<T>());
 
-size_t winograd_weight_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops());
-void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<float>&, float* scratch,
-                              const WinogradLoops& = *winograd_loops());
-void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<bf16>&, float* scratch,
-                              const WinogradLoops& = *winograd_bf16_loops());
+size_t winograd_weight_scratch_count(const Cpu&, const ConvShape&, const WinogradLoops& = *winograd_loops<float>());
+template <class T>
+void winograd_backward_weight(const Cpu&, const ConvBackwardWeight<T>&, float* scratch,
+                              const WinogradLoops& = *winograd_loops<T>());
