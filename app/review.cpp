@@ -49,6 +49,10 @@ int add_answers(const Options& o, const SurveyFolder& survey, ReviewSession& ses
     if (!added.unknown.empty())
         print_note(progress, fmt::format("{}: {} of its images are not in this survey and are left out (first: {})",
                                          o.add, added.unknown.size(), added.unknown[0]));
+    if (!other.lost().empty())
+        print_note(progress, fmt::format("{}: what it says of {} images is left out, because boxes in it are not found "
+                                         "now (first: {}); keep the file, it can be added again",
+                                         o.add, other.lost().size(), other.lost()[0]));
     if (added.older)
         print_note(progress,
                    fmt::format("{}: {} answers are left out, because the survey has later ones", o.add, added.older));
