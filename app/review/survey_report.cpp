@@ -234,9 +234,8 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             "</div></div></section>\n";
     if (!m.measured) {
         body +=
-            "<section><h2>How right the models were</h2><p class=\"quiet\">Nobody has looked at an image yet: `tundra "
-            "review` "
-            "opens a page for it.</p></section>\n";
+            "<section><h2>How right the models were</h2><p class=\"quiet\">Nobody has looked at an image yet: "
+            "<code>tundra review</code> opens a page for it.</p></section>\n";
     } else {
         body += fmt::format(
             "<section><h2>How right the models were</h2><p>Of {} that people looked at, the final class was right in "
@@ -275,8 +274,9 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
             "<section><h2>Disagreements</h2><p>{}.</p><details{}><summary>List</summary>{}</details>{}</section>\n",
             images_text(m.disagreements.size()), wrong.size() <= 12 ? " open=\"open\"" : "",
             html_table("", {{"File"}, {"Models"}, {"Person"}}, wrong),
-            m.disagreements.size() > wrong.size() ? "<p class=\"quiet\">`tundra eval FOLDER --out FILE` lists all.</p>"
-                                                  : "");
+            m.disagreements.size() > wrong.size()
+                ? "<p class=\"quiet\"><code>tundra eval FOLDER --out FILE</code> lists all.</p>"
+                : "");
     }
     const auto record = parse_foreign<Json>(read_file(survey.folder / "survey.json").text());
     body += "<section><h2>Provenance</h2>" + html_table("", {{"What"}, {"Value"}}, provenance_rows(record)) +
