@@ -99,13 +99,23 @@ TEST_F(SurveyRun, NamesThatWereUsedAgain) {
     for (const auto& entry : fs::directory_iterator(folder_ / "in/a")) files.push_back(entry.path());
     ASSERT_NE(fs::file_size(files[0]), fs::file_size(files[1]));
     fs::copy_file(files[1], files[0], fs::copy_options::overwrite_existing);
+    const auto said = [&](const fs::path& file) {
+        return fmt::format("{},,final,empty,bad,Ann,2026-11-30T08:00:00Z,\n",
+                           fs::relative(file, folder_ / "in").string());
+    };
+    const std::string header = "file,box,field,old,new,reviewer,time,place\n";
+    std::ofstream(folder_ / "season/corrections.csv") << header << said(files[0]) << said(files[1]);
     std::string notes;
     SurveyJob j = survey_job("season");
     j.detect.note = [&](const std::string& text) { notes += text + "\n"; };
     EXPECT_EQ(survey(j).detect.counts.resumed, 19u);
     EXPECT_NE(notes.find("1 files are others than those of this name before (first: a/"), notes.npos) << notes;
+    EXPECT_NE(notes.find("; what people said of 1 of them no longer counts"), notes.npos) << notes;
+    fs::create_directory(folder_ / "fresh");
+    std::ofstream(folder_ / "fresh/corrections.csv") << header << said(files[1]);
     ASSERT_TRUE(survey(survey_job("fresh")).detect.finished);
     EXPECT_EQ(files_of("season"), files_of("fresh"));
+    EXPECT_NE(files_of("season").find(",Ann,"), std::string::npos) << "what was said of the other image counts";
     notes.clear();
     EXPECT_EQ(survey(j).detect.counts.resumed, 20u);
     EXPECT_EQ(notes.find("others"), notes.npos) << notes;

@@ -303,11 +303,11 @@ Running resume(const DetectJob& job, Opened& o) {
     ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
     if (const std::string& text = r.run->journal().note(); !text.empty()) job.note(text);
-    if (const std::set<size_t>& changed = r.run->changed(); !changed.empty())
-        job.note(
-            fmt::format("{} files are others than those of this name before (first: {}), and are looked at again; "
-                        "what people said about the earlier ones still counts: review these images again",
-                        changed.size(), json_name(r.run->options().files[*changed.begin()])));
+    if (!r.run->changed().empty()) {
+        std::set<std::string> changed;
+        for (const size_t file : r.run->changed()) changed.insert(json_name(r.run->options().files[file]));
+        job.changed(changed);
+    }
     if (const size_t resumed = r.run->counts().resumed)
         job.note(fmt::format("resumed after {} of {} images", resumed, r.run->options().files.size()));
     return r;

@@ -2,6 +2,8 @@
 // except parsing options and printing.
 #pragma once
 
+#include <set>
+
 #include "app/detect/image_outputs.h"
 #include "app/detect/result_file.h"
 #include "app/detect/run.h"
@@ -43,7 +45,9 @@ struct DetectJob {
     bool survey = false;
     std::function<void(const Names&, const ResultHead&, const std::vector<std::string>& species,
                        const std::vector<std::string>& quality)>
-        check = {};                                   // before any image is looked at
+        check = {};  // before any image is looked at
+    std::function<void(const std::set<std::string>&)> changed =
+        {};                                           // files that are others than those looked at before
     std::function<void(const RunParts&)> write = {};  // instead of the result file
 };
 

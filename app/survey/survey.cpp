@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "app/detect/earlier.h"
 #include "app/detect/shard.h"
@@ -130,6 +131,35 @@ void keep_places(const fs::path& folder, const std::function<void(const std::str
     }
 }
 
+// What people said of earlier images of these names is taken back, in rows of this reviewer.
+constexpr const char* kTakenBack = "tundra: another file";
+void take_back(const fs::path& folder, const std::set<std::string>& files,
+               const std::function<void(const std::string&)>& note) {
+    std::string answers;
+    std::vector<Correction> rows;
+    CorrectionLog log(folder / "corrections.csv");
+    size_t images = 0;
+    for (const std::string& file : files)
+        if (const std::vector<Correction>* said = log.of(file)) {
+            ++images;
+            for (Correction row : *said) {
+                row.old = std::exchange(row.value, "");
+                row.reviewer = kTakenBack, row.time = time_now();
+                rows.push_back(std::move(row));
+            }
+        }
+    if (images) {
+        log.open_for_writing();
+        log.append(rows);
+        answers = fmt::format(
+            "; what people said of {} of them no longer counts: review these again, or, if they show what they showed "
+            "before, delete the rows of '{}' in {}",
+            images, kTakenBack, log.path().string());
+    }
+    note(fmt::format("{} files are others than those of this name before (first: {}), and are looked at again{}",
+                     files.size(), *files.begin(), answers));
+}
+
 // Boxes that were repeats are others now.
 void drop_repeats(const fs::path& folder, const ordered_json& record,
                   const std::function<void(const std::string&)>& note) {
@@ -208,6 +238,7 @@ SurveyOutcome survey(SurveyJob job) {
         const FileBytes bytes = read_file(csv);
         write_file_durably(folder / "sites.csv", [&](FileWriter& out) { out.write(bytes.span()); });
     };
+    detect_job.changed = [&](const std::set<std::string>& files) { take_back(folder, files, detect_job.note); };
     detect_job.write = [&](const RunParts& parts) {
         job.table.box_threshold = parts.threshold;
         ordered_json head{
