@@ -63,4 +63,6 @@ function(tundra_levels target libraries)
                 ${CMAKE_SOURCE_DIR}/cmake/levels.sh ${folder} ${words}
         DEPENDS ${objects} ${CMAKE_SOURCE_DIR}/cmake/levels.sh)
     target_sources(${target} PRIVATE ${made})
+    list(TRANSFORM levels PREPEND ${target}_ OUTPUT_VARIABLE targets)
+    add_dependencies(${target} ${targets})  # make, unlike ninja, knows files of other targets only once they are there
 endfunction()
