@@ -72,10 +72,10 @@ bool RunFolder::check_finished(const Note& note) const {
     }
     std::string problem;
     try {
-        const std::string recorded = text_of(about, "model_hash");  // not in runs of earlier versions
-        if (!recorded.empty() && model_hash() != recorded)
+        const std::string as_written = text_of(about, "model_hash");  // not in runs of earlier versions
+        if (!as_written.empty() && model_hash() != as_written)
             problem = model + ": holds other weights than this run wrote";
-        else if (recorded.empty())
+        else if (as_written.empty())
             SafetensorsFile::open(model);
     } catch (const Error& e) {
         if (e.fault != Fault::damaged) throw;
