@@ -131,6 +131,12 @@ std::string utf8_text(std::string_view bytes, const std::string& name) {
     return text;
 }
 
+bool is_missing(std::string_view field) {
+    for (const std::string_view word : {"", "NA", "NaN", "nan", "N/A", "#N/A", "<NA>", "NULL", "null"})
+        if (field == word) return true;
+    return false;
+}
+
 std::string csv_field(const std::string& text) {
     const bool blank_edge = !text.empty() && (is_blank(text[0]) || is_blank(text.back()));
     if (!blank_edge && text.find_first_of(",\"\r\n") == std::string::npos) return text;

@@ -20,6 +20,9 @@ std::vector<CsvRow> parse_csv(std::string_view text, const std::string& name);
 // `text` as one field, in quotes if it needs them.
 std::string csv_field(const std::string& text);
 
+// What R, pandas and spreadsheets write where a value is missing: nothing, NA, NaN, nan, N/A, #N/A, <NA>, NULL, null.
+bool is_missing(std::string_view field);
+
 // The text of a file as UTF-8 without byte order mark. UTF-16 is known by its mark, or by the zero byte that one of its
 // first two has. Fault::usage, with `name`, for half a character.
 std::string utf8_text(std::string_view bytes, const std::string& name);

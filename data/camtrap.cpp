@@ -18,10 +18,9 @@ using nlohmann::json;
 
 namespace {
 
-// Cells that count as missing in the standard's tables.
 std::string cell(const CsvTable& table, size_t row, const char* column) {
     const std::string& text = table.has(column) ? table.at(row, column) : "";
-    return text == "NA" || text == "NaN" || text == "nan" ? "" : text;
+    return is_missing(text) ? "" : text;
 }
 
 json package_in(const fs::path& file) {

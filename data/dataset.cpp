@@ -190,7 +190,11 @@ Row row_of(const CsvRow& row, const Columns& columns, const std::string& file) {
     if (!part.empty() && !known)
         fail(Fault::usage, "{}: line {}: unknown split '{}'; it is train, validation or test", file, row.line, part);
     const fs::path folder = with_slashes(field(columns.folder));
-    const std::string site = trimmed(field(columns.site)), camera = trimmed(field(columns.camera));
+    const auto known_place = [&](int column) {
+        const std::string place = trimmed(field(column));
+        return is_missing(place) ? "" : place;
+    };
+    const std::string site = known_place(columns.site), camera = known_place(columns.camera);
     return {.sample = {.name = (folder / path).lexically_normal().generic_string(),
                        .part = known.value_or(Part::train),
                        .camera = site.empty() || camera.empty() ? site + camera : site + "/" + camera},
@@ -288,9 +292,22 @@ void note_similar_classes(Dataset& data) {
     }
 }
 
+// A class NA is rather made of images without a label, in a table that R has written, than meant.
+void note_missing_labels(const Table& table, Dataset& data) {
+    std::map<std::string, std::pair<size_t, std::string>> images;  // and the first of them
+    for (const Row& row : table.rows)
+        if (is_missing(row.label)) ++images.try_emplace(row.label, 0, row.sample.name).first->second.first;
+    for (const auto& [label, found] : images)
+        data.notes.push_back(
+            fmt::format("'{}' is a class of {} images (first: {}), and what other programs write for a missing label; "
+                        "leave out these images if that is meant, and else name the class in another way",
+                        label, found.first, found.second));
+}
+
 void number_classes(const std::string& path, Table& table, Dataset& data) {
     data.classes.assign(table.classes.begin(), table.classes.end());
     note_similar_classes(data);
+    note_missing_labels(table, data);
     if (data.classes.size() == 1)
         fail(Fault::usage, "{}: only one class, '{}'; a classifier needs two or more", path, data.classes[0]);
     std::sort(table.rows.begin(), table.rows.end(),

@@ -1,10 +1,13 @@
 // Cameras, times and sizes from the files; parts; the fingerprint.
 #include "data/dataset_parts.h"
 
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -44,22 +47,29 @@ Decoded header_in(const std::vector<uint8_t>& head, const std::string& path) {
     }
 }
 
-void read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {
-    std::error_code error;
-    const uintmax_t bytes = fs::file_size(path, error);
-    sample.bytes = error ? 0 : uint64_t(bytes);
-    if (error || !(exif_wanted || wanted.size)) return;
+// Equal for two names of one file. Size and time are there for file systems whose numbers are not unique.
+using FileId = std::array<uint64_t, 5>;
+
+// All zeros if there is no file.
+FileId read_file_facts(const std::string& path, bool exif_wanted, const WantedFacts& wanted, Sample& sample) {
+    struct stat info {};
+    if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) info = {};
+    const FileId id{uint64_t(info.st_dev), uint64_t(info.st_ino), uint64_t(info.st_size), uint64_t(info.st_mtim.tv_sec),
+                    uint64_t(info.st_mtim.tv_nsec)};
+    sample.bytes = uint64_t(info.st_size);
+    if (id == FileId{} || !(exif_wanted || wanted.size)) return id;
     const std::vector<uint8_t> head = first_bytes(path);
     if (wanted.size) {
         const Decoded decoded = header_in(head, path);
         sample.h = decoded.full_h, sample.w = decoded.full_w;
     }
-    if (!exif_wanted) return;
+    if (!exif_wanted) return id;
     const Exif exif = exif_of_file(head, path);
     if (sample.time < 0) sample.time = exif_seconds(exif.date);  // the labels may know better: clocks are wrong
     const std::string kind = exif.model.starts_with(exif.make) ? exif.model : exif.make + " " + exif.model;
     if (wanted.serial_first && !exif.serial.empty()) sample.camera = exif.serial;
     if (sample.camera.empty()) sample.camera = !exif.serial.empty() ? exif.serial : kind == " " ? "" : kind;
+    return id;
 }
 
 }  // namespace
@@ -101,9 +111,10 @@ void refuse_repeated_images(const std::string& path, const Dataset& data) {
 
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted) {
     std::atomic<size_t> next = 0;
+    std::vector<FileId> ids(data.samples.size());
     const auto read = [&] {
         for (size_t i; (i = next++) < data.samples.size();)
-            read_file_facts(data.path(data.samples[i]), options.read_exif, wanted, data.samples[i]);
+            ids[i] = read_file_facts(data.path(data.samples[i]), options.read_exif, wanted, data.samples[i]);
     };
     std::vector<std::jthread> others;
     try {
@@ -111,6 +122,14 @@ void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFa
     } catch (const std::system_error&) {  // the system gives no more threads
     }
     read();
+    others.clear();
+    std::map<FileId, size_t> seen;
+    for (size_t i = 0; i < ids.size(); ++i)
+        if (const auto [first, once] = seen.emplace(ids[i], i); !once && ids[i] != FileId{})
+            fail(Fault::usage,
+                 "{}: is one file with {}, by a link: the image would count twice, and train and validate alike; "
+                 "remove one of the two names",
+                 data.path(data.samples[i]), data.path(data.samples[first->second]));
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "base/text.h"
@@ -45,13 +46,14 @@ struct Walk {
     fs::path root;
     Listing listing = {};
     std::set<fs::path> visited = {}, links = {};
-    std::vector<std::string> system_folders = {};
+    std::vector<std::string> system_folders = {}, linked_files = {};
 
     void everything() {
         folder("");
         while (!links.empty()) folder(links.extract(links.begin()).value());
         std::ranges::sort(listing.files);
         std::ranges::sort(listing.problems);
+        note_links();
         if (!system_folders.empty())
             listing.problems.push_back(fmt::format("{} system folders were left out (first: {})", system_folders.size(),
                                                    std::ranges::min(system_folders)));
@@ -69,10 +71,33 @@ private:
             std::error_code ignored;
             if (entry->is_directory(ignored))
                 folder_inside(*entry, relative / name);
-            else if (is_image_name(name))
+            else if (is_image_name(name)) {
                 listing.files.push_back((relative / name).string());
+                if (entry->is_symlink(ignored)) linked_files.push_back(listing.files.back());
+            }
         }
         if (error) listing.problems.push_back(here.string() + ": cannot be read: " + error.message());
+    }
+
+    // A folder of favourites, for one: results are per name, so whoever counts animals has to know.
+    void note_links() {
+        std::map<fs::path, std::string> seen;
+        std::string first;
+        size_t links = 0;
+        const fs::path here = fs::weakly_canonical(root);
+        std::ranges::sort(linked_files);
+        for (const std::string& name : linked_files) {
+            std::error_code error;
+            const fs::path real = fs::canonical(root / name, error), inside = real.lexically_relative(here);
+            if (error) continue;
+            const auto [other, once] = seen.emplace(real, name);
+            const bool listed = std::ranges::binary_search(listing.files, inside.string());
+            if ((listed || !once) && links++ == 0)
+                first = fmt::format("{} is {}", name, listed ? inside.string() : other->second);
+        }
+        if (links)
+            listing.problems.push_back(fmt::format(
+                "{} images are links to others of them, and count as images of their own (first: {})", links, first));
     }
 
     void folder_inside(const fs::directory_entry& entry, const fs::path& relative) {

@@ -12,7 +12,7 @@ bool is_jpeg_name(const std::string& name);  // ends with .jpg or .jpeg
 
 struct Listing {
     std::vector<std::string> files;     // relative to the folder, in byte order, '/' between parts
-    std::vector<std::string> problems;  // folders that were left out, and why; for people
+    std::vector<std::string> problems;  // for people: folders that were left out, and why; images that are links
 };
 
 // All images below `folder`, except in skipped folders. Links to folders are followed, each real folder once: under its

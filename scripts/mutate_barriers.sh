@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Removes each __syncthreads() and __syncwarp() of the .cu and .cuh files of kernels/ in turn, in a copy of the sources under the race checker,
-# and demands that a test of simt notices. 16 barriers took 6 minutes on two busy cores, after the first build.
+# and demands that a test of simt notices. The copy, build-barriers/, stays: the next run builds only what has changed.
 # usage: mutate_barriers.sh [kernels/FILE.cu ...]   exit: 0 all noticed, 1 not
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$scratch" 2>/dev/null || true
+scratch=$PWD/build-barriers
+mkdir -p "$scratch"
+# What is equal keeps its time; a file that an interrupted run left changed gets a new one, and is compiled again.
+git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+    cmp -s "$file" "$scratch/$file" || [ ! -f "$file" ] || cp --parents "$file" "$scratch"
+done
+(cd "$scratch" && find . -path ./build -prune -o -type f -print0) | while IFS= read -r -d '' file; do
+    [ -e "$file" ] || rm "$scratch/$file"
+done
 files=("$@")
 [ ${#files[@]} -gt 0 ] || files=(kernels/*.cu kernels/conv/*.cu kernels/*.cuh kernels/conv/*.cuh)
 cd "$scratch"
@@ -17,7 +23,9 @@ cmake -S . -B build -G Ninja -DTUNDRA_CUDA=OFF -DTUNDRA_RACE=ON >configure.log 2
 build() { ninja -C build -j "$(nproc)" "$1" >build.log 2>&1 || { cat build.log; echo "$1 does not build"; exit 2; }; }
 run() { timeout 300 "build/tests/$1" --gtest_brief=1 >test.log 2>&1; }
 
-mapfile -t tests < <(cd tests && grep -lE 'SimtKernels|op_cases' ./*_simt_test.cpp | sed 's|^\./||; s/\.cpp$//')
+# Those with most kernels first.
+mapfile -t tests < <(cd tests && { grep -lE 'op_cases' ./*_simt_test.cpp; grep -lE 'SimtKernels' kernels_simt_test.cpp ./*_simt_test.cpp; } |
+    sed 's|^\./||; s/\.cpp$//' | awk '!seen[$0]++')
 for test in "${tests[@]}"; do
     build "$test"
     run "$test" || { cat test.log; echo "$test fails before anything was removed"; exit 2; }

@@ -292,6 +292,41 @@ TEST(Split, depends_on_the_seed_alone) {
     EXPECT_EQ(std::count(parts.begin(), parts.end(), 'e'), 18 + 2);
 }
 
+// An image and a link to it, in whatever folders: training and validation would see the same.
+TEST(Dataset, links_to_files) {
+    const TemporaryFolder folder;
+    for (const char* name : {"train/fox/a.jpg", "train/hare/b.jpg", "val/fox/c.jpg", "val/hare/d.jpg"})
+        folder.write(name, small_jpeg());
+    EXPECT_EQ(open_dataset(folder.path.string()).samples.size(), 4u) << "equal bytes are no links";
+    const std::filesystem::path original = folder.path / "train/fox/a.jpg", other = folder.path / "val/hare/x.jpg";
+    for (const bool hard : {false, true}) {
+        hard ? create_hard_link(original, other) : create_symlink(original, other);
+        expect_error(folder.path.string(), "val/hare/x.jpg: is one file with " + original.string());
+        std::filesystem::remove(other);
+    }
+    create_symlink(original, folder.path / "train/fox/z.jpg");
+    expect_error(folder.path.string(), "train/fox/z.jpg: is one file with");
+    // Results per name, as of detect, are only told.
+    create_symlink("a.jpg", folder.path / "train/fox/y.jpg");
+    const Listing listing = list_images((folder.path / "train").string());
+    EXPECT_EQ(listing.files.size(), 4u);
+    EXPECT_EQ(listing.problems, std::vector<std::string>{"2 images are links to others of them, and count as images of "
+                                                         "their own (first: fox/y.jpg is fox/a.jpg)"});
+}
+
+TEST(Dataset, labels_that_are_missing) {
+    const TemporaryFolder folder;
+    for (const char* name : {"a.jpg", "b.jpg", "c.jpg"}) folder.write(name, small_jpeg());
+    const std::string csv = folder.write("x.csv", text_content("file,label,site,camera\na.jpg,NA,NA,<NA>\n"
+                                                               "b.jpg,fox,NA,c1\nc.jpg,NA,north,NA\n"));
+    const Dataset data = open_dataset(csv);
+    ASSERT_FALSE(data.notes.empty());
+    EXPECT_TRUE(data.notes[0].starts_with("'NA' is a class of 2 images (first: a.jpg), and what other programs write"));
+    EXPECT_EQ(data.samples[0].camera, "");
+    EXPECT_EQ(data.samples[1].camera, "c1");
+    EXPECT_EQ(data.samples[2].camera, "north");
+}
+
 TEST(Listing, links_and_names) {
     const TemporaryFolder folder;
     folder.write("a/b/z.jpeg", {1});

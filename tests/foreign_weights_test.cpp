@@ -24,6 +24,28 @@ TEST(ForeignWeights, AnyPrefixAndAnyPlaceInACheckpoint) {
     }
 }
 
+// What torch.compile, activation checkpointing and FSDP put into names, of the network or of any of its layers.
+TEST(ForeignWeights, WrappersInsideNames) {
+    const Items items = resnet50();
+    for (const char* wrapper : {"_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module._fpw_module."})
+        for (const char* front : {"", "module.", "module._orig_mod."}) {
+            Items named = prefixed(front, items);
+            for (const char* layer : {"conv1.", "layer1.", "layer2.1.", "layer2.1._orig_mod.bn3.", "layer4.2.", "fc."})
+                named = renamed(std::string(front) + layer, std::string(front) + layer + wrapper, named);
+            ASSERT_EQ(named.back().name, std::string(front) + "fc." + wrapper + "bias");
+            const WeightFile file = read_bytes(zip(dict_op(entry("state_dict", state_op(named)))));
+            SCOPED_TRACE(std::string(front) + wrapper + file.model.text);
+            expect_resnet50(file, named, items);
+            EXPECT_EQ(file.prefix, front);
+        }
+    for (const char* again : {"layer1.0._orig_mod.conv1.weight", "_orig_mod.bn1.bias"})
+        expect_text(read_bytes(zip(state_op(items + Items{{again, {1}}}))), "twice");
+    const Items both = items + prefixed("_orig_mod.", items);
+    expect_text(read_bytes(zip(state_op(both))), "twice");
+    // A layer that is left out is named as the file names it; a last layer in two forms is none.
+    expect_lacks(read_bytes(zip(state_op(items + Items{{"fc._orig_mod.weight", {5, 32}}}))), "fc.*");
+}
+
 TEST(ForeignWeights, OneOfTwoNetworks) {
     const Items items = resnet50();
     const std::string first = state_op(items), second = state_op(items, 500);

@@ -23,6 +23,14 @@ public:
         for (const char* name : {"relu", "maxpool", "avgpool"}) children_[""].insert(name);
     }
     std::string op(const std::string& path = "") const {
+        const auto wrapped = wrappers.find(path);
+        return wrapped == wrappers.end() ? plain_op(path) : wrapped->second(plain_op(path));
+    }
+    void use_legacy() { legacy_ = "N"; }
+    std::map<std::string, std::string (*)(const std::string&)> wrappers{};  // put around modules, by path
+
+private:
+    std::string plain_op(const std::string& path) const {
         std::string parameters, buffers, modules, attributes = attributes_of(path);
         for (size_t i = 0; i < items_.size(); ++i)
             if (parent(items_[i].name) == path) {
@@ -40,9 +48,6 @@ public:
                        entry("_modules", dict_op(modules)) + attributes) +
                "b";
     }
-    void use_legacy() { legacy_ = "N"; }
-
-private:
     static std::string parent(const std::string& path) {
         const size_t dot = path.rfind('.');
         return dot == path.npos ? "" : path.substr(0, dot);
@@ -135,6 +140,48 @@ TEST(PickledNetwork, EveryLayerOfAPickledNetworkIsChecked) {
     const WeightFile file = read_bytes(zip(Pickled(epsilons).op()));
     expect_resnet50(file, items, items);
     EXPECT_FLOAT_EQ(float(file.model.model->folding.eps), 1e-3f);
+}
+
+// A module as torch pickles one that wraps another.
+std::string wrapper(const char* type, const std::string& children, const std::string& more = "") {
+    return class_op(type) + ")\x81" +
+           dict_op(entry("_parameters", "}") + entry("_buffers", "}") + entry("_modules", dict_op(children)) + more) +
+           "b";
+}
+std::string compiled(const std::string& inner) {
+    return class_op("torch._dynamo.eval_frame.OptimizedModule") + "(" + inner + "}tR";
+}
+std::string compiled_before(const std::string& inner) {
+    return wrapper("torch._dynamo.eval_frame.OptimizedModule", entry("_orig_mod", inner));
+}
+constexpr const char* kCheckpoint = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.CheckpointWrapper";
+std::string checkpointed(const std::string& inner) {
+    return wrapper(kCheckpoint, entry("_checkpoint_wrapped_module", inner));
+}
+std::string hooked(const std::string& inner) {
+    return wrapper(kCheckpoint, entry("_checkpoint_wrapped_module", inner),
+                   entry("_forward_hooks", dict_op(entry("7", class_op("mine.hook")))));
+}
+
+TEST(PickledNetwork, WrappedModulesAreTheOnesInside) {
+    const Items items = resnet50();
+    const std::map<std::string, std::string> leaky{{"layer1.1.relu", "torch.nn.modules.activation.LeakyReLU"}};
+    Pickled layers({}), outermost({}), other(leaky), hooks({});
+    layers.wrappers = {{"conv1", compiled},
+                       {"layer1", compiled_before},
+                       {"layer3.1", checkpointed},
+                       {"fc", compiled},
+                       {"layer4", [](const std::string& inner) { return compiled(checkpointed(inner)); }}};
+    expect_resnet50(read_bytes(zip(layers.op())), items, items);
+    for (const auto& wrap : {compiled, compiled_before, checkpointed}) {
+        outermost.wrappers = {{"", wrap}};
+        expect_resnet50(read_bytes(zip(outermost.op())), items, items);
+        expect_resnet50(read_bytes(zip(dict_op(entry("model", outermost.op())))), items, items);
+        other.wrappers = {{"layer1.1", wrap}};  // what is inside is checked as everything else
+        expect_text(read_bytes(zip(other.op())), "'layer1.1.relu' is a torch.nn.modules.activation.LeakyReLU");
+    }
+    hooks.wrappers = {{"layer3.1", hooked}};
+    EXPECT_FALSE(read_bytes(zip(hooks.op())).model.model);
 }
 
 TEST(PickledNetwork, AYoloWithAnotherActivationIsRefused) {

@@ -233,6 +233,62 @@ TEST_F(Run, ADriveMayBeMissingAndImagesMayChange) {
     EXPECT_EQ(train("driven", c, {.plan_only = true}).end, RunEnd::planned) << "a plan writes nothing";
 }
 
+// Its model, checkpoints and evaluation damaged or gone, with the same command afterwards. About 3 s.
+TEST_F(Run, AFinishedRunIsLookedAt) {
+    ASSERT_EQ(train("end", config()).end, RunEnd::finished);
+    const fs::path run = folder() / "end", model = run / "model.safetensors";
+    const std::string whole = content(model), record = content(run / "run.json");
+    const auto write = [](const fs::path& file, const std::string& bytes) {
+        std::ofstream(file, std::ios::binary) << bytes;
+    };
+    const auto trouble = [&] {
+        try {
+            notes_.clear();
+            return std::string(train("end", config()).end == RunEnd::already_finished ? "finished" : "trained");
+        } catch (const Error& e) {
+            EXPECT_EQ(e.fault, Fault::damaged) << e.what();
+            return std::string(e.what());
+        }
+    };
+    EXPECT_EQ(trouble(), "finished");
+    EXPECT_EQ(notes_, "");
+    std::string flipped = whole;
+    flipped[flipped.size() / 2] ^= 1;
+    const auto damaged = [&](const std::string& advice) {
+        for (const std::string& bytes : {std::string(), whole.substr(0, 1000), whole.substr(0, whole.size() - 1),
+                                         std::string("no model"), flipped}) {
+            write(model, bytes);
+            const std::string text = trouble();
+            EXPECT_TRUE(text.starts_with(model.string() + ": ")) << text;
+            EXPECT_TRUE(text.ends_with(advice)) << text;
+        }
+    };
+    damaged("makes it again from the last checkpoint");
+    fs::remove(model);
+    EXPECT_EQ(trouble(), "trained");
+    EXPECT_NE(notes_.find("not there any more: it is made again"), std::string::npos) << notes_;
+    EXPECT_TRUE(content(model) == whole);
+    for (const bool there : {true, false}) {
+        if (there) write(run / "evaluation.json", "{\"classes\":");
+        if (!there) fs::remove(run / "evaluation.json");
+        EXPECT_EQ(trouble(), "finished");
+        EXPECT_NE(notes_.find("evaluation.json is "), std::string::npos) << notes_;
+    }
+    fs::remove_all(run / "checkpoints");
+    damaged("start over with --fresh");
+    fs::remove(model);
+    EXPECT_NE(trouble().find("nor a checkpoint"), std::string::npos);
+    EXPECT_EQ(content(run / "log.jsonl").find("\"step\":1,"), content(run / "log.jsonl").find("\"step\":")) << "kept";
+    // A run of an earlier version has no hash of its model.
+    json old = json::parse(record);
+    ASSERT_EQ(old.erase("model_hash"), 1u);
+    write(run / "run.json", old.dump());
+    write(model, flipped);
+    EXPECT_EQ(trouble(), "finished");
+    write(model, whole.substr(0, 1000));
+    EXPECT_NE(trouble().find("damaged"), std::string::npos);
+}
+
 TEST_F(Run, BrokenImagesAreListedOnceAlsoAfterARestart) {
     fs::copy(folder() / "shots", folder() / "broken", fs::copy_options::recursive);
     for (const char* part : {"train", "validation"}) {

@@ -291,6 +291,14 @@ TEST(SitesTable, MaskComesBeforeTheBestClass) {
     fails("site,latitude,longitude\nnorth,70,1,28,5\n", "", "(70.1)");
     fails("site,latitude,longitude\nnorth,70,1,28,5\nsouth,70,28\n", "", "(70.1)");
     EXPECT_NO_THROW(sites("site,latitude,longitude\nnorth,70.1,28.5,,\n")) << "empty cells at the end of a row";
+    // What R writes for missing values, and a model that has a class of this name.
+    const Sites missing = sites("site,latitude,longitude,classes,not_classes\nnorth,NA,NaN,NA,NA\n");
+    EXPECT_EQ(missing.find("north")->latitude, "");
+    EXPECT_FALSE(std::ranges::count(missing.find("north")->excluded, true));
+    fails("site,latitude\nNA,70\n", "line 2", "name the site");
+    std::ofstream(folder.path / "sites.csv") << "site,classes\nnorth,NA\n";
+    EXPECT_EQ(fault_of([&] { Sites(folder.path / "sites.csv", {"fox", "NA"}, {}); }, text), Fault::usage);
+    has(text, "leave the field empty, or give that class another name");
 }
 
 TEST(Corrections, ThatCannotBeAreToldWithFileAndRow) {

@@ -48,23 +48,6 @@ TrainingState read_state(const std::string& text) {
             .config_hash = j.at("config_hash")};
 }
 
-// Everything that a reader can see; the order of the tensors does not matter.
-std::string content_hash(const std::string& state, std::span<const FileTensor> tensors) {
-    std::map<std::string_view, const FileTensor*> sorted;
-    for (const FileTensor& tensor : tensors) sorted.emplace(tensor.name, &tensor);
-    Hash hash;
-    hash.add(state);
-    hash.add(uint64_t(sorted.size()));
-    for (const auto& [tensor_name, tensor] : sorted) {
-        hash.add(tensor_name);
-        hash.add(to_string(tensor->dtype));
-        hash.add(uint64_t(tensor->shape.size()));
-        for (size_t dimension : tensor->shape) hash.add(uint64_t(dimension));
-        hash.add(tensor->data);
-    }
-    return hash.hex();
-}
-
 const std::string& metadata_at(const SafetensorsFile& file, const fs::path& path, const std::string& key) {
     auto found = file.metadata().find(key);
     if (found == file.metadata().end())
@@ -90,6 +73,22 @@ std::set<uint64_t> steps_in(const fs::path& folder) {
 }
 
 }  // namespace
+
+std::string content_hash(const std::string& text, std::span<const FileTensor> tensors) {
+    std::map<std::string_view, const FileTensor*> sorted;
+    for (const FileTensor& tensor : tensors) sorted.emplace(tensor.name, &tensor);
+    Hash hash;
+    hash.add(text);
+    hash.add(uint64_t(sorted.size()));
+    for (const auto& [tensor_name, tensor] : sorted) {
+        hash.add(tensor_name);
+        hash.add(to_string(tensor->dtype));
+        hash.add(uint64_t(tensor->shape.size()));
+        for (size_t dimension : tensor->shape) hash.add(uint64_t(dimension));
+        hash.add(tensor->data);
+    }
+    return hash.hex();
+}
 
 fs::path checkpoint_path(const fs::path& folder, uint64_t step) {
     return folder / fmt::format("{}{}{}", kPrefix, step, kSuffix);

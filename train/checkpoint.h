@@ -41,6 +41,9 @@ Checkpoint load_checkpoint(const std::filesystem::path& path);
 // `notes`, and so does the one used instead. Fault::damaged if there are some and none verifies.
 std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& folder, std::vector<std::string>& notes);
 
+// Of a text and of names, types, shapes and values, in whatever order.
+std::string content_hash(const std::string& text, std::span<const FileTensor> tensors);
+
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint64_t step);
 
 // The one writer of a folder.

@@ -44,7 +44,8 @@ public:
 
     RunResult operator()() {
         open_data();
-        std::byte finished{!options_.plan_only && folder_.holds(config_) && folder_.finished()};
+        std::byte finished{!options_.plan_only && folder_.holds(config_) &&
+                           folder_.check_finished([this](auto& text) { note(text); })};
         ranks_.broadcast({&finished, 1});
         if (finished != std::byte(0)) return {RunEnd::already_finished};
         std::string reason;
@@ -355,6 +356,7 @@ private:
         write_bad_files(folder_ / "bad_files.csv", bad);
         record_->fact("waited_for_pictures_seconds", loader_->counts().waited_seconds);
         record_->fact("bad_files", result.bad_files = bad.size());
+        record_->fact("model_hash", folder_.model_hash());
         record_->fact("finished", true);
         record_->event("finish", {{"step", state_.step}});
         return result;

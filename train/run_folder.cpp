@@ -8,6 +8,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
+#include "base/safetensors.h"
+#include "train/checkpoint.h"
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -16,7 +19,7 @@ namespace {
 
 constexpr size_t kMaxBadFileNotes = 10;
 
-std::string text_of(const fs::path& path) {
+std::string content_of(const fs::path& path) {
     const FileBytes bytes = read_file(path);
     return {reinterpret_cast<const char*>(bytes.span().data()), bytes.size};
 }
@@ -45,13 +48,52 @@ bool RunFolder::holds(const TrainConfig& config) const {
 
 bool RunFolder::finished() const {
     if (!used_) return false;
+    return member(record(), "finished") == json(true) && fs::exists(path_ / "model.safetensors");
+}
+
+std::string RunFolder::model_hash() const {
+    return content_hash("", SafetensorsFile::open(path_ / "model.safetensors").tensors());
+}
+
+bool RunFolder::check_finished(const Note& note) const {
     const json about = record();
-    return about.is_object() && about.value("finished", false) && fs::exists(path_ / "model.safetensors");
+    if (!used_ || member(about, "finished") != json(true)) return false;
+    const std::string model = (path_ / "model.safetensors").string(), evaluation = (path_ / "evaluation.json").string();
+    std::error_code none;
+    const bool saved = fs::directory_iterator(path_ / "checkpoints", none) != fs::directory_iterator();
+    if (!fs::exists(model)) {
+        if (!saved)
+            fail(Fault::damaged,
+                 "{}: this run has finished, but its model is not there any more, nor a checkpoint to make it from; "
+                 "copy it back, or start over with --fresh",
+                 model);
+        note(model + " is not there any more: it is made again from the last checkpoint");
+        return false;
+    }
+    std::string problem;
+    try {
+        const std::string as_written = text_of(about, "model_hash");  // not in runs of earlier versions
+        if (!as_written.empty() && model_hash() != as_written)
+            problem = model + ": holds other weights than this run wrote";
+        else if (as_written.empty())
+            SafetensorsFile::open(model);
+    } catch (const Error& e) {
+        if (e.fault != Fault::damaged) throw;
+        problem = e.what();
+    }
+    if (!problem.empty())
+        fail(Fault::damaged, "{}. Without a copy of it, {}", problem,
+             saved ? "delete the file: the same command then makes it again from the last checkpoint"
+                   : "start over with --fresh");
+    if (!fs::exists(evaluation) || !json::accept(content_of(evaluation)))
+        note(fmt::format("{} is {}, so the report has no evaluation; tundra eval {} measures the model again",
+                         evaluation, fs::exists(evaluation) ? "damaged" : "not there any more", path_.string()));
+    return true;
 }
 
 json RunFolder::record() const {
     if (fresh_ || !fs::exists(path_ / "run.json")) return {};
-    return json::parse(text_of(path_ / "run.json"), nullptr, false);
+    return json::parse(content_of(path_ / "run.json"), nullptr, false);
 }
 
 std::optional<RecordedData> RunFolder::recorded_data(const std::string& data) const try {
@@ -91,7 +133,7 @@ std::vector<std::string> RunFolder::start(const TrainConfig& config) {
                                  "evaluation.json", "bad_files.csv", "report.html", "config"})
             fs::remove_all(path_ / part);
     write_file_durably(path_ / "config", [&](FileWriter& out) { out.write(write_config(config)); });
-    const std::string record = fs::exists(path_ / "run.json") ? text_of(path_ / "run.json") : "";
+    const std::string record = fs::exists(path_ / "run.json") ? content_of(path_ / "run.json") : "";
     for (const FormatLibrary& l : format_libraries())
         if (!*l.version && record.find(fmt::format("\"{}\"", l.library)) != record.npos)
             notes.push_back(
@@ -103,7 +145,7 @@ std::vector<std::string> RunFolder::start(const TrainConfig& config) {
 void read_log(const fs::path& log, const LoggedEpoch& where, const std::vector<std::string>& parts, StepStats& epoch,
               std::map<std::string, FailedImage>& bad) {
     if (!where.step || !fs::exists(log)) return;
-    std::istringstream lines(text_of(log));
+    std::istringstream lines(content_of(log));
     for (std::string text; std::getline(lines, text);) {
         const json line = json::parse(text, nullptr, false);
         if (!line.is_object()) continue;

@@ -35,7 +35,11 @@ public:
     // True if it holds a run of this configuration. Fault::usage, with the differences, if it holds another one.
     bool holds(const TrainConfig& config) const;
     bool finished() const;
-    nlohmann::json record() const;  // run.json, or null
+    // The same, after a look at what the run left: Fault::damaged if its model is damaged, or gone together with the
+    // checkpoints. Notes: that the model is made again, or what else is missing.
+    bool check_finished(const Note& note) const;
+    std::string model_hash() const;  // of the tensors in the file; Fault::damaged if it cannot be read
+    nlohmann::json record() const;   // run.json, or null
     // Nothing if it holds no run of this data set that has begun.
     std::optional<RecordedData> recorded_data(const std::string& data) const;
 

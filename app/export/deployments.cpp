@@ -48,8 +48,6 @@ constexpr std::array<Column, 24> kColumns{{{"deploymentID"},
 constexpr std::array<const char*, 5> kRequired{"deploymentID", "latitude", "longitude", "deploymentStart",
                                                "deploymentEnd"};
 
-bool is_missing(const std::string& text) { return text.empty() || text == "NA" || text == "NaN" || text == "nan"; }
-
 bool is_number(const std::string& text, double& value, bool whole) {
     if (text.find_first_not_of(whole ? "+-0123456789" : "+-.0123456789eE") != text.npos) return false;
     char* end = nullptr;

@@ -53,7 +53,12 @@ Sites::Sites(const std::filesystem::path& csv, const std::vector<std::string>& c
             fail(Fault::usage, "{}: line {}: {}", csv_, rows[r].line, what);
         };
         const auto field = [&](size_t k) {
-            return column[k] < rows[r].fields.size() ? rows[r].fields[column[k]] : std::string();
+            const std::string text = column[k] < rows[r].fields.size() ? rows[r].fields[column[k]] : "";
+            if (!is_missing(text) || text.empty()) return text;
+            if (k == 0 || (k > 2 && std::ranges::count(classes, text)))
+                wrong(fmt::format("{} '{}' is what other programs write for a missing value; {}", known[k], text,
+                                  k == 0 ? "name the site" : "leave the field empty, or give that class another name"));
+            return std::string();
         };
         for (size_t k = rows[0].fields.size(); k < rows[r].fields.size(); ++k)
             if (!rows[r].fields[k].empty()) wrong("has more fields than the first line names columns" + kNumbers);

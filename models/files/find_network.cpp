@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "models/files/wrappers.h"
 
 namespace {
 
@@ -86,6 +87,7 @@ struct Place {
     size_t container;
     std::string storage;
     size_t rank;
+    size_t tensor;  // that it was found by
 };
 
 std::vector<Place> places_of(std::span<const CheckpointTensor> tensors) {
@@ -101,7 +103,8 @@ std::vector<Place> places_of(std::span<const CheckpointTensor> tensors) {
                                      [&](const std::string& stem) { return names.contains(prefix + stem); }))
                 continue;
             const auto rank = std::ranges::find(kOrder, first_part(prefix)) - std::begin(kOrder);
-            places.push_back({&scheme, prefix, std::min(t.container, prefix.size()), t.storage, 2 * size_t(rank)});
+            places.push_back({&scheme, prefix, std::min(t.container, prefix.size()), t.storage, 2 * size_t(rank),
+                              size_t(&t - tensors.data())});
             // The copy that momentum contrast keeps of the network that it trains.
             if (prefix.find("encoder_k.") != prefix.npos || prefix.find("momentum") != prefix.npos)
                 ++places.back().rank;
@@ -321,7 +324,9 @@ private:
 
 }  // namespace
 
-FoundNetwork find_network(std::span<const CheckpointTensor> tensors, size_t classes) {
+FoundNetwork find_network(std::span<const CheckpointTensor> given, size_t classes) {
+    std::vector<CheckpointTensor> tensors(given.begin(), given.end());
+    for (CheckpointTensor& t : tensors) t.name = without_wrappers(t.name, t.container);
     FoundNetwork found{.names = std::vector<std::string>(tensors.size())};
     const std::vector<Place> places = places_of(tensors);
     if (places.empty()) return found;
@@ -332,7 +337,7 @@ FoundNetwork find_network(std::span<const CheckpointTensor> tensors, size_t clas
     found.prefix = place.prefix;
     std::vector<Place> others;
     for (const Place& other : places) {
-        if (&other == &place || (!other.storage.empty() && other.storage == place.storage)) continue;
+        if (other.prefix == place.prefix || (!other.storage.empty() && other.storage == place.storage)) continue;
         if (other.rank == place.rank)
             found.trouble =
                 fmt::format("two networks, behind '{}' and behind '{}', and nothing says which counts; save one alone",
@@ -357,5 +362,6 @@ FoundNetwork find_network(std::span<const CheckpointTensor> tensors, size_t clas
     for (const std::string& name : found.names)
         if (!name.empty() && !once.insert(name).second)
             found.trouble = fmt::format("a network that has {} twice", name);
+    found.prefix = with_wrappers(given[place.tensor].name, place.container, found.prefix.size());
     return found;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "models/files/wrappers.h"
 
 namespace {
 
@@ -211,10 +212,9 @@ TorchFile TorchFile::parse(FileBytes bytes, std::string label) {
     TorchFile file;
     file.label_ = std::move(label);
     file.bytes_ = std::move(bytes);
-    if (starts_with(file.bytes_.span(), kLegacyMagic, sizeof kLegacyMagic))
-        file.parse_legacy();
-    else
-        file.parse_zip();
+    const bool legacy = starts_with(file.bytes_.span(), kLegacyMagic, sizeof kLegacyMagic);
+    legacy ? file.parse_legacy() : file.parse_zip();
+    unwrap_modules(*file.tree_);
     return file;
 }
 
