@@ -20,9 +20,11 @@ kernels=$(cat <<'TABLE'
 attention attention - each number is a lane's of a row of 32 to 128, side by side; its tiles lie in shared memory
 batch_norm forward_sums l
 batch_norm forward_merge - at most 1 MB of partial sums, all launch
+batch_norm forward_ranks - two numbers of a channel and rank
 batch_norm forward_elements ls
 batch_norm backward_sums l
 batch_norm backward_merge - at most 1 MB of partial sums, all launch
+batch_norm mean_of_ranks - as forward_ranks
 batch_norm backward_elements ls
 bias bias_sums l
 bias bias_merge - at most 1 MB of partial sums, all launch
