@@ -16,6 +16,7 @@
 #include "base/processors.h"
 #include "data/cache.h"
 #include "data/image.h"
+#include "engine/device_cuda.h"
 #include "kernels/conv/cpu.h"
 #include "kernels/cuda_libraries.h"
 #include "models/resnet.h"
@@ -91,37 +92,66 @@ Check self_test(const std::string& kind) {
     }
 }
 
+// How long the ranks take to add arrays of so many megabytes, which lie in the memory of their devices.
+double seconds_of_sum(Ranks& ranks, Device& device, size_t megabytes) {
+    const std::vector<float> ones(megabytes * 250000, 1.0f);
+    const Buffer values(device, ones.size() * sizeof(float));
+    Graph graph;
+    graph.ranks = &ranks;
+    const Value sum = graph.external("values", {ones.size()}, DType::f32, values.data());
+    start_sum_over_ranks(sum, 1 / float(ranks.count));
+    wait_for_ranks(sum);
+    const std::vector<Step> steps =
+        bind_steps(graph, plan_memory(graph, {}), nullptr, std::vector<void*>(graph.values.size()));
+    device.upload(values.data(), ones.data(), values.bytes());
+    double best = INFINITY;
+    for (int i = 0; i < 4; ++i) {
+        double nothing = 0;
+        ranks.sum({&nothing, 1});  // all begin together
+        const auto start = std::chrono::steady_clock::now();
+        device.run(steps);
+        device.synchronize();
+        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    std::vector<float> back(ones.size());
+    device.download(back.data(), values.data(), values.bytes());
+    require(back == ones, "doctor --mpi: a sum over ranks is wrong");
+    return best;
+}
+
 // What the ranks of a launcher are, and how fast they add arrays. Every rank computes, the first one prints.
-int test_ranks(Ranks* ranks, bool as_json) {
-    using Clock = std::chrono::steady_clock;
+int test_ranks(Ranks* ranks, const std::string& device_name, bool as_json) {
+    TrainConfig config;
+    config.device = device_name;
+    std::string reason;
+    const std::unique_ptr<Device> device =
+        open_device_of(*ranks, config, false, [&](const std::string& text) { reason = text; });
+    const std::unique_ptr<GpuSums> sums = join_devices(*ranks, *device, false);
     const json here = {{"rank", ranks->rank},
                        {"machine", ranks->machine},
-                       {"device", device_check("cpu").text},
+                       {"device", device->description()},
+                       {"gpu", device->gpu().bus},
+                       {"driver", device->gpu().driver},
+                       {"sums", sums ? sums->version : ""},
                        {"processors", usable_processors()},
                        {"ranks_that_share_them", ranks->on_processors}};
     json out = {{"mpi", mpi_library().version}, {"ranks", json::array()}, {"sums", json::array()}};
     for (const std::string& text : ranks->gather(here.dump(-1, ' ', false, json::error_handler_t::replace)))
         out["ranks"].push_back(json::parse(text));
-    for (const size_t megabytes : {1, 16, 100}) {
-        std::vector<float> values(megabytes * 250000, 1.0f);
-        double best = INFINITY;
-        for (int i = 0; i < 4; ++i) {
-            double nothing = 0;
-            ranks->sum({&nothing, 1});  // all begin together
-            const Clock::time_point start = Clock::now();
-            ranks->start_sum(values, 1 / float(ranks->count));
-            ranks->wait();
-            best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
-        }
-        for (const float v : values) require(v == 1, "doctor --mpi: a sum over ranks is wrong");
-        out["sums"].push_back({{"megabytes", megabytes}, {"seconds", best}});
-    }
+    const auto all_have = [&](const char* what) {
+        return std::ranges::all_of(out["ranks"], [&](const json& r) { return r[what] == out["ranks"][0][what]; });
+    };
+    out["fits"] = all_have("sums") && all_have("driver");
+    for (const size_t megabytes : {1, 16, 100})
+        out["sums"].push_back({{"megabytes", megabytes}, {"seconds", seconds_of_sum(*ranks, *device, megabytes)}});
     if (!ranks->first()) return 0;
     if (as_json) {
         print_output("{}\n", out.dump(1, ' ', false, json::error_handler_t::replace));
         return 0;
     }
     print_output("MPI      {}\n", out["mpi"].get<std::string>());
+    if (!reason.empty()) print_output("{}\n", printable(reason));
+    if (sums) print_output("sums     {}, driver {}\n", sums->version, device->gpu().driver);
     for (const json& r : out["ranks"])
         print_output("rank {:<3} {}, {}; {} processors, used by {} of the ranks\n", r["rank"].get<size_t>(),
                      printable(r["machine"].get<std::string>()), printable(r["device"].get<std::string>()),
@@ -130,18 +160,21 @@ int test_ranks(Ranks* ranks, bool as_json) {
         print_output("sum      {:>3} MB in {:6.1f} ms, {:.2f} GB/s\n", s["megabytes"].get<size_t>(),
                      1e3 * s["seconds"].get<double>(),
                      1e-3 * s["megabytes"].get<double>() / s["seconds"].get<double>());
-    print_output("Sums between ranks are right. Training uses the device cpu of every rank.\n");
+    if (!out["fits"].get<bool>())
+        print_output("Machines differ in NCCL or driver: install the same versions, or their sums may fail.\n");
+    print_output("Sums between ranks are right. Training uses the device {} of every rank.\n", device->kind());
     return 0;
 }
 
-int run_mpi(bool as_json) {
+int run_mpi(const std::string& device, bool as_json) {
     const std::unique_ptr<Ranks> ranks = open_ranks();
     if (ranks->count == 1)
         fail(Fault::usage, "doctor --mpi: there is one process; start it as `mpirun -n 2 tundra doctor --mpi`");
-    return run_together(*ranks, [&] { return test_ranks(ranks.get(), as_json); });
+    return run_together(*ranks, [&] { return test_ranks(ranks.get(), device, as_json); });
 }
 
 int run(bool as_json, const std::string& self_test_device) {
+    if (self_test_device == "cpu") fail(Fault::usage, "--device cpu: the self-test compares another device with it");
     const Machine machine = this_machine();
     const Build build = this_build();
     std::vector<Check> devices = {device_check("cpu"), device_check("cuda"), device_check("simt")};
@@ -162,7 +195,10 @@ int run(bool as_json, const std::string& self_test_device) {
     }
     const bool good = devices[0].good && std::ranges::all_of(tests, &Check::good) && free_bytes >= kEnoughDisk;
     std::vector<CudaLibraryFile> of_cuda;
-    if constexpr (has_cuda) of_cuda = cuda_library_files();
+    if constexpr (has_cuda) {
+        of_cuda = cuda_library_files();
+        of_cuda.push_back(nccl_library_file());
+    }
     if (as_json) {
         json out = {{"version", build.version},
                     {"commit", build.commit},
@@ -249,10 +285,12 @@ std::function<int()> add(CLI::App& app) {
     auto device = std::make_shared<std::string>("simt");
     app.add_option("--device", *device,
                    "the device whose results the self-test compares with those of cpu: simt, ptx or cuda; where a GPU "
-                   "is usable, cuda is compared too")
-        ->check(CLI::IsMember({"simt", "ptx", "cuda"}))
+                   "is usable, cuda is compared too. With --mpi: cpu or cuda; cuda if every rank has a GPU")
+        ->check(CLI::IsMember({"simt", "ptx", "cuda", "cpu"}))
         ->capture_default_str();
-    return [=] { return *mpi ? run_mpi(*as_json) : run(*as_json, *device); };
+    return [=, &app] {
+        return *mpi ? run_mpi(app.count("--device") ? *device : "auto", *as_json) : run(*as_json, *device);
+    };
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "app/command.h"
 #include "app/jobs/machine.h"
@@ -88,7 +89,8 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
                                             p.images_per_second, stats.loss, duration_text(p.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
-        const std::string waited = o.run.ranks->count > 1 ? fmt::format("  sums exposed {:.2f} s", e.waited) : "";
+        const bool known = o.run.ranks->count > 1 && !o.run.ranks->gpu_sums;
+        const std::string waited = known ? fmt::format("  sums exposed {:.2f} s", e.waited) : "";
         print_line(progress, fmt::format("epoch {:>3}/{}  {}  {}{}{}", e.epoch, e.epochs, metrics_text(e.metrics),
                                          duration_text(e.seconds), waited, e.best ? "  best" : ""));
     };
@@ -188,6 +190,7 @@ void note_unused_processors(const Ranks& ranks) {
 }
 
 int run(Options& o, const CLI::App& app) {
+    if (const std::optional<int> code = run_on_each_gpu(o.config.device(app))) return *code;
     const std::unique_ptr<Ranks> ranks = open_ranks();
     o.run.ranks = ranks.get();
     if (ranks->first()) note_unused_processors(*ranks);

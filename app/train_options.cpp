@@ -109,6 +109,14 @@ TrainConfig TrainOptions::resolve(const CLI::App& app) const {
     return config;
 }
 
+std::string TrainOptions::device(const CLI::App& app) const {
+    if (app.count("--device")) return texts_.at("device");
+    if (!config_file_.empty())
+        for (const Assignment& a : read_config(config_file_))
+            if (a.key == "device") return a.text;
+    return TrainConfig{}.device;
+}
+
 std::string TrainOptions::given(const CLI::App& app) const {
     std::string text = config_file_.empty() ? "" : " --config " + config_file_;
     for (const ConfigField& field : config_fields()) {

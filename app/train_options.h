@@ -16,7 +16,8 @@ public:
     // The recipe, then the file of --config, then the options that were given.
     TrainConfig resolve(const CLI::App& app) const;
 
-    std::string given(const CLI::App& app) const;  // " --batch 64", as it was typed, without --lr
+    std::string device(const CLI::App& app) const;  // as resolve() finds it, before DATA is known
+    std::string given(const CLI::App& app) const;   // " --batch 64", as it was typed, without --lr
 
 private:
     std::string data_, config_file_;

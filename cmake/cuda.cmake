@@ -81,6 +81,17 @@ target_include_directories(tundra_cuda_libraries SYSTEM INTERFACE ${CUDAToolkit_
 # cuDNN and cuBLASLt are opened at run time (kernels/load_cudnn.cpp): a program runs where they are not, too.
 target_link_libraries(tundra_cuda_libraries INTERFACE CUDA::cudart_static ${CMAKE_DL_LIBS})
 target_compile_definitions(tundra_cuda_libraries INTERFACE TUNDRA_HAS_CUDA)
+# NCCL, for sums between GPUs, is optional: engine/gpu_sums_cuda.cpp looks for its header.
+find_path(NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_BIN_DIR}/../../nccl/include)
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
+             ${CUDAToolkit_BIN_DIR}/../lib64 ${CUDAToolkit_BIN_DIR}/../lib ${CUDAToolkit_BIN_DIR}/../../nccl/lib)
+if(NCCL_INCLUDE)
+    target_include_directories(tundra_cuda_libraries SYSTEM INTERFACE ${NCCL_INCLUDE})
+endif()
+if(NCCL_LIBRARY)
+    cmake_path(GET NCCL_LIBRARY PARENT_PATH nccl_folder)
+    set_source_files_properties(engine/gpu_sums_cuda.cpp PROPERTIES COMPILE_DEFINITIONS "TUNDRA_NCCL_FOLDER=\"${nccl_folder}\"")
+endif()
 cmake_path(GET CUDNN_LIBRARY PARENT_PATH cudnn_folder)
 cmake_path(GET CUBLASLT_LIBRARY PARENT_PATH cublaslt_folder)
 set_source_files_properties(kernels/load_cudnn.cpp PROPERTIES COMPILE_DEFINITIONS

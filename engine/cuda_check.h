@@ -4,6 +4,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <fstream>
+#include <string>
+
 #include "base/error.h"
 
 inline std::string text_of(cudaError_t error) {
@@ -48,4 +51,23 @@ inline bool gpu_is_lost(cudaError_t error) {
              "cpu");
     fail(Fault::usage, "--device cuda: the GPU cannot be used: {}; look at nvidia-smi, or use --device cpu",
          text_of(error));
+}
+
+// "580.159.03", or CUDA's version if the file is missing.
+inline std::string driver_text(int cuda_version) {
+    std::ifstream file("/proc/driver/nvidia/version");
+    for (std::string word; file >> word;)
+        if (word.find_first_not_of("0123456789.") == word.npos && word.find('.') != word.npos) return word;
+    return fmt::format("for CUDA {}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
+}
+
+inline void require_gpu(int gpu, int count) {
+    if (gpu >= count)
+        fail(Fault::usage, "--device cuda:{}: there {}, counted from 0", gpu,
+             count == 1 ? "is one GPU here" : fmt::format("are {} GPUs here", count));
+}
+
+inline std::string bus_of(int gpu) {
+    char text[32] = "";
+    return cudaDeviceGetPCIBusId(text, sizeof text, gpu) == cudaSuccess ? text : "";
 }

@@ -1,5 +1,8 @@
 #include "engine/device.h"
 
+#include <algorithm>
+#include <sstream>
+
 #include "kernels/device.h"
 
 Buffer::Buffer(Device& device, size_t bytes) : device_(&device), data_(device.allocate(bytes)), bytes_(bytes) {
@@ -72,7 +75,31 @@ DType precision_named(std::string_view name, const Device& device, DType automat
 #define TUNDRA_CUDA_MISSING "nothing is missing"
 #endif
 
-std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options, std::string* reason) {
+std::vector<int> gpus_in(std::string_view device) {
+    constexpr std::string_view prefix = "cuda:";
+    std::vector<int> gpus;
+    if (!device.starts_with(prefix)) return gpus;
+    std::istringstream list(std::string(device.substr(prefix.size())) + ",");
+    for (std::string number; std::getline(list, number, ',');) {
+        const bool good = !number.empty() && number.size() < 4 && number.find_first_not_of("0123456789") == number.npos;
+        if (!good || std::ranges::count(gpus, std::stoi(number)))
+            fail(Fault::usage, "--device {}: name each GPU once by its number, as in cuda:0,1", device);
+        gpus.push_back(std::stoi(number));
+    }
+    return gpus;
+}
+
+size_t gpu_count() {
+    if constexpr (has_cuda) return cuda_gpu_count();
+    return 0;
+}
+
+std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& given, std::string* reason) {
+    DeviceOptions options = given;
+    if (const std::vector<int> gpus = gpus_in(kind); !gpus.empty()) {
+        if (gpus.size() > 1) fail(Fault::usage, "--device {}: only train takes several GPUs", kind);
+        options.gpu = gpus[0], kind = "cuda";
+    }
     if (kind == "cpu") return open_cpu(options);
     if (kind == "simt") return open_simt();
     if (kind == "ptx") {

@@ -5,6 +5,7 @@
 #include <memory_resource>
 #include <string>
 
+#include "base/ranks.h"
 #include "engine/plan.h"
 
 class Device;
@@ -60,6 +61,7 @@ struct GpuFacts {  // for run.json
     std::string name = {};
     size_t count = 0, memory_bytes = 0;  // GPUs in use (0: none), memory of each
     std::string driver = {}, libraries = {};
+    std::string bus = {};  // where it sits in the machine: "0000:1b:00.0"
 };
 
 // Everything that depends on the device, so that no code compares names.
@@ -117,6 +119,9 @@ public:
     // Null if recording gains nothing; the steps are then run one by one.
     virtual std::unique_ptr<Recording> record(std::span<const Step>) { return nullptr; }
     virtual void guard(void*, size_t) {}  // reports any access to these bytes
+    // For ranks that train together, each on such a device: every rank calls it. Null: their sums are those of the
+    // host.
+    virtual std::unique_ptr<GpuSums> sums(Ranks&) { return nullptr; }
 
     size_t allocated() const { return allocated_; }      // bytes, now
     size_t allocations() const { return allocations_; }  // calls since the start
@@ -140,14 +145,20 @@ std::string_view precision_name(DType);  // "fp32", "bf16" or "fp16"
 struct DeviceOptions {
     int threads = 0;  // cpu: 0 takes all usable processors
     bool deterministic = false;
+    int gpu = 0;  // cuda
 };
 
-// "auto" is cuda if there is a usable GPU, else cpu, and `reason` then says why. Fault::usage if a device that was
-// requested by name cannot be opened.
+// The numbers in "cuda:0,2"; none in the name of another device. Errors (usage): no such list.
+std::vector<int> gpus_in(std::string_view device);
+size_t gpu_count();  // that this process may use on the device cuda
+
+// "auto" is cuda if there is a usable GPU, else cpu, and `reason` then says why. "cuda:1" is GPU 1, else options.gpu.
+// Fault::usage if a device that was requested by name cannot be opened.
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& options = {},
                                     std::string* reason = nullptr);
 
 std::unique_ptr<Device> open_cpu(const DeviceOptions&);
 std::unique_ptr<Device> open_simt();
 std::unique_ptr<Device> open_ptx();                       // defined only if has_cuda
-std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only if has_cuda
+std::unique_ptr<Device> open_cuda(const DeviceOptions&);  // defined only if has_cuda, as the next
+size_t cuda_gpu_count();

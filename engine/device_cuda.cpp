@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <map>
 
 #include "base/text.h"
@@ -43,14 +42,6 @@ struct Range {
 #endif
     }
 };
-
-// "580.159.03", or CUDA's version if the file is missing.
-std::string driver_text(int cuda_version) {
-    std::ifstream file("/proc/driver/nvidia/version");
-    for (std::string word; file >> word;)
-        if (word.find_first_not_of("0123456789.") == word.npos && word.find('.') != word.npos) return word;
-    return fmt::format("for CUDA {}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
-}
 
 class CudaDevice final : public Device {
 public:
@@ -87,6 +78,7 @@ public:
 
     void run(std::span<const Step> steps) override;
     std::unique_ptr<Recording> record(std::span<const Step> steps) override;
+    std::unique_ptr<GpuSums> sums(Ranks& ranks) override { return open_nccl(ranks); }
 
     // Throws the error of this code. After an error that loses the GPU nothing calls CUDA again.
     void check(cudaError_t error, std::string_view doing) {
@@ -242,9 +234,12 @@ void CudaDevice::open(const DeviceOptions& options) {
     cudaRuntimeGetVersion(&runtime);
     if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0)
         fail_without_gpu(error, driver, runtime);
-    if (const cudaError_t error = cudaSetDevice(0); error != cudaSuccess) fail_without_gpu(error, driver, runtime);
+    require_gpu(options.gpu, count);
+    if (const cudaError_t error = cudaSetDevice(options.gpu); error != cudaSuccess)
+        fail_without_gpu(error, driver, runtime);
+    pinned_.gpu = options.gpu;
     cudaDeviceProp gpu;
-    check(cudaGetDeviceProperties(&gpu, 0), "querying the GPU");
+    check(cudaGetDeviceProperties(&gpu, options.gpu), "querying the GPU");
     facts_.architecture = gpu.major * 10 + gpu.minor;
     if (facts_.architecture < kOldestArchitecture)
         fail(Fault::usage, "--device cuda: {} has compute capability {}.{}, at least 8.0 is needed; use --device cpu",
@@ -262,12 +257,13 @@ void CudaDevice::open(const DeviceOptions& options) {
     } catch (const std::exception& e) {
         fail(Fault::environment, "--device cuda: {}", e.what());
     }
-    facts_.gpu = {.name = gpu.name,
-                  .count = 1,
-                  .memory_bytes = gpu.totalGlobalMem,
-                  .driver = driver_name,
-                  .libraries = fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10,
-                                           libraries_->versions())};
+    facts_.gpu = {
+        .name = gpu.name,
+        .count = 1,
+        .memory_bytes = gpu.totalGlobalMem,
+        .driver = driver_name,
+        .libraries = fmt::format("CUDA runtime {}.{}, {}", runtime / 1000, runtime % 1000 / 10, libraries_->versions()),
+        .bus = bus_of(options.gpu)};
     facts_.description = fmt::format("{}, {:.1f} GiB, driver {}, {}", gpu.name, double(gpu.totalGlobalMem) / 0x1p30,
                                      driver_name, facts_.gpu.libraries);
     facts_.staging_buffers = std::tuple_size_v<decltype(Input::slots)>;
@@ -392,6 +388,11 @@ std::unique_ptr<Recording> CudaDevice::record(std::span<const Step> steps) {
 }
 
 }  // namespace
+
+size_t cuda_gpu_count() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? size_t(count) : 0;
+}
 
 std::unique_ptr<Device> open_cuda(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/device.h"
+#include "kernels/cuda_libraries.h"
 
 struct Cuda;
 
@@ -9,3 +10,7 @@ void run_on_cuda(const Cuda& cuda, const Step& step);
 
 // Stream, handles and scratch memory of a device that open_cuda() made, for benches: they time between two events.
 const Cuda& cuda_of(Device&);
+
+// Sums between the GPUs of several ranks; every rank calls it with its GPU chosen. Errors (usage): no NCCL.
+std::unique_ptr<GpuSums> open_nccl(Ranks& ranks);
+CudaLibraryFile nccl_library_file();  // opens NCCL

@@ -15,6 +15,7 @@
 class PinnedMemory final : public std::pmr::memory_resource {
 public:
     explicit PinnedMemory(const std::atomic<bool>& lost) : lost_(lost) {}
+    int gpu = 0;  // a thread that asks another one would begin to use that one
 
     bool holds(const void* p) {
         const std::lock_guard lock(mutex_);
@@ -51,6 +52,7 @@ private:
             blocks_.erase(small);
         }
         void* memory = nullptr;
+        if (gpu && !lost_) cudaSetDevice(gpu);
         if (lost_ || cudaMallocHost(&memory, bytes) != cudaSuccess) {
             if (!lost_) cudaGetLastError();  // or the next launch of this thread reports it
             return std::pmr::new_delete_resource()->allocate(bytes, alignment);

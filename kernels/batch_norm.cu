@@ -1,4 +1,4 @@
-// Batch normalization with what follows it: three kernels per direction.
+// Batch normalization with what follows it: three kernels per direction, and a small one where ranks share statistics.
 //
 // Floor in bytes, e = rows * channels, s = bytes per element: forward 3es (+ es with a residual), backward 5es (+ 2es
 // with dy2); with a residual 6es (+ es for relu's y, + es with dy2). Ten operations per element, a tenth of what there
@@ -12,6 +12,7 @@
 
 #include "kernels/activation.cuh"
 #include "kernels/columns.cuh"
+#include "kernels/ranks.cuh"
 
 namespace {
 
@@ -68,7 +69,17 @@ __global__ void __launch_bounds__(kColumnThreads, 4) forward_sums(BatchNormForwa
     });
 }
 
-// All blocks' (mean, squares) to those of the channel: Chan, Golub & LeVeque 1979, the mean of all first.
+// `rows` of them have this mean and variance.
+template <class T>
+__device__ void set_statistics(const BatchNormForward<T>& p, size_t c, float mean, float var, float rows) {
+    p.mean[c] = mean;
+    p.rstd[c] = 1.0f / sqrtf(var + p.shape.eps);
+    if (p.running_mean) p.running_mean[c] += p.momentum * (mean - p.running_mean[c]);
+    if (p.running_var) p.running_var[c] += p.momentum * (var * (rows / (rows - 1)) - p.running_var[c]);
+}
+
+// All blocks' (mean, squares) to those of the channel: Chan, Golub & LeVeque 1979, the mean of all first. With ranks
+// the variance of this one's rows is left in the place of rstd.
 template <class T>
 __global__ void __launch_bounds__(kMergeThreads)
     forward_merge(BatchNormForward<T> p, const float* partial, unsigned row_blocks, unsigned block_rows) {
@@ -98,11 +109,40 @@ __global__ void __launch_bounds__(kMergeThreads)
     sum_over_rows<kMergeThreads>(squares);
     if (threadIdx.y == 0 && at.inside) {
         const float var = squares[0] < 0 ? 0.0f : squares[0] / rows;  // NaN stays NaN
-        p.mean[c] = first + mean[0];
-        p.rstd[c] = 1.0f / sqrtf(var + p.shape.eps);
-        if (p.running_mean) p.running_mean[c] += p.momentum * (p.mean[c] - p.running_mean[c]);
-        if (p.running_var) p.running_var[c] += p.momentum * (var * (rows / (rows - 1)) - p.running_var[c]);
+        if (p.ranks)
+            p.mean[c] = first + mean[0], p.rstd[c] = var;
+        else
+            set_statistics(p, c, first + mean[0], var, rows);
     }
+}
+
+constexpr unsigned kRankThreads = 256;  // a channel each
+
+// all: (2, ranks, channels), the means and variances of every rank's rows.
+template <class T>
+__global__ void __launch_bounds__(kRankThreads) forward_ranks(BatchNormForward<T> p, const float* all, unsigned ranks) {
+    const size_t C = p.shape.channels, c = size_t(blockIdx.x) * kRankThreads + threadIdx.x;
+    if (c >= C) return;
+    const float first = all[c];
+    float mean = 0, var = 0;  // mean is measured from `first`
+    for (unsigned r = 0; r < ranks; ++r) mean += all[r * C + c] - first;
+    mean /= float(ranks);
+    for (unsigned r = 0; r < ranks; ++r) {
+        const float d = all[r * C + c] - first - mean;
+        var += fmaf(d, d, all[(ranks + r) * C + c]);
+    }
+    set_statistics(p, c, first + mean, var / float(ranks), float(p.shape.rows) * float(ranks));
+}
+
+// all: (2, ranks, channels)   means: (2, channels)
+__global__ void __launch_bounds__(kRankThreads)
+    mean_of_ranks(const float* all, unsigned ranks, size_t channels, float* means) {
+    const size_t i = size_t(blockIdx.x) * kRankThreads + threadIdx.x;
+    if (i >= 2 * channels) return;
+    const float* const of_ranks = all + i / channels * ranks * channels + i % channels;
+    float sum = 0;
+    for (unsigned r = 0; r < ranks; ++r) sum += of_ranks[r * channels];
+    means[i] = sum / float(ranks);
 }
 
 template <int kWidth, class T>
@@ -289,6 +329,14 @@ void forward(const Gpu& gpu, const BatchNormForward<T>& p) {
     simt::launch(forward_sums<kWidth, T>, sums.grid, sums.block, 0, stream, p, partial);
     simt::launch(forward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks(),
                  sums.block.y);
+    if (p.ranks) {
+        const size_t ranks = p.ranks->count;
+        float* const all = gpu.scratch.take<float>(2 * ranks * C);  // nobody needs `partial` any more
+        gather_over_ranks(gpu, *p.ranks, p.mean, all, C);
+        gather_over_ranks(gpu, *p.ranks, p.rstd, all + ranks * C, C);
+        simt::launch(forward_ranks<T>, dim3(ceil_div(C, size_t(kRankThreads))), dim3(kRankThreads), 0, stream, p, all,
+                     unsigned(ranks));
+    }
     simt::launch(forward_elements<kWidth, T>, map.grid, map.block, 0, stream, p);
 }
 
@@ -300,7 +348,18 @@ void backward(const Gpu& gpu, const BatchNormBackward<T>& p) {
     float* const partial = gpu.scratch.take<float>(2 * sums.row_blocks() * C);
     simt::launch(backward_sums<kWidth, kGradient, T>, sums.grid, sums.block, 0, stream, p, partial);
     simt::launch(backward_merge<T>, merge_grid(C), merge_block(), 0, stream, p, partial, sums.row_blocks());
-    simt::launch(backward_elements<kWidth, kGradient, T>, map.grid, map.block, 0, stream, p);
+    BatchNormBackward<T> all = p;
+    if (p.ranks) {  // dx needs the sums over all rows: their means over ranks, with the rows of one
+        const size_t ranks = p.ranks->count;
+        Scratch scratch = gpu.scratch;
+        float *const means = scratch.split<float>(2 * C), *const sums_of_ranks = scratch.take<float>(2 * ranks * C);
+        gather_over_ranks(gpu, *p.ranks, p.dshift, sums_of_ranks, C);
+        gather_over_ranks(gpu, *p.ranks, p.dscale, sums_of_ranks + ranks * C, C);
+        simt::launch(mean_of_ranks, dim3(ceil_div(2 * C, size_t(kRankThreads))), dim3(kRankThreads), 0, stream,
+                     sums_of_ranks, unsigned(ranks), C, means);
+        all.dshift = means, all.dscale = means + C;
+    }
+    simt::launch(backward_elements<kWidth, kGradient, T>, map.grid, map.block, 0, stream, all);
 }
 
 template <Gradient kGradient, class T>

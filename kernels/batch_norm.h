@@ -44,7 +44,7 @@ struct BatchNormForward {
     float *running_mean, *running_var;  // updated; may both be null
     T* y;
     float *mean, *rstd;
-    Ranks* ranks = nullptr;  // Cpu only, here and below
+    Ranks* ranks = nullptr;
 };
 
 template <class T>

@@ -4,6 +4,7 @@
 // The time goes into launches and barriers: the row is read three times, the second and third time from L1.
 #include "kernels/cross_entropy.h"
 
+#include "kernels/ranks.cuh"
 #include "kernels/reduce.cuh"
 
 namespace {
@@ -64,9 +65,9 @@ __global__ void __launch_bounds__(kRowThreads, 8) forward_rows(CrossEntropyForwa
 
 // Sum over rows of class_weight[label]; every thread of a block of kThreads gets it.
 template <unsigned kThreads>
-__device__ float total_weight(const CrossEntropyShape& shape, const int32_t* labels, const float* class_weight) {
+__device__ float total_weight(size_t rows, const int32_t* labels, const float* class_weight) {
     float weight = 0;
-    for (size_t row = threadIdx.x; row < shape.rows; row += kThreads)
+    for (size_t row = threadIdx.x; row < rows; row += kThreads)
         if (labels[row] >= 0) weight += weight_of(class_weight, size_t(labels[row]));
     return block_reduce<kThreads>(weight, Sum{});
 }
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(kBatchThreads) forward_batch(CrossEntropyForwa
     loss = block_reduce<kBatchThreads>(loss, Sum{});
     first = block_reduce<kBatchThreads>(first, Sum{});
     fifth = block_reduce<kBatchThreads>(fifth, Sum{});
-    const float weight = total_weight<kBatchThreads>(p.shape, p.labels, p.class_weight);
+    const float weight = total_weight<kBatchThreads>(p.shape.rows, p.labels, p.class_weight);
     if (threadIdx.x == 0) {
         *p.loss = weight > 0 ? loss / weight : 0.0f;
         p.correct[0] = first;
@@ -90,12 +91,13 @@ __global__ void __launch_bounds__(kBatchThreads) forward_batch(CrossEntropyForwa
     }
 }
 
-// Every block adds up the weights of the batch again: cheaper than a launch for it.
-__global__ void __launch_bounds__(kRowThreads) backward_rows(CrossEntropyBackward p) {
+// Every block adds up the weights of the batch (all_labels: all_rows) again: cheaper than a launch for it.
+__global__ void __launch_bounds__(kRowThreads)
+    backward_rows(CrossEntropyBackward p, const int32_t* all_labels, size_t all_rows) {
     const size_t row = blockIdx.x, classes = p.shape.classes;
     const int32_t label = p.labels[row];
     const Target target(p.shape, p.class_weight, label);
-    const float weight = total_weight<kRowThreads>(p.shape, p.labels, p.class_weight);
+    const float weight = total_weight<kRowThreads>(all_rows, all_labels, p.class_weight);
     const float factor = weight > 0 ? *p.dloss / weight : 0.0f;
     float total = 0;
     for (size_t k = threadIdx.x; k < classes; k += kRowThreads) total += target(k);
@@ -109,11 +111,29 @@ __global__ void __launch_bounds__(kRowThreads) backward_rows(CrossEntropyBackwar
 }  // namespace
 
 void compute(const Gpu& gpu, const CrossEntropyForward& p) {
-    float* const above = gpu.scratch.take<float>(p.shape.rows);
-    simt::launch(forward_rows, dim3(unsigned(p.shape.rows)), dim3(kRowThreads), 0, stream_of(gpu), p, above);
-    simt::launch(forward_batch, dim3(1), dim3(kBatchThreads), 0, stream_of(gpu), p, above);
+    const size_t rows = p.shape.rows, all_rows = p.ranks ? p.ranks->count * rows : rows;
+    Scratch scratch = gpu.scratch;
+    float* above = scratch.split<float>(rows);
+    simt::launch(forward_rows, dim3(unsigned(rows)), dim3(kRowThreads), 0, stream_of(gpu), p, above);
+    CrossEntropyForward all = p;
+    if (p.ranks) {
+        float *const all_above = scratch.split<float>(all_rows), *const samples = scratch.split<float>(all_rows);
+        int32_t* const labels = scratch.take<int32_t>(all_rows);
+        gather_over_ranks(gpu, *p.ranks, above, all_above, rows);
+        gather_over_ranks<float>(gpu, *p.ranks, p.sample_loss, samples, rows);
+        gather_over_ranks(gpu, *p.ranks, p.labels, labels, rows);
+        all.shape.rows = all_rows, all.sample_loss = samples, all.labels = labels, above = all_above;
+    }
+    simt::launch(forward_batch, dim3(1), dim3(kBatchThreads), 0, stream_of(gpu), all, above);
 }
 
 void compute(const Gpu& gpu, const CrossEntropyBackward& p) {
-    simt::launch(backward_rows, dim3(unsigned(p.shape.rows)), dim3(kRowThreads), 0, stream_of(gpu), p);
+    const size_t rows = p.shape.rows, all_rows = p.ranks ? p.ranks->count * rows : rows;
+    const int32_t* labels = p.labels;
+    if (p.ranks) {
+        int32_t* const all = gpu.scratch.take<int32_t>(all_rows);
+        gather_over_ranks(gpu, *p.ranks, p.labels, all, rows);
+        labels = all;
+    }
+    simt::launch(backward_rows, dim3(unsigned(rows)), dim3(kRowThreads), 0, stream_of(gpu), p, labels, all_rows);
 }

@@ -33,7 +33,7 @@ struct CrossEntropyForward {
     const int32_t* labels;
     const float* class_weight;  // may be null
     float *loss, *sample_loss, *probabilities, *correct;
-    Ranks* ranks = nullptr;  // Cpu only, here and below
+    Ranks* ranks = nullptr;
 };
 
 struct CrossEntropyBackward {

@@ -2,20 +2,14 @@
 #pragma once
 
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "base/library.h"
 #include "kernels/device.h"
 
 // What the runtime says when it looks for one of our kernels in the code that nvcc made: 0, or a cudaError_t.
 int cuda_kernel_error();
-
-// cuDNN or cuBLASLt is not on this machine or too old, or this build has no code for its GPU: the text says which, and
-// what to do.
-struct MissingLibrary : std::runtime_error {
-    using runtime_error::runtime_error;
-};
 
 struct CudaLibraryFile {
     std::string name, compiled, loaded, file;  // versions; the file that was opened

@@ -8,6 +8,7 @@
 #include "kernels/detect_loss.h"
 
 #include "kernels/detect_loss_math.h"
+#include "kernels/ranks.cuh"
 #include "kernels/reduce.cuh"
 #include "kernels/vector.cuh"
 
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
     detect_merge(DetectLossShape s, DetectLossLevel<T> level, const LossSums* sums, unsigned blocks, size_t number,
                  float* loss, float* parts, float* matches) {
     LossSums all;
-#pragma unroll 1  // at most three turns
+#pragma unroll 1  // at most three turns for each rank
     for (unsigned block = threadIdx.x; block < blocks; block += kThreads) {
         const LossSums part = sums[block];
         all = {all.box + part.box, all.objectness + part.objectness, all.classes + part.classes,
@@ -71,17 +72,23 @@ __global__ void __launch_bounds__(kThreads)
     *loss = float(s.n) * (parts[0] + parts[1] + parts[2]);
 }
 
+// s.n and matches are those of all ranks, rows those of this one.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     detect_gradient(DetectLossShape s, DetectLossLevel<T> level, const float* boxes, const float* matches,
-                    const float* dloss) {
-    const size_t rows = s.n * 3 * level.h * level.w, row = size_t(blockIdx.x) * kThreads + threadIdx.x;
+                    const float* dloss, size_t rows) {
+    const size_t row = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (row >= rows) return;
     LossWeights weight = loss_weights(s, level, *matches);
     const float scale = *dloss * float(s.n);
     weight = {weight.box * scale, weight.objectness * scale, weight.classes * scale};
     const size_t at = row * (5 + s.classes);
     cell_gradient(s, cell_at(s, level, boxes, row), weight, level.head + at, level.dhead + at);
+}
+
+DetectLossShape of_all_ranks(DetectLossShape shape, const Ranks* ranks) {
+    if (ranks) shape.n *= ranks->count;
+    return shape;
 }
 
 template <class T>
@@ -93,14 +100,19 @@ size_t rows_of(const DetectLossShape& s, const DetectLossLevel<T>& level) {
 
 template <class T>
 void compute(const Gpu& gpu, const DetectLossForward<T>& op) {
-    LossSums* const sums = gpu.scratch.take<LossSums>(kMaxBlocks);
+    const size_t ranks = op.ranks ? op.ranks->count : 1;
+    Scratch scratch = gpu.scratch;
+    LossSums* const sums = scratch.split<LossSums>(kMaxBlocks);
+    LossSums* const all = op.ranks ? scratch.take<LossSums>(ranks * kMaxBlocks) : sums;
+    const DetectLossShape whole = of_all_ranks(op.shape, op.ranks);
     for (size_t l = 0; l < op.shape.levels; ++l) {
         const unsigned blocks =
             unsigned(std::min<size_t>(kMaxBlocks, ceil_div(rows_of(op.shape, op.level[l]), kThreads)));
         simt::launch(detect_sums<T>, dim3(blocks), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], op.boxes,
                      sums);
-        simt::launch(detect_merge<T>, dim3(1), dim3(kThreads), 0, stream_of(gpu), op.shape, op.level[l], sums, blocks,
-                     l, op.loss, op.parts, op.matches);
+        if (op.ranks) gather_over_ranks(gpu, *op.ranks, sums, all, blocks);
+        simt::launch(detect_merge<T>, dim3(1), dim3(kThreads), 0, stream_of(gpu), whole, op.level[l], all,
+                     unsigned(ranks * blocks), l, op.loss, op.parts, op.matches);
     }
 }
 
@@ -108,7 +120,8 @@ template <class T>
 void compute(const Gpu& gpu, const DetectLossBackward<T>& op) {
     for (size_t l = 0; l < op.shape.levels; ++l)
         simt::launch(detect_gradient<T>, dim3(ceil_div(rows_of(op.shape, op.level[l]), kThreads)), dim3(kThreads), 0,
-                     stream_of(gpu), op.shape, op.level[l], op.boxes, op.matches + l, op.dloss);
+                     stream_of(gpu), of_all_ranks(op.shape, op.ranks), op.level[l], op.boxes, op.matches + l, op.dloss,
+                     rows_of(op.shape, op.level[l]));
 }
 
 template void compute(const Gpu&, const DetectLossForward<float>&);

@@ -63,7 +63,7 @@ struct DetectLossForward {
     DetectLossLevel<T> level[kMaxLevels];
     const float* boxes;
     float *loss, *parts, *matches;
-    Ranks* ranks = nullptr;  // Cpu only, here and below
+    Ranks* ranks = nullptr;
 };
 
 template <class T>

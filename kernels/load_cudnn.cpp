@@ -2,95 +2,33 @@
 // is called first. So a program built with them runs on machines without, where only the device cuda is missing.
 #include <cublasLt.h>
 #include <cudnn.h>
-#include <dlfcn.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <vector>
 
 #include "kernels/cuda_libraries.h"
 
 namespace {
-
-namespace fs = std::filesystem;
-
-// NVIDIA's wheels from PyPI leave a folder nvidia/PART/lib for each part.
-void add_wheels(std::vector<fs::path>& folders, const fs::path& packages) {
-    std::error_code error;
-    for (const fs::directory_entry& part : fs::directory_iterator(packages / "nvidia", error))
-        folders.push_back(part.path() / "lib");
-}
-
-// Where a library may lie besides the system's own search path: what the user named, where the build found it, wheels
-// beside the program and in the active Python environment. Only absolute folders: the current one holds strangers'
-// files.
-std::vector<fs::path> named_folders() {
-    std::vector<fs::path> folders;
-    for (const char* name : {"CUDNN_PATH", "CUDA_PATH", "CUDA_HOME"})
-        if (const char* value = std::getenv(name); value && *value == '/')
-            for (const char* part : {"lib", "lib64"}) folders.push_back(fs::path(value) / part);
-    return folders;
-}
-
-std::vector<fs::path> other_folders() {
-    std::vector<fs::path> folders = {TUNDRA_CUDNN_FOLDER, TUNDRA_CUBLASLT_FOLDER};
-    std::error_code error;
-    const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
-    if (!program.empty()) add_wheels(folders, program), add_wheels(folders, program.parent_path());
-    if (const char* value = std::getenv("VIRTUAL_ENV"); value && *value == '/')
-        for (const fs::directory_entry& python : fs::directory_iterator(fs::path(value) / "lib", error))
-            add_wheels(folders, python.path() / "site-packages");
-    return folders;
-}
-
-class Library {
-public:
-    Library(const char* file, const char* what) : what_(what) {
-        for (const fs::path& folder : named_folders()) open(folder / file);
-        open(file);  // LD_LIBRARY_PATH, the system's folders
-        for (const fs::path& folder : other_folders()) open(folder / file);
-        if (!library_)
-            throw MissingLibrary(what_ + " (" + file + ") cannot be opened: " + reason_ +
-                                 "; install it, or name its folder with CUDNN_PATH, CUDA_PATH or LD_LIBRARY_PATH");
-    }
-    template <class Function>
-    Function* find(const char* name, Function*) const {
-        if (void* const found = dlsym(library_, name)) return reinterpret_cast<Function*>(found);
-        throw MissingLibrary(what_ + " has no " + name + ": it is too old");
-    }
-
-private:
-    void open(const fs::path& file) {
-        std::error_code error;
-        if (library_ || (file.is_absolute() && !fs::exists(file, error))) return;
-        library_ = dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL);
-        if (!library_ && (reason_.empty() || file.is_absolute())) reason_ = dlerror();
-    }
-    std::string what_, reason_;
-    void* library_ = nullptr;  // for the life of the process
-};
 
 std::string text_of(size_t version, size_t major) {
     return std::to_string(version / major) + "." + std::to_string(version % major / 100) + "." +
            std::to_string(version % 100);
 }
 
-const Library& cudnn() {
-    static const Library library("libcudnn.so.9", "cuDNN 9");
+const std::vector<std::filesystem::path> of_build = {TUNDRA_CUDNN_FOLDER, TUNDRA_CUBLASLT_FOLDER};
+
+const NvidiaLibrary& cudnn() {
+    static const NvidiaLibrary library("libcudnn.so.9", "cuDNN 9", of_build);
     return library;
 }
-const Library& cublaslt() {
-    static const Library library(TUNDRA_CUBLASLT, "cuBLASLt");
+const NvidiaLibrary& cublaslt() {
+    static const NvidiaLibrary library(TUNDRA_CUBLASLT, "cuBLASLt", of_build);
     return library;
 }
 
 template <class Version>
-CudaLibraryFile library_file(std::string name, size_t compiled, size_t major, const Library& (*open)(),
+CudaLibraryFile library_file(std::string name, size_t compiled, size_t major, const NvidiaLibrary& (*open)(),
                              const char* symbol, Version* version) {
     CudaLibraryFile result{std::move(name), text_of(compiled, major), {}, {}};
     try {
-        Dl_info info{};
-        if (dladdr(reinterpret_cast<void*>(open().find(symbol, version)), &info)) result.file = info.dli_fname;
+        result.file = open().file_of(symbol);
         result.loaded = text_of(version(), major);
     } catch (const MissingLibrary& e) {
         result.missing = e.what();
@@ -105,10 +43,10 @@ std::vector<CudaLibraryFile> cuda_library_files() {
             library_file("cuBLASLt", CUBLAS_VERSION, 10000, cublaslt, "cublasLtGetVersion", cublasLtGetVersion)};
 }
 
-#define FROM(library, result, name, parameters, ...)          \
-    result name parameters {                                  \
-        static const auto call = library().find(#name, name); \
-        return call(__VA_ARGS__);                             \
+#define FROM(library, result, name, parameters, ...)                    \
+    result name parameters {                                            \
+        static const auto call = library().find<decltype(name)>(#name); \
+        return call(__VA_ARGS__);                                       \
     }
 
 FROM(cudnn, size_t, cudnnGetVersion, ())

@@ -2,6 +2,7 @@
 // loops, in every order. The ordinary cases are in bench/op_cases.h.
 #include <fmt/format.h>
 
+#include "base/ranks.h"
 #include "kernels/batch_norm.h"
 #include "kernels/bias.h"
 #include "tests/simt_fixture.h"
@@ -221,5 +222,112 @@ TYPED_TEST(SimtKernels, BiasBackward) {
             return std::tuple(dbias.host());
         });
         expect_stored(want, got, 1e-5, m.name());
+    }
+}
+
+namespace {
+
+// One of two ranks: what the other one told is known before.
+struct OneOfTwo final : Ranks, GpuSums {
+    std::vector<std::string> told = {}, of_other = {};
+    OneOfTwo() { count = 2, gpu_sums = this; }
+    std::vector<std::string> gather(const std::string& text) override {
+        told.push_back(text);
+        return {text, of_other.size() >= told.size() ? of_other[told.size() - 1] : text};
+    }
+    void gather(CUstream_st*, const void* own, void* all, size_t bytes) override {
+        std::string text(bytes, 0);
+        simt::copy(text.data(), own, bytes);
+        for (const std::string& of_rank : gather(text)) {
+            simt::copy(all, of_rank.data(), bytes);
+            all = static_cast<char*>(all) + bytes;
+        }
+    }
+    void start_sum(CUstream_st*, void*, size_t, DType, float) override {}
+    void wait(CUstream_st*) override {}
+    void abandon() noexcept override {}
+};
+
+// Of rows [begin, begin + m.rows) of `all`: forward, then backward with x as the gradient.
+template <class T>
+struct BothWays {
+    std::vector<T> y, dx;
+    Floats mean, rstd, running_mean, running_var, dscale, dshift;
+
+    BothWays(const auto& gpu, const Matrix& m, const Inputs& all, size_t begin, Ranks* forward, Ranks* backward) {
+        const BatchNormShape shape{.rows = m.rows, .channels = m.channels, .activation = Activation::relu};
+        const auto rows = all.x.begin() + ptrdiff_t(begin * m.channels);
+        const DeviceArray<T> x(stored<T>({rows, rows + ptrdiff_t(m.rows * m.channels)})), result(m.rows * m.channels),
+            gradient(m.rows * m.channels);
+        const DeviceArray<float> scale(all.scale), shift(all.shift), means(m.channels), rstds(m.channels),
+            of_mean(all.running_mean), of_var(all.running_var), of_scale(m.channels), of_shift(m.channels);
+        compute(gpu, BatchNormForward<T>{.shape = shape,
+                                         .momentum = 0.1f,
+                                         .x = x.get(),
+                                         .scale = scale.get(),
+                                         .shift = shift.get(),
+                                         .residual = nullptr,
+                                         .running_mean = of_mean.get(),
+                                         .running_var = of_var.get(),
+                                         .y = result.get(),
+                                         .mean = means.get(),
+                                         .rstd = rstds.get(),
+                                         .ranks = forward});
+        compute(gpu, BatchNormBackward<T>{.shape = shape,
+                                          .x = x.get(),
+                                          .y = result.get(),
+                                          .dy = x.get(),
+                                          .dy2 = nullptr,
+                                          .scale = scale.get(),
+                                          .shift = shift.get(),
+                                          .mean = means.get(),
+                                          .rstd = rstds.get(),
+                                          .dx = gradient.get(),
+                                          .dscale = of_scale.get(),
+                                          .dshift = of_shift.get(),
+                                          .dresidual = nullptr,
+                                          .ranks = backward});
+        y = result.host(), dx = gradient.host(), mean = means.host(), rstd = rstds.host();
+        running_mean = of_mean.host(), running_var = of_var.host(), dscale = of_scale.host(), dshift = of_shift.host();
+    }
+};
+
+}  // namespace
+
+// Two ranks with half of the rows each: statistics, y and dx of all rows, dscale and dshift of each rank's. 1 s.
+TYPED_TEST(SimtKernels, BatchNormOfRanksIsThatOfAllRows) {
+    using T = typename TypeParam::Type;
+    for (const Matrix half : {Matrix{33, 8}, Matrix{7, 70}, Matrix{150, 300}}) {
+        SCOPED_TRACE(half.name());
+        const Matrix both{2 * half.rows, half.channels};
+        Inputs in = inputs<T>(both, 3);
+        for (size_t i = 0; i < half.rows * half.channels; ++i) in.x[i] += 2;  // the halves have other means
+        in.x = representable<T>(in.x);
+        const BothWays<T> want(this->gpu, both, in, 0, nullptr, nullptr);
+        OneOfTwo forward[2], backward[2];
+        const auto of_rank = [&](size_t rank) {
+            for (OneOfTwo* ranks : {forward, backward})
+                ranks[rank].of_other = ranks[1 - rank].told, ranks[rank].told.clear();
+            return BothWays<T>(this->gpu, half, in, rank * half.rows, &forward[rank], &backward[rank]);
+        };
+        of_rank(1), of_rank(0);  // to hear what they tell: the backward pass needs the statistics of both
+        const BothWays<T> second = of_rank(1), first = of_rank(0);
+        const auto near = [](const auto& got, const auto& want, size_t offset, double limit) {
+            for (size_t i = 0; i < got.size(); ++i)
+                ASSERT_NEAR(float(got[i]), float(want[offset + i]), limit * (1 + std::abs(float(want[offset + i]))))
+                    << i;
+        };
+        constexpr double kStored = 1e-4 + 2 * rounding<T>();
+        for (const BothWays<T>* got : {&first, &second}) {
+            const size_t offset = got == &first ? 0 : got->y.size();
+            near(got->mean, want.mean, 0, 1e-5), near(got->rstd, want.rstd, 0, 1e-5);
+            near(got->running_mean, want.running_mean, 0, 1e-5), near(got->running_var, want.running_var, 0, 1e-5);
+            near(got->y, want.y, offset, kStored), near(got->dx, want.dx, offset, kStored);
+        }
+        EXPECT_EQ(first.mean, second.mean);
+        EXPECT_EQ(first.running_var, second.running_var);
+        Floats dscale = first.dscale, dshift = first.dshift;
+        for (size_t c = 0; c < half.channels; ++c) dscale[c] += second.dscale[c], dshift[c] += second.dshift[c];
+        near(dscale, want.dscale, 0, 1e-3), near(dshift, want.dshift, 0, 1e-3);
     }
 }

@@ -260,6 +260,36 @@ TEST(CudaRuntime, LostGpuIsSaidOnceAndNotCalledAgain) {
     fake_cuda::reset({});
 }
 
+// The calls of NCCL, with one rank: mpi_cuda_test has two, whose kernels gather over MPI where simt executes them.
+TEST(CudaRuntime, SumsAndGathersAreOrderedWithTheSteps) {
+    ASSERT_EQ(setenv("CUDA_PATH", TUNDRA_VIRTUAL_NCCL, 1), 0);
+    for (const bool early : {false, true}) {
+        fake_cuda::reset({.early = early});
+        {
+            const auto device = open_cuda({});
+            Ranks alone;
+            const std::unique_ptr<GpuSums> sums = device->sums(alone);
+            EXPECT_EQ(sums->version, "NCCL 2.28.9");
+            const Buffer own(*device, 3 * sizeof(float)), all(*device, own.bytes());
+            const std::vector<float> values = {1, 2.5f, -3};
+            const auto stream = cuda_of(*device).stream;
+            const Piece piece{values.data(), own.bytes()};
+            device->upload_async(own.data(), {&piece, 1});
+            sums->start_sum(stream, own.data(), values.size(), DType::f32, 1);
+            sums->wait(stream);
+            sums->gather(stream, own.data(), all.data(), own.bytes());
+            std::vector<float> back(values.size());
+            device->download(back.data(), all.data(), own.bytes());
+            EXPECT_EQ(back, values);
+            std::string text;
+            EXPECT_EQ(fault_of([&] { sums->start_sum(stream, own.data(), 6, DType::f16, 1); }, text),
+                      Fault::environment);
+            EXPECT_EQ(text, "NCCL, ncclAllReduce: some error (ncclResult 4)") << "the stand-in adds no fp16";
+        }
+        EXPECT_EQ(fake_cuda::counts().alive, 0u);
+    }
+}
+
 // 16-bit images have 8 channels on cuda; files hold three.
 TEST(CudaRuntime, PaddedStemIsAsInFiles) {
     fake_cuda::reset({});

@@ -20,6 +20,7 @@ void run_on_cuda(const Cuda& cuda, const Step& step) {
         ++chosen;
         std::this_thread::sleep_for(std::chrono::milliseconds(1100));
     }
+    if (step.op->name().ends_with("_ranks")) return step.op->run(cuda, step.in, step.out);  // calls, no kernels
 #ifdef WITH_PTX
     const ptx::Session session([](void* stream, ptx::Session::Work work) {
         fake_cuda::enqueue(static_cast<cudaStream_t>(stream), std::move(work));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <iostream>
 
 #include "models/resnet.h"
 #include "tests/check_op.h"
@@ -54,40 +55,58 @@ void compare_with_simt(bool libraries) {
 TEST(KernelsCuda, OwnKernelsEqualSimt) { compare_with_simt(false); }
 TEST(KernelsCuda, OperationsOfLibrariesEqualSimt) { compare_with_simt(true); }
 
-// A tiny ResNet: recorded equals eager bit for bit where engines are deterministic, and follows cpu.
-TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
-    std::string reason;
-    if (!gpu_or_null(reason)) GTEST_SKIP() << reason;
-    const TemporaryFolder choices;  // of engines, which the two runs share
-    ASSERT_EQ(setenv("XDG_CACHE_HOME", choices.path.c_str(), 1), 0);
+// Losses of a tiny ResNet; with `nccl` as the only rank of a training whose sums, and batch norms, go through NCCL.
+Floats losses(const char* kind, bool eager, bool nccl = false) {
     const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 16});
     const size_t steps = std::string_view(gpu_kind()) == "cuda" ? 20 : 5;
-    const auto losses = [&](const char* kind, bool eager) {
-        const auto device = open_device(kind, {.deterministic = true});
-        Arena arena(*device);
-        Trainer trainer(*device, arena,
-                        {.model = model,
-                         .batch = 8,
-                         .height = 64,
-                         .width = 64,
-                         .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
-                         .loss = classification_loss(),
-                         .eager = eager},
-                        initialize_state(model, 1));
-        std::mt19937 rng(4);
-        Floats result;
-        Batch batch = blank_batch({.batch = 8, .fit = {.size = 64}});
-        for (size_t step = 1; step <= steps; ++step) {
-            for (uint8_t& p : batch.images) p = uint8_t(rng());
-            for (int32_t& label : batch.labels) label = int32_t(rng() % 2);
-            trainer.step(batch, step < 10 ? 0.01 : 0.002, 0.9, step);
-            result.push_back(float(trainer.stats().loss));
-        }
-        return result;
-    };
+    Ranks ranks;
+    const auto device = open_device(kind, {.deterministic = true});
+    const std::unique_ptr<GpuSums> sums = nccl ? device->sums(ranks) : nullptr;
+    ranks.gpu_sums = sums.get();
+    Arena arena(*device);
+    Trainer trainer(*device, arena,
+                    {.model = model,
+                     .batch = 8,
+                     .height = 64,
+                     .width = 64,
+                     .normalize = {{0.02f, 0.02f, 0.02f}, {-2, -2, -2}},
+                     .loss = classification_loss(),
+                     .eager = eager,
+                     .ranks = nccl ? &ranks : nullptr,
+                     .sync_batch_norm = nccl},
+                    initialize_state(model, 1));
+    std::mt19937 rng(4);
+    Floats result;
+    Batch batch = blank_batch({.batch = 8, .fit = {.size = 64}});
+    for (size_t step = 1; step <= steps; ++step) {
+        for (uint8_t& p : batch.images) p = uint8_t(rng());
+        for (int32_t& label : batch.labels) label = int32_t(rng() % 2);
+        trainer.step(batch, step < 10 ? 0.01 : 0.002, 0.9, step);
+        result.push_back(float(trainer.stats().loss));
+    }
+    return result;
+}
+
+// Recorded equals eager bit for bit where engines are deterministic, and follows cpu. So does one rank through NCCL,
+// where that is installed.
+TEST(KernelsCuda, TrainingFollowsCpuAndReplaysItself) {
+    std::string reason;
+    const auto gpu = gpu_or_null(reason);
+    if (!gpu) GTEST_SKIP() << reason;
+    const TemporaryFolder choices;  // of engines, which the runs share
+    ASSERT_EQ(setenv("XDG_CACHE_HOME", choices.path.c_str(), 1), 0);
     const Floats recorded = losses(gpu_kind(), false), eager = losses(gpu_kind(), true), cpu = losses("cpu", false);
     EXPECT_EQ(recorded, eager);
     for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(recorded[i], cpu[i], 2e-3 * (1 + cpu[i])) << "step " << i + 1;
+    if (gpu->kind() != "cuda") return;
+    try {
+        Ranks alone;
+        gpu->sums(alone);
+    } catch (const Error& e) {
+        std::cout << "NCCL is not tested: " << e.what() << "\n";
+        return;
+    }
+    EXPECT_EQ(losses(gpu_kind(), false, true), recorded) << "through NCCL";
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ namespace {
 const std::map<std::string, std::string> kNarrow = {
     {"attention", "each number is a lane's of a row of 32 to 128, side by side; its tiles lie in shared memory"},
     {"forward_merge", "at most 1 MB of partial sums, all launch"},
+    {"forward_ranks", "two numbers of a channel and rank"},
+    {"mean_of_ranks", "as forward_ranks"},
     {"backward_merge", "at most 1 MB of partial sums, all launch"},
     {"bias_merge", "at most 1 MB of partial sums, all launch"},
     {"add_parts", "adds what one block in hundreds leaves, in order"},

@@ -17,6 +17,7 @@
 
 #include "app/synth/synth.h"
 #include "base/error.h"
+#include "data/cache.h"
 #include "engine/device.h"
 
 namespace {
@@ -316,6 +317,35 @@ TEST_F(Run, APlanLeavesNothing) {
     EXPECT_EQ(plan.parameters, 23'512'130u);  // torchvision's resnet50 with two classes
     EXPECT_GT(plan.seconds_per_step, 0);
     EXPECT_GT(plan.memory_bytes, 4 * plan.parameters);
+}
+
+// One micro-batch would fit and four do not: all of them count. Nothing is computed, so no page of it is touched. 4 s.
+TEST_F(Run, MemoryIsThatOfAllMicroBatches) {
+    TrainConfig c = config();
+    c.image_size = 224, c.drop_last = false;
+    const RunOptions options{.folder = (folder() / "planned").string()};
+    const auto needed = [&](uint64_t batch) {
+        struct Planned {};
+        size_t bytes = 0;
+        c.batch = batch, c.micro_batch = 0;
+        const auto stop = [&](const RunPlan& plan) {
+            bytes = plan.memory_bytes;
+            throw Planned{};
+        };
+        EXPECT_THROW(train_run(c, options, {.planned = stop}), Planned);
+        return double(bytes);
+    };
+    const double one = needed(1), of_image = (needed(9) - one) / 8, free = double(available_memory_bytes());
+    const auto images = uint64_t((0.4 * free - one) / of_image);
+    c.batch = 4 * images, c.micro_batch = images;
+    std::string text;
+    try {
+        train_run(c, options, {});
+    } catch (const Error& e) {
+        text = e.what();
+        EXPECT_EQ(e.fault, Fault::memory);
+    }
+    EXPECT_NE(text.find(fmt::format("are free; --batch {} would fit", 2 * images)), text.npos) << text;
 }
 
 }  // namespace

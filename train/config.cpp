@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "engine/device.h"
 #include "models/model.h"
 
 namespace {
@@ -65,7 +66,8 @@ std::vector<std::string> parse_list(const Assignment& a) {
 
 void set(TrainConfig& config, const ConfigField& field, const Assignment& a) {
     if (auto member = std::get_if<std::string TrainConfig::*>(&field.member)) {
-        if (!field.choices.empty() &&
+        const bool gpus = field.key == "device" && !gpus_in(a.text).empty();
+        if (!field.choices.empty() && !gpus &&
             std::find(field.choices.begin(), field.choices.end(), a.text) == field.choices.end())
             fail(Fault::usage, "{}: {} = '{}' must be one of {}{}", a.source, a.key, a.text,
                  fmt::join(field.choices, ", "), did_you_mean(a.text, field.choices));

@@ -22,14 +22,6 @@ namespace {
 
 constexpr size_t kBucket = size_t(1) << 20;  // elements: 4 MB
 
-// Processes that the launcher started together. Under Open MPI's mpirun the variables of Slurm are those of its
-// helpers.
-size_t launched() {
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
-        if (const char* text = std::getenv(name)) return std::strtoul(text, nullptr, 10);
-    return 1;
-}
-
 #ifdef TUNDRA_MPI
 // The library beside the program, or where it is installed. Null: `why` says why not.
 void* open_library(std::string& why) {
@@ -63,21 +55,38 @@ std::string line_of(const char* file) {
     return line;
 }
 
+std::string boot_of(const Ranks& ranks) {  // tells machines apart
+    const std::string boot = line_of("/proc/sys/kernel/random/boot_id");
+    return boot.empty() ? ranks.machine : boot;
+}
+
 // Ranks on one machine share its memory; those that may use the same processors share them.
 void find_neighbours(Ranks& ranks) {
     cpu_set_t set;
     CPU_ZERO(&set);
     sched_getaffinity(0, sizeof set, &set);
-    const std::string boot = line_of("/proc/sys/kernel/random/boot_id"), here = boot.empty() ? ranks.machine : boot,
-                      processors(reinterpret_cast<const char*>(&set), sizeof set);
+    const std::string here = boot_of(ranks), processors(reinterpret_cast<const char*>(&set), sizeof set);
     const std::vector<std::string> machines = ranks.gather(here), all = ranks.gather(here + processors);
     ranks.on_machine = size_t(std::ranges::count(machines, here));
+    ranks.before_on_machine = size_t(std::count(machines.begin(), machines.begin() + ptrdiff_t(ranks.rank), here));
     ranks.on_processors = size_t(std::ranges::count(all, here + processors));
 }
 
 }  // namespace
 
+// Under Open MPI's mpirun the variables of Slurm are those of its
+// helpers.
+size_t launched() {
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
+        if (const char* text = std::getenv(name)) return std::strtoul(text, nullptr, 10);
+    return 1;
+}
+
 std::unique_ptr<Ranks> open_ranks() {
+    if (std::unique_ptr<Ranks> ranks = local_ranks()) {
+        find_neighbours(*ranks);
+        return ranks;
+    }
     const size_t expected = launched();
     if (expected <= 1) return std::make_unique<Ranks>();
     std::string why;
@@ -110,11 +119,55 @@ void share_machine(const Ranks& ranks, TrainConfig& config) {
     if (!config.threads) config.threads = std::max<size_t>(1, size_t(usable_processors()) / ranks.on_processors);
 }
 
-void require_device(const Ranks& ranks, const Device& device) {
-    if (ranks.count > 1 && device.kind() != "cpu")
-        fail(Fault::usage,
-             "--device {}: several ranks, or --micro-batch, train on the device cpu only; add --device cpu",
+std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& config, bool deterministic,
+                                       const Note& note) {
+    DeviceOptions options{.threads = int(config.threads), .deterministic = deterministic};
+    const std::vector<int> gpus = gpus_in(config.device);
+    std::string device = config.device;
+    if (ranks.process != &ranks && device != "cpu" && (device != "auto" || gpu_count()))
+        fail(Fault::usage, "--device {}: --micro-batch computes on the device cpu only; add --device cpu", device);
+    if (!gpus.empty()) {
+        if (ranks.before_on_machine >= gpus.size())
+            fail(Fault::usage, "--device {}: names {} GPUs for {} ranks on this machine", device, gpus.size(),
+                 ranks.on_machine);
+        if (ranks.on_machine < gpus.size())
+            fail(Fault::usage, "--device {}: names {} GPUs, and {} ranks train on this machine", device, gpus.size(),
+                 ranks.on_machine);
+        device = fmt::format("cuda:{}", gpus[ranks.before_on_machine]);
+    } else if (device == "cuda" || device == "auto") {  // Slurm may show each rank its own GPU only
+        options.gpu = int(ranks.before_on_machine % std::max<size_t>(1, gpu_count()));
+    }
+    std::string reason;
+    std::unique_ptr<Device> opened = open_device(device, options, &reason);
+    if (!reason.empty()) note(fmt::format("device: {} ({})", opened->kind(), reason));
+    return opened;
+}
+
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic) {
+    if (ranks.count == 1) return nullptr;
+    const bool on_gpu = device.kind() == "cuda";
+    if (!on_gpu && device.kind() != "cpu")
+        fail(Fault::usage, "--device {}: several ranks train on the devices cpu and cuda; add --device cpu",
              device.kind());
+    const std::vector<std::string> kinds = ranks.gather(std::string(device.kind()));
+    const std::vector<std::string> places = ranks.gather(boot_of(ranks) + device.gpu().bus);
+    for (size_t r = 1; r < ranks.count; ++r) {
+        if (kinds[r] != kinds[0])
+            fail(Fault::usage, "rank 0 has the device {} and rank {} {}; name one with --device", kinds[0], r,
+                 kinds[r]);
+        const auto same = size_t(std::ranges::find(places, places[r]) - places.begin());
+        if (on_gpu && same < r)
+            fail(Fault::usage,
+                 "ranks {} and {} have the same GPU; start as many ranks on a machine as it has GPUs, or add --device "
+                 "cpu",
+                 same, r);
+    }
+    if (on_gpu && deterministic)
+        fail(Fault::usage,
+             "--deterministic: the order in which NCCL adds is not ours; leave it out, or add --device cpu");
+    std::unique_ptr<GpuSums> sums = device.sums(ranks);
+    ranks.gpu_sums = sums.get();
+    return sums;
 }
 
 void require_same_data(Ranks& ranks, const Dataset& data) {
@@ -124,10 +177,10 @@ void require_same_data(Ranks& ranks, const Dataset& data) {
             fail(Fault::usage, "rank {} sees other images than rank 0; DATA must hold the same on every machine", r);
 }
 
-Agreement agree(Ranks& ranks, StopSignals* signals, size_t images) {
+Agreement agree(Ranks& ranks, StopSignals* signals, size_t images, bool save) {
     const int code = signals ? signals->exit_code() : 0;
     double told[] = {double(images), double(code == 143), double(code == 130), double(code == 75),
-                     double(signals && signals->take_save_request())};
+                     double(save) + double(signals && signals->take_save_request())};
     ranks.sum(told);
     return {.images = size_t(told[0]),
             .stop_code = told[1] > 0   ? 143
@@ -145,8 +198,8 @@ bool on_all_ranks(Ranks& ranks, bool here) {
 
 void sum_over_ranks(Graph& graph, const Parameters& parameters) {
     std::vector<std::vector<Node>> after(graph.nodes.size());  // sums to start behind each node
-    const auto add = [&](size_t ready, const char* name, float* data, size_t count, float factor) {
-        start_sum_over_ranks(graph.external(name, {count}, DType::f32, data), factor);
+    const auto add = [&](size_t ready, const char* name, DType type, void* data, size_t count, float factor) {
+        start_sum_over_ranks(graph.external(name, {count}, type, data), factor);
         after[ready].push_back(std::move(graph.nodes.back()));
         graph.nodes.pop_back();
     };
@@ -166,13 +219,15 @@ void sum_over_ranks(Graph& graph, const Parameters& parameters) {
         for (size_t i = 0; i < entries.size(); ++i) {
             ready = std::max(ready, written.at(parameters.gradient(entries[i]->name)));
             if (end - entries[i]->offset < kBucket && i + 1 < entries.size()) continue;
-            add(ready, "gradients", group.gradient.as<float>() + entries[i]->offset, end - entries[i]->offset, 1);
+            add(ready, "gradients", group.dtype,
+                group.gradient.as<std::byte>() + entries[i]->offset * size_of(group.dtype), end - entries[i]->offset,
+                1);
             end = entries[i]->offset, ready = 0;
         }
     }
     const ParameterGroup& statistics = parameters.group(ParameterRole::statistic);
     if (last_statistic && statistics.count)
-        add(last_statistic, "statistics", statistics.master.as<float>(), statistics.count,
+        add(last_statistic, "statistics", DType::f32, statistics.master.data(), statistics.count,
             1 / float(graph.ranks->count));
     std::vector<Node> nodes;
     for (size_t n = 0; n < graph.nodes.size(); ++n) {

@@ -46,16 +46,6 @@ void check(int code, const char* what) {
     fail(Fault::environment, "{}: {}", what, std::string(text, size_t(length)));
 }
 
-// rows: (ranks, width). Row 0 becomes the sum of all rows, pairwise.
-template <class T>
-void add_rows(T* rows, size_t ranks, size_t width) {
-    for (size_t step = 1; step < ranks; step *= 2)
-        for (size_t row = 0; row + step < ranks; row += 2 * step) {
-            T* __restrict to = rows + row * width, * __restrict from = rows + (row + step) * width;
-            for (size_t i = 0; i < width; ++i) to[i] += from[i];
-        }
-}
-
 // Stages that run one after the other; each starts an operation of MPI.
 using Stages = std::deque<std::function<MPI_Request()>>;
 

@@ -48,11 +48,9 @@ public:
                            folder_.check_finished([this](auto& text) { note(text); })};
         ranks_.broadcast({&finished, 1});
         if (finished != std::byte(0)) return {RunEnd::already_finished};
-        std::string reason;
-        device_ = open_device(config_.device,
-                              {.threads = int(config_.threads), .deterministic = options_.deterministic}, &reason);
-        if (!reason.empty()) note(fmt::format("device: {} ({})", device_->kind(), reason));
-        require_device(ranks_, *device_);
+        device_ = open_device_of(ranks_, config_, options_.deterministic, [this](auto& text) { note(text); });
+        gpu_sums_ = join_devices(ranks_, *device_, options_.deterministic);
+        const AbandonAfterError guard(gpu_sums_.get());
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_of_run(config_, *device_, ranks_, folder_, data_);
         build();
@@ -89,15 +87,17 @@ private:
 
     void build() {
         TaskContext context{*device_, *arena_, precision_.type, options_.eager, options_.steps_per_graph, false};
+        uint64_t free = memory_before_build(*device_, ranks_);
         try {
             context.join_gradients = joins_gradients(options_, folder_.record(), config_, ranks_, context, data_,
                                                      [this](auto& text) { note(text); });
             task_->build(context, data_, [this](const std::string& text) { note(text); });
-            require_memory(*device_);
+            require_memory(*device_, ranks_, free);
         } catch (const Error& e) {
             if (e.fault != Fault::memory) throw;
             task_.reset(), arena_.reset();
-            fail_for_memory(config_, ranks_, data_, context, e);
+            if (!device_->facts().host_memory) free = free_memory(*device_);  // other programs share a GPU
+            fail_for_memory(config_, ranks_, data_, context, free, e);
         }
     }
 
@@ -149,9 +149,10 @@ private:
                (options_.stop_after_steps && state_.step == options_.stop_after_steps);
     }
 
-    // Returns the images of all ranks.
+    // Returns the images of all ranks. Rank 0 says when to save: all then finish the same steps.
     size_t agree(size_t images) {
-        const Agreement all = ::agree(ranks_, signals_ ? &*signals_ : nullptr, images);
+        const bool due = ranks_.count > 1 && ranks_.first() && is_time_to_save();
+        const Agreement all = ::agree(ranks_, signals_ ? &*signals_ : nullptr, images, due);
         stop_code_ = all.stop_code, save_now_ = save_now_ || all.save;
         return all.images;
     }
@@ -169,7 +170,8 @@ private:
         return state_.position == steps_per_epoch_;
     }
 
-    bool is_save_due() const { return save_now_ || seconds_since(saved_) > 60 * config_.save_minutes; }
+    bool is_time_to_save() const { return seconds_since(saved_) > 60 * config_.save_minutes; }
+    bool is_save_due() const { return save_now_ || (ranks_.count == 1 && is_time_to_save()); }
 
     // Starts a step, or queues it, and logs earlier ones meanwhile, so that a GPU need not wait.
     void one_step() {
@@ -373,9 +375,10 @@ private:
     Dataset data_;
     size_t steps_per_epoch_ = 0, total_steps_ = 0, saved_step_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
     std::unique_ptr<Device> device_;
+    std::unique_ptr<GpuSums> gpu_sums_;
     std::unique_ptr<Arena> arena_;
     PrecisionChoice precision_;
-    std::unique_ptr<Task> task_;
+    std::unique_ptr<Task> task_;  // recorded steps hold what gpu_sums_ has
     std::unique_ptr<Schedule> schedule_;
     std::unique_ptr<Cache> cache_;
     std::optional<BackgroundWriter> writer_;

@@ -39,6 +39,7 @@ json session_facts(const TrainConfig& config, const Device& device, DType precis
                         {"driver", gpu.driver},
                         {"libraries", gpu.libraries}};
     if (ranks.count == 1) return facts;
+    if (ranks.gpu_sums) facts["sums"] = ranks.gpu_sums->version;
     const json here = {{"rank", ranks.rank},
                        {"machine", ranks.machine},
                        {"device", device.description()},
@@ -98,7 +99,7 @@ json step_line(uint64_t step, uint64_t epoch, const StepStats& stats, bool lost,
                  {"seconds", stats.seconds},
                  {"images_per_second", double(stats.images) / stats.seconds},
                  {"skipped", lost}};
-    if (ranks.count > 1) line["waited"] = stats.waited;
+    if (ranks.count > 1 && !ranks.gpu_sums) line["waited"] = stats.waited;  // GPUs wait by themselves
     for (const auto& [name, value] : stats.parts) line[name] = value;
     return line;
 }

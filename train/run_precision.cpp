@@ -28,7 +28,7 @@ PrecisionChoice precision_of_run(const TrainConfig& config, Device& device, Rank
                                  const Dataset& data) {
     const bool automatic = config.precision == "auto", on_cpu = device.kind() == "cpu";
     PrecisionWish wish{.named = config.precision, .automatic = device.default_precision()};
-    if (ranks.count > 1 && !automatic && config.precision != "fp32")
+    if (ranks.count > 1 && on_cpu && !automatic && config.precision != "fp32")
         fail(Fault::usage, "--precision {}: several ranks, or parts of --micro-batch, train in fp32; leave it out",
              config.precision);
     if (ranks.count > 1) wish.alone = "several ranks";

@@ -38,7 +38,9 @@ size_t MachineOptions::detector_batch(const Device& on) const { return batch ? b
 void add_machine_options(CLI::App& app, MachineOptions& options, const std::string& batch_default) {
     app.add_option("--device", options.device, std::string(kDeviceHelp))
         ->type_name("NAME")
-        ->check(choices_of("device"))
+        ->check([choices = choices_of("device")](const std::string& text) {
+            return gpus_in(text).empty() ? choices(text) : std::string();
+        })
         ->capture_default_str()
         ->group("Machine");
     app.add_option("--precision", options.precision,

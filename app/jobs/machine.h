@@ -24,7 +24,9 @@ struct MachineOptions {
 };
 
 inline constexpr std::string_view
-    kDeviceHelp = "cpu, cuda, simt (CUDA kernels run on the CPU), or auto: cuda if there is a usable GPU, else cpu",
+    kDeviceHelp =
+        "cpu, cuda, cuda:1 (the GPU of that number), simt (CUDA kernels run on the CPU), or auto: cuda if there "
+        "is a usable GPU, else cpu",
     kThreadsHelp = "number of threads; 0 takes all processors";
 
 namespace CLI {

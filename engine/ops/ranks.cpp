@@ -11,7 +11,10 @@ struct RanksOp : Op {
     Ranks& ranks;
     explicit RanksOp(Ranks& r) : ranks(r) {}
     void run(const Simt&, Tensors, Tensors) const override { fail(Fault::runtime, "{}: not on simt", name()); }
-    void run(const Cuda&, Tensors, Tensors) const override { fail(Fault::runtime, "{}: not on cuda", name()); }
+    GpuSums& gpu_sums() const {
+        require(ranks.gpu_sums != nullptr, "{}: these ranks have no sums between GPUs", name());
+        return *ranks.gpu_sums;
+    }
 };
 
 struct StartSum final : RanksOp {
@@ -23,6 +26,9 @@ struct StartSum final : RanksOp {
     void run(const Cpu&, Tensors in, Tensors) const override {
         ranks.start_sum({static_cast<float*>(in[0].data), numel(in[0].shape)}, factor);
     }
+    void run(const Cuda& cuda, Tensors in, Tensors) const override {
+        gpu_sums().start_sum(cuda.stream, in[0].data, numel(in[0].shape), in[0].dtype, factor);
+    }
 };
 
 struct WaitForSums final : RanksOp {
@@ -30,12 +36,12 @@ struct WaitForSums final : RanksOp {
     std::string_view name() const override { return "wait_for_ranks"; }
     Operands operands() const override { return {.in = {{"any", 0}}, .out = {}}; }
     void run(const Cpu&, Tensors, Tensors) const override { ranks.wait(); }
+    void run(const Cuda& cuda, Tensors, Tensors) const override { gpu_sums().wait(cuda.stream); }
 };
 
 }  // namespace
 
 void start_sum_over_ranks(Value values, float factor) {
-    require(values.dtype() == DType::f32, "start_sum_over_ranks: values have type {}", to_string(values.dtype()));
     add_node(std::make_shared<const StartSum>(*values.graph->ranks, factor), {{"values", values}}, {});
 }
 

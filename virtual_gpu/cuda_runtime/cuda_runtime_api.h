@@ -4,6 +4,10 @@
 // a missing dependency between streams, gives wrong numbers in every run. Pageable memory is read at the call, pinned
 // memory when the copy is done, as on a GPU. Pinned memory is for all threads, the rest for one. Not extern "C": a
 // program may contain this and the real runtime.
+//
+// A capture takes in every stream that waits for one of its events, and a graph knows which of its parts wait for
+// which. VIRTUAL_GPUS in the environment is the number of GPUs of a program that never calls reset(),
+// VIRTUAL_GPU_ORDER=early its order of work, VIRTUAL_GPU_DROPS=begin or end the waits that it leaves out.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +22,9 @@ enum cudaError_t {
     cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
     cudaErrorStreamCaptureUnsupported = 900,
-    cudaErrorStreamCaptureInvalidated = 901
+    cudaErrorStreamCaptureInvalidated = 901,
+    cudaErrorStreamCaptureUnjoined = 904,
+    cudaErrorStreamCaptureIsolation = 905
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -46,6 +52,7 @@ cudaError_t cudaRuntimeGetVersion(int*);
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMalloc(void**, size_t);
 cudaError_t cudaFree(void*);
@@ -80,6 +87,11 @@ struct Settings {
     bool refuses_capture = false;      // a library in the steps cannot be recorded
     bool no_cudnn = false;
     size_t to_choose = 0;  // convolutions whose engine takes a second to choose
+    int gpus = 1;
+    // Streams beside the first work as soon as their waits allow it; else as late as they may.
+    bool early = false;
+    // Leaves out what such streams wait for, or what waits for them: a mistake that tests must notice.
+    bool drops_begin = false, drops_end = false;
 };
 struct Counts {
     size_t calls = 0;        // of any function
@@ -96,4 +108,6 @@ size_t to_choose();  // of the settings, as the next
 bool no_cudnn();
 void break_gpu(cudaError_t);                        // every later call returns this code
 void enqueue(cudaStream_t, std::function<void()>);  // a kernel
+size_t number_of(cudaStream_t);                     // in the order in which they were created, from 0
+bool is_capturing(cudaStream_t);
 }  // namespace fake_cuda

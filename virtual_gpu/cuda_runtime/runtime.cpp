@@ -2,12 +2,16 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cuda_runtime_api.h"
@@ -20,21 +24,45 @@ struct Task {
     std::shared_ptr<size_t> wait_for;  // done when *wait_for is 1
     bool kernel = false;
 };
-struct FakeEvent {
-    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);  // then when, in nanoseconds
+struct Part {
+    Work work;
+    std::vector<size_t> after;  // parts of the same graph
+    bool beside;                // of another stream than the one that began the capture
 };
 struct FakeGraph {
-    std::vector<Work> work;
+    std::vector<Part> parts;
+};
+struct Capture {
+    FakeGraph graph;
+    cudaStream_t origin;
+    bool broken = false;
+};
+struct FakeEvent {
+    std::shared_ptr<size_t> done = std::make_shared<size_t>(1);  // then when, in nanoseconds
+    std::shared_ptr<Capture> capture = {};                       // in which it was recorded last
+    std::vector<size_t> after = {};                              // these parts of it
+    cudaStream_t of = nullptr;
 };
 struct CUstream_st {
-    std::deque<Task> tasks;
-    bool capturing = false;
-    std::vector<Work> captured;
+    std::deque<Task> tasks = {};
+    std::shared_ptr<Capture> capture = {};
+    std::vector<size_t> last = {};  // parts that the next one of this stream follows
 };
 
 namespace {
 
-fake_cuda::Settings settings;
+fake_cuda::Settings of_environment() {
+    fake_cuda::Settings s;
+    const auto value = [](const char* name) {
+        const char* const text = std::getenv(name);
+        return std::string(text ? text : "");
+    };
+    if (const std::string gpus = value("VIRTUAL_GPUS"); !gpus.empty()) s.gpus = std::stoi(gpus);
+    s.early = value("VIRTUAL_GPU_ORDER") == "early";
+    s.drops_begin = value("VIRTUAL_GPU_DROPS") == "begin", s.drops_end = value("VIRTUAL_GPU_DROPS") == "end";
+    return s;
+}
+fake_cuda::Settings settings = of_environment();
 fake_cuda::Counts count;
 std::atomic<cudaError_t> broken = cudaSuccess;
 thread_local cudaError_t last = cudaSuccess;
@@ -75,12 +103,53 @@ bool run_one(CUstream_st& stream) {
     return true;
 }
 
+// Beside the stream of the steps and that of the copies: what comes to work along with them.
+bool is_beside(cudaStream_t stream) { return fake_cuda::number_of(stream) > 1; }
+
 void push(cudaStream_t stream, Task task) {
-    if (stream->capturing) {
-        if (task.work) stream->captured.push_back(std::move(task.work));
-    } else {
-        stream->tasks.push_back(std::move(task));
+    if (stream->capture) {
+        std::vector<Part>& parts = stream->capture->graph.parts;
+        parts.push_back({std::move(task.work), stream->last, stream != stream->capture->origin});
+        stream->last = {parts.size() - 1};
+        return;
     }
+    stream->tasks.push_back(std::move(task));
+    if (!settings.early) return;
+    for (CUstream_st* other : streams)
+        if (other != streams[0])
+            while (!other->tasks.empty() && (!other->tasks[0].wait_for || *other->tasks[0].wait_for)) run_one(*other);
+}
+
+// One after the other in an order that their waits allow: those beside as early, or as late, as they may.
+void run_parts(const std::vector<Part>& parts) {
+    std::vector<bool> done(parts.size());
+    for (size_t count = 0; count < parts.size(); ++count) {
+        size_t next = parts.size();
+        for (size_t i = 0; i < parts.size(); ++i) {
+            if (done[i] || !std::ranges::all_of(parts[i].after, [&](size_t before) { return done[before]; })) continue;
+            if (next == parts.size()) next = i;
+            if (parts[i].beside != settings.early) continue;
+            next = i;
+            break;
+        }
+        parts[next].work();
+        done[next] = true;
+    }
+}
+
+// Whether everything that another stream did in the capture comes before what its own stream did last.
+bool is_joined(const Capture& capture) {
+    std::vector<size_t> reached = capture.origin->last;
+    std::vector<bool> before(capture.graph.parts.size());
+    while (!reached.empty()) {
+        const size_t part = reached.back();
+        reached.pop_back();
+        if (before[part]) continue;
+        before[part] = true;
+        const std::vector<size_t>& after = capture.graph.parts[part].after;
+        reached.insert(reached.end(), after.begin(), after.end());
+    }
+    return std::ranges::count(before, false) == 0;
 }
 
 }  // namespace
@@ -111,6 +180,8 @@ size_t to_choose() { return settings.to_choose; }
 bool no_cudnn() { return settings.no_cudnn; }
 void break_gpu(cudaError_t error) { broken = error; }
 void enqueue(cudaStream_t stream, Work work) { push(stream, {std::move(work), nullptr, true}); }
+size_t number_of(cudaStream_t stream) { return size_t(std::ranges::find(streams, stream) - streams.begin()); }
+bool is_capturing(cudaStream_t stream) { return stream->capture != nullptr; }
 }  // namespace fake_cuda
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -134,10 +205,14 @@ cudaError_t cudaRuntimeGetVersion(int* v) {
     return called();
 }
 cudaError_t cudaGetDeviceCount(int* n) {
-    *n = settings.device == cudaSuccess;
+    *n = settings.device == cudaSuccess ? settings.gpus : 0;
     return called(settings.device);
 }
 cudaError_t cudaSetDevice(int) { return called(); }
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
+    std::snprintf(text, size_t(length), "0000:%02x:00.0", unsigned(device));
+    return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     *p = {};
     std::strcpy(p->name, "Fake GPU");
@@ -227,7 +302,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (broken != cudaSuccess) return called();
-    if (stream->capturing) return called(cudaErrorStreamCaptureUnsupported);
+    if (stream->capture) return called(cudaErrorStreamCaptureUnsupported);
     while (run_one(*stream)) {
     }
     return called();
@@ -236,19 +311,35 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     return called(stream->tasks.empty() ? cudaSuccess : cudaErrorNotReady);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-    push(stream, {nullptr, event->done});
+    if (settings.drops_begin && is_beside(stream)) return called();
+    if (settings.drops_end && event->of && is_beside(event->of) && !is_beside(stream)) return called();
+    const bool recorded_there = event->capture && event->capture == event->capture->origin->capture;
+    if (!stream->capture && !recorded_there) {
+        push(stream, {nullptr, event->done});
+        return called();
+    }
+    if (!recorded_there || (stream->capture && stream->capture != event->capture)) {
+        if (stream->capture) stream->capture->broken = true;
+        return called(cudaErrorStreamCaptureIsolation);
+    }
+    if (!stream->capture) stream->capture = event->capture, stream->last.clear();
+    stream->last.insert(stream->last.end(), event->after.begin(), event->after.end());
     return called();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-    stream->capturing = true;
-    stream->captured.clear();
+    stream->capture = std::make_shared<Capture>(Capture{{}, stream});
+    stream->last.clear();
     return called();
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-    stream->capturing = false;
+    const std::shared_ptr<Capture> capture = std::exchange(stream->capture, nullptr);
     *graph = nullptr;
-    if (settings.refuses_capture) return called(cudaErrorStreamCaptureInvalidated);
-    graphs.insert(*graph = new FakeGraph{std::move(stream->captured)});
+    const bool joined = is_joined(*capture);
+    for (CUstream_st* other : streams)
+        if (other->capture == capture) other->capture = nullptr;
+    if (settings.refuses_capture || capture->broken) return called(cudaErrorStreamCaptureInvalidated);
+    if (!joined) return called(cudaErrorStreamCaptureUnjoined);
+    graphs.insert(*graph = new FakeGraph{std::move(capture->graph)});
     ++count.alive;
     return called();
 }
@@ -264,6 +355,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     return called();
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->of = stream, event->capture = stream->capture, event->after = stream->last;
+    if (stream->capture) return called();
     event->done = std::make_shared<size_t>(0);
     push(stream, {[done = event->done] { *done = size_t(std::chrono::steady_clock::now().time_since_epoch().count()); },
                   nullptr});
@@ -271,10 +364,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (broken != cudaSuccess) return called();
-    for (bool moved = true; *event->done == 0 && moved;) {
-        moved = false;
-        for (CUstream_st* stream : streams)
-            if (*event->done == 0 && run_one(*stream)) moved = true;
+    // The first stream as far as it gets, then the next: what it does not wait for is late.
+    while (*event->done == 0 && std::ranges::any_of(streams, [](CUstream_st* stream) { return run_one(*stream); })) {
     }
     return called();
 }
@@ -289,7 +380,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
     if (const auto error = called(); error != cudaSuccess) return error;
-    for (const Work& work : graph->work) push(stream, {work, nullptr, true});
+    push(stream, {[parts = graph->parts] { run_parts(parts); }, nullptr, true});
     ++count.graph_launches;
     return cudaSuccess;
 }

@@ -1,0 +1,208 @@
+// Sums between GPUs by NCCL, https://docs.nvidia.com/deeplearning/nccl/user-guide/docs: a communicator for the life of
+// a run, and a stream of its own. NCCL wants its calls in the same order on every rank, so all of them, those that the
+// steps wait for too, are on this one stream.
+#include <cuda_runtime_api.h>
+#if __has_include(<nccl.h>)
+#include <nccl.h>
+#define TUNDRA_NCCL
+#endif
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/ranks.h"
+#include "engine/cuda_check.h"
+#include "engine/device_cuda.h"
+
+#ifndef TUNDRA_NCCL_FOLDER
+#define TUNDRA_NCCL_FOLDER ""
+#endif
+
+namespace {
+
+constexpr const char* kNotBuilt = "this build has no NCCL (nccl.h was not found); docs/cuda.md says how to get it";
+
+#ifdef TUNDRA_NCCL
+
+struct Nccl {
+    NvidiaLibrary library{"libnccl.so.2", "NCCL", {TUNDRA_NCCL_FOLDER}};
+#define OF_NCCL(member, name) decltype(name)* member = library.find<decltype(name)>(#name)
+    OF_NCCL(get_version, ncclGetVersion);
+    OF_NCCL(get_unique_id, ncclGetUniqueId);
+    OF_NCCL(init_rank, ncclCommInitRank);
+    OF_NCCL(all_reduce, ncclAllReduce);
+    OF_NCCL(all_gather, ncclAllGather);
+    OF_NCCL(async_error, ncclCommGetAsyncError);
+    OF_NCCL(abort, ncclCommAbort);
+    OF_NCCL(destroy, ncclCommDestroy);
+    OF_NCCL(error_string, ncclGetErrorString);
+    OF_NCCL(last_error, ncclGetLastError);
+#undef OF_NCCL
+};
+
+const Nccl& nccl() {
+    static const Nccl opened;
+    return opened;
+}
+
+std::string version_text(int code) {  // 22809 is 2.28.9
+    return fmt::format("{}.{}.{}", code / 10000, code % 10000 / 100, code % 100);
+}
+
+std::string loaded_version() {
+    int code = 0;
+    nccl().get_version(&code);
+    return version_text(code);
+}
+
+ncclDataType_t nccl_type(DType type) {
+    switch (type) {
+        case DType::f32: return ncclFloat32;
+        case DType::f16: return ncclFloat16;
+        case DType::bf16: return ncclBfloat16;
+        default: fail(Fault::runtime, "a sum over ranks of numbers of type {}", to_string(type));
+    }
+}
+
+class NcclSums final : public GpuSums {
+public:
+    explicit NcclSums(Ranks& ranks) : ranks_(ranks) {
+        version = "NCCL " + loaded_version();
+        ncclUniqueId id{};
+        if (ranks.first()) check(nccl().get_unique_id(&id), "ncclGetUniqueId");
+        ranks.broadcast(std::as_writable_bytes(std::span(&id, 1)));
+        check(nccl().init_rank(&comm_, int(ranks.count), id, int(ranks.rank)), "ncclCommInitRank");
+        check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+        for (cudaEvent_t* event : {&before_, &behind_})
+            check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+        watch_ = std::thread([this] { watch(); });
+    }
+
+    ~NcclSums() override {
+        ranks_.gpu_sums = nullptr;
+        if (!abandoned_ && cudaStreamSynchronize(stream_) != cudaSuccess) abandon();
+        ending_ = true;
+        if (watch_.joinable()) watch_.join();
+        if (abandoned_) return;
+        nccl().destroy(comm_);
+        for (const cudaEvent_t event : {before_, behind_}) cudaEventDestroy(event);
+        cudaStreamDestroy(stream_);
+    }
+
+    void abandon() noexcept override {
+        const std::lock_guard lock(mutex_);
+        if (!std::exchange(abandoned_, true)) nccl().abort(comm_);
+    }
+
+    void start_sum(cudaStream_t stream, void* values, size_t count, DType type, float factor) override {
+        if (count == 0) return;
+        const bool mean = factor != 1;
+        require(!mean || factor == 1 / float(ranks_.count), "a sum over GPUs times {}", factor);
+        begin(stream);
+        check(nccl().all_reduce(values, values, count, nccl_type(type), mean ? ncclAvg : ncclSum, comm_, stream_),
+              "ncclAllReduce");
+        started_ = true;
+    }
+
+    void wait(cudaStream_t stream) override {
+        if (std::exchange(started_, false)) end(stream);
+    }
+
+    void gather(cudaStream_t stream, const void* own, void* all, size_t bytes) override {
+        begin(stream);
+        check(nccl().all_gather(own, all, bytes, ncclUint8, comm_, stream_), "ncclAllGather");
+        end(stream);
+    }
+
+private:
+    void begin(cudaStream_t stream) {  // what comes on stream_ finds what is on `stream` now
+        check(cudaEventRecord(before_, stream), "a sum over GPUs");
+        check(cudaStreamWaitEvent(stream_, before_, 0), "a sum over GPUs");
+    }
+    void end(cudaStream_t stream) {
+        check(cudaEventRecord(behind_, stream_), "a sum over GPUs");
+        check(cudaStreamWaitEvent(stream, behind_, 0), "a sum over GPUs");
+    }
+
+    static void check(cudaError_t error, const char* doing) {
+        if (error == cudaSuccess) return;
+        fail(gpu_is_lost(error) ? Fault::environment : Fault::runtime, "CUDA, {}: {}", doing, text_of(error));
+    }
+    void check(ncclResult_t result, const char* call) const {
+        if (result == ncclSuccess) return;
+        fail(Fault::environment, "NCCL, {}: {}", call, text_of_result(result));
+    }
+    std::string text_of_result(ncclResult_t result) const {
+        const char* const more = nccl().last_error(comm_);
+        std::string text = fmt::format("{} (ncclResult {})", nccl().error_string(result), int(result));
+        if (more && *more) text += fmt::format(": {}", more);
+        std::erase(text, '\n');
+        return text;
+    }
+
+    // What fails while the GPUs compute, such as a link between machines, no call returns: the steps would wait for
+    // ever.
+    void watch() {
+        while (!ending_) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(100));
+            ncclResult_t result = ncclSuccess;
+            {
+                const std::lock_guard lock(mutex_);
+                if (abandoned_) return;
+                nccl().async_error(comm_, &result);
+            }
+            if (result == ncclSuccess || result == ncclInProgress) continue;
+            const std::string& saved = ranks_.process->checkpoints;
+            const std::string line = fmt::format("tundra: {}: NCCL: {}{}\n", ranks_.name(), text_of_result(result),
+                                                 saved.empty() ? "" : "; the checkpoints are in " + saved);
+            std::fputs(line.c_str(), stderr);
+            std::fflush(stderr);
+            abandon();
+            ranks_.process->abort(int(Fault::environment));
+            return;
+        }
+    }
+
+    Ranks& ranks_;
+    ncclComm_t comm_ = nullptr;
+    cudaStream_t stream_ = nullptr;
+    cudaEvent_t before_ = nullptr, behind_ = nullptr;
+    bool started_ = false;  // sums that nobody has waited for
+    std::atomic<bool> ending_ = false;
+    std::mutex mutex_;
+    bool abandoned_ = false;  // comm_ is no more
+    std::thread watch_;
+};
+
+#endif
+
+}  // namespace
+
+std::unique_ptr<GpuSums> open_nccl([[maybe_unused]] Ranks& ranks) {
+#ifdef TUNDRA_NCCL
+    try {
+        return std::make_unique<NcclSums>(ranks);
+    } catch (const MissingLibrary& e) {
+        fail(Fault::usage, "several ranks on the device cuda: {}", e.what());
+    }
+#else
+    fail(Fault::usage, "several ranks on the device cuda: {}", kNotBuilt);
+#endif
+}
+
+CudaLibraryFile nccl_library_file() {
+    CudaLibraryFile result{.name = "NCCL", .compiled = {}, .loaded = {}, .file = {}, .missing = kNotBuilt};
+#ifdef TUNDRA_NCCL
+    result.compiled = version_text(NCCL_VERSION_CODE), result.missing.clear();
+    try {
+        result.file = nccl().library.file_of("ncclGetVersion"), result.loaded = loaded_version();
+    } catch (const MissingLibrary& e) {
+        result.missing = e.what();
+    }
+#endif
+    return result;
+}

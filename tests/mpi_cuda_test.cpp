@@ -1,0 +1,291 @@
+// Ranks that train on GPUs, without a GPU: the whole program over the stand-ins for the CUDA runtime and for NCCL
+// (virtual_gpu/cuda_runtime), started by mpirun and by --device cuda:0,1. The numbers are those of ranks on the CPU,
+// and NCCL's calls are recorded: their order, streams, sizes and types. Skipped without mpirun. 60 s.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "app/synth/synth.h"
+#include "base/safetensors.h"
+#include "models/resnet.h"
+#include "predict/model_file.h"
+#include "tests/files.h"
+#include "tests/images.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Ran {
+    int code;
+    std::string said;  // both outputs
+    double seconds;
+};
+
+class MpiCuda : public testing::Test {
+protected:
+    static void SetUpTestSuite() {
+        folder() = new TemporaryFolder;
+        synthesize({.out = path("shots"), .images = 30, .width = 64, .height = 64, .seed = 2, .cameras = 2});
+        synthesize({.out = path("scenes"),
+                    .task = SynthTask::detect,
+                    .images = 12,
+                    .width = 64,
+                    .height = 64,
+                    .seed = 2,
+                    .cameras = 2});
+        const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});  // simt is slow
+        write_model(path("narrow.safetensors"), {.model = model,
+                                                 .classes = {"a", "b", "c"},
+                                                 .input = {.fit = {}, .normalize = "imagenet"},
+                                                 .state = initialize_state(model, 1),
+                                                 .steps = 0,
+                                                 .more = {}});
+    }
+    static void TearDownTestSuite() { delete folder(); }
+    static TemporaryFolder*& folder() {
+        static TemporaryFolder* kept = nullptr;
+        return kept;
+    }
+    static fs::path path(const std::string& name) { return folder()->path / name; }
+
+    void SetUp() override {
+        unsetenv("CUDNN_PATH");  // a real NCCL
+        for (const char* name : {"VIRTUAL_GPU_ORDER", "VIRTUAL_GPU_DROPS", "VIRTUAL_NCCL_LOG", "VIRTUAL_NCCL_FAILS"})
+            unsetenv(name);
+        setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1), setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+        setenv("OMP_NUM_THREADS", "1", 1);
+        setenv("CUDA_PATH", TUNDRA_VIRTUAL_NCCL, 1);
+        setenv("VIRTUAL_GPUS", "2", 1);
+    }
+
+    static Ran run(const std::string& command) {
+        const auto begin = std::chrono::steady_clock::now();
+        FILE* const pipe =
+            popen(("cd " + folder()->path.string() + " && " + command + " 2>&1 </dev/null").c_str(), "r");
+        std::string said;
+        for (char text[4096]; const size_t got = fread(text, 1, sizeof text, pipe);) said.append(text, got);
+        const int status = pclose(pipe);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), said, seconds};
+    }
+    static bool no_mpi() {
+        return !fs::exists(fs::path(TUNDRA_VIRTUAL).parent_path() / "tundra_mpi.so") ||
+               run("command -v mpirun").code != 0;
+    }
+    static std::string ranks(int n) { return fmt::format("mpirun --oversubscribe --bind-to none -n {} ", n); }
+    static std::string train(const std::string& more, const std::string& out) {
+        return fmt::format(
+            "{} train shots --init narrow.safetensors --image-size 32 --epochs 1 --batch 8 --no-drop-last --lr 0.01 "
+            "--augment "
+            "none --cache off --precision fp32 --threads 1 --join-gradients off -q {} -o {}",
+            TUNDRA_VIRTUAL, more, out);
+    }
+    static std::string detector(const std::string& more, const std::string& out) {
+        return fmt::format(
+            "{} train scenes --task detect --model yolov5n --image-size 64 --epochs 1 --batch 4 --lr 0.0001 --augment "
+            "none --cache off --precision fp32 --threads 1 -q {} -o {}",
+            TUNDRA_VIRTUAL, more, out);
+    }
+    static std::map<std::string, std::vector<double>> numbers(const std::string& out) {  // of the steps, by name
+        std::map<std::string, std::vector<double>> all;
+        std::ifstream log(path(out + "/log.jsonl"));
+        for (std::string text; std::getline(log, text);) {
+            const json line = json::parse(text);
+            if (!line.contains("rate")) continue;
+            for (const char* name : {"loss", "correct", "pictures", "box", "objectness", "class"})
+                if (line.contains(name)) all[name].push_back(line[name]);
+        }
+        return all;
+    }
+    static void expect_near(const std::string& got, const std::string& want, double limit) {
+        const auto a = numbers(got), b = numbers(want);
+        ASSERT_FALSE(b.empty()) << want;
+        for (const auto& [name, values] : b) {
+            ASSERT_EQ(a.at(name).size(), values.size());
+            for (size_t i = 0; i < values.size(); ++i)
+                EXPECT_NEAR(a.at(name)[i], values[i], limit * (0.1 + std::abs(values[i]))) << name << ", step " << i;
+        }
+    }
+    static bool same_model(const std::string& a, const std::string& b) {
+        return content(path(a + "/model.safetensors")) == content(path(b + "/model.safetensors"));
+    }
+};
+
+#define MPI_ONLY() \
+    if (no_mpi()) GTEST_SKIP() << "no MPI"
+
+// Two ranks on GPUs train as two ranks on the CPU, the last batch of six images and one that cannot be read included,
+// and with the same bits whether sums are done as early or as late as events allow.
+TEST_F(MpiCuda, TwoRanksTrainAsOnTheCpu) {
+    MPI_ONLY();
+    const auto trains = [](const std::string& device, const std::string& out) {
+        const Ran ran = run(ranks(2) + train("--device " + device, out));
+        ASSERT_EQ(ran.code, 0) << ran.said;
+        EXPECT_EQ(ran.said.find("not recorded"), ran.said.npos) << ran.said;
+    };
+    trains("cpu", "on_cpu");
+    setenv("VIRTUAL_NCCL_LOG", path("calls").c_str(), 1);
+    trains("cuda", "late");
+    unsetenv("VIRTUAL_NCCL_LOG");
+    setenv("VIRTUAL_GPU_ORDER", "early", 1);
+    trains("cuda", "early");
+    unsetenv("VIRTUAL_GPU_ORDER");
+    trains("cpu --sync-batch-norm", "shared_on_cpu");
+    trains("cuda --sync-batch-norm", "shared");
+    expect_near("shared", "shared_on_cpu", 1e-3);
+    EXPECT_NE(numbers("shared").at("loss"), numbers("late").at("loss"));
+    expect_near("late", "on_cpu", 1e-3);
+    EXPECT_TRUE(same_model("early", "late"));
+    const json record = json::parse(content(path("late/run.json")));
+    EXPECT_EQ(record.at("sessions").at(0).at("sums"), "NCCL 2.28.9");
+    EXPECT_EQ(record.at("sessions").at(0).at("ranks").size(), 2u);
+    EXPECT_EQ(record.at("steps_per_graph"), 1);
+
+    // A step calls NCCL in one order on both ranks, beside the stream of the steps and that of the copies: once while
+    // it is run operation by operation, once while it is recorded.
+    const auto lines = [](int rank, const std::string& begin) {
+        std::vector<std::string> found;
+        std::ifstream log(path(fmt::format("calls.{}", rank)));
+        for (std::string line; std::getline(log, line);)
+            if (line.starts_with(begin)) found.push_back(line.substr(begin.size()));
+        return found;
+    };
+    const std::vector<std::string> calls = lines(0, "call "), done = lines(0, "done ");
+    EXPECT_EQ(lines(1, "call "), calls);
+    EXPECT_EQ(lines(1, "done "), done);
+    const size_t steps = numbers("late").at("loss").size();
+    ASSERT_GE(steps, 3u);
+    ASSERT_EQ(calls.size() % 2, 0u);
+    const size_t of_step = calls.size() / 2;
+    EXPECT_EQ(done.size(), of_step * steps);
+    size_t summed = 0, means = 0;
+    for (size_t i = 0; i < of_step; ++i) {
+        std::istringstream words(calls[i]);
+        std::string what, type, op, stream;
+        size_t count = 0, number = 0;
+        words >> what >> type >> count >> op >> stream >> number;
+        EXPECT_EQ(calls[i + of_step], calls[i] + " captured");
+        EXPECT_EQ(what, "all_reduce") << "the kernels of simt gather over MPI";
+        EXPECT_EQ(type, "float32");
+        EXPECT_EQ(number, 2u) << calls[i];
+        (op == "sum" ? summed : means) += count;
+        for (size_t step = 0; step < steps; ++step)
+            EXPECT_TRUE(calls[i].starts_with(done[step * of_step + i])) << calls[i];
+    }
+    size_t trained = 0, statistics = 0;
+    for (const auto& [name, tensor] : read_model(path("late/model.safetensors").string()).state)
+        (name.find("running_") != name.npos ? statistics : trained) += tensor.values.size();
+    EXPECT_EQ(summed, trained) << "every gradient is summed once";
+    EXPECT_EQ(means, statistics);
+}
+
+// Every event that is not waited for gives other numbers, or an error.
+TEST_F(MpiCuda, MissingWaitsAreNoticed) {
+    MPI_ONLY();
+    ASSERT_EQ(run(ranks(2) + train("--device cuda --eager", "right")).code, 0);
+    for (const std::string drops : {"begin", "end"}) {
+        setenv("VIRTUAL_GPU_DROPS", drops.c_str(), 1);
+        setenv("VIRTUAL_GPU_ORDER", drops == "begin" ? "early" : "late", 1);
+        const Ran ran = run(ranks(2) + train("--device cuda --eager", "wrong_" + drops));
+        EXPECT_TRUE(ran.code != 0 || !same_model("wrong_" + drops, "right")) << drops;
+        const Ran recorded = run(ranks(2) + train("--device cuda", "recorded_" + drops));
+        EXPECT_NE(recorded.said.find("not recorded"), recorded.said.npos) << drops << ": " << recorded.said;
+    }
+}
+
+TEST_F(MpiCuda, DetectorTrainsAsOnTheCpu) {
+    MPI_ONLY();
+    for (const std::string device : {"cpu", "cuda"}) {
+        const Ran ran = run(ranks(2) + detector("--device " + device, "boxes_" + device));
+        ASSERT_EQ(ran.code, 0) << ran.said;
+    }
+    expect_near("boxes_cuda", "boxes_cpu", 1e-3);
+}
+
+TEST_F(MpiCuda, WhatCannotBeIsRefusedInOneLine) {
+    MPI_ONLY();
+    const auto refuses = [](const std::string& command, const std::string& text) {
+        const Ran ran = run(command);
+        EXPECT_EQ(ran.code, 2) << ran.said;
+        EXPECT_NE(ran.said.find(text), ran.said.npos) << ran.said;
+        EXPECT_NE(ran.said.find("tundra: rank"), ran.said.npos) << ran.said;
+    };
+    refuses(ranks(4) + train("--device cuda", "more"), "have the same GPU");
+    refuses(ranks(2) + train("--device cuda --micro-batch 2", "parts"),
+            "--micro-batch computes on the device cpu only");
+    refuses(ranks(2) + train("--device cuda --deterministic", "exact"), "--deterministic: the order");
+    refuses(ranks(2) + train("--device cuda:0,5", "far"), "--device cuda:5: there are 2 GPUs here");
+    refuses(ranks(2) + train("--device cuda:0", "one"), "names 1 GPUs for 2 ranks");
+    unsetenv("CUDA_PATH");
+    if (run(ranks(2) + train("--device cuda", "missing")).code == 2)  // the machine itself has none
+        refuses(ranks(2) + train("--device cuda", "missing"), "NCCL (libnccl.so.2) cannot be opened");
+}
+
+// A link that breaks while the GPUs compute returns from no call: the run ends all the same, and says where to go on.
+TEST_F(MpiCuda, AnErrorOfNcclEndsTheRun) {
+    MPI_ONLY();
+    setenv("VIRTUAL_NCCL_FAILS", "30", 1);  // in the tenth step
+    const std::string longer = train("--device cuda --epochs 4 --save-minutes 0.001", "cut");
+    const Ran ran = run(ranks(2) + longer);
+    EXPECT_EQ(ran.code, 75) << ran.said;
+    EXPECT_NE(ran.said.find("tundra: rank 1 on "), ran.said.npos) << ran.said;
+    EXPECT_NE(ran.said.find(": NCCL: remote process exited"), ran.said.npos) << ran.said;
+    EXPECT_NE(ran.said.find("the checkpoints are in cut/checkpoints"), ran.said.npos) << ran.said;
+    EXPECT_LT(ran.seconds, 30);
+    unsetenv("VIRTUAL_NCCL_FAILS");
+    EXPECT_FALSE(fs::is_empty(path("cut/checkpoints")));
+    const Ran again = run(ranks(2) + longer);
+    EXPECT_EQ(again.code, 0) << again.said;
+    EXPECT_NE(again.said.find("resumed at step"), again.said.npos) << again.said;
+}
+
+TEST_F(MpiCuda, DoctorMeasuresSumsBetweenGpus) {
+    MPI_ONLY();
+    const Ran ran = run(ranks(2) + TUNDRA_VIRTUAL + " doctor --mpi --device cuda");
+    EXPECT_EQ(ran.code, 0) << ran.said;
+    for (const char* text : {"NCCL 2.28.9, driver ", "sum        1 MB in ", "sum      100 MB in ", "the device cuda"})
+        EXPECT_NE(ran.said.find(text), ran.said.npos) << ran.said;
+}
+
+// Without MPI the ranks are processes that this one starts: the same numbers, one end for all of them.
+TEST_F(MpiCuda, SeveralGpusOfOneMachineWithoutMpi) {
+    Ran ran = run(train("--device cuda:0,1", "local"));
+    ASSERT_EQ(ran.code, 0) << ran.said;
+    if (!no_mpi()) {
+        ASSERT_EQ(run(ranks(2) + train("--device cuda:1,0", "by_mpi")).code, 0);
+        EXPECT_TRUE(same_model("local", "by_mpi"));
+    }
+    ran = run(train("--device cuda:0,1 --batch 7", "odd"));
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_NE(ran.said.find("--batch 7: cannot be split evenly over 2 ranks"), ran.said.npos) << ran.said;
+    EXPECT_EQ(std::ranges::count(ran.said, '\n'), 1) << ran.said;
+    ran = run(train("--device cuda:0,0", "twice"));
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_NE(ran.said.find("name each GPU once"), ran.said.npos) << ran.said;
+
+    const std::string slow = train("--device cuda:0,1 --epochs 500 --save-minutes 0.001", "ended");
+    const std::string begun =
+        "for i in $(seq 300); do ls ended/checkpoints/*.safetensors >/dev/null 2>&1 && break; sleep 0.1; done";
+    ran = run("(" + slow + " & p=$!; " + begun + "; kill -TERM $p; wait $p)");
+    EXPECT_EQ(ran.code, 143) << ran.said;
+    EXPECT_NE(ran.said.find("stopped at step"), ran.said.npos) << ran.said;
+    ran = run("(" + slow + " & p=$!; sleep 3; kill -KILL $(pgrep -P $p | tail -1); wait $p)");
+    EXPECT_EQ(ran.code, 75) << ran.said;
+    EXPECT_NE(ran.said.find("tundra: rank 1 was ended by signal 9"), ran.said.npos) << ran.said;
+    EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [e]nded'").said, "");
+}
+
+}  // namespace
