@@ -18,11 +18,14 @@ const ConvShape shapes[] = {
     shape_of(1, 4, 4, 512, 48), shape_of(2, 14, 14, 64, 80), shape_of(1, 33, 65, 24, 40), shape_of(5, 9, 10, 17, 1),
 };
 
-std::vector<const WinogradLoops*> all_loops() {
+std::vector<const WinogradLoops*> all_loops(size_t stride = 1) {
     std::vector<const WinogradLoops*> all;
+    const auto add = [&](const SimdLoops& loops) {
+        all.push_back(stride == 1 ? &loops.winograd : &loops.winograd_stride_2);
+    };
 #if defined(__x86_64__)
-    if (simd_loops()) all.push_back(&avx2_loops.winograd);
-    if (simd_loops() == &avx512_loops) all.push_back(&avx512_loops.winograd);
+    if (simd_loops()) add(avx2_loops);
+    if (simd_loops() == &avx512_loops) add(avx512_loops);
 #endif
     return all;
 }
@@ -44,17 +47,27 @@ void run(const Cpu& cpu, const ConvForward<float>& op, const Floats& packed, con
 }
 
 class Winograd : public testing::TestWithParam<ConvShape> {
+protected:
     void SetUp() override {
         if (all_loops().empty()) GTEST_SKIP() << "this processor has no AVX2";
     }
+    static void matches_the_loops(const ConvShape& s);
+    static void results_depend_on_the_tile(const ConvShape& s);
 };
 
-TEST_P(Winograd, matches_the_loops_with_all_that_follows) {
-    const ConvShape s = GetParam();
+ConvShape with_stride_2(ConvShape s) {
+    s.stride = 2;
+    return s;
+}
+
+TEST_P(Winograd, matches_the_loops_with_all_that_follows) { matches_the_loops(GetParam()); }
+TEST_P(Winograd, of_stride_2_matches_the_loops_with_all_that_follows) { matches_the_loops(with_stride_2(GetParam())); }
+
+void Winograd::matches_the_loops(const ConvShape& s) {
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     const Floats bias = random_floats(s.c_out, 3), residual = random_floats(s.y_count(), 4);
     const CpuDevice cpu(2, 8);
-    for (const WinogradLoops* loops : all_loops()) {
+    for (const WinogradLoops* loops : all_loops(s.stride)) {
         const Floats packed = packed_weight(cpu, s, weight, false, *loops);
         for (size_t i = 0; i < 12; ++i) {
             const Activation activation = std::array{Activation::none, Activation::relu, Activation::silu}[i / 3 % 3];
@@ -154,11 +167,15 @@ TEST_P(Winograd, gradient_of_the_weights_matches_the_loops) {
 }
 
 // The same bits for one image alone, for one, two and three threads, and for every instruction set.
-TEST_P(Winograd, results_depend_on_the_tile_alone) {
-    const ConvShape s = GetParam();
+TEST_P(Winograd, results_depend_on_the_tile_alone) { results_depend_on_the_tile(GetParam()); }
+TEST_P(Winograd, of_stride_2_results_depend_on_the_tile_alone) {
+    results_depend_on_the_tile(with_stride_2(GetParam()));
+}
+
+void Winograd::results_depend_on_the_tile(const ConvShape& s) {
     const Floats x = random_floats(s.x_count(), 1), weight = random_weight(s);
     Floats first;
-    for (const WinogradLoops* loops : all_loops())
+    for (const WinogradLoops* loops : all_loops(s.stride))
         for (int threads : {1, 2, 3}) {
             const CpuDevice cpu(threads, 8);
             const Floats packed = packed_weight(cpu, s, weight, false, *loops);

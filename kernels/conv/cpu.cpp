@@ -32,7 +32,15 @@ bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
            (weight_is_constant || s.n * s.h * s.w >= min_pixels);
 }
 constexpr size_t max_weights = 700 * 700;  // of the gradient: more sums would not fit into the scratch memory
-bool by_winograd(const ConvForward<float>& op) { return winograd_wins(op.shape, op.weight_is_constant); }
+// Of stride 2 the packed weights are four times the number: for few pixels it takes too long to read them.
+bool by_winograd_of_stride_2(const ConvForward<float>& op) {
+    const ConvShape& s = op.shape;
+    return op.weight_is_constant && winograd_supports(s, 2) && s.c_in >= 16 && s.c_out >= 16 &&
+           s.out_h() * s.out_w() >= 512;
+}
+bool by_winograd(const ConvForward<float>& op) {
+    return winograd_wins(op.shape, op.weight_is_constant) || by_winograd_of_stride_2(op);
+}
 bool by_winograd(const ConvBackwardData<float>& op) { return winograd_wins(op.shape, false); }
 bool by_winograd(const ConvBackwardWeight<float>& op) {
     return winograd_wins(op.shape, true) && op.shape.c_in * op.shape.c_out <= max_weights;
@@ -89,7 +97,8 @@ template <class T>
 size_t winograd_bytes(const Cpu& cpu, const ConvForward<T>& op) {
     if (streams_weights(op)) return alignment + winograd_streamed_scratch_count(cpu, op.shape) * sizeof(float);
     const size_t packed = aligned(winograd_packed_count(op.shape) * sizeof(float));
-    return alignment + packed + winograd_scratch_count(cpu, op.shape) * sizeof(float);
+    return alignment + packed +
+           winograd_scratch_count(cpu, op.shape, *winograd_loops<T>(op.shape.stride)) * sizeof(float);
 }
 template <class T>
 size_t winograd_bytes(const Cpu& cpu, const ConvBackwardWeight<T>& op) {
@@ -128,21 +137,22 @@ void convolve_in_bf16(const Cpu& cpu, const Op& op) {
 
 template <class T>
 void run_winograd(const Cpu& cpu, const ConvForward<T>& op, bool flipped) {
-    const WinogradLoops& loops = *winograd_loops<T>();
+    const WinogradLoops& loops = *winograd_loops<T>(op.shape.stride);
     float* const scratch = aligned_scratch(cpu, winograd_bytes(cpu, op));
     if (streams_weights(op)) return winograd_streamed_forward(cpu, op, flipped, scratch);
     if (op.weight_is_constant) {
         const auto pack = [&](void* to) {
             winograd_pack(cpu, op.shape, op.weight, false, static_cast<float*>(to), loops);
         };
-        if (const void* const packed =
-                constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out, ConstantWeights::Packing::winograd,
-                                        winograd_packed_count(op.shape) * sizeof(float), pack))
-            return winograd_forward(cpu, op, static_cast<const float*>(packed), scratch);
+        const auto packing =
+            op.shape.stride == 1 ? ConstantWeights::Packing::winograd : ConstantWeights::Packing::winograd_stride_2;
+        if (const void* const packed = constant_weights().find(op.weight, op.shape.c_in, op.shape.c_out, packing,
+                                                               winograd_packed_count(op.shape) * sizeof(float), pack))
+            return winograd_forward(cpu, op, static_cast<const float*>(packed), scratch, loops);
     }
     winograd_pack(cpu, op.shape, op.weight, flipped, scratch, loops);
     winograd_forward(cpu, op, scratch,
-                     scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float));
+                     scratch + aligned(winograd_packed_count(op.shape) * sizeof(float)) / sizeof(float), loops);
 }
 }  // namespace
 

@@ -6,5 +6,6 @@
 #include "kernels/conv/winograd_vectors.h"
 
 const SimdLoops avx2_loops = {.winograd = winograd_loops_of<float>,
+                              .winograd_stride_2 = winograd_loops_of_stride_2,
                               .winograd_bf16 = winograd_loops_of<bf16>,
                               .product = {lanes, gather, pack_product, multiply_product, accumulate_product}};

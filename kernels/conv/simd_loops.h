@@ -6,7 +6,7 @@
 #include "kernels/conv/winograd_loops.h"
 
 struct SimdLoops {
-    WinogradLoops winograd, winograd_bf16;
+    WinogradLoops winograd, winograd_stride_2, winograd_bf16;
     ProductLoops product;
 };
 extern const SimdLoops avx2_loops, avx512_loops;  // defined on x86-64 only

@@ -9,12 +9,12 @@
 #include "kernels/parallel.h"
 
 template <>
-const WinogradLoops* winograd_loops<float>() {
-    return simd_loops() ? &simd_loops()->winograd : nullptr;
+const WinogradLoops* winograd_loops<float>(size_t stride) {
+    return !simd_loops() ? nullptr : stride == 1 ? &simd_loops()->winograd : &simd_loops()->winograd_stride_2;
 }
 template <>
-const WinogradLoops* winograd_loops<bf16>() {
-    return simd_loops() ? &simd_loops()->winograd_bf16 : nullptr;
+const WinogradLoops* winograd_loops<bf16>(size_t stride) {
+    return simd_loops() && stride == 1 ? &simd_loops()->winograd_bf16 : nullptr;
 }
 
 namespace {
@@ -27,16 +27,16 @@ struct Blocks {
     size_t tiles_h, tiles_w, tiles, count, capacity, panels, channel_blocks, transformed, products;
 
     Blocks(const Cpu& cpu, const ConvShape& s, const WinogradLoops& loops)
-        : tiles_h(ceil_div(s.h, 4)),
-          tiles_w(ceil_div(s.w, 4)),
+        : tiles_h(ceil_div(s.out_h(), 4)),
+          tiles_w(ceil_div(s.out_w(), 4)),
           tiles(s.n * tiles_h * tiles_w),
           capacity(2 * loops.rows) {
         count = ceil_div(tiles, capacity);
         if (const size_t threads = size_t(cpu.threads); count > threads) count = ceil_div(count, threads) * threads;
         panels = ceil_div(s.c_out, 2 * loops.lanes);
         channel_blocks = ceil_div(s.c_in, loops.lanes);
-        transformed = winograd_points * (channel_blocks * capacity * loops.lanes + winograd_gap);
-        products = winograd_points * (capacity * 2 * loops.lanes + winograd_gap);
+        transformed = loops.points * (channel_blocks * capacity * loops.lanes + winograd_gap);
+        products = loops.points * (capacity * 2 * loops.lanes + winograd_gap);
     }
     size_t first(size_t block) const { return tiles * block / count; }
     // Few tiles: threads share the panels instead, and what they read has to be there for all of them.
@@ -45,8 +45,8 @@ struct Blocks {
 };
 }  // namespace
 
-bool winograd_supports(const ConvShape& s) {
-    return winograd_loops<float>() && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1;
+bool winograd_supports(const ConvShape& s, size_t stride) {
+    return winograd_loops<float>(stride) && s.kernel_h == 3 && s.kernel_w == 3 && s.stride == stride && s.padding == 1;
 }
 
 size_t winograd_packed_count(const ConvShape& s, const WinogradLoops& loops) {
@@ -73,6 +73,8 @@ namespace {
 WinogradTask task_of(const auto& op, const auto& blocks) {
     return {.h = op.shape.h,
             .w = op.shape.w,
+            .out_h = op.shape.out_h(),
+            .out_w = op.shape.out_w(),
             .c_in = op.shape.c_in,
             .c_out = op.shape.c_out,
             .tiles_h = blocks.tiles_h,
@@ -231,6 +233,8 @@ void winograd_backward_weight(const Cpu& cpu, const ConvBackwardWeight<T>& op, f
     const auto side = [&](const void* from, size_t channels, float* to, size_t first, size_t offset, size_t tiles) {
         return WinogradTask{.h = s.h,
                             .w = s.w,
+                            .out_h = s.h,
+                            .out_w = s.w,
                             .c_in = channels,
                             .c_out = 0,
                             .tiles_h = parts.tiles_h,

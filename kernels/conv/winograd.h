@@ -1,4 +1,4 @@
-// Convolution 3x3, stride 1, padding 1 on the CPU by Winograd's F(4x4, 3x3): 36 products per 4x4 outputs, not 144.
+// Convolution 3x3, padding 1 on the CPU by Winograd's F(4x4, 3x3): of stride 1, 36 products per 4x4 outputs, not 144.
 //
 //   Y = A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A
 //
@@ -18,6 +18,17 @@
 // Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, section 4.3, have p = 1, q = 2. Here p = 5/8, q = 3/2, found
 // by trying pairs: the error (root mean square) is then twice that of a direct convolution instead of four times.
 //
+// Of stride 2 (forward only), a line of 9 inputs and its 3 weights fall apart: the five even inputs meet the weights 0
+// and 2 as neighbours, F(4, 2) with 5 products instead of 8, and the four odd ones meet weight 1:
+//
+//         -ef²  -f²   e   1  0                               1/E   e/E          1  1  1  1  0
+//          ef²  -f²  -e   1  0                              -1/E   e/E   A^T =  e -e  f -f  0
+//   B^T = -e²f  -e²   f   1  0  of (d0, d2, d4, d6, d8)  G = 1/F   f/F          e² e² f² f² 0
+//          e²f  -e²  -f   1  0                              -1/F   f/F          e³-e³ f³-f³ 1
+//         e²f²   0 -e²-f² 0  1                                0     1    E = 2e(e²-f²), F = 2f(f²-e²)
+//
+// with e = 1/2 and f = 5/4: 81 products per 4x4 outputs, not 144, and an error as that of a direct convolution.
+//
 // At each of the 36 points the sum over c is a product of matrices, (tiles, c_in) x (c_in, c_out). A block of tiles
 // goes through transform, products, inverse transform and activation while it lies in the cache. An output depends on
 // its tile only: not on the number of images, the number of threads or the instruction set.
@@ -26,14 +37,14 @@
 #include "kernels/conv/conv.h"
 
 struct WinogradLoops;
+// Of simd_loops(), for stride 1 or 2; null: none. In bf16 x, y and weights: the arithmetic is float.
 template <class T>
-const WinogradLoops*
-winograd_loops();  // of simd_loops(); null: none. In bf16 x, y and weights: the arithmetic is float
+const WinogradLoops* winograd_loops(size_t stride = 1);
 template <>
-const WinogradLoops* winograd_loops<float>();
+const WinogradLoops* winograd_loops<float>(size_t stride);
 template <>
-const WinogradLoops* winograd_loops<bf16>();
-bool winograd_supports(const ConvShape&);  // this shape, on this machine
+const WinogradLoops* winograd_loops<bf16>(size_t stride);
+bool winograd_supports(const ConvShape&, size_t stride = 1);  // this shape, if that is its stride, on this machine
 
 // Transforms weights: as they are, or for the gradient of the data, flipped and with c_in and c_out exchanged. The
 // shape given is then that of the convolution from dy to dx.

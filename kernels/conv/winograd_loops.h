@@ -8,7 +8,7 @@
 //   gradient     (point, c_out / lanes, capacity, lanes)   dy, transformed
 //   sums         (point, c_out, c_in)                      gradient of some vectors of c_out; rounded up to lanes
 //
-// A gap of a few floats follows each point, so that the 36 points fall on different cache lines.
+// A gap of a few floats follows each point, so that the points fall on different cache lines.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 constexpr size_t winograd_points = 36, winograd_gap = 16;
 
 struct WinogradTask {
-    size_t h, w, c_in, c_out, tiles_h, tiles_w;
+    size_t h, w, out_h, out_w, c_in, c_out, tiles_h, tiles_w;
     size_t first = 0, tiles = 0;  // of all images one behind the other, row by row
     size_t capacity;              // tiles that a block can hold
     size_t depth = 0;             // channels of x that `packed` has: all, or a part of them
@@ -47,6 +47,7 @@ struct WinogradWeightTask {
 
 struct WinogradLoops {   // for x, y and weights of one type; sums and transformed numbers are always float
     size_t lanes, rows;  // rows: maximum of tiles whose products are summed in registers
+    size_t points;       // of a transformed tile: 36, or 81 of stride 2, whose packed weights have 36 as well
     void (*transform)(const WinogradTask&, size_t channel_block);
     void (*multiply)(const WinogradTask&, size_t panel);  // and what follows, into y; packed are those of the panel
     void (*pack)(const WinogradPack&, size_t panel);      // likewise

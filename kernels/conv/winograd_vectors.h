@@ -25,6 +25,13 @@ struct Tile {
 constexpr float p = 5 / 8.0f, p2 = p * p, p3 = p * p2, q = 3 / 2.0f, q2 = q * q, q3 = q * q2;
 constexpr float scale_0 = 1 / (p2 * q2), scale_p = 1 / (2 * p2 * (p2 - q2)), scale_q = 1 / (2 * q2 * (q2 - p2));
 
+// Of stride 2: +-e, +-f and infinity for the even rows; the odd ones stay as they are.
+constexpr float e = 1 / 2.0f, e2 = e * e, e3 = e * e2, f = 5 / 4.0f, f2 = f * f, f3 = f * f2,
+                scale_e = 1 / (2 * e * (e2 - f2)), scale_f = 1 / (2 * f * (f2 - e2));
+
+// Points and inputs along one side of a tile.
+constexpr size_t points_of(size_t stride) { return stride == 1 ? 6 : 9; }
+
 // out = B^T in
 inline void transform_input(const Vector (&in)[6], Vector (&out)[6]) {
     const Vector a = in[4] - q2 * in[2], b = in[3] - q2 * in[1], c = in[4] - p2 * in[2], d = in[3] - p2 * in[1];
@@ -34,8 +41,25 @@ inline void transform_input(const Vector (&in)[6], Vector (&out)[6]) {
     out[5] = p2 * q2 * in[1] + (in[5] - (p2 + q2) * in[3]);
 }
 
-// out = G in
+inline void transform_input(const Vector (&in)[9], Vector (&out)[9]) {
+    const Vector a = in[6] - f2 * in[2], b = e * (in[4] - f2 * in[0]);
+    const Vector c = in[6] - e2 * in[2], d = f * (in[4] - e2 * in[0]);
+    out[0] = a + b, out[1] = a - b;
+    out[2] = c + d, out[3] = c - d;
+    out[4] = e2 * f2 * in[0] + (in[8] - (e2 + f2) * in[4]);
+    for (size_t i = 0; i < 4; ++i) out[5 + i] = in[1 + 2 * i];
+}
+
+// out = G in; of stride 2 the last one is for all odd rows
+template <size_t stride>
 inline void transform_weight(const Vector (&in)[3], Vector (&out)[6]) {
+    if (stride == 2) {
+        const Vector a = e * in[2], b = f * in[2];
+        out[0] = (in[0] + a) * scale_e, out[1] = (a - in[0]) * scale_e;
+        out[2] = (in[0] + b) * scale_f, out[3] = (b - in[0]) * scale_f;
+        out[4] = in[2], out[5] = in[1];
+        return;
+    }
     const Vector a = in[0] + p2 * in[2], b = p * in[1], c = in[0] + q2 * in[2], d = q * in[1];
     out[0] = in[0] * scale_0;
     out[1] = (a + b) * scale_p, out[2] = (a - b) * scale_p;
@@ -50,6 +74,14 @@ inline void transform_output(const Vector (&in)[6], Vector (&out)[4]) {
     out[1] = p * b + q * d;
     out[2] = p2 * a + q2 * c;
     out[3] = p3 * b + (q3 * d + in[5]);
+}
+
+inline void transform_output(const Vector (&in)[9], Vector (&out)[4]) {
+    const Vector a = in[0] + in[1], b = in[0] - in[1], c = in[2] + in[3], d = in[2] - in[3];
+    out[0] = in[5] + (a + c);
+    out[1] = in[6] + (e * b + f * d);
+    out[2] = in[7] + (e2 * a + f2 * c);
+    out[3] = in[8] + (e3 * b + (f3 * d + in[4]));
 }
 
 // out = A in
@@ -70,18 +102,26 @@ inline void transform_sums(const Vector (&in)[6], Vector (&out)[3]) {
     out[2] = p2 * a + (q2 * c + in[5]);
 }
 
-template <class T>
+// The row of a matrix, of which columns are kept.
+template <size_t side, size_t count, size_t... j>
+inline void take_row(const Vector (&columns)[side][count], size_t i, Vector (&row)[side], std::index_sequence<j...>) {
+    ((row[j] = columns[j][i]), ...);
+}
+
+template <class T, size_t stride>
 void transform(const WinogradTask& t, size_t block) {
-    const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
+    constexpr size_t side = points_of(stride);
+    const size_t channel = block * lanes, count = t.c_in - channel, pitch = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Tile at(t, t.first + tile);
         const T* const x = static_cast<const T*>(t.x) + at.n * t.h * t.w * t.c_in + channel;
-        const bool whole = at.top > 0 && at.left > 0 && at.top + 5 <= t.h && at.left + 5 <= t.w && count >= lanes;
-        Vector half[6][6];  // (column, row)
-        for (size_t j = 0; j < 6; ++j) {
-            Vector column[6];
-            for (size_t i = 0; i < 6; ++i) {
-                const size_t row = at.top + i - 1, col = at.left + j - 1;
+        const size_t top = at.top * stride, left = at.left * stride;
+        const bool whole = top > 0 && left > 0 && top + side - 1 <= t.h && left + side - 1 <= t.w && count >= lanes;
+        Vector columns[side][side];
+        for (size_t j = 0; j < side; ++j) {
+            Vector column[side];
+            for (size_t i = 0; i < side; ++i) {
+                const size_t row = top + i - 1, col = left + j - 1;
                 if (whole)
                     column[i] = load(x + (row * t.w + col) * t.c_in);
                 else if (inside(ptrdiff_t(row), t.h) && inside(ptrdiff_t(col), t.w))
@@ -89,14 +129,14 @@ void transform(const WinogradTask& t, size_t block) {
                 else
                     column[i] = Vector{};
             }
-            transform_input(column, half[j]);
+            transform_input(column, columns[j]);
         }
         float* to = t.transformed + (block * t.capacity + tile) * lanes;
-        for (size_t i = 0; i < 6; ++i) {
-            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
-            Vector out[6];
+        for (size_t i = 0; i < side; ++i) {
+            Vector row[side], out[side];
+            take_row(columns, i, row, std::make_index_sequence<side>{});
             transform_input(row, out);
-            for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
+            for (size_t j = 0; j < side; ++j, to += pitch) store(to, out[j]);
         }
     }
 }
@@ -136,24 +176,25 @@ auto product_of(size_t rows, std::index_sequence<i...>) {
     return table[(rows + 1) / 2 - 1];
 }
 
-template <class T>
+template <class T, size_t stride>
 void inverse(const WinogradTask& t, size_t channel, const float* products) {
-    const size_t count = t.c_out - channel, stride = products_stride(t);
+    constexpr size_t side = points_of(stride);
+    const size_t count = t.c_out - channel, pitch = products_stride(t);
     const Vector bias = t.bias ? load_part(t.bias + channel, count) : Vector{};
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Tile at(t, t.first + tile);
-        Vector half[6][4];  // (column, row)
-        for (size_t j = 0; j < 6; ++j) {
-            Vector column[6];
-            for (size_t i = 0; i < 6; ++i) column[i] = load(products + tile * panel_lanes + (i * 6 + j) * stride);
-            transform_output(column, half[j]);
+        Vector columns[side][4];
+        for (size_t j = 0; j < side; ++j) {
+            Vector column[side];
+            for (size_t i = 0; i < side; ++i) column[i] = load(products + tile * panel_lanes + (i * side + j) * pitch);
+            transform_output(column, columns[j]);
         }
-        for (size_t i = 0; i < 4 && at.top + i < t.h; ++i) {
-            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
-            Vector out[4];
+        for (size_t i = 0; i < 4 && at.top + i < t.out_h; ++i) {
+            Vector row[side], out[4];
+            take_row(columns, i, row, std::make_index_sequence<side>{});
             transform_output(row, out);
-            const size_t pixel = (at.n * t.h + at.top + i) * t.w + at.left;
-            for (size_t j = 0; j < 4 && at.left + j < t.w; ++j) {
+            const size_t pixel = (at.n * t.out_h + at.top + i) * t.out_w + at.left;
+            for (size_t j = 0; j < 4 && at.left + j < t.out_w; ++j) {
                 Vector y = out[j] + bias;
                 const Vector residual =
                     t.residual ? load_part(static_cast<const T*>(t.residual) + (pixel + j) * t.c_out + channel, count)
@@ -165,27 +206,31 @@ void inverse(const WinogradTask& t, size_t channel, const float* products) {
     }
 }
 
-template <class T>
+template <class T, size_t stride>
 void multiply(const WinogradTask& t, size_t panel) {
+    constexpr size_t side = points_of(stride);
     const size_t channel = panel * panel_lanes;
     const size_t vectors = t.c_out - channel > lanes ? 2 : 1;
     const size_t groups = ceil_div(t.tiles, max_rows), rows = ceil_div(ceil_div(t.tiles, groups), 2) * 2;
     constexpr std::make_index_sequence<max_rows / 2> pairs_of_rows;
-    const float* u = t.packed;
-    for (size_t point = 0; point < winograd_points; ++point, u += packed_stride(t.depth))
+    for (size_t point = 0; point < side * side; ++point) {
+        const size_t i = point / side, j = point % side;  // the weights have six a side: of stride 2 the last is shared
+        const float* const u = t.packed + ((i < 6 ? i : 5) * 6 + (j < 6 ? j : 5)) * packed_stride(t.depth);
         for (size_t first = 0; first < t.tiles; first += rows) {
             const size_t some = t.tiles - first < rows ? t.tiles - first : rows;
             (vectors == 2 ? product_of<2>(some, pairs_of_rows) : product_of<1>(some, pairs_of_rows))(
                 t, t.transformed + point * transformed_stride(t.c_in, t.capacity) + first * lanes, u,
                 t.products + point * products_stride(t) + first * panel_lanes);
         }
-    for (size_t k = 0; k < vectors && t.last_part; ++k) inverse<T>(t, channel + k * lanes, t.products + k * lanes);
+    }
+    for (size_t k = 0; k < vectors && t.last_part; ++k)
+        inverse<T, stride>(t, channel + k * lanes, t.products + k * lanes);
 }
 
 // weight: (c_out, 3, 3, c_in) of this convolution or, flipped, (c_in, 3, 3, c_out)
-template <class T>
+template <class T, size_t stride>
 void pack(const WinogradPack& w, size_t panel) {
-    const size_t stride = packed_stride(w.depth);
+    const size_t pitch = packed_stride(w.depth);
     const T* const weight = static_cast<const T*>(w.weight);
     for (size_t vector = 0; vector < 2; ++vector) {
         const size_t first = panel * panel_lanes + vector * lanes, count = first < w.c_out ? w.c_out - first : 0;
@@ -204,16 +249,16 @@ void pack(const WinogradPack& w, size_t panel) {
             }
             float* const packed = w.packed + block * panel_lanes + vector * lanes;
             for (size_t c = 0; c < lanes; ++c) {
-                Vector half[3][6];
+                Vector columns[3][6];
                 for (size_t j = 0; j < 3; ++j) {
                     const Vector column[3] = {taps[j][c], taps[3 + j][c], taps[6 + j][c]};
-                    transform_weight(column, half[j]);
+                    transform_weight<stride>(column, columns[j]);
                 }
                 for (size_t i = 0; i < 6; ++i) {
-                    const Vector row[3] = {half[0][i], half[1][i], half[2][i]};
+                    const Vector row[3] = {columns[0][i], columns[1][i], columns[2][i]};
                     Vector out[6];
-                    transform_weight(row, out);
-                    for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * stride + c * panel_lanes, out[j]);
+                    transform_weight<stride>(row, out);
+                    for (size_t j = 0; j < 6; ++j) store(packed + (i * 6 + j) * pitch + c * panel_lanes, out[j]);
                 }
             }
         }
@@ -225,7 +270,7 @@ void transform_gradient(const WinogradTask& t, size_t block) {
     const size_t channel = block * lanes, count = t.c_in - channel, stride = transformed_stride(t.c_in, t.capacity);
     for (size_t tile = 0; tile < t.tiles; ++tile) {
         const Tile at(t, t.first + tile);
-        Vector half[4][6];  // (column, row)
+        Vector columns[4][6];
         for (size_t j = 0; j < 4; ++j) {
             Vector column[4];
             for (size_t i = 0; i < 4; ++i) {
@@ -236,11 +281,11 @@ void transform_gradient(const WinogradTask& t, size_t block) {
                                     count)
                         : Vector{};
             }
-            transform_gradient(column, half[j]);
+            transform_gradient(column, columns[j]);
         }
         float* to = t.transformed + (block * t.capacity + tile) * lanes;
         for (size_t i = 0; i < 6; ++i) {
-            const Vector row[4] = {half[0][i], half[1][i], half[2][i], half[3][i]};
+            const Vector row[4] = {columns[0][i], columns[1][i], columns[2][i], columns[3][i]};
             Vector out[6];
             transform_gradient(row, out);
             for (size_t j = 0; j < 6; ++j, to += stride) store(to, out[j]);
@@ -295,14 +340,15 @@ void finish(const WinogradWeightTask& t, size_t channel) {
     const size_t blocks = channel_blocks(t.c_in), stride = sums_stride(t);
     for (size_t block = 0; block < blocks; ++block) {
         const float* const sums = t.sums + (channel * blocks + block) * lanes;
-        Vector half[6][3];  // (column, row)
+        Vector columns[6][3];
         for (size_t j = 0; j < 6; ++j) {
             Vector column[6];
             for (size_t i = 0; i < 6; ++i) column[i] = load(sums + (i * 6 + j) * stride);
-            transform_sums(column, half[j]);
+            transform_sums(column, columns[j]);
         }
         for (size_t i = 0; i < 3; ++i) {
-            const Vector row[6] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+            const Vector row[6] = {columns[0][i], columns[1][i], columns[2][i],
+                                   columns[3][i], columns[4][i], columns[5][i]};
             Vector out[3];
             transform_sums(row, out);
             for (size_t j = 0; j < 3; ++j)
@@ -314,6 +360,9 @@ void finish(const WinogradWeightTask& t, size_t channel) {
 }
 
 template <class T>
-constexpr WinogradLoops winograd_loops_of = {
-    lanes, max_rows, transform<T>, multiply<T>, pack<T>, transform_gradient<T>, accumulate, finish<T>};
+constexpr WinogradLoops winograd_loops_of = {lanes,          max_rows,   winograd_points,       transform<T, 1>,
+                                             multiply<T, 1>, pack<T, 1>, transform_gradient<T>, accumulate,
+                                             finish<T>};
+constexpr WinogradLoops winograd_loops_of_stride_2 = {
+    lanes, max_rows, 81, transform<float, 2>, multiply<float, 2>, pack<float, 2>, nullptr, nullptr, nullptr};
 }  // namespace
