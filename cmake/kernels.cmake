@@ -55,7 +55,7 @@ set_source_files_properties(kernels/conv/loops_bf16_avx512.cpp PROPERTIES COMPIL
 # Loops are compiled per instruction level; what chooses, remembers and calls libraries is not.
 set(loop_sources ${kernel_sources})
 list(FILTER loop_sources EXCLUDE REGEX "(onednn|cudnn|cublas)[a-z_]*\\.cpp$")
-list(FILTER loop_sources EXCLUDE REGEX "conv/(cpu|product|winograd|simd_loops|bf16|bf16_weight)\\.cpp$")
+list(FILTER loop_sources EXCLUDE REGEX "conv/(cpu|product|winograd|simd_loops|bf16|bf16_weight|int8)\\.cpp$")
 list(REMOVE_ITEM kernel_sources ${loop_sources})
 if(NOT TUNDRA_SANITIZE)
     set_source_files_properties(${kernel_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O3>")

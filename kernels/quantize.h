@@ -1,0 +1,96 @@
+// Tensors of bytes: a byte stands for (byte - zero) * scale. The convolution is kernels/conv/int8.h; max pooling is
+// MaxPoolForward<uint8_t> of pool.h, upsampling Upsample2<uint8_t> of layout.h, both without a change of range. On Cpu
+// only.
+//
+//   Quantize           y = x as bytes: the nearest, of two the even one, and within 0 to 255; a NaN becomes 0
+//   Dequantize         y = x as floats
+//   CopyChannelsInt8   CopyChannels of layout.h; bytes are copied as they are where the ranges are equal, else they are
+//                      made anew
+//   AddInt8            y = activation(a + b) as bytes; y may lie where a or b does
+//
+// Scales are positive, 0 <= zero <= 255. All arithmetic is that of float32, without fused operations: results are the
+// same on every processor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/device.h"
+#include "kernels/types.h"
+#include "kernels/vector_math.h"
+
+struct Quantization {
+    float scale = 1;
+    int32_t zero = 0;
+    bool operator==(const Quantization&) const = default;
+
+    float value(uint8_t byte) const { return float(int32_t(byte) - zero) * scale; }
+};
+
+// value -> byte
+class ToByte {
+public:
+    explicit ToByte(const Quantization& range)
+        : zero_(range.zero), inverse_(1 / range.scale), low_(float(-range.zero)), high_(float(255 - range.zero)) {}
+    uint8_t operator()(float value) const {
+        float steps = value * inverse_;
+        steps = select(steps > low_, steps, low_);
+        steps = select(steps < high_, steps, high_);
+        return uint8_t(std::bit_cast<int32_t>(steps + exp_round) - std::bit_cast<int32_t>(exp_round) + zero_);
+    }
+
+private:
+    int32_t zero_;
+    float inverse_, low_, high_;
+};
+
+// x * sigmoid(x) with 2^t as a cubic: within 1.1e-4, far below the step of a byte. The vector loops of conv/int8.h do
+// the same.
+inline float rough_silu(float x) {
+    float t = x * -1.44269504f;
+    t = select(t > -126.0f, t, -126.0f);
+    t = select(t < 126.0f, t, 126.0f);
+    const float shifted = t + exp_round, r = t - (shifted - exp_round);
+    const float p = ((r * 0.05500885f + 0.24221095f) * r + 0.69328293f) * r + 1.0f;
+    return x / (1.0f + std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(shifted) << 23)));
+}
+template <Activation activation>
+float activate_rough(float x) {
+    if constexpr (activation == Activation::relu) return select(x < 0, 0, x);
+    if constexpr (activation == Activation::silu) return rough_silu(x);
+    return x;
+}
+
+struct Quantize {
+    size_t count;
+    Quantization range;  // of y
+    const float* x;
+    uint8_t* y;
+};
+
+struct Dequantize {
+    size_t count;
+    Quantization range;  // of x
+    const uint8_t* x;
+    float* y;
+};
+
+struct CopyChannelsInt8 {
+    size_t rows, channels, x_pitch, x_offset, y_pitch, y_offset;
+    Quantization x_range, y_range;
+    const uint8_t* x;
+    uint8_t* y;
+};
+
+struct AddInt8 {
+    size_t count;
+    Activation activation;
+    Quantization a_range, b_range, y_range;
+    const uint8_t *a, *b;
+    uint8_t* y;
+};
+
+void compute(const Cpu&, const Quantize&);
+void compute(const Cpu&, const Dequantize&);
+void compute(const Cpu&, const CopyChannelsInt8&);
+void compute(const Cpu&, const AddInt8&);
