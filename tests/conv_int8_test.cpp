@@ -5,6 +5,7 @@
 #include <array>
 
 #include "kernels/conv/cpu.h"
+#include "kernels/conv/int8_loops.h"
 #include "tests/conv_cases.h"
 
 namespace {
@@ -23,6 +24,15 @@ Floats values(const Bytes& bytes, const Quantization& range) {
     Floats result;
     for (const uint8_t byte : bytes) result.push_back(range.value(byte));
     return result;
+}
+
+std::vector<const Int8Loops*> all_loops() {
+    std::vector<const Int8Loops*> all;
+#if defined(__x86_64__)
+    for (const Int8Loops* const loops : {&int8_loops_avx2, &int8_loops_avx2_vnni, &int8_loops_avx512_vnni})
+        if (is_usable(*loops)) all.push_back(loops);
+#endif
+    return all;
 }
 
 // Everything that a case points to.
@@ -104,13 +114,32 @@ TEST_P(ConvInt8Test, definition) {
     });
 }
 
+// With any number of threads, weights packed or not yet, the residual in place.
+void expect_definition(const ConvInt8& op) {
+    static const CpuDevice cpu{2}, one{1}, three{3};
+    const Result expected =
+        result_of(cpu, op, [](const Cpu& device, const ConvInt8& now) { compute_direct(device, now); });
+    const auto check = [&](const auto& run) {
+        for (const CpuDevice* const device : {&cpu, &one, &three})
+            EXPECT_TRUE(expected == result_of(*device, op, run)) << device->threads << " threads";
+        if (!op.residual || op.residual_last) return;
+        ConvInt8 in_place = op;
+        Bytes y(op.residual, op.residual + op.shape.y_count());
+        in_place.residual = in_place.y = y.data();
+        run(cpu, in_place);
+        EXPECT_TRUE(expected.y == y) << "residual in place";
+    };
+    for (const Int8Loops* const loops : all_loops()) {
+        SCOPED_TRACE(testing::Message() << loops->lanes << " lanes of " << loops->numbers);
+        drop_packed_weights(op.weight, op.shape.weight_count());
+        check([&](const Cpu& device, const ConvInt8& now) { int8_compute(device, now, *loops); });
+    }
+    drop_packed_weights(op.weight, op.shape.weight_count());
+    check([](const Cpu& device, const ConvInt8& now) { compute(device, now); });
+}
+
 TEST_P(ConvInt8Test, equals_definition) {
-    for_forms([&](const ConvInt8& op) {
-        const Result expected =
-            result_of(cpu, op, [](const Cpu& device, const ConvInt8& now) { compute_direct(device, now); });
-        const auto run = [](const Cpu& device, const ConvInt8& now) { compute(device, now); };
-        EXPECT_EQ(expected, result_of(cpu, op, run));
-    });
+    for_forms([](const ConvInt8& op) { expect_definition(op); });
 }
 
 INSTANTIATE_TEST_SUITE_P(shapes, ConvInt8Test, testing::ValuesIn(conv_shapes));

@@ -1,0 +1,31 @@
+// The interface between int8.cpp and its vectorised loops: window_loops.h with four bytes as a lane, or, where bytes
+// cannot be multiplied exactly, with two numbers of 16 bits.
+#pragma once
+
+#include "kernels/conv/int8.h"
+#include "kernels/conv/window_loops.h"
+
+// What becomes of the sums: see int8.h.
+struct Int8Result {
+    Activation activation;
+    bool residual_last;
+    const uint32_t* weight_sums;  // of each output, (panel, 2 * lanes)
+    const float *weight_scale, *bias;
+    const uint8_t* residual;
+    uint8_t* y;
+    float* y_float;
+    float x_scale, residual_scale, y_inverse;  // 1 / scale
+    int32_t x_zero, residual_zero, y_zero;
+};
+
+struct Int8Loops {
+    size_t lanes, max_rows, numbers;  // numbers: of a lane
+    void (*gather)(const WindowGather<uint8_t>&);
+    void (*multiply)(const WindowTask<Int8Result>&, size_t panel);  // at most max_rows
+};
+extern const Int8Loops int8_loops_avx2, int8_loops_avx2_vnni, int8_loops_avx512_vnni;  // defined on x86-64 only
+
+bool is_usable(const Int8Loops&);  // this processor has its instructions, and its level is not lowered
+const Int8Loops* int8_loops();     // the fastest of those; null: none, the loops of int8_direct.cpp are used
+size_t int8_scratch_bytes(const Cpu&, const ConvInt8&, const Int8Loops&);
+void int8_compute(const Cpu&, const ConvInt8&, const Int8Loops&);

@@ -1,0 +1,250 @@
+// The loops of int8.h on the vectors of simd.h: VPDPBUSD where the instruction set has it, else products of 16 bits.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/conv/int8_loops.h"
+#include "kernels/conv/simd.h"
+
+namespace {
+typedef int Lanes __attribute__((vector_size(4 * lanes), aligned(1), may_alias));
+
+inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+inline size_t behind(size_t a, size_t b) { return a > b ? a - b : 0; }
+
+// x is unsigned, and a lane of it is one number that is repeated.
+#if defined(__AVX512VNNI__)
+constexpr size_t numbers = 4;
+inline Bits dot(Bits sum, Lanes weight, Lanes x) {
+    return (Bits)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)weight);
+}
+#elif defined(__AVXVNNI__)
+constexpr size_t numbers = 4;
+inline Bits dot(Bits sum, Lanes weight, Lanes x) {
+    return (Bits)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)weight);
+}
+#else
+constexpr size_t numbers = 2;
+inline Bits dot(Bits sum, Lanes weight, Lanes x) { return sum + (Bits)_mm256_madd_epi16((__m256i)x, (__m256i)weight); }
+#endif
+}  // namespace
+#include "kernels/conv/window_vectors.h"
+namespace {
+using Int8Task = WindowTask<Int8Result>;
+constexpr size_t vector_bytes = numbers * lanes;  // of x, for a vector
+
+#if defined(__AVX512F__)
+// Numbers [first, last) of a vector. Only these are read and written.
+struct Part {
+    uint64_t bits;
+    Part(size_t first, size_t last) : bits(below(last) & ~below(first)) {}
+    static uint64_t below(size_t n) { return n < 64 ? (uint64_t(1) << n) - 1 : ~uint64_t(0); }
+};
+inline Lanes load_lanes(const uint8_t* from) { return *reinterpret_cast<const Lanes*>(from); }
+inline Lanes load_lanes(const uint8_t* from, Part part, uint8_t outside) {
+    return (Lanes)_mm512_mask_loadu_epi8(_mm512_set1_epi8(char(outside)), part.bits, from);
+}
+template <bool whole>
+Bits load_bytes(const uint8_t* from, Part part) {
+    const __m128i bytes = whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))
+                                : _mm_maskz_loadu_epi8(__mmask16(part.bits), from);
+    return (Bits)_mm512_maskz_cvtepu8_epi32(0xffff, bytes);
+}
+template <bool whole>
+Vector load_floats(const float* from, Part part) {
+    return whole ? load(from) : (Vector)_mm512_maskz_loadu_ps(__mmask16(part.bits), from);
+}
+template <bool whole>
+void store_floats(float* to, Vector value, Part part) {
+    whole ? store(to, value) : _mm512_mask_storeu_ps(to, __mmask16(part.bits), (__m512)value);
+}
+inline Vector at_least(Vector value, Vector limit) {
+    return (Vector)_mm512_maskz_max_ps(0xffff, (__m512)value, (__m512)limit);
+}
+inline Vector at_most(Vector value, Vector limit) {
+    return (Vector)_mm512_maskz_min_ps(0xffff, (__m512)value, (__m512)limit);
+}
+// `steps` are not negative after `zero` is added. Too large ones become 0x80000000, which is 255 too.
+template <bool whole>
+void store_bytes(uint8_t* to, Vector steps, int32_t zero, Part part) {
+    const Bits wide = (Bits)_mm512_maskz_cvtps_epi32(0xffff, (__m512)steps) + zero;
+    const __m128i bytes = _mm512_maskz_cvtusepi32_epi8(0xffff, (__m512i)wide);
+    whole ? _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes)
+          : _mm_mask_storeu_epi8(to, __mmask16(part.bits), bytes);
+}
+#else
+struct Part {
+    size_t first, last;
+};
+inline Lanes load_lanes(const uint8_t* from) {
+    if (numbers == 4) return *reinterpret_cast<const Lanes*>(from);
+    return (Lanes)_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+inline Lanes load_lanes(const uint8_t* from, Part part, uint8_t outside) {
+    if (part.first == 0 && part.last >= vector_bytes) return load_lanes(from);
+    uint8_t bytes[vector_bytes];
+    for (size_t i = 0; i < vector_bytes; ++i) bytes[i] = i >= part.first && i < part.last ? from[i] : outside;
+    return load_lanes(bytes);
+}
+template <bool whole>
+Bits load_bytes(const uint8_t* from, Part part) {
+    uint64_t bytes = 0;
+    if (whole)
+        __builtin_memcpy(&bytes, from, lanes);
+    else
+        for (size_t i = 0; i < smaller(part.last, lanes); ++i) bytes |= uint64_t(from[i]) << (8 * i);
+    return (Bits)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(bytes)));
+}
+template <bool whole>
+Vector load_floats(const float* from, Part part) {
+    return whole ? load(from) : load_part(from, part.last);
+}
+template <bool whole>
+void store_floats(float* to, Vector value, Part part) {
+    whole ? store(to, value) : store_part(to, value, part.last);
+}
+inline Vector at_least(Vector value, Vector limit) { return (Vector)_mm256_max_ps((__m256)value, (__m256)limit); }
+inline Vector at_most(Vector value, Vector limit) { return (Vector)_mm256_min_ps((__m256)value, (__m256)limit); }
+template <bool whole>
+void store_bytes(uint8_t* to, Vector steps, int32_t zero, Part part) {
+    const Vector most = Vector{} + float(255 - zero);
+    const __m256i wide = (__m256i)((Bits)_mm256_cvtps_epi32((__m256)at_most(steps, most)) + zero);
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    const int64_t bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
+    if (whole)
+        __builtin_memcpy(to, &bytes, lanes);
+    else
+        for (size_t i = 0; i < smaller(part.last, lanes); ++i) to[i] = uint8_t(uint64_t(bytes) >> (8 * i));
+}
+#endif
+
+void gather(const WindowGather<uint8_t>& g) {
+    const size_t whole_chunks = g.run - g.run % vector_bytes;
+    const Part rest{0, g.run - whole_chunks}, none{0, 0};
+    for (size_t i = 0; i < g.rows; ++i) {
+        const WindowRow& row = g.row[i];
+        const bool whole = row.first == 0 && row.last == g.run;
+        for (size_t r = 0; r < g.runs; ++r) {
+            const uint8_t* const from = g.x + row.at + ptrdiff_t(r * g.pitch);
+            uint32_t* to = g.to + i * g.to_row + r * g.to_run;
+            const auto put = [&](Lanes value) __attribute__((always_inline)) {
+                *reinterpret_cast<Lanes*>(to) = value;
+                to += g.to_vector;
+            };
+            if (r < row.top || r >= row.bottom) {
+                for (size_t c = 0; c < g.run; c += vector_bytes) put(load_lanes(from, none, g.outside));
+            } else if (whole) {
+                for (size_t c = 0; c < whole_chunks; c += vector_bytes) put(load_lanes(from + c));
+                if (whole_chunks != g.run) put(load_lanes(from + whole_chunks, rest, g.outside));
+            } else {
+                for (size_t c = 0; c < g.run; c += vector_bytes)
+                    put(load_lanes(from + c, Part{behind(row.first, c), behind(row.last, c)}, g.outside));
+            }
+        }
+    }
+}
+
+// rough_silu() of quantize.h.
+inline Vector silu(Vector x) {
+    const Vector t = at_most(at_least(x * -1.44269504f, Vector{} - 126.0f), Vector{} + 126.0f);
+    const Vector shifted = t + exp_round, r = t - (shifted - exp_round);
+    const Vector p = ((r * 0.05500885f + 0.24221095f) * r + 0.69328293f) * r + 1.0f;
+    return x / (1.0f + (Vector)((Bits)p + ((Bits)shifted << 23)));
+}
+
+// What follows the sums of some rows. whole: the columns of all vectors are there.
+enum class Residual { none, before, last };
+template <size_t vectors, bool whole, Activation activation, Residual residual, bool to_bytes>
+void finish(const Int8Task& t, size_t column) {
+    const Int8Result to = t.result;  // a copy, which what is written to y cannot change
+    const size_t rows = t.rows, outs = t.outs - column;
+    const WindowRow* const row = t.row;
+    const auto* sums = static_cast<const int32_t*>(t.sums);
+    // Where nothing is added to it, ReLU is the lower limit.
+    constexpr bool limits = to_bytes && activation == Activation::relu && residual != Residual::last;
+    const Vector least = Vector{} - (limits ? 0.0f : float(to.y_zero));
+    Vector scale[vectors], bias[vectors];
+    for (size_t k = 0; k < vectors; ++k) {
+        const size_t at = column + k * lanes;
+        const Part part{0, outs - k * lanes};
+        scale[k] = to.x_scale * load_floats<whole>(to.weight_scale + at, part);
+        bias[k] = to.bias ? load_floats<whole>(to.bias + at, part) : Vector{};
+    }
+    for (size_t r = 0; r < rows; ++r, sums += panel_lanes) {
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k) {
+            const size_t at = row[r].to + column + k * lanes;
+            const Part part{0, outs - k * lanes};
+            const Lanes sum = *reinterpret_cast<const Lanes*>(sums + k * lanes);
+            Vector value = __builtin_convertvector((Bits)sum, Vector) * scale[k] + bias[k], added = {};
+            if (residual != Residual::none) {
+                const Bits steps = load_bytes<whole>(to.residual + at, part) - to.residual_zero;
+                added = __builtin_convertvector(steps, Vector) * to.residual_scale;
+            }
+            if (residual == Residual::before) value += added;
+            if (activation == Activation::relu && !limits) value = at_least(Vector{}, value);
+            if (activation == Activation::silu) value = silu(value);
+            if (residual == Residual::last) value += added;
+            if (to_bytes)
+                store_bytes<whole>(to.y + at, at_least(value * to.y_inverse, least), to.y_zero, part);
+            else
+                store_floats<whole>(to.y_float + at, value, part);
+        }
+    }
+}
+using Finish = void (*)(const Int8Task&, size_t);
+template <size_t vectors, bool whole, Activation activation, Residual residual>
+Finish finish_of(const Int8Result& to) {
+    return to.y ? finish<vectors, whole, activation, residual, true>
+                : finish<vectors, whole, activation, residual, false>;
+}
+template <size_t vectors, bool whole, Activation activation>
+Finish finish_of(const Int8Result& to) {
+    return !to.residual       ? finish_of<vectors, whole, activation, Residual::none>(to)
+           : to.residual_last ? finish_of<vectors, whole, activation, Residual::last>(to)
+                              : finish_of<vectors, whole, activation, Residual::before>(to);
+}
+template <size_t vectors, bool whole>
+Finish finish_of(const Int8Result& to) {
+    switch (to.activation) {
+        case Activation::relu: return finish_of<vectors, whole, Activation::relu>(to);
+        case Activation::silu: return finish_of<vectors, whole, Activation::silu>(to);
+        default: return finish_of<vectors, whole, Activation::none>(to);
+    }
+}
+
+template <size_t rows, size_t vectors>
+void multiply_rows(const Int8Task& t, size_t column) {
+    auto* const sums = static_cast<int32_t*>(t.sums);
+    Bits sum[rows][vectors];
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k)
+            sum[r][k] = t.first ? -t.result.x_zero *
+                                      (Bits)(*reinterpret_cast<const Lanes*>(t.result.weight_sums + column + k * lanes))
+                                : (Bits)(*reinterpret_cast<const Lanes*>(sums + r * panel_lanes + k * lanes));
+    multiply_depth(t, sum);
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+        for (size_t k = 0; k < vectors; ++k)
+            *reinterpret_cast<Lanes*>(sums + r * panel_lanes + k * lanes) = (Lanes)sum[r][k];
+    if (t.last)
+        (t.outs - column >= vectors * lanes ? finish_of<vectors, true>(t.result) : finish_of<vectors, false>(t.result))(
+            t, column);
+}
+
+template <size_t vectors, size_t... i>
+auto multiply_rows_of(size_t rows, std::index_sequence<i...>) {
+    static constexpr decltype(&multiply_rows<1, vectors>) table[] = {multiply_rows<i + 1, vectors>...};
+    return table[rows - 1];
+}
+
+void multiply_product(const Int8Task& t, size_t panel) {
+    constexpr std::make_index_sequence<max_rows> all_rows;
+    const size_t column = panel * panel_lanes;
+    t.outs - column > lanes ? multiply_rows_of<2>(t.rows, all_rows)(t, column)
+                            : multiply_rows_of<1>(t.rows, all_rows)(t, column);
+}
+}  // namespace
