@@ -30,11 +30,11 @@ void convolve(const Cpu& cpu, const ConvInt8& op) {
             for (size_t k = 0; k < s.c_out; ++k) {
                 const int32_t sum = sum_of(op, pixel / pixels, pixel % pixels / out_w, pixel % out_w, k);
                 const size_t at = pixel * s.c_out + k;
-                float value = float(sum) * (op.x_range.scale * op.weight_scale[k]) + (op.bias ? op.bias[k] : 0);
-                const float residual = op.residual ? op.residual_range.value(op.residual[at]) : 0;
-                if (op.residual && !op.residual_last) value += residual;
+                float value = fused(float(sum), op.x_range.scale * op.weight_scale[k], op.bias ? op.bias[k] : 0);
+                const float residual = op.residual ? float(op.residual[at] - op.residual_range.zero) : 0;
+                if (op.residual && !op.residual_last) value = fused(residual, op.residual_range.scale, value);
                 value = activate_rough<activation>(value);
-                if (op.residual && op.residual_last) value += residual;
+                if (op.residual && op.residual_last) value = fused(residual, op.residual_range.scale, value);
                 op.y ? void(op.y[at] = to_byte(value)) : void(op.y_float[at] = value);
             }
     });

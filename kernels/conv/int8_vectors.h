@@ -58,6 +58,7 @@ template <bool whole>
 void store_floats(float* to, Vector value, Part part) {
     whole ? store(to, value) : _mm512_mask_storeu_ps(to, __mmask16(part.bits), (__m512)value);
 }
+inline Vector fused(Vector a, Vector b, Vector c) { return (Vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 inline Vector at_least(Vector value, Vector limit) {
     return (Vector)_mm512_maskz_max_ps(0xffff, (__m512)value, (__m512)limit);
 }
@@ -103,6 +104,7 @@ template <bool whole>
 void store_floats(float* to, Vector value, Part part) {
     whole ? store(to, value) : store_part(to, value, part.last);
 }
+inline Vector fused(Vector a, Vector b, Vector c) { return (Vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline Vector at_least(Vector value, Vector limit) { return (Vector)_mm256_max_ps((__m256)value, (__m256)limit); }
 inline Vector at_most(Vector value, Vector limit) { return (Vector)_mm256_min_ps((__m256)value, (__m256)limit); }
 template <bool whole>
@@ -148,7 +150,8 @@ void gather(const WindowGather<uint8_t>& g) {
 inline Vector silu(Vector x) {
     const Vector t = at_most(at_least(x * -1.44269504f, Vector{} - 126.0f), Vector{} + 126.0f);
     const Vector shifted = t + exp_round, r = t - (shifted - exp_round);
-    const Vector p = ((r * 0.05500885f + 0.24221095f) * r + 0.69328293f) * r + 1.0f;
+    const Vector p = fused(fused(fused(Vector{} + 0.05500885f, r, Vector{} + 0.24221095f), r, Vector{} + 0.69328293f),
+                           r, Vector{} + 1.0f);
     return x / (1.0f + (Vector)((Bits)p + ((Bits)shifted << 23)));
 }
 
@@ -163,6 +166,7 @@ void finish(const Int8Task& t, size_t column) {
     // Where nothing is added to it, ReLU is the lower limit.
     constexpr bool limits = to_bytes && activation == Activation::relu && residual != Residual::last;
     const Vector least = Vector{} - (limits ? 0.0f : float(to.y_zero));
+    const Vector residual_scale = Vector{} + to.residual_scale;
     Vector scale[vectors], bias[vectors];
     for (size_t k = 0; k < vectors; ++k) {
         const size_t at = column + k * lanes;
@@ -176,15 +180,13 @@ void finish(const Int8Task& t, size_t column) {
             const size_t at = row[r].to + column + k * lanes;
             const Part part{0, outs - k * lanes};
             const Lanes sum = *reinterpret_cast<const Lanes*>(sums + k * lanes);
-            Vector value = __builtin_convertvector((Bits)sum, Vector) * scale[k] + bias[k], added = {};
-            if (residual != Residual::none) {
-                const Bits steps = load_bytes<whole>(to.residual + at, part) - to.residual_zero;
-                added = __builtin_convertvector(steps, Vector) * to.residual_scale;
-            }
-            if (residual == Residual::before) value += added;
+            Vector value = fused(__builtin_convertvector((Bits)sum, Vector), scale[k], bias[k]), added = {};
+            if (residual != Residual::none)
+                added = __builtin_convertvector(load_bytes<whole>(to.residual + at, part) - to.residual_zero, Vector);
+            if (residual == Residual::before) value = fused(added, residual_scale, value);
             if (activation == Activation::relu && !limits) value = at_least(Vector{}, value);
             if (activation == Activation::silu) value = silu(value);
-            if (residual == Residual::last) value += added;
+            if (residual == Residual::last) value = fused(added, residual_scale, value);
             if (to_bytes)
                 store_bytes<whole>(to.y + at, at_least(value * to.y_inverse, least), to.y_zero, part);
             else
