@@ -21,7 +21,7 @@ Bytes random_bytes(size_t count, unsigned seed) {
 
 // The nearest byte, of two the even one.
 uint8_t nearest(float value, const Quantization& range) {
-    return uint8_t(std::clamp(std::nearbyint(double(value * (1 / range.scale))) + range.zero, 0.0, 255.0));
+    return uint8_t(std::clamp(std::nearbyint(double(std::fma(value, 1 / range.scale, float(range.zero)))), 0.0, 255.0));
 }
 
 template <class Run>

@@ -11,6 +11,7 @@
 #include "base/cpu_level.h"
 #include "kernels/conv/constant_weights.h"
 #include "kernels/conv/int8_loops.h"
+#include "kernels/conv/int8_terms.h"
 #include "kernels/conv/windows.h"
 
 bool is_usable([[maybe_unused]] const Int8Loops& loops) {
@@ -88,37 +89,49 @@ void pack(const Windows& w, const int8_t* weight, void* packed, size_t panel) {
 
 size_t int8_scratch_bytes(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
     const Windows windows = windows_of(op.shape, loops);
-    return windows.scratch(cpu) + sums_bytes(windows);
+    return windows.scratch(cpu) + 4 * sums_bytes(windows);
 }
 
 void int8_compute(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
     const Windows w = windows_of(op.shape, loops);
     const size_t packed_bytes = aligned(w.packed_bytes()) + sums_bytes(w);
     uint32_t* const scratch = aligned_scratch(cpu, int8_scratch_bytes(cpu, op, loops));
-    const void* const kept =
-        constant_weights().find(op.weight, w.c, w.outs, ConstantWeights::Packing::int8, packed_bytes, [&](void* to) {
+    const auto pack_all = [&](void* to) {
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
-            for (size_t panel = 0; panel < w.panels(); ++panel) pack(w, op.weight, to, panel);
-        });
-    const auto* const packed = kept ? static_cast<const uint32_t*>(kept) : scratch;
+        for (size_t panel = 0; panel < w.panels(); ++panel) pack(w, op.weight, to, panel);
+    };
+    const auto* packed = static_cast<const uint32_t*>(
+        constant_weights().find(op.weight, w.c, w.outs, ConstantWeights::Packing::int8, packed_bytes, pack_all));
+    if (!packed) pack_all(scratch), packed = scratch;
+    const auto* const weight_sums =
+        reinterpret_cast<const int32_t*>(packed + aligned(w.packed_bytes()) / sizeof(uint32_t));
+    const size_t columns = sums_bytes(w) / sizeof(int32_t);
+    auto* const start = reinterpret_cast<int32_t*>(scratch + packed_bytes / sizeof(uint32_t));
+    auto *const scale = reinterpret_cast<float*>(start + columns), *const shift = scale + columns;
+    const Int8Terms terms(op);
+    for (size_t k = 0; k < columns; ++k) {
+        start[k] = k < w.outs ? -op.x_range.zero * weight_sums[k] : 0;
+        scale[k] = k < w.outs ? terms.scale(op, k) : 0;
+        shift[k] = k < w.outs ? terms.shift(op, k) : 0;
+    }
     const Int8Result result{.activation = op.activation,
-                            .residual_last = op.residual_last,
-                            .weight_sums = packed + aligned(w.packed_bytes()) / sizeof(uint32_t),
-                            .weight_scale = op.weight_scale,
-                            .bias = op.bias,
+                            .is_early = terms.is_early,
+                            .is_late = terms.is_late,
+                            .in_steps = terms.in_steps,
+                            .start = start,
+                            .scale = scale,
+                            .shift = shift,
+                            .residual_scale = terms.residual_scale,
+                            .residual_shift = terms.residual_shift,
+                            .least = terms.least,
+                            .inverse = 1 / op.y_range.scale,
+                            .zero = float(op.y_range.zero),
                             .residual = op.residual,
                             .y = op.y,
-                            .y_float = op.y_float,
-                            .x_scale = op.x_range.scale,
-                            .residual_scale = op.residual_range.scale,
-                            .y_inverse = 1 / op.y_range.scale,
-                            .x_zero = op.x_range.zero,
-                            .residual_zero = op.residual_range.zero,
-                            .y_zero = op.y_range.zero};
+                            .y_float = op.y_float};
     multiply_windows(
-        cpu, w, op.x, uint8_t(op.x_range.zero), packed, kept != nullptr,
-        [&](size_t panel) { pack(w, op.weight, scratch, panel); }, scratch + packed_bytes / sizeof(uint32_t), result,
-        loops);
+        cpu, w, op.x, uint8_t(op.x_range.zero), packed, true, [](size_t) {},
+        reinterpret_cast<uint32_t*>(shift + columns), result, loops);
 }
 
 void compute(const Cpu& cpu, const ConvInt8& op) {

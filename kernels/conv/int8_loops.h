@@ -5,17 +5,16 @@
 #include "kernels/conv/int8.h"
 #include "kernels/conv/window_loops.h"
 
-// What becomes of the sums: see int8.h.
+// What becomes of the sums: int8_terms.h.
 struct Int8Result {
     Activation activation;
-    bool residual_last;
-    const uint32_t* weight_sums;  // of each output, (panel, 2 * lanes)
-    const float *weight_scale, *bias;
+    bool is_early, is_late, in_steps;
+    const int32_t* start;  // of the sums, (panel, 2 * lanes) as the two that follow
+    const float *scale, *shift;
+    float residual_scale, residual_shift, least, inverse, zero;
     const uint8_t* residual;
     uint8_t* y;
     float* y_float;
-    float x_scale, residual_scale, y_inverse;  // 1 / scale
-    int32_t x_zero, residual_zero, y_zero;
 };
 
 struct Int8Loops {

@@ -51,10 +51,6 @@ Bits load_bytes(const uint8_t* from, Part part) {
     return (Bits)_mm512_maskz_cvtepu8_epi32(0xffff, bytes);
 }
 template <bool whole>
-Vector load_floats(const float* from, Part part) {
-    return whole ? load(from) : (Vector)_mm512_maskz_loadu_ps(__mmask16(part.bits), from);
-}
-template <bool whole>
 void store_floats(float* to, Vector value, Part part) {
     whole ? store(to, value) : _mm512_mask_storeu_ps(to, __mmask16(part.bits), (__m512)value);
 }
@@ -65,11 +61,11 @@ inline Vector at_least(Vector value, Vector limit) {
 inline Vector at_most(Vector value, Vector limit) {
     return (Vector)_mm512_maskz_min_ps(0xffff, (__m512)value, (__m512)limit);
 }
-// `steps` are not negative after `zero` is added. Too large ones become 0x80000000, which is 255 too.
+// Numbers above the range of int32_t become 0x80000000, which is 255 too.
 template <bool whole>
-void store_bytes(uint8_t* to, Vector steps, int32_t zero, Part part) {
-    const Bits wide = (Bits)_mm512_maskz_cvtps_epi32(0xffff, (__m512)steps) + zero;
-    const __m128i bytes = _mm512_maskz_cvtusepi32_epi8(0xffff, (__m512i)wide);
+void store_bytes(uint8_t* to, Vector steps, Vector least, Part part) {
+    const __m512i wide = _mm512_maskz_cvtps_epi32(0xffff, (__m512)at_least(steps, least));
+    const __m128i bytes = _mm512_maskz_cvtusepi32_epi8(0xffff, wide);
     whole ? _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes)
           : _mm_mask_storeu_epi8(to, __mmask16(part.bits), bytes);
 }
@@ -97,10 +93,6 @@ Bits load_bytes(const uint8_t* from, Part part) {
     return (Bits)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(bytes)));
 }
 template <bool whole>
-Vector load_floats(const float* from, Part part) {
-    return whole ? load(from) : load_part(from, part.last);
-}
-template <bool whole>
 void store_floats(float* to, Vector value, Part part) {
     whole ? store(to, value) : store_part(to, value, part.last);
 }
@@ -108,9 +100,8 @@ inline Vector fused(Vector a, Vector b, Vector c) { return (Vector)_mm256_fmadd_
 inline Vector at_least(Vector value, Vector limit) { return (Vector)_mm256_max_ps((__m256)value, (__m256)limit); }
 inline Vector at_most(Vector value, Vector limit) { return (Vector)_mm256_min_ps((__m256)value, (__m256)limit); }
 template <bool whole>
-void store_bytes(uint8_t* to, Vector steps, int32_t zero, Part part) {
-    const Vector most = Vector{} + float(255 - zero);
-    const __m256i wide = (__m256i)((Bits)_mm256_cvtps_epi32((__m256)at_most(steps, most)) + zero);
+void store_bytes(uint8_t* to, Vector steps, Vector least, Part part) {
+    const __m256i wide = _mm256_cvtps_epi32((__m256)at_most(at_least(steps, least), Vector{} + 255.0f));
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     const int64_t bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
     if (whole)
@@ -155,59 +146,60 @@ inline Vector silu(Vector x) {
     return x / (1.0f + (Vector)((Bits)p + ((Bits)shifted << 23)));
 }
 
-// What follows the sums of some rows. whole: the columns of all vectors are there.
-enum class Residual { none, before, last };
-template <size_t vectors, bool whole, Activation activation, Residual residual, bool to_bytes>
+inline Vector to_floats(Bits values) { return __builtin_convertvector(values, Vector); }
+
+// What follows the sums of some rows: int8_terms.h. whole: all columns of the vectors are there.
+enum class Residual { none, early, late };
+enum class Output { steps, bytes, floats };
+template <size_t vectors, bool whole, Activation activation, Residual residual, Output output>
 void finish(const Int8Task& t, size_t column) {
     const Int8Result to = t.result;  // a copy, which what is written to y cannot change
     const size_t rows = t.rows, outs = t.outs - column;
     const WindowRow* const row = t.row;
     const auto* sums = static_cast<const int32_t*>(t.sums);
-    // Where nothing is added to it, ReLU is the lower limit.
-    constexpr bool limits = to_bytes && activation == Activation::relu && residual != Residual::last;
-    const Vector least = Vector{} - (limits ? 0.0f : float(to.y_zero));
-    const Vector residual_scale = Vector{} + to.residual_scale;
-    Vector scale[vectors], bias[vectors];
-    for (size_t k = 0; k < vectors; ++k) {
-        const size_t at = column + k * lanes;
-        const Part part{0, outs - k * lanes};
-        scale[k] = to.x_scale * load_floats<whole>(to.weight_scale + at, part);
-        bias[k] = to.bias ? load_floats<whole>(to.bias + at, part) : Vector{};
-    }
+    const Vector least = Vector{} + to.least, inverse = Vector{} + to.inverse, zero = Vector{} + to.zero,
+                 residual_scale = Vector{} + to.residual_scale;
+    Vector scale[vectors], shift[vectors];
+    for (size_t k = 0; k < vectors; ++k)
+        scale[k] = load(to.scale + column + k * lanes), shift[k] = load(to.shift + column + k * lanes);
     for (size_t r = 0; r < rows; ++r, sums += panel_lanes) {
 #pragma GCC unroll 2
         for (size_t k = 0; k < vectors; ++k) {
             const size_t at = row[r].to + column + k * lanes;
             const Part part{0, outs - k * lanes};
             const Lanes sum = *reinterpret_cast<const Lanes*>(sums + k * lanes);
-            Vector value = fused(__builtin_convertvector((Bits)sum, Vector), scale[k], bias[k]), added = {};
-            if (residual != Residual::none)
-                added = __builtin_convertvector(load_bytes<whole>(to.residual + at, part) - to.residual_zero, Vector);
-            if (residual == Residual::before) value = fused(added, residual_scale, value);
-            if (activation == Activation::relu && !limits) value = at_least(Vector{}, value);
+            Vector value = fused(to_floats((Bits)sum), scale[k], shift[k]), added = {};
+            if (residual != Residual::none) added = to_floats(load_bytes<whole>(to.residual + at, part));
+            if (residual == Residual::early) value = fused(added, residual_scale, value);
+            if (output == Output::steps) {
+                store_bytes<whole>(to.y + at, value, least, part);
+                continue;
+            }
+            if (activation == Activation::relu) value = at_least(Vector{}, value);
             if (activation == Activation::silu) value = silu(value);
-            if (residual == Residual::last) value = fused(added, residual_scale, value);
-            if (to_bytes)
-                store_bytes<whole>(to.y + at, at_least(value * to.y_inverse, least), to.y_zero, part);
+            if (residual == Residual::late) value = fused(added, residual_scale, value) + to.residual_shift;
+            if (output == Output::bytes)
+                store_bytes<whole>(to.y + at, fused(value, inverse, zero), least, part);
             else
                 store_floats<whole>(to.y_float + at, value, part);
         }
     }
 }
 using Finish = void (*)(const Int8Task&, size_t);
-template <size_t vectors, bool whole, Activation activation, Residual residual>
+template <size_t vectors, bool whole, Activation activation, Output output>
 Finish finish_of(const Int8Result& to) {
-    return to.y ? finish<vectors, whole, activation, residual, true>
-                : finish<vectors, whole, activation, residual, false>;
+    return to.is_early  ? finish<vectors, whole, activation, Residual::early, output>
+           : to.is_late ? finish<vectors, whole, activation, Residual::late, output>
+                        : finish<vectors, whole, activation, Residual::none, output>;
 }
 template <size_t vectors, bool whole, Activation activation>
 Finish finish_of(const Int8Result& to) {
-    return !to.residual       ? finish_of<vectors, whole, activation, Residual::none>(to)
-           : to.residual_last ? finish_of<vectors, whole, activation, Residual::last>(to)
-                              : finish_of<vectors, whole, activation, Residual::before>(to);
+    return to.y ? finish_of<vectors, whole, activation, Output::bytes>(to)
+                : finish_of<vectors, whole, activation, Output::floats>(to);
 }
 template <size_t vectors, bool whole>
 Finish finish_of(const Int8Result& to) {
+    if (to.in_steps) return finish_of<vectors, whole, Activation::none, Output::steps>(to);
     switch (to.activation) {
         case Activation::relu: return finish_of<vectors, whole, Activation::relu>(to);
         case Activation::silu: return finish_of<vectors, whole, Activation::silu>(to);
@@ -223,18 +215,34 @@ void multiply_rows(const Int8Task& t, size_t column) {
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
         for (size_t k = 0; k < vectors; ++k)
-            sum[r][k] = t.first ? -t.result.x_zero *
-                                      (Bits)(*reinterpret_cast<const Lanes*>(t.result.weight_sums + column + k * lanes))
-                                : (Bits)(*reinterpret_cast<const Lanes*>(sums + r * panel_lanes + k * lanes));
+            sum[r][k] = (Bits)(*reinterpret_cast<const Lanes*>(t.first ? t.result.start + column + k * lanes
+                                                                       : sums + r * panel_lanes + k * lanes));
     multiply_depth(t, sum);
+    const Int8Result& to = t.result;
+    const bool whole = t.outs - column >= vectors * lanes;
+    if (vectors == 2 && t.last && to.in_steps && whole) {  // the common case without a way through memory
+        const Vector least = Vector{} + to.least, residual_scale = Vector{} + to.residual_scale;
+        const float *const scale = to.scale + column, *const shift = to.shift + column;
+        uint8_t* const y = to.y + column;
+        const uint8_t* const residual = to.is_early ? to.residual + column : nullptr;
+#pragma GCC unroll 14
+        for (size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (size_t k = 0; k < vectors; ++k) {
+                const size_t at = t.row[r].to + k * lanes;
+                Vector value = fused(to_floats(sum[r][k]), load(scale + k * lanes), load(shift + k * lanes));
+                if (residual)
+                    value = fused(to_floats(load_bytes<true>(residual + at, {0, lanes})), residual_scale, value);
+                store_bytes<true>(y + at, value, least, {0, lanes});
+            }
+        return;
+    }
 #pragma GCC unroll 14
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
         for (size_t k = 0; k < vectors; ++k)
             *reinterpret_cast<Lanes*>(sums + r * panel_lanes + k * lanes) = (Lanes)sum[r][k];
-    if (t.last)
-        (t.outs - column >= vectors * lanes ? finish_of<vectors, true>(t.result) : finish_of<vectors, false>(t.result))(
-            t, column);
+    if (t.last) (whole ? finish_of<vectors, true>(to) : finish_of<vectors, false>(to))(t, column);
 }
 
 template <size_t vectors, size_t... i>
