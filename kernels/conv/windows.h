@@ -57,6 +57,10 @@ struct Windows {
     }
 
     void find_rows(size_t begin, size_t count, WindowRow* row) const {
+        if (are_rows() && out_step == 1) {  // the rest is not looked at
+            for (size_t i = 0; i < count; ++i) row[i].to = (begin + i) * outs;
+            return;
+        }
         size_t q = begin % grid_w, p = begin / grid_w % grid_h, image = begin / grid_w / grid_h;
         const auto clip = [](ptrdiff_t at, size_t size) {
             return size_t(std::clamp<ptrdiff_t>(at, 0, ptrdiff_t(size)));
@@ -104,6 +108,7 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const Number* x, Number 
         }
         uint32_t* const gathered = all_gathered + size_t(omp_get_thread_num()) * w.gathered_bytes() / sizeof(uint32_t);
         WindowRow row[Windows::max_capacity];
+        size_t starts[Windows::max_capacity + 1];  // of groups of rows
         alignas(alignment) uint32_t sums[Windows::max_capacity * 2 * Windows::max_lanes];
         WindowTask<Result> task{.runs = runs,
                                 .run_lanes = run_lanes,
@@ -140,18 +145,19 @@ void multiply_windows(const Cpu& cpu, const Windows& w, const Number* x, Number 
                               .outside = outside});
             const char* const left =
                 static_cast<const char*>(direct ? static_cast<const void*>(x + begin * w.c) : gathered);
+            for (size_t group = 0; group <= groups; ++group) starts[group] = rows * group / groups;
+            // A panel's weights follow those of the one before; each group of rows fetches its share.
+            task.soon_rate =
+                w.packed_bytes() > w.kept_bytes && groups > 1 ? ceil_div(8 * lanes / Windows::max_lanes, groups) : 0;
             const auto multiply = [&](size_t panel, size_t run, size_t some, size_t group) {
-                const size_t first = rows * group / groups;
-                task.runs = some, task.rows = rows * (group + 1) / groups - first;
+                const size_t first = starts[group];
+                task.runs = some, task.rows = starts[group + 1] - first;
                 task.first = run == 0, task.last = run + some == runs;
                 task.left = left + (first * task.left_pitch + run * vectors * task.left_step) * sizeof(uint32_t);
                 task.right = packed + panel * panel_size + run * run_size;
-                // A panel's weights follow those of the one before; each group of rows fetches its share.
-                task.soon_rate = w.packed_bytes() > w.kept_bytes && groups > 1
-                                     ? ceil_div(8 * lanes / Windows::max_lanes, groups)
-                                     : 0;
-                task.soon = reinterpret_cast<const char*>(task.right + some * run_size) +
-                            group * some * run_size * sizeof(uint32_t) / groups / alignment * alignment;
+                if (task.soon_rate)
+                    task.soon = reinterpret_cast<const char*>(task.right + some * run_size) +
+                                group * some * run_size * sizeof(uint32_t) / groups / alignment * alignment;
                 task.row = row + first, task.sums = sums + first * 2 * lanes;
                 loops.multiply(task, panel);
             };
