@@ -44,6 +44,12 @@ inline Lanes load_lanes(const uint8_t* from) { return *reinterpret_cast<const La
 inline Lanes load_lanes(const uint8_t* from, Part part, uint8_t outside) {
     return (Lanes)_mm512_mask_loadu_epi8(_mm512_set1_epi8(char(outside)), part.bits, from);
 }
+// Half a vector, which meets two cache lines less often.
+inline bool copy_half(uint32_t* to, const uint8_t* from, Part part) {
+    if (part.bits >> 32) return false;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_loadu_epi8(__mmask32(part.bits), from));
+    return true;
+}
 template <bool whole>
 Bits load_bytes(const uint8_t* from, Part part) {
     const __m128i bytes = whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))
@@ -83,6 +89,7 @@ inline Lanes load_lanes(const uint8_t* from, Part part, uint8_t outside) {
     for (size_t i = 0; i < vector_bytes; ++i) bytes[i] = i >= part.first && i < part.last ? from[i] : outside;
     return load_lanes(bytes);
 }
+inline bool copy_half(uint32_t*, const uint8_t*, Part) { return false; }
 template <bool whole>
 Bits load_bytes(const uint8_t* from, Part part) {
     uint64_t bytes = 0;
@@ -111,7 +118,8 @@ void store_bytes(uint8_t* to, Vector steps, Vector least, Part part) {
 }
 #endif
 
-void gather(const WindowGather<uint8_t>& g) {
+void gather(const WindowGather<uint8_t>& given) {
+    const WindowGather<uint8_t> g = given;  // a copy, which what is written cannot change
     const size_t whole_chunks = g.run - g.run % vector_bytes;
     const Part rest{0, g.run - whole_chunks}, none{0, 0};
     for (size_t i = 0; i < g.rows; ++i) {
@@ -128,7 +136,8 @@ void gather(const WindowGather<uint8_t>& g) {
                 for (size_t c = 0; c < g.run; c += vector_bytes) put(load_lanes(from, none, g.outside));
             } else if (whole) {
                 for (size_t c = 0; c < whole_chunks; c += vector_bytes) put(load_lanes(from + c));
-                if (whole_chunks != g.run) put(load_lanes(from + whole_chunks, rest, g.outside));
+                if (whole_chunks != g.run && !copy_half(to, from + whole_chunks, rest))
+                    put(load_lanes(from + whole_chunks, rest, g.outside));
             } else {
                 for (size_t c = 0; c < g.run; c += vector_bytes)
                     put(load_lanes(from + c, Part{behind(row.first, c), behind(row.last, c)}, g.outside));
