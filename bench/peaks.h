@@ -61,17 +61,17 @@ __attribute__((target("avx512f,avx512bf16"))) inline float multiply_add_bf16(siz
     return lanes[0];
 }
 
-// VPDPBUSD: four products per number of a vector.
+// VPDPBUSD: four products per number of a vector. Registers by name, because GCC 12 would copy sums.
 __attribute__((target("avx512f,avx512vnni"))) inline float multiply_add_bytes(size_t rounds) {
-    __m512i sum[kChains], x = _mm512_set1_epi32(0x01020301);
-    for (__m512i& s : sum) s = x;
     for (size_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 24
-        for (size_t k = 0; k < kChains; ++k) sum[k] = _mm512_dpbusd_epi32(sum[k], x, x);
-    for (size_t k = 1; k < kChains; ++k) sum[0] = _mm512_add_epi32(sum[0], sum[k]);
-    int lanes[16];
-    _mm512_storeu_si512(lanes, sum[0]);
-    return float(lanes[0]);
+        asm volatile(
+            ".irp sum, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23\n\t"
+            "vpdpbusd %%zmm24, %%zmm24, %%zmm\\sum\n\t"
+            ".endr" ::
+                : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                  "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                  "xmm23");
+    return float(rounds);
 }
 
 __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds) {

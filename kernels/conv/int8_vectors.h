@@ -25,7 +25,11 @@ inline Bits dot(Bits sum, Lanes weight, Lanes x) {
 }
 #else
 constexpr size_t numbers = 2;
-inline Bits dot(Bits sum, Lanes weight, Lanes x) { return sum + (Bits)_mm256_madd_epi16((__m256i)x, (__m256i)weight); }
+inline Bits dot(Bits sum, Lanes weight, Lanes x) {
+    sum += (Bits)_mm256_madd_epi16((__m256i)x, (__m256i)weight);
+    asm("" : "+x"(sum));  // GCC 12 would keep many products in memory and add them later
+    return sum;
+}
 #endif
 }  // namespace
 #include "kernels/conv/window_vectors.h"
