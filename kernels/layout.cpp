@@ -68,5 +68,6 @@ template void compute(const Cpu&, const CopyChannels<float>&);
 template void compute(const Cpu&, const CopyChannels<bf16>&);
 template void compute(const Cpu&, const Upsample2<float>&);
 template void compute(const Cpu&, const Upsample2<bf16>&);
+template void compute(const Cpu&, const Upsample2<uint8_t>&);
 template void compute(const Cpu&, const Upsample2Backward<float>&);
 template void compute(const Cpu&, const Upsample2Backward<bf16>&);

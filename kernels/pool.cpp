@@ -1,6 +1,8 @@
 // Max pooling and global average pooling on the CPU: see pool.h.
 #include "kernels/pool.h"
 
+#include <type_traits>
+
 #include "kernels/index.h"
 #include "kernels/parallel.h"
 #include "kernels/vector_math.h"
@@ -16,6 +18,9 @@ struct Taps {
           last(std::min(s.kernel, size + s.padding - out * s.stride)) {}
 };
 
+template <class T>
+using Best = std::conditional_t<std::is_same_v<T, uint8_t>, uint8_t, float>;
+
 template <bool kArgmax, class T>
 void forward_pixel(const MaxPoolForward<T>& op, size_t image, size_t p, size_t q) {
     const MaxPoolShape& s = op.shape;
@@ -23,7 +28,7 @@ void forward_pixel(const MaxPoolForward<T>& op, size_t image, size_t p, size_t q
     const size_t out = ((image * s.out_h() + p) * s.out_w() + q) * s.c;
     for (size_t c0 = 0; c0 < s.c; c0 += block) {
         const size_t count = std::min(block, s.c - c0);
-        float best[block];
+        Best<T> best[block];
         [[maybe_unused]] int32_t where[block];
         for (size_t r = rows.first; r < rows.last; ++r)
             for (size_t t = columns.first; t < columns.last; ++t) {
@@ -31,12 +36,12 @@ void forward_pixel(const MaxPoolForward<T>& op, size_t image, size_t p, size_t q
                 const T* const x = op.x + ((image * s.h + i) * s.w + j) * s.c + c0;
                 const int32_t tap = int32_t(r * s.kernel + t);
                 if (r == rows.first && t == columns.first) {
-                    for (size_t c = 0; c < count; ++c) best[c] = float(x[c]);
+                    for (size_t c = 0; c < count; ++c) best[c] = Best<T>(x[c]);
                     if constexpr (kArgmax) std::fill_n(where, count, tap);
                     continue;
                 }
                 for (size_t c = 0; c < count; ++c) {
-                    const float v = float(x[c]);
+                    const Best<T> v = Best<T>(x[c]);
                     const bool better = (v > best[c]) | ((v != v) & (best[c] == best[c]));
                     best[c] = better ? v : best[c];
                     if constexpr (kArgmax) where[c] = better ? tap : where[c];
@@ -148,6 +153,7 @@ void compute(const Cpu& cpu, const AveragePool2<T>& op) {
 
 template void compute(const Cpu&, const MaxPoolForward<float>&);
 template void compute(const Cpu&, const MaxPoolForward<bf16>&);
+template void compute(const Cpu&, const MaxPoolForward<uint8_t>&);
 template void compute(const Cpu&, const MaxPoolBackward<float>&);
 template void compute(const Cpu&, const MaxPoolBackward<bf16>&);
 template void compute(const Cpu&, const GlobalAveragePoolForward<float>&);
