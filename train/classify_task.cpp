@@ -3,7 +3,7 @@
 #include <bit>
 #include <cmath>
 
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 #include "predict/evaluation.h"
 #include "predict/model_file.h"
 #include "train/machine.h"
