@@ -61,6 +61,19 @@ __attribute__((target("avx512f,avx512bf16"))) inline float multiply_add_bf16(siz
     return lanes[0];
 }
 
+// VPDPBUSD: four products per number of a vector. Registers by name, because GCC 12 would copy sums.
+__attribute__((target("avx512f,avx512vnni"))) inline float multiply_add_bytes(size_t rounds) {
+    for (size_t i = 0; i < rounds; ++i)
+        asm volatile(
+            ".irp sum, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23\n\t"
+            "vpdpbusd %%zmm24, %%zmm24, %%zmm\\sum\n\t"
+            ".endr" ::
+                : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                  "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                  "xmm23");
+    return float(rounds);
+}
+
 __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds) {
     constexpr size_t chains = 12;  // 16 registers
     __m256 sum[chains], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
@@ -76,6 +89,7 @@ __attribute__((target("avx2,fma"))) inline float multiply_add_256(size_t rounds)
 
 inline bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
 inline bool has_bf16() { return __builtin_cpu_supports("avx512bf16"); }
+inline bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
 #else
 // Another architecture: the compiler's own vectors.
 inline float multiply_add_256(size_t rounds) {
@@ -89,8 +103,10 @@ inline float multiply_add_256(size_t rounds) {
 }
 inline float multiply_add_512(size_t rounds) { return multiply_add_256(rounds); }
 inline float multiply_add_bf16(size_t rounds) { return multiply_add_256(rounds); }
+inline float multiply_add_bytes(size_t rounds) { return multiply_add_256(rounds); }
 inline bool has_avx512() { return false; }
 inline bool has_bf16() { return false; }
+inline bool has_vnni() { return false; }
 #endif
 
 inline double flops(int threads, double per_round, float (*multiply_add)(size_t)) {
@@ -111,6 +127,9 @@ inline double flops(int threads) {
 }
 inline double bf16_flops(int threads) {  // 0: the processor has no VDPBF16PS
     return has_bf16() ? flops(threads, kChains * 64.0, multiply_add_bf16) : 0;
+}
+inline double int8_operations(int threads) {  // 0: the processor has no VPDPBUSD of 512 bits
+    return has_vnni() ? flops(threads, kChains * 128.0, multiply_add_bytes) : 0;
 }
 
 inline double bandwidth(int threads) {

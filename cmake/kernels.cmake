@@ -51,6 +51,12 @@ list(APPEND loop_options -mprefer-vector-width=512)
 set_source_files_properties(kernels/conv/loops_avx512.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
 list(APPEND loop_options -mavx512bw -mavx512vl -mavx512bf16)
 set_source_files_properties(kernels/conv/loops_bf16_avx512.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
+# What follows the exact sums of bytes has the same bits everywhere: nothing is fused.
+set(loop_options -fno-tree-vectorize -fno-tree-slp-vectorize)
+set_source_files_properties(kernels/conv/loops_int8_avx2.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
+set_source_files_properties(kernels/conv/loops_int8_avx2_vnni.cpp PROPERTIES COMPILE_OPTIONS "${loop_options};-mavxvnni")
+list(APPEND loop_options -mprefer-vector-width=512 -mavx512bw -mavx512vl -mavx512vnni)
+set_source_files_properties(kernels/conv/loops_int8_avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${loop_options}")
 
 # Loops are compiled per instruction level; what chooses, remembers and calls libraries is not.
 set(loop_sources ${kernel_sources})

@@ -11,7 +11,6 @@
 // VDPBF16PS: Intel, Architecture Instruction Set Extensions Programming Reference, AVX512_BF16.
 #pragma once
 
-#include "base/aligned_memory.h"
 #include "kernels/conv/bf16_loops.h"
 #include "kernels/conv/conv.h"
 
@@ -23,7 +22,3 @@ size_t bf16_scratch_bytes(const Cpu&, const ConvBackwardWeight<bf16>&, const Bf1
 void bf16_compute(const Cpu&, const ConvForward<bf16>&, const Bf16Loops&);
 void bf16_compute(const Cpu&, const ConvBackwardData<bf16>&, const Bf16Loops&);
 void bf16_compute(const Cpu&, const ConvBackwardWeight<bf16>&, const Bf16Loops&);
-
-inline uint32_t* bf16_scratch(const Cpu& cpu, size_t bytes) {
-    return reinterpret_cast<uint32_t*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
-}

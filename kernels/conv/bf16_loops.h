@@ -1,28 +1,11 @@
-// The interface between bf16.cpp and its vectorised loops. Two numbers that follow each other in the depth of a sum are
-// a pair, multiplied at once; a vector has `lanes` pairs, a panel two vectors of columns.
-//
-//   gathered   (chunk, capacity, lanes)      some rows of the left matrix, cut into vectors of pairs; chunks of all
-//   runs packed     (panel, run, pair, 2 * lanes)  the right matrix
+// The interface between bf16.cpp, bf16_weight.cpp and their vectorised loops: window_loops.h with pairs of bf16 as
+// lanes.
 #pragma once
 
 #include <cstddef>
 
+#include "kernels/conv/window_loops.h"
 #include "kernels/types.h"
-
-// The window of one pixel: `runs` rows of x, each `run` numbers that follow each other. Outside counts as 0.
-struct Bf16Row {
-    ptrdiff_t at;        // number of x where the first run starts; it may lie outside
-    size_t top, bottom;  // runs inside x: [top, bottom)
-    size_t first, last;  // numbers of each of them inside x: [first, last)
-    size_t to;           // where the pixel starts in y
-};
-struct Bf16Gather {
-    const bf16* x;
-    size_t runs, run, pitch;  // pitch: from run to run
-    const Bf16Row* row;
-    size_t rows, capacity;
-    uint32_t* to;
-};
 
 // Number i of the depth's channel c in run r and column s, of output k, lies at weight[r * run_step + s * column_step +
 // c * channel_step + k * out_step]; channel_step or out_step is 1, and with channel_step 1 column_step is `channels`.
@@ -41,19 +24,6 @@ struct Bf16Result {
     bool residual_last = false;
     bf16* y;
 };
-struct Bf16Task {
-    size_t runs, run, rows, outs;
-    size_t left_pitch, left_step;  // pairs from row to row and from chunk to chunk
-    const void* left;              // gathered, or x itself
-    const uint32_t* right;         // packed
-    const Bf16Row* row;
-    Bf16Result result;
-    const char* soon;  // weights that will be multiplied next: fetched into the second cache meanwhile
-    size_t soon_rate;  // cache lines of them per four pairs
-    float* sums;       // (rows, 2 * lanes), of the parts of the depth before this one
-    bool first, last;  // of them: sums start with the bias; the result is written
-};
-
 // What a pixel gives to a sum over pixels. Two pixels make a row of pairs.
 struct Bf16Span {
     ptrdiff_t at;        // number of x where it starts; it may lie outside
@@ -75,9 +45,9 @@ struct Bf16Sum {
 
 struct Bf16Loops {
     size_t lanes, max_rows;
-    void (*gather)(const Bf16Gather&);
+    void (*gather)(const WindowGather<bf16>&);
     void (*pack)(const Bf16Pack&, size_t panel);
-    void (*multiply)(const Bf16Task&, size_t panel);  // at most max_rows
+    void (*multiply)(const WindowTask<Bf16Result>&, size_t panel);  // at most max_rows
     void (*gather_pairs)(const Bf16Pairs&);
     void (*accumulate)(const Bf16Sum&);
     void (*activate)(bf16* y, const bf16* residual, size_t count);  // y = silu(y) + residual, which may be null

@@ -11,7 +11,7 @@
 namespace {
 constexpr size_t pair_numbers = 2 * lanes;  // of a vector of pairs
 typedef int Pairs __attribute__((vector_size(4 * lanes), aligned(2), may_alias));
-typedef int Pair __attribute__((aligned(2), may_alias));
+using Lanes = Pairs;
 
 inline Pairs load_pairs(const void* from) { return *static_cast<const Pairs*>(from); }
 inline void store_pairs(void* to, Pairs value) { *static_cast<Pairs*>(to) = value; }
@@ -93,24 +93,22 @@ inline Vector silu(Vector x) {
     return x / (1.0f + (Vector)((Bits)p + ((Bits)shifted << 23)));
 }
 
-void gather(const Bf16Gather& g) {
-    const size_t step = g.capacity * lanes, whole_chunks = g.run - g.run % pair_numbers;
+void gather(const WindowGather<bf16>& g) {
+    const size_t whole_chunks = g.run - g.run % pair_numbers;
     for (size_t i = 0; i < g.rows; ++i) {
-        const Bf16Row& row = g.row[i];
-        uint32_t* to = g.to + i * lanes;
+        const WindowRow& row = g.row[i];
         const bool whole = row.first == 0 && row.last == g.run;
         for (size_t r = 0; r < g.runs; ++r) {
             const bf16* const from = g.x + row.at + ptrdiff_t(r * g.pitch);
+            uint32_t* to = g.to + i * g.to_row + r * g.to_run;
             if (r < row.top || r >= row.bottom) {
-                for (size_t c = 0; c < g.run; c += pair_numbers, to += step) store_pairs(to, Pairs{});
+                for (size_t c = 0; c < g.run; c += pair_numbers, to += g.to_vector) store_pairs(to, Pairs{});
             } else if (whole) {
-                for (size_t c = 0; c < whole_chunks; c += pair_numbers, to += step)
+                for (size_t c = 0; c < whole_chunks; c += pair_numbers, to += g.to_vector)
                     store_pairs(to, load_pairs(from + c));
-                if (whole_chunks == g.run) continue;
-                store_pairs(to, load_pairs(from + whole_chunks, 0, g.run - whole_chunks));
-                to += step;
+                if (whole_chunks != g.run) store_pairs(to, load_pairs(from + whole_chunks, 0, g.run - whole_chunks));
             } else {
-                for (size_t c = 0; c < g.run; c += pair_numbers, to += step)
+                for (size_t c = 0; c < g.run; c += pair_numbers, to += g.to_vector)
                     store_pairs(to, load_pairs(from + c, behind(row.first, c), behind(row.last, c)));
             }
         }
@@ -156,6 +154,11 @@ void pack_product(const Bf16Pack& w, size_t panel) {
     }
 }
 
+}  // namespace
+#include "kernels/conv/window_vectors.h"
+namespace {
+using Bf16Task = WindowTask<Bf16Result>;
+
 // What follows the sums of some rows: residual, activation, rounding.
 enum class Residual { none, before, last };
 template <Activation activation, Residual residual>
@@ -172,7 +175,7 @@ void finish(const Bf16Task& t, size_t column) {
         return residual == Residual::none ? Vector{} : load_floats(from, some);
     };
     for (size_t r = 0; r < t.rows; ++r) {
-        const float* const sums = t.sums + r * panel_lanes;
+        const float* const sums = static_cast<const float*>(t.sums) + r * panel_lanes;
         bf16* const y = t.result.y + t.row[r].to + column;
         const bf16* const from = residual == Residual::none ? y : t.result.residual + t.row[r].to + column;
         if (vectors == 2 && count >= 2 * lanes) {
@@ -207,6 +210,7 @@ Finish<vectors> finish_of(const Bf16Result& to) {
 // y (rows, vectors * lanes) = left (rows, depth) * right (depth, vectors * lanes) + bias, and what follows
 template <size_t rows, size_t vectors>
 void multiply_rows(const Bf16Task& t, size_t column) {
+    const auto* const sums = static_cast<const float*>(t.sums);
     Vector sum[rows][vectors], bias[vectors];
     for (size_t k = 0; k < vectors; ++k)
         bias[k] = t.result.bias && t.first
@@ -220,56 +224,13 @@ void multiply_rows(const Bf16Task& t, size_t column) {
 #pragma GCC unroll 14
         for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
-            for (size_t k = 0; k < vectors; ++k) sum[r][k] = load(t.sums + r * panel_lanes + k * lanes);
+            for (size_t k = 0; k < vectors; ++k) sum[r][k] = load(sums + r * panel_lanes + k * lanes);
     if (t.last)
         for (size_t r = 0; r < rows; ++r) {  // what finish() will need
             __builtin_prefetch(t.result.y + t.row[r].to + column, 1);
             if (t.result.residual) __builtin_prefetch(t.result.residual + t.row[r].to + column);
         }
-    // Three rows share an address: a processor adds an index once or twice for nothing.
-    const size_t pitch = t.left_pitch * sizeof(uint32_t), step = t.left_step * sizeof(uint32_t);
-    constexpr size_t groups = ceil_div(rows, 3);
-    const uint32_t* u = t.right;
-    const char* soon = t.soon;
-    const char* left[groups];
-    for (size_t r = 0; r < groups; ++r) left[r] = static_cast<const char*>(t.left) + 3 * r * pitch;
-    const auto multiply = [&](size_t pair) __attribute__((always_inline)) {
-        Pairs weight[vectors];
-#pragma GCC unroll 2
-        for (size_t k = 0; k < vectors; ++k) weight[k] = load_pairs(u + pair * panel_lanes + k * lanes);
-#pragma GCC unroll 14
-        for (size_t r = 0; r < rows; ++r) {
-            const Pairs value = Pairs{} + *reinterpret_cast<const Pair*>(left[r / 3] + r % 3 * pitch + 4 * pair);
-#pragma GCC unroll 2
-            for (size_t k = 0; k < vectors; ++k) sum[r][k] = dot(sum[r][k], weight[k], value);
-        }
-    };
-    const auto advance = [&](size_t pairs, size_t bytes) __attribute__((always_inline)) {
-        u += pairs * panel_lanes;
-        for (size_t r = 0; r < groups; ++r) left[r] += bytes;
-    };
-    for (size_t run = t.runs; run--;) {
-        size_t pairs = ceil_div(t.run, 2);
-        for (; pairs >= lanes; pairs -= lanes) {
-#pragma GCC unroll 14
-            for (size_t r = 0; r < rows; ++r)  // the rows after these
-                __builtin_prefetch(left[r / 3] + (r % 3 + rows) * pitch);
-            for (size_t some = 0; some < lanes; some += 4) {
-                for (size_t i = 0; i < t.soon_rate; ++i, soon += 64) __builtin_prefetch(soon, 0, 2);
-                multiply(0), multiply(1), multiply(2), multiply(3);
-                advance(4, 16);
-            }
-            advance(0, step - lanes * 4);
-        }
-        if (!pairs) continue;
-        size_t pair = 0;
-        for (; pair + 4 <= pairs; pair += 4) {
-            multiply(0), multiply(1), multiply(2), multiply(3);
-            advance(4, 16);
-        }
-        for (; pair < pairs; ++pair) multiply(0), advance(1, 4);
-        advance(0, step - pairs * 4);
-    }
+    multiply_depth(t, sum);
     const Bf16Result& to = t.result;
     if (vectors == 2 && t.last && to.activation != Activation::silu && !(to.residual && to.residual_last) &&
         t.outs - column >= 2 * lanes) {  // the common case without a way through memory
@@ -287,7 +248,8 @@ void multiply_rows(const Bf16Task& t, size_t column) {
 #pragma GCC unroll 14
     for (size_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
-        for (size_t k = 0; k < vectors; ++k) store(t.sums + r * panel_lanes + k * lanes, sum[r][k]);
+        for (size_t k = 0; k < vectors; ++k)
+            store(static_cast<float*>(t.sums) + r * panel_lanes + k * lanes, sum[r][k]);
     if (t.last) finish_of<vectors>(t.result)(t, column);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/conv/bf16.h"
+#include "kernels/conv/windows.h"
 #include "kernels/parallel.h"
 
 namespace {
@@ -52,7 +53,7 @@ size_t bf16_scratch_bytes(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, co
 void bf16_compute(const Cpu& cpu, const ConvBackwardWeight<bf16>& op, const Bf16Loops& loops) {
     const ConvShape& s = op.shape;
     const Gradient g(cpu, s, loops);
-    uint32_t* const scratch = bf16_scratch(cpu, g.scratch(s, loops));
+    uint32_t* const scratch = aligned_scratch(cpu, g.scratch(s, loops));
     auto* const sums = reinterpret_cast<float*>(scratch);
     const size_t pixels = s.n * s.out_h() * s.out_w(), out_h = s.out_h(), out_w = s.out_w(), capacity = g.capacity();
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)

@@ -10,7 +10,7 @@
 
 class ConstantWeights {
 public:
-    enum class Packing { winograd, bf16_pairs };
+    enum class Packing { winograd, bf16_pairs, int8 };
 
     // Null at the first use: a network that runs once needs no new memory, and scratch memory lies in the cache.
     template <class Pack>

@@ -4,9 +4,9 @@
 //   y            = activation(sum * (x_range.scale * weight_scale[k]) + bias[k] + residual)
 //                  or, with residual_last, activation(sum * (x_range.scale * weight_scale[k]) + bias[k]) + residual
 //
-// in float32, in this order and without fused operations, and SiLU by rough_silu(): compute() gives the same bytes as
-// compute_direct() on every processor, with any number of threads and images. Sums of up to 66,000 products cannot
-// overflow.
+// The rest is float32, each multiplication fused with the addition that follows it and SiLU as rough_silu(): compute()
+// gives the same bytes as compute_direct(), on every processor, with any number of threads and images. Sums of up to
+// 66,000 products cannot overflow.
 //
 // compute() packs the weights at their second use and keeps them, keyed by their address, until drop_packed_weights()
 // (cpu.h). It multiplies by VPDPBUSD where the processor has it: Intel, 64 and IA-32 Architectures Software Developer's

@@ -1,7 +1,7 @@
 // The convolution of bytes as plain loops: the definition. See int8.h.
 #include <algorithm>
 
-#include "kernels/conv/int8.h"
+#include "kernels/conv/int8_terms.h"
 #include "kernels/parallel.h"
 
 namespace {
@@ -25,17 +25,21 @@ void convolve(const Cpu& cpu, const ConvInt8& op) {
     const ConvShape& s = op.shape;
     const size_t out_w = s.out_w(), pixels = s.out_h() * out_w;
     const ToByte to_byte(op.y_range);
+    const Int8Terms terms(op);
     parallel_for(cpu, s.n * pixels, 1, [=](size_t begin, size_t end) {
         for (size_t pixel = begin; pixel < end; ++pixel)
             for (size_t k = 0; k < s.c_out; ++k) {
                 const int32_t sum = sum_of(op, pixel / pixels, pixel % pixels / out_w, pixel % out_w, k);
                 const size_t at = pixel * s.c_out + k;
-                float value = float(sum) * (op.x_range.scale * op.weight_scale[k]);
-                if (op.bias) value += op.bias[k];
-                const float residual = op.residual ? op.residual_range.value(op.residual[at]) : 0;
-                if (op.residual && !op.residual_last) value += residual;
+                const float residual = op.residual ? op.residual[at] : 0;
+                float value = fused(float(sum), terms.scale(op, k), terms.shift(op, k));
+                if (terms.is_early) value = fused(residual, terms.residual_scale, value);
+                if (terms.in_steps) {
+                    op.y[at] = round_to_byte(value, terms.least);
+                    continue;
+                }
                 value = activate_rough<activation>(value);
-                if (op.residual && op.residual_last) value += residual;
+                if (terms.is_late) value = fused(residual, terms.residual_scale, value) + terms.residual_shift;
                 op.y ? void(op.y[at] = to_byte(value)) : void(op.y_float[at] = value);
             }
     });

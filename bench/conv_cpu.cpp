@@ -1,9 +1,10 @@
-// The convolutions of a network on the CPU in bf16 against float, layer by layer, in turns: one pass through all layers
-// in float, one in bf16, and again. Every layer has its own weights, as in the network; activations share memory.
-//   conv_bf16_cpu [NETWORK=resnet50|yolov5x6|training] [SIZE=224] [BATCH=1] [THREADS=2] [PASSES=9]
-// `training` is ResNet-50 forward and backward without what follows a convolution. Times are medians of the passes,
-// with one thread of its CPU time. The last column is the share of what VDPBF16PS reaches in registers; Winograd's
-// method can be above it.
+// The convolutions of a network on the CPU in float, bf16 and int8, layer by layer, in turns: one pass through all
+// layers in float, one in bf16, one in int8, and again. Every layer has its own weights, as in the network; activations
+// share memory.
+//   conv_cpu [NETWORK=resnet50|yolov5x6|training] [SIZE=224] [BATCH=1] [THREADS=2] [PASSES=9]
+// `training` is ResNet-50 forward and backward without what follows a convolution, in float and bf16. Times are medians
+// of the passes, with one thread of its CPU time. Percentages are the share of what VDPBF16PS and VPDPBUSD reach in
+// registers; Winograd's method can be above it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 #include <vector>
 
 #include "bench/peaks.h"
-#include "kernels/conv/conv.h"
+#include "kernels/conv/int8.h"
 
 namespace {
 struct Layer {
@@ -118,6 +119,42 @@ private:
     std::vector<T> memory_[3];
 };
 
+class Int8Network {
+public:
+    explicit Int8Network(const std::vector<Layer>& layers) {
+        size_t most = 0;
+        for (const Layer& layer : layers) {
+            const ConvShape& s = layer.conv;
+            weights_.emplace_back(s.weight_count(), int8_t(3));
+            scales_.emplace_back(s.c_out, 0.001f), biases_.emplace_back(s.c_out, 0.5f);
+            most = std::max({most, s.x_count(), s.y_count()});
+        }
+        for (auto& part : memory_) part.resize(most);
+        for (size_t i = 0; i < most; ++i) memory_[0][i] = uint8_t(i % 251);
+    }
+    double time(const Cpu& cpu, const Layer& layer, size_t i) {
+        const double start = seconds_now(cpu.threads);
+        compute(cpu, ConvInt8{.shape = layer.conv,
+                              .activation = layer.activation,
+                              .residual_last = layer.residual_last,
+                              .x = memory_[0].data(),
+                              .x_range = {0.02f, 16},
+                              .weight = weights_[i].data(),
+                              .weight_scale = scales_[i].data(),
+                              .bias = biases_[i].data(),
+                              .residual = layer.residual ? memory_[1].data() : nullptr,
+                              .residual_range = {0.03f, 12},
+                              .y = memory_[1].data(),
+                              .y_range = {0.03f, 12}});
+        return seconds_now(cpu.threads) - start;
+    }
+
+private:
+    std::vector<std::vector<int8_t>> weights_;
+    std::vector<std::vector<float>> scales_, biases_;
+    std::vector<uint8_t> memory_[2];
+};
+
 double median(std::vector<double> values) {
     std::nth_element(values.begin(), values.begin() + ptrdiff_t(values.size() / 2), values.end());
     return values[values.size() / 2];
@@ -126,7 +163,7 @@ double median(std::vector<double> values) {
 struct Row {
     size_t count = 0;
     double flops = 0;
-    std::vector<double> seconds[2];  // of every pass: float, bf16
+    std::vector<double> seconds[3];  // of every pass: float, bf16, int8
 };
 }  // namespace
 
@@ -142,17 +179,19 @@ int main(int count, char** values) {
     const std::vector<Layer> layers = network == "yolov5x6" ? yolov5x6(size, batch) : resnet50(size, batch);
     Network<float> floats(layers, training);
     Network<bf16> halves(layers, training);
+    Int8Network bytes(layers);
     std::map<std::pair<int, ConvShape>, Row> rows;
     Row all;
     for (size_t pass = 0; pass < passes + 2; ++pass)  // the first two make packed weights
-        for (size_t type = 0; type < 2; ++type) {
+        for (size_t type = 0; type < (training ? 2 : 3); ++type) {
             std::map<std::pair<int, ConvShape>, double> sums;
             double sum = 0;
             for (int direction = 0; direction < (training ? 3 : 1); ++direction)
                 for (size_t i = 0; i < layers.size(); ++i) {
                     if (direction == 1 && i == 0) continue;  // the image needs no gradient
-                    const double seconds =
-                        type ? halves.time(cpu, layers[i], i, direction) : floats.time(cpu, layers[i], i, direction);
+                    const double seconds = type == 0   ? floats.time(cpu, layers[i], i, direction)
+                                           : type == 1 ? halves.time(cpu, layers[i], i, direction)
+                                                       : bytes.time(cpu, layers[i], i);
                     sums[{direction, layers[i].conv}] += seconds, sum += seconds;
                     if (pass == 0 && type == 0) {
                         Row& row = rows[{direction, layers[i].conv}];
@@ -164,14 +203,20 @@ int main(int count, char** values) {
             for (const auto& [key, seconds] : sums) rows[key].seconds[type].push_back(seconds);
             all.seconds[type].push_back(sum);
         }
-    const double peak = peaks::bf16_flops(cpu.threads);
-    fmt::print("{}, {} px, batch {}, {} threads; VDPBF16PS {:.0f} GFLOP/s, FMA {:.0f}\n", network, size, batch,
-               cpu.threads, peak * 1e-9, peaks::flops(cpu.threads) * 1e-9);
+    const double peak[] = {peaks::flops(cpu.threads), peaks::bf16_flops(cpu.threads),
+                           peaks::int8_operations(cpu.threads)};
+    fmt::print("{}, {} px, batch {}, {} threads; FMA {:.0f} GFLOP/s, VDPBF16PS {:.0f}, VPDPBUSD {:.0f}\n", network,
+               size, batch, cpu.threads, peak[0] * 1e-9, peak[1] * 1e-9, peak[2] * 1e-9);
     const auto print = [&](const std::string& name, const Row& row) {
-        const double before = median(row.seconds[0]), now = median(row.seconds[1]);
-        fmt::print("{:44} x{:<3} float {:8.3f} ms  bf16 {:8.3f} ms  {:5.2f}x  {:5.0f} GFLOP/s", name, row.count,
-                   before * 1e3, now * 1e3, before / now, row.flops / now * 1e-9);
-        peak > 0 ? fmt::print("  {:4.0f} %\n", 100 * row.flops / now / peak) : fmt::print("\n");
+        const double as_float = median(row.seconds[0]);
+        fmt::print("{:40} x{:<3} float {:8.3f} ms", name, row.count, as_float * 1e3);
+        for (size_t type = 1; type < (training ? 2 : 3); ++type) {
+            const double now = median(row.seconds[type]);
+            fmt::print("  {} {:8.3f} ms {:5.2f}x", type == 1 ? "bf16" : "int8", now * 1e3, as_float / now);
+            if (peak[type] > 0) fmt::print(" {:4.0f} %", 100 * row.flops / now / peak[type]);
+        }
+        training ? fmt::print("\n")
+                 : fmt::print("  int8/bf16 {:.2f}x\n", median(row.seconds[1]) / median(row.seconds[2]));
     };
     const char* const names[] = {"forward", "data", "weights"};
     for (const auto& [key, row] : rows) {
