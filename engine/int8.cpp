@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/op.h"
+#include "kernels/quantize.h"
 
 namespace {
 
@@ -38,6 +39,7 @@ public:
     void run() {
         const std::vector<Node> nodes = std::exchange(graph_.nodes, {});
         find_wanted(nodes);
+        find_ranges(nodes);
         in_float_.assign(graph_.values.size(), true);
         for (const Node& node : nodes) {
             graph_.layer = node.layer;
@@ -65,6 +67,22 @@ private:
                 std::ranges::for_each(node->in, want);
         }
     }
+    // The ranges of all values that have one. What only a concatenation reads is made in the range of the whole, so
+    // that it is rounded once and then copied.
+    void find_ranges(const std::vector<Node>& nodes) {
+        std::vector<size_t> readers(graph_.values.size());
+        std::set<int> from_int8;
+        for (const Node& node : nodes) {
+            for (const int value : node.in)
+                if (value >= 0) ++readers[size_t(value)];
+            if (is_int8(node)) from_int8.insert(node["y"]);
+            take_range(node);
+        }
+        for (const Node& node : nodes)
+            if (node.op->name() == "concat" && wants(node.out[0]) && ranges_.contains(node.out[0]))
+                for (const int part : node.in)
+                    if (from_int8.contains(part) && readers[size_t(part)] == 1) ranges_[part] = ranges_[node.out[0]];
+    }
     static bool has_bytes_form(const Node& node) {
         return node.op->on_bytes(std::vector<Quantization>(node.in.size()), {}) != nullptr;
     }
@@ -85,8 +103,6 @@ private:
         const Value scale = graph_.parameter(node.layer + ".weight_scale", {shape[0]},
                                              {.role = ParameterRole::norm_or_bias, .init = Initializer::ones});
         grow();
-        if (const auto range = layers_.ranges.find(node.layer); range != layers_.ranges.end())
-            ranges_[y] = range->second;
         std::vector<Quantization> in(node.in.size());
         const int bytes = bytes_of(x), added = residual < 0 ? -1 : bytes_of(residual);
         in[0] = quantization(x);
@@ -100,7 +116,6 @@ private:
     // False if the operation has no such form, or a range is not known.
     bool add_on_bytes(const Node& node) {
         const int y = node.out[0];
-        take_range(node);
         if (!ranges_.contains(y) || !has_bytes_form(node)) return false;
         std::vector<Quantization> in;
         std::vector<int> ids;
@@ -117,7 +132,6 @@ private:
     void add_in_float(const Node& node) {
         for (const int value : node.in)
             if (value >= 0) make_float(value);
-        take_range(node);
         graph_.nodes.push_back(node);
     }
 

@@ -9,7 +9,8 @@
 #include <string>
 
 #include "engine/graph.h"
-#include "kernels/quantize.h"
+
+struct Quantization;
 
 struct Range {  // of numbers; holds 0
     float low = 0, high = 0;

@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 #include "models/files/detector_file.h"
-#include "predict/precision_check.h"
 #include "predict/model_file.h"
+#include "predict/precision_check.h"
 #include "train/setup.h"
 
 using nlohmann::json;
