@@ -29,5 +29,6 @@ Command review_command();
 Command tidy_command();
 Command export_command();
 Command import_command();
+Command quantize_command();
 Command doctor_command();
 Command version_command();

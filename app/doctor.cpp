@@ -241,6 +241,10 @@ int run(bool as_json, const std::string& self_test_device) {
                      fmt::join(machine.processor.isa, " ")));
     line("ok", "instructions",
          fmt::format("{}{}", cpu_level_name(), cpu_level_is_lowered() ? ", lowered by TUNDRA_CPU_LEVEL" : ""));
+    const bool vnni = std::ranges::any_of(
+        machine.processor.isa, [](const std::string& flag) { return flag == "avx512_vnni" || flag == "avx_vnni"; });
+    line(vnni ? "ok" : "no", "int8",
+         vnni ? "by VNNI, for models that `tundra quantize` makes" : "without VNNI: the same answers, but slower");
     line("ok", "memory",
          fmt::format("{}, {} available", bytes_text(double(machine.memory_bytes)),
                      bytes_text(double(available_memory_bytes()))));

@@ -42,7 +42,10 @@ int run(EvalOptions& o) {
         fail(Fault::usage, "--min-map50 is for detectors, and {} is a classifier; use --min-accuracy", o.model);
     Dataset data = o.unlabelled ? images_without_labels(o) : open_data(o, config_of(o.model, {}), open_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
-    if (o.check_bf16) o.machine.precision = "fp32";
+    if (o.check_bf16) {
+        refuse_check_of(read_model(o.model, {.mapped = true, .input = o.input}).int8_report, o.model);
+        o.machine.precision = "fp32";
+    }
     ReadyModel model = open_model(o.model, o.machine, numbers.size(), o.input);
     match_classes(data, model.file.classes);
     Progress progress(o.machine.quiet);
@@ -59,7 +62,7 @@ int run(EvalOptions& o) {
     if (o.check_bf16) {
         o.machine.precision = "bf16";
         ReadyModel other = open_model(o.model, o.machine, numbers.size(), o.input);
-        Bf16Check check = compare_classes(predictions, predictions_of(other), !o.unlabelled);
+        PrecisionCheck check = compare_classes(predictions, predictions_of(other), !o.unlabelled);
         check.weights = model.fingerprint;
         return end_check(o, progress, check);
     }
@@ -170,7 +173,12 @@ Dataset images_without_labels(const EvalOptions& o) {
     return data;
 }
 
-int end_check(const EvalOptions& o, Progress& progress, const Bf16Check& check) {
+void refuse_check_of(const std::string& int8_report, const std::string& model) {
+    if (!int8_report.empty())
+        fail(Fault::usage, "--check-bf16: {} is quantized and runs in int8 only; check its original", model);
+}
+
+int end_check(const EvalOptions& o, Progress& progress, const PrecisionCheck& check) {
     if (!o.machine.quiet)
         for (const std::string& line : check.lines()) print_line(progress, line);
     if (!check.images) fail(Fault::inputs, "eval: no image could be read");

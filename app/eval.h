@@ -4,7 +4,7 @@
 #include "app/jobs/machine.h"
 #include "app/terminal.h"
 #include "data/loader.h"
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 #include "predict/preprocessing.h"
 #include "train/config.h"
 
@@ -35,8 +35,11 @@ void print_notes(Progress& progress, const Dataset& data, const std::vector<Fail
 // DATA of --unlabelled: images as `tundra classify` takes them, without classes.
 Dataset images_without_labels(const EvalOptions& o);
 
+// Fault::usage for --check-bf16 of a quantized model.
+void refuse_check_of(const std::string& int8_report, const std::string& model);
+
 // Prints the result of --check-bf16 and stores it in the model; Fault::runtime if it did not pass.
-int end_check(const EvalOptions& o, Progress& progress, const Bf16Check& check);
+int end_check(const EvalOptions& o, Progress& progress, const PrecisionCheck& check);
 
 int eval_detector(EvalOptions& options);
 int eval_survey(const EvalOptions& options);  // prints, and writes survey.html into its folder

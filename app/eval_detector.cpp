@@ -42,8 +42,9 @@ int eval_detector(EvalOptions& o) {
         return found;
     };
     if (o.check_bf16) {
+        refuse_check_of(model.int8_report, o.model);
         const FoundBoxes fp32 = boxes_in(DType::f32), bf16 = boxes_in(DType::bf16);
-        Bf16Check check = compare_boxes(fp32, bf16, data.classes.size(), model.image_size, !o.unlabelled);
+        PrecisionCheck check = compare_boxes(fp32, bf16, data.classes.size(), model.image_size, !o.unlabelled);
         check.weights = fingerprint(model.state);
         return end_check(o, progress, check);
     }

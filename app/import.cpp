@@ -14,9 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-// With the replacement character for bytes that are not UTF-8.
-std::string as_utf8(const std::string& text) { return json::parse(one_line(json(text))).get<std::string>(); }
-
 // Every tensor under its name; floats as float32, integers as int64.
 void write_plain(const std::string& path, const WeightFile& file, const ModelFile* classifier) {
     std::vector<FileTensor> tensors;
@@ -47,6 +44,7 @@ struct Options {
 int run(const Options& o) {
     check_output("--out", o.to, {o.from});
     WeightFile file = read_weights(o.from);
+    if (!file.int8.empty()) fail(Fault::usage, "{}: is quantized and a safetensors file already; copy it", o.from);
     Progress progress(true);
     std::string what = file.model.text;
     std::vector<std::string> notes;

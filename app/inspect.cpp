@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "models/files/detector_file.h"
+#include "models/int8.h"
 #include "predict/model_file.h"
 #include "train/checkpoint.h"
 
@@ -29,6 +30,28 @@ private:
     Progress progress_{true};
 };
 
+// What `tundra quantize` has stored.
+void inspect_int8(Page& page, const WeightFile& file) {
+    const json report = parse_foreign(file.metadata.at(kInt8)), check = member(report, "check");
+    std::vector<std::string> kept;
+    for (const json& name : member(report, "float32")) kept.push_back(name.is_string() ? name.get<std::string>() : "?");
+    const auto scales = std::ranges::count_if(file.int8, [](const auto& e) { return e.first.ends_with(kWeightScale); });
+    page.line("  int8    {} convolutions; in float32: {}", scales, fmt::join(kept, ", "));
+    page.line("  of      {}, quantized on {} images{}, checked on {}{}", text_of(report, "original"),
+              number_of(report, "calibration_images"),
+              member(report, "labelled") == json(true) ? " with labels" : " without labels", number_of(check, "images"),
+              member(check, "passed") == json(true) ? ", passed" : "");
+    for (const json& row : member(check, "rows"))
+        if (row.is_array() && row.size() == 5 && row[0].is_string() && row[2].is_number() && row[3].is_number())
+            page.line("          {:<24} float32 {:.4f}  int8 {:.4f}", row[0].get<std::string>(), row[2].get<double>(),
+                      row[3].get<double>());
+    page.line("  ranges of what layers give:");
+    for (const auto& [name, tensor] : file.int8)
+        if (name.ends_with(kRange) && tensor.values.size() == 2)
+            page.line("          {} {:.4g} to {:.4g}", printable(name.substr(0, name.size() - kRange.size())),
+                      tensor.values[0], tensor.values[1]);
+}
+
 void inspect_weights(Page& page, const fs::path& path) {
     const WeightFile file = read_weights(path);
     page.line("{}", file.path);
@@ -44,6 +67,7 @@ void inspect_weights(Page& page, const fs::path& path) {
             page.line("  input   {}", error.what());
         }
     }
+    if (!file.int8.empty()) inspect_int8(page, file);
     std::string cannot_detect;
     if (file.model.task == "detect") try {
             const DetectorModel model = read_detector(path);
@@ -53,7 +77,8 @@ void inspect_weights(Page& page, const fs::path& path) {
             cannot_detect = error.what();
         }
     for (const auto& [key, value] : file.metadata)
-        page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
+        if (key != kInt8 || file.int8.empty())
+            page.line("  {}: {}", key, value.size() > 200 ? value.substr(0, 200) + "..." : value);
     size_t widest = 0, elements = 0, bytes = 0;
     for (const StoredTensor& tensor : file.tensors)
         widest = std::clamp<size_t>(printable(tensor.name).size(), widest, 60);

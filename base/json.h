@@ -46,6 +46,12 @@ std::string text_of(const Json& object, const std::string& key) {
     return value.is_string() ? value.template get<std::string>() : "";
 }
 
+// With the replacement character for bytes that are not UTF-8.
+inline std::string as_utf8(const std::string& text) {
+    using nlohmann::json;
+    return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
+}
+
 // Without line breaks; bytes that are not UTF-8 become the replacement character.
 template <class Json>
 std::string one_line(const Json& json) {

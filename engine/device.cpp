@@ -57,7 +57,7 @@ DeviceFacts device_facts(std::string_view kind) {
 }
 
 std::string_view precision_name(DType type) {
-    return type == DType::bf16 ? "bf16" : type == DType::f16 ? "fp16" : "fp32";
+    return type == DType::bf16 ? "bf16" : type == DType::f16 ? "fp16" : type == DType::i8 ? "int8" : "fp32";
 }
 
 DType precision_named(std::string_view name, const Device& device, DType automatic) {

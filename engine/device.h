@@ -95,7 +95,9 @@ public:
     int architecture() const { return facts_.architecture; }
     // Of results in `precision`, for records: results of other instructions have other bits. "" where that is no
     // matter.
-    std::string instructions(DType precision) const { return precision == DType::f32 ? "" : facts_.instructions; }
+    std::string instructions(DType precision) const {
+        return precision == DType::f32 || precision == DType::i8 ? "" : facts_.instructions;
+    }
     DType default_precision() const { return facts_.default_precision; }
     size_t image_channels(DType precision) const { return size_of(precision) == 2 ? facts_.image_channels_16bit : 3; }
 
@@ -140,7 +142,7 @@ private:
 // A value of --precision: "fp32", "bf16", "fp16", or "auto", which means `automatic`. Errors (usage): another name, or
 // a type that the device does not support.
 DType precision_named(std::string_view name, const Device& device, DType automatic);
-std::string_view precision_name(DType);  // "fp32", "bf16" or "fp16"
+std::string_view precision_name(DType);  // "fp32", "bf16", "fp16", or "int8" for i8
 
 struct DeviceOptions {
     int threads = 0;  // cpu: 0 takes all usable processors

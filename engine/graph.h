@@ -38,7 +38,8 @@ enum class ValueKind {
 enum class ParameterRole {
     weight,        // convolution and matrix weights: in the network's type, with a float master copy
     norm_or_bias,  // scales, shifts, biases: always float
-    statistic      // running mean and variance: float, no gradient
+    statistic,     // running mean and variance: float, no gradient
+    int8_weight    // bytes, of a quantized network: engine/int8.h
 };
 
 // The initial values of a parameter that is not read from a file.

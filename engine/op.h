@@ -19,6 +19,7 @@
 
 #include "engine/graph.h"
 #include "kernels/device.h"
+#include "kernels/quantize.h"
 #include "kernels/types.h"
 
 struct Operand {
@@ -70,6 +71,15 @@ struct Op {
     // Gradients that are zero or not needed may be omitted.
     virtual NamedValues backward(const BackwardArgs&) const { fail(Fault::runtime, "{} has no gradient", name()); }
 
+    // For inference in int8 (engine/int8.h), on the device cpu. keeps_range(): no output leaves the range that the
+    // inputs have together. on_bytes(): the same operation on tensors of bytes, given what a byte stands for in each
+    // input and in the output; null if there is none. That of conv has operands of its own: conv_int8 in
+    // engine/ops/conv.cpp.
+    virtual bool keeps_range() const { return false; }
+    virtual std::shared_ptr<const Op> on_bytes(std::span<const Quantization> /*in*/, Quantization /*out*/) const {
+        return nullptr;
+    }
+
     // Floating-point operations (a multiply-add counts as two) and bytes read and written, for benchmarks.
     virtual double flops() const { return 0; }
     double bytes(Tensors in, Tensors out) const;
@@ -108,8 +118,9 @@ private:
 };
 
 // An operation that is one call of compute(device, Kernel<T>). `Self` is an aggregate with a name, bind(), and
-// optionally flops(), backward() and prepare(). T is the type of the first input in the list, or of the first
-// output where Self says `static constexpr bool typed_by_output = true`.
+// optionally flops(), backward(), prepare(), keeps_range and on_bytes(). T is the type of the first input in the list,
+// or of the first output where Self says `static constexpr bool typed_by_output = true`. With `takes_bytes` it may be
+// uint8_t, on the device cpu; an operation with `cpu_only` has no other device.
 template <template <class> class Kernel, class Self>
 struct KernelOp final : Op {
     Self self;
@@ -126,6 +137,9 @@ struct KernelOp final : Op {
         switch (type(in, out)) {
             case DType::f32: return compute(cpu, bound<float>(in, out));
             case DType::bf16: return compute(cpu, bound<bf16>(in, out));
+            case DType::u8:
+                if constexpr (requires { Self::takes_bytes; }) return compute(cpu, bound<uint8_t>(in, out));
+                [[fallthrough]];
             default: fail(Fault::runtime, "{}: the device cpu cannot compute in {}", name(), to_string(type(in, out)));
         }
     }
@@ -138,6 +152,14 @@ struct KernelOp final : Op {
         if constexpr (requires { self.prepare(cpu, bound<float>(in, out)); })
             type(in, out) == DType::bf16 ? self.prepare(cpu, bound<bf16>(in, out))
                                          : self.prepare(cpu, bound<float>(in, out));
+    }
+    bool keeps_range() const override {
+        return requires { Self::keeps_range; };
+    }
+    std::shared_ptr<const Op> on_bytes(std::span<const Quantization> in, Quantization out) const override {
+        if constexpr (requires { Self::takes_bytes; }) return std::make_shared<KernelOp>(self);
+        if constexpr (requires { self.on_bytes(in, out); }) return self.on_bytes(in, out);
+        return nullptr;
     }
     NamedValues backward(const BackwardArgs& node) const override {
         if constexpr (requires { self.backward(node); }) return self.backward(node);
@@ -162,12 +184,15 @@ private:
         return kernel;
     }
     void run_typed(const auto& device, Tensors in, Tensors out) const {
-        switch (type(in, out)) {
-            case DType::f32: return compute(device, bound<float>(in, out));
-            case DType::bf16: return compute(device, bound<bf16>(in, out));
-            case DType::f16: return compute(device, bound<fp16>(in, out));
-            default: fail(Fault::runtime, "{}: cannot compute in {}", name(), to_string(type(in, out)));
-        }
+        if constexpr (requires { Self::cpu_only; })
+            fail(Fault::runtime, "{}: runs on the device cpu only", name());
+        else
+            switch (type(in, out)) {
+                case DType::f32: return compute(device, bound<float>(in, out));
+                case DType::bf16: return compute(device, bound<bf16>(in, out));
+                case DType::f16: return compute(device, bound<fp16>(in, out));
+                default: fail(Fault::runtime, "{}: cannot compute in {}", name(), to_string(type(in, out)));
+            }
     }
 };
 
@@ -176,6 +201,11 @@ struct FloatKernel {  // for operations that are float on every device
     template <class>
     using For = Kernel;
 };
+
+template <class Kernel, class Self>
+std::shared_ptr<const Op> cpu_op(Self op) {  // with `untyped` and `cpu_only`
+    return std::make_shared<const KernelOp<FloatKernel<Kernel>::template For, Self>>(std::move(op));
+}
 
 // Adds an operation to the graph of its inputs, and returns the outputs.
 template <template <class> class Kernel, class Self>

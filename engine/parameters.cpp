@@ -18,6 +18,7 @@ std::vector<float> numbers_at(Device& device, const void* address, size_t count,
         if (dtype == DType::f32) result[i] = reinterpret_cast<const float*>(bytes.data())[i];
         if (dtype == DType::bf16) result[i] = float(reinterpret_cast<const bf16*>(bytes.data())[i]);
         if (dtype == DType::f16) result[i] = float(reinterpret_cast<const fp16*>(bytes.data())[i]);
+        if (dtype == DType::i8) result[i] = float(reinterpret_cast<const int8_t*>(bytes.data())[i]);
     }
     return result;
 }
@@ -40,6 +41,7 @@ struct Random {
 
 Parameters::Parameters(Device& device, const Graph& graph, const Options& options) : device_(device) {
     groups_[size_t(ParameterRole::weight)].dtype = graph.compute;
+    groups_[size_t(ParameterRole::int8_weight)].dtype = DType::i8;
     for (const bool trained : {false, true})
         for (const ValueInfo& info : graph.values) {
             if (info.kind != ValueKind::parameter || options.trained(info.name) != trained) continue;
@@ -92,6 +94,7 @@ void Parameters::set(const std::string& name, std::span<const float> values) {
     if (g.master.data()) device_.upload(g.master.as<float>() + e.offset, values.data(), values.size_bytes());
     if (g.dtype == DType::bf16) device_.upload(address(name), rounded<bf16>(values).data(), values.size() * 2);
     if (g.dtype == DType::f16) device_.upload(address(name), rounded<fp16>(values).data(), values.size() * 2);
+    if (g.dtype == DType::i8) device_.upload(address(name), rounded<int8_t>(values).data(), values.size());
 }
 
 std::vector<float> Parameters::get(const std::string& name) const {

@@ -53,7 +53,7 @@ private:
     Device& device_;
     std::vector<Entry> entries_;
     std::map<std::string, size_t> index_;
-    ParameterGroup groups_[3];
+    ParameterGroup groups_[4];
 };
 
 // Fills every parameter as declared. Each name has a separate stream of random numbers, so that the result does not

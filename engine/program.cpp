@@ -139,7 +139,9 @@ void Program::run() {
                 "note: steps are not recorded but started operation by operation, which is slower: {}\n", e.what());
             std::fputs(note.c_str(), stderr);  // a stderr that is gone ends no work
         }
-    if (watches_)
+    if (options_.after_step)
+        for (const Step& step : steps) device_.run(std::span(&step, 1)), options_.after_step(step);
+    else if (watches_)
         run_with_checks(steps);
     else if (recording_)
         recording_->launch();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 
 #include "engine/parameters.h"
@@ -33,6 +34,8 @@ struct ProgramOptions {
     // Looks for it in every convolution, on the CPU, where a ReLU can make 0 of NaN: in the first run, and in all runs
     // of a network where weights or the results of the first run are large. No image makes them 1e30 times larger.
     bool overflow = false;
+    // On the device cpu: called after each step of every run.
+    std::function<void(const Step&)> after_step = {};
 };
 
 class Program {

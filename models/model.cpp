@@ -27,8 +27,8 @@ const ModelFamily& family_of(std::string_view name) {
 
 Model make_model(std::string_view name, size_t classes) { return family_of(name).make(name, classes); }
 
-std::map<std::string, Shape> parameter_shapes(const Model& model) {
-    Graph graph(DType::f32, true);
+std::map<std::string, Shape> parameter_shapes(const Model& model, bool training) {
+    Graph graph(DType::f32, training);
     const size_t side = std::max<size_t>(64, 2 * model.stride);  // the parameters do not depend on it
     model.trace(graph.input("x", {1, side, side, 3}, DType::f32));
     std::map<std::string, Shape> shapes;

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "engine/int8.h"
 #include "engine/ops.h"
 #include "models/state.h"
 
@@ -25,6 +26,7 @@ struct Model {
     std::vector<BoxLevel> levels{};  // of a detector, one per head
     bool anchors = true;             // of a detector: its boxes are relative to anchors
     StateDict constants{};           // stored in weight files beside the parameters: a detector's anchors
+    Int8Layers int8{};               // of a quantized network (models/int8.h), whose weights arrive folded
 
     std::vector<Value> trace(Value x) const { return network(x, *this); }
 };
@@ -32,8 +34,8 @@ struct Model {
 // A network with new weights, initialized as its parameters are declared.
 StateDict initialize_state(const Model& model, uint64_t seed);
 
-// The parameters of the network in training, with the shapes that weight files have.
-std::map<std::string, Shape> parameter_shapes(const Model& model);
+// The parameters of the network in training, or folded, with the shapes that weight files have.
+std::map<std::string, Shape> parameter_shapes(const Model& model, bool training = true);
 
 struct StoredModel {  // the content of a weight file
     const std::string& path;

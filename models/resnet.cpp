@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "models/int8.h"
 #include "models/layers.h"
 
 namespace {
@@ -112,8 +113,8 @@ struct Difference {
     bool without_statistics = false;
 };
 
-Difference difference(const StateDict& state, const Model& model) {
-    const std::map<std::string, Shape> wanted = parameter_shapes(model);
+Difference difference(const StateDict& state, const Model& model, bool folded) {
+    const std::map<std::string, Shape> wanted = parameter_shapes(model, !folded);
     for (const auto& [name, tensor] : state) {
         const auto found = wanted.find(name);
         if (found == wanted.end()) return {fmt::format("has {}, which a {} does not have", name, model.name)};
@@ -157,7 +158,8 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
                                                    fmt::join(blocks, ", "), bottlenecks ? "bottleneck" : "basic")};
     if (stem[1] != 3)
         return RecognisedModel{.text = fmt::format("a ResNet for images of {} channels; tundra's have three", stem[1])};
-    if (!state.contains("bn1.weight") && state.contains("conv1.bias"))
+    const bool quantized = file.metadata.contains(kInt8);
+    if (!quantized && !state.contains("bn1.weight") && state.contains("conv1.bias"))
         return RecognisedModel{.text =
                                    "a ResNet whose normalization is folded into its convolutions; tundra takes "
                                    "the weights before that"};
@@ -168,7 +170,8 @@ std::optional<RecognisedModel> recognise(const StoredModel& file) {
                               .width = stem[0],
                               .stored_epsilon = stored_epsilon(file)};
     RecognisedModel result{.model = make_model(config), .classes = headless ? 0 : head[0]};
-    const auto [first, without_statistics] = difference(state, *result.model);
+    if (quantized) result.model->folding.conv_bn.clear();
+    const auto [first, without_statistics] = difference(state, *result.model, quantized);
     if (!first.empty()) {
         std::string kin;
         if (middle.size() == 4 && middle[0] != middle[1])

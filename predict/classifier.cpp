@@ -16,7 +16,9 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
     : device_(device),
       config_(config),
       graph_([&] {
-          auto graph = std::make_unique<Graph>(config.precision);
+          require((config.precision == DType::i8) == !config.model.int8.empty(), "a {} that is {}quantized, in {}",
+                  config.model.name, config.model.int8.empty() ? "not " : "", precision_name(config.precision));
+          auto graph = std::make_unique<Graph>(traced_type(config.precision));
           const size_t n = config.batch, size = config.size;
           in_.images = graph->input("images", {n, size, size, 3}, DType::u8);
           in_.transform = graph->input("transform", {n, 6}, DType::f32);
@@ -29,11 +31,12 @@ Classifier::Classifier(Device& device, Arena& arena, const ClassifierConfig& con
                                        .normalize = config.normalize});
           const CrossEntropyResult result = cross_entropy(config.model.trace(x)[0], in_.labels);
           in_.probabilities = result.probabilities, in_.losses = result.sample_loss;
+          if (config.precision == DType::i8) use_int8(*graph, config.model.int8);
           return graph;
       }()),
       parameters_(device, *graph_),
       program_(arena, std::move(graph_), parameters_, std::array{in_.probabilities, in_.losses},
-               {.eager = config.eager, .batch = config.batch, .overflow = true}) {
+               {.eager = config.eager, .batch = config.batch, .overflow = true, .after_step = config.after_step}) {
     program_.write<float>(in_.transform, repeated({1, 0, 0, 0, 1, 0}, config.batch));
     program_.write<float>(in_.color, repeated({1, 0}, config.batch));
 }

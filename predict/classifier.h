@@ -8,8 +8,9 @@ struct ClassifierConfig {
     Model model;
     size_t batch, size;  // images are (size, size)
     Normalize normalize;
-    DType precision = DType::f32;
+    DType precision = DType::f32;  // i8: the model is quantized
     bool eager = false;
+    std::function<void(const Step&)> after_step = {};  // ProgramOptions
 };
 
 class Classifier {

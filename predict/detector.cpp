@@ -46,10 +46,13 @@ Detector::Detector(Device& device, const DetectorModel& model, const DetectorOpt
       options_(options),
       own_arena_(device),
       arena_(arena ? *arena : own_arena_) {
-    Graph declarations(options.precision);
+    require((options.precision == DType::i8) == !network_.int8.empty(), "{}: is {}quantized, asked to run in {}",
+            model.file_name, network_.int8.empty() ? "not " : "", precision_name(options.precision));
+    Graph declarations(traced_type(options.precision));
     const size_t side = network_.stride;
     channels_ = device.image_channels(options.precision);
-    network_.trace(declarations.input("x", {1, side, side, channels_}, options.precision));
+    network_.trace(declarations.input("x", {1, side, side, channels_}, declarations.compute));
+    if (options.precision == DType::i8) use_int8(declarations, network_.int8);
     parameters_ = std::make_unique<Parameters>(device, declarations);
     if (!device.facts().host_memory) make_room_for_planes(kPlanesAlignment);
     load(model.state, model.file_name);
@@ -69,7 +72,7 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
         }
     if (traces_.size() == kMaxTraces) traces_.pop_back();
     const size_t n = options_.batch;
-    auto graph = std::make_unique<Graph>(options_.precision);
+    auto graph = std::make_unique<Graph>(traced_type(options_.precision));
     Trace t{.h = h, .w = w, .images = graph->input("images", {n, h, w, 3}, DType::u8), .places = {}, .program = {}};
     Value images = t.images;
     if (planes_.data()) {
@@ -103,8 +106,10 @@ Detector::Trace& Detector::trace(size_t h, size_t w) {
     const SelectedBoxes boxes = select_boxes(decoded, {.threshold = options_.threshold,
                                                        .iou_threshold = options_.iou_threshold,
                                                        .max_detections = options_.max_boxes});
-    t.program = std::make_shared<Program>(arena_, std::move(graph), *parameters_,
-                                          std::array{boxes.detections, boxes.count}, ProgramOptions{.batch = n});
+    if (options_.precision == DType::i8) use_int8(*graph, network_.int8);
+    t.program =
+        std::make_shared<Program>(arena_, std::move(graph), *parameters_, std::array{boxes.detections, boxes.count},
+                                  ProgramOptions{.batch = n, .after_step = options_.after_step});
     for (size_t i = 0; i < passes.size(); ++i) {
         const float across = float(w) / float(passes[i].inner_w), down = float(h) / float(passes[i].inner_h);
         const bool mirrored = passes[i].mirrored;

@@ -20,10 +20,11 @@ constexpr DType kDetectorPrecision = DType::f32;
 
 struct DetectorOptions {
     size_t batch = 1;
-    float threshold = 0.005f, iou_threshold = 0.45f;  // of confidence; of NMS
-    size_t max_boxes = 300;                           // per image
-    DType precision = kDetectorPrecision;
-    bool augmented = false;  // see Pass
+    float threshold = 0.005f, iou_threshold = 0.45f;   // of confidence; of NMS
+    size_t max_boxes = 300;                            // per image
+    DType precision = kDetectorPrecision;              // i8: the model is quantized
+    bool augmented = false;                            // see Pass
+    std::function<void(const Step&)> after_step = {};  // ProgramOptions
 };
 
 // One pass over an image. Augmented inference takes three: original, mirrored at 0.83 and plain at 0.67 of its size,

@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/text.h"
+#include "models/files/int8_file.h"
+#include "models/int8.h"
 
 namespace {
 
@@ -101,10 +103,12 @@ void store(const ModelFile& m, std::map<std::string, std::string>& metadata) {
 }
 
 void write_model(const std::filesystem::path& path, const ModelFile& m) {
+    std::vector<std::vector<int8_t>> bytes;
     std::vector<FileTensor> tensors;
     const std::span<const uint64_t> steps(&m.steps, 1);
-    for (const auto& [name, tensor] : m.state) {
-        tensors.push_back({name, DType::f32, tensor.shape, std::as_bytes(std::span(tensor.values))});
+    for (FileTensor& tensor : file_tensors(m.state, bytes)) {
+        const std::string name = tensor.name;
+        tensors.push_back(std::move(tensor));
         if (name.ends_with("running_var"))
             tensors.push_back(
                 {name.substr(0, name.size() - 11) + std::string(kTracked), DType::i64, {}, std::as_bytes(steps)});
@@ -114,6 +118,7 @@ void write_model(const std::filesystem::path& path, const ModelFile& m) {
     metadata["tundra.model"] = m.model.name;
     metadata["tundra.epsilon"] = fmt::format("{}", float(m.model.folding.eps));
     if (!m.bf16_check.empty()) metadata[kBf16Check] = m.bf16_check;
+    if (!m.int8_report.empty()) metadata[kInt8] = m.int8_report;
     store(m, metadata);
     write_safetensors(path, tensors, metadata);
 }
@@ -145,11 +150,15 @@ ModelFile read_model(const std::filesystem::path& path, const ReadModel& how) {
                 .state = std::move(file.state),
                 .lacks = file.model.lacks};
     if (const auto check = file.metadata.find(kBf16Check); check != file.metadata.end()) m.bf16_check = check->second;
+    join_int8(file, m.state, m.model.int8, [&] { return m.model; });
+    if (const auto report = file.metadata.find(kInt8); report != file.metadata.end()) m.int8_report = report->second;
     for (const std::string& text : file.notes) m.notes.push_back(fmt::format("{}: {}", file.path, text));
     StatedPreprocessing stated =
         preprocessing_of(file.metadata, m.model.name.ends_with("-keras"), how.input, file.path);
     m.input = stated.used;
     m.normalize_assumed = stated.normalize_assumed;
+    if (how.initial && !m.model.int8.empty())
+        fail(Fault::usage, "{}: is quantized, so it can only predict; train from its original", file.path);
     if (how.initial) return m;
     if (!stated.note.empty()) m.notes.push_back(fmt::format("{}: input {}", file.path, stated.note));
     if (!m.lacks.empty())
@@ -177,7 +186,7 @@ ModelFile read_model(const std::filesystem::path& path, const ReadModel& how) {
 void check_numbers(const Model& model, const StateDict& state, const std::string& where) {
     const std::set<std::string_view> layers = layers_of(model);
     for (const auto& [name, tensor] : state)
-        if (is_of(layers, name))
+        if (!model.int8.empty() || is_of(layers, name))
             if (const std::string number = bad_number(name, tensor); !number.empty())
                 fail(Fault::damaged, "{}: {}; download or train the weights again", where, number);
 }

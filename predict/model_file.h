@@ -16,7 +16,8 @@ struct ModelFile {
     std::map<std::string, std::string> more = {};  // further metadata: tundra's version, data, accuracy, ...
     std::vector<std::string> notes = {};           // for people: what was assumed, left out or overridden
     std::string lacks = {};                        // RecognisedModel::lacks
-    std::string bf16_check = {};                   // of the file: predict/bf16_check.h
+    std::string bf16_check = {};                   // of the file: predict/precision_check.h
+    std::string int8_report = {};                  // of a quantized model: kInt8 of its metadata
     bool normalize_assumed = false;                // input.normalize: neither the file nor an option says it
 };
 

@@ -3,9 +3,9 @@
 #include <bit>
 #include <cmath>
 
-#include "predict/bf16_check.h"
 #include "predict/evaluation.h"
 #include "predict/model_file.h"
+#include "predict/precision_check.h"
 #include "train/machine.h"
 #include "train/ranks.h"
 #include "train/setup.h"

@@ -5,8 +5,8 @@
 
 #include "data/box_dataset.h"
 #include "models/yolov5_start.h"
-#include "predict/bf16_check.h"
 #include "predict/model_file.h"
+#include "predict/precision_check.h"
 #include "train/ranks.h"
 #include "train/setup.h"
 #include "train/task.h"

@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 #include "models/files/detector_file.h"
-#include "predict/bf16_check.h"
 #include "predict/model_file.h"
+#include "predict/precision_check.h"
 #include "train/setup.h"
 
 using nlohmann::json;
@@ -16,10 +16,10 @@ bool passed_the_check(const TrainConfig& config) {
     if (config.init.empty()) return false;
     if (config.task == "detect") {
         const DetectorModel model = read_detector(config.init);
-        return bf16_passed(model.bf16_check, model.state);
+        return check_passed(model.bf16_check, model.state);
     }
     const ModelFile file = read_model(config.init, {.initial = true});
-    return bf16_passed(file.bf16_check, file.state);
+    return check_passed(file.bf16_check, file.state);
 }
 
 }  // namespace

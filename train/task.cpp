@@ -44,13 +44,13 @@ double time_of_a_step(Task& task, Ranks& ranks, double seconds) {
     return best;
 }
 
-Evaluated Task::checked(Bf16Check check, std::string weights) {
+Evaluated Task::checked(PrecisionCheck check, std::string weights) {
     check.weights = std::move(weights);
     bf16_check_ = to_text(check);
     std::string note =
         fmt::format("bf16 {} its check on {} validation images", check.passed() ? "passes" : "fails", check.images);
-    for (const Bf16Row& row : check.rows)
-        note += fmt::format("; {} {:.4f}, in float32 {:.4f}", row.what, row.bf16, row.fp32);
+    for (const CheckRow& row : check.rows)
+        note += fmt::format("; {} {:.4f}, in float32 {:.4f}", row.what, row.other, row.fp32);
     return {.complete = true, .note = note};
 }
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 #include "train/config.h"
 #include "train/trainer.h"
 
@@ -59,7 +59,7 @@ public:
     // Each rank evaluates a share of the images; the answer is that of all ranks, except for `complete`.
     virtual Evaluated evaluate(Part part, Cache* cache, const std::function<bool()>& keep_going) = 0;
     // Compares the answers to the validation images with those in bf16, or in float32 for a network that trains in
-    // bf16: predict/bf16_check.h. After evaluate(), as the next two. Does nothing on other devices than
+    // bf16: predict/precision_check.h. After evaluate(), as the next two. Does nothing on other devices than
     // cpu and where there are too few images.
     virtual Evaluated check_bf16(const StateDict& result, Cache* cache, const std::function<bool()>& keep_going) = 0;
     // After evaluate(), because the file may hold a threshold chosen by it.
@@ -69,7 +69,7 @@ public:
 protected:
     std::vector<uint32_t> share_of(const std::vector<uint32_t>& samples) const;  // that this rank evaluates
     static Evaluated nothing_checked() { return {.complete = true}; }
-    Evaluated checked(Bf16Check check, std::string weights);
+    Evaluated checked(PrecisionCheck check, std::string weights);
     size_t batch() const { return size_t(config_.batch) / ranks_.count; }  // images per step of this rank
 
     const TrainConfig& config_;

@@ -11,10 +11,11 @@
 
 namespace {
 
-// The choices are those of training, from the same table.
-CLI::IsMember choices_of(std::string_view key) {
+// The choices are those of training, from the same table, and `more`.
+CLI::IsMember choices_of(std::string_view key, std::vector<std::string> more = {}) {
     const auto field = std::ranges::find(config_fields(), key, &ConfigField::key);
-    return CLI::IsMember(std::vector<std::string>(field->choices.begin(), field->choices.end()));
+    more.insert(more.begin(), field->choices.begin(), field->choices.end());
+    return CLI::IsMember(more);
 }
 
 }  // namespace
@@ -43,11 +44,13 @@ void add_machine_options(CLI::App& app, MachineOptions& options, const std::stri
         })
         ->capture_default_str()
         ->group("Machine");
-    app.add_option("--precision", options.precision,
-                   "arithmetic of the network: fp32, bf16, fp16 (not on cpu), or auto: bf16 for a classifier on cuda, "
-                   "and on cpu for a model that passed eval --check-bf16 where it is faster; else fp32")
+    app.add_option(
+           "--precision", options.precision,
+           "arithmetic of the network: fp32, bf16, fp16 (not on cpu), int8 (cpu, a model that `tundra quantize` "
+           "made), or auto: int8 for such a model, bf16 for a classifier on cuda, and on cpu for a model that "
+           "passed eval --check-bf16 where it is faster; else fp32")
         ->type_name("NAME")
-        ->check(choices_of("precision"))
+        ->check(choices_of("precision", {"int8"}))
         ->capture_default_str()
         ->group("Machine");
     app.add_option("--batch", options.batch, "images that go through the network at once [" + batch_default + "]")

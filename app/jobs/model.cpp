@@ -7,7 +7,7 @@
 
 #include "app/jobs/journal.h"
 #include "base/json.h"
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 
 namespace {
 
@@ -33,19 +33,20 @@ PrecisionChoice detector_precision(const MachineOptions& options, Device& device
     const size_t stride = model.network().stride,
                  side = std::max(stride, std::min(model.image_size, kTimedSide) / stride * stride);
     std::map<DType, std::unique_ptr<Detector>> timed;
-    return choose_precision({.named = options.precision,
-                             .automatic = kDetectorPrecision,
-                             .earlier = earlier.name,
-                             .checked = bf16_passed(model.bf16_check, model.state),
-                             .alone = earlier.alone},
-                            device, [&](DType precision) {
-                                std::unique_ptr<Detector>& one = timed[precision];
-                                if (!one)
-                                    one = std::make_unique<Detector>(device, model,
-                                                                     DetectorOptions{.precision = precision});
-                                const std::vector<uint8_t> blank(side * side * 3, 128);
-                                return seconds_of([&] { one->run(blank, side, side); });
-                            });
+    return choose_precision(
+        {.named = options.precision,
+         .automatic = kDetectorPrecision,
+         .earlier = earlier.name,
+         .checked = check_passed(model.int8_report.empty() ? model.bf16_check : model.int8_report, model.state),
+         .file = model.file_name,
+         .int8_report = model.int8_report,
+         .alone = earlier.alone},
+        device, [&](DType precision) {
+            std::unique_ptr<Detector>& one = timed[precision];
+            if (!one) one = std::make_unique<Detector>(device, model, DetectorOptions{.precision = precision});
+            const std::vector<uint8_t> blank(side * side * 3, 128);
+            return seconds_of([&] { one->run(blank, side, side); });
+        });
 }
 
 ReadyModel open_model(const std::string& path, const MachineOptions& options, size_t images, const InputOptions& input,
@@ -68,19 +69,24 @@ ReadyModel open_model(const std::string& path, const MachineOptions& options, si
                                                              .normalize = normalize_named(m.file.input.normalize),
                                                              .precision = precision});
     };
+    const bool beside_on_cpu = earlier.fp32_on_cpu && m.device->kind() == "cpu";
     std::map<DType, std::unique_ptr<Classifier>> timed;
-    m.precision =
-        choose_precision({.named = earlier.fp32_on_cpu && m.device->kind() == "cpu" ? "fp32" : options.precision,
-                          .automatic = m.device->default_precision(),
-                          .earlier = earlier.name,
-                          .checked = bf16_passed(m.file.bf16_check, state),
-                          .alone = earlier.alone},
-                         *m.device, [&](DType precision) {
-                             std::unique_ptr<Classifier>& one = timed[precision];
-                             if (!one) one = classifier(precision), one->load(state, path);
-                             const std::vector<uint8_t> blank(one->config().batch * m.file.input.fit.bytes(), 128);
-                             return seconds_of([&] { one->run(blank); });
-                         });
+    m.precision = choose_precision(
+        {.named = !beside_on_cpu               ? options.precision
+                  : m.file.int8_report.empty() ? "fp32"
+                                               : "auto",
+         .automatic = m.device->default_precision(),
+         .earlier = earlier.name,
+         .checked = check_passed(m.file.int8_report.empty() ? m.file.bf16_check : m.file.int8_report, state),
+         .file = path,
+         .int8_report = m.file.int8_report,
+         .alone = earlier.alone},
+        *m.device, [&](DType precision) {
+            std::unique_ptr<Classifier>& one = timed[precision];
+            if (!one) one = classifier(precision), one->load(state, path);
+            const std::vector<uint8_t> blank(one->config().batch * m.file.input.fit.bytes(), 128);
+            return seconds_of([&] { one->run(blank); });
+        });
     timed.clear();
     m.classifier = classifier(m.precision.type);
     m.loading =

@@ -8,6 +8,7 @@ namespace {
 
 struct Attend {
     static constexpr std::string_view name = "attention";
+    static constexpr bool keeps_range = true;  // means of the values
     Shape s;
     size_t heads, key, value;
     double flops() const {

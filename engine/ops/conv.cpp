@@ -5,6 +5,7 @@
 #include "engine/ops.h"
 #include "engine/ops/conv_shape.h"
 #include "kernels/bias.h"
+#include "kernels/conv/int8.h"
 
 namespace {
 
@@ -41,6 +42,25 @@ struct BackwardBias {
     }
 };
 
+// y or y_float: exactly one.
+struct ForwardInt8 {
+    static constexpr std::string_view name = "conv_int8";
+    static constexpr bool untyped = true, cpu_only = true;
+    ConvShape shape;
+    Activation activation;
+    bool residual_last;
+    Quantization x_range, residual_range, y_range;
+    double flops() const { return shape.flops(); }
+    void prepare(const Cpu& cpu, const ConvInt8& k) const { scratch_bytes(cpu, k); }
+    void bind(auto& k, auto& slot) const {
+        k.shape = shape, k.activation = activation, k.residual_last = residual_last;
+        k.x_range = x_range, k.residual_range = residual_range, k.y_range = y_range;
+        slot.in("x", k.x), slot.in("weight", k.weight), slot.in("weight_scale", k.weight_scale);
+        slot.in("bias", k.bias), slot.in("residual", k.residual);
+        slot.out("y", k.y, "residual"), slot.out("y_float", k.y_float);
+    }
+};
+
 struct Forward {
     static constexpr std::string_view name = "conv";
     ConvShape shape;
@@ -56,6 +76,9 @@ struct Forward {
         k.residual_last = residual_last, k.weight_is_constant = weight_is_constant;
         slot.in("x", k.x), slot.in("weight", k.weight), slot.in("bias", k.bias), slot.in("residual", k.residual);
         slot.out("y", k.y, "residual");
+    }
+    std::shared_ptr<const Op> on_bytes(std::span<const Quantization> in, Quantization out) const {
+        return cpu_op<ConvInt8>(ForwardInt8{shape, activation, residual_last, in[0], in[3], out});
     }
     NamedValues backward(const BackwardArgs& node) const {
         require(activation == Activation::none && !node["residual"],

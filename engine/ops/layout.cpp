@@ -31,22 +31,47 @@ void compute(const Device& device, const CopyAll<T>& copy) {
 
 std::string part_name(size_t i) { return fmt::format("part{}", i); }
 
-struct Concat {
-    static constexpr std::string_view name = "concat";
+struct CopyAllInt8 {
+    size_t count;
+    CopyChannelsInt8 part[kMaxParts];
+};
+void compute(const Cpu& cpu, const CopyAllInt8& copy) {
+    for (size_t i = 0; i < copy.count; ++i) compute(cpu, copy.part[i]);
+}
+
+void bind_concat(const auto& concat, auto& k, auto& slot) {
+    k.count = concat.widths.size();
+    size_t offset = 0;
+    for (size_t i = 0; i < k.count; ++i) {
+        auto& part = k.part[i];
+        part.rows = concat.rows, part.channels = part.x_pitch = concat.widths[i];
+        part.y_pitch = concat.channels, part.y_offset = offset;
+        if constexpr (requires { part.x_range; }) part.x_range = concat.ranges[i], part.y_range = concat.y_range;
+        offset += concat.widths[i];
+        slot.in("part", i, part.x);
+    }
+    slot.out("y", k.part[0].y);
+    for (size_t i = 1; i < k.count; ++i) k.part[i].y = k.part[0].y;
+}
+
+struct ConcatInt8 {
+    static constexpr std::string_view name = "concat_int8";
+    static constexpr bool untyped = true, cpu_only = true;
     size_t rows, channels;
     std::vector<size_t> widths;
-    void bind(auto& k, auto& slot) const {
-        k.count = widths.size();
-        size_t offset = 0;
-        for (size_t i = 0; i < widths.size(); ++i) {
-            auto& part = k.part[i];
-            part.rows = rows, part.channels = part.x_pitch = widths[i];
-            part.y_pitch = channels, part.y_offset = offset;
-            offset += widths[i];
-            slot.in("part", i, part.x);
-        }
-        slot.out("y", k.part[0].y);
-        for (size_t i = 1; i < widths.size(); ++i) k.part[i].y = k.part[0].y;
+    std::vector<Quantization> ranges;
+    Quantization y_range;
+    void bind(auto& k, auto& slot) const { bind_concat(*this, k, slot); }
+};
+
+struct Concat {
+    static constexpr std::string_view name = "concat";
+    static constexpr bool keeps_range = true;
+    size_t rows, channels;
+    std::vector<size_t> widths;
+    void bind(auto& k, auto& slot) const { bind_concat(*this, k, slot); }
+    std::shared_ptr<const Op> on_bytes(std::span<const Quantization> in, Quantization out) const {
+        return cpu_op<CopyAllInt8>(ConcatInt8{rows, channels, widths, {in.begin(), in.end()}, out});
     }
     NamedValues backward(const BackwardArgs& node) const {
         NamedValues grads;
@@ -74,6 +99,7 @@ struct UpsampleBackward {
 
 struct Upsample {
     static constexpr std::string_view name = "upsample2";
+    static constexpr bool keeps_range = true, takes_bytes = true;
     Shape s;
     void bind(auto& k, auto& slot) const {
         k.n = s[0], k.h = s[1], k.w = s[2], k.c = s[3];
@@ -85,13 +111,24 @@ struct Upsample {
     }
 };
 
-struct SliceForward {
-    static constexpr std::string_view name = "slice";
+struct SliceInt8 {
+    static constexpr std::string_view name = "slice_int8";
+    static constexpr bool untyped = true, cpu_only = true;
     size_t rows, pitch, first, channels;
     void bind(auto& k, auto& slot) const {
         k.rows = rows, k.channels = channels, k.x_pitch = pitch, k.x_offset = first, k.y_pitch = channels;
         slot.in("x", k.x);
         slot.out("y", k.y);
+    }
+};
+
+struct SliceForward {
+    static constexpr std::string_view name = "slice";
+    static constexpr bool keeps_range = true;
+    size_t rows, pitch, first, channels;
+    void bind(auto& k, auto& slot) const { SliceInt8{rows, pitch, first, channels}.bind(k, slot); }
+    std::shared_ptr<const Op> on_bytes(std::span<const Quantization>, Quantization) const {
+        return cpu_op<CopyChannelsInt8>(SliceInt8{rows, pitch, first, channels});
     }
 };
 

@@ -18,6 +18,7 @@ struct MaxBackward {
 
 struct MaxForward {
     static constexpr std::string_view name = "max_pool";
+    static constexpr bool keeps_range = true, takes_bytes = true;
     MaxPoolShape shape;
     void bind(auto& k, auto& slot) const {
         k.shape = shape;
@@ -58,6 +59,7 @@ struct AverageForward {
 
 struct Average2 {
     static constexpr std::string_view name = "average_pool2";
+    static constexpr bool keeps_range = true;
     Shape s;
     void bind(auto& k, auto& slot) const {
         k.n = s[0], k.h = s[1], k.w = s[2], k.c = s[3];

@@ -9,7 +9,9 @@
 #include "base/text.h"
 #include "kernels/detect.h"
 #include "models/files/anchor_free_file.h"
+#include "models/files/int8_file.h"
 #include "models/files/yolov5_file.h"
+#include "models/int8.h"
 
 namespace {
 
@@ -75,10 +77,19 @@ DetectorModel model_as_it_is(WeightFile file) {
         model.state = std::move(weights.state);
         model.whole_padding |= weights.ultralytics;
     }
+    join_int8(file, model.state, model.int8, [&] { return model.network(); });
+    if (const auto report = file.metadata.find(kInt8); report != file.metadata.end())
+        model.int8_report = report->second;
     return model;
 }
 
 }  // namespace
+
+Model DetectorModel::network() const {
+    Model model = others ? make_model(*others) : make_model(config);
+    model.int8 = int8;
+    return model;
+}
 
 // MegaDetector pads by multiples of 64 if the model's image size is 1280, whatever size it is run at, and of 32
 // otherwise; the network may need 64 in either case.
@@ -132,9 +143,8 @@ DetectorModel random_detector(Device& device, const std::string& name) {
 }
 
 void write_detector(const std::filesystem::path& path, const DetectorModel& model) {
-    std::vector<FileTensor> tensors;
-    for (const auto& [name, t] : model.state)
-        tensors.push_back({name, DType::f32, t.shape, std::as_bytes(std::span(t.values))});
+    std::vector<std::vector<int8_t>> bytes;
+    std::vector<FileTensor> tensors = file_tensors(model.state, bytes);
     json info = {{"image_size", model.image_size},
                  {"typical_detection_threshold", model.typical_threshold},
                  {"conservative_detection_threshold", model.conservative_threshold}};
@@ -147,11 +157,11 @@ void write_detector(const std::filesystem::path& path, const DetectorModel& mode
                            DType::f32,
                            {1, kDistanceBins, 1, 1},
                            std::as_bytes(std::span(bins))});
-    std::map<std::string, std::string> metadata = {
-        {"format", "pt"},
-        {"tundra.model", model.others ? lower(std::string(model.others->family)) : "yolov5"},
-        {"class_names", json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace)},
-        {"megadetector_info.json", info.dump(-1, ' ', false, json::error_handler_t::replace)}};
+    std::map<std::string, std::string> metadata = model.more;
+    metadata["format"] = "pt";
+    metadata["tundra.model"] = model.others ? lower(std::string(model.others->family)) : "yolov5";
+    metadata["class_names"] = json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace);
+    metadata["megadetector_info.json"] = info.dump(-1, ' ', false, json::error_handler_t::replace);
     if (model.others) {
         if (model.others->plain_pool) metadata["tundra.plain_pool"] = "1";
     } else {
@@ -160,5 +170,6 @@ void write_detector(const std::filesystem::path& path, const DetectorModel& mode
         if (model.config.pool_first) metadata["tundra.pool_first"] = "1";
     }
     if (!model.bf16_check.empty()) metadata[kBf16Check] = model.bf16_check;
+    if (!model.int8_report.empty()) metadata[kInt8] = model.int8_report;
     write_safetensors(path, tensors, metadata);
 }

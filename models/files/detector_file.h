@@ -17,14 +17,17 @@ struct DetectorModel {
     std::string version = {};  // of MegaDetector; empty if the file does not say
     // Confidences that MegaDetector's users work with: from the file, else by its name.
     double typical_threshold = 0.2, conservative_threshold = 0.1;
-    std::vector<std::string> notes = {};  // of the file, for people: WeightFile::notes
-    std::string bf16_check = {};          // of the file: see predict/bf16_check.h
-    StateDict state = {};                 // names as in models/yolov5.h; for training or folded for inference
+    std::vector<std::string> notes = {};           // of the file, for people: WeightFile::notes
+    std::string bf16_check = {};                   // of the file: see predict/precision_check.h
+    Int8Layers int8 = {};                          // of a quantized detector: models/int8.h
+    std::string int8_report = {};                  // kInt8 of its metadata
+    std::map<std::string, std::string> more = {};  // further metadata to write
+    StateDict state = {};                          // names as in models/yolov5.h; for training or folded for inference
 
     // Boxes are scaled back as ultralytics does it, with whole pixels of padding: app/detect/detection.h
     bool whole_padding = false;
 
-    Model network() const { return others ? make_model(*others) : make_model(config); }
+    Model network() const;
     size_t letterbox_stride() const;  // the sides of a letterboxed image are multiples of it
 };
 

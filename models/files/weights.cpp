@@ -16,8 +16,10 @@
 #include "base/text.h"
 #include "kernels/types.h"
 #include "models/files/checkpoint_facts.h"
+#include "models/files/int8_file.h"
 #include "models/files/keras_file.h"
 #include "models/files/recognise.h"
+#include "models/int8.h"
 
 namespace {
 
@@ -36,13 +38,16 @@ std::vector<To> converted(std::span<const std::byte> bytes) {
     return values;
 }
 
+bool is_quantized(const WeightFile& file) { return file.metadata.contains(kInt8); }
+
 // Networks hold little but counters as integers; as int64 a small deflated file could take gigabytes.
 constexpr size_t kIntegersLimit = size_t(1) << 24;
 
 void check_integers(const WeightFile& file) {
     size_t total = 0;
     for (const StoredTensor& tensor : file.tensors)
-        if (is_readable(tensor.dtype) && !is_real(tensor.dtype)) total += numel(tensor.shape);
+        if (!(is_quantized(file) && tensor.dtype == DType::i8) && is_readable(tensor.dtype) && !is_real(tensor.dtype))
+            total += numel(tensor.shape);
     if (total > kIntegersLimit)
         fail(Fault::damaged,
              "{}: its integer tensors hold {} numbers, the limit is {}; tundra takes weights in floating "
@@ -60,7 +65,12 @@ void add(WeightFile& file, const StoredTensor& tensor, std::span<const std::byte
         case DType::i64: file.integers[tensor.name] = converted<int64_t, int64_t>(bytes); break;
         case DType::i32: file.integers[tensor.name] = converted<int32_t, int64_t>(bytes); break;
         case DType::i16: file.integers[tensor.name] = converted<int16_t, int64_t>(bytes); break;
-        case DType::i8: file.integers[tensor.name] = converted<int8_t, int64_t>(bytes); break;
+        case DType::i8:
+            if (is_quantized(file))
+                floats = converted<int8_t, float>(bytes);
+            else
+                file.integers[tensor.name] = converted<int8_t, int64_t>(bytes);
+            break;
         case DType::u8:
         case DType::boolean: file.integers[tensor.name] = converted<uint8_t, int64_t>(bytes); break;
         default: break;  // a type that nothing here reads
@@ -116,6 +126,7 @@ Content read_safetensors(WeightFile& file, FileBytes bytes) {
         else
             add(file, {name, tensor.dtype, tensor.shape}, tensor.data);
     }
+    if (is_quantized(file)) take_int8(file);
     return content;
 }
 

@@ -24,7 +24,7 @@ struct StoredTensor {
     Shape shape;
 };
 
-// The key of metadata under which a file has the result of predict/bf16_check.h.
+// The key of metadata under which a file has the result of predict/precision_check.h.
 constexpr const char* kBf16Check = "tundra.bf16";
 
 struct WeightFile {
@@ -33,6 +33,7 @@ struct WeightFile {
     std::string prefix;        // what stood in front of their names there: "module."
     std::vector<StoredTensor> tensors;
     StateDict state;                                       // the float tensors
+    StateDict int8{};                                      // scales and ranges of a quantized network: models/int8.h
     std::map<std::string, std::vector<int64_t>> integers;  // the others
     std::map<std::string, std::string> metadata;           // texts and numbers stored with the weights
     RecognisedModel model;

@@ -1,4 +1,4 @@
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 
 #include <algorithm>
 #include <cmath>
@@ -48,6 +48,9 @@ std::vector<bool> found_of(const std::vector<TrueBox>& truth, std::vector<FoundB
     return taken;
 }
 
+// A row that says more than what int8 promises where labels show what is right.
+bool told(DType precision, bool labelled) { return precision == DType::i8 && labelled; }
+
 size_t size_class(const TrueBox& box, const ImageBoxes& image, size_t side) {
     const double scale = double(side) / double(std::max(image.h, image.w));
     const double pixels = double(box.w) * double(image.w) * double(box.h) * double(image.h) * scale * scale;
@@ -56,40 +59,47 @@ size_t size_class(const TrueBox& box, const ImageBoxes& image, size_t side) {
 
 }  // namespace
 
-bool Bf16Check::passed() const {
-    return images >= fewest && !rows.empty() && std::ranges::all_of(rows, &Bf16Row::holds);
+bool PrecisionCheck::passed() const {
+    return images >= fewest && !rows.empty() && std::ranges::all_of(rows, &CheckRow::holds);
 }
 
-std::vector<std::string> Bf16Check::lines() const {
+std::vector<std::string> PrecisionCheck::lines() const {
     std::vector<std::string> lines;
-    for (const Bf16Row& row : rows) {
-        const auto [low, high] = interval(row.bf16, row.count);
-        lines.push_back(fmt::format("{:<24} {:>7}  float32 {:.4f}  bf16 {:.4f} ({:.4f} to {:.4f})  {}", row.what,
-                                    row.count, row.fp32, row.bf16, low, high,
-                                    row.holds() ? "holds" : fmt::format("loses more than {:.3f}", row.limit)));
+    for (const CheckRow& row : rows) {
+        const auto [low, high] = interval(row.other, row.count);
+        lines.push_back(fmt::format("{:<24} {:>7}  float32 {:.4f}  {} {:.4f} ({:.4f} to {:.4f})  {}", row.what,
+                                    row.count, row.fp32, precision_name(precision), row.other, low, high,
+                                    !row.decides() ? "no limit"
+                                    : row.holds()  ? "holds"
+                                                   : fmt::format("loses more than {:.3f}", row.limit)));
     }
     if (images < fewest) lines.push_back(fmt::format("{} images are too few: {} are needed", images, fewest));
     return lines;
 }
 
-Bf16Check compare_classes(const Predictions& fp32, const Predictions& bf16, bool labelled) {
-    Bf16Check check{.images = fp32.rows.size(), .fewest = labelled ? kFewestLabelled : kFewestUnlabelled};
-    require(bf16.rows.size() == check.images, "{} answers in bf16, {} in float32", bf16.rows.size(), check.images);
+PrecisionCheck compare_classes(const Predictions& fp32, const Predictions& other, bool labelled, DType precision) {
+    PrecisionCheck check{
+        .precision = precision, .images = fp32.rows.size(), .fewest = labelled ? kFewestLabelled : kFewestUnlabelled};
+    require(other.rows.size() == check.images, "{} answers in {}, {} in float32", other.rows.size(),
+            precision_name(precision), check.images);
     size_t right[2] = {}, same = 0;
     for (size_t i = 0; i < check.images; ++i) {
-        const Prediction &a = fp32.rows[i], &b = bf16.rows[i];
+        const Prediction &a = fp32.rows[i], &b = other.rows[i];
         same += a.predicted == b.predicted;
         right[0] += a.predicted == a.label, right[1] += b.predicted == b.label;
     }
     const auto share = [&](size_t count) { return double(count) / double(std::max<size_t>(check.images, 1)); };
     if (labelled) check.rows.push_back({"accuracy", check.images, share(right[0]), share(right[1]), 0.005});
-    check.rows.push_back({"same class", check.images, 1, share(same), 0.005});
+    check.rows.push_back({"same class", check.images, 1, share(same), told(precision, labelled) ? 1 : 0.005});
     return check;
 }
 
-Bf16Check compare_boxes(const FoundBoxes& fp32, const FoundBoxes& bf16, size_t classes, size_t side, bool labelled) {
-    Bf16Check check{.images = fp32.images.size(), .fewest = labelled ? kFewestLabelled : kFewestUnlabelled};
-    require(bf16.images.size() == check.images, "{} answers in bf16, {} in float32", bf16.images.size(), check.images);
+PrecisionCheck compare_boxes(const FoundBoxes& fp32, const FoundBoxes& other, size_t classes, size_t side,
+                             bool labelled, DType precision) {
+    PrecisionCheck check{
+        .precision = precision, .images = fp32.images.size(), .fewest = labelled ? kFewestLabelled : kFewestUnlabelled};
+    require(other.images.size() == check.images, "{} answers in {}, {} in float32", other.images.size(),
+            precision_name(precision), check.images);
     size_t count[3] = {}, found[2][3] = {};
     for (size_t i = 0; i < check.images; ++i) {
         const ImageBoxes& image = fp32.images[i];
@@ -100,7 +110,7 @@ Bf16Check compare_boxes(const FoundBoxes& fp32, const FoundBoxes& bf16, size_t c
                 if (b.score >= kScore) truth.push_back({b.category, b.x, b.y, b.w, b.h});
         }
         const std::vector<bool> in[2] = {found_of(truth, image.found, kScore),
-                                         found_of(truth, bf16.images[i].found, labelled ? kScore : kScoreOfTheOther)};
+                                         found_of(truth, other.images[i].found, labelled ? kScore : kScoreOfTheOther)};
         for (size_t t = 0; t < truth.size(); ++t) {
             const size_t size = size_class(truth[t], image, side);
             ++count[size];
@@ -110,7 +120,7 @@ Bf16Check compare_boxes(const FoundBoxes& fp32, const FoundBoxes& bf16, size_t c
     const size_t objects = count[0] + count[1] + count[2];
     if (labelled && objects)
         check.rows.push_back({"mAP50", objects, measure_boxes(fp32.images, classes).map50,
-                              measure_boxes(bf16.images, classes).map50, 0.005});
+                              measure_boxes(other.images, classes).map50, told(precision, labelled) ? 1 : 0.005});
     const char* names[] = {"recall, small objects", "recall, medium objects", "recall, large objects"};
     for (size_t size = 0; size < 3; ++size)
         if (const auto n = double(count[size]); n > 0)
@@ -119,19 +129,20 @@ Bf16Check compare_boxes(const FoundBoxes& fp32, const FoundBoxes& bf16, size_t c
     return check;
 }
 
-std::string to_text(const Bf16Check& check) {
+std::string to_text(const PrecisionCheck& check) {
     json rows = json::array();
-    for (const Bf16Row& row : check.rows) rows.push_back({row.what, row.count, row.fp32, row.bf16, row.limit});
+    for (const CheckRow& row : check.rows) rows.push_back({row.what, row.count, row.fp32, row.other, row.limit});
     return one_line(
         json{{"passed", check.passed()}, {"images", check.images}, {"rows", rows}, {"weights", check.weights}});
 }
 
-bool bf16_passed(const std::string& stored, const StateDict& weights) {
-    const json check = stored.empty() ? json() : parse_foreign(stored);
+bool check_passed(const std::string& stored, const StateDict& weights) {
+    const json all = stored.empty() ? json() : parse_foreign(stored);
+    const json& check = member(all, "check").is_object() ? member(all, "check") : all;
     return member(check, "passed") == true && text_of(check, "weights") == fingerprint(weights);
 }
 
-void store_check(const std::filesystem::path& path, const Bf16Check& check) {
+void store_check(const std::filesystem::path& path, const PrecisionCheck& check) {
     if (path.extension() != ".safetensors")
         fail(Fault::usage, "{}: cannot hold the result of the check; `tundra import` makes a safetensors file of it",
              path.string());

@@ -1,5 +1,5 @@
 // The check of bf16 against float32, where it is stored, and what --precision auto makes of it. Under 1 s.
-#include "predict/bf16_check.h"
+#include "predict/precision_check.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 namespace {
 
 // n images of two classes; float32 is right but for `wrong`, bf16 differs from it in `changed`, from the last on.
-Bf16Check classes(size_t n, size_t wrong, size_t changed, bool labelled = true) {
+PrecisionCheck classes(size_t n, size_t wrong, size_t changed, bool labelled = true) {
     Predictions a, b;
     for (uint32_t i = 0; i < n; ++i) {
         const uint32_t label = i % 2, said = i < wrong ? 1 - label : label;
@@ -22,7 +22,7 @@ Bf16Check classes(size_t n, size_t wrong, size_t changed, bool labelled = true) 
     return compare_classes(a, b, labelled);
 }
 
-TEST(Bf16Check, ClassifierMayLoseHalfAPoint) {
+TEST(PrecisionCheck, ClassifierMayLoseHalfAPoint) {
     EXPECT_TRUE(classes(1000, 30, 0).passed());
     EXPECT_TRUE(classes(1000, 30, 5).passed());
     EXPECT_FALSE(classes(1000, 30, 6).passed());
@@ -31,7 +31,7 @@ TEST(Bf16Check, ClassifierMayLoseHalfAPoint) {
     EXPECT_FALSE(classes(99, 3, 0).passed()) << "99 images show too little";
     EXPECT_FALSE(classes(999, 3, 0, false).passed());
     EXPECT_TRUE(classes(1000, 999, 5, false).passed()) << "labels do not count";
-    EXPECT_FALSE(Bf16Check{}.passed());
+    EXPECT_FALSE(PrecisionCheck{}.passed());
     const std::vector<std::string> lines = classes(99, 3, 1).lines();
     ASSERT_EQ(lines.size(), 3u);
     EXPECT_NE(lines[0].find("float32 0.9697  bf16 0.9596"), std::string::npos) << lines[0];
@@ -40,7 +40,7 @@ TEST(Bf16Check, ClassifierMayLoseHalfAPoint) {
 }
 
 // Gains are no loss: bf16 is right where float32 was not, but then the classes differ.
-TEST(Bf16Check, AccuracyMayRise) {
+TEST(PrecisionCheck, AccuracyMayRise) {
     Predictions a, b;
     for (uint32_t i = 0; i < 400; ++i) {
         a.rows.push_back({i, 0, i < 2, 0.9f, 0.1f, {}});
@@ -66,19 +66,19 @@ FoundBoxes boxes(size_t n, float score, size_t lost_of_size, size_t lost) {
     return all;
 }
 
-TEST(Bf16Check, DetectorMayLoseAPointOfEachSize) {
+TEST(PrecisionCheck, DetectorMayLoseAPointOfEachSize) {
     const FoundBoxes exact = boxes(200, 0.5f, 0, 0);
     const auto check = [&](const FoundBoxes& other, bool labelled = true) {
         return compare_boxes(exact, other, 2, 500, labelled);
     };
-    const Bf16Check same = check(exact);
+    const PrecisionCheck same = check(exact);
     ASSERT_EQ(same.rows.size(), 4u);
     EXPECT_EQ(same.rows[0].what, "mAP50");
     for (size_t size = 1; size < 4; ++size) EXPECT_EQ(same.rows[size].count, 200u) << same.rows[size].what;
     EXPECT_TRUE(same.passed());
     for (size_t size = 0; size < 3; ++size) {
-        const Bf16Check two = check(boxes(200, 0.5f, size, 2)), many = check(boxes(200, 0.5f, size, 3));
-        EXPECT_DOUBLE_EQ(two.rows[1 + size].bf16, 0.99);
+        const PrecisionCheck two = check(boxes(200, 0.5f, size, 2)), many = check(boxes(200, 0.5f, size, 3));
+        EXPECT_DOUBLE_EQ(two.rows[1 + size].other, 0.99);
         EXPECT_TRUE(two.rows[1 + size].holds());
         EXPECT_FALSE(many.rows[1 + size].holds()) << many.rows[1 + size].what;
         EXPECT_FALSE(many.passed());
@@ -94,7 +94,7 @@ TEST(Bf16Check, DetectorMayLoseAPointOfEachSize) {
     EXPECT_FALSE(check(renamed).passed());
 }
 
-TEST(Bf16Check, WithoutTrueBoxesThoseOfFloat32Count) {
+TEST(PrecisionCheck, WithoutTrueBoxesThoseOfFloat32Count) {
     const FoundBoxes exact = boxes(1000, 0.21f, 0, 0), lower = boxes(1000, 0.15f, 0, 0),
                      lost = boxes(1000, 0.21f, 0, 11);
     EXPECT_TRUE(compare_boxes(exact, lower, 2, 500, false).passed());
@@ -102,8 +102,8 @@ TEST(Bf16Check, WithoutTrueBoxesThoseOfFloat32Count) {
     EXPECT_FALSE(compare_boxes(exact, boxes(1000, 0.09f, 0, 0), 2, 500, false).passed());
 }
 
-TEST(Bf16Check, IsStoredWithTheWeightsAndOnlyForThem) {
-    std::string name = (std::filesystem::temp_directory_path() / "bf16_check_XXXXXX").string();
+TEST(PrecisionCheck, IsStoredWithTheWeightsAndOnlyForThem) {
+    std::string name = (std::filesystem::temp_directory_path() / "precision_check_XXXXXX").string();
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     const std::filesystem::path folder = name;
     const Model model = make_model(ResNetConfig{.depth = 50, .classes = 2, .width = 8});
@@ -112,23 +112,23 @@ TEST(Bf16Check, IsStoredWithTheWeightsAndOnlyForThem) {
     write_model(path, file);
     ModelFile read = read_model(path);
     EXPECT_EQ(read.bf16_check, "");
-    EXPECT_FALSE(bf16_passed(read.bf16_check, read.state));
-    Bf16Check check = classes(200, 0, 0);
+    EXPECT_FALSE(check_passed(read.bf16_check, read.state));
+    PrecisionCheck check = classes(200, 0, 0);
     check.weights = fingerprint(read.state);
     store_check(path, check);
     read = read_model(path);
-    EXPECT_TRUE(bf16_passed(read.bf16_check, read.state));
+    EXPECT_TRUE(check_passed(read.bf16_check, read.state));
     EXPECT_EQ(fingerprint(read.state), check.weights);
     const SafetensorsFile stored = SafetensorsFile::open(path);
     EXPECT_TRUE(stored.metadata().contains("tundra.classes"));
     read.state.begin()->second.values.mutable_data()[0] += 1;
-    EXPECT_FALSE(bf16_passed(read.bf16_check, read.state)) << "other weights";
+    EXPECT_FALSE(check_passed(read.bf16_check, read.state)) << "other weights";
     check.fewest = 201;
     store_check(path, check);
     read = read_model(path);
-    EXPECT_FALSE(bf16_passed(read.bf16_check, read.state)) << "a failed check";
+    EXPECT_FALSE(check_passed(read.bf16_check, read.state)) << "a failed check";
     for (const char* text : {"", "{}", "[]", "{\"passed\":true}", "{\"passed\":1,\"weights\":\"\"}", "}{", "null"})
-        EXPECT_FALSE(bf16_passed(text, read.state)) << text;
+        EXPECT_FALSE(check_passed(text, read.state)) << text;
     EXPECT_THROW(store_check(folder / "model.pt", check), Error);
     std::filesystem::remove_all(folder);
 }
