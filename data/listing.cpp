@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <map>
 #include <set>
+#include <utility>
 
 #include "base/text.h"
 
@@ -81,20 +81,28 @@ private:
 
     // A folder of favourites, for one: results are per name, so whoever counts animals has to know.
     void note_links() {
-        std::map<fs::path, std::string> seen;
+        const fs::path here = fs::weakly_canonical(root);
+        std::vector<std::pair<std::string, const std::string*>> outside;  // the file, and a name that leads there
         std::string first;
         size_t links = 0;
-        const fs::path here = fs::weakly_canonical(root);
+        const auto found = [&](const std::string& name, const std::string& other) {
+            if (links++ == 0) first = fmt::format("{} is {}", name, other);
+        };
         std::ranges::sort(linked_files);
         for (const std::string& name : linked_files) {
             std::error_code error;
-            const fs::path real = fs::canonical(root / name, error), inside = real.lexically_relative(here);
+            const std::string real = fs::canonical(root / name, error).string(),
+                              inside = fs::path(real).lexically_relative(here).string();
             if (error) continue;
-            const auto [other, once] = seen.emplace(real, name);
-            const bool listed = std::ranges::binary_search(listing.files, inside.string());
-            if ((listed || !once) && links++ == 0)
-                first = fmt::format("{} is {}", name, listed ? inside.string() : other->second);
+            if (std::ranges::binary_search(listing.files, inside))
+                found(name, inside);
+            else
+                outside.emplace_back(real, &name);
         }
+        std::ranges::stable_sort(
+            outside, {}, [](auto& link) -> auto& { return link.first; });
+        for (size_t i = 1; i < outside.size(); ++i)
+            if (outside[i].first == outside[i - 1].first) found(*outside[i].second, *outside[i - 1].second);
         if (links)
             listing.problems.push_back(fmt::format(
                 "{} images are links to others of them, and count as images of their own (first: {})", links, first));

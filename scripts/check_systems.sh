@@ -60,7 +60,7 @@ mirror() {  # Debian or Ubuntu
     local given=${1^^}_MIRROR
     [ -n "${!given:-}" ] && { echo "${!given}"; return; }
     { apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n "/security/d; s/^$1 //p"
-        echo "Ubuntu http://archive.ubuntu.com/ubuntu" | sed -n "s/^$1 //p"; } | head -1
+        echo "Ubuntu http://archive.ubuntu.com/ubuntu" | sed -n "s/^$1 //p"; } | sed -n 1p
 }
 
 make_root() {  # SUITE or SUITE-NAME -> a folder of this name, or what is in the way on standard output

@@ -66,7 +66,7 @@ season=$(awk -F, 'FNR == 1 { file++; for (i = 1; i <= NF; i++) column[file, $i] 
           100 * right / all, 100 * reached / all, 100 * looks / all, all }' demo/season/truth.csv demo/survey/images.csv)
 
 # The share of images that a person has to look at is worked out in the report, from the test images.
-by_hand=$(sed -n 's/.*<b>\([^<]*\)<\/b><span>to look at by a person<.*/\1/p' demo/run/report.html | head -1)
+by_hand=$(sed -n 's/.*<b>\([^<]*\)<\/b><span>to look at by a person<.*/\1/p' demo/run/report.html | sed -n 1p)
 say "Done"
 printf 'Accuracy on held-out images:  %s\n' "$(sed -n 's/^accuracy //p' demo/classifier.txt)"
 printf 'Images left to a person:      %s, for 99 %% right of the rest\n' "${by_hand:-not known}"

@@ -19,6 +19,7 @@ shift || true
 for tool in dpkg-deb dpkg-shlibdeps python3 xz; do
     command -v $tool >/dev/null || { echo "package: $tool is missing: apt-get install dpkg-dev python3 xz-utils" >&2; exit 1; }
 done
+trap 'echo "package: failed in line $LINENO" >&2' ERR
 mkdir -p "$out"
 out=$(realpath "$out")
 version=$(sed -n 's/^project(tundra VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
@@ -36,10 +37,11 @@ usr=$stage/deb/usr
 package_of() {  # that a file came from; some packages still name /lib, which has become a link
     local file
     file=$(realpath "$1")
-    { dpkg -S "$file" 2>/dev/null || dpkg -S "${file#/usr}" 2>/dev/null; } | sed 's/:.*//; 1q'
+    { dpkg -S "$file" 2>/dev/null || dpkg -S "${file#/usr}" 2>/dev/null; } | sed -n '1s/:.*//p'
 }
-file_of() { ldconfig -p | sed -n "s|^\t$1 .*=> ||p" | head -1; }  # by the name it is loaded by
-opened() { sed -nE "s/.*TUNDRA_$1=\\\\*\"([^\"\\\\]*).*/\1/p" build-package/build.ninja | head -1; }
+# Not head, whose end would end the one who writes, and by pipefail this script.
+file_of() { ldconfig -p | sed -n "s|^\t$1 .*=> ||p" | sed -n 1p; }  # by the name it is loaded by
+opened() { sed -nE "s/.*TUNDRA_$1=\\\\*\"([^\"\\\\]*).*/\1/p" build-package/build.ninja | sed -n 1p; }
 onednn=$(file_of "$(opened ONEDNN)")
 
 # ---- licences: this program's, of what it is compiled with, and of the libraries beside it
@@ -70,7 +72,7 @@ for library in $libraries; do
     [ -n "$package" ] || { echo "package: no package is known for $library: its licence is missing" >&2; exit 1; }
     licences "$tree/$doc/licenses" "$package"
     [ -s "$tree/$doc/licenses/$package" ] || { echo "package: no licence of $package" >&2; exit 1; }
-    echo "$(basename "$library"), from $(dpkg-query -W -f '${binary:Package} ${Version}, source ${source:Package}\n' "$package" | head -1)"
+    echo "$(basename "$library"), from $(dpkg-query -W -f '${binary:Package} ${Version}, source ${source:Package}\n' "$package" | sed -n 1p)"
 done >"$tree/$doc/licenses/PACKAGES"
 mv "$tree/$doc/copyright" "$tree/LICENSE"
 glibc=$(objdump -T "$tree/bin/tundra" "$tree"/lib/tundra/*.so* 2>/dev/null | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -1 | sed 's/GLIBC_//')

@@ -36,7 +36,7 @@ for check in "--seed 101" "--seed 202" "--size 320x240 --seed 101" "--size 320x2
 done
 cp $work/run3/model.safetensors share/synth_detector.safetensors
 
-fingerprint() { sed -n 's/.*"fingerprint": "\([0-9a-f]*\)".*/\1/p' "$1/run.json" | head -1; }
+fingerprint() { sed -n 's/.*"fingerprint": "\([0-9a-f]*\)".*/\1/p' "$1/run.json" | sed -n 1p; }
 cat >share/synth_detector.md <<END
 # synth_detector.safetensors
 

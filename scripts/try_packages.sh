@@ -28,7 +28,7 @@ command -v debootstrap >/dev/null || { echo "try_packages: debootstrap is missin
 mkdir -p "$folder"
 folder=$(realpath "$folder") packages=$(realpath "$packages")
 (cd "$packages" && sha256sum --quiet -c SHA256SUMS)
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/security/d; s/^Debian //p' | head -1)}
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/security/d; s/^Debian //p' | sed -n 1p)}
 
 # What every package must do, on its own images. Prints a hash of what it found.
 try='set -e
