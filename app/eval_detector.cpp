@@ -24,13 +24,15 @@ int eval_detector(EvalOptions& o) {
     config.threads = o.machine.threads;
     Dataset data = o.unlabelled ? images_without_labels(o) : open_data(o, config, open_box_dataset);
     const std::vector<uint32_t> numbers = images_of_part(data, o.part);
-    const DetectorModel model = read_detector(weight_file(o.model));
+    DetectorModel model = read_detector(weight_file(o.model));
+    if (!model.size_note.empty()) model.notes.push_back(model.size_note);
     match_classes(data, model.classes);
     config.image_size = model.image_size;
     LoaderOptions loader = loader_options(config, false);
     loader.fit = frame_for(config, data, model.network().stride);
     const auto device = o.machine.open();
     Progress progress(o.machine.quiet);
+    for (const std::string& text : model.notes) print_note(progress, fmt::format("{}: {}", model.file_name, text));
     const auto boxes_in = [&](DType precision) {
         Detector detector(*device, model,
                           {.batch = std::clamp<size_t>(numbers.size(), 1, o.machine.detector_batch(*device)),

@@ -68,11 +68,12 @@ void inspect_weights(Page& page, const fs::path& path) {
         }
     }
     if (!file.int8.empty()) inspect_int8(page, file);
-    std::string cannot_detect;
+    std::string cannot_detect, size_note;
     if (file.model.task == "detect") try {
             const DetectorModel model = read_detector(path);
             page.line("  input   {} pixels on the long side, padded to multiples of {}", model.image_size,
                       model.letterbox_stride());
+            size_note = model.size_note;
         } catch (const Error& error) {
             cannot_detect = error.what();
         }
@@ -94,6 +95,7 @@ void inspect_weights(Page& page, const fs::path& path) {
     page.line("  {} tensors, {} elements, {}", file.tensors.size(), count_text(elements), bytes_text(double(bytes)));
     if (!file.model.lacks.empty()) page.line("  note: it cannot predict: {}", file.model.lacks);
     if (!cannot_detect.empty()) page.line("  note: it cannot detect: {}", cannot_detect);
+    if (!size_note.empty()) page.line("  note: {}", size_note);
     for (const std::string& text : file.notes) page.line("  note: {}", text);
     for (const std::string& number : bad_numbers(file.state)) page.line("  note: {}", number);
 }

@@ -1,5 +1,5 @@
 // Depthwise convolution on the CPU: see depthwise.h. A thread has lines of pixels and goes through them in blocks of
-// channels, whose filters it turns first, so that the innermost loop runs over neighbouring channels.
+// channels, whose filters it turns first. The sums of sixteen neighbouring channels stay in registers.
 #include "kernels/depthwise.h"
 
 #include "kernels/index.h"
@@ -8,8 +8,7 @@
 
 namespace {
 
-constexpr size_t kBlock = 64;  // channels whose filters and sums stay in L1 and registers
-constexpr size_t kTaps = 9;
+constexpr size_t kBlock = 64, kGroup = 16, kTaps = 9;  // channels whose filters are turned; whose sums are registers
 
 template <class T>
 struct Line {
@@ -20,23 +19,34 @@ struct Line {
     template <class Finish>
     void run(const Finish& finish) const {
         for (size_t q = 0; q < op.w; ++q) {
-            const size_t out = ((image * op.h + p) * op.w + q) * op.c + first;
-            float sum[kBlock];
-            std::copy_n(op.bias + first, count, sum);
-            for (size_t r = 0; r < 3; ++r) {
-                if (!inside(ptrdiff_t(p + r) - 1, op.h)) continue;
-                for (size_t s = 0; s < 3; ++s) {
-                    if (!inside(ptrdiff_t(q + s) - 1, op.w)) continue;
-                    const T* const x = op.x + ((image * op.h + p + r - 1) * op.w + q + s - 1) * op.c + first;
-                    const float* const filter = filters + (r * 3 + s) * kBlock;
-                    for (size_t c = 0; c < count; ++c) sum[c] += float(x[c]) * filter[c];
-                }
-            }
-            for (size_t c = 0; c < count; ++c) sum[c] = finish(sum[c]);
-            if (op.residual)
-                for (size_t c = 0; c < count; ++c) sum[c] += float(op.residual[out + c]);
-            for (size_t c = 0; c < count; ++c) op.y[out + c] = T(sum[c]);
+            size_t c = 0;
+            for (; c + kGroup <= count; c += kGroup) channels<kGroup>(q, c, finish);
+            for (; c < count; ++c) channels<1>(q, c, finish);
         }
+    }
+
+private:
+    template <size_t n, class Finish>
+    void channels(size_t q, size_t c, const Finish& finish) const {
+        float sum[n];
+        for (size_t i = 0; i < n; ++i) sum[i] = op.bias[first + c + i];
+        const auto add = [&](size_t top, size_t bottom, size_t left, size_t right) {
+            for (size_t r = top; r < bottom; ++r)
+                for (size_t s = left; s < right; ++s) {
+                    const T* const x = op.x + ((image * op.h + p + r - 1) * op.w + q + s - 1) * op.c + first + c;
+                    const float* const filter = filters + (r * 3 + s) * kBlock + c;
+                    for (size_t i = 0; i < n; ++i) sum[i] += float(x[i]) * filter[i];
+                }
+        };
+        if (p > 0 && p + 1 < op.h && q > 0 && q + 1 < op.w)
+            add(0, 3, 0, 3);  // unrolled
+        else
+            add(p == 0, p + 1 < op.h ? 3 : 2, q == 0, q + 1 < op.w ? 3 : 2);
+        const size_t out = ((image * op.h + p) * op.w + q) * op.c + first + c;
+        for (size_t i = 0; i < n; ++i) sum[i] = finish(sum[i]);
+        if (op.residual)
+            for (size_t i = 0; i < n; ++i) sum[i] += float(op.residual[out + i]);
+        for (size_t i = 0; i < n; ++i) op.y[out + i] = T(sum[i]);
     }
 };
 
@@ -48,7 +58,7 @@ void compute(const Cpu& cpu, const DepthwiseConv<T>& op) {
     parallel_for(cpu, op.n * op.h, 1, [&](size_t begin, size_t end) {
         for (size_t block = 0; block < blocks; ++block) {
             const size_t first = block * kBlock, count = std::min(kBlock, op.c - first);
-            float filters[kTaps * kBlock];
+            alignas(64) float filters[kTaps * kBlock];
             for (size_t c = 0; c < count; ++c)
                 for (size_t tap = 0; tap < kTaps; ++tap)
                     filters[tap * kBlock + c] = float(op.weight[(first + c) * kTaps + tap]);

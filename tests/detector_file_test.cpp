@@ -257,6 +257,52 @@ TEST(DetectorFile, OnlyForeignCodeIsReported) {
     }
 }
 
+// megadetector_info.json beside the pickle.
+TEST(DetectorFile, WhatMegaDetectorWritesBesideIt) {
+    const auto with_info = [](const char* info) {
+        return changed(kYolo11, [&](Records& records) {
+            for (ZipRecord& r : records)
+                if (r.name.ends_with("/megadetector_info.json")) r.content = info;
+        });
+    };
+    const auto refused = [&](const char* info, const char* part) {
+        expect_refused(with_info(info), Fault::damaged, std::string("its megadetector_info.json ") + part);
+    };
+    for (const char* none : {"", "see the page", "[]", "{\"image_size\": 960", "{\"image_size\": NaN}"})
+        refused(none, "is not a JSON object");
+    refused(R"({"image_size": "960"})", R"(states image_size = "960", not a number from 64 to 8192)");
+    refused(R"({"image_size": 9600})", "states image_size = 9600");
+    refused(R"({"image_size": -1})", "states image_size = -1");
+    refused(R"({"typical_detection_threshold": 30})",
+            "states typical_detection_threshold = 30, not a number from 0 to 1");
+    refused(R"({"conservative_detection_threshold": -0.1})", "states conservative_detection_threshold = -0.1");
+    refused(R"({"typical_detection_threshold": [0.2]})", "states typical_detection_threshold = [0.2]");
+    const DetectorModel said =
+        detector_model(read_bytes(with_info(R"({"image_size": 960, "typical_detection_threshold": 0.35})")));
+    EXPECT_EQ(said.image_size, 960u);
+    EXPECT_EQ(said.typical_threshold, 0.35);
+    EXPECT_TRUE(said.size_note.empty() && said.whole_padding);
+    EXPECT_EQ(detector_model(read_bytes(with_info("{}"))).size_note, "");  // the settings of its training say it
+}
+
+// A size that is assumed is said, and a copy does not claim it.
+TEST(DetectorFile, SizesThatNobodyStates) {
+    const std::filesystem::path folder =
+        std::filesystem::temp_directory_path() / fmt::format("tundra_sizes_{}", getpid());
+    std::filesystem::create_directories(folder);
+    const std::filesystem::path source = TUNDRA_TESTS "/golden/yolo/yolov5_p6_tiny/model.pt";
+    const DetectorModel model = read_detector(source);
+    EXPECT_EQ(model.image_size, 1280u);
+    EXPECT_TRUE(model.size_note.starts_with("states no image size and runs at 1280 pixels")) << model.size_note;
+    write_detector(folder / "copy.safetensors", model);
+    EXPECT_EQ(read_detector(folder / "copy.safetensors").size_note, model.size_note);
+    EXPECT_NE(read_weights(folder / "copy.safetensors").metadata.at("megadetector_info.json").find(R"("yolov5")"),
+              std::string::npos);
+    std::filesystem::copy_file(source, folder / "md_v5a.0.1.pt");  // known by its name
+    EXPECT_EQ(read_detector(folder / "md_v5a.0.1.pt").size_note, "");
+    std::filesystem::remove_all(folder);
+}
+
 // Whatever is changed in the pickle: an Error of one line or a detector, never anything else.
 TEST(DetectorFile, ManyFlipsInThePickle) {
     size_t accepted = 0, refused = 0;

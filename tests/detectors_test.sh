@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Detectors without anchors through every command, and bad files: exit code, one line, nothing written. About 20 s.
+# Detectors without anchors through every command, and bad files: exit code, one line, nothing written. About 30 s.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
@@ -34,10 +34,25 @@ for pair in "${kinds[@]}"; do
     expect 2 "$tundra" train scenes --task detect -o run --init "$file" --epochs 1
     says "which can only detect; training starts from a YOLOv5"; one_line; [ ! -e run ] || bad "train left a folder"
 done
-model=$golden/yolo11_tiny_best/model.pt
-for option in --tta "--tile --tile-size 128"; do
-    expect 0 "$tundra" detect scenes/images -o more.json --model "$model" $option -q; rm -f more.json
+for kind in yolo11_tiny_best yolov9c_cedar_tiny; do
+    model=$golden/$kind/model.pt
+    for option in --tta "--tile --tile-size 128" "--tta --tile --tile-size 128"; do
+        # shellcheck disable=SC2086
+        expect 0 "$tundra" detect scenes/images -o more.json --model "$model" $option -q
+        cmp -s <(images $kind.json) <(images more.json) && bad "$option changes nothing"
+        rm -f more.json
+    done
+    expect 0 "$tundra" detect scenes/images -o cut.json --model "$model" --crops crops --render boxes -q
+    cmp -s <(images $kind.json) <(images cut.json) || bad "crops change the boxes of $kind"
+    [ "$(find crops -name '*.jpg' | wc -l)" -gt 12 ] || bad "no crops of $kind"
+    [ "$(find boxes -name '*.jpg' | wc -l)" = 12 ] || bad "not every image of $kind is drawn"
+    find scenes/images -name '*.jpg' | sort | head -5 >some.txt
+    expect 0 "$tundra" detect @some.txt --base scenes/images -o some.json --model "$model" -q
+    expect 0 "$tundra" detect scenes/images --update some.json -o updated.json --model "$model" -q
+    cmp -s <(images $kind.json) <(images updated.json) || bad "--update finds other boxes with $kind"
+    rm -rf cut.json crops boxes some.json updated.json
 done
+model=$golden/yolo11_tiny_best/model.pt
 
 # A killed run continues.
 for try in 1 2 3; do
@@ -80,5 +95,15 @@ for name in yolov10 stride; do
     expect 0 "$tundra" inspect "$file"
 done
 expect 0 "$tundra" inspect "$sources/tests/fuzz/corpus/detector/stride_refused.pt"; says "note: it cannot detect: "
+
+# A YOLOv5 that states no image size: a note, unless the user gives one; and a description that cannot be.
+five=$sources/tests/golden/yolo/yolov5_p6_tiny/model.pt
+expect 0 "$tundra" inspect "$five"; says "note: states no image size and runs at 1280 pixels, as in MegaDetector"
+"$tundra" detect @some.txt --base scenes/images -o five.json --model "$five" --image-size 320 -q 2>err || bad "detect at 320"
+grep -q "states no image size" err && bad "a note about an image size that was given"
+"$tundra" detect @some.txt --base scenes/images -o assumed.json --model "$five" -q 2>err || bad "detect at 1280"
+grep -q "note: model.pt: states no image size and runs at 1280 pixels" err || bad "no note about the image size"
+expect 0 "$tundra" import "$five" -o five.safetensors
+expect 0 "$tundra" inspect five.safetensors; says "states no image size"; says '"model_type":"yolov5"'
 
 [ $failures = 0 ] && echo "all is as it should be" || { echo "$failures failures"; exit 1; }

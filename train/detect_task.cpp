@@ -30,7 +30,7 @@ public:
         data_ = &data, device_ = &context.device, arena_ = &context.arena;
         model_ = initial_detector(config_, data.classes, note);
         fit_ = frame_for(config_, data, model_.config.largest_stride());
-        model_.image_size = std::max(fit_.h(), fit_.w());
+        model_.image_size = std::max(fit_.h(), fit_.w()), model_.size_note.clear();
         max_boxes_ = rows_for_boxes(note);
         const Model network = make_model(model_.config);
         trainer_ = std::make_unique<Trainer>(

@@ -133,6 +133,7 @@ Opened open(const DetectJob& job) {
         return o;
     }
     o.model = job.model.empty() ? read_shipped(job) : read_detector(weight_file(job.model));
+    if (!job.image_size && !o.model.size_note.empty()) o.model.notes.push_back(o.model.size_note);
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
     const size_t size = job.image_size ? job.image_size : o.model.image_size, multiple = o.model.network().stride;

@@ -32,11 +32,11 @@ bool winograd_wins(const ConvShape& s, bool weight_is_constant) {
            (weight_is_constant || s.n * s.h * s.w >= min_pixels);
 }
 constexpr size_t max_weights = 700 * 700;  // of the gradient: more sums would not fit into the scratch memory
-// Of stride 2 the packed weights are four times the number: for few pixels it takes too long to read them.
+// Of stride 2 the packed weights are four times the number: for few pixels it takes too long to read them, and memory.
 bool by_winograd_of_stride_2(const ConvForward<float>& op) {
     const ConvShape& s = op.shape;
     return op.weight_is_constant && winograd_supports(s, 2) && s.c_in >= 16 && s.c_out >= 16 &&
-           s.out_h() * s.out_w() >= 512;
+           s.c_in * s.c_out <= 128 * s.out_h() * s.out_w();
 }
 bool by_winograd(const ConvForward<float>& op) {
     return winograd_wins(op.shape, op.weight_is_constant) || by_winograd_of_stride_2(op);

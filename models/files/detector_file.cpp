@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "base/json.h"
 #include "base/safetensors.h"
 #include "base/text.h"
 #include "kernels/detect.h"
@@ -19,35 +20,52 @@ using nlohmann::json;
 
 constexpr std::string_view kVariance = ".bn.running_var";
 
-// The thresholds that MegaDetector publishes for the release in the file's name, else its general ones.
-void take_thresholds_by_name(DetectorModel& model) {
+// What MegaDetector publishes for the release in the file's name, else its general thresholds.
+void take_release_by_name(DetectorModel& model) {
     const std::string name = lower(model.file_name);
-    if (name.find("v5a") != name.npos || name.find("v5b") != name.npos) model.conservative_threshold = 0.05;
+    const bool a_or_b = name.find("v5a") != name.npos || name.find("v5b") != name.npos;
+    if (a_or_b) model.conservative_threshold = 0.05, model.size_note.clear();
     if (name.find("redwood") != name.npos) model.typical_threshold = 0.3;
 }
 
-void take_metadata(const WeightFile& file, DetectorModel& model) {
-    take_thresholds_by_name(model);
-    if (!file.model.text.starts_with("YOLOv5"))  // settings of the training, by ultralytics and by YOLOv9's authors
-        for (const char* key : {"args.imgsz", "opt.imgsz", "train_args.imgsz"})
-            if (const auto said = file.metadata.find(key); said != file.metadata.end())
-                if (const int size = std::atoi(said->second.c_str()); size > 0) model.image_size = size_t(size);
+// megadetector_info.json, null if the file has none.
+json info_of(const WeightFile& file) {
     const auto found = file.metadata.find("megadetector_info.json");
-    const json info = found == file.metadata.end() ? json() : json::parse(found->second, nullptr, false);
-    if (info.is_object()) {
-        const auto number = [&](const char* key) {
-            return info.contains(key) && info[key].is_number() ? std::optional(info[key].get<double>()) : std::nullopt;
-        };
-        if (const auto size = number("image_size")) model.image_size = size_t(std::clamp(*size, 0.0, 1e6));
-        model.typical_threshold = number("typical_detection_threshold").value_or(model.typical_threshold);
-        model.conservative_threshold =
-            number("conservative_detection_threshold").value_or(model.conservative_threshold);
-        if (info.contains("model_type") && info["model_type"].is_string())
-            model.whole_padding = info["model_type"] == "ultralytics";
-        for (const char* key : {"megadetector_version", "model_version_string"})
-            if (model.version.empty() && info.contains(key) && info[key].is_string())
-                model.version = info[key].get<std::string>();
-    }
+    if (found == file.metadata.end()) return {};
+    const json info = json::parse(found->second, nullptr, false);
+    if (!info.is_object())
+        fail(Fault::damaged, "{}: its megadetector_info.json is not a JSON object; download the file again", file.path);
+    return info;
+}
+
+void take_metadata(const WeightFile& file, DetectorModel& model) {
+    const bool five = file.model.text.starts_with("YOLOv5");
+    size_t trained = 0;  // by the settings of ultralytics, of YOLOv9's authors and of YOLOv5
+    for (const char* key : {"args.imgsz", "opt.imgsz", "train_args.imgsz"})
+        if (const auto said = file.metadata.find(key); said != file.metadata.end())
+            if (const int size = std::atoi(said->second.c_str()); size > 0) trained = size_t(size);
+    if (trained && !five) model.image_size = trained;
+    if (five || !trained)
+        model.size_note = fmt::format(
+            "states no image size and runs at {} pixels, as in MegaDetector{}; `tundra detect --image-size N` sets "
+            "another",
+            model.image_size, trained ? fmt::format(" (it was trained at {})", trained) : "");
+    take_release_by_name(model);
+    const json info = info_of(file);
+    const auto number = [&](const char* key, double least, double most) -> std::optional<double> {
+        const auto found = info.find(key);
+        if (found == info.end() || found->is_null()) return {};
+        if (found->is_number() && *found >= least && *found <= most) return found->get<double>();
+        fail(Fault::damaged, "{}: its megadetector_info.json states {} = {}, not a number from {} to {}", file.path,
+             key, shortened(one_line(*found), 100), least, most);
+    };
+    if (const auto size = number("image_size", 64, 8192)) model.image_size = size_t(*size), model.size_note.clear();
+    model.typical_threshold = number("typical_detection_threshold", 0, 1).value_or(model.typical_threshold);
+    model.conservative_threshold =
+        number("conservative_detection_threshold", 0, 1).value_or(model.conservative_threshold);
+    model.whole_padding = text_of(info, "model_type") == "ultralytics";
+    model.version = text_of(info, "megadetector_version");
+    if (model.version.empty()) model.version = text_of(info, "model_version_string");
     if (model.image_size < 64 || model.image_size > 8192)
         fail(Fault::damaged, "{}: states an image size of {}", file.path, model.image_size);
 }
@@ -145,11 +163,13 @@ DetectorModel random_detector(Device& device, const std::string& name) {
 void write_detector(const std::filesystem::path& path, const DetectorModel& model) {
     std::vector<std::vector<int8_t>> bytes;
     std::vector<FileTensor> tensors = file_tensors(model.state, bytes);
-    json info = {{"image_size", model.image_size},
-                 {"typical_detection_threshold", model.typical_threshold},
-                 {"conservative_detection_threshold", model.conservative_threshold}};
+    json info = {{"typical_detection_threshold", model.typical_threshold},
+                 {"conservative_detection_threshold", model.conservative_threshold},
+                 {"model_type", model.whole_padding ? "ultralytics"
+                                : model.others      ? "yolov9"
+                                                    : "yolov5"}};
+    if (model.size_note.empty()) info["image_size"] = model.image_size;
     if (!model.version.empty()) info["megadetector_version"] = model.version;
-    if (model.others) info["model_type"] = model.whole_padding ? "ultralytics" : "yolov9";
     std::vector<float> bins(kDistanceBins);  // by which this and other programs know such a network
     std::iota(bins.begin(), bins.end(), 0.0f);
     if (model.others)
@@ -160,8 +180,8 @@ void write_detector(const std::filesystem::path& path, const DetectorModel& mode
     std::map<std::string, std::string> metadata = model.more;
     metadata["format"] = "pt";
     metadata["tundra.model"] = model.others ? lower(std::string(model.others->family)) : "yolov5";
-    metadata["class_names"] = json(model.classes).dump(-1, ' ', false, json::error_handler_t::replace);
-    metadata["megadetector_info.json"] = info.dump(-1, ' ', false, json::error_handler_t::replace);
+    metadata["class_names"] = one_line(json(model.classes));
+    metadata["megadetector_info.json"] = one_line(info);
     if (model.others) {
         if (model.others->plain_pool) metadata["tundra.plain_pool"] = "1";
     } else {

@@ -14,7 +14,8 @@ struct DetectorModel {
     std::vector<std::string> classes;
     // The long side that it was trained for; 1280, as in MegaDetector, if the file does not say.
     size_t image_size = 1280;
-    std::string version = {};  // of MegaDetector; empty if the file does not say
+    std::string size_note = {};  // about a size that neither the file nor its name (MDv5a, MDv5b) says
+    std::string version = {};    // of MegaDetector; empty if the file does not say
     // Confidences that MegaDetector's users work with: from the file, else by its name.
     double typical_threshold = 0.2, conservative_threshold = 0.1;
     std::vector<std::string> notes = {};           // of the file, for people: WeightFile::notes
