@@ -24,6 +24,8 @@
 
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr const char* kNotBuilt = "this build has no NCCL (nccl.h was not found); docs/cuda.md says how to get it";
 
 #ifdef TUNDRA_NCCL
@@ -148,7 +150,7 @@ private:
     // ever.
     void watch() {
         while (!ending_) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(100));
+            std::this_thread::sleep_for(100ms);
             ncclResult_t result = ncclSuccess;
             {
                 const std::lock_guard lock(mutex_);

@@ -24,28 +24,28 @@ struct Task {
     std::shared_ptr<size_t> wait_for;  // done when *wait_for is 1
     bool kernel = false;
 };
-struct Part {
-    Work work;
-    std::vector<size_t> after;  // parts of the same graph
-    bool beside;                // of another stream than the one that began the capture
-};
 struct FakeGraph {
+    struct Part {
+        Work work;
+        std::vector<size_t> after;  // parts of the same graph
+        bool beside;                // of another stream than the one that began the capture
+    };
     std::vector<Part> parts;
 };
-struct Capture {
+struct FakeCapture {
     FakeGraph graph;
     cudaStream_t origin;
     bool broken = false;
 };
 struct FakeEvent {
     std::shared_ptr<size_t> done = std::make_shared<size_t>(1);  // then when, in nanoseconds
-    std::shared_ptr<Capture> capture = {};                       // in which it was recorded last
+    std::shared_ptr<FakeCapture> capture = {};                   // in which it was recorded last
     std::vector<size_t> after = {};                              // these parts of it
     cudaStream_t of = nullptr;
 };
 struct CUstream_st {
     std::deque<Task> tasks = {};
-    std::shared_ptr<Capture> capture = {};
+    std::shared_ptr<FakeCapture> capture = {};
     std::vector<size_t> last = {};  // parts that the next one of this stream follows
 };
 
@@ -108,7 +108,7 @@ bool is_beside(cudaStream_t stream) { return fake_cuda::number_of(stream) > 1; }
 
 void push(cudaStream_t stream, Task task) {
     if (stream->capture) {
-        std::vector<Part>& parts = stream->capture->graph.parts;
+        std::vector<FakeGraph::Part>& parts = stream->capture->graph.parts;
         parts.push_back({std::move(task.work), stream->last, stream != stream->capture->origin});
         stream->last = {parts.size() - 1};
         return;
@@ -121,7 +121,7 @@ void push(cudaStream_t stream, Task task) {
 }
 
 // One after the other in an order that their waits allow: those beside as early, or as late, as they may.
-void run_parts(const std::vector<Part>& parts) {
+void run_parts(const std::vector<FakeGraph::Part>& parts) {
     std::vector<bool> done(parts.size());
     for (size_t count = 0; count < parts.size(); ++count) {
         size_t next = parts.size();
@@ -138,7 +138,7 @@ void run_parts(const std::vector<Part>& parts) {
 }
 
 // Whether everything that another stream did in the capture comes before what its own stream did last.
-bool is_joined(const Capture& capture) {
+bool is_joined(const FakeCapture& capture) {
     std::vector<size_t> reached = capture.origin->last;
     std::vector<bool> before(capture.graph.parts.size());
     while (!reached.empty()) {
@@ -327,12 +327,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return called();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-    stream->capture = std::make_shared<Capture>(Capture{{}, stream});
+    stream->capture = std::make_shared<FakeCapture>(FakeCapture{{}, stream});
     stream->last.clear();
     return called();
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-    const std::shared_ptr<Capture> capture = std::exchange(stream->capture, nullptr);
+    const std::shared_ptr<FakeCapture> capture = std::exchange(stream->capture, nullptr);
     *graph = nullptr;
     const bool joined = is_joined(*capture);
     for (CUstream_st* other : streams)
