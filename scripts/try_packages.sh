@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs and tries each package that scripts/package.sh made, in fresh systems made with debootstrap. Needs root, and an archive of
-# Debian; nothing outside of FOLDER is touched.
+# Debian or Ubuntu (DEBIAN_MIRROR, UBUNTU_MIRROR); nothing outside of FOLDER is touched.
 #
-#   scripts/try_packages.sh PACKAGES [--folder FOLDER] [SUITE...]     default: build-systems/, bookworm trixie
+#   scripts/try_packages.sh PACKAGES [--folder FOLDER] [SUITE...]     default: build-systems/, bookworm trixie noble
 #
 # A .deb is tried where it belongs, tar and wheel everywhere. Each try begins with the bare system: it installs, lets `tundra
 # doctor` judge, makes images, trains a classifier, classifies, detects, and removes the package; what it left behind is a failure.
@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
+[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie noble)
 [ "$(id -u)" = 0 ] || { echo "try_packages: debootstrap and chroot need root: run it with sudo" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "try_packages: debootstrap is missing: apt-get install debootstrap" >&2; exit 1; }
 # In namespaces of its own: mounts and processes end with the script, however it ends.
@@ -28,7 +28,8 @@ command -v debootstrap >/dev/null || { echo "try_packages: debootstrap is missin
 mkdir -p "$folder"
 folder=$(realpath "$folder") packages=$(realpath "$packages")
 (cd "$packages" && sha256sum --quiet -c SHA256SUMS)
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/security/d; s/^Debian //p' | sed -n 1p)}
+debian=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/security/d; s/^Debian //p' | sed -n 1p)}
+ubuntu=${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
 
 # What every package must do, on its own images. Prints a hash of what it found.
 try='set -e
@@ -45,10 +46,12 @@ sort found.csv | sha256sum | cut -c 1-12'
 fresh() {  # SUITE: a bare system in $root, on memory
     local base=$folder/$1
     if [ ! -e "$base/ready" ]; then
-        local script=/usr/share/debootstrap/scripts/$1
-        [ -e "$script" ] || script=${script%/*}/sid
+        # Names that this debootstrap has not heard of are made as their family is.
+        local script=/usr/share/debootstrap/scripts/$1 like=sid mirror=$debian components=main
+        case $1 in focal | jammy | noble) like=gutsy mirror=$ubuntu components=main,universe ;; esac
+        [ -e "$script" ] || script=${script%/*}/$like
         rm -rf --one-file-system "$base"
-        debootstrap --variant=minbase "$1" "$base" "$mirror" "$script" >"$folder/$1.debootstrap" 2>&1
+        debootstrap --variant=minbase --components=$components "$1" "$base" "$mirror" "$script" >"$folder/$1.debootstrap" 2>&1
         rm -f "$base"/var/cache/apt/archives/*.deb
         touch "$base/ready"
     fi
@@ -85,8 +88,8 @@ row() {  # suite, package, what
     fi
 }
 for suite in "${suites[@]}"; do
-    release=$(case $suite in bookworm) echo 12 ;; trixie) echo 13 ;; esac)
-    for deb in "$packages"/*~debian"${release:-none}"_*.deb; do
+    release=$(case $suite in bookworm) echo debian12 ;; trixie) echo debian13 ;; jammy) echo ubuntu22.04 ;; noble) echo ubuntu24.04 ;; esac)
+    for deb in "$packages"/*~"${release:-none}"_*.deb; do
         [ ! -e "$deb" ] || row "$suite" deb "apt-get -qq update >&2; apt-get -qq install -y --no-install-recommends /packages/${deb##*/} >&2
             $try
             apt-get -qq purge -y tundra >&2"
