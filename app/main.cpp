@@ -20,9 +20,9 @@ namespace {
 
 std::vector<Command> commands() {
     return {
-        train_command(),   eval_command(),   classify_command(), detect_command(),  survey_command(), review_command(),
-        tidy_command(),    merge_command(),  export_command(),   lr_find_command(), report_command(), synth_command(),
-        inspect_command(), import_command(), quantize_command(), doctor_command(),   version_command(),
+        train_command(),   eval_command(),   classify_command(), detect_command(),  survey_command(),  review_command(),
+        tidy_command(),    merge_command(),  export_command(),   lr_find_command(), report_command(),  synth_command(),
+        inspect_command(), import_command(), quantize_command(), doctor_command(),  version_command(),
     };
 }
 

@@ -248,7 +248,7 @@ std::function<int()> add(CLI::App& app) {
 
 Command quantize_command() {
     return {.name = "quantize",
-            .summary = "Make a model several times faster on a CPU: int8, checked on your images.",
+            .summary = "Make a smaller and faster model for a CPU: int8, checked on your images.",
             .examples = {"tundra quantize runs/quality --labels more-shots       a classifier",
                          "tundra quantize md_v5a.0.0.pt --images cards/2025      a detector; at least 1,200 images",
                          "tundra quantize mine.pt --labels labels.json -o mine.int8.safetensors"},

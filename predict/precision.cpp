@@ -28,7 +28,7 @@ PrecisionChoice int8_of(const PrecisionWish& wish, const Device& device) {
         fail(Fault::damaged,
              "{}: its weights or ranges are not those that passed the check when it was quantized; quantize {} again",
              wish.file, original);
-    return {DType::i8};
+    return {DType::i8, wish.named == "auto" ? "the file is quantized" : ""};
 }
 }  // namespace
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 60 s.
+# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 40 s of two quiet
+# cores.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
@@ -38,7 +39,7 @@ model=run/model.int8.safetensors
 [ "$(stat -c %s $model)" -lt $(($(stat -c %s run/model.safetensors) * 3 / 10)) ] || bad "the file is not a quarter as large"
 expect 0 "$tundra" inspect $model; says "52 convolutions; in float32: conv1"; says "run/model.safetensors"; says "layer1.0.conv1 0 to"; says "accuracy"
 expect 0 "$tundra" eval $model shots --min-accuracy 0.95; says "accuracy"
-expect 0 "$tundra" classify shots --model $model -o auto.csv -q
+expect 0 "$tundra" classify shots --model $model -o auto.csv; says "precision: int8 (auto: the file is quantized)"
 expect 0 "$tundra" classify shots --model $model -o named.csv -q --precision int8 --threads 1
 cmp -s auto.csv named.csv || bad "auto is not int8, or threads change bits"
 TUNDRA_CPU_LEVEL=avx2 "$tundra" classify shots --model $model -o avx2.csv -q
@@ -105,10 +106,11 @@ expect 1 "$tundra" quantize uneven.safetensors --labels shots -o x.safetensors; 
 
 # A detector, with and without labels.
 detector=$sources/share/synth_detector.safetensors
-"$tundra" synth scenes --task detect --images 1000 --cameras 20 --size 160x120 --seed 5 -q >/dev/null || exit 1
+"$tundra" synth scenes --task detect --images 300 --cameras 20 --size 160x120 --seed 5 -q >/dev/null || exit 1
+mkdir few; for file in $(find scenes/images -name '*.jpg' | sort | head -40); do cp "$file" few; done
 expect 0 "$tundra" quantize "$detector" --images scenes --labels scenes/annotations.json -o int8.safetensors; says "recall, small objects"; says "in float32 (model.0.conv, model.24.m.0"
-detect=("$tundra" detect scenes --device cpu --model int8.safetensors)
-expect 0 "${detect[@]}" -o int8.json; says ", int8"
+detect=("$tundra" detect few --device cpu --model int8.safetensors)
+expect 0 "${detect[@]}" -o int8.json; says ", int8 (auto"
 is "$(said_of int8.json info/custom_metadata/tundra/precision)" int8 "the result's settings"
 expect 0 "$tundra" eval int8.safetensors scenes/annotations.json --part all --min-map50 0.3
 expect 2 "${detect[@]}" -o x.json --precision fp32; says "synth_detector.safetensors"; one_line
@@ -123,20 +125,20 @@ a, b = (json.load(open(file))["images"] for file in sys.argv[1:])
 sys.exit(a != b)
 PYTHON
 expect 0 "${detect[@]}" --update int8.json -o more.json
-expect 2 "$tundra" detect scenes --device cpu --model "$detector" --update int8.json -o more.json; one_line
+expect 2 "$tundra" detect few --device cpu --model "$detector" --update int8.json -o more.json; one_line
 expect 0 "${detect[@]}" -o 1.json --shard 1/2 -q
 expect 0 "${detect[@]}" -o 2.json --shard 2/2 -q
 expect 0 "$tundra" merge 1.json 2.json -o both.json
-expect 0 "$tundra" detect scenes --device cpu --model "$detector" -o 2.json --shard 2/2 -q
+expect 0 "$tundra" detect few --device cpu --model "$detector" -o 2.json --shard 2/2 -q
 expect 2 "$tundra" merge 1.json 2.json -o both.json; one_line
 expect 0 "${detect[@]}" -o tta.json --tta --tile --tile-size 96 -q
 
 # A survey with a quantized detector and a quantized quality model, whatever --precision says to the detector.
 "$tundra" synth season --task survey --images 20 --cameras 2 --size 160x120 --seed 4 -q >/dev/null || exit 1
-expect 0 "$tundra" survey season --out survey --detector int8.safetensors --quality $model --device cpu -q
+expect 0 "$tundra" survey season --out survey --detector int8.safetensors --quality $model --bad-class lie --device cpu -q
 is "$(said_of survey/survey.json settings/precision)" int8 "survey.json"
 key=$(said_of survey/survey.json keys)
-expect 0 "$tundra" survey season --out survey --detector int8.safetensors --quality $model --device cpu --precision int8 -q
+expect 0 "$tundra" survey season --out survey --detector int8.safetensors --quality $model --bad-class lie --device cpu --precision int8 -q
 is "$(said_of survey/survey.json keys)" "$key" "the survey was looked at again"
-expect 0 "$tundra" survey season --out plain --detector "$detector" --quality $model --precision fp32 --device cpu -q
+expect 0 "$tundra" survey season --out plain --detector "$detector" --quality $model --bad-class lie --precision fp32 --device cpu -q
 [ "$failures" = 0 ]
