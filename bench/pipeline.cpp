@@ -1,10 +1,10 @@
 // Files to results: what decoding alone reaches, what the network alone reaches, and both together, in the same run.
 //
-//   pipeline [--model resnet50|yolov5s|yolov5x6|none] [--files 40] [--width 2592 --height 1944] [--size 224] [--batch
+//   pipeline [--model resnet50|yolov5s|yolo11s|none] [--files 40] [--width 2592 --height 1944] [--size 224] [--batch
 //   16]
 //            [--threads 2] [--loaders 2] [--passes 3] [--device cpu] [--json]
 //
-// resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolov5*: JPEG to MegaDetector's JSON, as
+// resnet50: JPEG to batches to probabilities, as `tundra classify` does it. yolo*: JPEG to MegaDetector's JSON, as
 // `tundra detect` does it, --size the long side. none: detection with a network that finds nothing: cost per image of
 // everything else. Makes camera-trap images (tundra synth, at most 64 different ones, the rest are links to them) in
 // a folder that it removes at its end. On a CPU decoding and network share the cores, so the ceiling of both together
@@ -20,7 +20,7 @@
 #include "bench/peaks.h"
 #include "bench/workload.h"
 #include "data/loader.h"
-#include "models/yolov5_start.h"
+#include "models/files/detector_file.h"
 #include "predict/classifier.h"
 #include "predict/in_turn.h"
 #include "train/machine.h"
@@ -121,20 +121,12 @@ Figures classification(const Options& o, const fs::path& folder, Device& device)
 
 Figures detection(const Options& o, const fs::path& folder, Device& device) {
     const bool stub = o.model == "none";
-    DetectorModel model{.file_name = "bench",
-                        .config = yolov5_config(stub ? "n" : o.model.substr(6), 3),
-                        .classes = {"animal", "person", "vehicle"}};
-    {
-        Graph graph;
-        const size_t side = model.config.largest_stride();
-        yolov5(graph.input("x", {1, side, side, 3}, DType::f32), model.config);
-        Parameters parameters(device, graph);
-        initialize(parameters, 1);
-        model.state = download(parameters);
-        const size_t detect = model.config.detect_layer();
-        for (const auto& constant : make_model(model.config).constants) model.state.insert(constant);
+    DetectorModel model = random_detector(device, stub ? "yolov5n" : o.model);
+    if (!model.others) {
+        for (const auto& constant : model.network().constants) model.state.insert(constant);
         for (size_t level = 0; level < model.config.levels.size(); ++level)  // few boxes, as on real images
-            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", detect, level)].values.mutable_data(),
+            std::ranges::fill(model.state[fmt::format("model.{}.m.{}.bias", model.config.detect_layer(), level)]
+                                  .values.mutable_data(),
                               -3.0f);
     }
     const fs::path file = folder / "model.safetensors";

@@ -2,7 +2,7 @@
 """The whole table of Tundra against its peers, row by row, in a given time; a row that is in the file for this commit is not run again.
 
     (the environment: first lines of bench/compare/common.py)
-    cmake --build build --target tundra bench_step
+    cmake --build build --target tundra bench_step bench_pipeline
     peers/bin/python bench/compare/all.py --prepare                                   # once: weights, images, compiled peers
     peers/bin/python bench/compare/all.py --minutes 15 --out bench/results/NAME.json
     peers/bin/python bench/plot.py bench/results/NAME.json docs/cpu-table.svg         # the plot; prints the table as Markdown
@@ -33,6 +33,12 @@ ROWS = {
     "yolo11l_8": ("yolo11l 480x640 batch 8", ["detect.py", "--work", "yolo11l:480x640", "--batch", "8"], 4),
     "yolov9c_1": ("yolov9c 480x640 batch 1", ["detect.py", "--work", "yolov9c:480x640", "--batch", "1"], 1),
     "yolov9c_8": ("yolov9c 480x640 batch 8", ["detect.py", "--work", "yolov9c:480x640", "--batch", "8"], 4),
+    "yolo11s_bf16": ("yolo11s 736x960 batch 1 bf16", ["detect.py", "--work", "yolo11s:736x960", "--precision", "bf16"], 1),
+    "yolo11l_bf16": ("yolo11l 480x640 batch 1 bf16", ["detect.py", "--work", "yolo11l:480x640", "--precision", "bf16"], 1),
+    "yolov9c_bf16": ("yolov9c 480x640 batch 1 bf16", ["detect.py", "--work", "yolov9c:480x640", "--precision", "bf16"], 1),
+    "sorrel_x6": ("yolo11s:736x960 beside yolov5x6:960x1280", ["forms.py"], 1),
+    "sorrel_memory": ("yolo11s:736x960 beside yolov5s:736x960", ["forms.py", "--large", "yolov5s:736x960"], 0.5),
+    "sorrel_json": ("5 MP JPEG to JSON, yolo11s 960", ["pipeline.py"], 1),
     "end_to_end": ("end to end, 6 JPEG of 5 MP, yolov5x6", ["end_to_end.py"], 5),
     "memory": ("memory train:224:32", ["memory.py"], 0),
     "cold_start": ("cold start, classify one picture", ["cold_start.py"], 1),

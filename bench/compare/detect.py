@@ -3,16 +3,19 @@
 
     python3 -m venv peers && peers/bin/pip install torch torchvision onnxruntime onnx openvino
     cmake --build build --target tundra bench_step
-    peers/bin/python bench/compare/detect.py [--work yolov5s:640x640 yolo11s:736x960 ...] [--batch 1] [--out bench/results/NAME.json]
+    peers/bin/python bench/compare/detect.py [--work yolov5s:640x640 yolo11s:736x960 ...] [--batch 1] [--precision bf16]
+        [--out bench/results/NAME.json]
 
 The peers' networks are bench/compare/yolo_peer.py and anchor_free_peer.py, with the same weights as Tundra's (a file that it reads), normalization folded.
-From bytes to decoded boxes, which must be equal before timing. Tundra's time also holds the selection of boxes.
+From bytes to decoded boxes, which must be equal before timing. Tundra's time also holds the selection of boxes. With --precision bf16 the peers
+are OpenVINO and torch.compile, which have such a mode; random weights amplify its rounding, so 0.02 of the largest number may differ.
 """
 import io
 
 import common
 
-args = common.options(__doc__, work=["yolov5s:640x640", "yolov5x6:960x1280", "yolo11s:736x960", "yolo11l:480x640", "yolov9c:480x640"], batch=1)
+args = common.options(__doc__, work=["yolov5s:640x640", "yolov5x6:960x1280", "yolo11s:736x960", "yolo11l:480x640", "yolov9c:480x640"], batch=1, precision="fp32")
+HALF = args.precision == "bf16"
 
 import anchor_free_peer  # noqa: E402  (after the number of threads)
 import onnxruntime  # noqa: E402
@@ -41,15 +44,15 @@ def onnx_session(images, path):
 
 
 def openvino_request(images, path):
-    settings = {"INFERENCE_NUM_THREADS": args.threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_NUM_THREADS": args.threads, "INFERENCE_PRECISION_HINT": "bf16" if HALF else "f32", "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
     return lambda: request.infer([images.numpy()])[0]
 
 
 def without_gradients(run, images):
     def step():
-        with torch.no_grad():
-            return run(images).numpy()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=HALF):
+            return run(images).float().numpy()
     return step
 
 
@@ -68,17 +71,21 @@ for work in args.work:
         last = anchor_free_peer.AnchorFree(name).eval()
         common.write_safetensors(weights, *anchor_free_peer.safetensors(model, name))
     file = export(model, images, args.scratch / f"{name}-{pixels}-{args.batch}.onnx")
-    steps = {"ONNX Runtime": onnx_session(images, file), "OpenVINO": openvino_request(images, file)}
-    steps["torch eager NCHW"] = without_gradients(model, images)
+    steps = {"OpenVINO": openvino_request(images, file)}
     last.load_state_dict(model.state_dict())
-    steps["torch eager channels_last"] = without_gradients(last.to(memory_format=torch.channels_last), images)
+    if not HALF:
+        steps["ONNX Runtime"] = onnx_session(images, file)
+        steps["torch eager NCHW"] = without_gradients(model, images)
+        steps["torch eager channels_last"] = without_gradients(last.to(memory_format=torch.channels_last), images)
     if not args.no_compile:
         steps["torch.compile"] = without_gradients(torch.compile(model), images)
-    tundra = common.Tundra(args, "--model", name, "--size", pixels, "--batch", args.batch, "--inference", "--weights", weights)
+    tundra = common.Tundra(args, "--model", name, "--size", pixels, "--batch", args.batch, "--inference", "--weights", weights,
+                           "--precision", args.precision)
     ours = tundra.result()
-    checks = [common.check(f"{name}: decoded boxes", ours, step(), 1e-3) for name, step in steps.items()]
-    row = {"row": f"{name} {pixels} batch {args.batch}", "command": f"bench/compare/detect.py --work {work} --batch {args.batch}",
-           "checks": checks}
+    checks = [common.check(f"{name}: decoded boxes", ours, step(), 0.02 if HALF else 1e-3) for name, step in steps.items()]
+    mode = f" {args.precision}" if HALF else ""
+    row = {"row": f"{name} {pixels} batch {args.batch}{mode}", "checks": checks,
+           "command": f"bench/compare/detect.py --work {work} --batch {args.batch} --precision {args.precision}"}
     row |= common.in_turns(args, {"tundra": tundra.run} | {n: common.repeat(s) for n, s in steps.items()}, args.batch, warm=1)
     common.report(args, row)
     tundra.close()
