@@ -24,7 +24,6 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using nlohmann::json;
 
 constexpr size_t kMaxLostSteps = 20;  // without finite loss and gradients, in a row, before the run gives up
 
@@ -115,7 +114,7 @@ private:
         if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
         record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_.type, ranks_));
         if (!device_->facts().in_place) record_->fact("joined_gradients", task_->trainer().joins_gradients());
-        const json facts = run_facts(config_, data_, total_steps_, precision_facts(precision_, *device_));
+        const nlohmann::json facts = run_facts(config_, data_, total_steps_, precision_facts(precision_, *device_));
         for (const auto& [key, value] : facts.items()) record_->fact(key, value);
         record_->event(state_.step ? "resume" : "start", {{"step", state_.step}});
         read_log(folder_ / "log.jsonl", {state_.epoch, state_.position, state_.step}, task_->names.parts, epoch_, bad_);
@@ -369,8 +368,7 @@ private:
     int stop_code_ = 0;  // of the signal that some rank received
     const RunOptions& options_;
     const RunEvents& events_;
-    Ranks alone_;
-    Ranks& ranks_;
+    Ranks alone_, &ranks_;
     RunFolder folder_;
     Dataset data_;
     size_t steps_per_epoch_ = 0, total_steps_ = 0, saved_step_ = 0, lost_in_a_row_ = 0, empty_in_a_row_ = 0;
