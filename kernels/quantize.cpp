@@ -27,43 +27,19 @@ void compute(const Cpu& cpu, const Dequantize& op) {
 }
 
 void compute(const Cpu& cpu, const CopyChannelsInt8& op) {
-    const ToByte to_byte(op.y_range);
     const bool same = op.x_range == op.y_range;
     const size_t rows = std::max<size_t>(1, grain / std::max<size_t>(1, op.channels));
     parallel_for(cpu, op.rows, rows, [=](size_t begin, size_t end) {
+        const ToByte to_byte(op.y_range);  // here, where the compiler sees that writing to y does not change it
+        const Quantization x_range = op.x_range;
+        const size_t channels = op.channels;
         for (size_t row = begin; row < end; ++row) {
             const uint8_t* __restrict x = op.x + row * op.x_pitch + op.x_offset;
             uint8_t* __restrict y = op.y + row * op.y_pitch + op.y_offset;
             if (same)
-                std::copy_n(x, op.channels, y);
+                std::copy_n(x, channels, y);
             else
-                for (size_t c = 0; c < op.channels; ++c) y[c] = to_byte(op.x_range.value(x[c]));
+                for (size_t c = 0; c < channels; ++c) y[c] = to_byte(x_range.value(x[c]));
         }
     });
-}
-
-namespace {
-template <Activation activation>
-void add(const Cpu& cpu, const AddInt8& op) {
-    const ToByte to_byte(op.y_range);
-    parallel_for(cpu, op.count, grain, [=](size_t begin, size_t end) {
-        constexpr size_t block = 64;  // of its own memory, because y may be a or b
-        for (; begin < end; begin += block) {
-            const size_t count = std::min(block, end - begin);
-            const uint8_t *const a = op.a + begin, *const b = op.b + begin;
-            uint8_t sums[block];
-            for (size_t i = 0; i < count; ++i)
-                sums[i] = to_byte(activate_rough<activation>(op.a_range.value(a[i]) + op.b_range.value(b[i])));
-            std::copy_n(sums, count, op.y + begin);
-        }
-    });
-}
-}  // namespace
-
-void compute(const Cpu& cpu, const AddInt8& op) {
-    switch (op.activation) {
-        case Activation::relu: return add<Activation::relu>(cpu, op);
-        case Activation::silu: return add<Activation::silu>(cpu, op);
-        default: return add<Activation::none>(cpu, op);
-    }
 }

@@ -6,7 +6,6 @@
 //   Dequantize         y = x as floats
 //   CopyChannelsInt8   CopyChannels of layout.h; bytes are copied as they are where the ranges are equal, else they are
 //                      made anew
-//   AddInt8            y = activation(a + b) as bytes; y may lie where a or b does
 //
 // Scales are positive, 0 <= zero <= 255. All arithmetic is that of float32, with fused operations where fused() stands,
 // so results are the same on every processor. What becomes of a NaN is not defined: a byte cannot say it.
@@ -85,15 +84,6 @@ struct CopyChannelsInt8 {
     uint8_t* y;
 };
 
-struct AddInt8 {
-    size_t count;
-    Activation activation;
-    Quantization a_range, b_range, y_range;
-    const uint8_t *a, *b;
-    uint8_t* y;
-};
-
 void compute(const Cpu&, const Quantize&);
 void compute(const Cpu&, const Dequantize&);
 void compute(const Cpu&, const CopyChannelsInt8&);
-void compute(const Cpu&, const AddInt8&);

@@ -54,6 +54,7 @@ if [ "${TUNDRA_FULL:-}" = 1 ]; then
     same avx2 Haswell Broadwell EPYC Skylake-Server Icelake-Server
     for processor in qemu64 Nehalem SandyBridge Haswell; do  # every operation; 10 s each
         "$qemu" -cpu $processor "$(dirname "$binary")/tests/cpu_level_test" --gtest_brief=1 >ops 2>&1 || bad "$processor: $(tail -5 ops)"
+        "$qemu" -cpu $processor "$(dirname "$binary")/tests/conv_int8_test" --gtest_brief=1 --gtest_filter='ConvInt8.*' >ops 2>&1 || bad "$processor: $(tail -5 ops)"
     done
 else
     same plain Nehalem

@@ -81,34 +81,6 @@ TEST(Quantize, copies_channels_between_ranges) {
             });
 }
 
-TEST(Quantize, adds_and_activates) {
-    const CpuDevice cpu;
-    constexpr size_t count = 5003;
-    const Bytes a = random_bytes(count, 3), b = random_bytes(count, 4);
-    const Quantization a_range{0.02f, 100}, b_range{0.03f, 7}, y_range{0.04f, 60};
-    for (const Activation activation : {Activation::none, Activation::relu, Activation::silu}) {
-        Bytes first;
-        at_every_level([&] {
-            Bytes y(count), in_place = a, in_b = b;
-            compute(cpu, AddInt8{count, activation, a_range, b_range, y_range, a.data(), b.data(), y.data()});
-            for (size_t i = 0; i < count; ++i) {
-                double value = double(a_range.value(a[i])) + double(b_range.value(b[i]));
-                if (activation == Activation::relu) value = std::max(value, 0.0);
-                if (activation == Activation::silu) value /= 1 + std::exp(-value);
-                const double limited = std::clamp(value, double(y_range.value(0)), double(y_range.value(255)));
-                ASSERT_NEAR(double(y_range.value(y[i])), limited, 0.51 * double(y_range.scale));
-            }
-            if (first.empty()) first = y;
-            EXPECT_EQ(first, y);
-            compute(cpu,
-                    AddInt8{count, activation, a_range, b_range, y_range, in_place.data(), b.data(), in_place.data()});
-            EXPECT_EQ(y, in_place);
-            compute(cpu, AddInt8{count, activation, a_range, b_range, y_range, a.data(), in_b.data(), in_b.data()});
-            EXPECT_EQ(y, in_b);
-        });
-    }
-}
-
 // As the operation on floats.
 TEST(Quantize, max_pool_and_upsampling_of_bytes) {
     const CpuDevice cpu;
