@@ -1,5 +1,7 @@
 #include "models/int8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 

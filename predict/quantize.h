@@ -2,6 +2,10 @@
 // Nagel et al. 2021, https://arxiv.org/abs/2106.08295
 #pragma once
 
+#include <functional>
+#include <map>
+#include <span>
+
 #include "data/loader.h"
 #include "engine/plan.h"
 #include "models/model.h"

@@ -1,6 +1,9 @@
 // Quantized networks in files: models/int8.h.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+
 #include "base/safetensors.h"
 #include "models/files/weights.h"
 
