@@ -18,6 +18,7 @@
 #include "data/image.h"
 #include "engine/device_cuda.h"
 #include "kernels/conv/cpu.h"
+#include "kernels/conv/int8_loops.h"
 #include "kernels/cuda_libraries.h"
 #include "models/resnet.h"
 #include "train/machine.h"
@@ -99,13 +100,13 @@ double seconds_of_sum(Ranks& ranks, Device& device, size_t megabytes) {
     Graph graph;
     graph.ranks = &ranks;
     const Value sum = graph.external("values", {ones.size()}, DType::f32, values.data());
-    start_sum_over_ranks(sum, 1 / float(ranks.count));
+    start_sum_over_ranks(sum, 1);
     wait_for_ranks(sum);
     const std::vector<Step> steps =
         bind_steps(graph, plan_memory(graph, {}), nullptr, std::vector<void*>(graph.values.size()));
-    device.upload(values.data(), ones.data(), values.bytes());
     double best = INFINITY;
     for (int i = 0; i < 4; ++i) {
+        device.upload(values.data(), ones.data(), values.bytes());
         double nothing = 0;
         ranks.sum({&nothing, 1});  // all begin together
         const auto start = std::chrono::steady_clock::now();
@@ -115,7 +116,7 @@ double seconds_of_sum(Ranks& ranks, Device& device, size_t megabytes) {
     }
     std::vector<float> back(ones.size());
     device.download(back.data(), values.data(), values.bytes());
-    require(back == ones, "doctor --mpi: a sum over ranks is wrong");
+    require(back == std::vector<float>(ones.size(), float(ranks.count)), "doctor --mpi: a sum over ranks is wrong");
     return best;
 }
 
@@ -126,7 +127,8 @@ int test_ranks(Ranks* ranks, const std::string& device_name, bool as_json) {
     std::string reason;
     const std::unique_ptr<Device> device =
         open_device_of(*ranks, config, false, [&](const std::string& text) { reason = text; });
-    const std::unique_ptr<GpuSums> sums = join_devices(*ranks, *device, false);
+    const std::unique_ptr<GpuSums> sums = join_devices(*ranks, *device, false, 1);
+    const AbandonAfterError guard(sums.get());
     const json here = {{"rank", ranks->rank},
                        {"machine", ranks->machine},
                        {"device", device->description()},
@@ -175,6 +177,8 @@ int run_mpi(const std::string& device, bool as_json) {
 
 int run(bool as_json, const std::string& self_test_device) {
     if (self_test_device == "cpu") fail(Fault::usage, "--device cpu: the self-test compares another device with it");
+    if (gpus_in(self_test_device).size() > 1)
+        fail(Fault::usage, "--device {}: the self-test takes one GPU; add --mpi to test several", self_test_device);
     const Machine machine = this_machine();
     const Build build = this_build();
     std::vector<Check> devices = {device_check("cpu"), device_check("cuda"), device_check("simt")};
@@ -183,7 +187,7 @@ int run(bool as_json, const std::string& self_test_device) {
     const auto space = std::filesystem::space(".", error);
     const double free_bytes = error ? 0 : double(space.available);
     std::vector<Check> tests = {self_test(self_test_device)};
-    if (devices[1].good && self_test_device != "cuda") tests.push_back(self_test("cuda"));
+    if (devices[1].good && !self_test_device.starts_with("cuda")) tests.push_back(self_test("cuda"));
     const bool gpu = devices[1].good;
     Check detector{.what = "MegaDetector", .text = detector_advice(gpu)};
     double rate = 0;
@@ -241,8 +245,8 @@ int run(bool as_json, const std::string& self_test_device) {
                      fmt::join(machine.processor.isa, " ")));
     line("ok", "instructions",
          fmt::format("{}{}", cpu_level_name(), cpu_level_is_lowered() ? ", lowered by TUNDRA_CPU_LEVEL" : ""));
-    const bool vnni = std::ranges::any_of(
-        machine.processor.isa, [](const std::string& flag) { return flag == "avx512_vnni" || flag == "avx_vnni"; });
+    const Int8Loops* const loops = int8_loops();
+    const bool vnni = loops && loops->numbers == 4;
     line(vnni ? "ok" : "no", "int8",
          vnni ? "by VNNI, for models that `tundra quantize` makes" : "without VNNI: the same answers, but slower");
     line("ok", "memory",
@@ -287,10 +291,14 @@ std::function<int()> add(CLI::App& app) {
     auto mpi = std::make_shared<bool>(false);
     app.add_flag("--mpi", *mpi, "under mpirun or srun: the ranks, their machines, and the speed of a sum over them");
     auto device = std::make_shared<std::string>("simt");
-    app.add_option("--device", *device,
-                   "the device whose results the self-test compares with those of cpu: simt, ptx or cuda; where a GPU "
-                   "is usable, cuda is compared too. With --mpi: cpu or cuda; cuda if every rank has a GPU")
-        ->check(CLI::IsMember({"simt", "ptx", "cuda", "cpu"}))
+    app.add_option(
+           "--device", *device,
+           "the device whose results the self-test compares with those of cpu: simt, ptx, cuda or one GPU (cuda:1); "
+           "where a GPU is usable, cuda is compared too. With --mpi: cpu, cuda, or GPUs for the ranks of a "
+           "machine (cuda:2,3); cuda if every rank has a GPU")
+        ->check([kinds = CLI::IsMember({"simt", "ptx", "cuda", "cpu"})](const std::string& text) {
+            return gpus_in(text).empty() ? kinds(text) : std::string();
+        })
         ->capture_default_str();
     return [=, &app] {
         return *mpi ? run_mpi(app.count("--device") ? *device : "auto", *as_json) : run(*as_json, *device);

@@ -151,7 +151,7 @@ void match_classes(Dataset& data, const std::vector<std::string>& classes) {
     for (const std::string& name : data.classes) {
         const auto found = std::ranges::find(classes, name);
         if (found == classes.end())
-            fail(Fault::usage, "eval: the data has a class '{}'; the model knows {}", name, fmt::join(classes, ", "));
+            fail(Fault::usage, "the data has a class '{}'; the model knows {}", name, fmt::join(classes, ", "));
         number.push_back(uint32_t(found - classes.begin()));
     }
     for (Sample& sample : data.samples) {
@@ -185,6 +185,9 @@ int end_check(const EvalOptions& o, Progress& progress, const PrecisionCheck& ch
     if (check.images < check.fewest)  // says nothing about the model: what is stored stays
         fail(Fault::runtime, "eval: {} images are too few for a check of bf16; {} are needed", check.images,
              check.fewest);
+    if (check.rows.empty())  // nor does this
+        fail(Fault::usage, "eval: {} no object on the {} images; name images with animals on them",
+             o.unlabelled ? "float32 finds" : "the labels have", check.images);
     store_check(weight_file(o.model), check);
     if (check.passed()) return 0;
     fail(Fault::runtime, "eval: bf16 does not pass on {} images of {}: --precision auto stays with fp32", check.images,

@@ -37,6 +37,8 @@ public:
 
     void open(const TrainConfig& config, Dataset (*open)(const std::string&, const DatasetOptions&),
               const std::vector<std::string>& classes) {
+        if (labelled() && !o.images.empty() && !fs::is_directory(o.images))
+            fail(Fault::usage, "--images {}: beside --labels it must be a folder", o.images);
         EvalOptions from;
         from.model = o.model, from.data = labelled() ? o.labels : o.images, from.machine = machine;
         data = labelled() ? open_data(from, config, open) : images_without_labels(from);
@@ -45,12 +47,23 @@ public:
         for (uint32_t i = 0; i < data.samples.size(); ++i)
             if (!labelled() || o.images.empty() || lies_in(data.path(data.samples[i]), o.images)) numbers.push_back(i);
         const size_t needed = images_needed(labelled() ? kFewestLabelled : kFewestUnlabelled);
-        split = calibration_split(numbers);
         if (numbers.size() < needed)
             fail(Fault::usage,
-                 "quantize: {} has {} images; {} are needed, {} to set the ranges and {} to check the result",
-                 from.data, numbers.size(), needed, split_of(needed).calibration.size(),
-                 split_of(needed).holdout.size());
+                 "quantize: {}{} has {} images; {} are needed, {} to set the ranges and {} to check the result",
+                 from.data, labelled() && !o.images.empty() ? " in " + o.images : "", numbers.size(), needed,
+                 split_of(needed).calibration.size(), split_of(needed).holdout.size());
+        split = calibration_split(labelled() ? unseen(numbers, needed, same_place(config.data, o.labels)) : numbers);
+    }
+
+    // What `network` (float32, with `recorder` after its steps) gives on the images that set the ranges.
+    std::map<std::string, Range> ranges(const std::function<void(std::span<const uint8_t>)>& network,
+                                        RangeRecorder& recorder, const LoaderOptions& loader) {
+        const size_t total = split.calibration.size();
+        print_notes(progress, {},
+                    calibrate(network, recorder, data, split.calibration, loader, counting(total, "for the ranges")));
+        if (!recorder.images())
+            fail(Fault::inputs, "quantize: none of the {} images that were to set the ranges could be read", total);
+        return recorder.ranges();
     }
 
     std::function<bool(size_t)> counting(size_t total, const char* what) {
@@ -67,6 +80,10 @@ public:
         if (check.images < check.fewest)
             fail(Fault::inputs, "quantize: only {} of {} images for the check could be read; {} are needed",
                  check.images, split.holdout.size(), check.fewest);
+        if (check.rows.empty())
+            fail(Fault::usage,
+                 "quantize: {} no object on the {} images for the check; name images with animals on them",
+                 labelled() ? "the labels have" : "float32 finds", check.images);
         if (!check.passed())
             fail(Fault::runtime, "quantize: int8 does not pass its check on {} images, so {} was not written",
                  check.images, out_file().string());
@@ -109,8 +126,26 @@ public:
 private:
     static CalibrationSplit split_of(size_t n) { return calibration_split(std::vector<uint32_t>(n)); }
     static bool lies_in(const fs::path& file, const fs::path& folder) {
-        const fs::path from = fs::weakly_canonical(file).lexically_relative(fs::weakly_canonical(folder));
+        const fs::path at = fs::weakly_canonical(fs::absolute(file).parent_path());  // the file may be a link
+        const fs::path from = at.lexically_relative(fs::weakly_canonical(folder));
         return !from.empty() && *from.begin() != "..";
+    }
+    static bool same_place(const fs::path& a, const fs::path& b) {
+        return fs::exists(a) && fs::exists(b) && fs::equivalent(a, b);
+    }
+    // Those of the test and validation parts if they suffice. `trained`: the model has seen the training part even
+    // where there is no other.
+    std::vector<uint32_t> unseen(const std::vector<uint32_t>& numbers, size_t needed, bool trained) {
+        std::vector<uint32_t> others;
+        for (const uint32_t i : numbers)
+            if (data.samples[i].part != Part::train) others.push_back(i);
+        if (others.size() >= needed) return others;
+        if (const size_t seen = numbers.size() - others.size(); seen && (trained || !others.empty()))
+            data.notes.push_back(
+                fmt::format("{} of the {} images are images of the training: on them int8 loses less than on others; "
+                            "better name images the model has not seen",
+                            seen, numbers.size()));
+        return numbers;
     }
     // The convolutions left in float32.
     static std::vector<std::string> kept(const Model& model) {
@@ -149,12 +184,12 @@ void quantize_classifier(Job& job, const WeightFile& file) {
         job.progress.clear();
         return found;
     };
-    const Predictions fp32 = answers(DType::f32);
     RangeRecorder recorder;
-    const auto measured = classifier(DType::f32, 1, [&](const Step& step) { recorder.add(step); });
-    calibrate([&](std::span<const uint8_t> pixels) { measured->run(pixels); }, recorder, job.data,
-              job.split.calibration, loader, job.counting(job.split.calibration.size(), "for the ranges"));
-    m.model.int8 = layers_to_quantize(m.model, recorder.ranges());
+    auto measured = classifier(DType::f32, 1, [&](const Step& step) { recorder.add(step); });
+    const auto ranges = job.ranges([&](std::span<const uint8_t> pixels) { measured->run(pixels); }, recorder, loader);
+    measured.reset();
+    const Predictions fp32 = answers(DType::f32);
+    m.model.int8 = layers_to_quantize(m.model, ranges);
     m.state = quantized(fold_batch_norm(std::move(m.state), m.model.folding), m.model.int8);
     m.model.folding.conv_bn.clear();
     const Predictions int8 = answers(DType::i8);
@@ -181,6 +216,7 @@ void quantize_detector(Job& job, WeightFile file) {
     TrainConfig config = config_of(job.o.model, recipe_named("default", "detect"));
     config.threads = job.o.threads;
     job.open(config, open_box_dataset, model.classes);
+    if (!model.size_note.empty()) print_note(job.progress, fmt::format("{}: {}", model.file_name, model.size_note));
     for (const std::string& text : model.notes) print_note(job.progress, text);
     config.image_size = model.image_size;
     LoaderOptions loader = loader_options(config, false);
@@ -196,15 +232,15 @@ void quantize_detector(Job& job, WeightFile file) {
                  found.images.size());
         return found;
     };
-    const FoundBoxes fp32 = answers(DType::f32);
     RangeRecorder recorder;
-    {
+    const auto ranges = [&] {
         Detector measured(*job.device, model, {.after_step = [&](const Step& step) { recorder.add(step); }});
-        calibrate([&](std::span<const uint8_t> pixels) { measured.run(pixels, loader.fit.h(), loader.fit.w()); },
-                  recorder, job.data, job.split.calibration, loader,
-                  job.counting(job.split.calibration.size(), "for the ranges"));
-    }
-    model.int8 = layers_to_quantize(model.network(), recorder.ranges());
+        return job.ranges(
+            [&](std::span<const uint8_t> pixels) { measured.run(pixels, loader.fit.h(), loader.fit.w()); }, recorder,
+            loader);
+    }();
+    const FoundBoxes fp32 = answers(DType::f32);
+    model.int8 = layers_to_quantize(model.network(), ranges);
     model.state = quantized(std::move(model.state), model.int8);
     const FoundBoxes int8 = answers(DType::i8);
     print_notes(job.progress, job.data, fp32.bad_files);

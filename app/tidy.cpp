@@ -82,7 +82,7 @@ std::vector<int64_t> dates_of(const Options& o, const ResultFile& file, const st
                                     "their dates are needed; name their folder with --images, or leave dates out of "
                                     "account with --days 0 --hours 0")
                        .string();
-    read_all_facts(unknown, {.threads = int(o.threads ? o.threads : size_t(usable_processors()))}, {});
+    read_all_facts(unknown, {.threads = int(o.threads ? o.threads : size_t(usable_processors())), .links = true}, {});
     for (size_t k = 0; k < numbers.size(); ++k) dates[numbers[k]] = unknown.samples[k].time;
     return dates;
 }

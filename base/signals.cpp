@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 
 #include "base/error.h"
 
@@ -14,10 +15,13 @@ constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 std::atomic<int> first_signal = 0;
 std::atomic<bool> save_wanted = false;
+bool from_parent_only = false;
 stack_t stack_before = {};  // AddressSanitizer has one of its own
 static_assert(std::atomic<int>::is_always_lock_free);
 
-void note_signal(int signal) {
+void note_signal(int signal, siginfo_t* info, void*) {
+    // Its parent hands on what it gets. A signal to all processes of a job would come twice, and the second one ends.
+    if (from_parent_only && info->si_pid != getppid()) return;
     if (signal == SIGUSR1) {
         save_wanted = true;
         return;
@@ -26,12 +30,10 @@ void note_signal(int signal) {
     if (!first_signal.compare_exchange_strong(none, signal) && signal != SIGHUP) _exit(128 + signal);
 }
 
-void install(void (*handler)(int)) {
-    struct sigaction action = {};
-    action.sa_handler = handler;
+void install(struct sigaction action) {
     // A signal must not turn a read in a library into an error. And oneDNN 2.6's sgemm does not survive a handler on
     // its own stack: a program of nothing but dnnl_sgemm() and a timer ends with a corrupt heap.
-    action.sa_flags = SA_RESTART | SA_ONSTACK;
+    action.sa_flags |= SA_RESTART | SA_ONSTACK;
     for (const int signal : kSignals) {
         struct sigaction now = {};
         sigaction(signal, nullptr, &now);
@@ -46,11 +48,16 @@ StopSignals::StopSignals() {
     static char own_stack[1 << 16];  // of the thread that is asked first, the one that came here
     const stack_t stack = {.ss_sp = own_stack, .ss_flags = 0, .ss_size = sizeof own_stack};
     sigaltstack(&stack, &stack_before);
-    install(note_signal);
+    from_parent_only = std::getenv("TUNDRA_LOCAL_RANK") != nullptr;  // train/ranks_local.cpp
+    struct sigaction action = {};
+    action.sa_sigaction = note_signal, action.sa_flags = SA_SIGINFO;
+    install(action);
 }
 
 StopSignals::~StopSignals() {
-    install(SIG_DFL);
+    struct sigaction action = {};
+    action.sa_handler = SIG_DFL;
+    install(action);
     sigaltstack(&stack_before, nullptr);
 }
 

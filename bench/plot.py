@@ -14,7 +14,8 @@ COLOURS = ["#1b6e53", "#9aa5b1", "#c9a227", "#b4654a", "#6b7c93", "#7a5195", "#3
 
 source, target = sys.argv[1:3]
 with open(source) as file:
-    rows = list(json.load(file)["rows"].values())
+    all_rows = json.load(file)["rows"].values()
+rows = [r for r in all_rows if "seconds" in r or "tundra" in r.get("peak_resident_bytes", {})]  # others have no time or memory to draw
 rows.sort(key=lambda r: list(GOALS).index(r["row"]) if r["row"] in GOALS else len(GOALS))
 names = list(dict.fromkeys(n for row in rows for n in row["ratio"]))
 colour = dict(zip(names, COLOURS))

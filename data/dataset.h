@@ -52,6 +52,7 @@ struct DatasetOptions {
     double validation = 0.08, test = 0.02;
     int threads = 1;  // that read EXIF; the result does not depend on it
     bool read_exif = true;
+    bool links = false;        // two names of one file are a note, not an error
     bool for_training = true;  // false: every class may lack training images, and no note describes the parts
 };
 

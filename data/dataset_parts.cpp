@@ -124,12 +124,24 @@ void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFa
     read();
     others.clear();
     std::map<FileId, size_t> seen;
-    for (size_t i = 0; i < ids.size(); ++i)
-        if (const auto [first, once] = seen.emplace(ids[i], i); !once && ids[i] != FileId{})
+    size_t links = 0;
+    std::string first_link;
+    for (size_t i = 0; i < ids.size(); ++i) {
+        const auto [first, once] = seen.emplace(ids[i], i);
+        if (once || ids[i] == FileId{}) continue;
+        const std::string name = data.path(data.samples[i]), other = data.path(data.samples[first->second]);
+        if (!options.links)
             fail(Fault::usage,
                  "{}: is one file with {}, by a link: the image would count twice, and train and validate alike; "
                  "remove one of the two names",
-                 data.path(data.samples[i]), data.path(data.samples[first->second]));
+                 name, other);
+        if (links++ == 0) first_link = fmt::format("{} is {}", name, other);
+    }
+    if (links)
+        data.notes.push_back(fmt::format(
+            "{} images are links to others of them: they count twice, and may be trained and validated on alike "
+            "(first: {})",
+            links, first_link));
 }
 
 namespace {

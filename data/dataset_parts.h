@@ -21,8 +21,8 @@ struct WantedFacts {
     bool serial_first = false;  // the serial number in EXIF replaces a known camera
     bool size = false;          // h and w
 };
-// Size, time and camera of every sample, from its file. Fault::usage if two are one file, by a symbolic or a hard link:
-// refuse_repeated_images() looks at folders only.
+// Size, time and camera of every sample, from its file. Fault::usage, or a note if options.links, if two are one file,
+// by a symbolic or a hard link: refuse_repeated_images() looks at folders only.
 void read_all_facts(Dataset& data, const DatasetOptions& options, const WantedFacts& wanted);
 
 // Size and status of an image, from its first bytes if they suffice; no pixels.

@@ -96,8 +96,10 @@ public:
     }
 
     void abandon() noexcept override {
+        // By a thread of its own: it ends the sums that run at once, but does not return before the last recorded step
+        // that holds comm_ is gone, and those go after this. It also frees comm_.
         const std::lock_guard lock(mutex_);
-        if (!std::exchange(abandoned_, true)) nccl().abort(comm_);
+        if (!abandoned_.exchange(true)) std::thread([comm = comm_, abort = nccl().abort] { abort(comm); }).detach();
     }
 
     void start_sum(cudaStream_t stream, void* values, size_t count, DType type, float factor) override {
@@ -152,18 +154,20 @@ private:
         while (!ending_) {
             std::this_thread::sleep_for(100ms);
             ncclResult_t result = ncclSuccess;
+            std::string text;
             {
                 const std::lock_guard lock(mutex_);
                 if (abandoned_) return;
                 nccl().async_error(comm_, &result);
+                if (result == ncclSuccess || result == ncclInProgress) continue;
+                text = text_of_result(result);
             }
-            if (result == ncclSuccess || result == ncclInProgress) continue;
             const std::string& saved = ranks_.process->checkpoints;
-            const std::string line = fmt::format("tundra: {}: NCCL: {}{}\n", ranks_.name(), text_of_result(result),
+            const std::string line = fmt::format("tundra: {}: NCCL: {}{}\n", ranks_.name(), text,
                                                  saved.empty() ? "" : "; the checkpoints are in " + saved);
             std::fputs(line.c_str(), stderr);
             std::fflush(stderr);
-            abandon();
+            // comm_ stays: ended, its sums would be unfinished numbers, which a save could write until all is over.
             ranks_.process->abort(int(Fault::environment));
             return;
         }
@@ -176,7 +180,7 @@ private:
     bool started_ = false;  // sums that nobody has waited for
     std::atomic<bool> ending_ = false;
     std::mutex mutex_;
-    bool abandoned_ = false;  // comm_ is no more
+    std::atomic<bool> abandoned_ = false;  // comm_ is no more
     std::thread watch_;
 };
 

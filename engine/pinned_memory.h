@@ -47,12 +47,12 @@ private:
             best->second.free = false;
             return best->first;
         }
+        if (gpu && !lost_) cudaSetDevice(gpu);
         if (!lost_ && small != blocks_.end()) {
             cudaFreeHost(small->first);
             blocks_.erase(small);
         }
         void* memory = nullptr;
-        if (gpu && !lost_) cudaSetDevice(gpu);
         if (lost_ || cudaMallocHost(&memory, bytes) != cudaSuccess) {
             if (!lost_) cudaGetLastError();  // or the next launch of this thread reports it
             return std::pmr::new_delete_resource()->allocate(bytes, alignment);

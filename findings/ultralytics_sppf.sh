@@ -62,5 +62,7 @@ awk '{act[$1] = $2; sum[$1] = $3 + 0}
     END {
         same = act["8.4.14"] == "Identity" && act["8.4.120"] == "Identity" && act["8.3.145"] == "SiLU" && act["8.4.190"] == "SiLU"
         apart = sum["8.4.14"] - sum["8.4.190"]
-        exit !(same && apart * apart > 0.01 && sum["8.4.14"] - sum["8.4.120"] < 0.01 && sum["8.3.145"] - sum["8.4.190"] < 0.01)
+        without = sum["8.4.14"] - sum["8.4.120"]
+        with = sum["8.3.145"] - sum["8.4.190"]
+        exit !(same && apart * apart > 1e-4 && without * without < 1e-4 && with * with < 1e-4)
     }' "$folder/seen"

@@ -12,9 +12,10 @@ constexpr size_t kRounds = 6;        // the first packs weights and counts only 
 
 PrecisionChoice int8_of(const PrecisionWish& wish, const Device& device) {
     if (wish.int8_report.empty())
-        fail(Fault::usage,
-             "--precision int8: {} is not quantized; `tundra quantize {} --images FOLDER` makes a file that is",
-             wish.file, wish.file);
+        fail(
+            Fault::usage,
+            "--precision int8: {} is not quantized; `tundra quantize MODEL --images FOLDER` makes a file of it that is",
+            wish.file);
     const std::string original = text_of(parse_foreign(wish.int8_report), "original");
     if (wish.named != "auto" && wish.named != "int8")
         fail(Fault::usage, "--precision {}: {} is quantized to int8; its original, {}, runs in {}", wish.named,

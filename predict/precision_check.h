@@ -4,10 +4,9 @@
 //
 // A row of the table compares one number; the check passes if no row loses more than its limit.
 //   classifier   accuracy: 0.5 points; same class as in float32: 0.5 % of the images (in int8 only without labels)
-//   detector     mAP50: 0.5 points (not in int8); recall of small, medium and large objects: 1 point. An object is
-//   found
-//                by a box of its class with an IoU of 0.5 or more and a score of 0.2. Without true boxes those count
-//                that float32 finds with a score of 0.2; a score of 0.1 then suffices.
+//   detector     mAP50: 0.5 points (not in int8); recall of small, medium and large objects: 1 point
+// An object is found by a box of its class with an IoU of 0.5 or more and a score of 0.2. Without true boxes those
+// count that float32 finds with a score of 0.2; a score of 0.1 then suffices.
 // Small and large are COCO's, below 32^2 and from 96^2 pixels on, in the network's input.
 #pragma once
 

@@ -33,9 +33,9 @@ std::map<std::string, Range> RangeRecorder::ranges() const {
     return ranges;
 }
 
-void calibrate(const std::function<void(std::span<const uint8_t>)>& network, RangeRecorder& recorder,
-               const Dataset& data, const std::vector<uint32_t>& samples, const LoaderOptions& options,
-               const std::function<bool(size_t)>& progress) {
+std::vector<FailedImage> calibrate(const std::function<void(std::span<const uint8_t>)>& network,
+                                   RangeRecorder& recorder, const Dataset& data, const std::vector<uint32_t>& samples,
+                                   const LoaderOptions& options, const std::function<bool(size_t)>& progress) {
     LoaderOptions one_by_one = options;
     one_by_one.batch = 1;
     one_by_one.shuffle = one_by_one.drop_last = false;
@@ -48,15 +48,22 @@ void calibrate(const std::function<void(std::span<const uint8_t>)>& network, Ran
         network(batch.images);
         recorder.end_image(batch.labels[0] >= 0);
         ++done;
-        if (progress && !progress(done)) return;
+        if (progress && !progress(done)) break;
     }
+    return loader.bad_files();
 }
 
 CalibrationSplit calibration_split(const std::vector<uint32_t>& samples) {
+    // Deals `from` to two lists, of which `chosen` gets `count`, spread evenly.
+    const auto deal = [](const std::vector<uint32_t>& from, size_t count, auto& chosen, auto& others) {
+        for (size_t i = 0, n = from.size(); i < n; ++i)
+            ((i + 1) * count / n > i * count / n ? chosen : others).push_back(from[i]);
+    };
     const size_t n = samples.size(), count = std::min(kMostCalibrationImages, (n + 4) / 5);
     CalibrationSplit split;
-    for (size_t i = 0; i < n; ++i)
-        ((i + 1) * count / n > i * count / n ? split.calibration : split.holdout).push_back(samples[i]);
+    std::vector<uint32_t> rest, unused;
+    deal(samples, count, split.calibration, rest);
+    deal(rest, std::min(kMostCheckedImages, rest.size()), split.holdout, unused);
     return split;
 }
 

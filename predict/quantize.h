@@ -27,13 +27,14 @@ private:
     size_t images_ = 0;
 };
 
-// Runs `network` (pixels of one image) on the samples that can be read. `progress` as in predict().
-void calibrate(const std::function<void(std::span<const uint8_t>)>& network, RangeRecorder& recorder,
-               const Dataset& data, const std::vector<uint32_t>& samples, const LoaderOptions& loader,
-               const std::function<bool(size_t)>& progress = {});
+// Runs `network` (pixels of one image) on the samples that can be read; returns those that cannot, or only in part.
+// `progress` as in predict().
+std::vector<FailedImage> calibrate(const std::function<void(std::span<const uint8_t>)>& network,
+                                   RangeRecorder& recorder, const Dataset& data, const std::vector<uint32_t>& samples,
+                                   const LoaderOptions& loader, const std::function<bool(size_t)>& progress = {});
 
-// The images that set the ranges, spread evenly over the data, and the others, which check the result.
-constexpr size_t kMostCalibrationImages = 200;
+// The images that set the ranges, and of the others those that check the result; both spread evenly over the data.
+constexpr size_t kMostCalibrationImages = 200, kMostCheckedImages = 5000;
 struct CalibrationSplit {
     std::vector<uint32_t> calibration, holdout;
 };

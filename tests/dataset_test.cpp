@@ -306,6 +306,11 @@ TEST(Dataset, links_to_files) {
     }
     create_symlink(original, folder.path / "train/fox/z.jpg");
     expect_error(folder.path.string(), "train/fox/z.jpg: is one file with");
+    const Dataset allowed = open_dataset(folder.path.string(), {.links = true});
+    EXPECT_EQ(allowed.samples.size(), 5u);
+    EXPECT_TRUE(std::ranges::any_of(allowed.notes, [](const std::string& note) {
+        return note.starts_with("1 images are links to others of them: they count twice");
+    }));
     // Results per name, as of detect, are only told.
     create_symlink("a.jpg", folder.path / "train/fox/y.jpg");
     const Listing listing = list_images((folder.path / "train").string());

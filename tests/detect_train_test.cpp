@@ -91,7 +91,7 @@ TEST_F(DetectTrain, OverflowIsNoted) {
     Arena arena(*device);
     Ranks alone;
     const std::unique_ptr<Task> task = make_task(c, alone);
-    const Dataset data = task->open_data();
+    const Dataset data = task->open_data(false);
     task->build({*device, arena, DType::f32, false, 1, false}, data, [](const std::string&) {});
     StateDict state = task->trainer().averaged();
     for (auto& [name, tensor] : state)

@@ -270,6 +270,8 @@ TEST(DetectorFile, WhatMegaDetectorWritesBesideIt) {
     };
     for (const char* none : {"", "see the page", "[]", "{\"image_size\": 960", "{\"image_size\": NaN}"})
         refused(none, "is not a JSON object");
+    const std::string deep = "{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+    refused(deep.c_str(), "is not a JSON object");
     refused(R"({"image_size": "960"})", R"(states image_size = "960", not a number from 64 to 8192)");
     refused(R"({"image_size": 9600})", "states image_size = 9600");
     refused(R"({"image_size": -1})", "states image_size = -1");

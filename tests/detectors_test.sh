@@ -66,6 +66,9 @@ cmp -s <(images yolo11_tiny_best.json) <(images killed.json) || bad "the killed 
 expect 0 "$tundra" survey scenes/images -o season --detector "$model" -q
 grep -q '"conf"' season/results.json || bad "the survey has no boxes"
 expect 0 "$tundra" tidy yolo11_tiny_best.json -o tidy.json --days 0 --hours 0 --occurrences 2
+# Names of one file: nothing is trained on them.
+cp -r scenes/images linked; mapfile -t files < <(find linked -type f | sort); ln -f "${files[0]}" "${files[1]}"
+expect 0 "$tundra" tidy yolo11_tiny_best.json -o tidy.json --images linked --occurrences 2
 
 # Bad files.
 size=$(stat -c %s "$model")

@@ -42,7 +42,7 @@ TEST(ForeignWeights, WrappersInsideNames) {
         expect_text(read_bytes(zip(state_op(items + Items{{again, {1}}}))), "twice");
     const Items both = items + prefixed("_orig_mod.", items);
     expect_text(read_bytes(zip(state_op(both))), "twice");
-    // A layer that is left out is named as the file names it; a last layer in two forms is none.
+    // A layer that is left out is named without its wrappers; a last layer in two forms is none.
     expect_lacks(read_bytes(zip(state_op(items + Items{{"fc._orig_mod.weight", {5, 32}}}))), "fc.*");
 }
 

@@ -119,6 +119,10 @@ protected:
                 EXPECT_NEAR(a.at(name)[i], values[i], limit * (0.1 + std::abs(values[i]))) << name << ", step " << i;
         }
     }
+    static std::string begun(const std::string& out) {  // waits for the first checkpoint
+        return fmt::format(
+            "for i in $(seq 300); do ls {}/checkpoints/*.safetensors >/dev/null 2>&1 && break; sleep 0.1; done", out);
+    }
     static bool same_model(const std::string& a, const std::string& b) {
         return content(path(a + "/model.safetensors")) == content(path(b + "/model.safetensors"));
     }
@@ -228,6 +232,7 @@ TEST_F(MpiCuda, WhatCannotBeIsRefusedInOneLine) {
     refuses(ranks(2) + train("--device cuda --micro-batch 2", "parts"),
             "--micro-batch computes on the device cpu only");
     refuses(ranks(2) + train("--device cuda --deterministic", "exact"), "--deterministic: the order");
+    refuses(ranks(2) + train("--device cuda --steps-per-graph 8", "eight"), "--steps-per-graph 8: several ranks");
     refuses(ranks(2) + train("--device cuda:0,5", "far"), "--device cuda:5: there are 2 GPUs here");
     refuses(ranks(2) + train("--device cuda:0", "one"), "names 1 GPUs for 2 ranks");
     unsetenv("CUDA_PATH");
@@ -255,10 +260,13 @@ TEST_F(MpiCuda, AnErrorOfNcclEndsTheRun) {
 
 TEST_F(MpiCuda, DoctorMeasuresSumsBetweenGpus) {
     MPI_ONLY();
-    const Ran ran = run(ranks(2) + TUNDRA_VIRTUAL + " doctor --mpi --device cuda");
+    const Ran ran = run(ranks(2) + TUNDRA_VIRTUAL + " doctor --mpi --device cuda:1,0");
     EXPECT_EQ(ran.code, 0) << ran.said;
     for (const char* text : {"NCCL 2.28.9, driver ", "sum        1 MB in ", "sum      100 MB in ", "the device cuda"})
         EXPECT_NE(ran.said.find(text), ran.said.npos) << ran.said;
+    const Ran alone = run(std::string(TUNDRA_VIRTUAL) + " doctor --device cuda:0,1");
+    EXPECT_EQ(alone.code, 2);
+    EXPECT_NE(alone.said.find("--device cuda:0,1: the self-test takes one GPU"), alone.said.npos) << alone.said;
 }
 
 // Without MPI the ranks are processes that this one starts: the same numbers, one end for all of them.
@@ -278,15 +286,26 @@ TEST_F(MpiCuda, SeveralGpusOfOneMachineWithoutMpi) {
     EXPECT_NE(ran.said.find("name each GPU once"), ran.said.npos) << ran.said;
 
     const std::string slow = train("--device cuda:0,1 --epochs 500 --save-minutes 0.001", "ended");
-    const std::string begun =
-        "for i in $(seq 300); do ls ended/checkpoints/*.safetensors >/dev/null 2>&1 && break; sleep 0.1; done";
-    ran = run("(" + slow + " & p=$!; " + begun + "; kill -TERM $p; wait $p)");
+    ran = run("(" + slow + " & p=$!; " + begun("ended") + "; kill -TERM $p $(pgrep -P $p); wait $p)");
     EXPECT_EQ(ran.code, 143) << ran.said;
     EXPECT_NE(ran.said.find("stopped at step"), ran.said.npos) << ran.said;
     ran = run("(" + slow + " & p=$!; sleep 3; kill -KILL $(pgrep -P $p | tail -1); wait $p)");
     EXPECT_EQ(ran.code, 75) << ran.said;
     EXPECT_NE(ran.said.find("tundra: rank 1 was ended by signal 9"), ran.said.npos) << ran.said;
     EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [e]nded'").said, "");
+}
+
+// NCCL lets nobody abandon its sums while recorded steps hold them: the rank whose disk fails says so all the same,
+// and the other one, which waits in a sum, ends too. 3 s.
+TEST_F(MpiCuda, AnErrorOfOneRankEndsTheRecordedSums) {
+    const Ran ran = run("(timeout -s KILL 60 " + train("--device cuda:0,1 --epochs 500 --save-minutes 0.001", "full") +
+                        " & p=$!; " + begun("full") +
+                        "; sleep 1; mv full/checkpoints full/moved; touch full/checkpoints; wait $p)");
+    EXPECT_EQ(ran.code, 75) << ran.said;
+    EXPECT_NE(ran.said.find("tundra: rank 0 on "), ran.said.npos) << ran.said;
+    EXPECT_NE(ran.said.find("full/checkpoints"), ran.said.npos) << ran.said;
+    EXPECT_LT(ran.seconds, 60);
+    EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [f]ull'").said, "");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 40 s of two quiet
-# cores.
+# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 75 s of two
+# quiet cores.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
@@ -35,6 +35,7 @@ expect 0 "$tundra" train shots --out run --image-size 32 --batch 20 --epochs 3 -
     --optimizer adam --device cpu --augment none -q
 expect 0 "$tundra" eval run shots --min-accuracy 0.9
 expect 0 "$tundra" quantize run --labels shots; says "accuracy"; says "same class"; says "52 convolutions in int8, 1 in float32 (conv1)"
+says " of the 310 images are images of the training"
 model=run/model.int8.safetensors
 [ "$(stat -c %s $model)" -lt $(($(stat -c %s run/model.safetensors) * 3 / 10)) ] || bad "the file is not a quarter as large"
 expect 0 "$tundra" inspect $model; says "52 convolutions; in float32: conv1"; says "run/model.safetensors"; says "layer1.0.conv1 0 to"; says "accuracy"
@@ -79,9 +80,37 @@ expect 2 "$tundra" quantize run --images nowhere; says "nowhere"; one_line
 mkdir empty; expect 2 "$tundra" quantize run --images empty; one_line
 expect 2 "$tundra" quantize nothing.pt --images shots; says "nothing.pt"; one_line
 expect 2 "$tundra" quantize run --images shots -o x.safetensors; says "1200 are needed, 200 to set the ranges and 1000 to check"; one_line
-expect 2 "$tundra" quantize run --labels shots --images shots/stand -o x.safetensors; says "125 are needed"; one_line
+expect 2 "$tundra" quantize run --labels shots --images shots/stand -o x.safetensors; says "shots in shots/stand has 100 images; 125 are needed"; one_line
+expect 2 "$tundra" quantize run --labels shots --images 'shots/stand/*.bmp' -o x.safetensors; says "beside --labels it must be a folder"; one_line
 cp -r shots broken; find broken -name '*.bmp' | sed -n '1~5!p' | while read -r file; do echo no image >"$file"; done
 expect 3 "$tundra" quantize run --labels broken -o x.safetensors; says "are needed"
+[ ! -e x.safetensors ] || bad "a file was written"
+
+# Where the parts that the training has not seen suffice, only they are used. Links to files lie where the links are.
+cp -rs "$PWD/shots" linked
+{ echo path,label,split; find linked -name '*.bmp' | sort | awk -F/ '{ print $0 "," $2 "," (NR % 2 ? "train" : "test") }'; } >parts.csv
+expect 0 "$tundra" quantize run --labels parts.csv --images linked -o x.safetensors; says "31 images set the ranges, 124 others check"
+! grep -q "images of the training" out err || bad "images of the training were used"
+rm x.safetensors
+
+# Without labels.
+mkdir alike; cp shots/lie/0.bmp first.bmp
+for ((i = 0; i < 1200; ++i)); do cp first.bmp alike/$i.bmp; done
+expect 0 "$tundra" quantize run --images alike -o x.safetensors; says "same class"; says "holds"
+expect 0 "$tundra" inspect x.safetensors; says "without labels"
+rm x.safetensors
+python3 - <<'PYTHON'
+data = bytearray(open("first.bmp", "rb").read())
+data[54:] = bytes([128]) * (len(data) - 54)
+for i in range(1200): open(f"alike/{i}.bmp", "wb").write(data)
+PYTHON
+cp "$sources/share/synth_detector.safetensors" detector.safetensors
+expect 2 "$tundra" quantize detector.safetensors --images alike -o x.safetensors; says "float32 finds no object on the 1000 images"; one_line
+expect 2 "$tundra" eval detector.safetensors alike --check-bf16 --unlabelled; says "float32 finds no object on the 1200 images"; one_line
+cmp -s detector.safetensors "$sources/share/synth_detector.safetensors" || bad "a check of nothing was stored"
+for ((i = 0; i < 1200; ++i)); do echo no image >alike/$i.bmp; done
+expect 3 "$tundra" quantize run --images alike -o x.safetensors; says "none of the 200 images that were to set the ranges could be read"
+[ "$(grep -c '^note: alike/' err)" = 200 ] || bad "not every image that could not be read is named"
 [ ! -e x.safetensors ] || bad "a file was written"
 
 # One channel a thousand times as large as the others, and no one in float32 sees it: the check does.

@@ -1,7 +1,9 @@
 // Quantized networks: the graph on bytes against float32, and when --precision takes them. About 2 s.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/hash.h"
 #include "engine/op.h"
@@ -183,6 +185,23 @@ TEST(Quantize, SplitKeepsEnoughForTheCheck) {
     EXPECT_EQ(images_needed(1000), 1200u);
 }
 
+TEST(Quantize, CheckOfManyImagesIsLimitedAndSpreadEvenly) {
+    std::vector<uint32_t> samples(200'000);
+    for (uint32_t i = 0; i < samples.size(); ++i) samples[i] = i;
+    const CalibrationSplit split = calibration_split(samples);
+    EXPECT_EQ(split.calibration.size(), kMostCalibrationImages);
+    ASSERT_EQ(split.holdout.size(), kMostCheckedImages);
+    uint32_t before = 0;
+    for (const uint32_t i : split.holdout) {
+        EXPECT_LE(i - before, 42u);
+        before = i;
+    }
+    EXPECT_GE(before, 199'950u);
+    std::vector<uint32_t> both;
+    std::ranges::set_intersection(split.calibration, split.holdout, std::back_inserter(both));
+    EXPECT_TRUE(both.empty());
+}
+
 // ---- networks
 
 // Root mean square of the difference, in that of what varies within a channel.
@@ -240,7 +259,8 @@ TEST(QuantizedPrecision, GoesWithTheFile) {
     for (const char* other : {"fp32", "bf16", "fp16"})
         EXPECT_NE(choose(other, true, *cpu).find("its original, old.pt"), std::string::npos) << other;
     EXPECT_NE(choose("auto", true, *simt).find("--device simt"), std::string::npos);
-    EXPECT_NE(choose("int8", false, *cpu).find("`tundra quantize m.safetensors"), std::string::npos);
+    EXPECT_NE(choose("int8", false, *cpu).find("m.safetensors is not quantized; `tundra quantize MODEL"),
+              std::string::npos);
     EXPECT_NE(choose("int8", false, *simt).find("not quantized"), std::string::npos);
     EXPECT_NE(choose("auto", false, *cpu).find("fp32"), std::string::npos);
 }

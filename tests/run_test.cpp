@@ -203,6 +203,20 @@ TEST_F(Run, OtherImagesAreRefused) {
     EXPECT_NE(refusal("moving", c).find("other images"), std::string::npos);
 }
 
+// As earlier versions began them. About 2 s.
+TEST_F(Run, LinksStopNoRunThatHasBegun) {
+    fs::copy(folder() / "shots", folder() / "links", fs::copy_options::recursive);
+    const fs::path image = *fs::directory_iterator(folder() / "links/train/good"), twin = image.string() + ".twin.jpg";
+    fs::copy_file(image, twin);
+    TrainConfig c = config();
+    c.data = (folder() / "links").string();
+    ASSERT_EQ(train("linked", c, {.stop_after_steps = 1}).end, RunEnd::stopped);
+    fs::remove(twin);
+    fs::create_hard_link(image, twin);
+    EXPECT_EQ(train("linked", c).end, RunEnd::finished);
+    EXPECT_NE(refusal("new", c).find("is one file with"), std::string::npos);
+}
+
 // About 3 s.
 TEST_F(Run, ADriveMayBeMissingAndImagesMayChange) {
     fs::copy(folder() / "shots", folder() / "drive", fs::copy_options::recursive);
@@ -277,6 +291,8 @@ TEST_F(Run, AFinishedRunIsLookedAt) {
     }
     const std::string log = content(run / "log.jsonl");
     fs::remove_all(run / "checkpoints");
+    fs::create_directory(run / "checkpoints");
+    write(run / "checkpoints/step-8.safetensors.tmp", "what an interrupted save leaves");
     damaged("start over with --fresh");
     fs::remove(model);
     EXPECT_NE(trouble().find("nor a checkpoint"), std::string::npos);

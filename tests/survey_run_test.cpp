@@ -105,12 +105,15 @@ TEST_F(SurveyRun, NamesThatWereUsedAgain) {
     };
     const std::string header = "file,box,field,old,new,reviewer,time,place\n";
     std::ofstream(folder_ / "season/corrections.csv") << header << said(files[0]) << said(files[1]);
+    std::ofstream(folder_ / "season/repeats.csv")
+        << "group,file,box\n1," << fs::relative(files[0], folder_ / "in").string() << ",1\n";
     std::string notes;
     SurveyJob j = survey_job("season");
     j.detect.note = [&](const std::string& text) { notes += text + "\n"; };
     EXPECT_EQ(survey(j).detect.counts.resumed, 19u);
     EXPECT_NE(notes.find("1 files are others than those of this name before (first: a/"), notes.npos) << notes;
     EXPECT_NE(notes.find("; what people said of 1 of them no longer counts"), notes.npos) << notes;
+    EXPECT_NE(notes.find("repeats.csv names boxes of such files"), notes.npos) << notes;
     fs::create_directory(folder_ / "fresh");
     std::ofstream(folder_ / "fresh/corrections.csv") << header << said(files[1]);
     ASSERT_TRUE(survey(survey_job("fresh")).detect.finished);

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -55,23 +54,6 @@ const std::string& metadata_at(const SafetensorsFile& file, const fs::path& path
     return found->second;
 }
 
-// Numbers compared as numbers: 10 comes after 9.
-std::set<uint64_t> steps_in(const fs::path& folder) {
-    std::set<uint64_t> steps;
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-        std::string name = entry.path().filename().string();
-        if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) || name.size() <= kPrefix.size() + kSuffix.size())
-            continue;
-        uint64_t step = 0;
-        const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size() - kSuffix.size();
-        auto [stopped, error] = std::from_chars(begin, end, step);
-        if (error == std::errc() && stopped == end && checkpoint_path(folder, step).filename() == name)
-            steps.insert(step);
-    }
-    return steps;
-}
-
 }  // namespace
 
 std::string content_hash(const std::string& text, std::span<const FileTensor> tensors) {
@@ -92,6 +74,22 @@ std::string content_hash(const std::string& text, std::span<const FileTensor> te
 
 fs::path checkpoint_path(const fs::path& folder, uint64_t step) {
     return folder / fmt::format("{}{}{}", kPrefix, step, kSuffix);
+}
+
+std::set<uint64_t> steps_in(const fs::path& folder) {
+    std::set<uint64_t> steps;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+        std::string name = entry.path().filename().string();
+        if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) || name.size() <= kPrefix.size() + kSuffix.size())
+            continue;
+        uint64_t step = 0;
+        const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size() - kSuffix.size();
+        auto [stopped, error] = std::from_chars(begin, end, step);
+        if (error == std::errc() && stopped == end && checkpoint_path(folder, step).filename() == name)
+            steps.insert(step);
+    }
+    return steps;
 }
 
 Checkpoint load_checkpoint(const fs::path& path) {

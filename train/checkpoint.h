@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,8 @@ std::optional<Checkpoint> load_newest_checkpoint(const std::filesystem::path& fo
 std::string content_hash(const std::string& text, std::span<const FileTensor> tensors);
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, uint64_t step);
+// Of the checkpoints in `folder`, damaged ones too.
+std::set<uint64_t> steps_in(const std::filesystem::path& folder);
 
 // The one writer of a folder.
 class CheckpointWriter {

@@ -22,7 +22,7 @@ public:
                 .evaluation = {"loss", "accuracy"},
                 .objective = "validation loss"}) {}
 
-    Dataset open_data() override { return open_dataset(config_.data, dataset_options(config_)); }
+    Dataset open_data(bool links) override { return open_dataset(config_.data, dataset_options(config_, links)); }
 
     void build(const TaskContext& context, const Dataset& data, const Note& note) override {
         data_ = &data, device_ = &context.device, arena_ = &context.arena;

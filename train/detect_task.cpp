@@ -24,7 +24,7 @@ public:
                 .evaluation = {"map50", "map"},
                 .objective = "validation mAP"}) {}
 
-    Dataset open_data() override { return open_box_dataset(config_.data, dataset_options(config_)); }
+    Dataset open_data(bool links) override { return open_box_dataset(config_.data, dataset_options(config_, links)); }
 
     void build(const TaskContext& context, const Dataset& data, const Note& note) override {
         data_ = &data, device_ = &context.device, arena_ = &context.arena;

@@ -19,7 +19,8 @@ bool faster_when_joined(const TrainConfig& config, Ranks& ranks, TaskContext con
             seconds[joined] = time_of_a_step(*task, ranks, kSeconds);
         } catch (const Error& e) {
             if (!joined || e.fault != Fault::runtime) throw;
-            note(fmt::format("gradients are not joined: {}", e.what()));  // cuDNN has no engine, say
+            if (ranks.count > 1) fail(e.fault, "{}; add --join-gradients off", e.what());  // others would wait
+            note(fmt::format("gradients are not joined: {}", e.what()));                   // cuDNN has no engine, say
             return false;
         }
     std::byte faster{seconds[true] < seconds[false]};

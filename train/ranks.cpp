@@ -143,7 +143,7 @@ std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& co
     return opened;
 }
 
-std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic) {
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic, size_t steps_per_graph) {
     if (ranks.count == 1) return nullptr;
     const bool on_gpu = device.kind() == "cuda";
     if (!on_gpu && device.kind() != "cpu")
@@ -165,6 +165,9 @@ std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool determi
     if (on_gpu && deterministic)
         fail(Fault::usage,
              "--deterministic: the order in which NCCL adds is not ours; leave it out, or add --device cpu");
+    if (on_gpu && steps_per_graph > 1)
+        fail(Fault::usage, "--steps-per-graph {}: several ranks start one step at a time; leave it out",
+             steps_per_graph);
     std::unique_ptr<GpuSums> sums = device.sums(ranks);
     ranks.gpu_sums = sums.get();
     return sums;

@@ -38,7 +38,7 @@ std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& co
                                        const Note& note);
 // Joins the devices of several ranks, null for one: Device::sums(). Every rank calls it. Errors (usage): devices on
 // which they cannot train together.
-std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic);
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic, size_t steps_per_graph);
 void require_same_data(Ranks& ranks, const Dataset& data);  // Fault::usage if a rank sees other images
 
 // What the ranks tell each other before each step, so that all of them stop, or save, behind the same one.

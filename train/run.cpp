@@ -48,7 +48,8 @@ public:
         ranks_.broadcast({&finished, 1});
         if (finished != std::byte(0)) return {RunEnd::already_finished};
         device_ = open_device_of(ranks_, config_, options_.deterministic, [this](auto& text) { note(text); });
-        gpu_sums_ = join_devices(ranks_, *device_, options_.deterministic);
+        if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
+        gpu_sums_ = join_devices(ranks_, *device_, options_.deterministic, options_.steps_per_graph);
         const AbandonAfterError guard(gpu_sums_.get());
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_of_run(config_, *device_, ranks_, folder_, data_);
@@ -111,7 +112,6 @@ private:
             note("decoded images: " + cache_->choice());
         if (ranks_.first()) resume();
         share(ranks_, task_->trainer(), state_);
-        if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
         record_.emplace(folder_ / "run.json", session_facts(config_, *device_, precision_.type, ranks_));
         if (!device_->facts().in_place) record_->fact("joined_gradients", task_->trainer().joins_gradients());
         const nlohmann::json facts = run_facts(config_, data_, total_steps_, precision_facts(precision_, *device_));

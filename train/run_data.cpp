@@ -28,8 +28,8 @@ void require_readable_parts(const TrainConfig& config, const Dataset& data) {
     }
 }
 
-Dataset opened(Task& task, TrainConfig& config) {
-    Dataset data = task.open_data();
+Dataset opened(Task& task, TrainConfig& config, bool begun) {
+    Dataset data = task.open_data(begun);  // earlier versions trained on links, too
     require_readable_parts(config, data);
     if (!config.classes.empty() && config.classes != data.classes)
         fail(Fault::usage, "{}: its classes are {}, the configuration names {}", config.data,
@@ -43,12 +43,12 @@ Dataset opened(Task& task, TrainConfig& config) {
 Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, bool plan_only, const Note& note) {
     config.data = fs::absolute(config.data).lexically_normal().string();
     const std::optional<RecordedData> before = folder.recorded_data(config.data);
-    if (!before) return opened(task, config);
+    if (!before) return opened(task, config, false);
     const bool finished = folder.finished();
     constexpr const char* kAdvice = "connect their drive and run the same command again, or start over with --fresh";
     Dataset data;
     try {
-        data = opened(task, config);
+        data = opened(task, config, true);
     } catch (const Error& e) {
         if (e.fault != Fault::usage || (finished && plan_only)) throw;
         if (!finished)

@@ -7,7 +7,8 @@
 // Makes `config.data` absolute, because a run may be resumed from another folder, and sets `config.classes`.
 // Errors: Fault::usage as of Task::open_data(), and for a part of which no image can be read; Fault::environment if
 // `folder` holds a run of this data that has not finished, and images have gone since. Where that run has finished, a
-// note tells what became of the images, and without them nothing is returned, except where a plan needs them.
+// note tells what became of the images, and without them nothing is returned, except where a plan needs them. Links
+// are errors for a new run only.
 Dataset open_run_data(Task& task, TrainConfig& config, const RunFolder& folder, bool plan_only, const Note& note);
 
 // ImagesLost if none of the images of a part could be read.

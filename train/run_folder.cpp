@@ -59,8 +59,7 @@ bool RunFolder::check_finished(const Note& note) const {
     const json about = record();
     if (!used_ || member(about, "finished") != json(true)) return false;
     const std::string model = (path_ / "model.safetensors").string(), evaluation = (path_ / "evaluation.json").string();
-    std::error_code none;
-    const bool saved = fs::directory_iterator(path_ / "checkpoints", none) != fs::directory_iterator();
+    const bool saved = !steps_in(path_ / "checkpoints").empty();
     if (!fs::exists(model)) {
         if (!saved)
             fail(Fault::damaged,

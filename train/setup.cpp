@@ -37,12 +37,13 @@ CacheMode cache_mode(const TrainConfig& c) {
 
 int thread_count(const TrainConfig& c) { return c.threads ? int(c.threads) : usable_processors(); }
 
-DatasetOptions dataset_options(const TrainConfig& c) {
+DatasetOptions dataset_options(const TrainConfig& c, bool links) {
     return {.seed = c.seed,
             .split_by = c.split_by == "camera" ? SplitBy::camera : SplitBy::sequence,
             .validation = c.validation,
             .test = c.test,
-            .threads = thread_count(c)};
+            .threads = thread_count(c),
+            .links = links};
 }
 
 Fit fit_of(const TrainConfig& c) {

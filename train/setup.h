@@ -9,7 +9,7 @@
 
 int thread_count(const TrainConfig& config);  // `threads`, where 0 means all processors of this process
 
-DatasetOptions dataset_options(const TrainConfig& config);
+DatasetOptions dataset_options(const TrainConfig& config, bool links = false);
 Fit fit_of(const TrainConfig& config);
 CacheMode cache_mode(const TrainConfig& config);
 

@@ -46,7 +46,7 @@ public:
 
     const TaskNames names;
 
-    virtual Dataset open_data() = 0;
+    virtual Dataset open_data(bool links) = 0;  // links: as in DatasetOptions
     // Makes the trainer and the network that evaluates. `data` must outlive the task. Initial weights that do not fit
     // the model are reported in a note.
     virtual void build(const TaskContext& context, const Dataset& data, const Note& note) = 0;

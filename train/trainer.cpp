@@ -66,7 +66,7 @@ void Trainer::open_queue(Device& device, size_t result_bytes) {
     const size_t wanted = config_.steps_per_graph, input_bytes = program_.input_bytes() + 8 * sizeof(StepState);
     const bool whole_words = config_.batch * config_.height * config_.width % 4 == 0;
     if (!device.facts().overlaps || config_.eager || wanted == 1 || !whole_words) return;
-    if (config_.ranks) return;  // by its time each rank would choose for itself
+    if (config_.ranks) return;  // ranks agree before each step; and by its time each would choose for itself
     if (wanted == 0 && input_bytes > kSmallInputs) return;
     comparing_ = wanted == 0, grouped_ = !comparing_;
     queue_ = std::make_unique<StepQueue>(device, wanted ? wanted : kStepsPerGraph, input_bytes, result_bytes);

@@ -23,7 +23,8 @@ struct TrainerConfig {
     bool eager = false;
     bool join_gradients = false;  // engine/ops/join_gradients.h; not on the CPU
     // How many steps a GPU runs as one recorded graph (single ones if a batch has no multiple of four pixels). 0: 8 or
-    // 1, whichever the first steps show to be faster, where what a step reads is small; else 1.
+    // 1, whichever the first steps show to be faster, where what a step reads is small; else 1. Several ranks:
+    // always 1.
     size_t steps_per_graph = 1;
     Ranks* ranks = nullptr;  // that train together, each on its share of a batch; null: this process alone
     bool sync_batch_norm = false;

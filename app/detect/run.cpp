@@ -56,12 +56,14 @@ size_t DetectRun::record_number(const RecordJournal::Json& record) {
     if (record.contains("quality")) stage = kQuality;
     if (record.contains("species")) stage = kSpecies;
     const size_t file = options_.files.find(record.at("file").get<std::string>());
-    if (file == options_.files.size() || record.value("key", "") != options_.keys[stage]) return SIZE_MAX;
-    if (const auto bytes = record.value("bytes", uint32_t(0));
-        options_.check_files && bytes && bytes_now(file) && bytes != bytes_now(file)) {
+    if (file == options_.files.size()) return SIZE_MAX;
+    const auto bytes = record.value("bytes", uint32_t(0));
+    const bool other = options_.check_files && bytes && bytes_now(file) && bytes != bytes_now(file);
+    if (other)
         changed_.insert(file);
-        return SIZE_MAX;
-    }
+    else if (bytes && stage == kBoxes)
+        changed_.erase(file);  // looked at again since, by whatever model
+    if (other || record.value("key", "") != options_.keys[stage]) return SIZE_MAX;
     return stage * options_.files.size() + file;
 }
 

@@ -54,10 +54,13 @@ Sites::Sites(const std::filesystem::path& csv, const std::vector<std::string>& c
         };
         const auto field = [&](size_t k) {
             const std::string text = column[k] < rows[r].fields.size() ? rows[r].fields[column[k]] : "";
-            if (!is_missing(text) || text.empty()) return text;
-            if (k == 0 || (k > 2 && std::ranges::count(classes, text)))
-                wrong(fmt::format("{} '{}' is what other programs write for a missing value; {}", known[k], text,
-                                  k == 0 ? "name the site" : "leave the field empty, or give that class another name"));
+            // A folder may be called NA (Namibia): check() refuses images without a site.
+            if (k == 0 || !is_missing(text)) return text;
+            if (k > 2 && !text.empty() && std::ranges::count(classes, text))
+                wrong(
+                    fmt::format("{} '{}' is what other programs write for a missing value; leave the field empty, "
+                                "or give that class another name",
+                                known[k], text));
             return std::string();
         };
         for (size_t k = rows[0].fields.size(); k < rows[r].fields.size(); ++k)

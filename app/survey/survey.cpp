@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -131,33 +132,47 @@ void keep_places(const fs::path& folder, const std::function<void(const std::str
     }
 }
 
+void put_aside_repeats(const fs::path& folder, const char* reason,
+                       const std::function<void(const std::string&)>& note) {
+    std::error_code error;
+    fs::rename(folder / "repeats.csv", folder / "repeats.csv.old", error);
+    note(fmt::format("repeats.csv {} and is repeats.csv.old now; `tundra tidy {}` finds the repeats anew", reason,
+                     (folder / "results.json").string()));
+}
+
 // What people said of earlier images of these names is taken back, in rows of this reviewer.
 constexpr const char* kTakenBack = "tundra: another file";
 void take_back(const fs::path& folder, const std::set<std::string>& files,
                const std::function<void(const std::string&)>& note) {
-    std::string answers;
-    std::vector<Correction> rows;
     CorrectionLog log(folder / "corrections.csv");
-    size_t images = 0;
-    for (const std::string& file : files)
-        if (const std::vector<Correction>* said = log.of(file)) {
-            ++images;
-            for (Correction row : *said) {
-                row.old = std::exchange(row.value, "");
-                row.reviewer = kTakenBack, row.time = time_now();
-                rows.push_back(std::move(row));
-            }
-        }
-    if (images) {
+    std::map<std::array<std::string, 4>, Correction>
+        said;  // by what a row answers; boxes of two detectors share numbers
+    for (const Correction& row : log.rows())
+        if (const std::string file = json_name(row.file); files.contains(file))
+            said[{file, row.box, row.field, row.place}] = row;
+    std::vector<Correction> rows;
+    std::set<std::string> images;
+    for (auto& [key, row] : said) {
+        if (row.value.empty()) continue;
+        images.insert(key[0]);
+        row.old = std::exchange(row.value, "");
+        row.reviewer = kTakenBack, row.time = time_now();
+        rows.push_back(std::move(row));
+    }
+    std::string answers;
+    if (!rows.empty()) {
         log.open_for_writing();
         log.append(rows);
         answers = fmt::format(
             "; what people said of {} of them no longer counts: review these again, or, if they show what they showed "
             "before, delete the rows of '{}' in {}",
-            images, kTakenBack, log.path().string());
+            images.size(), kTakenBack, log.path().string());
     }
     note(fmt::format("{} files are others than those of this name before (first: {}), and are looked at again{}",
                      files.size(), *files.begin(), answers));
+    const Repeats repeats = read_repeats(folder / "repeats.csv");
+    if (std::ranges::any_of(files, [&](const std::string& file) { return repeats.contains(file); }))
+        put_aside_repeats(folder, "names boxes of such files", note);
 }
 
 // Boxes that were repeats are others now.
@@ -168,11 +183,7 @@ void drop_repeats(const fs::path& folder, const ordered_json& record,
     const auto earlier = parse_foreign<ordered_json>(read_file(folder / "survey.json").text());
     const ordered_json& keys = member(earlier, "keys");
     if (!keys.is_array() || keys.empty() || keys[0] == record.at("keys")[0]) return;
-    fs::rename(folder / "repeats.csv", folder / "repeats.csv.old", error);
-    note(
-        fmt::format("repeats.csv was made with other models and is repeats.csv.old now; `tundra tidy {}` finds the "
-                    "repeats anew",
-                    (folder / "results.json").string()));
+    put_aside_repeats(folder, "was made with other models", note);
 }
 
 // Half-written files that a kill left behind; nobody else writes here now.

@@ -213,12 +213,15 @@ def machine(args):
 
 def report(args, row):
     """Prints a row and puts it into the JSON in place of an older one of that name."""
-    best = min(row["ratio"], key=lambda n: row["ratio"][n]["median"])
+    ratios = row.get("ratio", {})  # none without peers
+    best = min(ratios, key=lambda n: ratios[n]["median"], default=None)
     lines = [f"{row['row']}: tundra {row['seconds']['tundra']['median']:.4g} s" if "seconds" in row else f"{row['row']}:"]
-    for name, r in row["ratio"].items():
+    for name, r in ratios.items():
         lines.append(f"    {name:28} {r['median']:6.2f}x  ({r['low']:.2f} to {r['high']:.2f}){'   the best peer' if name == best else ''}")
+    if "share_of_ceiling" in row:
+        lines.append(f"    {row['share_of_ceiling']:.2f} of what decoding and network allow")
     print("\n".join(lines), flush=True)
-    row = row | {"best_peer": best} | {"machine": machine(args)}
+    row = row | ({"best_peer": best} if ratios else {}) | {"machine": machine(args)}
     if not args.out:
         return
     data = json.loads(args.out.read_text()) if args.out.exists() else {}

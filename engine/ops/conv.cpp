@@ -51,7 +51,6 @@ struct ForwardInt8 {
     bool residual_last;
     Quantization x_range, residual_range, y_range;
     double flops() const { return shape.flops(); }
-    void prepare(const Cpu& cpu, const ConvInt8& k) const { scratch_bytes(cpu, k); }
     void bind(auto& k, auto& slot) const {
         k.shape = shape, k.activation = activation, k.residual_last = residual_last;
         k.x_range = x_range, k.residual_range = residual_range, k.y_range = y_range;

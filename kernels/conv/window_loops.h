@@ -3,9 +3,8 @@
 // Some numbers that follow each other in the depth of a sum fill the 32 bits of a lane and are multiplied at once. A
 // vector has `lanes` of those, a panel two vectors of columns.
 //
-//   gathered   (chunk, capacity, lanes)      some rows of the left matrix, cut into vectors; chunks of all runs. Or,
-//   where
-//              (capacity, run, lane)         a run fits into a vector, only what it has: the runs then make one
+//   gathered   (chunk, capacity, lanes)       some rows of the left matrix, cut into vectors; chunks of all runs
+//              (capacity, run, lane)          where a run fits into a vector: only what it has, the runs make one
 //   packed     (panel, run, lane, 2 * lanes)  the right matrix
 #pragma once
 

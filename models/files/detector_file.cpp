@@ -32,7 +32,7 @@ void take_release_by_name(DetectorModel& model) {
 json info_of(const WeightFile& file) {
     const auto found = file.metadata.find("megadetector_info.json");
     if (found == file.metadata.end()) return {};
-    const json info = json::parse(found->second, nullptr, false);
+    const json info = parse_foreign(found->second);
     if (!info.is_object())
         fail(Fault::damaged, "{}: its megadetector_info.json is not a JSON object; download the file again", file.path);
     return info;

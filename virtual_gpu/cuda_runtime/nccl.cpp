@@ -56,6 +56,7 @@ struct ncclComm {
     size_t works = 0, fails_at = 0;
     std::atomic<ncclResult_t> error = ncclSuccess;
     std::atomic<bool> ended = false;
+    std::shared_ptr<int> recorded = std::make_shared<int>();  // recorded work keeps it too
 
     size_t bytes() const { return 4096 + ranks * kPiece; }
     bool meet() const {  // false: aborted
@@ -108,6 +109,19 @@ void note_call(const ncclComm& comm, const std::string& what, cudaStream_t strea
              (fake_cuda::is_capturing(stream) ? " captured" : ""));
 }
 
+// Null for work that is queued, not recorded.
+std::shared_ptr<int> mark_of(const ncclComm& comm, cudaStream_t stream) {
+    return fake_cuda::is_capturing(stream) ? comm.recorded : nullptr;
+}
+
+// As NCCL does, returns when no recorded graph holds a call of it.
+void end(ncclComm_t c) {
+    const Comm comm = kept(c);
+    comm->ended = true;
+    while (comm->recorded.use_count() > 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// The mean is the sum of what each multiplies before, as NCCL computes it.
 void add_ranks(const ncclComm& comm, std::byte* to, size_t count, ncclDataType_t type, float factor) {
     for (size_t i = 0; i < count; ++i) {
         float sum = 0;
@@ -116,14 +130,13 @@ void add_ranks(const ncclComm& comm, std::byte* to, size_t count, ncclDataType_t
             if (type == ncclFloat32) {
                 float value;
                 std::memcpy(&value, slot + 4 * i, sizeof value);
-                sum += value;
+                sum += factor * value;
             } else {
                 uint16_t bits;
                 std::memcpy(&bits, slot + 2 * i, sizeof bits);
-                sum = from_bf16(to_bf16(sum + from_bf16(bits)));
+                sum = from_bf16(to_bf16(sum + from_bf16(to_bf16(factor * from_bf16(bits)))));
             }
         }
-        sum *= factor;
         const uint16_t half = to_bf16(sum);
         if (type == ncclFloat32)
             std::memcpy(to + 4 * i, &sum, sizeof sum);
@@ -173,7 +186,7 @@ ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataTyp
         std::string("all_reduce ") + name_of(type) + " " + std::to_string(count) + (op == ncclAvg ? " mean" : " sum");
     note_call(*comm, what, stream);
     const float factor = op == ncclAvg ? 1 / float(comm->ranks) : 1;
-    fake_cuda::enqueue(stream, [=] {
+    fake_cuda::enqueue(stream, [=, mark = mark_of(*comm, stream)] {
         if (!comm->begin_work(what)) return;
         const size_t step = kPiece / size_of(type);
         std::vector<std::byte> sums(kPiece);
@@ -196,7 +209,7 @@ ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataTyp
     const size_t all = count * size_of(type);
     const std::string what = std::string("all_gather ") + name_of(type) + " " + std::to_string(count);
     note_call(*comm, what, stream);
-    fake_cuda::enqueue(stream, [=] {
+    fake_cuda::enqueue(stream, [=, mark = mark_of(*comm, stream)] {
         if (!comm->begin_work(what)) return;
         for (size_t at = 0; at < all; at += kPiece) {
             const size_t bytes = std::min(kPiece, all - at);
@@ -216,12 +229,12 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-    comm->ended = true;
+    end(comm);
     return ncclSuccess;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    comm->ended = true;
+    end(comm);
     return ncclSuccess;
 }
 

@@ -335,11 +335,12 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     const std::shared_ptr<FakeCapture> capture = std::exchange(stream->capture, nullptr);
     *graph = nullptr;
     const bool joined = is_joined(*capture);
+    FakeGraph recorded = std::move(capture->graph);  // events of the capture would keep its work
     for (CUstream_st* other : streams)
         if (other->capture == capture) other->capture = nullptr;
     if (settings.refuses_capture || capture->broken) return called(cudaErrorStreamCaptureInvalidated);
     if (!joined) return called(cudaErrorStreamCaptureUnjoined);
-    graphs.insert(*graph = new FakeGraph{std::move(capture->graph)});
+    graphs.insert(*graph = new FakeGraph{std::move(recorded)});
     ++count.alive;
     return called();
 }
