@@ -125,10 +125,11 @@ __global__ void __launch_bounds__(kRankThreads) forward_ranks(BatchNormForward<T
     if (c >= C) return;
     const float first = all[c];
     float mean = 0, var = 0;  // mean is measured from `first`
-#pragma unroll 1  // few ranks, one thread per channel
+    // Few ranks and one thread per channel: the loops stay loops.
+#pragma unroll 1
     for (unsigned r = 0; r < ranks; ++r) mean += all[r * C + c] - first;
     mean /= float(ranks);
-#pragma unroll 1  // few ranks, one thread per channel
+#pragma unroll 1
     for (unsigned r = 0; r < ranks; ++r) {
         const float d = all[r * C + c] - first - mean;
         var += fmaf(d, d, all[(ranks + r) * C + c]);
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(kRankThreads)
     if (i >= 2 * channels) return;
     const float* const of_ranks = all + i / channels * ranks * channels + i % channels;
     float sum = 0;
-#pragma unroll 1  // few ranks, one thread per channel
+#pragma unroll 1
     for (unsigned r = 0; r < ranks; ++r) sum += of_ranks[r * channels];
     means[i] = sum / float(ranks);
 }
