@@ -36,25 +36,6 @@ void multiply(const Cpu& cpu, const Windows& windows, const bf16* x, Bf16Pack pa
         pack.packed + aligned(windows.packed_bytes()) / sizeof(uint32_t), result, loops);
 }
 
-Windows windows_of(const ConvShape& s, const Bf16Loops& loops) {
-    return {.lanes = loops.lanes,
-            .max_rows = loops.max_rows,
-            .n = s.n,
-            .h = s.h,
-            .w = s.w,
-            .c = s.c_in,
-            .runs = s.kernel_h,
-            .columns = s.kernel_w,
-            .grid_h = s.out_h(),
-            .grid_w = s.out_w(),
-            .stride = s.stride,
-            .top = -ptrdiff_t(s.padding),
-            .left = -ptrdiff_t(s.padding),
-            .out_h = s.out_h(),
-            .out_w = s.out_w(),
-            .outs = s.c_out};
-}
-
 // One axis of the gradient of x. The inputs i with (i + padding) % stride == phase meet the taps phase, phase + stride,
 // ... only; the taps run against the outputs.
 struct Phase {

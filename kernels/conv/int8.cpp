@@ -39,25 +39,10 @@ const Int8Loops* int8_loops() {
 }
 
 namespace {
-Windows windows_of(const ConvShape& s, const Int8Loops& loops) {
-    return {.lanes = loops.lanes,
-            .max_rows = loops.max_rows,
-            .numbers = loops.numbers,
-            .in_lanes = loops.numbers == 4,
-            .n = s.n,
-            .h = s.h,
-            .w = s.w,
-            .c = s.c_in,
-            .runs = s.kernel_h,
-            .columns = s.kernel_w,
-            .grid_h = s.out_h(),
-            .grid_w = s.out_w(),
-            .stride = s.stride,
-            .top = -ptrdiff_t(s.padding),
-            .left = -ptrdiff_t(s.padding),
-            .out_h = s.out_h(),
-            .out_w = s.out_w(),
-            .outs = s.c_out};
+Windows int8_windows(const ConvShape& s, const Int8Loops& loops) {
+    Windows w = windows_of(s, loops);
+    w.numbers = loops.numbers, w.in_lanes = loops.numbers == 4;
+    return w;
 }
 
 // The sum of each output's weights lies behind the packed weights.
@@ -88,12 +73,12 @@ void pack(const Windows& w, const int8_t* weight, void* packed, size_t panel) {
 }  // namespace
 
 size_t int8_scratch_bytes(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
-    const Windows windows = windows_of(op.shape, loops);
+    const Windows windows = int8_windows(op.shape, loops);
     return windows.scratch(cpu) + 4 * sums_bytes(windows);
 }
 
 void int8_compute(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
-    const Windows w = windows_of(op.shape, loops);
+    const Windows w = int8_windows(op.shape, loops);
     const size_t packed_bytes = aligned(w.packed_bytes()) + sums_bytes(w);
     uint32_t* const scratch = aligned_scratch(cpu, int8_scratch_bytes(cpu, op, loops));
     const auto pack_all = [&](void* to) {

@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "base/aligned_memory.h"
+#include "kernels/conv/conv.h"
 #include "kernels/conv/window_loops.h"
 #include "kernels/device.h"
 #include "kernels/index.h"
@@ -79,6 +80,27 @@ struct Windows {
         }
     }
 };
+
+// Of a convolution's output: each pixel is a row of the left matrix.
+template <class Loops>
+Windows windows_of(const ConvShape& s, const Loops& loops) {
+    return {.lanes = loops.lanes,
+            .max_rows = loops.max_rows,
+            .n = s.n,
+            .h = s.h,
+            .w = s.w,
+            .c = s.c_in,
+            .runs = s.kernel_h,
+            .columns = s.kernel_w,
+            .grid_h = s.out_h(),
+            .grid_w = s.out_w(),
+            .stride = s.stride,
+            .top = -ptrdiff_t(s.padding),
+            .left = -ptrdiff_t(s.padding),
+            .out_h = s.out_h(),
+            .out_w = s.out_w(),
+            .outs = s.c_out};
+}
 
 inline uint32_t* aligned_scratch(const Cpu& cpu, size_t bytes) {
     return reinterpret_cast<uint32_t*>(aligned(reinterpret_cast<size_t>(cpu.scratch.take<char>(bytes))));
