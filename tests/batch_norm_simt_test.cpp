@@ -229,6 +229,7 @@ namespace {
 
 // One of two ranks: what the other one told is known before.
 struct OneOfTwo final : Ranks, GpuSums {
+    using Ranks::start_sum, Ranks::wait;
     std::vector<std::string> told = {}, of_other = {};
     OneOfTwo() { count = 2, gpu_sums = this; }
     std::vector<std::string> gather(const std::string& text) override {
