@@ -34,7 +34,7 @@ echo "$clang: $(wc -l <"$folder/commands") files"
 xargs -d '\n' -P "$(nproc)" -I {} bash -c 'check "$1"' _ {} <"$folder/commands"
 
 # A header that is the first include of a source compiled alone just now. The others get a source of one line each. Left out are
-# those that need the CUDA Toolkit, and two that use what stands before them: cpu_intrinsics.h and window_vectors.h. 63 headers: 30 s on two cores.
+# those that need the CUDA Toolkit, and two that use what stands before them: cpu_intrinsics.h and window_vectors.h. 30 s on two cores.
 firsts=$(sed -n 's/.* -c \([^ ]*\)$/\1/p' "$folder/commands" | xargs grep -hm1 '^#include' | sed -n 's/^#include "\(.*\)"$/\1/p')
 headers=$(find app base bench data engine kernels models predict tests train virtual_gpu -name '*.h' -o -name '*.cuh' | sort |
     grep -vxF "$firsts" | grep -vE '(/cuda_flavour|/cuda_check|/cudnn_[a-z]*|/cuda_libraries|/cpu_intrinsics|/window_vectors)\.h$')

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t pair_numbers = 2 * lanes;  // of a vector of pairs
 typedef int Pairs __attribute__((vector_size(4 * lanes), aligned(2), may_alias));
 using Lanes = Pairs;
+using Sum = Vector;
 
 inline Pairs load_pairs(const void* from) { return *static_cast<const Pairs*>(from); }
 inline void store_pairs(void* to, Pairs value) { *static_cast<Pairs*>(to) = value; }

@@ -8,6 +8,7 @@
 
 namespace {
 typedef int Lanes __attribute__((vector_size(4 * lanes), aligned(1), may_alias));
+using Sum = Bits;
 
 inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 inline size_t behind(size_t a, size_t b) { return a > b ? a - b : 0; }

@@ -1,4 +1,4 @@
-// The sums of window_loops.h on the vectors of simd.h. Before this header stand the type Lanes, a vector of lanes whose
+// The sums of window_loops.h on the vectors of simd.h. Before this header stand the types Sum and Lanes, a vector whose
 // numbers are multiplied at once, and  Sum dot(Sum, Lanes weight, Lanes x).
 #pragma once
 
@@ -10,7 +10,7 @@ namespace {
 typedef int Lane __attribute__((aligned(1), may_alias));
 
 // sum (rows, vectors * lanes) += left (rows, depth) * right (depth, vectors * lanes)
-template <size_t rows, size_t vectors, class Sum, class Result>
+template <size_t rows, size_t vectors, class Result>
 [[gnu::always_inline]] inline void multiply_depth(const WindowTask<Result>& t, Sum (&sum)[rows][vectors]) {
     // Three rows share an address: a processor adds an index once or twice for nothing.
     const size_t pitch = t.left_pitch * sizeof(uint32_t), step = t.left_step * sizeof(uint32_t);
