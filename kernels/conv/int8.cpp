@@ -72,15 +72,15 @@ void pack(const Windows& w, const int8_t* weight, void* packed, size_t panel) {
 }
 }  // namespace
 
-size_t int8_scratch_bytes(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
-    const Windows windows = int8_windows(op.shape, loops);
+size_t int8_scratch_bytes(const Cpu& cpu, const ConvShape& s, const Int8Loops& loops) {
+    const Windows windows = int8_windows(s, loops);
     return windows.scratch(cpu) + 4 * sums_bytes(windows);
 }
 
 void int8_compute(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
     const Windows w = int8_windows(op.shape, loops);
     const size_t packed_bytes = aligned(w.packed_bytes()) + sums_bytes(w);
-    uint32_t* const scratch = aligned_scratch(cpu, int8_scratch_bytes(cpu, op, loops));
+    uint32_t* const scratch = aligned_scratch(cpu, int8_scratch_bytes(cpu, op.shape, loops));
     const auto pack_all = [&](void* to) {
 #pragma omp parallel for num_threads(cpu.threads) schedule(static)
         for (size_t panel = 0; panel < w.panels(); ++panel) pack(w, op.weight, to, panel);
@@ -121,7 +121,4 @@ void int8_compute(const Cpu& cpu, const ConvInt8& op, const Int8Loops& loops) {
 
 void compute(const Cpu& cpu, const ConvInt8& op) {
     int8_loops() ? int8_compute(cpu, op, *int8_loops()) : compute_direct(cpu, op);
-}
-size_t scratch_bytes(const Cpu& cpu, const ConvInt8& op) {
-    return int8_loops() ? int8_scratch_bytes(cpu, op, *int8_loops()) : 0;
 }

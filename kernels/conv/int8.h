@@ -33,5 +33,4 @@ struct ConvInt8 {
 };
 
 void compute(const Cpu&, const ConvInt8&);
-size_t scratch_bytes(const Cpu&, const ConvInt8&);
 void compute_direct(const Cpu&, const ConvInt8&);

@@ -26,5 +26,5 @@ extern const Int8Loops int8_loops_avx2, int8_loops_avx2_vnni, int8_loops_avx512_
 
 bool is_usable(const Int8Loops&);  // this processor has its instructions, and its level is not lowered
 const Int8Loops* int8_loops();     // the fastest of those; null: none, the loops of int8_direct.cpp are used
-size_t int8_scratch_bytes(const Cpu&, const ConvInt8&, const Int8Loops&);
+size_t int8_scratch_bytes(const Cpu&, const ConvShape&, const Int8Loops&);
 void int8_compute(const Cpu&, const ConvInt8&, const Int8Loops&);
