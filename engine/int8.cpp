@@ -10,20 +10,9 @@
 
 namespace {
 
-struct ToBytes {
-    static constexpr std::string_view name = "quantize";
-    static constexpr bool untyped = true, cpu_only = true;
-    size_t count;
-    Quantization range;
-    void bind(auto& k, auto& slot) const {
-        k.count = count, k.range = range;
-        slot.in("x", k.x);
-        slot.out("y", k.y);
-    }
-};
-
-struct ToFloats {
-    static constexpr std::string_view name = "dequantize";
+template <bool to_bytes>
+struct Convert {
+    static constexpr std::string_view name = to_bytes ? "quantize" : "dequantize";
     static constexpr bool untyped = true, cpu_only = true;
     size_t count;
     Quantization range;
@@ -180,12 +169,12 @@ private:
         const Quantization range = quantization(value);
         const int id = new_bytes(value);
         in_float_[size_t(value)] = true;
-        append<Quantize>(ToBytes{count(value), range}, value, id);
+        append<Quantize>(Convert<true>{count(value), range}, value, id);
         return id;
     }
     void make_float(int value) {
         if (in_float_[size_t(value)]) return;
-        append<Dequantize>(ToFloats{count(value), quantization(value)}, bytes_.at(value), value);
+        append<Dequantize>(Convert<false>{count(value), quantization(value)}, bytes_.at(value), value);
         in_float_[size_t(value)] = true;
     }
     template <class Kernel>
