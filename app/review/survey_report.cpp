@@ -221,7 +221,9 @@ std::filesystem::path write_survey_report(const SurveyFolder& survey, const Surv
     };
     std::string body = fmt::format(
         "<header><p class=\"eyebrow\">Survey</p><h1>{}</h1>\n<ul class=\"figures\">{}{}{}{}</ul></header>\n<main>\n",
-        name, figure("Images", count_text(m.images), fmt::format("{} sites", count_text(sites.size()))),
+        name,
+        figure("Images", count_text(m.images),
+               sites.size() == 1 ? "1 site" : fmt::format("{} sites", count_text(sites.size()))),
         figure("For a person", percent_text(share(m.to_review, m.images)), images_text(m.to_review)),
         figure("Seen", percent_text(share(m.to_review - m.unseen_of_those_to_review, m.to_review)),
                images_text(m.reviewed)),
