@@ -329,7 +329,10 @@ TEST(ForeignWeights, SettingsBesideTheWeights) {
     EXPECT_EQ(stated(entry("mean", real_op(0.5)) + entry("std", real_op(0.5)), "mean"), "0.5 (not three numbers)");
     EXPECT_EQ(stated(entry("mean", tensor_op({3}, 1)) + entry("std", tensor_op({3}, 2)), "std"), "(a tensor)");
     EXPECT_EQ(stated(entry("more", dict_op(entry("mean", half) + entry("std", half))), "source"), "data.more");
-    EXPECT_EQ(stated(entry("do_normalize", "\x89"), "normalize"), "unit");
+    EXPECT_EQ(stated(entry("do_normalize", "\x89"), "normalize"), "0,0,0/255,255,255");
+    EXPECT_EQ(stated(entry("do_normalize", "\x89") + entry("do_rescale", "\x89"), "normalize"), "0,0,0/1,1,1");
+    EXPECT_EQ(stated(entry("mean", half) + entry("std", half) + entry("do_rescale", "\x89"), "normalize"),
+              "0.5,0.5,0.5/0.5,0.5,0.5");
     EXPECT_EQ(stated(entry("val_crop_size", int_op(192)) + entry("val_resize_size", int_op(232)), "resize"), "232");
     const std::string resize = entry("do_resize", "\x88");
     EXPECT_EQ(stated(resize + entry("size", dict_op(entry("shortest_edge", int_op(224)))), "crop_pct"), "0.875");

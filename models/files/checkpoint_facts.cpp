@@ -1,7 +1,10 @@
 #include "models/files/checkpoint_facts.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -172,6 +175,21 @@ bool is_colours(const json& value) {
            std::ranges::all_of(value, [](const json& v) { return v.is_number(); });
 }
 
+// What transformers does with pixels where it is not (x / 255 - mean) / std, as predict/preprocessing.h spells it.
+json rescaled(const json& level, const json* mean, const json* deviation) {
+    const bool plain = member(level, "do_normalize") == json(false), raw = member(level, "do_rescale") == json(false);
+    const double stated = number_of(level, "rescale_factor"), by = raw ? 1 : std::isnan(stated) ? 1 / 255.0 : stated;
+    const bool usable = plain || (mean && deviation && is_colours(*mean) && is_colours(*deviation));
+    if (!usable || !(by > 0) || (!plain && std::abs(255 * by - 1) < 1e-6)) return {};
+    std::vector<double> parts[2];
+    for (const bool second : {false, true})
+        for (size_t c = 0; c < 3; ++c) {
+            const json& given = plain ? json() : second ? *deviation : *mean;
+            parts[second].push_back((plain ? double(second) : given[given.size() == 3 ? c : 0].get<double>()) / by);
+        }
+    return fmt::format("{}/{}", fmt::join(parts[0], ","), fmt::join(parts[1], ","));
+}
+
 // preprocessor_config.json of transformers. Its ConvNext processor, which ResNets come with, crops below 384 pixels and
 // squeezes from there on; those with a crop_size crop to it; those with height and width squeeze.
 template <class Take>
@@ -230,9 +248,9 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
         };
         const auto text = [](const json& v) { return v.is_string(); };
         const json *mean = value({"mean", "image_mean"}, any), *deviation = value({"std", "image_std"}, any);
-        const json unit = "unit";
-        if (member(level, "do_normalize") == json(false) && member(level, "do_rescale") != json(false))
-            take("normalize", &unit);
+        const json formula = rescaled(level, mean, deviation);
+        if (!formula.is_null())
+            take("normalize", &formula);
         else if (mean && deviation && is_colours(*mean) && is_colours(*deviation))
             take("mean", mean), take("std", deviation);
         else if (mean && deviation)
