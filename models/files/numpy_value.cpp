@@ -1,8 +1,10 @@
 #include "models/files/numpy_value.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
