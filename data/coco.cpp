@@ -60,7 +60,10 @@ json read(const std::string& file) {
              "export",
              file);
     if (content.is_array())
-        fail(Fault::usage, "{}: is a COCO list of results; training needs annotations made by people", file);
+        fail(Fault::usage, "{}: is a list of {}", file,
+             content.empty() || content.front().contains("image_id")
+                 ? "COCO results; training needs annotations made by people"
+                 : "records, one per image; save it as CSV with the columns file and label, or as COCO JSON");
     if (!content.is_object()) fail(Fault::usage, "{}: is not COCO JSON", file);
     return content;
 }

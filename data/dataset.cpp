@@ -280,11 +280,12 @@ Table read_csv(const std::string& file) {
     return table;
 }
 
-// Names of one class that was written in several ways are several classes: fox and Fox, red fox and red_fox.
+// Names of one class that was written in several ways are several classes: fox and Fox, red fox and red_fox, or with an
+// accent of its own.
 void note_similar_classes(Dataset& data) {
     std::map<std::string, std::string> seen;
     for (const std::string& name : data.classes) {
-        std::string letters = lower(name);
+        std::string letters = seen_by_people(name);
         std::erase_if(letters, [](char c) { return c == ' ' || c == '_' || c == '-'; });
         if (const auto [first, is_new] = seen.emplace(letters, name); !is_new)
             data.notes.push_back(fmt::format("'{}' and '{}' are two classes; if they mean the same, give them one name",

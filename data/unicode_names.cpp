@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 #ifdef TUNDRA_UTF8PROC
 #include <utf8proc.h>
 
@@ -26,6 +28,15 @@ const std::string& composed(const std::string& name) { return name; }
 #endif
 
 }  // namespace
+
+std::string seen_by_people(const std::string& text) {
+#ifdef TUNDRA_UTF8PROC
+    const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> folded(
+        utf8proc_NFKC_Casefold(reinterpret_cast<const utf8proc_uint8_t*>(text.c_str())), &std::free);
+    if (folded) return reinterpret_cast<const char*>(folded.get());
+#endif
+    return lower(text);
+}
 
 std::optional<fs::path> UnicodeNames::find(const fs::path& path) {
     if (std::ranges::all_of(path.string(), [](char c) { return uint8_t(c) < 0x80; })) return {};  // has one form only

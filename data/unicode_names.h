@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+// The same for texts that people take for one: in one form, in lower case, without characters that nobody sees.
+std::string seen_by_people(const std::string& text);
+
 class UnicodeNames {
 public:
     // The one existing path that differs from this one, which does not exist, only in its form; nothing if there is

@@ -40,4 +40,11 @@ for name in "$@"; do
         grep -E 'number_of_executed_units|peak_rss' "$build/$name.log"
     fi
 done
+# Whole detector files, with the network behind the readers: by the corpus' test, with sanitizers where such a build is.
+for tests in build-asan/tests build/tests; do
+    [ -x $tests/fuzz_corpus_test ] || continue
+    echo "== whole detector files: $((seconds * 4)) changes to each seed, $tests"
+    TUNDRA_CHANGES=$((seconds * 4)) $tests/fuzz_corpus_test --gtest_filter='*WhateverIsChanged*' || failed=1
+    break
+done
 exit $failed

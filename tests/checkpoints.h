@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 
+#include "models/files/zip_file.h"
+#include "tests/files.h"
 #include "tests/pickle_writer.h"
 
 struct Item {
@@ -111,4 +114,23 @@ inline std::string real_op(double value) {
     std::string bytes = raw(value);
     std::ranges::reverse(bytes);
     return "G" + bytes;
+}
+
+// The records of a checkpoint, to change them.
+using Records = std::vector<ZipRecord>;
+inline Records records_of(const std::filesystem::path& path) {
+    const std::string bytes = content(path);
+    const ZipFile archive(std::as_bytes(std::span(bytes)), "model.pt");
+    Records records;
+    for (const std::string& record : archive.names()) {
+        const std::vector<std::byte> part = archive.read(record);
+        records.push_back({record, {reinterpret_cast<const char*>(part.data()), part.size()}});
+    }
+    return records;
+}
+
+inline std::string& pickle_in(Records& records) {
+    for (ZipRecord& r : records)
+        if (r.name.ends_with("/data.pkl")) return r.content;
+    throw std::runtime_error("no pickle");
 }

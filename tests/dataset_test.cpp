@@ -247,14 +247,14 @@ TEST(Dataset, names_in_the_other_form_of_unicode) {
     std::string lines = "path,label\n";
     for (int i = 0; i < 12; ++i) {
         folder.write("ba" + nfd + "/" + std::to_string(i) + nfd + ".jpg", small_jpeg());
-        lines += "ba" + nfc + "/" + std::to_string(i) + nfc + ".jpg," + (i % 2 ? "fox" : "hare") + "\n";
+        lines += "ba" + nfc + "/" + std::to_string(i) + nfc + ".jpg," + (i % 2 ? "fox" : i % 4 ? nfc : nfd) + "\n";
     }
     folder.write("labels.csv", text_content(lines));
     if (error_of((folder.path / "labels.csv").string()) != "no error") GTEST_SKIP() << "built without utf8proc";
     const Dataset data = open_dataset((folder.path / "labels.csv").string());
     for (const Sample& sample : data.samples) EXPECT_TRUE(std::filesystem::exists(data.path(sample))) << sample.name;
-    EXPECT_TRUE(std::ranges::any_of(
-        data.notes, [](const std::string& text) { return text.starts_with("12 names were found in another"); }));
+    for (const char* part : {"12 names were found in another", "are two classes; if they mean the same"})
+        EXPECT_TRUE(std::ranges::any_of(data.notes, [&](const std::string& t) { return t.find(part) != t.npos; }));
     folder.write("labels.csv", text_content(lines + "ba" + nfd + "/3" + nfd + ".jpg,fox\n"));
     expect_error((folder.path / "labels.csv").string(), "is already on line");
 }

@@ -224,6 +224,22 @@ TEST(ForeignWeights, OldPickles) {
     EXPECT_EQ(file.metadata.at("true"), "1");
 }
 
+// As NumPy pickles itself; the type as in its own text, "i8" or "U6", the bytes as Python 3 has them.
+std::string numpy_type(const std::string& type) {
+    return "cnumpy\ndtype\n(" + text_op(type) + "\x89\x88tR(" + int_op(3) + text_op(type == "O8" ? "|" : "<") + "NNN" +
+           int_op(-1) + int_op(-1) + int_op(0) + "tb";
+}
+std::string numpy_scalar(const std::string& type, const std::string& bytes) {
+    return "cnumpy.core.multiarray\nscalar\n(" + numpy_type(type) + "C" + char(bytes.size()) + bytes + "tR";
+}
+std::string numpy_array(const std::string& type, const std::string& content) {
+    return "cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + tuple_op({0}) +
+           "C\x01"
+           "btR(" +
+           int_op(1) + tuple_op({5}) + numpy_type(type) + "\x89" +
+           (type == "O8" ? content : "C" + std::string(1, char(content.size())) + content) + "tb";
+}
+
 TEST(ForeignWeights, NamesOfClasses) {
     const std::vector<std::string> names = {"badger", "deer", "empty", "fox", "hare"};
     const auto list = [&](std::vector<std::string> texts) {
@@ -231,8 +247,16 @@ TEST(ForeignWeights, NamesOfClasses) {
         for (const std::string& text : texts) op += text_op(text);
         return op + "e";
     };
-    std::string by_name, by_number;
+    const auto hydra = [](const std::string& type, const std::string& key, const std::string& value) {
+        return class_op("omegaconf." + type) + ")\x81" + dict_op(entry(key, value)) + "b";
+    };
+    std::string by_name, by_number, nodes = "](", coco = "](", numpy_numbers, characters;
+    for (const std::string& name : names) nodes += hydra("nodes.AnyNode", "_val", text_op(name));
+    for (const std::string& name : names)
+        for (size_t c = 0; c < 6; ++c) characters += raw(uint32_t(c < name.size() ? name[c] : 0));
     for (const size_t i : {3, 1, 4, 0, 2}) {
+        coco += dict_op(entry("id", int_op(int32_t(i))) + entry("name", text_op(names[i])));
+        numpy_numbers += text_op(names[i]) + numpy_scalar("i8", raw(int64_t(i)));
         by_name += text_op(names[i]) + int_op(int32_t(i));
         by_number += int_op(int32_t(i)) + text_op(names[i]);
     }
@@ -244,7 +268,13 @@ TEST(ForeignWeights, NamesOfClasses) {
          {entry("class_to_idx", dict_op(by_name)), entry("idx_to_class", dict_op(by_number)),
           entry("classes", list(names)), entry("id2label", dict_op(by_number)),
           entry("hyper_parameters", dict_op(entry("class_names", list(names)))),
-          entry("args", "cargparse\nNamespace\n)\x81" + dict_op(entry("labels", list(names))) + "b")}) {
+          entry("args", "cargparse\nNamespace\n)\x81" + dict_op(entry("labels", list(names))) + "b"),
+          entry("Label-to-Idx", dict_op(by_name)), entry("species", list(names)),
+          entry("meta", dict_op(entry("dataset_meta", dict_op(entry("classes", list(names)))))),
+          entry("cfg", hydra("dictconfig.DictConfig", "_content",
+                             dict_op(entry("classes", hydra("listconfig.ListConfig", "_content", nodes + "e"))))),
+          entry("categories", coco + "e"), entry("classes", numpy_array("U6", characters)),
+          entry("classes", numpy_array("O8", list(names))), entry("class_to_idx", dict_op(numpy_numbers))}) {
         EXPECT_EQ(read_names(more), names);
     }
     EXPECT_TRUE(read_names(entry("classes", list({"fox", "hare"}))).empty());
@@ -252,7 +282,8 @@ TEST(ForeignWeights, NamesOfClasses) {
     const WeightFile with_gap = read_bytes(zip(dict_op(state + entry("class_to_idx", gap))));
     EXPECT_TRUE(with_gap.model.class_names.empty());
     ASSERT_EQ(with_gap.notes.size(), 1u);
-    EXPECT_EQ(with_gap.notes[0], "class_to_idx is not used: its names repeat, or their numbers are not 0, 1, 2, ...");
+    EXPECT_EQ(with_gap.notes[0],
+              "class_to_idx is not used: it is not a list of different names, nor names with the numbers 0, 1, 2, ...");
     EXPECT_TRUE(read_names(entry("classes", list({"a", "b", "c", "d", "a"}))).empty());
     EXPECT_TRUE(read_names(entry("class_to_idx", dict_op(by_name)) +
                            entry("classes", list({"hare", "fox", "empty", "deer", "badger"})))
@@ -270,6 +301,56 @@ TEST(ForeignWeights, StatedPreprocessingIsMetadata) {
     EXPECT_EQ(file.metadata.at("preprocess.input_size"), "[3,160,160]");
     EXPECT_EQ(file.metadata.at("preprocess.crop_pct"), "0.875");
     EXPECT_EQ(file.metadata.at("preprocess.source"), "pretrained_cfg");
+}
+
+TEST(ForeignWeights, SettingsBesideTheWeights) {
+    const auto with = [](const std::string& key, const std::string& settings) {
+        return read_bytes(zip(dict_op(entry("state_dict", state_op(resnet50())) + entry(key, dict_op(settings)))));
+    };
+    // Layers that leave no trace in the tensors.
+    expect_text(with("args", entry("gp", text_op("avgmax"))), "a ResNet with args.gp = \"avgmax\"");
+    expect_text(with("config", entry("model_args", dict_op(entry("act_layer", text_op("silu"))))),
+                "config.model_args.act_");
+    expect_text(with("args", entry("model_kwargs", dict_op(entry("output_stride", int_op(16))))), "output_stride");
+    expect_text(with("hyper_parameters", entry("aa_layer", text_op("blurpc"))), "aa_layer");
+    const WeightFile usual = with("args", entry("gp", "N") + entry("bn_eps", real_op(1e-3)) +
+                                              entry("model_kwargs", dict_op(entry("act_layer", text_op("relu")))));
+    EXPECT_EQ(usual.model.classes, 5u);
+    EXPECT_EQ(usual.metadata.at("batch_norm_epsilon"), "0.001");
+    // What prepares the images.
+    const auto all = [](const std::string& value) { return "](" + value + "e"; };
+    const auto stated = [&](const std::string& settings, const std::string& key) {
+        const WeightFile file = with("data", settings);
+        const auto found = file.metadata.find("preprocess." + key);
+        return found == file.metadata.end() ? "" : found->second;
+    };
+    const std::string half = all(real_op(0.5));
+    EXPECT_EQ(stated(entry("mean", half) + entry("std", half), "mean"), "[0.5]");
+    EXPECT_EQ(stated(entry("mean", real_op(0.5)) + entry("std", real_op(0.5)), "mean"), "0.5 (not three numbers)");
+    EXPECT_EQ(stated(entry("mean", tensor_op({3}, 1)) + entry("std", tensor_op({3}, 2)), "std"), "(a tensor)");
+    EXPECT_EQ(stated(entry("more", dict_op(entry("mean", half) + entry("std", half))), "source"), "data.more");
+    EXPECT_EQ(stated(entry("do_normalize", "\x89"), "normalize"), "0,0,0/255,255,255");
+    EXPECT_EQ(stated(entry("do_normalize", "\x89") + entry("do_rescale", "\x89"), "normalize"), "0,0,0/1,1,1");
+    EXPECT_EQ(stated(entry("mean", half) + entry("std", half) + entry("do_rescale", "\x89"), "normalize"),
+              "0.5,0.5,0.5/0.5,0.5,0.5");
+    EXPECT_EQ(stated(entry("val_crop_size", int_op(192)) + entry("val_resize_size", int_op(232)), "resize"), "232");
+    const std::string resize = entry("do_resize", "\x88");
+    EXPECT_EQ(stated(resize + entry("size", dict_op(entry("shortest_edge", int_op(224)))), "crop_pct"), "0.875");
+    EXPECT_EQ(stated(resize + entry("size", int_op(384)), "crop_mode"), "squash");
+    EXPECT_EQ(
+        stated(resize + entry("size", dict_op(entry("height", int_op(96)) + entry("width", int_op(96)))), "input_size"),
+        "[96,96]");
+}
+
+// An object inside an object and so on, without a list or dict between: no recursion may follow them all.
+TEST(ForeignWeights, ALongChainOfObjects) {
+    std::string chain = "ctorch\nSize\nq" + std::string(1, '\0') + "0h" + std::string(1, '\0') + "K\x01\x85R";
+    for (int i = 0; i < 200'000; ++i)
+        chain +=
+            "q\x01"
+            "0h" +
+            std::string(1, '\0') + "h\x01\x85R";
+    EXPECT_EQ(read_bytes(zip(dict_op(entry("size", chain) + entry("model", state_op(resnet50()))))).model.classes, 5u);
 }
 
 TEST(ForeignWeights, ATrainingCheckpointSaysWhatToName) {

@@ -210,6 +210,11 @@ TEST(KerasConfig, ArithmeticOnPixelsIsANormalization) {
               std::string::npos)
         << "1 - x";
     EXPECT_NE(normalize(json::array({swapped})).find("a Subtract"), std::string::npos) << "x - x";
+    const auto cast = [&](const char* type) {
+        return layer("Cast", {{"dtype", type}}, json::array({json{{"args", {x}}, {"kwargs", json::object()}}}));
+    };
+    EXPECT_EQ(normalize({cast("float32"), operation("TrueDivide", 4), cast("float16")}), "0,0,0/4,4,4");
+    EXPECT_NE(normalize({operation("TrueDivide", 4), cast("uint8")}).find("a Cast"), std::string::npos) << "rounds";
     const json one = operation("GetItem", {{{"class_name", "__ellipsis__"}}, 1});
     EXPECT_NE(normalize({one, operation("TrueDivide", 2)}).find("single colours"), std::string::npos);
 }

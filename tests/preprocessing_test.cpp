@@ -82,6 +82,10 @@ TEST(Preprocessing, ComesFromTheFileThenFromOptions) {
     EXPECT_EQ(stated(timm).used.normalize, "tf");
     expect_has(stated(timm).note, {"from its pretrained_cfg", "bicubic"});
     EXPECT_EQ(stated({{"preprocess.crop_mode", "squash"}}).used.fit.mode, FitMode::stretch);
+    // The two sizes of torchvision's training script.
+    const Metadata torchvision = {{"preprocess.input_size", "192"}, {"preprocess.resize", "232"}};
+    EXPECT_EQ(stated(torchvision).used.fit, (Fit{.size = 192, .mode = FitMode::crop, .shorter = 232}));
+    expect_has(stated({{"preprocess.resize", "100"}}).note, {"its resize 100 is left out"});
     EXPECT_EQ(stated({{"preprocess.normalize", "0,0,0/255,255,255"}}, true).used.normalize, "unit");
 
     // Options win, and say so where the file said something else.

@@ -1,19 +1,42 @@
 #include "models/files/checkpoint_facts.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "models/files/numpy_value.h"
 
 namespace {
 
 using nlohmann::json;
 
 constexpr size_t kClassLimit = 10'000, kTextLimit = 1000, kFactLimit = 300;
+
+bool is_short(const json& value) {
+    if (!value.is_array()) return !value.is_null() && !value.is_object();
+    return !value.empty() && value.size() <= 8 &&
+           std::ranges::all_of(value, [](const json& v) { return v.is_primitive(); });
+}
+
+std::string as_text(const json& value) {
+    if (value.is_string()) return value.get<std::string>();
+    return value.is_boolean() ? std::to_string(int(value.get<bool>()))
+                              : value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+bool is_statistic(std::string_view key) {
+    for (const char* one : {"mean", "std", "image_mean", "image_std"})
+        if (key == one) return true;
+    return false;
+}
 
 class Reader {
 public:
@@ -32,8 +55,16 @@ public:
                 return list;
             }
             case PickleKind::object:
+                if (value.type_name().starts_with("omegaconf."))  // Hydra's settings: nodes around their values
+                    for (const char* key : {"_content", "_val"})
+                        if (const PickleValue inner = value.state().find(key);
+                            !inner.is(PickleKind::absent) && !inner.is(PickleKind::object))
+                            return read(inner, depth);
                 if (value.type_name().starts_with("torch._utils.") || depth == 0) return {};
-                if (value.type_name() == "torch.Size") return read(value.arguments()[0], depth);
+                if (const PickleValue sides = value.arguments()[0];
+                    value.type_name() == "torch.Size" && !sides.is(PickleKind::object))
+                    return read(sides, depth);
+                if (json numbers = numpy_value(value, kClassLimit); !numbers.is_null()) return numbers;
                 [[fallthrough]];
             case PickleKind::dict: {
                 if (depth == 0) return {};
@@ -51,39 +82,59 @@ private:
     void add(json& entries, PickleValue value, size_t depth) {
         for (size_t i = 0; i < std::min(value.size(), kClassLimit); ++i) {
             const PickleValue key = value.key(i);
-            const std::string name = key.is(PickleKind::integer) ? std::to_string(key.integer()) : text(key);
+            const json scalar = key.is(PickleKind::object) ? numpy_value(key, 1) : json();
+            const std::string name = key.is(PickleKind::integer) ? std::to_string(key.integer())
+                                     : !scalar.is_null()         ? as_text(scalar)
+                                                                 : text(key);
             if (name.empty() || name[0] == '_') continue;
-            if (json content = read(value[i], depth - 1); !content.is_null()) entries[name] = std::move(content);
+            json content = read(value[i], depth - 1);
+            // So that the note about preprocessing tells that the file states it.
+            if (content.is_null() && value[i].is(PickleKind::object) && is_statistic(name)) content = "(a tensor)";
+            if (!content.is_null()) entries[name] = std::move(content);
         }
     }
     size_t steps_ = 0;
 };
 
-bool is_short(const json& value) {
-    if (!value.is_array()) return !value.is_null() && !value.is_object();
-    return !value.empty() && value.size() <= 8 &&
-           std::ranges::all_of(value, [](const json& v) { return v.is_primitive(); });
-}
+// In lower case, without blanks, hyphens and underscores. What matters more comes first.
+constexpr std::string_view kNameKeys[] = {
+    "tundra.classes", "classnames",  "names",       "classes",      "classtoidx",   "idxtoclass",   "labelnames",
+    "labels",         "id2label",    "label2id",    "classmap",     "idx2class",    "class2idx",    "categories",
+    "labeltoidx",     "idxtolabel",  "label2idx",   "idx2label",    "labelmap",     "labelsmap",    "classlabels",
+    "classlist",      "classeslist", "labellist",   "classtoindex", "indextoclass", "labeltoindex", "indextolabel",
+    "classtoid",      "idtoclass",   "labeltoid",   "idtolabel",    "class2id",     "id2class",     "class2index",
+    "index2class",    "label2index", "index2label", "classtoint",   "inttoclass",   "labeltoint",   "inttolabel",
+    "class2int",      "int2class",   "label2int",   "int2label",    "idxtoname",    "idx2name",     "nametoidx",
+    "name2idx",       "classdict",   "labeldict",   "classmapping", "labelmapping", "targetnames",  "categorynames",
+    "catnames",       "species",     "specieslist", "speciesnames", "vocab"};
 
-std::string as_text(const json& value) {
-    if (value.is_string()) return value.get<std::string>();
-    return value.is_boolean() ? std::to_string(int(value.get<bool>()))
-                              : value.dump(-1, ' ', false, json::error_handler_t::replace);
+// The keys of `level` as kNameKeys has them, each with the original and the value.
+std::map<std::string, std::pair<std::string, const json*>> plain_keys(const json& level) {
+    std::map<std::string, std::pair<std::string, const json*>> plain;
+    for (const auto& [key, value] : level.items()) {
+        std::string name = lower(key);
+        std::erase_if(name, [](char c) { return c == '_' || c == '-' || c == ' '; });
+        plain.emplace(name, std::pair(key, &value));
+    }
+    return plain;
 }
-
-constexpr const char* kNameKeys[] = {"tundra.classes", "class_names",  "names",       "classes",   "CLASSES",
-                                     "class_to_idx",   "idx_to_class", "label_names", "labels",    "id2label",
-                                     "label2id",       "class_map",    "idx2class",   "class2idx", "categories"};
 
 bool is_template(std::string_view key) { return key == "pretrained_cfg" || key == "default_cfg"; }
 
-// The facts at the top, and those below each key.
+// The facts at the top, then those below each key; with `deep` those below each key of these ("meta.dataset_meta").
 template <class Visit>
-void each_level(const json& facts, Visit visit) {
+void each_level(const json& facts, Visit visit, bool deep = false) {
     if (!facts.is_object()) return;
-    visit(std::string(), facts);
+    std::vector<std::pair<std::string, const json*>> above, below;
+    if (!deep) visit(std::string(), facts);
     for (const auto& [key, value] : facts.items())
-        if (value.is_object()) visit(key, value);
+        if (value.is_object()) above.emplace_back(key, &value);
+    if (deep)
+        for (const auto& [name, level] : above)
+            for (const auto& [key, value] : level->items())
+                if (value.is_object() && !is_template(name) && !is_template(key))
+                    below.emplace_back(name + "." + key, &value);
+    for (const auto& [name, level] : deep ? below : above) visit(name, *level);
 }
 
 std::optional<size_t> number(const json& value, const std::string& text) {
@@ -99,8 +150,11 @@ std::vector<std::string> names_in(const json& value) {
     std::vector<std::string> names(value.size());
     if (value.is_array())
         for (size_t i = 0; i < names.size(); ++i) {
-            if (!value[i].is_string()) return {};
-            names[i] = value[i];
+            // COCO's categories have an id and a name each.
+            const json &id = member(value[i], "id"), &name = value[i].is_object() ? member(value[i], "name") : value[i];
+            const std::optional<size_t> at = value[i].is_object() ? number(id, "") : i;
+            if (!name.is_string() || !at || *at >= names.size() || !names[*at].empty()) return {};
+            names[*at] = name;
         }
     else if (value.is_object())
         for (const auto& [key, content] : value.items()) {
@@ -116,12 +170,49 @@ std::vector<std::string> names_in(const json& value) {
     return distinct.size() == names.size() ? names : std::vector<std::string>{};
 }
 
-// Texts, or texts with numbers.
-bool looks_like_names(const json& value) {
-    if (!value.is_array() && !value.is_object()) return false;
-    return !value.empty() && std::ranges::all_of(value, [&](const json& v) {
-        return v.is_string() || (value.is_object() && v.is_number_integer());
-    });
+bool is_colours(const json& value) {
+    return value.is_array() && (value.size() == 3 || value.size() == 1) &&
+           std::ranges::all_of(value, [](const json& v) { return v.is_number(); });
+}
+
+// What transformers does with pixels where it is not (x / 255 - mean) / std, as predict/preprocessing.h spells it.
+json rescaled(const json& level, const json* mean, const json* deviation) {
+    const bool plain = member(level, "do_normalize") == json(false), raw = member(level, "do_rescale") == json(false);
+    const double stated = number_of(level, "rescale_factor"), by = raw ? 1 : std::isnan(stated) ? 1 / 255.0 : stated;
+    const bool usable = plain || (mean && deviation && is_colours(*mean) && is_colours(*deviation));
+    if (!usable || !(by > 0) || (!plain && std::abs(255 * by - 1) < 1e-6)) return {};
+    std::vector<double> parts[2];
+    for (const bool second : {false, true})
+        for (size_t c = 0; c < 3; ++c) {
+            const json& given = plain ? json() : second ? *deviation : *mean;
+            parts[second].push_back((plain ? double(second) : given[given.size() == 3 ? c : 0].get<double>()) / by);
+        }
+    return fmt::format("{}/{}", fmt::join(parts[0], ","), fmt::join(parts[1], ","));
+}
+
+// preprocessor_config.json of transformers. Its ConvNext processor, which ResNets come with, crops below 384 pixels and
+// squeezes from there on; those with a crop_size crop to it; those with height and width squeeze.
+template <class Take>
+void processor(const json& level, Take take) {
+    const json &size = member(level, "size"), &crop = member(level, "crop_size"), &height = member(size, "height");
+    if (member(level, "do_resize") != json(true)) return;
+    const json& edge = size.is_number_integer() ? size : member(size, "shortest_edge");
+    const json squash = "squash", usual = 224.0 / 256;
+    const json side = crop.is_number_integer() ? crop : member(crop, "height"), sides = {height, member(size, "width")};
+    if (edge.is_number_integer() && member(level, "do_center_crop") == json(true) && side.is_number_integer()) {
+        take("input_size", &side);
+        take("resize", &edge);
+    } else if (edge.is_number_integer()) {
+        take("input_size", &edge);
+        if (edge >= json(384)) take("crop_mode", &squash);
+        if (edge < json(384) && member(level, "crop_pct").is_null()) take("crop_pct", &usual);
+    } else if (height.is_number_integer()) {
+        take("input_size", &sides);
+        take("crop_mode", &squash);
+    }
+    const json &filter = member(level, "resample"), bicubic = "bicubic", nearest = "nearest";
+    if (filter == json(3)) take("interpolation", &bicubic);
+    if (filter == json(0)) take("interpolation", &nearest);
 }
 
 }  // namespace
@@ -138,6 +229,7 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
             if (is_short(value) && metadata.size() < kFactLimit)
                 metadata[above.empty() ? key : above + "." + key] = as_text(value);
     });
+    std::map<std::string, std::string> unclear;
     const auto stated = [&](const std::string& source, const json& level) {
         const auto value = [&](std::initializer_list<const char*> names, auto fits) -> const json* {
             for (const char* name : names)
@@ -150,29 +242,43 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
             metadata.emplace(std::string("preprocess.") + key, as_text(*value));
             metadata.emplace("preprocess.source", source.empty() ? "settings" : source);
         };
-        const auto three = [](const json& v) { return v.is_array() && v.size() == 3 && v[0].is_number(); };
+        const auto any = [](const json&) { return true; };
         const auto size = [](const json& v) {
             return v.is_number_integer() || (v.is_array() && v[0].is_number_integer());
         };
         const auto text = [](const json& v) { return v.is_string(); };
-        const json *mean = value({"mean", "image_mean"}, three), *deviation = value({"std", "image_std"}, three);
-        const auto normalized = level.find("do_normalize");
-        if (mean && deviation && (normalized == level.end() || *normalized != json(false)))
+        const json *mean = value({"mean", "image_mean"}, any), *deviation = value({"std", "image_std"}, any);
+        const json formula = rescaled(level, mean, deviation);
+        if (!formula.is_null())
+            take("normalize", &formula);
+        else if (mean && deviation && is_colours(*mean) && is_colours(*deviation))
             take("mean", mean), take("std", deviation);
-        take("input_size", value({"input_size", "img_size", "image_size", "imgsz"}, size));
+        else if (mean && deviation)
+            unclear.try_emplace("mean", as_text(*mean) + " (not three numbers)"),
+                unclear.try_emplace("std", as_text(*deviation));
+        processor(level, take);
+        take("input_size", value({"input_size", "img_size", "image_size", "imgsz", "val_crop_size"}, size));
+        take("resize", value({"val_resize_size"}, size));
         take("crop_pct", value({"crop_pct"}, [](const json& v) { return v.is_number(); }));
         take("interpolation", value({"interpolation"}, text));
         take("crop_mode", value({"crop_mode"}, text));
     };
     // What was used in training before what a network is published with.
-    each_level(facts, [&](const std::string& above, const json& level) {
-        if (!is_template(above)) stated(above, level);
-    });
+    for (const bool deep : {false, true})
+        each_level(
+            facts,
+            [&](const std::string& above, const json& level) {
+                if (!is_template(above)) stated(above, level);
+            },
+            deep);
     each_level(facts, [&](const std::string& above, const json& level) {
         for (const char* key : {"pretrained_cfg", "default_cfg"})
             if (const auto found = level.find(key); found != level.end() && found->is_object())
                 stated(above.empty() ? key : above + "." + key, *found);
     });
+    // Left out with a word (predict/preprocessing.cpp).
+    if (!metadata.contains("preprocess.normalize") && !metadata.contains("preprocess.mean"))
+        for (const auto& [key, content] : unclear) metadata.emplace("preprocess." + key, content);
     return metadata;
 }
 
@@ -186,9 +292,10 @@ size_t stated_classes(const json& facts) {
     });
     if (counts.empty())
         each_level(facts, [&](const std::string&, const json& level) {
-            for (const char* key : kNameKeys)
-                if (const auto found = level.find(key); found != level.end())
-                    if (const size_t names = names_in(*found).size()) counts.insert(names);
+            const auto keys = plain_keys(level);
+            for (const std::string_view key : kNameKeys)
+                if (const auto found = keys.find(std::string(key)); found != keys.end())
+                    if (const size_t names = names_in(*found->second.second).size()) counts.insert(names);
         });
     return counts.size() == 1 ? *counts.begin() : 0;
 }
@@ -202,17 +309,20 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
     std::vector<std::string> chosen;
     std::string source;
     bool contradiction = false;
-    each_level(facts, [&](const std::string& above, const json& level) {
+    const auto look = [&](const std::string& above, const json& level) {
         if (above == "state_dict") return;
-        for (const char* key : kNameKeys) {
-            const auto found = level.find(key);
-            if (found == level.end()) continue;
-            const std::vector<std::string> names = names_in(*found);
+        const auto keys = plain_keys(level);
+        for (const std::string_view wanted : kNameKeys) {
+            const auto found = keys.find(std::string(wanted));
+            if (found == keys.end()) continue;
+            const auto& [key, value] = found->second;
+            const std::vector<std::string> names = names_in(*value);
             const std::string here = above.empty() ? key : above + "." + key;
             if (names.empty()) {
-                if (looks_like_names(*found))
-                    notes.push_back(
-                        fmt::format("{} is not used: its names repeat, or their numbers are not 0, 1, 2, ...", here));
+                if (value->is_structured() && !value->empty() && !(value->is_array() && value->front().is_number()))
+                    notes.push_back(fmt::format(
+                        "{} is not used: it is not a list of different names, nor names with the numbers 0, 1, 2, ...",
+                        here));
                 continue;
             }
             if (!fits(names)) {
@@ -228,6 +338,33 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
                 notes.push_back(fmt::format("{0} and {1} name the classes differently: {0} is used", source, here));
             }
         }
-    });
+    };
+    each_level(facts, look);
+    if (chosen.empty()) each_level(facts, look, true);
     return contradiction ? std::vector<std::string>{} : chosen;
+}
+
+std::string other_settings(const json& facts) {
+    std::string other;
+    const auto look = [&](const std::string& above, const json& level) {
+        const auto differs = [&](const std::string& key, auto usual) {
+            const json& value = member(level, key);
+            if (!value.is_null() && !usual(value) && other.empty())
+                other = fmt::format("a ResNet with {}{}{} = {}, which tundra does not build", above,
+                                    above.empty() ? "" : ".", key, one_line(value));
+        };
+        const auto word = [](const json& v) { return v.is_string() ? lower(v.get<std::string>()) : std::string(); };
+        for (const char* pool : {"gp", "global_pool"})
+            differs(pool, [&](const json& v) {
+                return word(v).empty() || word(v) == "avg" || word(v) == "fast" || word(v) == "fastavg";
+            });
+        differs("act_layer", [&](const json& v) { return word(v).empty() || word(v) == "relu"; });
+        differs("aa_layer", [&](const json& v) { return word(v).empty(); });
+        differs("output_stride", [](const json& v) { return !v.is_number() || v == json(32); });
+        differs("replace_stride_with_dilation", [](const json& v) {
+            return !v.is_array() || std::ranges::none_of(v, [](const json& one) { return one == json(true); });
+        });
+    };
+    for (const bool deep : {false, true}) each_level(facts, look, deep);
+    return other;
 }

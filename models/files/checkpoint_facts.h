@@ -13,13 +13,18 @@ nlohmann::json facts_of(PickleValue root);
 
 // Texts, numbers and short lists, under "key" and "key.subkey". Where settings of the preprocessing are among them
 // (timm's pretrained_cfg, Lightning's hyper_parameters, args), they are repeated under "preprocess.": mean and std of
-// pixels in 0..1, input_size, crop_pct, interpolation, crop_mode, and where they came from as "preprocess.source".
+// pixels in 0..1, input_size, crop_pct, resize, interpolation, crop_mode, and where they came from as
+// "preprocess.source".
 std::map<std::string, std::string> metadata_of(const nlohmann::json& facts);
 
 // The number of classes that a checkpoint was made for, 0 if it does not say, or says several.
 size_t stated_classes(const nlohmann::json& facts);
 
 // The names of `classes` classes: a list, {number: name} or {name: number} under a key such as class_names,
-// class_to_idx or id2label, at the top or one level below. Empty if there are none; `notes` says why some were not
-// used: too few, or two lists in different orders.
+// class_to_idx or id2label, at the top or one or two levels below. Empty if there are none; `notes` says why some were
+// not used: too few, or two lists in different orders.
 std::vector<std::string> class_names(const nlohmann::json& facts, size_t classes, std::vector<std::string>& notes);
+
+// Settings of timm and torchvision that make another network of the same tensors (another pooling or activation,
+// filters against aliasing, dilation), for a message; "" without any.
+std::string other_settings(const nlohmann::json& facts);

@@ -43,7 +43,9 @@ void take_metadata(const WeightFile& file, DetectorModel& model) {
     size_t trained = 0;  // by the settings of ultralytics, of YOLOv9's authors and of YOLOv5
     for (const char* key : {"args.imgsz", "opt.imgsz", "train_args.imgsz"})
         if (const auto said = file.metadata.find(key); said != file.metadata.end())
-            if (const int size = std::atoi(said->second.c_str()); size > 0) trained = size_t(size);
+            for (const char* text = said->second.c_str(); *text; ++text)  // of several sides the longest
+                if (char* end = nullptr; *text >= '0' && *text <= '9')
+                    trained = std::max<size_t>(trained, std::strtoul(text, &end, 10)), text = end - 1;
     if (trained && !five) model.image_size = trained;
     if (five || !trained)
         model.size_note = fmt::format(

@@ -92,7 +92,8 @@ struct Other {  // thrown: what the file holds that tundra does not run
 
 class Reader {
 public:
-    Reader(const SafetensorsFile& file, const std::string& config, KerasWeights& out) : file_(file), out_(out) {
+    Reader(const SafetensorsFile& file, const std::string& config, KerasWeights& out)
+        : file_(file), out_(out), alone_(config.empty()) {
         for (const FileTensor& tensor : file.tensors()) {
             whole_ |= tensor.name.starts_with("model_weights/");
             keras3_ |= tensor.name.find("/vars/") != tensor.name.npos;
@@ -180,7 +181,14 @@ private:
     void take_weights() {
         std::string head = config_.head;
         for (const auto& [layer, kind, tensor] : variables_) {
-            if (kind == "mean" || kind == "variance") continue;  // of what prepares the pixels
+            if (kind == "mean" || kind == "variance") {  // of what prepares the pixels
+                if (kind == "mean" && alone_)
+                    out_.notes.push_back(fmt::format(
+                        "has the statistics of a Normalization layer ('{}'), but not the architecture that says where "
+                        "it stands: they are not used; save the whole model, or say --normalize",
+                        tensor->name));
+                continue;
+            }
             const std::string part = torch_variable(kind);
             std::string target = torchvision_name(layer, out_.old_names);
             // The last layer has a name chosen by its author.
@@ -223,6 +231,7 @@ private:
 
     const SafetensorsFile& file_;
     KerasWeights& out_;
+    const bool alone_;  // without an architecture
     bool whole_ = false, keras3_ = false;
     KerasConfig config_;
     std::map<std::string, std::string> names_;  // of the layers by their keys in Keras 3

@@ -45,7 +45,10 @@ bool KerasPixels::operate(const KerasLayer& l) {
     if (!arguments.is_array() || arguments.empty()) return false;
     if (operation == "getitem" || operation == "GetItem") return take_channels(l, arguments, keras2);
     if (operation == "Stack") return stack(l, arguments);
-    if (operation == "cast" || operation == "Cast") return true;  // of bytes to floats
+    if (operation == "cast" || operation == "Cast") {  // of bytes to floats; one to bytes would round
+        const json& type = member(keras2 && arguments.size() == 4 ? arguments[3] : l.config, "dtype");
+        return !used_ || one_line(type).find("int") == std::string::npos;
+    }
     // The tensor comes first: 1 - x would be another computation.
     const bool tensor_first =
         keras2 ? arguments[0].is_string() && arguments[0] != "_CONSTANT_VALUE" : arguments[0].is_object();

@@ -41,6 +41,8 @@ std::string stated_difference(const WeightFile& file, const json& facts, bool tr
         if (!yolo && names_network && !key.starts_with("preprocess.") && is_other_resnet(value))
             return fmt::format("a network called '{}' ({}), which tundra does not build", value, key);
     }
+    if (!yolo)
+        if (std::string other = other_settings(facts); !other.empty()) return other;
     const auto config = facts.find("config.json");
     if (!transformers || config == facts.end() || !config->is_object()) return "";
     for (const char* key : {"downsample_in_bottleneck", "downsample_in_first_stage"})
@@ -142,6 +144,9 @@ RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::spa
     if (std::string other = other_yolo(file); !other.empty()) return {.text = std::move(other)};
     if (!found.trouble.empty()) return {.text = found.trouble};
     const std::string layers = check_layers(file, found, tensors);
+    if (const double epsilon = number_of(member(facts, "args"), "bn_eps");
+        epsilon > 0 && epsilon < 1)  // timm's --bn-eps
+        file.metadata.emplace("batch_norm_epsilon", fmt::format("{}", float(epsilon)));
     for (const ModelFamily& family : model_families()) {
         std::optional<RecognisedModel> model = family.recognise({file.path, file.state, file.metadata});
         if (!model) continue;

@@ -109,6 +109,8 @@ Content read_safetensors(WeightFile& file, FileBytes bytes) {
         json parsed = parse_foreign(value);
         content.facts[key] = parsed.is_discarded() ? json(value) : std::move(parsed);
     }
+    if (!file.metadata.contains("tundra.model") && !file.metadata.contains("tundra.normalize"))
+        file.metadata.merge(metadata_of(content.facts));
     for (const FileTensor& tensor : stored.tensors())
         content.tensors.push_back({.name = tensor.name, .shape = tensor.shape, .real = is_real(tensor.dtype)});
     content.find(file);

@@ -1,0 +1,11 @@
+// Scalars and arrays of NumPy inside a pickle, as JSON: names and numbers of classes, means and deviations.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json_fwd.hpp>
+
+#include "models/files/pickle.h"
+
+// A number, a text, or a list of them (the elements of an array, in order, at most `limit`).
+// null if `value` is nothing of these, or of another type or byte order.
+nlohmann::json numpy_value(PickleValue value, size_t limit);
