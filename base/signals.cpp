@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 
+#include "base/children.h"
 #include "base/error.h"
 
 namespace {
@@ -48,7 +48,7 @@ StopSignals::StopSignals() {
     static char own_stack[1 << 16];  // of the thread that is asked first, the one that came here
     const stack_t stack = {.ss_sp = own_stack, .ss_flags = 0, .ss_size = sizeof own_stack};
     sigaltstack(&stack, &stack_before);
-    from_parent_only = std::getenv("TUNDRA_LOCAL_RANK") != nullptr;  // train/ranks_local.cpp
+    from_parent_only = place_as_child().has_value();
     struct sigaction action = {};
     action.sa_sigaction = note_signal, action.sa_flags = SA_SIGINFO;
     install(action);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -20,8 +21,9 @@ std::unique_ptr<Ranks> open_ranks();
 size_t launched();  // processes that a launcher started together
 
 // Where `device` names several GPUs and no launcher started this process: starts it again as a rank for each, waits for
-// them, hands signals on, ends all when one fails, and returns the exit code. Else, as in these ranks, nothing.
-std::optional<int> run_on_each_gpu(const std::string& device);
+// them, hands signals on, ends all when one fails or hangs, and returns the exit code. Else, as in these ranks,
+// nothing. `checkpoints`: where they are, for its last words.
+std::optional<int> run_on_each_gpu(const std::string& device, const std::filesystem::path& checkpoints);
 std::unique_ptr<Ranks> local_ranks();  // for such a rank; else null
 
 struct MpiLibrary {
