@@ -35,12 +35,13 @@ MpiLibrary mpi_library();
 // Where the configuration leaves it open, each rank takes its share of the processors. Errors (usage): a batch that
 // cannot be split evenly.
 void share_machine(const Ranks& ranks, TrainConfig& config);
+bool is_cpu(const std::string& device);  // as --device names it, "auto" included
 // The device of this rank: of several on one machine each takes a GPU of its own.
 std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& config, bool deterministic,
                                        const Note& note);
 // Joins the devices of several ranks, null for one: Device::sums(). Every rank calls it. Errors (usage): devices on
 // which they cannot train together.
-std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic, size_t steps_per_graph);
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, size_t steps_per_graph);
 void require_same_data(Ranks& ranks, const Dataset& data);  // Fault::usage if a rank sees other images
 
 // What the ranks tell each other before each step, so that all of them stop, or save, behind the same one.
