@@ -69,6 +69,12 @@ Child start_child(size_t number, size_t of) {
     return {child, pair[0]};
 }
 
+void signal_child(pid_t process, int signal, int number) {
+    sigval value{};
+    value.sival_int = number;
+    sigqueue(process, signal, value);
+}
+
 int status_of(pid_t process) {
     int status = 0;
     while (waitpid(process, &status, 0) < 0 && errno == EINTR) {

@@ -20,6 +20,10 @@ struct Child {
 };
 Child start_child(size_t number, size_t of);  // Fault::environment if the system has no process or socket for it
 
+// Sends a signal that StopSignals takes, the same `number` being the same signal: so it can be sent again until it is
+// heard. One from elsewhere that waits for the process meanwhile takes the place of the first.
+void signal_child(pid_t process, int signal, int number);
+
 int status_of(pid_t process);  // when it has ended: as waitpid() has it
 
 // False if the other end is gone.

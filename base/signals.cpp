@@ -16,12 +16,16 @@ constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 std::atomic<int> first_signal = 0;
 std::atomic<bool> save_wanted = false;
 bool from_parent_only = false;
-stack_t stack_before = {};  // AddressSanitizer has one of its own
+std::atomic<int> last_number = 0;  // of signal_child()
+stack_t stack_before = {};         // AddressSanitizer has one of its own
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void note_signal(int signal, siginfo_t* info, void*) {
     // Its parent hands on what it gets. A signal to all processes of a job would come twice, and the second one ends.
     if (from_parent_only && info->si_pid != getppid()) return;
+    if (from_parent_only && info->si_code == SI_QUEUE &&
+        last_number.exchange(info->si_value.sival_int) == info->si_value.sival_int)
+        return;  // sent again
     if (signal == SIGUSR1) {
         save_wanted = true;
         return;

@@ -128,14 +128,15 @@ private:
 // ---- the parent
 
 std::array<volatile pid_t, kMostRanks> children = {};
-volatile sig_atomic_t handed_on = 0;
+volatile sig_atomic_t handed_on = 0, signals = 0;  // the last one, and how many there were
 
 void send_to_children(int signal) {
     for (const pid_t child : children)
-        if (child > 0) kill(child, signal);
+        if (child > 0) signal_child(child, signal, signals);
 }
 void hand_on(int signal) {
     handed_on = signal;
+    signals = signals + 1;
     send_to_children(signal);
 }
 
@@ -193,6 +194,7 @@ int end_with(size_t rank, const std::filesystem::path& checkpoints) {
 
 int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
     std::vector<char> bytes(size_t(1) << 20);
+    Clock::time_point sent = Clock::now();
     const std::string silent = fmt::format("has not answered for {} s and is lost", kSilence.count());
     const auto lost = [&](size_t rank, const std::string& text) {
         end_all(rank, text, checkpoints);
@@ -214,6 +216,7 @@ int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
                     r, fmt::format("has done nothing for {} s; it may wait for a drive or a GPU", kSilence.count()));
             if (!ranks[r].ended && ranks[r].heard && Clock::now() - *ranks[r].heard > kSilence) return lost(r, silent);
         }
+        if (handed_on && Clock::now() - sent > 1s) send_to_children(handed_on), sent = Clock::now();
         if (std::ranges::all_of(ranks, &Rank::ended)) break;
         if (!std::ranges::all_of(ranks, [](const Rank& rank) { return rank.message.has_value(); })) continue;
         std::string all;

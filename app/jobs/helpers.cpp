@@ -134,7 +134,7 @@ void Helpers::start(const HandedWork& part) {
 
 void Helpers::signal(int number) const {
     for (const Helper& helper : helpers_)
-        if (helper.child.socket >= 0) kill(helper.child.process, number);
+        if (helper.child.socket >= 0) signal_child(helper.child.process, number, 1);
 }
 
 void Helpers::fail_with(const Take& record, int code, const std::string& text) {
@@ -185,6 +185,5 @@ void Helpers::stop(const Take& record) {
     stopping_ = true;
     signal(SIGTERM);
     const Clock::time_point end = Clock::now() + kPatience;
-    while (take(record, true))
-        if (Clock::now() > end) signal(SIGKILL);
+    while (take(record, true)) signal(Clock::now() > end ? SIGKILL : SIGTERM);
 }
