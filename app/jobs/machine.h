@@ -27,8 +27,7 @@ struct MachineOptions {
 
 inline constexpr std::string_view
     kDeviceHelp =
-        "cpu, cuda, cuda:1 (the GPU of that number; detect, survey, classify and train: cuda:0,1,2, a process on "
-        "each), simt (CUDA kernels run on the CPU), or auto: cuda if there "
+        "cpu, cuda, cuda:1 or cuda:0,1 (these GPUs), simt (CUDA kernels run on the CPU), or auto: cuda if there "
         "is a usable GPU, else cpu",
     kThreadsHelp = "number of threads; 0 takes all processors";
 
