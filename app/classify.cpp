@@ -6,6 +6,7 @@
 
 #include "app/command.h"
 #include "app/detect/shard.h"
+#include "app/jobs/helpers.h"
 #include "app/jobs/image_list.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/long_run.h"
@@ -73,30 +74,39 @@ struct Prediction {
     std::vector<float> probabilities = {};  // empty if it could not be read
 };
 
-// The predictions of whole batches, in the order of the images, in a journal beside the result. Which class they mean
-// is decided only when the table is written, so thresholds are not part of the settings.
+// The predictions of whole batches in a journal beside the result. Which class they mean is decided only when the table
+// is written, so thresholds are not part of the settings. A record holds the number of its batch, because several GPUs
+// finish theirs in any order; records of earlier versions have none and come in the order of the images.
 class PredictionLog {
 public:
-    PredictionLog(const std::string& path, const std::string& settings, size_t batches)
-        : journal_(
-              path, settings, batches, [this](const RecordJournal::Json&) { return done_; },
-              [this](const RecordJournal::Json& record) {
-                  ++done_;
-                  for (const ordered_json& p : record) has_read_one_ = has_read_one_ || !p[2].empty();
-              }) {}
+    // handed->records: the numbers that the batches of a helper have in the whole run.
+    PredictionLog(const std::string& path, const std::string& settings, size_t batches, const HandedWork* handed)
+        : handed_(handed),
+          journal_(
+              path, settings, batches, [this](const RecordJournal::Json& record) { return number_of(record); },
+              [this](const RecordJournal::Json& record) { visit(record); }, handed_ ? &kNothing : nullptr) {}
 
-    size_t batches() const { return done_; }
+    size_t images() const { return images_; }  // that have a prediction
+    bool has(size_t batch) const { return journal_.has(batch); }
     bool has_read_one() const { return has_read_one_; }  // an image, before it was resumed
 
-    void add(const std::vector<Prediction>& batch) {
-        ordered_json record = ordered_json::array();
-        for (const Prediction& p : batch) record.push_back({p.reason, p.detail, p.probabilities});
-        journal_.add(done_++, record);
+    void add(size_t number, const std::vector<Prediction>& batch) {
+        ordered_json images = ordered_json::array();
+        for (const Prediction& p : batch) images.push_back({p.reason, p.detail, p.probabilities});
+        images_ += batch.size();
+        journal_.add(number,
+                     {{"batch", handed_ ? std::stoull(handed_->records.at(number)) : number}, {"images", images}});
+    }
+    void take(const std::string& line) {  // of a helper
+        const auto record = RecordJournal::Json::parse(line);
+        journal_.add_line(number_of(record), line);
+        visit(record);
     }
 
     std::vector<Prediction> batch(size_t i) const {
+        const RecordJournal::Json record = journal_.at(i);
         std::vector<Prediction> batch;
-        for (const ordered_json& p : journal_.at(i))
+        for (const ordered_json& p : images_of(record))
             batch.push_back({p[0].get<std::string>(), p[1].get<std::string>(), p[2].get<std::vector<float>>()});
         return batch;
     }
@@ -105,7 +115,20 @@ public:
     const std::string& note() const { return journal_.note(); }
 
 private:
-    size_t done_ = 0;
+    static const ordered_json& images_of(const ordered_json& record) {
+        return record.is_array() ? record : record.at("images");
+    }
+    size_t number_of(const ordered_json& record) {
+        return record.is_array() ? without_number_++ : record.at("batch").get<size_t>();
+    }
+    void visit(const ordered_json& record) {
+        images_ += images_of(record).size();
+        for (const ordered_json& p : images_of(record)) has_read_one_ = has_read_one_ || !p[2].empty();
+    }
+
+    static inline const HandedWork kNothing{};
+    const HandedWork* handed_;
+    size_t without_number_ = 0, images_ = 0;
     bool has_read_one_ = false;
     RecordJournal journal_;
 };
@@ -176,18 +199,44 @@ ordered_json settings(const ReadyModel& model, const Dataset& data) {
     return json;
 }
 
+// Returns the batches of this process.
+std::vector<size_t> hand_over(const std::vector<size_t>& batches, const Dataset& data, size_t batch_size,
+                              Helpers& helpers) {
+    const size_t parts = helpers.parts(batches.size());
+    std::vector<size_t> own;
+    for (size_t part = 0; part < parts; ++part) {
+        HandedWork work;
+        for (size_t j = part; j < batches.size(); j += parts) {
+            if (part == 0) own.push_back(batches[j]);
+            if (part == 0) continue;
+            work.records.push_back(std::to_string(batches[j]));
+            for (size_t i = batches[j] * batch_size; i < std::min((batches[j] + 1) * batch_size, data.samples.size());
+                 ++i)
+                work.images.push_back(data.samples[i].name);
+        }
+        if (part) helpers.start(work);
+    }
+    return own;
+}
+
 // Makes the predictions that are still missing; false if a signal stopped it.
-bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRun& run) {
-    const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size();
-    std::vector<uint32_t> numbers;
-    for (size_t i = log.batches() * batch_size; i < data.samples.size(); ++i) numbers.push_back(uint32_t(i));
-    if (numbers.empty()) return true;
-    size_t done = data.samples.size() - numbers.size();
-    if (done) {
-        run.note(fmt::format("resumed after {} of {} images", done, data.samples.size()));
-        run.count(done, data.samples.size());
+bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRun& run, Helpers& helpers) {
+    const size_t batch_size = model.classifier->config().batch, classes = model.file.classes.size(),
+                 total = data.samples.size();
+    std::vector<size_t> batches;
+    for (size_t b = 0; b * batch_size < total; ++b)
+        if (!log.has(b)) batches.push_back(b);
+    if (batches.empty()) return true;
+    if (log.images()) {
+        run.note(fmt::format("resumed after {} of {} images", log.images(), total));
+        run.count(log.images(), total);
         if (log.has_read_one()) data.drive->require_any();
     }
+    batches = hand_over(batches, data, batch_size, helpers);
+    std::vector<uint32_t> numbers;
+    for (const size_t b : batches)
+        for (size_t i = b * batch_size; i < std::min((b + 1) * batch_size, total); ++i) numbers.push_back(uint32_t(i));
+    const auto take = [&](const std::string& record) { log.take(record); };
     Loader loader(data, std::move(numbers),
                   {.batch = batch_size,
                    .fit = model.file.input.fit,
@@ -197,6 +246,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
                    .memory = &model.device->host_memory()});
     Classifier& classifier = model.ready();
     bool stopped = false;
+    auto next = batches.begin();
     const auto start = [&](const Batch& batch) { return classifier.start(batch.images); };
     for_each_batch(loader, *model.device, start, [&](const Batch& batch, const Classifier::Started& started) {
         const std::vector<float> probabilities = classifier.finish(started).probabilities;
@@ -212,16 +262,19 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
                 fail(Fault::not_finite, "{}: the network's output is not finite", data.samples[sample].name);
             prediction.probabilities.assign(p.begin(), p.end());
         }
-        log.add(found);
-        stopped = !run.count(done += found.size(), data.samples.size()) && done < data.samples.size();
+        log.add(*next++, found);
+        helpers.take(take, false);
+        stopped = !run.count(log.images(), total) && log.images() < total;
         return !stopped;
     });
+    while (!stopped && helpers.take(take, true)) stopped = !run.count(log.images(), total) && log.images() < total;
+    if (stopped) helpers.stop(take);
     return !stopped;
 }
 
 Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, std::span<const float> thresholds) {
     Counts counts{.of_class = std::vector<size_t>(data.classes.size())};
-    for (size_t i = 0; i < log.batches(); ++i)
+    for (size_t i = 0; counts.images < data.samples.size(); ++i)
         for (const Prediction& prediction : log.batch(i)) {
             const size_t predicted = predicted_class(prediction.probabilities, thresholds);
             table.write(data.samples[counts.images++].name, prediction, predicted);
@@ -249,19 +302,20 @@ ordered_json take_shard(const Options& o, const ReadyModel& model, Dataset& data
 }
 
 int run_classify(Options& o) {
+    const HandedWork* const handed = handed_work();
     take_own_shard(o.shard, o.out);
     const std::string extension = lower(std::filesystem::path(o.out).extension().string());
     const bool as_csv = extension == ".csv";
     if (!as_csv && extension != ".jsonl") fail(Fault::usage, "--out {}: must end in .csv or .jsonl", o.out);
     check_output("--out", o.out, named_files(o.images));
-    ImagePaths images = find_images(o.images, o.out + ".journal");
+    ImagePaths images = handed ? ImagePaths{handed->images, {}} : find_images(o.images, o.out + ".journal");
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(
         o.model, o.machine, data.samples.size(), o.input,
         {.name = precision_of_journal(o.out + ".journal"), .alone = o.shard.empty() ? "" : "shards must agree"});
     data.classes = model.file.classes;
-    const ordered_json about = take_shard(o, model, data);
+    const ordered_json about = handed ? ordered_json() : take_shard(o, model, data);
     data.watch_drive();
     const std::vector<float> thresholds = class_thresholds(o.thresholds, data.classes);
     LongRun run(o.machine.quiet);
@@ -271,9 +325,11 @@ int run_classify(Options& o) {
     const size_t batch = model.classifier->config().batch;
     ordered_json fixed = settings(model, data);
     if (!about.is_null()) fixed["shard"] = about["shard"], fixed["all"] = about["list"];
-    PredictionLog log(o.out + ".journal", one_line(fixed), (data.samples.size() + batch - 1) / batch);
+    PredictionLog log(o.out + ".journal", one_line(fixed), (data.samples.size() + batch - 1) / batch, handed);
     if (!log.note().empty()) run.note(log.note());
-    if (const auto code = run.run([&] { return classify(model, data, log, run); })) return *code;
+    Helpers helpers(handed ? std::vector<int>() : o.machine.gpus);
+    if (const auto code = run.run([&] { return classify(model, data, log, run, helpers); })) return *code;
+    if (handed) return 0;
     Counts counts;
     write_file_durably(o.out, [&](FileWriter& out) {
         Table table(out, data.classes, as_csv, about);
@@ -320,7 +376,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("N");
     add_input_options(app, o->input);
     add_machine_options(app, o->machine, "16");
-    return [o] { return run_classify(*o); };
+    return [o] { return run_on_gpus(o->machine, [&] { return run_classify(*o); }); };
 }
 
 }  // namespace

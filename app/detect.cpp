@@ -31,7 +31,9 @@ int run_detect(Options& o) {
     o.job.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
     take_own_shard(o.job.shard, o.job.out);
     DetectOutcome outcome;
+    o.job.handed = handed_work();
     if (const auto code = run.run([&] { return (outcome = detect(o.job)).finished; })) return *code;
+    if (o.job.handed) return 0;
     const DetectCounts& c = outcome.counts;
     std::string line = fmt::format("{} images, {} with detections of confidence {} or more, {} failed, {} damaged",
                                    count_text(c.done), count_text(outcome.with_detections), outcome.threshold,
@@ -140,7 +142,7 @@ std::function<int()> add(CLI::App& app) {
         ->group(group);
 
     add_machine_options(app, job.machine, "cpu 1, cuda 8");
-    return [o] { return run_detect(*o); };
+    return [o] { return run_on_gpus(o->job.machine, [&] { return run_detect(*o); }); };
 }
 
 struct MergeOptions {

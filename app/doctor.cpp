@@ -127,7 +127,7 @@ int test_ranks(Ranks* ranks, const std::string& device_name, bool as_json) {
     std::string reason;
     const std::unique_ptr<Device> device =
         open_device_of(*ranks, config, false, [&](const std::string& text) { reason = text; });
-    const std::unique_ptr<GpuSums> sums = join_devices(*ranks, *device, false, 1);
+    const std::unique_ptr<GpuSums> sums = join_devices(*ranks, *device, 1);
     const AbandonAfterError guard(sums.get());
     const json here = {{"rank", ranks->rank},
                        {"machine", ranks->machine},

@@ -19,7 +19,9 @@ int run_survey(SurveyJob& job) {
     job.detect.progress = [&](const DetectCounts& counts, size_t total) { return run.count(counts.done, total); };
     take_own_shard(job.detect.shard, job.detect.out);
     SurveyOutcome outcome;
+    job.detect.handed = handed_work();
     if (const auto code = run.run([&] { return (outcome = survey(job)).detect.finished; })) return *code;
+    if (job.detect.handed) return 0;
     const DetectCounts& c = outcome.detect.counts;
     if (!job.detect.machine.quiet) {
         for (const auto& [name, count] : outcome.finals)
@@ -102,7 +104,7 @@ std::function<int()> add(CLI::App& app) {
         ->type_name("I/N")
         ->group(group);
     add_machine_options(app, job.machine, "detector: cpu 1, cuda 8; classifiers: 16");
-    return [o] { return run_survey(*o); };
+    return [o] { return run_on_gpus(o->detect.machine, [&] { return run_survey(*o); }); };
 }
 
 }  // namespace

@@ -190,7 +190,9 @@ void note_unused_processors(const Ranks& ranks) {
 }
 
 int run(Options& o, const CLI::App& app) {
-    if (const std::optional<int> code = run_on_each_gpu(o.config.device(app))) return *code;
+    if (const std::optional<int> code =
+            run_on_each_gpu(o.config.device(app), std::filesystem::path(o.run.folder) / "checkpoints"))
+        return *code;
     const std::unique_ptr<Ranks> ranks = open_ranks();
     o.run.ranks = ranks.get();
     if (ranks->first()) note_unused_processors(*ranks);

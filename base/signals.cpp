@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 
+#include "base/children.h"
 #include "base/error.h"
 
 namespace {
@@ -16,12 +16,16 @@ constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 std::atomic<int> first_signal = 0;
 std::atomic<bool> save_wanted = false;
 bool from_parent_only = false;
-stack_t stack_before = {};  // AddressSanitizer has one of its own
+std::atomic<int> last_number = 0;  // of signal_child()
+stack_t stack_before = {};         // AddressSanitizer has one of its own
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void note_signal(int signal, siginfo_t* info, void*) {
     // Its parent hands on what it gets. A signal to all processes of a job would come twice, and the second one ends.
     if (from_parent_only && info->si_pid != getppid()) return;
+    if (from_parent_only && info->si_code == SI_QUEUE &&
+        last_number.exchange(info->si_value.sival_int) == info->si_value.sival_int)
+        return;  // sent again
     if (signal == SIGUSR1) {
         save_wanted = true;
         return;
@@ -48,7 +52,7 @@ StopSignals::StopSignals() {
     static char own_stack[1 << 16];  // of the thread that is asked first, the one that came here
     const stack_t stack = {.ss_sp = own_stack, .ss_flags = 0, .ss_size = sizeof own_stack};
     sigaltstack(&stack, &stack_before);
-    from_parent_only = std::getenv("TUNDRA_LOCAL_RANK") != nullptr;  // train/ranks_local.cpp
+    from_parent_only = place_as_child().has_value();
     struct sigaction action = {};
     action.sa_sigaction = note_signal, action.sa_flags = SA_SIGINFO;
     install(action);

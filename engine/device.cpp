@@ -97,7 +97,8 @@ size_t gpu_count() {
 std::unique_ptr<Device> open_device(std::string_view kind, const DeviceOptions& given, std::string* reason) {
     DeviceOptions options = given;
     if (const std::vector<int> gpus = gpus_in(kind); !gpus.empty()) {
-        if (gpus.size() > 1) fail(Fault::usage, "--device {}: only train takes several GPUs", kind);
+        if (gpus.size() > 1)
+            fail(Fault::usage, "--device {}: only train, detect, survey and classify take several GPUs", kind);
         options.gpu = gpus[0], kind = "cuda";
     }
     if (kind == "cpu") return open_cpu(options);

@@ -78,7 +78,7 @@ public:
 
     void run(std::span<const Step> steps) override;
     std::unique_ptr<Recording> record(std::span<const Step> steps) override;
-    std::unique_ptr<GpuSums> sums(Ranks& ranks) override { return open_nccl(ranks); }
+    std::unique_ptr<GpuSums> sums(Ranks& ranks) override { return open_nccl(ranks, cuda_.deterministic); }
 
     // Throws the error of this code. After an error that loses the GPU nothing calls CUDA again.
     void check(cudaError_t error, std::string_view doing) {

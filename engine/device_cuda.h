@@ -11,6 +11,7 @@ void run_on_cuda(const Cuda& cuda, const Step& step);
 // Stream, handles and scratch memory of a device that open_cuda() made, for benches: they time between two events.
 const Cuda& cuda_of(Device&);
 
-// Sums between the GPUs of several ranks; every rank calls it with its GPU chosen. Errors (usage): no NCCL.
-std::unique_ptr<GpuSums> open_nccl(Ranks& ranks);
+// Sums between the GPUs of several ranks; every rank calls it with its GPU chosen. `in_order`: always in the same
+// order. Errors (usage): no NCCL.
+std::unique_ptr<GpuSums> open_nccl(Ranks& ranks, bool in_order);
 CudaLibraryFile nccl_library_file();  // opens NCCL

@@ -13,10 +13,13 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/ranks.h"
 #include "engine/cuda_check.h"
 #include "engine/device_cuda.h"
+#include "engine/ops/in_order.h"
+#include "kernels/optimizer.h"
 
 #ifndef TUNDRA_NCCL_FOLDER
 #define TUNDRA_NCCL_FOLDER ""
@@ -38,6 +41,10 @@ struct Nccl {
     OF_NCCL(init_rank, ncclCommInitRank);
     OF_NCCL(all_reduce, ncclAllReduce);
     OF_NCCL(all_gather, ncclAllGather);
+    OF_NCCL(send, ncclSend);
+    OF_NCCL(receive, ncclRecv);
+    OF_NCCL(begin_group, ncclGroupStart);
+    OF_NCCL(end_group, ncclGroupEnd);
     OF_NCCL(async_error, ncclCommGetAsyncError);
     OF_NCCL(abort, ncclCommAbort);
     OF_NCCL(destroy, ncclCommDestroy);
@@ -72,7 +79,7 @@ ncclDataType_t nccl_type(DType type) {
 
 class NcclSums final : public GpuSums {
 public:
-    explicit NcclSums(Ranks& ranks) : ranks_(ranks) {
+    NcclSums(Ranks& ranks, bool in_order) : ranks_(ranks), in_order_(in_order) {
         version = "NCCL " + loaded_version();
         ncclUniqueId id{};
         if (ranks.first()) check(nccl().get_unique_id(&id), "ncclGetUniqueId");
@@ -81,6 +88,7 @@ public:
         check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
         for (cudaEvent_t* event : {&before_, &behind_})
             check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+        if (in_order_) open_means();
         watch_ = std::thread([this] { watch(); });
     }
 
@@ -93,6 +101,7 @@ public:
         nccl().destroy(comm_);
         for (const cudaEvent_t event : {before_, behind_}) cudaEventDestroy(event);
         cudaStreamDestroy(stream_);
+        for (void* const memory : {static_cast<void*>(parts_), static_cast<void*>(state_)}) cudaFree(memory);
     }
 
     void abandon() noexcept override {
@@ -107,9 +116,10 @@ public:
         const bool mean = factor != 1;
         require(!mean || factor == 1 / float(ranks_.count), "a sum over GPUs times {}", factor);
         begin(stream);
+        started_ = true;
+        if (in_order_) return sum_in_order(static_cast<std::byte*>(values), count, type, mean);
         check(nccl().all_reduce(values, values, count, nccl_type(type), mean ? ncclAvg : ncclSum, comm_, stream_),
               "ncclAllReduce");
-        started_ = true;
     }
 
     void wait(cudaStream_t stream) override {
@@ -130,6 +140,81 @@ private:
     void end(cudaStream_t stream) {
         check(cudaEventRecord(behind_, stream_), "a sum over GPUs");
         check(cudaStreamWaitEvent(stream, behind_, 0), "a sum over GPUs");
+    }
+
+    // NCCL adds in an order that may change. Here every rank gets its part of the array from all, adds it up itself and
+    // sends the sum to all, as train/ranks_mpi.cpp does: the bytes of a ring, memory for one array more. Ranks are
+    // added pairwise, each addition rounded to the type.
+    void sum_in_order(std::byte* values, size_t count, DType type, bool mean) {
+        const size_t size = size_of(type), ranks = ranks_.count;
+        const auto begin = [&](size_t r) { return count * r / ranks; };
+        const size_t width = begin(ranks_.rank + 1) - begin(ranks_.rank);
+        std::byte* const own = values + begin(ranks_.rank) * size;
+        std::byte* const parts = parts_of(width * ranks * size);
+        const auto transfer = [&](auto function, auto* at, size_t n, size_t r, const char* call) {
+            if (n) check(function(at, n, nccl_type(type), int(r), comm_, stream_), call);
+        };
+        check(nccl().begin_group(), "ncclGroupStart");
+        for (size_t r = 0; r < ranks; ++r) {
+            transfer(nccl().send, values + begin(r) * size, begin(r + 1) - begin(r), r, "ncclSend");
+            transfer(nccl().receive, parts + r * width * size, width, r, "ncclRecv");
+        }
+        check(nccl().end_group(), "ncclGroupEnd");
+        if (width) {
+            const auto row = [&](size_t r) { return Tensor{parts + r * width * size, {width}, type}; };
+            if (mean)
+                mean_of_rows(row, width);
+            else
+                for (size_t step = 1; step < ranks; step *= 2)
+                    for (size_t r = 0; r + step < ranks; r += 2 * step)
+                        run({add_op(width), {row(r), row(r + step)}, {row(r)}});
+            check(cudaMemcpyAsync(own, parts, width * size, cudaMemcpyDeviceToDevice, stream_), "a sum over GPUs");
+        }
+        check(nccl().begin_group(), "ncclGroupStart");
+        for (size_t r = 0; r < ranks; ++r) {
+            if (r == ranks_.rank) continue;
+            transfer(nccl().send, own, width, r, "ncclSend");
+            transfer(nccl().receive, values + begin(r) * size, begin(r + 1) - begin(r), r, "ncclRecv");
+        }
+        check(nccl().end_group(), "ncclGroupEnd");
+    }
+
+    // Row 0 becomes the mean of all, as a moving average: row 1 counts 1 / 2, row 2 then 1 / 3. Floats.
+    void mean_of_rows(const auto& row, size_t width) {
+        for (size_t r = 1; r < ranks_.count; ++r)
+            run({ema_op(width),
+                 {{state_, {sizeof(StepState) / sizeof(float)}, DType::f32},
+                  {rates_ + r, {1}, DType::f32},
+                  row(r),
+                  row(0)},
+                 {}});
+    }
+
+    void run(const Step& step) const {
+        Cuda cuda;
+        cuda.stream = stream_;
+        run_on_cuda(cuda, step);
+    }
+
+    // A step is run once before it is recorded, so nothing is allocated within a recording.
+    std::byte* parts_of(size_t bytes) {
+        if (bytes <= parts_bytes_) return parts_;
+        check(cudaStreamSynchronize(stream_), "a sum over GPUs");
+        cudaFree(std::exchange(parts_, nullptr));
+        check(cudaMalloc(reinterpret_cast<void**>(&parts_), bytes), "memory for sums over GPUs");
+        parts_bytes_ = bytes;
+        return parts_;
+    }
+
+    void open_means() {
+        std::vector<float> numbers(sizeof(StepState) / sizeof(float));  // a state in which no number is lost
+        for (size_t r = 0; r < ranks_.count; ++r) numbers.push_back(1 / float(r + 1));
+        check(cudaMalloc(reinterpret_cast<void**>(&state_), numbers.size() * sizeof(float)),
+              "memory for sums over GPUs");
+        rates_ = state_ + sizeof(StepState) / sizeof(float);
+        check(cudaMemcpyAsync(state_, numbers.data(), numbers.size() * sizeof(float), cudaMemcpyHostToDevice, stream_),
+              "a sum over GPUs");
+        check(cudaStreamSynchronize(stream_), "a sum over GPUs");
     }
 
     static void check(cudaError_t error, const char* doing) {
@@ -174,6 +259,10 @@ private:
     }
 
     Ranks& ranks_;
+    const bool in_order_;
+    std::byte* parts_ = nullptr;  // of an array, from every rank
+    size_t parts_bytes_ = 0;
+    float *state_ = nullptr, *rates_ = nullptr;  // for means
     ncclComm_t comm_ = nullptr;
     cudaStream_t stream_ = nullptr;
     cudaEvent_t before_ = nullptr, behind_ = nullptr;
@@ -188,10 +277,10 @@ private:
 
 }  // namespace
 
-std::unique_ptr<GpuSums> open_nccl([[maybe_unused]] Ranks& ranks) {
+std::unique_ptr<GpuSums> open_nccl([[maybe_unused]] Ranks& ranks, [[maybe_unused]] bool in_order) {
 #ifdef TUNDRA_NCCL
     try {
-        return std::make_unique<NcclSums>(ranks);
+        return std::make_unique<NcclSums>(ranks, in_order);
     } catch (const MissingLibrary& e) {
         fail(Fault::usage, "several ranks on the device cuda: {}", e.what());
     }

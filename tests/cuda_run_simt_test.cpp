@@ -13,11 +13,10 @@
 #include "app/detect/job.h"
 #include "app/synth/synth.h"
 #include "base/error.h"
-#include "models/resnet.h"
-#include "models/yolov5_start.h"
 #include "predict/model_file.h"
 #include "tests/files.h"
 #include "tests/images.h"
+#include "tests/small_training.h"
 #include "train/checkpoint.h"
 #include "train/run.h"
 #include "train/trainer.h"
@@ -38,21 +37,7 @@ class CudaRun : public testing::Test {
 protected:
     static void SetUpTestSuite() {
         folder() = new TemporaryFolder;
-        synthesize({.out = path("shots"), .images = 16, .width = 64, .height = 64, .seed = 2, .cameras = 2});
-        synthesize({.out = path("scenes"),
-                    .task = SynthTask::detect,
-                    .images = 16,
-                    .width = 64,
-                    .height = 64,
-                    .seed = 2,
-                    .cameras = 2});
-        const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});  // simt is slow
-        write_model(path("narrow.safetensors"), {.model = model,
-                                                 .classes = {"a", "b", "c"},
-                                                 .input = {.fit = {}, .normalize = "imagenet"},
-                                                 .state = initialize_state(model, 1),
-                                                 .steps = 0,
-                                                 .more = {}});
+        make_small_training(folder()->path, 16, 16);
     }
     static void TearDownTestSuite() { delete folder(); }
     void TearDown() override { fake_cuda::reset({}); }
@@ -312,9 +297,7 @@ TEST_F(CudaRun, LrFindGivesTheNumbersOfItsKernelsAlone) {
 // Planes go up while the batch before computes; a GPU that is lost anywhere loses no result that was there, and the
 // same command goes on. (9 s)
 TEST_F(CudaRun, DetectsWhileImagesGoUpAndGoesOnAfterTheGpuWasLost) {
-    DetectorModel model{.file_name = "m", .config = yolov5_config(true, 0.33, 0.125, 3), .classes = {"a", "b", "c"}};
-    model.state = initialize_yolov5(model.config, 5);
-    write_detector(path("m.safetensors"), model);
+    make_small_detector(path("m.safetensors"));
     size_t images = 0;
     const auto job = [&](const std::string& device, const std::string& out) {
         DetectJob j;

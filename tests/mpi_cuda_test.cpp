@@ -1,86 +1,54 @@
 // Ranks that train on GPUs, without a GPU: the whole program over the stand-ins for the CUDA runtime and for NCCL
 // (virtual_gpu/cuda_runtime), started by mpirun and by --device cuda:0,1. The numbers are those of ranks on the CPU,
 // and NCCL's calls are recorded: their order, streams, sizes and types. Skipped without mpirun. 90 s.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <string>
-#include <vector>
 
-#include "app/synth/synth.h"
 #include "base/safetensors.h"
-#include "models/resnet.h"
-#include "predict/model_file.h"
-#include "tests/files.h"
-#include "tests/images.h"
+#include "tests/small_training.h"
+#include "tests/virtual_program.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Ran {
-    int code;
-    std::string said;  // both outputs
-    double seconds;
-};
-
-class MpiCuda : public testing::Test {
+class MpiCuda : public VirtualProgram {
 protected:
     static void SetUpTestSuite() {
-        folder() = new TemporaryFolder;
-        synthesize({.out = path("shots"), .images = 30, .width = 64, .height = 64, .seed = 2, .cameras = 2});
-        synthesize({.out = path("scenes"),
-                    .task = SynthTask::detect,
-                    .images = 12,
-                    .width = 64,
-                    .height = 64,
-                    .seed = 2,
-                    .cameras = 2});
-        const Model model = make_model(ResNetConfig{.depth = 50, .classes = 3, .width = 4});  // simt is slow
-        write_model(path("narrow.safetensors"), {.model = model,
-                                                 .classes = {"a", "b", "c"},
-                                                 .input = {.fit = {}, .normalize = "imagenet"},
-                                                 .state = initialize_state(model, 1),
-                                                 .steps = 0,
-                                                 .more = {}});
-    }
-    static void TearDownTestSuite() { delete folder(); }
-    static TemporaryFolder*& folder() {
-        static TemporaryFolder* kept = nullptr;
-        return kept;
-    }
-    static fs::path path(const std::string& name) { return folder()->path / name; }
-
-    void SetUp() override {
-        unsetenv("CUDNN_PATH");  // a real NCCL
-        for (const char* name : {"VIRTUAL_GPU_ORDER", "VIRTUAL_GPU_DROPS", "VIRTUAL_NCCL_LOG", "VIRTUAL_NCCL_FAILS"})
-            unsetenv(name);
+        VirtualProgram::SetUpTestSuite();
+        make_small_training(folder()->path, 30, 12);
+        set_environment("2");
         setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1), setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-        setenv("OMP_NUM_THREADS", "1", 1);
-        setenv("CUDA_PATH", TUNDRA_VIRTUAL_NCCL, 1);
-        setenv("VIRTUAL_GPUS", "2", 1);
+        if (!no_mpi()) {  // two ranks, with which several tests compare
+            setenv("VIRTUAL_NCCL_LOG", path("calls").c_str(), 1);
+            late() = run(ranks(2) + train("--device cuda", "late"));
+            unsetenv("VIRTUAL_NCCL_LOG");
+        }
+        // Ranks that hang are looked at in the last test: it takes 20 s until one is given up.
+        fault("silent", "", "kill -STOP $(pgrep -P $p | tail -1)");
+        if (fs::exists(hang_library())) fault("hanging", "LD_PRELOAD=" + hang_library(), "touch hang");
+    }
+    static std::string hang_library() { return (fs::path(TUNDRA_VIRTUAL).parent_path() / "libhang.so").string(); }
+    // A training in the folder `name`; the event happens behind the first checkpoint.
+    static void fault(const std::string& name, const std::string& variable, const std::string& event) {
+        run(fmt::format(
+            "mkdir {} && cd {} && ln -s ../shots ../narrow.safetensors . && ( ({} {} & p=$!; {}; sleep 0.5; "
+            "date +%s >begin; {}; wait $p; echo $? $(date +%s) >end) >said 2>&1 & )",
+            name, name, variable, train("--device cuda:0,1 --epochs 5000 --save-minutes 0.001", "run"), begun("run"),
+            event));
+    }
+    void SetUp() override { set_environment("2"); }
+    static Ran& late() {
+        static Ran ran{};
+        return ran;
     }
 
-    static Ran run(const std::string& command) {
-        const auto begin = std::chrono::steady_clock::now();
-        FILE* const pipe =
-            popen(("cd " + folder()->path.string() + " && " + command + " 2>&1 </dev/null").c_str(), "r");
-        std::string said;
-        for (char text[4096]; const size_t got = fread(text, 1, sizeof text, pipe);) said.append(text, got);
-        const int status = pclose(pipe);
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), said, seconds};
-    }
     static bool no_mpi() {
         return !fs::exists(fs::path(TUNDRA_VIRTUAL).parent_path() / "tundra_mpi.so") ||
                run("command -v mpirun").code != 0;
@@ -135,15 +103,15 @@ protected:
 // and with the same bits whether sums are done as early or as late as events allow.
 TEST_F(MpiCuda, TwoRanksTrainAsOnTheCpu) {
     MPI_ONLY();
-    const auto trains = [](const std::string& device, const std::string& out) {
-        const Ran ran = run(ranks(2) + train("--device " + device, out));
+    const auto good = [](const Ran& ran) {
         ASSERT_EQ(ran.code, 0) << ran.said;
         EXPECT_EQ(ran.said.find("not recorded"), ran.said.npos) << ran.said;
     };
+    const auto trains = [&](const std::string& device, const std::string& out) {
+        good(run(ranks(2) + train("--device " + device, out)));
+    };
+    good(late());
     trains("cpu", "on_cpu");
-    setenv("VIRTUAL_NCCL_LOG", path("calls").c_str(), 1);
-    trains("cuda", "late");
-    unsetenv("VIRTUAL_NCCL_LOG");
     setenv("VIRTUAL_GPU_ORDER", "early", 1);
     trains("cuda", "early");
     unsetenv("VIRTUAL_GPU_ORDER");
@@ -200,12 +168,11 @@ TEST_F(MpiCuda, TwoRanksTrainAsOnTheCpu) {
 // Every event that is not waited for gives other numbers, or an error.
 TEST_F(MpiCuda, MissingWaitsAreNoticed) {
     MPI_ONLY();
-    ASSERT_EQ(run(ranks(2) + train("--device cuda --eager", "right")).code, 0);
     for (const std::string drops : {"begin", "end"}) {
         setenv("VIRTUAL_GPU_DROPS", drops.c_str(), 1);
         setenv("VIRTUAL_GPU_ORDER", drops == "begin" ? "early" : "late", 1);
         const Ran ran = run(ranks(2) + train("--device cuda --eager", "wrong_" + drops));
-        EXPECT_TRUE(ran.code != 0 || !same_model("wrong_" + drops, "right")) << drops;
+        EXPECT_TRUE(ran.code != 0 || !same_model("wrong_" + drops, "late")) << drops;
         const Ran recorded = run(ranks(2) + train("--device cuda", "recorded_" + drops));
         EXPECT_NE(recorded.said.find("not recorded"), recorded.said.npos) << drops << ": " << recorded.said;
     }
@@ -231,7 +198,6 @@ TEST_F(MpiCuda, WhatCannotBeIsRefusedInOneLine) {
     refuses(ranks(4) + train("--device cuda", "more"), "have the same GPU");
     refuses(ranks(2) + train("--device cuda --micro-batch 2", "parts"),
             "--micro-batch computes on the device cpu only");
-    refuses(ranks(2) + train("--device cuda --deterministic", "exact"), "--deterministic: the order");
     refuses(ranks(2) + train("--device cuda --steps-per-graph 8", "eight"), "--steps-per-graph 8: several ranks");
     refuses(ranks(2) + train("--device cuda:0,5", "far"), "--device cuda:5: there are 2 GPUs here");
     refuses(ranks(2) + train("--device cuda:0", "one"), "names 1 GPUs for 2 ranks");
@@ -269,14 +235,28 @@ TEST_F(MpiCuda, DoctorMeasuresSumsBetweenGpus) {
     EXPECT_NE(alone.said.find("--device cuda:0,1: the self-test takes one GPU"), alone.said.npos) << alone.said;
 }
 
+// Three ranks get the same bits in whatever order NCCL adds and delivers, which changes those of its own sums. 8 s.
+TEST_F(MpiCuda, DeterministicSumsHaveAnOrderOfTheirOwn) {
+    setenv("VIRTUAL_GPUS", "3", 1);
+    for (const std::string order : {"", "reversed"}) {
+        if (!order.empty()) setenv("VIRTUAL_NCCL_ORDER", order.c_str(), 1);
+        for (const std::string option : {"", "--deterministic "}) {
+            const Ran ran =
+                run(train("--device cuda:0,1,2 --batch 6 " + option, "order" + option.substr(0, 3) + order));
+            ASSERT_EQ(ran.code, 0) << ran.said;
+            EXPECT_EQ(ran.said.find("not recorded"), ran.said.npos) << ran.said;
+        }
+    }
+    EXPECT_TRUE(same_model("order--d", "order--dreversed"));
+    EXPECT_FALSE(same_model("order", "orderreversed"));
+    expect_near("order--d", "order", 1e-3);
+}
+
 // Without MPI the ranks are processes that this one starts: the same numbers, one end for all of them.
 TEST_F(MpiCuda, SeveralGpusOfOneMachineWithoutMpi) {
-    Ran ran = run(train("--device cuda:0,1", "local"));
+    Ran ran = run(train("--device cuda:1,0", "local"));
     ASSERT_EQ(ran.code, 0) << ran.said;
-    if (!no_mpi()) {
-        ASSERT_EQ(run(ranks(2) + train("--device cuda:1,0", "by_mpi")).code, 0);
-        EXPECT_TRUE(same_model("local", "by_mpi"));
-    }
+    EXPECT_TRUE(no_mpi() || same_model("local", "late"));
     ran = run(train("--device cuda:0,1 --batch 7", "odd"));
     EXPECT_EQ(ran.code, 2);
     EXPECT_NE(ran.said.find("--batch 7: cannot be split evenly over 2 ranks"), ran.said.npos) << ran.said;
@@ -291,7 +271,8 @@ TEST_F(MpiCuda, SeveralGpusOfOneMachineWithoutMpi) {
     EXPECT_NE(ran.said.find("stopped at step"), ran.said.npos) << ran.said;
     ran = run("(" + slow + " & p=$!; sleep 3; kill -KILL $(pgrep -P $p | tail -1); wait $p)");
     EXPECT_EQ(ran.code, 75) << ran.said;
-    EXPECT_NE(ran.said.find("tundra: rank 1 was ended by signal 9"), ran.said.npos) << ran.said;
+    EXPECT_NE(ran.said.find("tundra: rank 1 on "), ran.said.npos) << ran.said;
+    EXPECT_NE(ran.said.find("was ended by signal 9, and the others with it"), ran.said.npos) << ran.said;
     EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [e]nded'").said, "");
 }
 
@@ -306,6 +287,27 @@ TEST_F(MpiCuda, AnErrorOfOneRankEndsTheRecordedSums) {
     EXPECT_NE(ran.said.find("full/checkpoints"), ran.said.npos) << ran.said;
     EXPECT_LT(ran.seconds, 60);
     EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [f]ull'").said, "");
+}
+
+// A rank that is stopped sends no sign of life, one whose drive does not answer uses no processor.
+TEST_F(MpiCuda, ARankThatHangsEndsAllWithoutMpiToo) {
+    for (const std::string name : {"silent", "hanging"}) {
+        if (!fs::exists(path(name))) continue;
+        run("cd " + name + "; for i in $(seq 400); do [ -s end ] && break; sleep 0.1; done");
+        const std::string said = content(path(name + "/said"));
+        ASSERT_TRUE(fs::exists(path(name + "/end"))) << name << ": " << said;
+        int code = 0;
+        long begin = 0, end = 0;
+        std::ifstream(path(name + "/begin")) >> begin;
+        std::ifstream(path(name + "/end")) >> code >> end;
+        EXPECT_EQ(code, 75) << said;
+        EXPECT_LE(end - begin, 30) << said;
+        EXPECT_EQ(said.find("tundra: ", said.find("tundra: rank ") + 1), said.npos) << "more than one line: " << said;
+        EXPECT_NE(said.find(name == "silent" ? "has not answered for 20 s" : "has done nothing for 20 s"), said.npos);
+        EXPECT_NE(said.find("tundra: rank "), said.npos) << said;
+        EXPECT_NE(said.find("; the same command resumes from the checkpoints in run/checkpoints"), said.npos) << said;
+    }
+    EXPECT_EQ(run("pgrep -f 'tundra_virtual.*-o [r]un'").said, "");
 }
 
 }  // namespace

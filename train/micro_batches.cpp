@@ -202,7 +202,8 @@ size_t parts_of_share(Ranks& ranks, TrainConfig& config, const RunOptions& optio
             const std::optional<TrainConfig> before = RunFolder(options.folder, options.fresh).config();
             if (before)
                 size = before->micro_batch;
-            else if (options.deterministic && ranks.count > 1 && config.batch % ranks.count == 0)
+            else if (options.deterministic && ranks.count > 1 && config.batch % ranks.count == 0 &&
+                     is_cpu(config.device))
                 size = config.batch / ranks.count;
         }
         ranks.broadcast(std::as_writable_bytes(std::span(&size, 1)));

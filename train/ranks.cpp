@@ -119,12 +119,14 @@ void share_machine(const Ranks& ranks, TrainConfig& config) {
     if (!config.threads) config.threads = std::max<size_t>(1, size_t(usable_processors()) / ranks.on_processors);
 }
 
+bool is_cpu(const std::string& device) { return device == "cpu" || (device == "auto" && !gpu_count()); }
+
 std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& config, bool deterministic,
                                        const Note& note) {
     DeviceOptions options{.threads = int(config.threads), .deterministic = deterministic};
     const std::vector<int> gpus = gpus_in(config.device);
     std::string device = config.device;
-    if (ranks.process != &ranks && device != "cpu" && (device != "auto" || gpu_count()))
+    if (ranks.process != &ranks && !is_cpu(device))
         fail(Fault::usage, "--device {}: --micro-batch computes on the device cpu only; add --device cpu", device);
     if (!gpus.empty()) {
         if (ranks.before_on_machine >= gpus.size())
@@ -143,7 +145,7 @@ std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& co
     return opened;
 }
 
-std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic, size_t steps_per_graph) {
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, size_t steps_per_graph) {
     if (ranks.count == 1) return nullptr;
     const bool on_gpu = device.kind() == "cuda";
     if (!on_gpu && device.kind() != "cpu")
@@ -162,9 +164,6 @@ std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool determi
                  "cpu",
                  same, r);
     }
-    if (on_gpu && deterministic)
-        fail(Fault::usage,
-             "--deterministic: the order in which NCCL adds is not ours; leave it out, or add --device cpu");
     if (on_gpu && steps_per_graph > 1)
         fail(Fault::usage, "--steps-per-graph {}: several ranks start one step at a time; leave it out",
              steps_per_graph);

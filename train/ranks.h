@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -20,8 +21,9 @@ std::unique_ptr<Ranks> open_ranks();
 size_t launched();  // processes that a launcher started together
 
 // Where `device` names several GPUs and no launcher started this process: starts it again as a rank for each, waits for
-// them, hands signals on, ends all when one fails, and returns the exit code. Else, as in these ranks, nothing.
-std::optional<int> run_on_each_gpu(const std::string& device);
+// them, hands signals on, ends all when one fails or hangs, and returns the exit code. Else, as in these ranks,
+// nothing. `checkpoints`: where they are, for its last words.
+std::optional<int> run_on_each_gpu(const std::string& device, const std::filesystem::path& checkpoints);
 std::unique_ptr<Ranks> local_ranks();  // for such a rank; else null
 
 struct MpiLibrary {
@@ -33,12 +35,13 @@ MpiLibrary mpi_library();
 // Where the configuration leaves it open, each rank takes its share of the processors. Errors (usage): a batch that
 // cannot be split evenly.
 void share_machine(const Ranks& ranks, TrainConfig& config);
+bool is_cpu(const std::string& device);  // as --device names it, "auto" included
 // The device of this rank: of several on one machine each takes a GPU of its own.
 std::unique_ptr<Device> open_device_of(const Ranks& ranks, const TrainConfig& config, bool deterministic,
                                        const Note& note);
 // Joins the devices of several ranks, null for one: Device::sums(). Every rank calls it. Errors (usage): devices on
 // which they cannot train together.
-std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, bool deterministic, size_t steps_per_graph);
+std::unique_ptr<GpuSums> join_devices(Ranks& ranks, Device& device, size_t steps_per_graph);
 void require_same_data(Ranks& ranks, const Dataset& data);  // Fault::usage if a rank sees other images
 
 // What the ranks tell each other before each step, so that all of them stop, or save, behind the same one.

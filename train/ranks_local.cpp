@@ -1,63 +1,64 @@
 // Ranks of one machine without MPI, one for each GPU that --device names: a parent starts this program once per rank
-// and hands on what they tell each other. An exchange takes bytes of every rank and gives each the bytes of all.
-#include <fcntl.h>
+// and hands on what they tell each other. An exchange takes bytes of every rank and gives each the bytes of all. A
+// thread of each rank sends a sign of life every second.
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+#include <utility>
 
+#include "base/children.h"
 #include "base/error.h"
+#include "train/life.h"
 #include "train/ranks.h"
 
 namespace {
 
-constexpr const char* kVariable = "TUNDRA_LOCAL_RANK";  // "1 2 5": rank, ranks, socket
-constexpr uint64_t kEnd = uint64_t(-1);                 // in place of a size: this rank has done its work
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+// In place of a size: this rank has done its work, lives, waits for a drive.
+constexpr uint64_t kEnd = uint64_t(-1), kBeat = uint64_t(-2), kHangs = uint64_t(-3);
 constexpr size_t kMostRanks = 64;
+constexpr auto kPatience = 5s;  // with the end of a process
 
-bool send_all(int socket, const void* data, size_t bytes) {
-    const auto* at = static_cast<const char*>(data);
-    while (bytes) {
-        const ssize_t sent = send(socket, at, bytes, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) continue;
-        if (sent <= 0) return false;
-        at += sent, bytes -= size_t(sent);
-    }
-    return true;
-}
-
-void receive(int socket, void* data, size_t bytes) {
-    auto* at = static_cast<char*>(data);
-    while (bytes) {
-        const ssize_t got = recv(socket, at, bytes, 0);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) fail(Fault::environment, "the process that started this rank is gone");
-        at += got, bytes -= size_t(got);
-    }
+std::string host_name() {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    return host;
 }
 
 class LocalRanks final : public Ranks {
 public:
-    LocalRanks(size_t number, size_t ranks, int socket) : socket_(socket) {
-        rank = number, count = ranks;
-        char host[256] = "";
-        gethostname(host, sizeof host - 1);
-        machine = host;
+    explicit LocalRanks(const ChildPlace& place) : socket_(place.socket) {
+        rank = place.number, count = place.of;
+        machine = host_name();
+        sigset_t all, before;  // signals are for the thread that trains
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &before);
+        beat_ = std::jthread([this](const std::stop_token& stop) { beat(stop); });
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
     ~LocalRanks() override {
-        send_all(socket_, &kEnd, sizeof kEnd);
+        beat_.request_stop();
+        beat_.join();
+        tell(kEnd);
         char answer;
         while (recv(socket_, &answer, 1, 0) < 0 && errno == EINTR) {
         }
@@ -81,16 +82,16 @@ public:
         for (size_t i = 0; i < width; ++i) rows[0][i] = factor * all[i];
     }
     std::vector<std::string> gather(const std::string& text) override {
-        const uint64_t size = text.size();
-        if (!send_all(socket_, &size, sizeof size) || !send_all(socket_, text.data(), text.size()))
-            fail(Fault::environment, "the process that started this rank is gone");
+        tell(text.size(), text);
+        waiting_ = true;
         std::vector<std::string> texts(count);
         for (std::string& of_rank : texts) {
             uint64_t bytes = 0;
-            receive(socket_, &bytes, sizeof bytes);
+            receive(&bytes, sizeof bytes);
             of_rank.resize(bytes);
-            receive(socket_, of_rank.data(), bytes);
+            receive(of_rank.data(), bytes);
         }
+        waiting_ = false;
         return texts;
     }
     void broadcast(std::span<std::byte> bytes) override {
@@ -101,150 +102,155 @@ public:
     void abort(int code) override { std::_Exit(code); }  // the parent ends the others
 
 private:
+    bool tell(uint64_t size, const std::string& text = "") {
+        const std::lock_guard lock(mutex_);
+        return send_all(socket_, &size, sizeof size) && send_all(socket_, text.data(), text.size());
+    }
+    void receive(void* data, size_t bytes) {
+        if (!receive_all(socket_, data, bytes)) fail(Fault::environment, "the process that started this rank is gone");
+    }
+    void beat(const std::stop_token& stop) {
+        LifeWatch life;
+        std::condition_variable_any changed;
+        std::mutex mutex;
+        std::unique_lock lock(mutex);
+        do {
+            tell(life.lost(!watched || waiting_) ? kHangs : kBeat);
+        } while (!changed.wait_for(lock, stop, 1s, [&] { return stop.stop_requested(); }));
+    }
+
     const int socket_;
+    std::mutex mutex_;  // one message at a time
+    std::atomic<bool> waiting_ = false;
+    std::jthread beat_;
 };
 
 // ---- the parent
 
 std::array<volatile pid_t, kMostRanks> children = {};
-volatile sig_atomic_t handed_on = 0;
+volatile sig_atomic_t handed_on = 0, signals = 0;  // the last one, and how many there were
 
 void send_to_children(int signal) {
     for (const pid_t child : children)
-        if (child > 0) kill(child, signal);
+        if (child > 0) signal_child(child, signal, signals);
 }
 void hand_on(int signal) {
     handed_on = signal;
+    signals = signals + 1;
     send_to_children(signal);
 }
 
-std::vector<std::string> own_command() {
-    std::ifstream in("/proc/self/cmdline", std::ios::binary);
-    const std::string all{std::istreambuf_iterator<char>(in), {}};
-    std::vector<std::string> words;
-    for (size_t at = 0; at < all.size(); at += words.back().size() + 1) words.emplace_back(all.c_str() + at);
-    return words;
-}
-
-struct Child {
+struct Rank {
     int socket = -1;
-    std::string received = {};
+    std::string received = {};                // not taken apart yet
+    std::optional<std::string> message = {};  // with its size before it; until that of every rank is there
+    bool ended = false, hangs = false;
+    std::optional<Clock::time_point> heard = {};
 
-    // Bytes of its message, or nothing yet. An end has none.
-    std::optional<std::string_view> message() const {
-        uint64_t size = 0;
-        if (received.size() < sizeof size) return std::nullopt;
-        std::memcpy(&size, received.data(), sizeof size);
-        if (size == kEnd) size = 0;
-        if (received.size() < sizeof size + size) return std::nullopt;
-        return std::string_view(received).substr(sizeof size);
-    }
-    bool ends() const {
-        return received.size() == sizeof kEnd && std::memcmp(&kEnd, received.data(), sizeof kEnd) == 0;
+    void take(const char* bytes, size_t count) {
+        received.append(bytes, count);
+        heard = Clock::now();
+        for (uint64_t size = 0; received.size() >= sizeof size;) {
+            std::memcpy(&size, received.data(), sizeof size);
+            const bool told = size >= kHangs;
+            if (!told && received.size() < sizeof size + size) return;
+            if (size == kEnd) ended = true;
+            if (size == kHangs) hangs = true;
+            if (!told) message = received.substr(0, sizeof size + size);
+            received.erase(0, sizeof size + (told ? 0 : size));
+        }
     }
 };
 
-Child start(size_t rank, size_t count, const std::vector<std::string>& words) {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        fail(Fault::environment, "no sockets for the ranks: {}", std::strerror(errno));
-    const std::string variable = fmt::format("{} {} {}", rank, count, pair[1]);
-    std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    const pid_t parent = getpid(), child = fork();
-    if (child < 0) fail(Fault::environment, "no process for a rank: {}", std::strerror(errno));
-    if (child == 0) {
-        setpgid(0, 0);  // the terminal's Ctrl-C comes through the parent, once
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) _exit(1);
-        fcntl(pair[1], F_SETFD, 0);
-        setenv(kVariable, variable.c_str(), 1);
-        execv("/proc/self/exe", arguments.data());
-        _exit(127);
-    }
-    children[rank] = child;
-    close(pair[1]);
-    return {.socket = pair[0]};
-}
-
-int status_of(pid_t child) {
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
-}
 int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
-// The code of the first rank that failed, else the largest.
-int collect(std::optional<size_t> failed) {
-    int code = 0;
-    if (failed) {
-        const int status = status_of(children[*failed]);
-        code = code_of(status);
-        if ((WIFSIGNALED(status) && WTERMSIG(status) != handed_on) || code == 0) {
-            const std::string how = code ? fmt::format("signal {}", WTERMSIG(status)) : "itself";
-            const std::string line = fmt::format(
-                "tundra: rank {} was ended by {}, and the others with it; the same command resumes from the last "
-                "checkpoint\n",
-                *failed, how);
-            std::fputs(line.c_str(), stderr);
-            code = int(Fault::environment);
-        }
-        children[*failed] = 0;
-        send_to_children(SIGKILL);
+// All ranks are ended with this one. `text` says why, if it has not told so itself.
+void end_all(size_t rank, const std::string& text, const std::filesystem::path& checkpoints) {
+    if (!text.empty()) {
+        std::error_code ignored;
+        const bool saved = std::filesystem::exists(checkpoints, ignored);
+        const std::string line =
+            fmt::format("tundra: rank {} on {} {}{}\n", rank, host_name(), text,
+                        saved ? "; the same command resumes from the checkpoints in " + checkpoints.string() : "");
+        std::fputs(line.c_str(), stderr);
     }
-    for (volatile pid_t& child : children) {
-        if (child <= 0) continue;
-        const int ended = code_of(status_of(child));
-        child = 0;
-        if (!failed) code = std::max(code, ended);
-    }
-    return code;
+    send_to_children(SIGKILL);
+    // One that waits within the system for a drive does not even end then.
+    for (const auto last = Clock::now() + kPatience; Clock::now() < last; std::this_thread::sleep_for(10ms))
+        if (waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD) return;
 }
 
-int serve(std::vector<Child>& ranks) {
+// Its socket is closed, but it has not done its work.
+int end_with(size_t rank, const std::filesystem::path& checkpoints) {
+    const int status = status_of(children[rank]), code = code_of(status);
+    children[rank] = 0;
+    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) != handed_on;
+    const std::string how = killed ? fmt::format("was ended by signal {}, and the others with it", WTERMSIG(status))
+                            : code == 0 ? "was ended by itself, and the others with it"
+                                        : "";
+    end_all(rank, how, checkpoints);
+    return how.empty() ? code : int(Fault::environment);
+}
+
+int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
     std::vector<char> bytes(size_t(1) << 20);
+    Clock::time_point sent = Clock::now();
+    const std::string silent = fmt::format("has not answered for {} s and is lost", kSilence.count());
+    const auto lost = [&](size_t rank, const std::string& text) {
+        end_all(rank, text, checkpoints);
+        return int(Fault::environment);
+    };
     for (;;) {
         std::vector<pollfd> ready;
-        for (const Child& rank : ranks) ready.push_back({rank.socket, POLLIN, 0});
-        if (poll(ready.data(), ready.size(), -1) < 0) continue;  // a signal, which was handed on
+        for (const Rank& rank : ranks) ready.push_back({rank.socket, POLLIN, 0});
+        if (poll(ready.data(), ready.size(), 1000) < 0) continue;  // a signal, which was handed on
         for (size_t r = 0; r < ranks.size(); ++r) {
             if (!ready[r].revents) continue;
             const ssize_t got = recv(ranks[r].socket, bytes.data(), bytes.size(), 0);
-            if (got == 0 || (got < 0 && errno != EINTR)) return collect(r);
-            if (got > 0) ranks[r].received.append(bytes.data(), size_t(got));
+            if (got == 0 || (got < 0 && errno != EINTR)) return end_with(r, checkpoints);
+            if (got > 0) ranks[r].take(bytes.data(), size_t(got));
         }
-        if (std::ranges::all_of(ranks, &Child::ends)) {
-            for (const Child& rank : ranks) close(rank.socket);
-            return collect(std::nullopt);
+        for (size_t r = 0; r < ranks.size(); ++r) {
+            if (ranks[r].hangs)
+                return lost(
+                    r, fmt::format("has done nothing for {} s; it may wait for a drive or a GPU", kSilence.count()));
+            if (!ranks[r].ended && ranks[r].heard && Clock::now() - *ranks[r].heard > kSilence) return lost(r, silent);
         }
-        if (!std::ranges::all_of(ranks, [](const Child& rank) { return rank.message() && !rank.ends(); })) continue;
+        if (handed_on && Clock::now() - sent > 1s) send_to_children(handed_on), sent = Clock::now();
+        if (std::ranges::all_of(ranks, &Rank::ended)) break;
+        if (!std::ranges::all_of(ranks, [](const Rank& rank) { return rank.message.has_value(); })) continue;
         std::string all;
-        for (Child& rank : ranks) all += std::exchange(rank.received, {});
-        for (const Child& rank : ranks) send_all(rank.socket, all.data(), all.size());
+        for (Rank& rank : ranks) all += *std::exchange(rank.message, {});
+        for (size_t r = 0; r < ranks.size(); ++r)
+            if (!send_all(ranks[r].socket, all.data(), all.size()) && errno == EAGAIN) return lost(r, silent);
     }
+    for (const Rank& rank : ranks) close(rank.socket);
+    int code = 0;
+    for (size_t r = 0; r < ranks.size(); ++r) code = std::max(code, code_of(status_of(children[r])));
+    return code;
 }
 
 }  // namespace
 
 std::unique_ptr<Ranks> local_ranks() {
-    const char* const text = std::getenv(kVariable);
-    size_t rank = 0, count = 0;
-    int socket = -1;
-    if (!text || std::sscanf(text, "%zu %zu %d", &rank, &count, &socket) != 3) return nullptr;
-    return std::make_unique<LocalRanks>(rank, count, socket);
+    const auto place = place_as_child();
+    return place ? std::make_unique<LocalRanks>(*place) : nullptr;
 }
 
-std::optional<int> run_on_each_gpu(const std::string& device) {
+std::optional<int> run_on_each_gpu(const std::string& device, const std::filesystem::path& checkpoints) {
     const size_t count = gpus_in(device).size();
-    if (count < 2 || launched() > 1 || std::getenv(kVariable)) return std::nullopt;
+    if (count < 2 || launched() > 1 || place_as_child()) return std::nullopt;
     if (count > kMostRanks) fail(Fault::usage, "--device {}: names more than {} GPUs", device, kMostRanks);
     struct sigaction action = {};
     action.sa_handler = hand_on;
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaction(signal, &action, nullptr);
-    const std::vector<std::string> words = own_command();
-    std::vector<Child> ranks;
-    for (size_t r = 0; r < count; ++r) ranks.push_back(start(r, count, words));
-    return serve(ranks);
+    std::vector<Rank> ranks;
+    for (size_t r = 0; r < count; ++r) {
+        const Child child = start_child(r, count);
+        children[r] = child.process;
+        ranks.push_back({.socket = child.socket});
+        const timeval limit{.tv_sec = kSilence.count(), .tv_usec = 0};  // a rank that takes nothing hangs
+        setsockopt(child.socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    }
+    return serve(ranks, checkpoints);
 }

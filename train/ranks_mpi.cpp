@@ -15,7 +15,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,13 +24,14 @@
 
 #include "base/error.h"
 #include "base/ranks.h"
+#include "train/life.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto kBeat = 1s, kSilence = 20s;  // a rank that is silent for so long is lost
+constexpr auto kBeat = 1s;
 constexpr auto kPatience = 5s;              // with MPI_Abort
 constexpr auto kPause = 100us;              // between two looks at a sum
 constexpr auto kHurry = 2ms;                // how long to look at a small one without pauses
@@ -296,22 +296,13 @@ private:
         }
         if (now - heard_ <= kSilence) return;
         say(fmt::format("rank {} on {} has not answered for {} s and is lost", previous_, machine_before_,
-                        std::chrono::seconds(kSilence).count()));
+                        kSilence.count()));
         end(kLost);
     }
 
-    // A process that waits for a drive or a driver for ever still sends its sign of life, but uses no processor.
     void look_for_life() {
-        const auto seconds = [](clockid_t clock) {
-            timespec t{};
-            clock_gettime(clock, &t);
-            return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-        };
-        const double used = seconds(CLOCK_PROCESS_CPUTIME_ID) - seconds(CLOCK_THREAD_CPUTIME_ID);
-        const Clock::time_point now = Clock::now();
-        if (!watched || waiting_ || used - used_ > 0.01) used_ = used, worked_ = now;
-        if (now - worked_ <= kSilence) return;
-        say(fmt::format("has done nothing for {} s; it may wait for a drive", std::chrono::seconds(kSilence).count()));
+        if (!life_.lost(!watched || waiting_)) return;
+        say(fmt::format("has done nothing for {} s; it may wait for a drive or a GPU", kSilence.count()));
         end(kLost);
     }
 
@@ -346,8 +337,8 @@ private:
     MPI_Request listening_ = MPI_REQUEST_NULL, beating_ = MPI_REQUEST_NULL;
     char received_ = 0, sent_ = 0;
     Clock::time_point moved_ = {};  // when the last stage began
-    Clock::time_point heard_ = Clock::now(), worked_ = Clock::now(), beat_ = {};
-    double used_ = 0;  // seconds of the processor
+    Clock::time_point heard_ = Clock::now(), beat_ = {};
+    LifeWatch life_;
 };
 
 }  // namespace

@@ -49,7 +49,7 @@ public:
         if (finished != std::byte(0)) return {RunEnd::already_finished};
         device_ = open_device_of(ranks_, config_, options_.deterministic, [this](auto& text) { note(text); });
         if (ranks_.leads) ranks_.process->checkpoints = (folder_.path() / "checkpoints").string();
-        gpu_sums_ = join_devices(ranks_, *device_, options_.deterministic, options_.steps_per_graph);
+        gpu_sums_ = join_devices(ranks_, *device_, options_.steps_per_graph);
         const AbandonAfterError guard(gpu_sums_.get());
         arena_ = std::make_unique<Arena>(*device_);
         precision_ = precision_of_run(config_, *device_, ranks_, folder_, data_);

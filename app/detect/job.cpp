@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "app/detect/advice.h"
 #include "app/detect/classifiers.h"
 #include "app/detect/earlier.h"
 #include "app/detect/megadetector.h"
@@ -86,19 +85,6 @@ void open_classifiers(const DetectJob& job, Opened& o) {
 
 const char* option_of_model(const DetectJob& job) { return job.survey ? "--detector" : "--model"; }
 
-DetectorModel read_shipped(const DetectJob& job) {
-    const std::filesystem::path file = shipped_detector();
-    if (file.empty())
-        fail(Fault::usage,
-             "no {}, and the detector that comes with tundra is not installed; get a MegaDetector: docs/detectors.md",
-             option_of_model(job));
-    job.note(
-        fmt::format("no {}: the small detector that comes with tundra knows only the synthetic scenes of `tundra "
-                    "synth`; for real images {}; `tundra doctor` measures how many images per hour it would reach here",
-                    option_of_model(job), detector_advice(job.machine.open()->kind() == "cuda")));
-    return read_detector(file);
-}
-
 Opened open(const DetectJob& job) {
     Opened o{.format = result_format(job.format, job.out),
              .list = {},
@@ -113,10 +99,13 @@ Opened open(const DetectJob& job) {
     std::vector<std::filesystem::path> inputs = named_files(job.images);
     inputs.push_back(job.model);
     check_output("--out", job.out, inputs);
-    o.list = list_images_below(job.images, journal_of(job), job.base);
+    if (job.handed)
+        o.list = {job.handed->base, Names(job.handed->images), {}};
+    else
+        o.list = list_images_below(job.images, journal_of(job), job.base);
     for (const std::string& text : o.list.notes) job.note(text);
     std::error_code ignored;
-    if (job.survey)
+    if (job.survey && !job.handed)
         leave_out(o.list, std::filesystem::path(job.out).parent_path(),
                   std::filesystem::exists(journal_of(job), ignored), job.note);
     const bool extends = !(job.update.empty() && job.shard.empty());
@@ -132,7 +121,8 @@ Opened open(const DetectJob& job) {
         open_classifiers(job, o);
         return o;
     }
-    o.model = job.model.empty() ? read_shipped(job) : read_detector(weight_file(job.model));
+    o.model = job.model.empty() ? read_shipped(option_of_model(job), job.machine, job.note)
+                                : read_detector(weight_file(job.model));
     if (!job.image_size && !o.model.size_note.empty()) o.model.notes.push_back(o.model.size_note);
     for (const std::string& text : o.model.notes) job.note(fmt::format("{}: {}", o.model.file_name, text));
     if (o.outputs.threshold == kModelThreshold) o.outputs.threshold = o.model.typical_threshold;
@@ -151,7 +141,7 @@ Opened open(const DetectJob& job) {
 }
 
 void take_shard(const DetectJob& job, Opened& o) {
-    if (job.shard.empty()) return;
+    if (job.shard.empty() || job.handed) return;
     if (!job.update.empty()) fail(Fault::usage, "--shard and --update cannot be combined");
     const Shard shard = parse_shard(job.shard);
     const Names& files = o.list.files;
@@ -173,7 +163,7 @@ void take_precision(const DetectJob& job, Opened& o) {
 
 // Keeps the entries of the earlier file except failures that are retried; what remains are the images that it lacks.
 void take_earlier(const DetectJob& job, Opened& o) {
-    if (job.update.empty()) return;
+    if (job.update.empty() || job.handed) return;
     ResultFile old = read_results(job.update);
     if (old.head.categories != o.head.categories || o.head.info["detector"] != old.head.info.value("detector", ""))
         fail(Fault::usage, "--update {}: was made by {}, not by {}", job.update,
@@ -219,6 +209,7 @@ void extend_survey(const DetectJob& job, Opened& o) {
     o.keys[0] = key_of_boxes(o.settings, o.image_size, bool(o.given_species));
     o.keys[1] = hash_hex(one_line(input(o.quality)));
     o.keys[2] = hash_hex(one_line(ordered_json{o.keys[0], input(o.species), six_digits(o.outputs.threshold)}));
+    if (job.handed) return;
     std::error_code ignored;
     std::vector<std::string> names;
     if (std::filesystem::exists(journal_of(job), ignored)) names = survey_names(journal_of(job), o.keys[0]);
@@ -270,7 +261,8 @@ Running resume(const DetectJob& job, Opened& o) {
                           .keys = o.keys,
                           .cameras = job.survey,
                           .check_files = job.survey,
-                          .retry_failures = job.survey};
+                          .retry_failures = job.survey,
+                          .handed = job.handed};
     if (o.quality) options.quality = stage_of(*o.quality);
     if (o.species) options.species = stage_of(*o.species);
     if (o.given_species)
@@ -304,7 +296,7 @@ Running resume(const DetectJob& job, Opened& o) {
     ::malloc_trim(0);  // returns the memory that building the list used
     r.run = std::make_unique<DetectRun>(std::move(options));
     if (const std::string& text = r.run->journal().note(); !text.empty()) job.note(text);
-    if (!r.run->changed().empty()) {
+    if (!r.run->changed().empty() && job.changed) {
         std::set<std::string> changed;
         for (const size_t file : r.run->changed()) changed.insert(json_name(r.run->options().files[file]));
         job.changed(changed);
@@ -374,6 +366,14 @@ void write(const DetectJob& job, Opened& o, DetectRun& run, DetectOutcome& outco
     run.remove_journal();
 }
 
+// Names in a file of answers are matched with the whole list of images, which a helper does not have.
+std::vector<int> gpus_for_images(const DetectJob& job, const Opened& o) {
+    if (job.handed || job.machine.gpus.empty()) return {};
+    if (!o.given && !o.given_species) return job.machine.gpus;
+    job.note(fmt::format("answers of a file are taken over by one process, on {}", job.machine.device));
+    return {};
+}
+
 }  // namespace
 
 DetectOutcome detect(const DetectJob& job) {
@@ -387,9 +387,10 @@ DetectOutcome detect(const DetectJob& job) {
     DetectRun& run = *running.run;
     const size_t total = run.options().files.size();
     DetectOutcome outcome{.images = total, .kept = opened.earlier.images.size(), .threshold = opened.outputs.threshold};
+    Helpers helpers(gpus_for_images(job, opened));
     outcome.finished =
-        run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); });
+        run.run([&](const DetectCounts& counts) { return !job.progress || job.progress(counts, total); }, &helpers);
     outcome.counts = run.counts();
-    if (outcome.finished) write(job, opened, run, outcome);
+    if (outcome.finished && !job.handed) write(job, opened, run, outcome);
     return outcome;
 }

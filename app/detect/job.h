@@ -21,14 +21,15 @@ struct RunParts {
 };
 
 struct DetectJob {
-    std::vector<std::string> images;  // arguments, see app/jobs/image_list.h
-    std::string base, out, format;    // format "": by the extension of `out`
-    std::string model;                // weight file or run folder; "": the detector that comes with tundra; or a
-                                      // result file of an earlier run or of SpeciesNet
-    std::string classify, quality;    // classifiers of the boxes (or a result file) and of whole images; "": none
-    std::string update;               // a result file whose entries are kept
-    std::string shard;                // "3/8"
-    size_t image_size = 0;            // 0: from the model
+    std::vector<std::string> images;     // arguments, see app/jobs/image_list.h
+    std::string base, out, format;       // format "": by the extension of `out`
+    std::string model;                   // weight file or run folder; "": the detector that comes with tundra; or a
+                                         // result file of an earlier run or of SpeciesNet
+    std::string classify, quality;       // classifiers of the boxes (or a result file) and of whole images; "": none
+    std::string update;                  // a result file whose entries are kept
+    std::string shard;                   // "3/8"
+    const HandedWork* handed = nullptr;  // of a helper: its images
+    size_t image_size = 0;               // 0: from the model
     float threshold = 0.005f, iou = 0.45f;
     bool tta = false;  // see Pass in predict/detector.h
     size_t tile = 0;   // side of tiles in pixels of the image; 0: none

@@ -31,7 +31,7 @@ DetectRun::DetectRun(DetectOptions options)
     journal_ = std::make_unique<RecordJournal>(
         options_.journal, options_.settings, stages * options_.files.size(),
         [&](const RecordJournal::Json& record) { return record_number(record); },
-        [&](const RecordJournal::Json& record) { resumed(record); });
+        [&](const RecordJournal::Json& record) { resumed(record); }, options_.handed);
     std::erase_if(changed_, [&](size_t file) { return journal_->has(file); });  // looked at again since
     for (size_t file = 0; file < options_.files.size(); ++file)
         if (settled(file)) {
@@ -101,6 +101,10 @@ void DetectRun::add_record(Stage stage, size_t file, RecordJournal::Json record)
     if (!options_.keys[stage].empty()) record["key"] = options_.keys[stage];
     if (options_.cameras && bytes_[file]) record["bytes"] = bytes_[file];
     journal_->add(stage * options_.files.size() + file, record);
+    count_if_complete(file);
+}
+
+void DetectRun::count_if_complete(size_t file) {
     if (!journal_->has(file) || !complete(file)) return;
     ++counts_.done;
     counts_.failed += failed_[file];
@@ -172,17 +176,51 @@ void DetectRun::take_boxes() {
     }
 }
 
-bool DetectRun::take_all_boxes() {
-    while (!running_.empty()) take_boxes();
-    return counts_.done == options_.files.size();
+// Returns the part of this process.
+std::vector<size_t> DetectRun::hand_over(const std::vector<size_t>& files, Helpers& helpers) const {
+    const size_t parts = helpers.parts(files.size());
+    std::vector<size_t> own;
+    for (size_t part = 0; part < parts; ++part) {
+        HandedWork work{.base = options_.base.string()};
+        for (size_t i = part; i < files.size(); i += parts) {
+            if (part == 0) own.push_back(files[i]);
+            if (part == 0) continue;
+            work.images.emplace_back(options_.files[files[i]]);
+            for (size_t number = files[i]; number < journal_->size(); number += options_.files.size())
+                if (journal_->has(number)) work.records.push_back(journal_->line(number));
+        }
+        if (part) helpers.start(work);
+    }
+    return own;
 }
 
-bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
+// From a helper.
+void DetectRun::take_record(const std::string& line) {
+    const RecordJournal::Json record = RecordJournal::Json::parse(line);
+    const size_t number = record_number(record);
+    if (number >= journal_->size()) return;
+    resumed(record);
+    journal_->add_line(number, line);
+    count_if_complete(number % options_.files.size());
+}
+
+bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress, Helpers* helpers) {
     std::vector<size_t> pending;
     pending.reserve(options_.files.size() - counts_.done);
     for (size_t i = 0; i < options_.files.size(); ++i)
         if (!settled(i)) pending.push_back(i);
     if (!pending.empty() && counts_.resumed > counts_.failed) drive_.require_any();
+    if (helpers) pending = hand_over(pending, *helpers);
+    const auto take = [this](const std::string& line) { take_record(line); };
+    const auto goes_on = [&] {
+        if (helpers) helpers->take(take, false);
+        return !progress || progress(counts_);
+    };
+    const auto stopped = [&] {
+        while (!running_.empty()) take_boxes();
+        if (helpers) helpers->stop(take);
+        return counts_.done == options_.files.size();
+    };
     InputQueue queue(*this, std::move(pending));
     std::map<std::pair<size_t, size_t>, std::vector<NetworkInput>> groups;  // by the size of the network's input
     const auto waiting = [&] {
@@ -206,17 +244,22 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress) {
             else if (waiting() >= 4 * options_.batch)
                 flush(std::ranges::max_element(groups, {}, [](const auto& g) { return g.second.size(); }));
         }
-        if (progress && !progress(counts_)) return take_all_boxes();
+        if (!goes_on()) return stopped();
     }
     while (!groups.empty()) {
         flush(groups.begin());
-        if (progress && !progress(counts_)) return take_all_boxes();
+        if (!goes_on()) return stopped();
     }
-    take_all_boxes();
+    while (!running_.empty()) take_boxes();
     quality_.flush();
     species_.flush();
+    while (helpers && helpers->take(take, true))
+        if (progress && !progress(counts_)) return stopped();
     if (progress) progress(counts_);
-    return true;
+    if (!helpers || counts_.done == options_.files.size()) return true;
+    // Records of a helper did not count: a file changed meanwhile, or its GPU has other instructions.
+    options_.retry_failures = false;
+    return run(progress);
 }
 
 ImageResult DetectRun::result(size_t file) const {

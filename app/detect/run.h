@@ -17,6 +17,7 @@
 
 #include "app/detect/detection.h"
 #include "app/detect/stages.h"
+#include "app/jobs/helpers.h"
 #include "app/jobs/journal.h"
 #include "app/jobs/names.h"
 #include "data/drive.h"
@@ -50,9 +51,10 @@ struct DetectOptions {
     // What the records of detection, quality and species depend on, where a journal outlives its models: records with
     // another key do not count. All empty: the journal's settings say it.
     std::array<std::string, 3> keys = {};
-    bool cameras = false;         // record serial number and sequence
-    bool check_files = false;     // records of a file of another size do not count: its name was used again
-    bool retry_failures = false;  // looks again at images that could not be read
+    bool cameras = false;                // record serial number and sequence
+    bool check_files = false;            // records of a file of another size do not count: its name was used again
+    bool retry_failures = false;         // looks again at images that could not be read
+    const HandedWork* handed = nullptr;  // of a helper, instead of `journal`
     // Gets each image with its boxes before it counts as done; if empty, pixels are dropped early.
     std::function<void(const ImageResult&, const Image&, const Exif&)> on_image = {};
 };
@@ -68,7 +70,8 @@ public:
 
     // `progress` is called after each image; false stops the run. Returns true when every image is done. An image that
     // cannot be read is a result, not an error; throws ImagesLost if many cannot be read any more (data/drive.h).
-    bool run(const std::function<bool(const DetectCounts&)>& progress = {});
+    // Helpers get a part of the images.
+    bool run(const std::function<bool(const DetectCounts&)>& progress = {}, Helpers* helpers = nullptr);
 
     ImageResult result(size_t file) const;  // after it is done
     const DetectCounts& counts() const { return counts_; }
@@ -91,13 +94,15 @@ private:
     bool complete(size_t file) const;
     bool settled(size_t file) const;
     bool has_crop(const Detection& d) const;
+    void count_if_complete(size_t file);
+    std::vector<size_t> hand_over(const std::vector<size_t>& files, Helpers& helpers) const;
+    void take_record(const std::string& line);
     void add_record(Stage stage, size_t file, RecordJournal::Json record);
     std::shared_ptr<ImageJob> load(size_t file) const;
     NetworkInput network_input(const std::shared_ptr<ImageJob>& job, size_t region) const;
     bool device_letterboxes() const;
     void detect(std::vector<NetworkInput> group);
     void take_boxes();
-    bool take_all_boxes();
     void finish(ImageJob& job);
     void classify(ImageJob& job);
     void record(const ImageJob& job);

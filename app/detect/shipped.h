@@ -1,8 +1,12 @@
-// Finds files installed beside the program.
+// The small detector that scripts/train_detector.sh made and that is installed beside the program.
 #pragma once
 
-#include <filesystem>
+#include <functional>
+#include <string>
 
-// The small detector that scripts/train_detector.sh made, in ../share/tundra or ../share relative to the program; empty
-// if there is none.
-std::filesystem::path shipped_detector();
+#include "app/jobs/machine.h"
+#include "predict/detector.h"
+
+// For a run without a model. `option`: with which one is named, for messages.
+DetectorModel read_shipped(const std::string& option, const MachineOptions& machine,
+                           const std::function<void(const std::string&)>& note);

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <fstream>
 
+#include "app/jobs/helpers.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/json.h"
 
 namespace {
 
@@ -69,7 +69,16 @@ Journal::Journal(const std::filesystem::path& path, const std::string& header,
     if (end_ == 0) append(header);
 }
 
+Journal::Journal(const HandedWork& handed, const std::function<void(std::string_view, uint64_t)>& visit)
+    : handed_(&handed) {
+    for (size_t i = 0; i < handed.records.size(); ++i) visit(handed.records[i], i);
+}
+
 uint64_t Journal::append(std::string_view json) {
+    if (handed_) {
+        send_record(std::string(json));
+        return handed_->records.size();  // nobody reads it here
+    }
     const uint64_t offset = end_;
     write(fmt::format("{} {}\n", hash_hex(json), json));
     if (std::chrono::steady_clock::now() - synced_ >= kSyncEvery) sync();
@@ -93,6 +102,7 @@ void Journal::sync() {
 }
 
 std::string Journal::line(uint64_t offset) const {
+    if (handed_) return handed_->records.at(offset);
     std::string text;
     char buffer[4096];
     for (;;) {
@@ -114,15 +124,18 @@ void Journal::remove() { ::unlink(path_.c_str()); }
 
 RecordJournal::RecordJournal(const std::filesystem::path& path, const std::string& settings, size_t count,
                              const std::function<size_t(const Json&)>& number_of,
-                             const std::function<void(const Json&)>& resumed)
-    : offsets_(count, kNone), journal_(path, settings, [&](std::string_view line, uint64_t offset) {
-          const Json record = Json::parse(line);
-          const size_t number = number_of(record);
-          if (number >= offsets_.size()) return;
-          offsets_[number] = offset;
-          resumed(record);
-      }) {}
+                             const std::function<void(const Json&)>& resumed, const HandedWork* handed)
+    : offsets_(count, kNone),
+      journal_(handed ? Journal(*handed, visitor(number_of, resumed))
+                      : Journal(path, settings, visitor(number_of, resumed))) {}
 
-void RecordJournal::add(size_t number, const Json& record) { offsets_[number] = journal_.append(one_line(record)); }
-
-RecordJournal::Json RecordJournal::at(size_t number) const { return Json::parse(journal_.line(offsets_.at(number))); }
+std::function<void(std::string_view, uint64_t)> RecordJournal::visitor(
+    const std::function<size_t(const Json&)>& number_of, const std::function<void(const Json&)>& resumed) {
+    return [&, this](std::string_view line, uint64_t offset) {
+        const Json record = Json::parse(line);
+        const size_t number = number_of(record);
+        if (number >= offsets_.size()) return;
+        offsets_[number] = offset;
+        resumed(record);
+    };
+}

@@ -2,7 +2,12 @@
 
 #include <fmt/format.h>
 
+#include "app/jobs/helpers.h"
 #include "base/error.h"
+
+void LongRun::note(const std::string& text) {
+    if (!handed_work()) print_note(progress, text);
+}
 
 bool LongRun::count(size_t done, size_t total) {
     done_ = done, total_ = total;
@@ -16,7 +21,7 @@ std::optional<int> LongRun::run(const std::function<bool()>& work) {
         finished = work();
     } catch (const Error& e) {  // such as a full disk or a lost GPU
         progress.clear();
-        if (e.fault != Fault::environment || !done_) throw;
+        if (e.fault != Fault::environment || !done_ || handed_work()) throw;
         fail(e.fault, "{}; run the same command again to resume", e.what());
     }
     progress.clear();

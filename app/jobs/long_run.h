@@ -17,7 +17,7 @@ public:
     std::optional<int> run(const std::function<bool()>& work);
 
     bool count(size_t done, size_t total);  // false: a signal asks for the end
-    void note(const std::string& text) { print_note(progress, text); }
+    void note(const std::string& text);     // a helper's are told by the process that started it
 
     Progress progress;
 

@@ -20,7 +20,9 @@ CLI::IsMember choices_of(std::string_view key, std::vector<std::string> more = {
 
 }  // namespace
 
-int MachineOptions::thread_count() const { return threads ? int(threads) : usable_processors(); }
+int MachineOptions::thread_count() const {
+    return threads ? int(threads) : std::max(1, usable_processors() / std::max(1, int(gpus.size())));
+}
 
 std::unique_ptr<Device> MachineOptions::open() const {
     std::unique_ptr<Device> opened = open_device(device, {.threads = thread_count()});

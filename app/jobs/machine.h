@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/dtype.h"
 #include "engine/device.h"
@@ -13,6 +14,7 @@ struct MachineOptions {
     size_t threads = 0;  // 0: all processors
     size_t batch = 0;    // 0: the default of the command
     bool quiet = false;
+    std::vector<int> gpus = {};  // that work on this run, each with a process of its own: app/jobs/helpers.h
 
     int thread_count() const;
     std::unique_ptr<Device> open() const;  // Fault::usage if the device is not there
@@ -25,7 +27,7 @@ struct MachineOptions {
 
 inline constexpr std::string_view
     kDeviceHelp =
-        "cpu, cuda, cuda:1 (the GPU of that number), simt (CUDA kernels run on the CPU), or auto: cuda if there "
+        "cpu, cuda, cuda:1 or cuda:0,1 (these GPUs), simt (CUDA kernels run on the CPU), or auto: cuda if there "
         "is a usable GPU, else cpu",
     kThreadsHelp = "number of threads; 0 takes all processors";
 

@@ -221,6 +221,10 @@ SurveyOutcome write_survey(const fs::path& folder, ordered_json record, const De
 
 SurveyOutcome survey(SurveyJob job) {
     const fs::path folder = job.detect.out;
+    if (job.detect.handed) {
+        job.detect.out = (folder / "results.json").string(), job.detect.survey = true;
+        return {.detect = detect(job.detect)};
+    }
     std::error_code error;
     const bool made = fs::create_directories(folder, error);
     if (error || !fs::is_directory(folder))

@@ -3,6 +3,7 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/in_order.h"
 
 namespace {
 
@@ -18,6 +19,8 @@ struct AddOp {
 };
 
 }  // namespace
+
+std::shared_ptr<const Op> add_op(size_t count) { return std::make_shared<const KernelOp<Add, AddOp>>(AddOp{count}); }
 
 Value add(Value a, Value b) {
     require(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: shapes {} and {}, types {} and {}",

@@ -4,6 +4,7 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/in_order.h"
 
 namespace {
 
@@ -97,6 +98,10 @@ const OptimizerRule& optimizer_rule(std::string_view name) {
     for (const OptimizerRule& rule : kRules)
         if (rule.name == name) return rule;
     fail(Fault::usage, "unknown optimizer '{}'", name);
+}
+
+std::shared_ptr<const Op> ema_op(size_t count) {
+    return std::make_shared<const KernelOp<FloatKernel<EmaUpdate>::For, Ema>>(Ema{count});
 }
 
 void ema_update(Value state, Value rate, Value parameter, Value average) {

@@ -1,9 +1,10 @@
 // A stand-in for NCCL, libnccl.so.2, between processes of one machine that run over the stand-in for the CUDA runtime:
 // it finds that in the program that opens it. Calls queue work on their stream; the work meets the other ranks in
-// shared memory. Ranks add in their order.
+// shared memory. Ranks add in their order. Only within a group is something sent from one rank to another.
 //
 // VIRTUAL_NCCL_LOG=FILE appends every call, and every piece of work when it is done, to FILE.RANK:
 //   call all_reduce float32 1048576 sum stream 2 captured      done all_reduce float32 1048576 sum
+// VIRTUAL_NCCL_ORDER=reversed: sums run, and messages come, in the opposite order of ranks, as NCCL is free to do.
 // VIRTUAL_NCCL_FAILS=N: the Nth piece of work of rank 1 fails as a link between machines does, and never ends.
 #include "nccl.h"
 
@@ -31,6 +32,7 @@ constexpr size_t kPiece = size_t(1) << 20;  // bytes of each rank that are excha
 
 struct Meeting {
     std::atomic<uint32_t> arrived, round, aborted;
+    std::atomic<uint64_t> left;  // bytes of the message that is sent now
 };
 
 float from_bf16(uint16_t bits) {
@@ -54,12 +56,14 @@ struct ncclComm {
     std::byte* slots = nullptr;  // kPiece bytes of each rank
     FILE* log = nullptr;
     size_t works = 0, fails_at = 0;
+    bool reversed = false;
     std::atomic<ncclResult_t> error = ncclSuccess;
     std::atomic<bool> ended = false;
     std::shared_ptr<int> recorded = std::make_shared<int>();  // recorded work keeps it too
 
     size_t bytes() const { return 4096 + ranks * kPiece; }
-    bool meet() const {  // false: aborted
+    size_t nth(size_t n) const { return reversed ? ranks - 1 - n : n; }  // rank, in the order of additions
+    bool meet() const {                                                  // false: aborted
         const uint32_t round = meeting->round;
         if (++meeting->arrived == ranks) {
             meeting->arrived = 0;
@@ -121,12 +125,21 @@ void end(ncclComm_t c) {
     while (comm->recorded.use_count() > 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
+struct Transfer {
+    size_t peer, bytes;
+    const std::byte* from;  // of what is sent
+    std::byte* to;          // of what is received
+};
+std::vector<Transfer> group;  // of the thread that makes all calls
+Comm group_comm;
+cudaStream_t group_stream = nullptr;
+
 // The mean is the sum of what each multiplies before, as NCCL computes it.
 void add_ranks(const ncclComm& comm, std::byte* to, size_t count, ncclDataType_t type, float factor) {
     for (size_t i = 0; i < count; ++i) {
         float sum = 0;
-        for (size_t r = 0; r < comm.ranks; ++r) {
-            const std::byte* const slot = comm.slots + r * kPiece;
+        for (size_t n = 0; n < comm.ranks; ++n) {
+            const std::byte* const slot = comm.slots + comm.nth(n) * kPiece;
             if (type == ncclFloat32) {
                 float value;
                 std::memcpy(&value, slot + 4 * i, sizeof value);
@@ -170,6 +183,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int r
     comm->slots = static_cast<std::byte*>(memory) + 4096;
     if (const char* log = std::getenv("VIRTUAL_NCCL_LOG"))
         comm->log = std::fopen((std::string(log) + "." + std::to_string(rank)).c_str(), "a");
+    comm->reversed = std::getenv("VIRTUAL_NCCL_ORDER") != nullptr;
     if (const char* number = std::getenv("VIRTUAL_NCCL_FAILS")) comm->fails_at = std::strtoul(number, nullptr, 10);
     comms.push_back(comm);
     *out = comm.get();
@@ -218,6 +232,54 @@ ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataTyp
             for (size_t r = 0; r < comm->ranks; ++r)
                 simt::copy(static_cast<std::byte*>(to) + r * all + at, comm->slots + r * kPiece, bytes);
             if (!comm->meet()) return;
+        }
+    });
+    return ncclSuccess;
+}
+
+ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t, cudaStream_t) {
+    group.push_back({size_t(peer), count * size_of(type), static_cast<const std::byte*>(from), nullptr});
+    return ncclSuccess;
+}
+
+ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t c, cudaStream_t stream) {
+    group.push_back({size_t(peer), count * size_of(type), nullptr, static_cast<std::byte*>(to)});
+    group_comm = kept(c), group_stream = stream;
+    return ncclSuccess;
+}
+
+ncclResult_t ncclGroupStart() {
+    group.clear();
+    return ncclSuccess;
+}
+
+ncclResult_t ncclGroupEnd() {
+    const Comm comm = group_comm;
+    size_t bytes = 0;
+    for (const Transfer& t : group) bytes += t.from ? t.bytes : 0;
+    const std::string what = "exchange uint8 " + std::to_string(bytes);
+    note_call(*comm, what, group_stream);
+    fake_cuda::enqueue(group_stream, [=, transfers = group, mark = mark_of(*comm, group_stream)] {
+        if (!comm->begin_work(what)) return;
+        const auto find = [&](bool sent, size_t peer) -> const Transfer* {
+            for (const Transfer& t : transfers)
+                if ((t.from != nullptr) == sent && t.peer == peer) return &t;
+            return nullptr;
+        };
+        for (size_t pair = 0; pair < comm->ranks * comm->ranks; ++pair) {
+            const size_t sender = comm->nth(pair / comm->ranks), receiver = pair % comm->ranks;
+            const Transfer* const out = comm->rank == sender ? find(true, receiver) : nullptr;
+            const Transfer* const in = comm->rank == receiver ? find(false, sender) : nullptr;
+            for (size_t at = 0, left = 1; left; at += kPiece) {
+                if (comm->rank == sender) comm->meeting->left = out ? out->bytes - at : 0;
+                if (out) simt::copy(comm->slots + sender * kPiece, out->from + at, std::min(kPiece, out->bytes - at));
+                if (!comm->meet()) return;
+                left = comm->meeting->left;
+                const size_t piece = std::min(kPiece, left);
+                if (in) simt::copy(in->to + at, comm->slots + sender * kPiece, std::min(piece, in->bytes - at));
+                left -= piece;
+                if (!comm->meet()) return;
+            }
         }
     });
     return ncclSuccess;

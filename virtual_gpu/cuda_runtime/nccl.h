@@ -29,6 +29,10 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int 
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t, ncclRedOp_t, ncclComm_t,
                            cudaStream_t);
 ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t, ncclComm_t, cudaStream_t);
+ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t, int to, ncclComm_t, cudaStream_t);
+ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t, int from, ncclComm_t, cudaStream_t);
+ncclResult_t ncclGroupStart();
+ncclResult_t ncclGroupEnd();
 ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* result);
 ncclResult_t ncclCommAbort(ncclComm_t);
 ncclResult_t ncclCommDestroy(ncclComm_t);
