@@ -78,7 +78,8 @@ public:
         progress.clear();
         print_notes(progress, data, bad_files);
         say("{} images set the ranges, {} others check the result:", calibrated_, checked);
-        const auto [layers, check, checks] = chosen(subject, all);
+        const ChosenLayers result = chosen(subject, all);
+        const Int8Layers& layers = result.layers;
         const Model model = subject.model();
         const std::vector<std::string> in_float = kept(model, layers);
         const double share = float32_share(model, layers);
@@ -90,8 +91,8 @@ public:
                                     {"labelled", labelled()},
                                     {"float32", in_float},
                                     {"float32_share", share},
-                                    {"checks", checks},
-                                    {"check", json::parse(to_text(check))}}));
+                                    {"checks", result.checks},
+                                    {"check", json::parse(to_text(result.check))}}));
         say("{}: {} convolutions in int8, {} in float32 ({}), which are {:.1f} % of the arithmetic",
             out_file().string(), layers.convolutions.size(), in_float.size(), fmt::join(in_float, ", "), 100 * share);
     }
@@ -139,7 +140,7 @@ private:
             subject, all, images_for_errors_, split.holdout, [&](const std::string& line) { say("{}", line); },
             counting(all.convolutions.size(), "layers, each alone in int8"));
         const PrecisionCheck& check = chosen.check;
-        if (check.passed()) return chosen;
+        if (chosen.passed) return chosen;
         if (chosen.checks == 1 && check.images < check.fewest)
             fail(Fault::inputs, "quantize: only {} of {} images for the check could be read; {} are needed",
                  check.images, split.holdout.size(), check.fewest);

@@ -35,17 +35,18 @@ std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8La
 
 struct ChosenLayers {
     Int8Layers layers{};
-    PrecisionCheck check{};  // of these layers; if it has not passed, no layers pass
+    PrecisionCheck check{};  // the last
     size_t checks = 0;       // how many were made
+    bool passed = false;     // else no layers do
 };
 
 // First, `all` are checked on the images `holdout`. If they fail, up to three further tries keep in float32 the layers
 // that lose most for their share on `images`, pixels of images that are not in `holdout`: so many that the errors of
 // the others have a half, a quarter, an eighth of the sum. A try is checked on every second image of `holdout`. The
-// first that loses no more than half of each limit there is checked on the other half, which is final: that half has
-// chosen nothing, so further tries do not make it likelier that a network passes there by chance. No further try is
-// made if each half has too few images, or if more than half of the arithmetic would stay in float32. `say` gets lines
-// for people: the tries and their tables.
+// first that loses no more than half of each limit there, or else the last if it passes, is checked on the other half,
+// which is final: that half has chosen nothing, so further tries do not make it likelier that a network passes there by
+// chance. No further try is made if each half has too few images, or if more than half of the arithmetic would stay in
+// float32. `say` gets lines for people: the tries and their tables.
 ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
                            const std::vector<std::vector<uint8_t>>& images, const std::vector<uint32_t>& holdout,
                            const std::function<void(const std::string&)>& say,
