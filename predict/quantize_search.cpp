@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/op.h"
 #include "models/int8.h"
@@ -55,7 +56,8 @@ std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8La
         std::vector<double> squares(given_by.size()), differences(given_by.size());
         for (size_t i = 0; i < outputs.size(); ++i)
             for (size_t k = 0; k < outputs[i].size(); ++k) {
-                const double value = fp32[i][k], difference = outputs[i][k] - value;
+                const double value = 1 / (1 + std::exp(-double(fp32[i][k]))),
+                             difference = 1 / (1 + std::exp(-double(outputs[i][k]))) - value;
                 squares[i % given_by.size()] += value * value;
                 differences[i % given_by.size()] += difference * difference;
             }

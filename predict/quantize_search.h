@@ -21,8 +21,9 @@ public:
     virtual PrecisionCheck check(const Int8Layers& layers, const std::vector<uint32_t>& samples) = 0;
 };
 
-// What a convolution loses on bytes: with it alone on bytes, the sum of the squared differences of the network's
-// outputs from float32, as a share of the sum of their squares, summed over the outputs.
+// What a convolution loses on bytes: with it alone on bytes, the sum of the squared differences of the sigmoids of the
+// network's outputs from float32, as a share of the sum of their squares, summed over the outputs. Sigmoids, because
+// what is added to a score far below 0 or above changes no answer.
 struct LayerError {
     std::string layer;
     double error, share;  // of the network's arithmetic

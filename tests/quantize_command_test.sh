@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 75 s of two
-# quiet cores.
+# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 62 s of processor time, about half of that
+# on two quiet cores.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
