@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 62 s of processor time, about half of that
+# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 55 s of processor time, about half of that
 # on two quiet cores.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
