@@ -36,11 +36,14 @@ void inspect_int8(Page& page, const WeightFile& file) {
     std::vector<std::string> kept;
     for (const json& name : member(report, "float32")) kept.push_back(name.is_string() ? name.get<std::string>() : "?");
     const auto scales = std::ranges::count_if(file.int8, [](const auto& e) { return e.first.ends_with(kWeightScale); });
-    page.line("  int8    {} convolutions; in float32: {}", scales, fmt::join(kept, ", "));
-    page.line("  of      {}, quantized on {} images{}, checked on {}{}", text_of(report, "original"),
+    const double share = 100 * number_of(report, "float32_share"), checks = number_of(report, "checks");
+    page.line("  int8    {} convolutions; in float32: {}{}", scales, fmt::join(kept, ", "),
+              share > 0 ? fmt::format(", {:.1f} % of the arithmetic", share) : "");  // earlier files do not say
+    page.line("  of      {}, quantized on {} images{}, checked on {}{}{}", text_of(report, "original"),
               number_of(report, "calibration_images"),
               member(report, "labelled") == json(true) ? " with labels" : " without labels", number_of(check, "images"),
-              member(check, "passed") == json(true) ? ", passed" : "");
+              member(check, "passed") == json(true) ? ", passed" : "",
+              checks > 1 ? fmt::format(" at check {}", checks) : "");
     for (const json& row : member(check, "rows"))
         if (row.is_array() && row.size() == 5 && row[0].is_string() && row[2].is_number() && row[3].is_number())
             page.line("          {:<24} float32 {:.4f}  int8 {:.4f}", row[0].get<std::string>(), row[2].get<double>(),

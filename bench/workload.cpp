@@ -1,9 +1,11 @@
 #include "bench/workload.h"
 
 #include "models/files/weights.h"
+#include "models/int8.h"
 #include "models/yolov5_start.h"
 #include "predict/classifier.h"
 #include "predict/detector.h"
+#include "predict/quantize.h"
 #include "train/trainer.h"
 
 namespace {
@@ -21,31 +23,50 @@ StateDict classifier_state(const WorkloadOptions& o, const Model& model) {
     return o.weights.empty() ? initialize_state(model, 1) : read_weights(o.weights).state;
 }
 
+// The layers of a network in int8, by what it gives in float32 when `run` is called with a function for its steps.
+Int8Layers measured_layers(const Model& model,
+                           const std::function<void(const std::function<void(const Step&)>&)>& run) {
+    RangeRecorder recorder;
+    run([&](const Step& step) { recorder.add(step); });
+    recorder.end_image(true);
+    return layers_to_quantize(model, recorder.ranges());
+}
+
 class ClassifierStep final : public Workload {
 public:
-    ClassifierStep(Device& device, const WorkloadOptions& o)
-        : device_(device),
-          arena_(device),
-          images_(bench_images(o.batch, o.h, o.w)),
-          classifier_(device, arena_,
-                      {.model = make_model(o.model, 1000),
-                       .batch = o.batch,
-                       .size = o.h,
-                       .normalize = kImageNet,
-                       .precision = o.precision}) {
-        classifier_.load(classifier_state(o, classifier_.config().model), "bench");
+    ClassifierStep(Device& device, const WorkloadOptions& o) : device_(device), arena_(device) {
+        ClassifierConfig config{.model = make_model(o.model, 1000),
+                                .batch = o.batch,
+                                .size = o.h,
+                                .normalize = kImageNet,
+                                .precision = o.precision};
+        StateDict state = classifier_state(o, config.model);
+        images_ = bench_images(o.batch, o.h, o.w);
+        if (o.precision == DType::i8) {
+            config.model.int8 = measured_layers(config.model, [&](const auto& after_step) {
+                ClassifierConfig fp32 = config;
+                fp32.precision = DType::f32, fp32.after_step = after_step;
+                Classifier classifier(device, arena_, fp32);
+                classifier.load(state, "bench");
+                classifier.run(images_);
+            });
+            state = quantized(fold_batch_norm(std::move(state), config.model.folding), config.model.int8);
+            config.model.folding.conv_bn.clear();
+        }
+        classifier_ = std::make_unique<Classifier>(device, arena_, config);
+        classifier_->load(state, "bench");
     }
-    void run() override { classifier_.run(images_); }
-    Program& program() override { return classifier_.program(); }
-    std::vector<float> result() override { return classifier_.run(images_); }
+    void run() override { classifier_->run(images_); }
+    Program& program() override { return classifier_->program(); }
+    std::vector<float> result() override { return classifier_->run(images_); }
     size_t planned_bytes() const override { return device_.allocated(); }
     size_t arena_bytes() const override { return arena_.bytes(); }
 
 private:
     Device& device_;
     Arena arena_;
-    std::vector<uint8_t> images_;
-    Classifier classifier_;
+    std::vector<uint8_t> images_{};
+    std::unique_ptr<Classifier> classifier_{};
 };
 
 // A training step of either kind; `scale` times the loss of the log is what it minimises.
@@ -137,7 +158,14 @@ std::unique_ptr<Workload> detector_training(Device& device, const WorkloadOption
 }
 
 DetectorModel yolo_model(Device& device, const WorkloadOptions& o) {
-    return o.weights.empty() ? random_detector(device, o.model) : read_detector(o.weights);
+    DetectorModel model = o.weights.empty() ? random_detector(device, o.model) : read_detector(o.weights);
+    if (o.precision == DType::i8) {
+        model.int8 = measured_layers(model.network(), [&](const auto& after_step) {
+            Detector(device, model, {.after_step = after_step}).run(bench_images(1, o.h, o.w), o.h, o.w);
+        });
+        model.state = quantized(std::move(model.state), model.int8);
+    }
+    return model;
 }
 
 class DetectorStep final : public Workload {
@@ -151,7 +179,7 @@ public:
     // The same network once more, up to what select_boxes() gets.
     std::vector<float> result() override {
         const DetectorModel model = yolo_model(device_, o_);
-        auto graph = std::make_unique<Graph>(o_.precision);
+        auto graph = std::make_unique<Graph>(traced_type(o_.precision));
         const Value images = graph->input("images", {o_.batch, o_.h, o_.w, 3}, DType::u8);
         const Value transform = graph->input("transform", {o_.batch, 6}, DType::f32),
                     color = graph->input("color", {o_.batch, 2}, DType::f32);
@@ -164,6 +192,7 @@ public:
                      last = std::span(heads).subspan(first.size());
         const Value boxes = network.anchors ? decode_boxes(heads, network.levels, network.classes)
                                             : decode_distances(first, last, network.levels, 0);
+        if (o_.precision == DType::i8) use_int8(*graph, network.int8);
         Parameters parameters(device_, *graph);
         upload(model.state, parameters, "bench");
         Arena arena(device_);
@@ -202,6 +231,7 @@ std::vector<uint8_t> bench_images(size_t count, size_t h, size_t w) {
 }
 
 std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o) {
+    if (o.training && o.precision == DType::i8) fail(Fault::usage, "--precision int8: only with --inference");
     if (o.model.starts_with("yolo")) {
         if (o.training) {
             if (!o.model.starts_with("yolov5")) fail(Fault::usage, "--model {}: only YOLOv5 is trained here", o.model);
@@ -228,5 +258,6 @@ DType parse_precision(const std::string& name) {
     if (name == "fp32") return DType::f32;
     if (name == "bf16") return DType::bf16;
     if (name == "fp16") return DType::f16;
-    fail(Fault::usage, "--precision {}: must be fp32, bf16 or fp16", name);
+    if (name == "int8") return DType::i8;
+    fail(Fault::usage, "--precision {}: must be fp32, bf16, fp16 or int8", name);
 }

@@ -9,10 +9,10 @@ struct WorkloadOptions {
     std::string model = "resnet50";  // resnet50, resnet101, ...; yolov5n ... yolov5x6, yolo11n ... yolo11x, yolov9c
     bool training = false;
     size_t batch = 8, h = 224, w = 224;
-    DType precision = DType::f32;
-    bool join_gradients = false;  // TrainerConfig, as the next
-    size_t steps_per_graph = 1;   // of a classifier: run() makes so many
-    std::string weights = {};     // a file that Tundra reads; empty: random ones
+    DType precision = DType::f32;  // i8: quantized by what the images below give, only for inference on a cpu
+    bool join_gradients = false;   // TrainerConfig, as the next
+    size_t steps_per_graph = 1;    // of a classifier: run() makes so many
+    std::string weights = {};      // a file that Tundra reads; empty: random ones
 };
 
 // Stripes of another slope on each image, and noise: with equal images batch norm would blow up rounding. No file
@@ -38,4 +38,4 @@ std::unique_ptr<Workload> open_workload(Device& device, const WorkloadOptions& o
 
 // "224" or "960x1280" (height, width) into options; Fault::usage.
 void parse_pixels(const std::string& text, WorkloadOptions& options);
-DType parse_precision(const std::string& name);  // fp32, bf16, fp16
+DType parse_precision(const std::string& name);  // fp32, bf16, fp16, int8

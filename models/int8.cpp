@@ -8,28 +8,68 @@
 #include "engine/op.h"
 #include "models/model.h"
 
+namespace {
+
+// In float32, on an image of any size: layers and their shares of the arithmetic do not depend on it.
+struct Traced {
+    Graph graph{};
+    Value x;
+    std::vector<Value> outputs;
+
+    explicit Traced(const Model& model) {
+        const size_t side = std::max<size_t>(64, 2 * model.stride);
+        x = graph.input("x", {1, side, side, 3}, DType::f32);
+        outputs = model.trace(x);
+    }
+    bool gives_output(const Node& node) const { return std::ranges::count(outputs, node.out[0], &Value::id) > 0; }
+};
+
+}  // namespace
+
 Int8Layers layers_to_quantize(const Model& model, std::map<std::string, Range> ranges) {
-    Graph graph;
-    const size_t side = std::max<size_t>(64, 2 * model.stride);  // the layers do not depend on it
-    const Value x = graph.input("x", {1, side, side, 3}, DType::f32);
-    const std::vector<Value> outputs = model.trace(x);
+    const Traced traced(model);
     Int8Layers layers{.convolutions = {}, .ranges = std::move(ranges)};
-    for (const Node& node : graph.nodes) {
+    for (const Node& node : traced.graph.nodes) {
         if (node.op->name() != "conv") continue;
-        const bool head = std::ranges::count(outputs, node["y"], &Value::id) > 0;
+        const bool head = traced.gives_output(node);
         if (head) layers.ranges.erase(node.layer);
-        if (!head && node["x"] != x.id) layers.convolutions.insert(node.layer);
+        if (!head && node["x"] != traced.x.id) layers.convolutions.insert(node.layer);
     }
     return layers;
 }
 
+std::map<std::string, double> arithmetic_shares(const Model& model) {
+    const Traced traced(model);
+    double all = 0;
+    std::map<std::string, double> shares;
+    for (const Node& node : traced.graph.nodes) {
+        all += node.op->flops();
+        if (node.op->name() == "conv") shares[node.layer] += node.op->flops();
+    }
+    for (auto& [layer, share] : shares) share /= all;
+    return shares;
+}
+
+double float32_share(const Model& model, const Int8Layers& layers) {
+    double left = 1;
+    for (const auto& [layer, share] : arithmetic_shares(model))
+        if (layers.convolutions.contains(layer)) left -= share;
+    return left;
+}
+
+std::map<std::string, std::string_view> output_layers(const Model& model) {
+    const Traced traced(model);
+    std::map<std::string, std::string_view> layers;
+    for (const Node& node : traced.graph.nodes)
+        if (traced.gives_output(node)) layers[node.layer] = node.op->name();
+    return layers;
+}
+
 void check_int8(const Model& model) {
-    Graph graph;
-    const size_t side = std::max<size_t>(64, 2 * model.stride);
-    model.trace(graph.input("x", {1, side, side, 3}, DType::f32));
-    use_int8(graph, model.int8);
+    Traced traced(model);
+    use_int8(traced.graph, model.int8);
     std::set<std::string> missing = model.int8.convolutions;
-    for (const Node& node : graph.nodes)
+    for (const Node& node : traced.graph.nodes)
         if (node.op->name() == "conv_int8") missing.erase(node.layer);
     if (!missing.empty())
         fail(Fault::damaged, "{}.weight has bytes, and is no convolution that a {} computes on bytes", *missing.begin(),

@@ -5,9 +5,12 @@
 // convolution whose result is read as bytes, NAME.range (2) is the lowest and the highest number of that result. All
 // other tensors are float32, as in other files. Metadata: kInt8, a JSON object
 //   {"format": 1, "tundra": version, "original": file, "calibration_images": n, "labelled": bool, "float32": [names of
-//   the convolutions left so], "check": to_text(PrecisionCheck)}
+//   the convolutions left so], "float32_share": float32_share(), "checks": how many were made, "check":
+//   to_text(PrecisionCheck) of the last}; files of earlier versions have neither share nor checks
 #pragma once
 
+#include <map>
+#include <string>
 #include <string_view>
 
 #include "engine/int8.h"
@@ -22,6 +25,13 @@ struct Model;
 // The layers that run on bytes when a network is quantized: all convolutions but those that read the image and those
 // whose results leave the network (heads). `ranges`: of all convolutions, measured.
 Int8Layers layers_to_quantize(const Model& model, std::map<std::string, Range> ranges);
+
+// Of each convolution its share of the network's arithmetic, and what stays in float32 of it.
+std::map<std::string, double> arithmetic_shares(const Model& model);
+double float32_share(const Model& model, const Int8Layers& layers);
+
+// The layers that give a network's outputs, with their operations.
+std::map<std::string, std::string_view> output_layers(const Model& model);
 
 // A state with folded normalization, quantized: symmetric weights, whose largest in each output channel becomes 127.
 StateDict quantized(StateDict folded, const Int8Layers& layers);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 75 s of two
-# quiet cores.
+# `tundra quantize` and --precision int8 from outside: a classifier, a detector, journals, shards, a survey, refusals; 55 s of processor time, about half of that
+# on two quiet cores.
 # Arguments: the binary, the folder of the sources.
 set -uo pipefail
 tundra=$(realpath "$1") sources=$(realpath "$2")
@@ -33,7 +33,6 @@ for name, count in (("lie", 210), ("stand", 100)):
 PYTHON
 expect 0 "$tundra" train shots --out run --image-size 32 --batch 20 --epochs 3 --validation 0.1 --test 0 --lr 0.001 \
     --optimizer adam --device cpu --augment none -q
-expect 0 "$tundra" eval run shots --min-accuracy 0.9
 expect 0 "$tundra" quantize run --labels shots; says "accuracy"; says "same class"; says "52 convolutions in int8, 1 in float32 (conv1)"
 says " of the 310 images are images of the training"
 model=run/model.int8.safetensors
@@ -104,17 +103,19 @@ data = bytearray(open("first.bmp", "rb").read())
 data[54:] = bytes([128]) * (len(data) - 54)
 for i in range(1200): open(f"alike/{i}.bmp", "wb").write(data)
 PYTHON
-cp "$sources/share/synth_detector.safetensors" detector.safetensors
+LC_ALL=C sed 's/image_size\\":416/image_size\\": 64/' "$sources/share/synth_detector.safetensors" >detector.safetensors  # 40 times less work
+cp detector.safetensors before.safetensors
 expect 2 "$tundra" quantize detector.safetensors --images alike -o x.safetensors; says "float32 finds no object on the 1000 images"; one_line
 expect 2 "$tundra" eval detector.safetensors alike --check-bf16 --unlabelled; says "float32 finds no object on the 1200 images"; one_line
-cmp -s detector.safetensors "$sources/share/synth_detector.safetensors" || bad "a check of nothing was stored"
+cmp -s detector.safetensors before.safetensors || bad "a check of nothing was stored"
 for ((i = 0; i < 1200; ++i)); do echo no image >alike/$i.bmp; done
 expect 3 "$tundra" quantize run --images alike -o x.safetensors; says "none of the 200 images that were to set the ranges could be read"
 [ "$(grep -c '^note: alike/' err)" = 200 ] || bad "not every image that could not be read is named"
 [ ! -e x.safetensors ] || bad "a file was written"
 
-# One channel a thousand times as large as the others, and no one in float32 sees it: the check does.
-python3 - run/model.safetensors uneven.safetensors <<'PYTHON'
+# One channel a thousand times as large as the others, and no one in float32 sees it: the check does. It passes with the
+# two layers that read this channel in float32. The file lies in the run's folder, which knows what was trained on.
+python3 - run/model.safetensors run/uneven.safetensors <<'PYTHON'
 import json, struct, sys
 data = bytearray(open(sys.argv[1], "rb").read())
 n = struct.unpack("<Q", data[:8])[0]
@@ -129,8 +130,12 @@ for name in ("layer1.0.conv1.weight", "layer1.0.downsample.0.weight"):
     scale(name, 1 / 4096, lambda n, shape: range(0, n, shape[1]))
 open(sys.argv[2], "wb").write(data)
 PYTHON
-expect 0 "$tundra" eval uneven.safetensors shots --min-accuracy 0.9
-expect 1 "$tundra" quantize uneven.safetensors --labels shots -o x.safetensors; says "loses more than"; says "was not written"; one_line
+expect 0 "$tundra" quantize run/uneven.safetensors --labels shots -o x.safetensors; says "loses more than"; says "more layers in float32"
+says "the same on the other half, which decides"; says "images of the training"
+expect 0 "$tundra" inspect x.safetensors; says "layer1.0.conv1"; says "layer1.0.downsample.0"; says "passed at check"; says "% of the arithmetic"
+expect 0 "$tundra" eval x.safetensors shots --min-accuracy 0.95
+rm x.safetensors
+expect 1 "$tundra" quantize run/uneven.safetensors --labels parts.csv --images linked -o x.safetensors; says "loses more than"; says "(250 or more let it try"; one_line
 [ ! -e x.safetensors ] || bad "a file was written that did not pass"
 
 # A detector, with and without labels.
