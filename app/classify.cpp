@@ -236,7 +236,17 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
     std::vector<uint32_t> numbers;
     for (const size_t b : batches)
         for (size_t i = b * batch_size; i < std::min((b + 1) * batch_size, total); ++i) numbers.push_back(uint32_t(i));
-    const auto take = [&](const std::string& record) { log.take(record); };
+    const auto take = [&](const std::string& line) {
+        // A helper that began when the drive was away does not know that its images could be read.
+        const auto record = ordered_json::parse(line);
+        size_t sample = record.at("batch").get<size_t>() * batch_size;
+        for (const ordered_json& image : record.at("images")) {
+            if (image[0] == "missing" || image[0] == "unreadable")
+                data.drive->require_drive(data.path(data.samples[sample]));
+            ++sample;
+        }
+        log.take(line);
+    };
     Loader loader(data, std::move(numbers),
                   {.batch = batch_size,
                    .fit = model.file.input.fit,
@@ -268,7 +278,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
         return !stopped;
     });
     while (!stopped && helpers.take(take, true)) stopped = !run.count(log.images(), total) && log.images() < total;
-    if (stopped) helpers.stop(take);
+    if (stopped) helpers.stop(take), run.count(log.images(), total);
     return !stopped;
 }
 
@@ -312,7 +322,7 @@ int run_classify(Options& o) {
     Dataset data;
     for (std::string& path : images.paths) data.samples.push_back({.name = std::move(path)});
     ReadyModel model = open_model(
-        o.model, o.machine, data.samples.size(), o.input,
+        o.model, o.machine, handed ? SIZE_MAX : data.samples.size(), o.input,  // a helper: the batch of the whole run
         {.name = precision_of_journal(o.out + ".journal"), .alone = o.shard.empty() ? "" : "shards must agree"});
     data.classes = model.file.classes;
     const ordered_json about = handed ? ordered_json() : take_shard(o, model, data);

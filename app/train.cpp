@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -63,9 +64,19 @@ void print_plan(Progress& progress, const TrainConfig& c, const RunPlan& plan) {
                                plan.cache_bytes ? bytes_text(double(plan.cache_bytes)) : "are not kept"));
 }
 
+// While it prints: a terminal that is held or a full pipe does not make a lost rank.
+struct Unwatched {
+    std::atomic<bool>& watched;
+    const bool before = watched.exchange(false);
+    ~Unwatched() { watched = before; }
+};
+
 RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     RunEvents events;
-    events.note = [&](const std::string& text) { print_note(progress, text); };
+    events.note = [&](const std::string& text) {
+        const Unwatched now{o.run.ranks->process->watched};
+        print_note(progress, text);
+    };
     if (!o.run.ranks->first()) events.note = {};
     if (o.quiet) return events;
     events.planned = [&](const RunPlan& plan) {
@@ -85,10 +96,12 @@ RunEvents events_of(Options& o, const TrainConfig& config, Progress& progress) {
     events.step = [&](const StepStats& stats, const RunProgress& p) {
         const double fraction = double(p.step) / double(p.total_steps);
         if (!progress.is_due(fraction)) return;
+        const Unwatched now{o.run.ranks->process->watched};
         progress.show(fraction, fmt::format("epoch {}/{}  {:.1f} images/s  loss {:.4f}  {} left", p.epoch, p.epochs,
                                             p.images_per_second, stats.loss, duration_text(p.seconds_left)));
     };
     events.epoch = [&](const EpochReport& e) {
+        const Unwatched now{o.run.ranks->process->watched};
         const bool known = o.run.ranks->count > 1 && !o.run.ranks->gpu_sums;
         const std::string waited = known ? fmt::format("  sums exposed {:.2f} s", e.waited) : "";
         print_line(progress, fmt::format("epoch {:>3}/{}  {}  {}{}{}", e.epoch, e.epochs, metrics_text(e.metrics),

@@ -47,6 +47,7 @@ std::optional<ChildPlace> place_as_child() {
 }
 
 Child start_child(size_t number, size_t of) {
+    ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would hide how a child ends
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         fail(Fault::environment, "no socket for another process: {}", std::strerror(errno));

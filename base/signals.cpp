@@ -59,6 +59,7 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+    if (from_parent_only) return;  // its parent sends a signal again until this process has ended
     struct sigaction action = {};
     action.sa_handler = SIG_DFL;
     install(action);

@@ -144,7 +144,7 @@ private:
 
     // NCCL adds in an order that may change. Here every rank gets its part of the array from all, adds it up itself and
     // sends the sum to all, as train/ranks_mpi.cpp does: the bytes of a ring, memory for one array more. Ranks are
-    // added pairwise, each addition rounded to the type.
+    // added pairwise, each addition rounded to the type; means, of floats, one rank after the other.
     void sum_in_order(std::byte* values, size_t count, DType type, bool mean) {
         const size_t size = size_of(type), ranks = ranks_.count;
         const auto begin = [&](size_t r) { return count * r / ranks; };
@@ -219,6 +219,7 @@ private:
 
     static void check(cudaError_t error, const char* doing) {
         if (error == cudaSuccess) return;
+        if (error == cudaErrorMemoryAllocation) fail(Fault::memory, "out of memory on the GPU: {}", doing);
         fail(gpu_is_lost(error) ? Fault::environment : Fault::runtime, "CUDA, {}: {}", doing, text_of(error));
     }
     void check(ncclResult_t result, const char* call) const {

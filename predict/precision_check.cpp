@@ -86,6 +86,7 @@ PrecisionCheck compare_classes(const Predictions& fp32, const Predictions& other
     for (size_t i = 0; i < check.images; ++i) {
         const Prediction &a = fp32.rows[i], &b = other.rows[i];
         same += a.predicted == b.predicted;
+        check.samples.push_back(b.sample);
         right[0] += a.predicted == a.label, right[1] += b.predicted == b.label;
     }
     const auto share = [&](size_t count) { return double(count) / double(std::max<size_t>(check.images, 1)); };
@@ -100,6 +101,7 @@ PrecisionCheck compare_boxes(const FoundBoxes& fp32, const FoundBoxes& other, si
         .precision = precision, .images = fp32.images.size(), .fewest = labelled ? kFewestLabelled : kFewestUnlabelled};
     require(other.images.size() == check.images, "{} answers in {}, {} in float32", other.images.size(),
             precision_name(precision), check.images);
+    check.samples = other.samples;
     size_t count[3] = {}, found[2][3] = {};
     for (size_t i = 0; i < check.images; ++i) {
         const ImageBoxes& image = fp32.images[i];

@@ -30,7 +30,8 @@ struct PrecisionCheck {
     DType precision = DType::bf16;  // i8: int8
     size_t images = 0, fewest = 0;
     std::vector<CheckRow> rows = {};
-    std::string weights = {};  // fingerprint() of what was checked, for a detector folded
+    std::string weights = {};            // fingerprint() of what was checked, for a detector folded
+    std::vector<uint32_t> samples = {};  // numbers of the images in the data set
 
     bool passed() const;
     std::vector<std::string> lines() const;  // the table for people, with the 95 % interval of each number

@@ -202,8 +202,10 @@ private:
         if (const std::string* resize =
                 find(metadata_, "preprocess.resize")) {  // to this shorter side, before the crop
             const std::vector<double> n = numbers_of(*resize);
-            if (n.size() != 1 || n[0] < double(p_.fit.size) || n[0] > kLongest) return left_out("resize", *resize);
-            p_.fit.mode = FitMode::crop, p_.fit.shorter = size_t(n[0]), fit_.text = from_;
+            if (n.size() != 1 || n[0] < double(p_.fit.size) || n[0] > kLongest)
+                left_out("resize", *resize);
+            else
+                p_.fit.mode = FitMode::crop, p_.fit.shorter = size_t(n[0]), fit_.text = from_;
         }
         if (mode && *mode == "squash") p_.fit = {.size = p_.fit.size, .mode = FitMode::stretch}, fit_.text = from_;
         if (mode && *mode == "border")

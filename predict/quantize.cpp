@@ -45,8 +45,9 @@ std::vector<FailedImage> calibrate(const std::function<void(std::span<const uint
     Loader loader(data, samples, one_by_one);
     for (size_t done = 0; done < samples.size();) {
         const Batch& batch = loader.next();
-        network(batch.images);
-        recorder.end_image(batch.labels[0] >= 0);
+        const bool readable = batch.labels[0] >= 0;
+        if (readable) network(batch.images);
+        recorder.end_image(readable);
         ++done;
         if (progress && !progress(done)) break;
     }

@@ -84,8 +84,11 @@ ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
     };
     chosen.passed = passes(holdout);
     if (chosen.passed || chosen.check.rows.empty() || chosen.check.images < 2 * chosen.check.fewest) return chosen;
+    const size_t rows = chosen.check.rows.size();
+    // Eighths in turns, so that few bursts of a camera are in both halves; only images that could be read.
+    const std::vector<uint32_t> read = chosen.check.samples;
     std::vector<uint32_t> halves[2];
-    for (size_t i = 0; i < holdout.size(); ++i) halves[i % 2].push_back(holdout[i]);
+    for (size_t i = 0; i < read.size(); ++i) halves[i * 8 / read.size() % 2].push_back(read[i]);
     const std::vector<LayerError> errors = errors_of_layers(subject, all, images, progress);
     bool holds = false;  // the last try, on the first half
     for (const double share : kTries) {
@@ -107,6 +110,10 @@ ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
     if (holds) {
         say("the same on the other half, which decides:");
         chosen.passed = passes(halves[1]);
+        if (chosen.check.rows.size() != rows) {
+            say("this half has no objects of one of the sizes, so it cannot decide; more images can");
+            chosen.passed = false;
+        }
     }
     return chosen;
 }

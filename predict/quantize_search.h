@@ -43,11 +43,12 @@ struct ChosenLayers {
 
 // First, `all` are checked on the images `holdout`. If they fail, up to three further tries keep in float32 the layers
 // that lose most for their share on `images`, pixels of images that are not in `holdout`: so many that the errors of
-// the others have a half, a quarter, an eighth of the sum. A try is checked on every second image of `holdout`. The
+// the others have a half, a quarter, an eighth of the sum. A try is checked on half of the images in `holdout` that
+// can be read: the first, third, fifth and seventh eighth of them, in order, so that few bursts are in both halves. The
 // first that loses no more than half of each limit there, or else the last if it passes, is checked on the other half,
 // which is final: that half has chosen nothing, so further tries do not make it likelier that a network passes there by
-// chance. No further try is made if each half has too few images, or if more than half of the arithmetic would stay in
-// float32. `say` gets lines for people: the tries and their tables.
+// chance, and fails if it lacks a row of the first check. No further try is made if each half has too few images, or if
+// more than half of the arithmetic would stay in float32. `say` gets lines for people: the tries and their tables.
 ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
                            const std::vector<std::vector<uint8_t>>& images, const std::vector<uint32_t>& holdout,
                            const std::function<void(const std::string&)>& say,

@@ -285,9 +285,15 @@ TEST(ForeignWeights, NamesOfClasses) {
     EXPECT_EQ(with_gap.notes[0],
               "class_to_idx is not used: it is not a list of different names, nor names with the numbers 0, 1, 2, ...");
     EXPECT_TRUE(read_names(entry("classes", list({"a", "b", "c", "d", "a"}))).empty());
-    EXPECT_TRUE(read_names(entry("class_to_idx", dict_op(by_name)) +
-                           entry("classes", list({"hare", "fox", "empty", "deer", "badger"})))
-                    .empty());
+    EXPECT_EQ(read_names(entry("Classes", int_op(5)) + entry("classes", list(names))), names);
+    const std::string turned = list({"hare", "fox", "empty", "deer", "badger"});
+    EXPECT_TRUE(read_names(entry("CLASSES", turned) + entry("classes", list(names))).empty());
+    std::string levels;
+    for (const char* level : {"a", "b", "c"}) levels += entry(level, dict_op(entry("classes", list({"fox", "hare"}))));
+    const WeightFile many = read_bytes(zip(dict_op(state + entry("meta", dict_op(levels)))));
+    ASSERT_EQ(many.notes.size(), 1u);
+    EXPECT_NE(many.notes[0].find("2 more such cases"), std::string::npos) << many.notes[0];
+    EXPECT_TRUE(read_names(entry("class_to_idx", dict_op(by_name)) + entry("classes", turned)).empty());
 }
 
 TEST(ForeignWeights, StatedPreprocessingIsMetadata) {
@@ -313,10 +319,17 @@ TEST(ForeignWeights, SettingsBesideTheWeights) {
                 "config.model_args.act_");
     expect_text(with("args", entry("model_kwargs", dict_op(entry("output_stride", int_op(16))))), "output_stride");
     expect_text(with("hyper_parameters", entry("aa_layer", text_op("blurpc"))), "aa_layer");
-    const WeightFile usual = with("args", entry("gp", "N") + entry("bn_eps", real_op(1e-3)) +
-                                              entry("model_kwargs", dict_op(entry("act_layer", text_op("relu")))));
-    EXPECT_EQ(usual.model.classes, 5u);
-    EXPECT_EQ(usual.metadata.at("batch_norm_epsilon"), "0.001");
+    const std::string silu = "ctorch.nn.modules.activation\nSiLU\n", relu = "ctorch.nn.modules.activation\nReLU\n";
+    for (const std::string& made : {silu, "cfunctools\npartial\n(" + silu + "tR", silu + ")R"})
+        expect_text(with("args", entry("model_kwargs", dict_op(entry("act_layer", made)))), "act_layer = \"torch.nn");
+    expect_text(with("args", entry("aa_layer", dict_op(""))), "aa_layer");
+    for (const std::string& act : {text_op("relu"), text_op("torch.nn.ReLU(inplace=True)"), relu, std::string("N")}) {
+        const std::string other = entry("projector", dict_op(entry("act_layer", text_op("gelu"))));
+        const WeightFile usual =
+            with("args", entry("gp", text_op("AdaptiveAvgPool2d")) + entry("aa_layer", text_op("none")) + other +
+                             entry("model_kwargs", dict_op(entry("act_layer", act))));
+        EXPECT_EQ(usual.model.classes, 5u) << usual.model.text;
+    }
     // What prepares the images.
     const auto all = [](const std::string& value) { return "](" + value + "e"; };
     const auto stated = [&](const std::string& settings, const std::string& key) {
@@ -325,18 +338,37 @@ TEST(ForeignWeights, SettingsBesideTheWeights) {
         return found == file.metadata.end() ? "" : found->second;
     };
     const std::string half = all(real_op(0.5));
-    EXPECT_EQ(stated(entry("mean", half) + entry("std", half), "mean"), "[0.5]");
-    EXPECT_EQ(stated(entry("mean", real_op(0.5)) + entry("std", real_op(0.5)), "mean"), "0.5 (not three numbers)");
-    EXPECT_EQ(stated(entry("mean", tensor_op({3}, 1)) + entry("std", tensor_op({3}, 2)), "std"), "(a tensor)");
-    EXPECT_EQ(stated(entry("more", dict_op(entry("mean", half) + entry("std", half))), "source"), "data.more");
+    const auto both = [](const std::string& m, const std::string& d) { return entry("mean", m) + entry("std", d); };
+    const std::string tensors = both(tensor_op({3}, 1), tensor_op({3}, 2)), nested = all(half + half + half);
+    const std::string numpy = numpy_array("f2", "\x66\x2e\x66\x2e\x66\x2e");
+    const std::string null = class_op("omegaconf.nodes.AnyNode") + ")\x81" + dict_op(entry("_val", "N")) + "b";
+    EXPECT_EQ(stated(both(half, half), "mean"), "[0.5]");
+    EXPECT_EQ(stated(both(real_op(0.5), real_op(0.5)), "mean"), "0.5 (not three numbers)");
+    EXPECT_EQ(stated(tensors, "mean"), "(a tensor)");
+    EXPECT_EQ(stated(tensors + entry("pretrained_cfg", dict_op(both(half, half))), "mean"), "(a tensor)");
+    EXPECT_TRUE(stated(both(nested, nested), "mean").starts_with("(in a form"));
+    EXPECT_TRUE(stated(both(numpy, numpy), "mean").starts_with("[0.09997"));
+    EXPECT_EQ(stated(both(null, null), "mean"), "");
+    EXPECT_EQ(stated(both(real_op(3), real_op(2)) + entry("image_mean", half) + entry("image_std", half), "std"),
+              "[0.5]");
+    EXPECT_EQ(stated(both(half, half) + entry("rescale_factor", real_op(-1)), "mean"), "[0.5] with rescale_factor -1");
+    const auto side = [](int32_t n) { return dict_op(entry("img_size", int_op(n))); };
+    EXPECT_EQ(stated(entry("train", side(160)) + entry("val", side(224)), "input_size"), "224");
+    EXPECT_EQ(stated(entry("train_args", side(160)), "input_size"), "160");
+    EXPECT_EQ(stated(entry("more", dict_op(both(half, half))), "source"), "data.more");
     EXPECT_EQ(stated(entry("do_normalize", "\x89"), "normalize"), "0,0,0/255,255,255");
     EXPECT_EQ(stated(entry("do_normalize", "\x89") + entry("do_rescale", "\x89"), "normalize"), "0,0,0/1,1,1");
-    EXPECT_EQ(stated(entry("mean", half) + entry("std", half) + entry("do_rescale", "\x89"), "normalize"),
-              "0.5,0.5,0.5/0.5,0.5,0.5");
+    EXPECT_EQ(stated(both(half, half) + entry("do_rescale", "\x89"), "normalize"), "0.5,0.5,0.5/0.5,0.5,0.5");
     EXPECT_EQ(stated(entry("val_crop_size", int_op(192)) + entry("val_resize_size", int_op(232)), "resize"), "232");
     const std::string resize = entry("do_resize", "\x88");
     EXPECT_EQ(stated(resize + entry("size", dict_op(entry("shortest_edge", int_op(224)))), "crop_pct"), "0.875");
-    EXPECT_EQ(stated(resize + entry("size", int_op(384)), "crop_mode"), "squash");
+    EXPECT_EQ(stated(resize + entry("size", int_op(224)), "crop_mode"), "squash");
+    const std::string convnext = entry("feature_extractor_type", text_op("ConvNextFeatureExtractor"));
+    EXPECT_EQ(stated(resize + convnext + entry("size", int_op(224)), "crop_pct"), "0.875");
+    EXPECT_EQ(stated(resize + entry("resample", int_op(1)), "interpolation"), "lanczos");
+    const std::string crop = dict_op(entry("height", int_op(224)) + entry("width", int_op(160)));
+    const std::string cropped = resize + entry("do_center_crop", "\x88") + entry("crop_size", crop);
+    EXPECT_EQ(stated(cropped + entry("size", int_op(256)), "input_size"), "[224,160]");
     EXPECT_EQ(
         stated(resize + entry("size", dict_op(entry("height", int_op(96)) + entry("width", int_op(96)))), "input_size"),
         "[96,96]");

@@ -14,7 +14,7 @@ public:
     std::map<std::string, float> errors{};
     std::function<double(const Int8Layers&, const std::vector<uint32_t>&)> loss{};  // of accuracy; the limit is 0.005
     std::vector<std::pair<size_t, std::vector<uint32_t>>> looks{};                  // layers in int8, images
-    size_t objects = 1;
+    size_t objects = 1, unreadable = 0;                                             // the first images
 
     Disturbed() {
         const Value y = model_.trace(graph_.input("x", {1, 64, 64, 3}, DType::f32))[0];
@@ -40,7 +40,11 @@ public:
     PrecisionCheck check(const Int8Layers& layers, const std::vector<uint32_t>& samples) override {
         looks.emplace_back(layers.convolutions.size(), samples);
         PrecisionCheck check{.precision = DType::i8, .images = samples.size(), .fewest = kFewestLabelled};
+        for (const uint32_t sample : samples)
+            if (sample >= 10 * unreadable) check.samples.push_back(sample);
+        check.images = check.samples.size();
         if (objects) check.rows = {{"accuracy", samples.size(), 1, 1 - loss(layers, samples), 0.005}};
+        if (std::ranges::find_first_of(samples, large) != samples.end()) check.rows.push_back(check.rows[0]);
         return check;
     }
     ChosenLayers choose(size_t images) {
@@ -52,6 +56,7 @@ public:
     }
 
     Int8Layers all{};
+    std::vector<uint32_t> large{};  // images that have a row of their own
     std::string lines{};
 
 private:
@@ -92,7 +97,8 @@ TEST(QuantizeSearch, KeepsTheWorstInFloat32) {
     EXPECT_EQ(subject.looks[1].second, subject.looks[2].second);
     EXPECT_EQ(subject.looks[1].second.size(), 201u);
     EXPECT_EQ(subject.looks[3].second.size(), 200u);
-    for (const uint32_t sample : subject.looks[3].second) EXPECT_EQ(sample % 20, 10u) << "no image of the first half";
+    for (const uint32_t sample : subject.looks[3].second)
+        EXPECT_EQ(sample / 10 * 8 / 401 % 2, 1u) << "no image of the first half";
     EXPECT_NE(subject.lines.find("layer1.0.conv2, layer2.0.conv1"), std::string::npos) << subject.lines;
 }
 
@@ -105,6 +111,25 @@ TEST(QuantizeSearch, TheOtherHalfIsLookedAtOnce) {
     const ChosenLayers chosen = subject.choose(400);
     EXPECT_FALSE(chosen.passed);
     EXPECT_EQ(chosen.checks, 3u);
+}
+
+TEST(QuantizeSearch, ImagesThatCannotBeReadAreInNoHalf) {
+    Disturbed subject;
+    subject.errors["layer1.0.conv2"] = 3, subject.unreadable = 2;
+    subject.loss = [](const Int8Layers& layers, auto&) { return without(layers, "layer1.0.conv2") ? 0 : 0.1; };
+    EXPECT_TRUE(subject.choose(202).passed);
+    EXPECT_EQ(subject.looks.back().second.size(), 100u);
+}
+
+TEST(QuantizeSearch, AHalfThatLacksARowCannotDecide) {
+    Disturbed subject;
+    subject.errors["layer1.0.conv2"] = 3;
+    subject.loss = [](const Int8Layers& layers, auto&) { return without(layers, "layer1.0.conv2") ? 0 : 0.1; };
+    subject.large = {0};
+    EXPECT_FALSE(subject.choose(400).passed);
+    EXPECT_NE(subject.lines.find("cannot decide"), std::string::npos) << subject.lines;
+    subject.large = {0, 500};
+    EXPECT_TRUE(subject.choose(400).passed);
 }
 
 TEST(QuantizeSearch, GivesUp) {

@@ -32,7 +32,8 @@ protected:
 
     static void set_environment(const char* gpus) {
         unsetenv("CUDNN_PATH");  // a real NCCL
-        for (const char* name : {"VIRTUAL_GPU_ORDER", "VIRTUAL_GPU_DROPS", "VIRTUAL_NCCL_LOG", "VIRTUAL_NCCL_FAILS"})
+        for (const char* name :
+             {"VIRTUAL_GPU_ORDER", "VIRTUAL_GPU_DROPS", "VIRTUAL_NCCL_LOG", "VIRTUAL_NCCL_FAILS", "VIRTUAL_NCCL_ORDER"})
             unsetenv(name);
         setenv("OMP_NUM_THREADS", "1", 1);
         setenv("CUDA_PATH", TUNDRA_VIRTUAL_NCCL, 1);

@@ -18,11 +18,13 @@ public:
         };
         const double used = seconds(CLOCK_PROCESS_CPUTIME_ID) - seconds(CLOCK_THREAD_CPUTIME_ID);
         const auto now = std::chrono::steady_clock::now();
-        if (idle || used - used_ > 0.01) used_ = used, worked_ = now;
+        // Whoever asks too late was stopped itself (Ctrl-Z, a suspended job), and learns nothing.
+        if (idle || used - used_ > 0.01 || now - asked_ > std::chrono::seconds(5)) used_ = used, worked_ = now;
+        asked_ = now;
         return now - worked_ > kSilence;
     }
 
 private:
-    std::chrono::steady_clock::time_point worked_ = std::chrono::steady_clock::now();
+    std::chrono::steady_clock::time_point worked_ = std::chrono::steady_clock::now(), asked_ = worked_;
     double used_ = 0;  // seconds of the processor
 };

@@ -164,8 +164,17 @@ struct Rank {
 
 int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
+// Not for ever: one that waits within the system for a drive or a GPU does not even end when it is killed.
+std::optional<int> status_soon(pid_t process) {
+    int status = 0;
+    for (const auto last = Clock::now() + kPatience; Clock::now() < last; std::this_thread::sleep_for(10ms))
+        if (waitpid(process, &status, WNOHANG) == process) return status;
+    return std::nullopt;
+}
+
 // All ranks are ended with this one. `text` says why, if it has not told so itself.
 void end_all(size_t rank, const std::string& text, const std::filesystem::path& checkpoints) {
+    send_to_children(SIGKILL);  // first: nobody may read what is said
     if (!text.empty()) {
         std::error_code ignored;
         const bool saved = std::filesystem::exists(checkpoints, ignored);
@@ -174,15 +183,18 @@ void end_all(size_t rank, const std::string& text, const std::filesystem::path& 
                         saved ? "; the same command resumes from the checkpoints in " + checkpoints.string() : "");
         std::fputs(line.c_str(), stderr);
     }
-    send_to_children(SIGKILL);
-    // One that waits within the system for a drive does not even end then.
     for (const auto last = Clock::now() + kPatience; Clock::now() < last; std::this_thread::sleep_for(10ms))
         if (waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD) return;
 }
 
 // Its socket is closed, but it has not done its work.
 int end_with(size_t rank, const std::filesystem::path& checkpoints) {
-    const int status = status_of(children[rank]), code = code_of(status);
+    const std::optional<int> known = status_soon(children[rank]);
+    if (!known) {
+        end_all(rank, "does not end", checkpoints);
+        return int(Fault::environment);
+    }
+    const int status = *known, code = code_of(status);
     children[rank] = 0;
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) != handed_on;
     const std::string how = killed ? fmt::format("was ended by signal {}, and the others with it", WTERMSIG(status))
@@ -194,7 +206,7 @@ int end_with(size_t rank, const std::filesystem::path& checkpoints) {
 
 int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
     std::vector<char> bytes(size_t(1) << 20);
-    Clock::time_point sent = Clock::now();
+    Clock::time_point sent = Clock::now(), turn = sent;
     const std::string silent = fmt::format("has not answered for {} s and is lost", kSilence.count());
     const auto lost = [&](size_t rank, const std::string& text) {
         end_all(rank, text, checkpoints);
@@ -210,11 +222,15 @@ int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
             if (got == 0 || (got < 0 && errno != EINTR)) return end_with(r, checkpoints);
             if (got > 0) ranks[r].take(bytes.data(), size_t(got));
         }
+        const auto now = Clock::now();
+        if (now - std::exchange(turn, now) > kPatience)  // this process was stopped, and learns nothing
+            for (Rank& rank : ranks)
+                if (rank.heard) rank.heard = now;
         for (size_t r = 0; r < ranks.size(); ++r) {
             if (ranks[r].hangs)
                 return lost(
                     r, fmt::format("has done nothing for {} s; it may wait for a drive or a GPU", kSilence.count()));
-            if (!ranks[r].ended && ranks[r].heard && Clock::now() - *ranks[r].heard > kSilence) return lost(r, silent);
+            if (!ranks[r].ended && ranks[r].heard && now - *ranks[r].heard > kSilence) return lost(r, silent);
         }
         if (handed_on && Clock::now() - sent > 1s) send_to_children(handed_on), sent = Clock::now();
         if (std::ranges::all_of(ranks, &Rank::ended)) break;
@@ -226,7 +242,11 @@ int serve(std::vector<Rank>& ranks, const std::filesystem::path& checkpoints) {
     }
     for (const Rank& rank : ranks) close(rank.socket);
     int code = 0;
-    for (size_t r = 0; r < ranks.size(); ++r) code = std::max(code, code_of(status_of(children[r])));
+    for (size_t r = 0; r < ranks.size(); ++r) {
+        const std::optional<int> status = status_soon(children[r]);
+        if (!status) return lost(r, "does not end");
+        code = std::max(code, code_of(*status));
+    }
     return code;
 }
 
@@ -243,7 +263,11 @@ std::optional<int> run_on_each_gpu(const std::string& device, const std::filesys
     if (count > kMostRanks) fail(Fault::usage, "--device {}: names more than {} GPUs", device, kMostRanks);
     struct sigaction action = {};
     action.sa_handler = hand_on;
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaction(signal, &action, nullptr);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+        struct sigaction now = {};
+        sigaction(signal, nullptr, &now);
+        if (signal != SIGHUP || now.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);  // nohup ignores it
+    }
     std::vector<Rank> ranks;
     for (size_t r = 0; r < count; ++r) {
         const Child child = start_child(r, count);

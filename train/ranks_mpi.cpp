@@ -294,6 +294,7 @@ private:
             look_for_life();
             check(MPI_Isend(&sent_, 1, MPI_BYTE, next_, kBeatTag, MPI_COMM_WORLD, &beating_), "MPI_Isend");
         }
+        if (now - std::exchange(asked_, now) > kPatience) heard_ = now;  // this one was stopped, and learns nothing
         if (now - heard_ <= kSilence) return;
         say(fmt::format("rank {} on {} has not answered for {} s and is lost", previous_, machine_before_,
                         kSilence.count()));
@@ -337,7 +338,7 @@ private:
     MPI_Request listening_ = MPI_REQUEST_NULL, beating_ = MPI_REQUEST_NULL;
     char received_ = 0, sent_ = 0;
     Clock::time_point moved_ = {};  // when the last stage began
-    Clock::time_point heard_ = Clock::now(), beat_ = {};
+    Clock::time_point heard_ = Clock::now(), asked_ = heard_, beat_ = {};
     LifeWatch life_;
 };
 

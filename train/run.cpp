@@ -348,8 +348,8 @@ private:
             check_of_bf16(*task_, ranks_, network, cache_.get(), [&] { return !signals_ || !signals_->received(); });
         if (!on_all_ranks(ranks_, check.complete)) return stopped();
         if (!check.note.empty()) note(check.note);
-        if (!ranks_.first()) return result;
         ranks_.process->watched = false;
+        if (!ranks_.first()) return result;
         task_->write_model(folder_ / "model.safetensors", std::move(network), state_.step);
         task_->write_evaluation(folder_ / "evaluation.json");
         std::vector<FailedImage> bad;

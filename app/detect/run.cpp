@@ -199,6 +199,10 @@ void DetectRun::take_record(const std::string& line) {
     const RecordJournal::Json record = RecordJournal::Json::parse(line);
     const size_t number = record_number(record);
     if (number >= journal_->size()) return;
+    // A helper that began when the drive was away does not know that its images could be read.
+    if (const std::string reason = record.value("reason", "");
+        reason.starts_with("missing:") || reason.starts_with("unreadable:"))
+        drive_.require_drive((options_.base / std::string(options_.files[number % options_.files.size()])).string());
     resumed(record);
     journal_->add_line(number, line);
     count_if_complete(number % options_.files.size());
@@ -219,6 +223,7 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress, He
     const auto stopped = [&] {
         while (!running_.empty()) take_boxes();
         if (helpers) helpers->stop(take);
+        if (progress) progress(counts_);
         return counts_.done == options_.files.size();
     };
     InputQueue queue(*this, std::move(pending));

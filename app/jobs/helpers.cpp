@@ -127,9 +127,22 @@ void Helpers::start(const HandedWork& part) {
     for (const std::string& record : part.records) append(messages, kRecord, record);
     ++started_;
     helpers_.push_back({start_child(started_, gpus_.size()), gpus_.at(started_)});
-    const int socket = helpers_.back().child.socket;
-    send_all(socket, messages.data(), messages.size());  // if it has ended, take() says so
-    shutdown(socket, SHUT_WR);
+    helpers_.back().unsent = std::move(messages);
+    write(helpers_.back());
+}
+
+// As much as it takes now: one that hangs must not stop this process.
+void Helpers::write(Helper& helper) {
+    if (helper.sent == helper.unsent.size()) return;
+    while (helper.sent < helper.unsent.size()) {
+        const ssize_t some = send(helper.child.socket, helper.unsent.data() + helper.sent,
+                                  helper.unsent.size() - helper.sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0 && errno == EAGAIN) return;
+        helper.sent = some < 0 ? helper.unsent.size() : helper.sent + size_t(some);  // if it has ended, take() says so
+    }
+    helper.unsent = {}, helper.sent = 0;
+    shutdown(helper.child.socket, SHUT_WR);
 }
 
 void Helpers::signal(int number) const {
@@ -154,13 +167,15 @@ bool Helpers::read(Helper& helper) {
 bool Helpers::take(const Take& record, bool wait) {
     if (helpers_.empty()) return false;
     std::vector<pollfd> ready;
-    for (const Helper& helper : helpers_) ready.push_back({helper.child.socket, POLLIN, 0});
+    for (const Helper& helper : helpers_)
+        ready.push_back({helper.child.socket, short(helper.unsent.empty() ? POLLIN : POLLIN | POLLOUT), 0});
     if (poll(ready.data(), ready.size(), wait ? 100 : 0) <= 0) return true;
     std::string error;
     int code = 0;
     for (size_t i = 0; i < ready.size(); ++i) {
         Helper& helper = helpers_[i];
-        const bool goes_on = !ready[i].revents || read(helper);
+        if (ready[i].revents & POLLOUT) write(helper);
+        const bool goes_on = !(ready[i].revents & ~POLLOUT) || read(helper);
         while (std::optional<Message> message = next_message(helper.received)) {
             if (message->kind == kRecord) record(message->text);
             if (message->kind != kError || code) continue;
@@ -174,7 +189,8 @@ bool Helpers::take(const Take& record, bool wait) {
         if (status == 0 || code) continue;
         code = int(Fault::environment);
         error = fmt::format("the process on cuda:{} was ended by {}", helper.gpu,
-                            WIFSIGNALED(status) ? fmt::format("signal {}", WTERMSIG(status)) : "itself");
+                            WIFSIGNALED(status) ? fmt::format("signal {}", WTERMSIG(status))
+                                                : fmt::format("itself with code {}", WEXITSTATUS(status)));
     }
     std::erase_if(helpers_, [](const Helper& helper) { return helper.child.socket < 0; });
     if (code) fail_with(record, code, error);

@@ -43,8 +43,10 @@ private:
     struct Helper {
         Child child;  // socket -1: it has ended
         int gpu;
-        std::string received = {};
+        std::string received = {}, unsent = {};
+        size_t sent = 0;  // of `unsent`
     };
+    static void write(Helper& helper);
     static bool read(Helper& helper);  // false: it has ended
     void signal(int number) const;
     void fail_with(const Take& record, int code, const std::string& text);

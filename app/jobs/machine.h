@@ -25,11 +25,11 @@ struct MachineOptions {
     size_t detector_batch(const Device& device) const;
 };
 
-inline constexpr std::string_view
-    kDeviceHelp =
-        "cpu, cuda, cuda:1 or cuda:0,1 (these GPUs), simt (CUDA kernels run on the CPU), or auto: cuda if there "
-        "is a usable GPU, else cpu",
-    kThreadsHelp = "number of threads; 0 takes all processors";
+inline constexpr std::string_view kDeviceHelp =
+                                      "cpu, cuda, cuda:1 (that GPU; not eval, lr-find: cuda:0,1), simt (CUDA kernels "
+                                      "run on the CPU), or auto: cuda if there "
+                                      "is a usable GPU, else cpu",
+                                  kThreadsHelp = "number of threads; 0 takes all processors";
 
 namespace CLI {
 class App;

@@ -64,7 +64,11 @@ public:
                 if (const PickleValue sides = value.arguments()[0];
                     value.type_name() == "torch.Size" && !sides.is(PickleKind::object))
                     return read(sides, depth);
-                if (json numbers = numpy_value(value, kClassLimit); !numbers.is_null()) return numbers;
+                if (json numbers = numpy_value(value, kClassLimit); !numbers.is_null()) {
+                    if (numbers.is_array()) steps_ += 100 + numbers.size();
+                    return numbers;
+                }
+                if (value.type_name().starts_with("numpy.")) steps_ += 100;
                 [[fallthrough]];
             case PickleKind::dict: {
                 if (depth == 0) return {};
@@ -79,6 +83,12 @@ public:
 
 private:
     static std::string text(PickleValue value) { return std::string(value.text().substr(0, kTextLimit)); }
+    // Of a layer's class, of the layer, or of functools.partial(class, ...).
+    static std::string_view layer_name(PickleValue value) {
+        const PickleValue layer = value.type_name() == "functools.partial" ? value.arguments()[0] : value;
+        if (layer.type_name().starts_with("omegaconf.")) return {};
+        return (layer.is(PickleKind::global) ? layer.text() : layer.type_name()).substr(0, kTextLimit);
+    }
     void add(json& entries, PickleValue value, size_t depth) {
         for (size_t i = 0; i < std::min(value.size(), kClassLimit); ++i) {
             const PickleValue key = value.key(i);
@@ -89,7 +99,11 @@ private:
             if (name.empty() || name[0] == '_') continue;
             json content = read(value[i], depth - 1);
             // So that the note about preprocessing tells that the file states it.
-            if (content.is_null() && value[i].is(PickleKind::object) && is_statistic(name)) content = "(a tensor)";
+            const bool tensor = value[i].type_name().starts_with("torch.");
+            if (is_statistic(name) && !is_short(content) && (tensor || !content.is_null()))
+                content = tensor ? "(a tensor)" : "(in a form that tundra does not read)";
+            if ((name == "act_layer" || name == "aa_layer") && (content.is_null() || content.is_object()))
+                if (const std::string_view layer = layer_name(value[i]); !layer.empty()) content = layer;
             if (!content.is_null()) entries[name] = std::move(content);
         }
     }
@@ -109,8 +123,8 @@ constexpr std::string_view kNameKeys[] = {
     "catnames",       "species",     "specieslist", "speciesnames", "vocab"};
 
 // The keys of `level` as kNameKeys has them, each with the original and the value.
-std::map<std::string, std::pair<std::string, const json*>> plain_keys(const json& level) {
-    std::map<std::string, std::pair<std::string, const json*>> plain;
+std::multimap<std::string, std::pair<std::string, const json*>> plain_keys(const json& level) {
+    std::multimap<std::string, std::pair<std::string, const json*>> plain;
     for (const auto& [key, value] : level.items()) {
         std::string name = lower(key);
         std::erase_if(name, [](char c) { return c == '_' || c == '-' || c == ' '; });
@@ -120,6 +134,12 @@ std::map<std::string, std::pair<std::string, const json*>> plain_keys(const json
 }
 
 bool is_template(std::string_view key) { return key == "pretrained_cfg" || key == "default_cfg"; }
+
+// Settings of the training alone ("config.train", beside "config.val"), whose sizes are often others.
+bool is_training(std::string_view path) {
+    const std::string_view last = path.substr(path.rfind('.') + 1);
+    return last.starts_with("train") && !last.ends_with("args") && !last.ends_with("config") && !last.ends_with("cfg");
+}
 
 // The facts at the top, then those below each key; with `deep` those below each key of these ("meta.dataset_meta").
 template <class Visit>
@@ -191,28 +211,33 @@ json rescaled(const json& level, const json* mean, const json* deviation) {
 }
 
 // preprocessor_config.json of transformers. Its ConvNext processor, which ResNets come with, crops below 384 pixels and
-// squeezes from there on; those with a crop_size crop to it; those with height and width squeeze.
+// squeezes from there on; those with a crop_size crop to it; those with height and width, or with one number, squeeze.
 template <class Take>
 void processor(const json& level, Take take) {
     const json &size = member(level, "size"), &crop = member(level, "crop_size"), &height = member(size, "height");
     if (member(level, "do_resize") != json(true)) return;
     const json& edge = size.is_number_integer() ? size : member(size, "shortest_edge");
     const json squash = "squash", usual = 224.0 / 256;
-    const json side = crop.is_number_integer() ? crop : member(crop, "height"), sides = {height, member(size, "width")};
-    if (edge.is_number_integer() && member(level, "do_center_crop") == json(true) && side.is_number_integer()) {
+    const json &up = member(crop, "height"), &across = member(crop, "width");
+    const json side = crop.is_number_integer() ? crop : up == across ? up : json{up, across};
+    const bool both = size.is_number_integer();
+    const json sides = {both ? size : height, both ? size : member(size, "width")};
+    const auto convnext = [&](const char* key) { return text_of(level, key).starts_with("ConvNext"); };
+    if (edge.is_number_integer() && member(level, "do_center_crop") == json(true) && !side.is_null()) {
         take("input_size", &side);
         take("resize", &edge);
-    } else if (edge.is_number_integer()) {
+    } else if (edge.is_number_integer() &&
+               (!both || convnext("image_processor_type") || convnext("feature_extractor_type"))) {
         take("input_size", &edge);
         if (edge >= json(384)) take("crop_mode", &squash);
         if (edge < json(384) && member(level, "crop_pct").is_null()) take("crop_pct", &usual);
-    } else if (height.is_number_integer()) {
+    } else if (both || height.is_number_integer()) {
         take("input_size", &sides);
         take("crop_mode", &squash);
     }
-    const json &filter = member(level, "resample"), bicubic = "bicubic", nearest = "nearest";
-    if (filter == json(3)) take("interpolation", &bicubic);
-    if (filter == json(0)) take("interpolation", &nearest);
+    const json filters = {"nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"};  // as Pillow numbers them
+    for (const size_t i : {0, 1, 3, 4, 5})
+        if (member(level, "resample") == json(i)) take("interpolation", &filters[i]);
 }
 
 }  // namespace
@@ -247,21 +272,36 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
             return v.is_number_integer() || (v.is_array() && v[0].is_number_integer());
         };
         const auto text = [](const json& v) { return v.is_string(); };
-        const json *mean = value({"mean", "image_mean"}, any), *deviation = value({"std", "image_std"}, any);
+        const auto statistic = [&](std::initializer_list<const char*> names) {
+            const json* const colours = value(names, is_colours);
+            return colours ? colours : value(names, any);
+        };
+        const json *mean = statistic({"mean", "image_mean"}), *deviation = statistic({"std", "image_std"});
+        const double factor = number_of(level, "rescale_factor");
         const json formula = rescaled(level, mean, deviation);
         if (!formula.is_null())
             take("normalize", &formula);
+        else if (factor <= 0)
+            unclear.try_emplace("mean",
+                                fmt::format("{} with rescale_factor {}", mean ? as_text(*mean) : "none", factor)),
+                unclear.try_emplace("std", deviation ? as_text(*deviation) : "none");
         else if (mean && deviation && is_colours(*mean) && is_colours(*deviation))
             take("mean", mean), take("std", deviation);
         else if (mean && deviation)
-            unclear.try_emplace("mean", as_text(*mean) + " (not three numbers)"),
+            unclear.try_emplace("mean", as_text(*mean) + (as_text(*mean)[0] == '(' ? "" : " (not three numbers)")),
                 unclear.try_emplace("std", as_text(*deviation));
+        if (is_training(source)) return;
         processor(level, take);
         take("input_size", value({"input_size", "img_size", "image_size", "imgsz", "val_crop_size"}, size));
         take("resize", value({"val_resize_size"}, size));
         take("crop_pct", value({"crop_pct"}, [](const json& v) { return v.is_number(); }));
         take("interpolation", value({"interpolation"}, text));
         take("crop_mode", value({"crop_mode"}, text));
+    };
+    // Left out with a word (predict/preprocessing.cpp).
+    const auto mention_unclear = [&] {
+        if (metadata.contains("preprocess.normalize") || metadata.contains("preprocess.mean")) return;
+        for (const auto& [key, content] : unclear) metadata.emplace("preprocess." + key, content);
     };
     // What was used in training before what a network is published with.
     for (const bool deep : {false, true})
@@ -271,14 +311,13 @@ std::map<std::string, std::string> metadata_of(const json& facts) {
                 if (!is_template(above)) stated(above, level);
             },
             deep);
+    mention_unclear();
     each_level(facts, [&](const std::string& above, const json& level) {
         for (const char* key : {"pretrained_cfg", "default_cfg"})
             if (const auto found = level.find(key); found != level.end() && found->is_object())
                 stated(above.empty() ? key : above + "." + key, *found);
     });
-    // Left out with a word (predict/preprocessing.cpp).
-    if (!metadata.contains("preprocess.normalize") && !metadata.contains("preprocess.mean"))
-        for (const auto& [key, content] : unclear) metadata.emplace("preprocess." + key, content);
+    mention_unclear();
     return metadata;
 }
 
@@ -294,7 +333,7 @@ size_t stated_classes(const json& facts) {
         each_level(facts, [&](const std::string&, const json& level) {
             const auto keys = plain_keys(level);
             for (const std::string_view key : kNameKeys)
-                if (const auto found = keys.find(std::string(key)); found != keys.end())
+                for (auto [found, end] = keys.equal_range(std::string(key)); found != end; ++found)
                     if (const size_t names = names_in(*found->second.second).size()) counts.insert(names);
         });
     return counts.size() == 1 ? *counts.begin() : 0;
@@ -312,10 +351,11 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
     const auto look = [&](const std::string& above, const json& level) {
         if (above == "state_dict") return;
         const auto keys = plain_keys(level);
-        for (const std::string_view wanted : kNameKeys) {
-            const auto found = keys.find(std::string(wanted));
-            if (found == keys.end()) continue;
-            const auto& [key, value] = found->second;
+        std::vector<std::pair<std::string, const json*>> stated;
+        for (const std::string_view wanted : kNameKeys)
+            for (auto [found, end] = keys.equal_range(std::string(wanted)); found != end; ++found)
+                stated.push_back(found->second);
+        for (const auto& [key, value] : stated) {
             const std::vector<std::string> names = names_in(*value);
             const std::string here = above.empty() ? key : above + "." + key;
             if (names.empty()) {
@@ -340,31 +380,11 @@ std::vector<std::string> class_names(const json& facts, size_t classes, std::vec
         }
     };
     each_level(facts, look);
+    const size_t before = notes.size();
     if (chosen.empty()) each_level(facts, look, true);
+    if (const size_t more = notes.size() - before; more > 1) {
+        notes.resize(before + 1);
+        notes.back() += fmt::format("; {} more such cases in the file", more - 1);
+    }
     return contradiction ? std::vector<std::string>{} : chosen;
-}
-
-std::string other_settings(const json& facts) {
-    std::string other;
-    const auto look = [&](const std::string& above, const json& level) {
-        const auto differs = [&](const std::string& key, auto usual) {
-            const json& value = member(level, key);
-            if (!value.is_null() && !usual(value) && other.empty())
-                other = fmt::format("a ResNet with {}{}{} = {}, which tundra does not build", above,
-                                    above.empty() ? "" : ".", key, one_line(value));
-        };
-        const auto word = [](const json& v) { return v.is_string() ? lower(v.get<std::string>()) : std::string(); };
-        for (const char* pool : {"gp", "global_pool"})
-            differs(pool, [&](const json& v) {
-                return word(v).empty() || word(v) == "avg" || word(v) == "fast" || word(v) == "fastavg";
-            });
-        differs("act_layer", [&](const json& v) { return word(v).empty() || word(v) == "relu"; });
-        differs("aa_layer", [&](const json& v) { return word(v).empty(); });
-        differs("output_stride", [](const json& v) { return !v.is_number() || v == json(32); });
-        differs("replace_stride_with_dilation", [](const json& v) {
-            return !v.is_array() || std::ranges::none_of(v, [](const json& one) { return one == json(true); });
-        });
-    };
-    for (const bool deep : {false, true}) each_level(facts, look, deep);
-    return other;
 }

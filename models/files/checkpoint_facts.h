@@ -24,7 +24,3 @@ size_t stated_classes(const nlohmann::json& facts);
 // class_to_idx or id2label, at the top or one or two levels below. Empty if there are none; `notes` says why some were
 // not used: too few, or two lists in different orders.
 std::vector<std::string> class_names(const nlohmann::json& facts, size_t classes, std::vector<std::string>& notes);
-
-// Settings of timm and torchvision that make another network of the same tensors (another pooling or activation,
-// filters against aliasing, dilation), for a message; "" without any.
-std::string other_settings(const nlohmann::json& facts);

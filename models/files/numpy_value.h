@@ -6,6 +6,6 @@
 
 #include "models/files/pickle.h"
 
-// A number, a text, or a list of them (the elements of an array, in order, at most `limit`).
-// null if `value` is nothing of these, or of another type or byte order.
+// A number, a text (its first 1,000 characters), or a list of them (the elements of an array, in order, at most
+// `limit`). null if `value` is nothing of these, of another type or byte order, or larger than 1 MiB.
 nlohmann::json numpy_value(PickleValue value, size_t limit);

@@ -1,6 +1,7 @@
 #include "models/files/recognise.h"
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -28,6 +29,48 @@ bool is_other_resnet(const std::string& text) {
             return letter(end) || (end < name.size() && name[end] >= '0' && name[end] <= '9');
         }
     return rest.size() > 6 || rest != "resnet";
+}
+
+// "torch.nn.ReLU(inplace=True)" as relu; "" of what is no name.
+std::string layer_word(const json& value) {
+    if (!value.is_string()) return value.is_structured() ? "unknown" : "";
+    std::string word = lower(value.get<std::string>());
+    word = word.substr(0, word.find('('));
+    word = word.substr(word.rfind('.') + 1);
+    std::erase_if(word, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); });
+    return word;
+}
+
+// Settings of timm and torchvision that make another network of the same tensors: another pooling or activation,
+// filters against aliasing, dilation; "" without any.
+std::string other_settings(const json& facts) {
+    std::string other;
+    const auto look = [&](const std::string& above, const json& level) {
+        const auto differs = [&](const std::string& key, auto usual) {
+            const json& value = member(level, key);
+            if (!value.is_null() && !usual(value) && other.empty())
+                other = fmt::format("a ResNet with {}{}{} = {}, which tundra does not build", above,
+                                    above.empty() ? "" : ".", key, one_line(value));
+        };
+        const auto one_of = [](std::initializer_list<const char*> usual) {
+            return [usual](const json& v) { return std::ranges::count(usual, layer_word(v)) > 0; };
+        };
+        for (const char* pool : {"gp", "global_pool"})
+            differs(pool, one_of({"", "avg", "fast", "fastavg", "mean", "average", "gap", "adaptiveavgpool2d"}));
+        differs("act_layer", one_of({"", "relu", "none"}));
+        differs("aa_layer", one_of({"", "none", "false"}));
+        differs("output_stride", [](const json& v) { return !v.is_number() || v == json(32); });
+        differs("replace_stride_with_dilation", [](const json& v) {
+            return !v.is_array() || std::ranges::none_of(v, [](const json& one) { return one == json(true); });
+        });
+    };
+    look("", facts);
+    for (const auto& [name, level] : facts.items()) {
+        look(name, level);
+        for (const char* of_network : {"model_kwargs", "model_args"})
+            look(name + "." + of_network, member(level, of_network));
+    }
+    return other;
 }
 
 // Settings in the file that the names of its tensors cannot tell.
@@ -144,9 +187,6 @@ RecognisedModel recognised(WeightFile& file, const FoundNetwork& found, std::spa
     if (std::string other = other_yolo(file); !other.empty()) return {.text = std::move(other)};
     if (!found.trouble.empty()) return {.text = found.trouble};
     const std::string layers = check_layers(file, found, tensors);
-    if (const double epsilon = number_of(member(facts, "args"), "bn_eps");
-        epsilon > 0 && epsilon < 1)  // timm's --bn-eps
-        file.metadata.emplace("batch_norm_epsilon", fmt::format("{}", float(epsilon)));
     for (const ModelFamily& family : model_families()) {
         std::optional<RecognisedModel> model = family.recognise({file.path, file.state, file.metadata});
         if (!model) continue;

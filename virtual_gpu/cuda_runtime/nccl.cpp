@@ -183,7 +183,8 @@ ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int r
     comm->slots = static_cast<std::byte*>(memory) + 4096;
     if (const char* log = std::getenv("VIRTUAL_NCCL_LOG"))
         comm->log = std::fopen((std::string(log) + "." + std::to_string(rank)).c_str(), "a");
-    comm->reversed = std::getenv("VIRTUAL_NCCL_ORDER") != nullptr;
+    const char* const order = std::getenv("VIRTUAL_NCCL_ORDER");
+    comm->reversed = order && std::string(order) == "reversed";
     if (const char* number = std::getenv("VIRTUAL_NCCL_FAILS")) comm->fails_at = std::strtoul(number, nullptr, 10);
     comms.push_back(comm);
     *out = comm.get();
@@ -237,8 +238,10 @@ ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataTyp
     return ncclSuccess;
 }
 
-ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t, cudaStream_t) {
+ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t c,
+                      cudaStream_t stream) {
     group.push_back({size_t(peer), count * size_of(type), static_cast<const std::byte*>(from), nullptr});
+    group_comm = kept(c), group_stream = stream;
     return ncclSuccess;
 }
 
@@ -275,6 +278,10 @@ ncclResult_t ncclGroupEnd() {
                 if (out) simt::copy(comm->slots + sender * kPiece, out->from + at, std::min(kPiece, out->bytes - at));
                 if (!comm->meet()) return;
                 left = comm->meeting->left;
+                if (comm->rank == receiver && at == 0 && left != (in ? in->bytes : 0)) {
+                    comm->error = ncclInvalidUsage;  // where NCCL would hang
+                    return;
+                }
                 const size_t piece = std::min(kPiece, left);
                 if (in) simt::copy(in->to + at, comm->slots + sender * kPiece, std::min(piece, in->bytes - at));
                 left -= piece;

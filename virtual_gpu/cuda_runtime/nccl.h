@@ -16,6 +16,7 @@ enum ncclResult_t {
     ncclUnhandledCudaError = 1,
     ncclSystemError = 2,
     ncclInvalidArgument = 4,
+    ncclInvalidUsage = 5,
     ncclRemoteError = 6,
     ncclInProgress = 7
 };
