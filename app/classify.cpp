@@ -237,13 +237,11 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
     for (const size_t b : batches)
         for (size_t i = b * batch_size; i < std::min((b + 1) * batch_size, total); ++i) numbers.push_back(uint32_t(i));
     const auto take = [&](const std::string& line) {
-        // A helper that began when the drive was away does not know that its images could be read.
         const auto record = ordered_json::parse(line);
         size_t sample = record.at("batch").get<size_t>() * batch_size;
-        for (const ordered_json& image : record.at("images")) {
-            if (image[0] == "missing" || image[0] == "unreadable")
-                data.drive->require_drive(data.path(data.samples[sample]));
-            ++sample;
+        for (const ordered_json& image : record.at("images")) {  // the helper may have begun when the drive was away
+            const std::string file = data.path(data.samples[sample++]);
+            if (image[0] == "missing" || image[0] == "unreadable") data.drive->require_drive(file);
         }
         log.take(line);
     };
@@ -288,10 +286,7 @@ Counts write_table(Table& table, const PredictionLog& log, const Dataset& data, 
         for (const Prediction& prediction : log.batch(i)) {
             const size_t predicted = predicted_class(prediction.probabilities, thresholds);
             table.write(data.samples[counts.images++].name, prediction, predicted);
-            if (prediction.probabilities.empty())
-                ++counts.failures;
-            else
-                ++counts.of_class[predicted];
+            ++(prediction.probabilities.empty() ? counts.failures : counts.of_class[predicted]);
         }
     return counts;
 }
