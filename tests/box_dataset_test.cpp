@@ -153,7 +153,7 @@ TEST_F(BoxDataset, WrongCocoIsRefusedInOneLine) {
              c["detection_categories"] = {{"1", "animal"}};
          }),
          "holds the results of a detector, not labels");
-    says(with([&](json& c) { c = json::array({{{"image_id", 1}}}); }), "list of results");
+    says(with([&](json& c) { c = json::array({{{"image_id", 1}}}); }), "is a list of COCO results");
     says(refusal(folder_.write("labels.json", text_content("{\"images\": [NaN]}"))), "is not JSON");
     says(refusal(folder_.write("labels.json", text_content("{\"annotations\": [{\"bbox\": [1e999, 2, 3, 4]}]}"))),
          "labels.json");
