@@ -23,7 +23,7 @@ protected:
     static void SetUpTestSuite() {
         VirtualProgram::SetUpTestSuite();
         make_small_training(folder()->path, 30, 12);
-        set_environment("2");
+        set_environment("2", TUNDRA_VIRTUAL_NCCL);
         setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1), setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
         if (!no_mpi()) {  // two ranks, with which several tests compare
             setenv("VIRTUAL_NCCL_LOG", path("calls").c_str(), 1);
@@ -43,7 +43,7 @@ protected:
             name, name, variable, train("--device cuda:0,1 --epochs 5000 --save-minutes 0.001", "run"), begun("run"),
             event));
     }
-    void SetUp() override { set_environment("2"); }
+    void SetUp() override { set_environment("2", TUNDRA_VIRTUAL_NCCL); }
     static Ran& late() {
         static Ran ran{};
         return ran;

@@ -140,15 +140,16 @@ expect 1 "$tundra" quantize run/uneven.safetensors --labels parts.csv --images l
 [ ! -e x.safetensors ] || bad "a file was written that did not pass"
 
 # A detector, with and without labels.
-detector=$sources/share/synth_detector.safetensors
-"$tundra" synth scenes --task detect --images 300 --cameras 20 --size 160x120 --seed 5 -q >/dev/null || exit 1
+LC_ALL=C sed 's/image_size\\":[0-9]\{3\}/image_size\\":256/' "$sources/share/synth_detector.safetensors" >sized.safetensors  # 4 times less work
+detector=sized.safetensors
+"$tundra" synth scenes --task detect --images 300 --cameras 20 --size 160x120 --seed 7 -q >/dev/null || exit 1
 mkdir few; for file in $(find scenes/images -name '*.jpg' | sort | head -40); do cp "$file" few; done
 expect 0 "$tundra" quantize "$detector" --images scenes --labels scenes/annotations.json -o int8.safetensors; says "recall, small objects"; says "in float32 (model.0.conv, model.24.m.0"
-detect=("$tundra" detect few --device cpu --model int8.safetensors)
+detect=("$tundra" detect few --device cpu --model int8.safetensors --image-size 544)
 expect 0 "${detect[@]}" -o int8.json; says ", int8 (auto"
 is "$(said_of int8.json info/custom_metadata/tundra/precision)" int8 "the result's settings"
 expect 0 "$tundra" eval int8.safetensors scenes/annotations.json --part all --min-map50 0.3
-expect 2 "${detect[@]}" -o x.json --precision fp32; says "synth_detector.safetensors"; one_line
+expect 2 "${detect[@]}" -o x.json --precision fp32; says "sized.safetensors"; one_line
 "${detect[@]}" -o killed.json -q & pid=$!
 for ((i = 0; i < 400; ++i)); do [ "$(wc -l 2>/dev/null <killed.json.journal || echo 0)" -gt 5 ] && break; sleep 0.02; done
 kill -INT $pid; wait $pid

@@ -30,13 +30,13 @@ protected:
     }
     static std::filesystem::path path(const std::string& name) { return folder()->path / name; }
 
-    static void set_environment(const char* gpus) {
+    static void set_environment(const char* gpus, const char* nccl) {
         unsetenv("CUDNN_PATH");  // a real NCCL
         for (const char* name :
              {"VIRTUAL_GPU_ORDER", "VIRTUAL_GPU_DROPS", "VIRTUAL_NCCL_LOG", "VIRTUAL_NCCL_FAILS", "VIRTUAL_NCCL_ORDER"})
             unsetenv(name);
         setenv("OMP_NUM_THREADS", "1", 1);
-        setenv("CUDA_PATH", TUNDRA_VIRTUAL_NCCL, 1);
+        setenv("CUDA_PATH", nccl, 1);
         setenv("VIRTUAL_GPUS", gpus, 1);
     }
     static Ran run(const std::string& command) {
