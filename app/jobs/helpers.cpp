@@ -11,10 +11,10 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <optional>
 #include <utility>
 
+#include "app/jobs/together.h"
 #include "base/error.h"
 
 namespace {
@@ -67,20 +67,15 @@ HandedWork receive_work(int socket) {
 }
 
 int work_for_parent(int socket, const std::function<int()>& work) {
-    int code = int(Fault::runtime);
-    std::string text;
-    try {
+    std::optional<std::string> error;
+    const auto both = [&] {
         handed = receive_work(socket);
         return work();
-    } catch (const Error& e) {
-        code = int(e.fault), text = e.what();
-    } catch (const std::bad_alloc&) {
-        code = int(Fault::memory), text = "out of memory";
-    } catch (const std::exception& e) {
-        text = e.what();
-    }
+    };
+    const int code = run_caught(both, error);
+    if (!error) return code;
     std::string message;
-    append(message, kError, fmt::format("{} {}", code, text));
+    append(message, kError, fmt::format("{} {}", code, *error));
     send_all(socket, message.data(), message.size());
     return code;
 }
