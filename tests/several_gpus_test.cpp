@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <sstream>
+#include <string>
 
+#include "base/hash.h"
 #include "tests/small_training.h"
 #include "tests/virtual_program.h"
 
@@ -145,6 +148,26 @@ TEST_F(SeveralGpus, AnyNumberOfThemGoesOn) {
     EXPECT_EQ(run(survey("cuda:1,2", "card") + threshold).code, 0);
     for (const char* file : {"images.csv", "results.json", "survey.json"})
         expect_same(std::string("card/") + file, std::string("one/") + file);
+}
+
+// Earlier versions wrote no numbers of batches into classify's journal: their records come in the order of the images.
+TEST_F(SeveralGpus, GoOnWithAJournalOfAnEarlierVersion) {
+    run(disturbed(classify("cuda", "old.csv"), "old.csv.journal", 2, "kill -KILL $p"));
+    std::istringstream lines(content(path("old.csv.journal")));
+    std::string line, all;
+    size_t records = 0;
+    while (std::getline(lines, line) && !lines.eof()) {
+        std::string json = line.substr(17);
+        if (const size_t at = json.find("\"images\":"); at != json.npos && json.starts_with("{\"batch\":"))
+            json = json.substr(at + 9, json.size() - at - 10), ++records;
+        all += hash_hex(json) + " " + json + "\n";
+    }
+    ASSERT_GE(records, 1u);
+    std::ofstream(path("old.csv.journal")) << all;
+    const Ran went_on = run(classify("cuda:0,1", "old.csv"));
+    EXPECT_EQ(went_on.code, 0) << went_on.said;
+    EXPECT_NE(went_on.said.find(fmt::format("resumed after {} of", 4 * records)), std::string::npos) << went_on.said;
+    expect_same("old.csv", "one.csv");
 }
 
 TEST_F(SeveralGpus, TakeShardsAndFewImages) {
