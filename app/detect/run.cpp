@@ -214,7 +214,7 @@ bool DetectRun::run(const std::function<bool(const DetectCounts&)>& progress, He
     for (size_t i = 0; i < options_.files.size(); ++i)
         if (!settled(i)) pending.push_back(i);
     if (!pending.empty() && counts_.resumed > counts_.failed) drive_.require_any();
-    if (helpers) pending = hand_over(pending, *helpers);
+    if (helpers && helpers->parts(pending.size()) > 1) pending = hand_over(pending, *helpers);
     const auto take = [this](const std::string& line) { take_record(line); };
     const auto goes_on = [&] {
         if (helpers) helpers->take(take, false);
