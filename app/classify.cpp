@@ -97,8 +97,7 @@ public:
         journal_.add(number,
                      {{"batch", handed_ ? std::stoull(handed_->records.at(number)) : number}, {"images", images}});
     }
-    void take(const std::string& line) {  // of a helper
-        const auto record = RecordJournal::Json::parse(line);
+    void take(const RecordJournal::Json& record, const std::string& line) {  // of a helper, as it sent it
         journal_.add_line(number_of(record), line);
         visit(record);
     }
@@ -243,7 +242,7 @@ bool classify(ReadyModel& model, const Dataset& data, PredictionLog& log, LongRu
             const std::string file = data.path(data.samples[sample++]);
             if (image[0] == "missing" || image[0] == "unreadable") data.drive->require_drive(file);
         }
-        log.take(line);
+        log.take(record, line);
     };
     Loader loader(data, std::move(numbers),
                   {.batch = batch_size,

@@ -5,7 +5,7 @@
 #
 #   scripts/demo.sh [--device auto|cpu|cuda]        leaves everything in demo/
 #
-# Exits non-zero when fewer than 90 % of the held-out images are right, or when the detector's mAP50 is below 0.75.
+# Exits non-zero when fewer than 90 % of the held-out images are right, or when the detector's mAP50 is below 0.85.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 device=auto
@@ -42,7 +42,7 @@ head -4 demo/new.csv
 say "6 of 7: finding and counting animals, people and vehicles (tundra detect, with the detector that comes with it)"
 $tundra synth demo/scenes --task detect --images 40 --cameras 4 --size 320x240 --seed 3 >/dev/null
 $tundra detect demo/scenes/images -o demo/boxes.json --render demo/boxes --device "$device"
-$tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.75 --device "$device" |
+$tundra eval share/synth_detector.safetensors demo/scenes/annotations.json --part all --min-map50 0.85 --device "$device" |
     tee demo/detector.txt
 
 say "7 of 7: a season of several sites in one table: bad images, animals, people, rocks, what is left to a person (tundra survey)"
