@@ -34,7 +34,7 @@ bool loses_little(const CheckRow& row) { return row.fp32 - row.other <= row.limi
 
 std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8Layers& layers,
                                          const std::vector<std::vector<uint8_t>>& images,
-                                         const std::function<bool(size_t)>& progress) {
+                                         const std::function<void(size_t)>& progress) {
     const auto shares = arithmetic_shares(subject.model());
     const auto given_by = output_layers(subject.model());
     using Outputs = std::vector<std::vector<float>>;  // of all images, in the order of the steps
@@ -65,7 +65,7 @@ std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8La
         for (size_t i = 0; i < given_by.size(); ++i)
             if (squares[i] > 0) sum += differences[i] / squares[i];
         errors.push_back({layer, sum, shares.at(layer)});
-        if (progress && !progress(errors.size())) break;
+        if (progress) progress(errors.size());
     }
     std::ranges::stable_sort(errors, std::greater(), [](const LayerError& e) { return e.error / e.share; });
     return errors;
@@ -74,7 +74,7 @@ std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8La
 ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
                            const std::vector<std::vector<uint8_t>>& images, const std::vector<uint32_t>& holdout,
                            const std::function<void(const std::string&)>& say,
-                           const std::function<bool(size_t)>& progress) {
+                           const std::function<void(size_t)>& progress) {
     ChosenLayers chosen{.layers = all};
     const auto passes = [&](const std::vector<uint32_t>& samples) {
         ++chosen.checks;

@@ -28,11 +28,11 @@ struct LayerError {
     std::string layer;
     double error, share;  // of the network's arithmetic
 };
-// Of each convolution in `layers`, on these images; first those that lose most for their share. `progress` as in
-// predict(), of layers.
+// Of each convolution in `layers`, on these images; first those that lose most for their share. `progress` is told how
+// many layers are done.
 std::vector<LayerError> errors_of_layers(QuantizedSubject& subject, const Int8Layers& layers,
                                          const std::vector<std::vector<uint8_t>>& images,
-                                         const std::function<bool(size_t)>& progress = {});
+                                         const std::function<void(size_t)>& progress = {});
 
 struct ChosenLayers {
     Int8Layers layers{};
@@ -52,4 +52,4 @@ struct ChosenLayers {
 ChosenLayers choose_layers(QuantizedSubject& subject, const Int8Layers& all,
                            const std::vector<std::vector<uint8_t>>& images, const std::vector<uint32_t>& holdout,
                            const std::function<void(const std::string&)>& say,
-                           const std::function<bool(size_t)>& progress = {});
+                           const std::function<void(size_t)>& progress = {});
